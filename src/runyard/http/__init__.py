@@ -1,0 +1,1 @@
+"""ASGI plumbing shared by dialects: auth, limits, problems, streaming, ranges."""

@@ -1,0 +1,1 @@
+"""The nouns: work, states, plans, triggers, errors. Frozen values, no I/O, no clock."""

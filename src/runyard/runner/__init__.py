@@ -1,0 +1,1 @@
+"""Takes attempts and executes their steps in a sandbox; speaks the runner protocol only."""

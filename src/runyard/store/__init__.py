@@ -1,0 +1,1 @@
+"""The Tx port over SQLAlchemy Core, on SQLite and PostgreSQL; called by app."""

@@ -1,0 +1,1 @@
+"""Languages of strangers, read purely: YAML, expressions, variables, patterns, durations. Imports nobody."""

@@ -1,0 +1,1 @@
+"""Data diff: compare two tables; run as `python -m runyard.tasks.datadiff`."""
