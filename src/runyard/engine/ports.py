@@ -1,0 +1,297 @@
+"""What the engine asks of the world: Tx (one transaction), Database, Bell, Blobs, Source, Vault.
+
+Adapters in store/, blobs/, sources/ keep these promises; app.py joins them. Each port has a conformance suite in tests/.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
+from concurrent.futures import Future
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, BinaryIO, Protocol, TypeVar
+
+from runyard.model.state import Outcome, State
+from runyard.model.trigger import Commit, Files
+from runyard.model.work import (
+    Artifact,
+    Attempt,
+    Connection,
+    Job,
+    Project,
+    Record,
+    Run,
+    Runner,
+    SecretVariable,
+    Step,
+    Token,
+    User,
+    Workflow,
+)
+
+Row = (
+    Artifact
+    | Attempt
+    | Connection
+    | Job
+    | Project
+    | Record
+    | Run
+    | Runner
+    | SecretVariable
+    | Step
+    | Token
+    | User
+    | Workflow
+)
+R = TypeVar("R", bound=Row)
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """A window on a list ordered by id. `after_id` is a keyset bound (exclusive); `offset` is for vendors that page by number."""
+
+    limit: int = 20
+    offset: int = 0
+    after_id: int | None = None
+    descending: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class RunFilter:
+    """Which runs. Empty tuples and None mean no condition; `wanted` pairs are (state, outcome) with None for any outcome."""
+
+    project_id: int | None = None
+    dialect: str | None = None
+    wanted: tuple[tuple[State, Outcome | None], ...] = ()
+    ref: str | None = None
+    sha_prefix: str | None = None
+    source: str | None = None
+    tag: bool | None = None
+    updated_after_at: int | None = None
+    updated_before_at: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class AttemptFilter:
+    """Which attempts, joined with their jobs."""
+
+    project_id: int | None = None
+    run_id: int | None = None
+    job_id: int | None = None
+    runner_id: int | None = None
+    wanted: tuple[tuple[State, Outcome | None], ...] = ()
+    latest_only: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class ArtifactFilter:
+    """Which artifacts."""
+
+    run_id: int | None = None
+    attempt_id: int | None = None
+    attempt_ids: tuple[int, ...] = ()
+    project_id: int | None = None
+    type: str | None = None
+    name: str | None = None
+    expired_before_at: int | None = None
+
+
+class Tx(Protocol):
+    """One transaction. Reads see its own writes. Everything commits together or not at all."""
+
+    # any row
+    def add(self, row: R) -> R:
+        """Insert; a row with id 0 comes back with its id. Conflict when a unique key is taken."""
+
+    def add_all(self, rows: Sequence[R]) -> list[R]:
+        """Insert many rows of one kind, ids ascending in the given order."""
+
+    def get(self, kind: type[R], id: int) -> R | None:
+        """The row by primary key."""
+
+    def save(self, row: R) -> None:
+        """Write every column of an existing row (Step: upsert by attempt and position)."""
+
+    def remove(self, kind: type[R], id: int) -> None:
+        """Delete by primary key, with everything that hangs on it; nothing happens when it is not there."""
+
+    # who and where
+    def project_by_path(self, path: str) -> Project | None: ...
+    def projects(self, search: str, page: Page) -> list[Project]: ...
+    def next_number(self, project_id: int) -> int:
+        """Counts the project's runs up by one and returns the new number."""
+
+    def user_by_name(self, username: str) -> User | None: ...
+    def token_by_hash(self, hash: str) -> Token | None: ...
+    def runner_by_hash(self, token_hash: str) -> Runner | None: ...
+    def runners(self, page: Page) -> list[Runner]: ...
+    def connections(self) -> list[Connection]: ...
+    def secret_variables(self, project_id: int | None) -> list[SecretVariable]:
+        """Of the project and of the instance, instance first."""
+
+    def records(self, kind: str, project_id: int | None, key: str | None, page: Page) -> list[Record]:
+        """Of a kind; project_id None and key None mean any."""
+
+    # runs
+    def run_by_idempotency(self, project_id: int, key: str) -> Run | None: ...
+    def runs(self, filter: RunFilter, page: Page) -> list[Run]: ...
+    def count_runs(self, filter: RunFilter) -> int:
+        """At most 10,001: more is never shown (GitLab stops counting there)."""
+
+    def workflows(self, run_id: int) -> list[Workflow]: ...
+    def graph(self, run_id: int) -> list[tuple[Job, Attempt]]:
+        """Every job of the run with its latest attempt, in position order."""
+
+    def attempts(self, filter: AttemptFilter, page: Page) -> list[tuple[Job, Attempt]]:
+        """Attempts with their jobs, by attempt id."""
+
+    def steps(self, attempt_id: int) -> list[Step]: ...
+
+    # queue: one row per QUEUED attempt, apart from history
+    def enqueue(self, attempt: Attempt, job: Job) -> None:
+        """Puts a QUEUED attempt where claims look (tags, project, protected, stock from the job's plan)."""
+
+    def dequeue(self, attempt_id: int) -> None: ...
+    def next_queued(self, runner: Runner) -> int | None:
+        """The oldest queued attempt id this runner may take; two concurrent claims never get the same (SKIP LOCKED on PostgreSQL).
+        Cost does not grow with the queue's length."""
+
+    # time
+    def due(self, now: int, limit: int) -> list[Attempt]:
+        """DELAYED holds whose time has come, leases and deadlines that have run out, in that order of id."""
+
+    def next_due_at(self) -> int | None:
+        """The earliest moment `due` will answer something new."""
+
+    def queued_before(self, at: int, limit: int) -> list[Attempt]:
+        """QUEUED attempts older than `at` (stuck)."""
+
+    def in_group(self, project_id: int, group: str) -> list[tuple[Job, Attempt]]:
+        """Open attempts (HELD for concurrency, QUEUED, RUNNING, STOPPING) of a concurrency group, oldest first."""
+
+    # log chunks (unsealed)
+    def append_log(self, attempt_id: int, offset: int, data: bytes) -> None: ...
+    def log_chunks(self, attempt_id: int, start: int, limit_bytes: int) -> list[tuple[int, bytes]]:
+        """(offset, bytes) of chunks that reach beyond `start`, in order, until the limit is met (at least one)."""
+
+    def drop_log(self, attempt_id: int) -> None: ...
+    def unsealed(self, limit: int) -> list[Attempt]:
+        """DONE attempts that still have chunks."""
+
+    # artifacts
+    def artifacts(self, filter: ArtifactFilter, page: Page) -> list[Artifact]: ...
+    def newest_archive(self, project_id: int, ref: str, job_name: str) -> Artifact | None:
+        """The archive of that job in the newest PASSED run of the ref."""
+
+    def blobs_in_use(self, keys: Sequence[str]) -> set[str]: ...
+
+    def ring(self, topic: str) -> None:
+        """After commit, wake who listens to the topic ("queue", "run:<id>", "attempt:<id>", "runs")."""
+
+
+class Database(Protocol):
+    """Transactions for everyone. Handlers await `read`/`write`; threads use the futures."""
+
+    def submit_read(self, work: Callable[[Tx], T]) -> Future[T]: ...
+    def submit_write(self, work: Callable[[Tx], T]) -> Future[T]:
+        """Runs `work` in one write transaction; the future is done only once the commit is durable. May group several works in one
+        durable commit, each in its own savepoint."""
+
+    def read(self, work: Callable[[Tx], T]) -> Awaitable[T]: ...
+    def write(self, work: Callable[[Tx], T]) -> Awaitable[T]: ...
+    def close(self) -> None: ...
+
+
+class Bell(Protocol):
+    """ "Something changed, look again." Carries no truth; a lost ring may delay, never lose.
+
+    Read `version(topic)` first, then the database, then wait: no change can slip between.
+    """
+
+    def ring(self, topics: Iterable[str]) -> None: ...
+    def version(self, topic: str) -> int: ...
+    def wait(self, topic: str, seen: int, timeout_s: float) -> int:
+        """Blocks the thread until the topic's version differs from `seen` or time is up; returns the version."""
+
+    def changed(self, topic: str, seen: int, timeout_s: float) -> Awaitable[int]:
+        """The same for the event loop."""
+
+
+@dataclass(frozen=True, slots=True)
+class BlobRef:
+    """Where bytes lie. `key` is opaque to everyone but the store."""
+
+    key: str
+    size_bytes: int
+    sha256: str
+
+
+class Blobs(Protocol):
+    """Immutable bytes. `put` returns only when they are durable; a row is written after it."""
+
+    def put(self, chunks: Iterable[bytes], limit_bytes: int | None = None) -> BlobRef:
+        """TooLarge beyond the limit; nothing remains of a failed put."""
+
+    def put_file(self, path: Path) -> BlobRef: ...
+    def open(self, key: str, start: int = 0, end: int | None = None) -> Iterator[bytes]:
+        """Bytes [start, end); NotFound when the key is unknown."""
+
+    def seekable(self, key: str) -> BinaryIO:
+        """A read-only seekable file over the blob (zip directories)."""
+
+    def local_path(self, key: str) -> Path | None:
+        """The file itself where blobs are local (fast copies), else None."""
+
+    def delete(self, key: str) -> None: ...
+    def walk(self) -> Iterator[tuple[str, int]]:
+        """Every key with its last change in milliseconds."""
+
+
+@dataclass(frozen=True, slots=True)
+class RefUpdate:
+    """One ref moved by a push; full ref name."""
+
+    ref: str
+    before: str
+    after: str
+
+
+class Source(Protocol):
+    """Git repositories by project id. Raises NotFound for unknown refs, Invalid for hostile names, Unavailable when git fails."""
+
+    def create(self, project_id: int, default_branch: str) -> None: ...
+    def mirror(self, project_id: int, url: str) -> str:
+        """Fetches everything from `url` (again); returns the default branch."""
+
+    def remove(self, project_id: int) -> None: ...
+    def resolve(self, project_id: int, ref: str) -> tuple[Commit, str, bool]:
+        """(commit, short ref name, is a tag) for a branch, tag, `refs/…`, HEAD or sha."""
+
+    def commit(self, project_id: int, sha: str) -> Commit: ...
+    def branches(self, project_id: int) -> list[tuple[str, Commit]]: ...
+    def tags(self, project_id: int) -> list[tuple[str, Commit]]: ...
+    def default_branch(self, project_id: int) -> str | None: ...
+    def files(self, project_id: int, sha: str, before_sha: str | None = None) -> Files: ...
+    def keep(self, project_id: int, run_id: int, sha: str) -> None:
+        """refs/pipelines/<run_id>, so that a force-push cannot take a queued run's commit away."""
+
+    def unkeep(self, project_id: int, run_id: int) -> None: ...
+    def checkout(self, project_id: int, sha: str, ref: str, depth: int, into: Path) -> None:
+        """Lays the commit out in an existing empty or earlier checked-out folder, with a `.git` that works offline. Owned by the caller's uid."""
+
+    def git_dir(self, project_id: int) -> Path: ...
+
+
+class Vault(Protocol):
+    """Secrets at rest."""
+
+    def seal(self, text: str) -> str: ...
+    def open(self, sealed: str) -> str: ...
+
+
+Clock = Callable[[], int]
+"""Milliseconds since the epoch, UTC."""
+
+JsonObject = dict[str, Any]

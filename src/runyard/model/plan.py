@@ -1,0 +1,285 @@
+"""A Plan: what a dialect compiled from text. Pure data, JSON-able with msgspec, the same for every dialect.
+
+After compile the engine and the runner know nothing of the vendor; what a dialect needs later for its own shapes lies in `extra`.
+
+**Late facts.** Strings marked as templates hold `${{ … }}` expressions (syntax.expressions) that are rendered when the facts exist:
+`Variable.late` and `JobPlan.image` by the engine at claim, step fields by the runner before each step (only when `StepPlan.templated`).
+Facts at claim: `run.{id,number,url,ref,sha,source,created_at}` · `job.{id,name,key,stage,url}` · `attempt.{id,number,token,url}` ·
+`project.{id,path,name}` · `server.{url,version,api_url}` · `runner.{id,description,tags,version}` · `needs.<group>.{result,outputs}` ·
+everything in `JobPlan.context` (e.g. github, matrix, strategy, inputs, vars) · `secrets.<KEY>`.
+The runner adds `steps.<key>.{outcome,conclusion,outputs}`, `env`, `job.status`, `runner.{temp,workspace,…}`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Any
+
+
+class When(StrEnum):
+    """GitLab's `when`, the richest of the four vocabularies."""
+
+    ON_SUCCESS = "on_success"
+    ON_FAILURE = "on_failure"
+    ALWAYS = "always"
+    MANUAL = "manual"
+    DELAYED = "delayed"
+
+
+class Order(StrEnum):
+    """Whom a job's gate looks at."""
+
+    STAGE = "stage"  # all jobs of earlier stages
+    NEEDS = "needs"  # only the named needs; none at all means: start at once
+
+
+class StepKind(StrEnum):
+    """A process, or one of the runner's built-ins (all work on the same workspace)."""
+
+    RUN = "run"
+    CHECKOUT = "checkout"
+    DOWNLOAD = "download"
+    UPLOAD = "upload"
+    CACHE_RESTORE = "cache_restore"
+    CACHE_SAVE = "cache_save"
+
+
+class Network(StrEnum):
+    """What a job may reach. HOST includes the server's loopback, so only server-made plans may ask for it."""
+
+    NONE = "none"
+    INTERNET = "internet"
+    HOST = "host"
+
+
+@dataclass(frozen=True, slots=True)
+class Variable:
+    """One environment variable. Order matters: a later one of the same key wins, and `$X` sees the final set."""
+
+    key: str
+    value: str
+    masked: bool = False  # never shows in a log
+    file: bool = False  # the job gets a path to a file holding the value
+    raw: bool = False  # `$X` inside the value is literal
+    late: bool = False  # the value is a `${{ }}` template over facts known at claim
+    public: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class Gate:
+    """Lets a job start once those it looks at are done.
+
+    `expression` (an Actions `if`, evaluated over JobPlan.context + needs) decides when set; otherwise GitLab's table for `when` does.
+    """
+
+    when: When = When.ON_SUCCESS
+    order: Order = Order.NEEDS
+    expression: str | None = None
+    delay_s: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Need:
+    """A wish to run after another job. `group` names a job key or a group of matrix legs."""
+
+    group: str
+    optional: bool = False
+    artifacts: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class Retry:
+    """Automatic new attempts after failure: at most `max`, when the reason or the exit code is listed.
+
+    `when` holds Reason values, or "always". Runner loss has its own rule in the engine.
+    """
+
+    max: int = 0
+    when: tuple[str, ...] = ("always",)
+    exit_codes: tuple[int, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Concurrency:
+    """At most one open attempt per group and project; others are held (resource_group), or the older is canceled."""
+
+    group: str
+    cancel_in_progress: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Image:
+    """A container image whose root file system the job runs in."""
+
+    name: str
+    entrypoint: tuple[str, ...] | None = None
+    user: str = ""
+    env: Mapping[str, str] = field(default_factory=dict)
+    options: Mapping[str, Any] = field(default_factory=dict)
+    alias: str = ""
+    command: tuple[str, ...] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Bind:
+    """A path of the server shown inside the box. Only server-made plans carry binds; text of a repository never does."""
+
+    path: str
+    writable: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class StepPlan:
+    """One process, or one built-in with `params`.
+
+    A RUN step executes `argv`; the item `{script}` stands for the path of a file that the runner fills with `script`.
+    `condition`: an expression with success()/failure()/always()/cancelled(); None means success().
+    `cwd` is relative to the workspace. `continue_on_error` true, or a template giving "true".
+
+    Params of built-ins (all optional unless said):
+    CHECKOUT  ref, sha (default: the run's), depth (int, 0 = whole), path, clean (bool), strategy ("fetch"|"clone"|"none"|"empty"), repository
+    DOWNLOAD  from: "needs" (archives of `JobPlan.needs`/`params.jobs` unpacked into the workspace, GitLab) or "run" (by `name`/`pattern` of
+              the same run, into `path`, `merge_multiple`; Actions)
+    UPLOAD    name, paths (required), exclude, untracked (bool), expire_in_s (int|None), type ("archive" or a report type), format ("zip"|"gzip"|"raw"),
+              if_no_files ("warn"|"error"|"ignore"), filename
+    CACHE_*   key, paths, fallback_keys, policy, when, untracked
+    """
+
+    key: str
+    name: str
+    kind: StepKind = StepKind.RUN
+    argv: tuple[str, ...] = ()
+    script: str | None = None
+    env: Mapping[str, str] = field(default_factory=dict)
+    params: Mapping[str, Any] = field(default_factory=dict)
+    condition: str | None = None
+    cwd: str = ""
+    timeout_s: float | str | None = None
+    continue_on_error: bool | str = False
+    templated: bool = False
+    commands: bool = (
+        False  # stdout is read for workflow commands, and the $GITHUB_* files are read after the step
+    )
+    section: str = ""  # the log section's name; "" writes none
+    hidden: bool = False  # not a Step of its own in views (set-up)
+
+
+@dataclass(frozen=True, slots=True)
+class JobPlan:
+    """One node of the graph.
+
+    `key` is unique in its workflow (GitLab: the job's full name); `group` is what needs name (a matrix's base name; else equal to key).
+    `outputs` are templates that the runner renders at the end. `binds` and Network.HOST: server-made plans only.
+    """
+
+    key: str
+    name: str
+    steps: tuple[StepPlan, ...] = ()
+    group: str = ""
+    stage: str = ""
+    stage_index: int = 0
+    needs: tuple[Need, ...] = ()
+    gate: Gate = Gate()
+    variables: tuple[Variable, ...] = ()
+    context: Mapping[str, Any] = field(default_factory=dict)
+    outputs: Mapping[str, str] = field(default_factory=dict)
+    image: Image | None = None
+    services: tuple[Image, ...] = ()
+    tags: tuple[str, ...] = ()
+    timeout_s: int | None = None
+    retry: Retry = Retry()
+    allow_failure: bool = False
+    allow_failure_exit_codes: tuple[int, ...] = ()
+    concurrency: Concurrency | None = None
+    interruptible: bool = False
+    fail_fast: bool = False  # a failed leg cancels its open siblings of `group`
+    max_parallel: int | None = None  # of `group`
+    network: Network = Network.INTERNET
+    binds: tuple[Bind, ...] = ()
+    protected: bool = False  # only a runner for protected refs may take it
+    requeue_lost: bool = True  # may be handed out again when its runner is lost
+    stock: bool = False  # a stock gitlab-runner can execute it (from `extra["gitlab"]`)
+    coverage: str = ""  # RE2 pattern over the log
+    extra: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def matrix_group(self) -> str:
+        """The name that needs use for this job."""
+        return self.group or self.key
+
+
+@dataclass(frozen=True, slots=True)
+class WorkflowPlan:
+    """One file's or suite's worth of jobs. `error` is a compile failure that the vendor reports on the run itself."""
+
+    key: str
+    name: str = ""
+    path: str = ""
+    jobs: tuple[JobPlan, ...] = ()
+    error: str = ""
+    concurrency: Concurrency | None = None
+    extra: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """Everything one accepted trigger will do.
+
+    `supersedes`: open older runs of the same project, dialect and ref are canceled (GitLab auto_cancel): "none", "conservative"
+    (only while nothing uninterruptible has started) or "interruptible" (only interruptible jobs). `skipped`: the run is stored, done and skipped.
+    """
+
+    workflows: tuple[WorkflowPlan, ...]
+    name: str = ""
+    supersedes: str = "none"
+    cancel_on_failure: bool = False
+    skipped: bool = False
+    warnings: tuple[str, ...] = ()
+    extra: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class InputArtifact:
+    """An artifact that an assignment may read: of its needs, or of its run."""
+
+    id: int
+    attempt_id: int
+    job_key: str
+    job_name: str
+    name: str
+    filename: str
+    size_bytes: int
+    blob: str
+    from_need: bool  # unpacked by DOWNLOAD from "needs"
+
+
+@dataclass(frozen=True, slots=True)
+class Assignment:
+    """What a runner receives with a claim: all it needs, nothing to ask later.
+
+    `variables` are final: late values rendered, `$X` expanded, in order. `masks` are the values that must never show in the log.
+    """
+
+    attempt_id: int
+    attempt_number: int
+    job_id: int
+    run_id: int
+    run_number: int
+    project_id: int
+    project_path: str
+    token: str
+    job: JobPlan
+    variables: tuple[Variable, ...]
+    facts: Mapping[str, Any]
+    masks: tuple[str, ...]
+    inputs: tuple[InputArtifact, ...]
+    ref: str
+    sha: str
+    before_sha: str
+    tag: bool
+    repo_url: str  # with no credentials; `{server}/{path}.git`
+    timeout_s: int
+    lease_s: int
+    log_limit_bytes: int

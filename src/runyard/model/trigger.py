@@ -1,0 +1,91 @@
+"""A Trigger: a request that something be run, before we agree. Built by routes, pushes, schedules and the command line."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+from runyard.model.plan import Variable
+from runyard.model.work import Project, User
+
+
+@dataclass(frozen=True, slots=True)
+class Commit:
+    """A git commit. Times in milliseconds."""
+
+    sha: str
+    message: str = ""
+    parents: tuple[str, ...] = ()
+    author_name: str = ""
+    author_email: str = ""
+    authored_at: int = 0
+    committer_name: str = ""
+    committer_email: str = ""
+    committed_at: int = 0
+
+    @property
+    def title(self) -> str:
+        """The first line of the message."""
+        return self.message.split("\n", 1)[0]
+
+
+@dataclass(frozen=True, slots=True)
+class ServerFacts:
+    """What a plan may say about this server. `url` is the external address without a trailing slash."""
+
+    url: str = "http://localhost"
+    version: str = "18.5.0"  # the GitLab version that clients gate features on
+    name: str = "GitLab"
+
+
+class Files(Protocol):
+    """The repository at the trigger's commit, as a compiler may see it."""
+
+    def read(self, path: str) -> bytes | None:
+        """The file's bytes (≤ 1 MiB, else TooLarge), or None when there is no such file."""
+
+    def paths(self) -> Sequence[str]:
+        """Every file's path, sorted."""
+
+    def changed(self, base: str | None = None) -> frozenset[str] | None:
+        """Paths that differ from `base` (default: the trigger's before_sha); None when that is unknown."""
+
+
+ZERO_SHA = "0" * 40
+
+
+@dataclass(frozen=True, slots=True)
+class Trigger:
+    """`source` is GitLab's pipeline source (push, api, web, trigger, schedule, …); `options` is the dialect's own
+    (depot: workflow, content, job, event; looker: suite; datafold: ci_config, pr_number)."""
+
+    project: Project
+    dialect: str
+    source: str
+    ref: str
+    sha: str
+    actor: User
+    now: int
+    before_sha: str = ZERO_SHA
+    tag: bool = False
+    commit: Commit = Commit("")
+    variables: tuple[Variable, ...] = ()
+    project_variables: tuple[Variable, ...] = ()
+    inputs: Mapping[str, Any] = field(default_factory=dict)
+    options: Mapping[str, Any] = field(default_factory=dict)
+    server: ServerFacts = ServerFacts()
+    idempotency_key: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Push:
+    """One ref that a push moved. `after` is ZERO_SHA for a deletion."""
+
+    project: Project
+    actor: User
+    ref: str  # short name
+    tag: bool
+    before: str
+    after: str
+    options: tuple[str, ...] = ()
