@@ -1,0 +1,74 @@
+"""Text with `${{ … }}` inside, split into literal pieces and parsed expressions.
+
+Called by the package's front. The end of an expression is the first `}}` outside of a `'…'` string, as in the
+runner's template reader. Split results are cached by text.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import TypeAlias
+
+from runyard.syntax.expressions.errors import ExpressionError
+from runyard.syntax.expressions.parser import Node, parse
+
+OPEN = "${{"
+CLOSE = "}}"
+
+
+@dataclass(frozen=True, slots=True)
+class Piece:
+    """One `${{ … }}`: its tree, and where its inner text starts in the whole text."""
+
+    node: Node
+    offset: int
+
+
+Part: TypeAlias = str | Piece
+
+
+@lru_cache(maxsize=1024)
+def split(text: str) -> tuple[Part, ...]:
+    """Literal pieces and expressions in order; one Piece alone means that the whole text is one expression."""
+    parts: list[Part] = []
+    at = 0
+    while (start := text.find(OPEN, at)) >= 0:
+        if start > at:
+            parts.append(text[at:start])
+        inner = start + len(OPEN)
+        end = closing(text, inner)
+        if end < 0:
+            raise ExpressionError(
+                "The expression is not closed. An unescaped ${{ was found without }}", start
+            )
+        try:
+            parts.append(Piece(parse(text[inner:end]), inner))
+        except ExpressionError as error:
+            raise error.moved(inner) from None
+        at = end + len(CLOSE)
+    if at < len(text) or not parts:
+        parts.append(text[at:])
+    return tuple(parts)
+
+
+def closing(text: str, at: int) -> int:
+    """Where `}}` stands outside of strings, or -1."""
+    while True:
+        end = text.find(CLOSE, at)
+        quote = text.find("'", at)
+        if end < 0 or quote < 0 or end < quote:
+            return end
+        # A doubled quote closes one string and opens the next, which skips the same characters.
+        after = text.find("'", quote + 1)
+        if after < 0:
+            return -1
+        at = after + 1
+
+
+def whole(text: str) -> Piece | None:
+    """The only expression of a text that is nothing but one `${{ … }}` (blanks around it ignored)."""
+    parts = split(text.strip())
+    if len(parts) == 1 and isinstance(parts[0], Piece):
+        return parts[0]
+    return None
