@@ -1,0 +1,107 @@
+"""Tokens: how they look, how they are stored, whom they name. Every door uses this; only the header that carries the token differs.
+
+Job tokens are `glcbt-<attempt id>-<random>`, so that they are found by primary key and live exactly as long as the attempt's lease.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import hashlib
+import hmac
+import secrets
+from collections.abc import Awaitable, Callable
+
+from runyard.engine.ports import Clock, Database, Tx
+from runyard.http.services import Principal
+from runyard.model.state import LEASED
+from runyard.model.work import Attempt, Run, Token, User
+
+JOB_PREFIX = "glcbt-"
+LOGIN_KINDS = frozenset({"personal", "session"})
+
+
+def hash_token(text: str) -> str:
+    """What the store keeps of a token. Tokens carry 160 random bits, so a plain digest is enough (no dictionary to try)."""
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def new_token(prefix: str) -> str:
+    """A fresh token; the alphabet needs no escaping in URLs, headers or shells."""
+    return f"{prefix}{secrets.token_urlsafe(20).replace('-', 'x').replace('_', 'y')}"
+
+
+def job_token(attempt_id: int) -> str:
+    """A fresh job token for an attempt about to be claimed."""
+    return new_token(f"{JOB_PREFIX}{attempt_id}-")
+
+
+def attempt_of(tx: Tx, text: str) -> Attempt | None:
+    """The leased attempt that this job token belongs to."""
+    number = text.removeprefix(JOB_PREFIX).split("-", 1)[0]
+    if not (text.startswith(JOB_PREFIX) and number.isascii() and number.isdigit() and len(number) < 19):
+        return None
+    attempt = tx.get(Attempt, int(number))
+    if attempt is None or attempt.state not in LEASED:
+        return None
+    return attempt if hmac.compare_digest(attempt.token_hash, hash_token(text)) else None
+
+
+def principal_in(tx: Tx, text: str, now: int) -> Principal | None:
+    """Who this token names, or None. A job acts as the user who caused it."""
+    if text.startswith(JOB_PREFIX):
+        attempt = attempt_of(tx, text)
+        return None if attempt is None else Principal(_actor(tx, attempt), attempt=attempt)
+    token = tx.token_by_hash(hash_token(text))
+    if token is None or token.kind not in LOGIN_KINDS or not _is_live(token, now) or token.user_id is None:
+        return None
+    user = tx.get(User, token.user_id)
+    return None if user is None else Principal(user, token=token)
+
+
+def _is_live(token: Token, now: int) -> bool:
+    return token.revoked_at is None and (token.expires_at is None or token.expires_at > now)
+
+
+def _actor(tx: Tx, attempt: Attempt) -> User:
+    run = tx.get(Run, attempt.run_id)
+    actor_id = attempt.actor_id or (run.actor_id if run else None)
+    return (tx.get(User, actor_id) if actor_id else None) or User(0, "nobody")
+
+
+def resolver(db: Database, now: Clock) -> Callable[[str], Awaitable[Principal | None]]:
+    """Services.principal: token text → who."""
+
+    async def principal(text: str) -> Principal | None:
+        if not text or len(text) > 512:
+            return None
+        return await db.read(lambda tx: principal_in(tx, text, now()))
+
+    return principal
+
+
+def basic(header: str) -> tuple[str, str] | None:
+    """(user, password) of an HTTP Basic header."""
+    scheme, _, rest = header.partition(" ")
+    if scheme.lower() != "basic":
+        return None
+    try:
+        user, colon, password = base64.b64decode(rest, validate=True).decode().partition(":")
+    except (binascii.Error, UnicodeDecodeError):
+        return None
+    return (user, password) if colon else None
+
+
+def scheme_token(header: str, *schemes: str) -> str:
+    """The token after one of the schemes (any case), or an empty string."""
+    scheme, _, rest = header.strip().partition(" ")
+    return rest.strip() if scheme.lower() in schemes else ""
+
+
+def signer(secret: bytes) -> Callable[[str, int], str]:
+    """Services.sign: an HMAC over text and expiry, for links that carry no header."""
+
+    def sign(text: str, expires_at: int) -> str:
+        return hmac.new(secret, f"{expires_at}\n{text}".encode(), hashlib.sha256).hexdigest()
+
+    return sign

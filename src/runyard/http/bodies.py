@@ -1,0 +1,74 @@
+"""Request bodies under a budget: whole (small) or streamed (uploads), inflated with a cap, decoded as strict JSON.
+
+Every dialect reads bodies through here; frameworks' own readers have no limit.
+"""
+
+from __future__ import annotations
+
+import json
+import zlib
+from collections.abc import AsyncIterator
+from typing import Any, NoReturn
+
+from starlette.requests import ClientDisconnect, Request
+
+from runyard.model.errors import Invalid, TooLarge
+
+
+async def stream(request: Request, limit_bytes: int) -> AsyncIterator[bytes]:
+    """The body in pieces, TooLarge beyond the limit whatever Content-Length promised, Invalid when it was cut short."""
+    declared = request.headers.get("content-length", "")
+    if declared.isdigit() and int(declared) > limit_bytes:
+        raise TooLarge(f"The body may have at most {limit_bytes} bytes.")
+    size = 0
+    try:
+        async for piece in request.stream():
+            size += len(piece)
+            if size > limit_bytes:
+                raise TooLarge(f"The body may have at most {limit_bytes} bytes.")
+            yield piece
+    except ClientDisconnect:
+        raise Invalid("The body ended before its end.") from None
+
+
+async def whole(request: Request, limit_bytes: int) -> bytes:
+    """The whole body; `Content-Encoding: gzip` is undone under the same limit."""
+    data = b"".join([piece async for piece in stream(request, limit_bytes)])
+    match request.headers.get("content-encoding", "identity").lower():
+        case "identity" | "":
+            return data
+        case "gzip":
+            return inflate(data, limit_bytes)
+        case other:
+            raise Invalid(f"Content-Encoding {other[:40]!r} is not known here; send gzip or identity.")
+
+
+def inflate(data: bytes, limit_bytes: int) -> bytes:
+    """gunzip, stopping at the limit (a kilobyte may hold a gigabyte)."""
+    machine = zlib.decompressobj(wbits=31)
+    try:
+        out = machine.decompress(data, limit_bytes + 1)
+    except zlib.error as error:
+        raise Invalid(f"The body is not gzip: {error}.") from None
+    if len(out) > limit_bytes:
+        raise TooLarge(f"The body may have at most {limit_bytes} bytes once inflated.")
+    return out
+
+
+def decode_json(data: bytes) -> Any:
+    """Strict JSON: no NaN, no endless nesting, no invalid UTF-8; Invalid says where."""
+    try:
+        return json.loads(data.decode(), parse_constant=_refuse_constant)
+    except json.JSONDecodeError as error:
+        message = f"The body is not JSON: {error.msg} at line {error.lineno}, column {error.colno}."
+        raise Invalid(message) from None
+    except UnicodeDecodeError as error:
+        raise Invalid(f"The body is not UTF-8 at byte {error.start}.") from None
+    except RecursionError:
+        raise Invalid("The body is nested too deeply.") from None
+    except ValueError as error:
+        raise Invalid(f"The body is not JSON: {error}.") from None
+
+
+def _refuse_constant(name: str) -> NoReturn:
+    raise ValueError(f"{name} is not a JSON number")

@@ -1,0 +1,123 @@
+"""The one ASGI application on the one port: finds the door by path, guards it, and answers when nothing else does.
+
+Guards, for every door: header and body sizes, a slow body, a door that raised. A door gets the request untouched otherwise: `raw_path` decides
+(a vendor may encode slashes), the prefix is not cut off, and no global state leaks between doors.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import Awaitable, Callable, Mapping, MutableMapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import structlog
+
+from runyard.http.problems import headers_of, status_of
+from runyard.model.errors import RunyardError
+
+Scope = MutableMapping[str, Any]
+Message = MutableMapping[str, Any]
+Receive = Callable[[], Awaitable[Message]]
+Send = Callable[[Message], Awaitable[None]]
+Asgi = Callable[[Scope, Receive, Send], Awaitable[None]]
+
+HEADERS_LIMIT_BYTES = 32 * 1024
+SILENT_BODY_S = 60.0
+
+log = structlog.get_logger("http")
+
+
+@dataclass(frozen=True, slots=True)
+class Door:
+    """An application and the path prefixes that lead to it. `uploads` doors guard their own body sizes (git packs, artifacts)."""
+
+    name: str
+    prefixes: tuple[str, ...]
+    app: Asgi
+
+
+class Front:
+    """Routes by the longest prefix; git paths (`….git/…`) go to the git door; everything else to the web."""
+
+    def __init__(self, doors: Sequence[Door], git: Asgi, web: Asgi, body_limit_bytes: int) -> None:
+        self.table = sorted(((p, d) for d in doors for p in d.prefixes), key=lambda pair: -len(pair[0]))
+        self.git = git
+        self.web = web
+        self.body_limit_bytes = body_limit_bytes
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "lifespan":
+            return await _lifespan(receive, send)
+        if scope["type"] != "http":
+            return None
+        if sum(len(k) + len(v) for k, v in scope["headers"]) > HEADERS_LIMIT_BYTES:
+            return await plain(send, 431, {"message": "431 Request Header Fields Too Large"})
+        answered = _Answered(send)
+        try:
+            await self.door(scope["path"])(scope, self._guarded(scope, receive), answered)
+        except RunyardError as error:
+            await answered.fallback(status_of(error), error.message, headers_of(error))
+        except (asyncio.CancelledError, ConnectionError):
+            raise
+        except Exception:
+            log.exception("request failed", method=scope["method"], path=scope["path"])
+            await answered.fallback(500, "500 Internal Server Error", {})
+
+    def door(self, path: str) -> Asgi:
+        """The application for a decoded path."""
+        collapsed = "/" + path.lstrip("/") if path.startswith("//") else path
+        for prefix, door in self.table:
+            if collapsed.startswith(prefix):
+                return door.app
+        return self.git if ".git/" in collapsed else self.web
+
+    def _guarded(self, scope: Scope, receive: Receive) -> Receive:
+        """A body that stays silent for a minute is given up: a stalled upload must not hold a door open for ever."""
+
+        async def guarded() -> Message:
+            try:
+                async with asyncio.timeout(SILENT_BODY_S if scope.get("runyard.body") is None else None):
+                    message = await receive()
+            except TimeoutError:
+                return {"type": "http.disconnect"}
+            if message["type"] == "http.request" and not message.get("more_body", False):
+                scope["runyard.body"] = "complete"
+            return message
+
+        return guarded
+
+
+class _Answered:
+    """Remembers whether a response has begun, so that a failing door still answers once."""
+
+    def __init__(self, send: Send) -> None:
+        self.send = send
+        self.begun = False
+
+    async def __call__(self, message: Message) -> None:
+        self.begun = self.begun or message["type"] == "http.response.start"
+        await self.send(message)
+
+    async def fallback(self, status: int, text: str, headers: Mapping[str, str]) -> None:
+        """Answers in the plainest shape every vendor's client survives: a JSON object with `message`."""
+        if not self.begun:
+            await plain(self, status, {"message": text}, headers)
+
+
+async def plain(send: Send, status: int, body: object, headers: Mapping[str, str] | None = None) -> None:
+    """A JSON answer without a framework."""
+    data = json.dumps(body).encode()
+    extra = [(k.lower().encode(), v.encode()) for k, v in (headers or {}).items()]
+    head = [(b"content-type", b"application/json"), (b"content-length", str(len(data)).encode()), *extra]
+    await send({"type": "http.response.start", "status": status, "headers": head})
+    await send({"type": "http.response.body", "body": data})
+
+
+async def _lifespan(receive: Receive, send: Send) -> None:
+    while True:
+        message = await receive()
+        await send({"type": f"{message['type']}.complete"})
+        if message["type"] == "lifespan.shutdown":
+            return
