@@ -30,7 +30,7 @@ STATUS: dict[type[RunyardError], int] = {
 
 def status_of(error: RunyardError) -> int:
     """The HTTP status of an error; every leaf has one."""
-    return STATUS[type(error)]
+    return next(STATUS[kind] for kind in type(error).__mro__ if kind in STATUS)
 
 
 def headers_of(error: RunyardError) -> dict[str, str]:

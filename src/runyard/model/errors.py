@@ -2,7 +2,7 @@
 
 RunyardError
 ├── NotFound · Unauthenticated · Forbidden      who asks, for what
-├── Invalid · Conflict · Gone · TooLarge        what is asked
+├── Invalid (NothingToRun) · Conflict · Gone · TooLarge        what is asked
 └── Busy · Unavailable                          when it is asked
 
 A class docstring is its default message. `http/problems.py` maps each class to a status once; a dialect's `problem()` gives the body.
@@ -61,6 +61,10 @@ class Invalid(RunyardError):
     def __init__(self, message: str = "", *, problems: Iterable[Problem] = ()) -> None:
         self.problems = tuple(problems)
         super().__init__(message or "; ".join(str(p) for p in self.problems))
+
+
+class NothingToRun(Invalid):
+    """The rules leave nothing to run here."""
 
 
 class Conflict(RunyardError):

@@ -1,0 +1,214 @@
+"""From a wish to a run: resolve the commit, compile, accept, keep the commit. Every door and every push comes through here.
+
+Built by app with the dialects it mounts; dialects reach `start` through Services. Compiling happens in a worker thread, under the budgets of `syntax`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, Protocol
+
+import structlog
+
+from runyard.engine.ports import Clock, Database, RefUpdate, Source, Tx, Vault
+from runyard.engine.trigger import accept
+from runyard.http.services import RunRequest
+from runyard.model.errors import Invalid, NothingToRun, RunyardError
+from runyard.model.plan import Plan, Variable, WorkflowPlan
+from runyard.model.trigger import ZERO_SHA, Commit, Files, Push, ServerFacts, Trigger
+from runyard.model.work import Project, Run, SecretVariable, User
+from runyard.settings import Settings
+
+log = structlog.get_logger("launch")
+
+HEADS, TAGS = "refs/heads/", "refs/tags/"
+PUSHED_REFS = 20  # of one push; more would start a flood (git push --mirror), GitLab's limit is 4
+
+
+class PushStart(Protocol):
+    """What a dialect says a push starts (`dialects.PushTrigger`)."""
+
+    @property
+    def source(self) -> str: ...
+    @property
+    def options(self) -> Mapping[str, Any]: ...
+
+
+class Compiler(Protocol):
+    """The part of a Dialect that launching needs."""
+
+    @property
+    def name(self) -> str: ...
+    @property
+    def compile(self) -> Callable[[Trigger, Files], Plan]: ...
+    @property
+    def on_push(self) -> Callable[[Push, Files], Sequence[PushStart]]: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Launcher:
+    """Starts runs."""
+
+    settings: Settings
+    server: ServerFacts
+    db: Database
+    source: Source
+    vault: Vault
+    now: Clock
+    dialects: Mapping[str, Compiler]
+
+    async def start(self, request: RunRequest) -> Run:
+        """Services.start."""
+        trigger, files = await self._trigger(request)
+        plan = await asyncio.to_thread(self.dialects[request.dialect].compile, trigger, files)
+        return await self._accept(trigger, plan)
+
+    async def pushed(
+        self, project: Project, actor: User, updates: Sequence[RefUpdate], options: Sequence[str]
+    ) -> list[Run]:
+        """Starts what a push starts in every dialect; a broken file becomes a run that says so, as a push has no other answer."""
+        await self._adopt_default_branch(project, updates)
+        runs = []
+        for update in updates[:PUSHED_REFS]:
+            push = _push(project, actor, update, tuple(options))
+            if push is not None:
+                runs += [
+                    run
+                    for compiler in self.dialects.values()
+                    for run in await self._pushed_to(compiler, push)
+                ]
+        return runs
+
+    async def _pushed_to(self, compiler: Compiler, push: Push) -> list[Run]:
+        before = None if push.before == ZERO_SHA else push.before
+        files = await asyncio.to_thread(self.source.files, push.project.id, push.after, before)
+        try:
+            starts = await asyncio.to_thread(compiler.on_push, push, files)
+        except RunyardError as error:
+            log.warning(
+                "push not understood", dialect=compiler.name, project=push.project.path, error=error.message
+            )
+            return []
+        runs = []
+        for start in starts:
+            request = RunRequest(
+                project=push.project,
+                dialect=compiler.name,
+                source=start.source,
+                actor=push.actor,
+                ref=(TAGS if push.tag else HEADS) + push.ref,
+                sha=push.after,
+                before_sha=push.before,
+                options={**start.options, "push_options": push.options},
+            )
+            runs.append(await self._start_or_record(request))
+        return [run for run in runs if run is not None]
+
+    async def _start_or_record(self, request: RunRequest) -> Run | None:
+        trigger, files = await self._trigger(request)
+        try:
+            plan = await asyncio.to_thread(self.dialects[request.dialect].compile, trigger, files)
+        except Invalid as error:
+            if isinstance(error, NothingToRun):
+                return None
+            lines = "\n".join(str(p) for p in error.problems) or error.message
+            plan = Plan(workflows=(WorkflowPlan(key=request.dialect, error=lines),))
+        return await self._accept(trigger, plan)
+
+    async def _trigger(self, request: RunRequest) -> tuple[Trigger, Files]:
+        project = request.project
+        commit, ref, tag = await asyncio.to_thread(self._resolve, request)
+        before = request.before_sha or ZERO_SHA
+        files = request.files or await asyncio.to_thread(
+            self.source.files, project.id, commit.sha, None if before == ZERO_SHA else before
+        )
+        own = await self.db.read(lambda tx: tx.secret_variables(project.id))
+        trigger = Trigger(
+            project=project,
+            dialect=request.dialect,
+            source=request.source,
+            ref=ref,
+            sha=commit.sha,
+            actor=request.actor,
+            now=self.now(),
+            before_sha=before,
+            tag=tag,
+            commit=commit,
+            variables=request.variables,
+            project_variables=tuple(self._opened(v) for v in own if _reaches(v, project, ref)),
+            inputs=request.inputs or {},
+            options=request.options or {},
+            server=self.server,
+            idempotency_key=request.idempotency_key,
+        )
+        return trigger, files
+
+    def _resolve(self, request: RunRequest) -> tuple[Commit, str, bool]:
+        project = request.project
+        wanted = request.ref or project.default_branch
+        if request.files is not None and request.sha:
+            return Commit(request.sha), wanted.removeprefix(HEADS), False
+        if request.sha is None:
+            return self.source.resolve(project.id, wanted)
+        commit = self.source.commit(project.id, request.sha)
+        short = wanted.removeprefix(HEADS).removeprefix(TAGS)
+        return commit, short, wanted.startswith(TAGS)
+
+    async def _accept(self, trigger: Trigger, plan: Plan) -> Run:
+        limit = self.settings.jobs_per_run
+        jobs = sum(len(w.jobs) for w in plan.workflows)
+        if jobs > limit:
+            raise Invalid(
+                f"This run would have {jobs} jobs; at most {limit} are allowed (RUNYARD_JOBS_PER_RUN)."
+            )
+        run = await self.db.write(lambda tx: accept(tx, trigger, plan, self.now()))
+        try:
+            await asyncio.to_thread(self.source.keep, trigger.project.id, run.id, trigger.sha)
+        except (
+            RunyardError
+        ) as error:  # the run stands; its commit is only less protected against a force-push
+            log.warning("commit not kept", run=run.id, error=error.message)
+        return run
+
+    def _opened(self, variable: SecretVariable) -> Variable:
+        return Variable(
+            key=variable.key,
+            value=self.vault.open(variable.value),
+            masked=variable.masked,
+            file=variable.file,
+            raw=variable.raw,
+            public=False,
+        )
+
+    async def _adopt_default_branch(self, project: Project, updates: Sequence[RefUpdate]) -> None:
+        """The first branch pushed to an empty project becomes its default, as on every forge."""
+        actual = await asyncio.to_thread(self.source.default_branch, project.id)
+        born = [u.ref.removeprefix(HEADS) for u in updates if u.ref.startswith(HEADS) and u.after != ZERO_SHA]
+        wanted = actual or (born[0] if born else None)
+        if wanted and wanted != project.default_branch:
+
+            def adopt(tx: Tx) -> None:
+                fresh = tx.get(Project, project.id)
+                if fresh is not None:
+                    tx.save(replace(fresh, default_branch=wanted))
+
+            await self.db.write(adopt)
+
+
+def _push(project: Project, actor: User, update: RefUpdate, options: tuple[str, ...]) -> Push | None:
+    """A branch or tag that now points somewhere; deletions and other refs start nothing."""
+    if update.after == ZERO_SHA:
+        return None
+    for prefix, tag in ((HEADS, False), (TAGS, True)):
+        if update.ref.startswith(prefix):
+            return Push(
+                project, actor, update.ref.removeprefix(prefix), tag, update.before, update.after, options
+            )
+    return None
+
+
+def _reaches(variable: SecretVariable, project: Project, ref: str) -> bool:
+    """Protected variables reach protected refs only; the default branch is the one protected ref until branches can be protected."""
+    return variable.kind == "variable" and (not variable.protected or ref == project.default_branch)
