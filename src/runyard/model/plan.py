@@ -103,10 +103,16 @@ class Retry:
 
 @dataclass(frozen=True, slots=True)
 class Concurrency:
-    """At most one open attempt per group and project; others are held (resource_group), or the older is canceled."""
+    """At most one open attempt per group and project; others are held (resource_group), or the older is canceled.
+
+    `by_workflow`: the workflow as a whole is the member (Actions; the engine sets it from WorkflowPlan.concurrency).
+    `single_pending`: a newcomer cancels members that still wait (Actions keeps one running and one pending).
+    """
 
     group: str
     cancel_in_progress: bool = False
+    by_workflow: bool = False
+    single_pending: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -195,6 +201,7 @@ class JobPlan:
     concurrency: Concurrency | None = None
     interruptible: bool = False
     fail_fast: bool = False  # a failed leg cancels its open siblings of `group`
+    fail_run: bool = False  # its failure cancels the rest of the run (set by accept from Plan.cancel_on_failure)
     max_parallel: int | None = None  # of `group`
     network: Network = Network.INTERNET
     binds: tuple[Bind, ...] = ()
@@ -212,13 +219,17 @@ class JobPlan:
 
 @dataclass(frozen=True, slots=True)
 class WorkflowPlan:
-    """One file's or suite's worth of jobs. `error` is a compile failure that the vendor reports on the run itself."""
+    """One file's or suite's worth of jobs. `error` is a compile failure that the vendor reports on the run itself.
+
+    `awaits`: with no jobs yet it stays waiting until `trigger.extend` brings some or `control.conclude` ends it (Datafold's submitted diffs).
+    """
 
     key: str
     name: str = ""
     path: str = ""
     jobs: tuple[JobPlan, ...] = ()
     error: str = ""
+    awaits: bool = False
     concurrency: Concurrency | None = None
     extra: Mapping[str, Any] = field(default_factory=dict)
 

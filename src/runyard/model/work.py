@@ -166,7 +166,7 @@ class Attempt:
     lease_until_at: int | None = None  # set exactly while RUNNING or STOPPING
     runner_id: int | None = None
     actor_id: int | None = None  # who retried or played it
-    token_hash: str = ""  # SHA-256 of the job token, while leased
+    token_hash: str = ""  # SHA-256 of the job token; kept after its runner's own finish (a repeat is known by it), else cleared at the end
     exit_code: int | None = None
     log_bytes: int = 0
     log_crc: int | None = None  # as the runner reported it at finish
