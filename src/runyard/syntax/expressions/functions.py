@@ -146,7 +146,9 @@ class _Writer:
         elif isinstance(value, str):
             self.put(json.dumps(value, ensure_ascii=False))
         elif isinstance(value, int | float) and not isinstance(value, bool):
-            self.put(number_text(to_number(value)))
+            text = number_text(to_number(value))
+            # JSON has no NaN or Infinity; JavaScript's serializer writes null, and readers can read that.
+            self.put("null" if text[-1] in "Ny" else text)
         else:
             self.put(to_string(value))
 
