@@ -142,8 +142,8 @@ def test_a_line_too_long_for_a_command_is_output_byte_by_byte_without_copies() -
     for at in range(0, len(text), 16):
         pieces += stream.feed(text[at : at + 16])
     pieces += stream.close()
-    assert time.perf_counter() - began < 5
-    assert joined(pieces) == [text]
+    assert time.perf_counter() - began < 2
+    assert b"".join(piece for piece in pieces if isinstance(piece, bytes)) == text
 
 
 def test_output_without_commands_passes_in_whole_chunks() -> None:
