@@ -121,9 +121,8 @@ class Launcher:
         project = request.project
         commit, ref, tag = await asyncio.to_thread(self._resolve, request)
         before = request.before_sha or ZERO_SHA
-        files = request.files or await asyncio.to_thread(
-            self.source.files, project.id, commit.sha, None if before == ZERO_SHA else before
-        )
+        base = None if before == ZERO_SHA else before
+        files = request.files or await asyncio.to_thread(self.source.files, project.id, commit.sha, base)
         own = await self.db.read(lambda tx: tx.secret_variables(project.id))
         trigger = Trigger(
             project=project,

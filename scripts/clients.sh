@@ -1,0 +1,18 @@
+#!/usr/bin/env bash
+# The vendors' own, unmodified clients, apart from Runyard's environment: .venv-clients (Python) and .clients (npm).
+set -euo pipefail
+cd "$(dirname "$0")/.."
+if [ ! -e .venv-clients/ready ] || [ constraints/clients.txt -nt .venv-clients/ready ]; then
+  .venv/bin/python -m venv .venv-clients
+  .venv-clients/bin/python -m pip install -q --disable-pip-version-check --require-hashes -r constraints/clients.txt
+  touch .venv-clients/ready
+fi
+if command -v npm >/dev/null; then
+  if [ ! -e .clients/ready ]; then
+    mkdir -p .clients
+    npm install --silent --no-audit --no-fund --prefix .clients @depot/cli-linux-x64@0.0.1-cli.2.102.12 >/dev/null
+    touch .clients/ready
+  fi
+else
+  echo "!! npm is not here: the depot CLI cannot be fetched; its tests and its part of the demo will be skipped, loudly" >&2
+fi

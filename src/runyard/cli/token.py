@@ -1,0 +1,27 @@
+"""`runyard token`: makes an access token straight in the data folder's database, for the person who owns the machine."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from runyard.model.errors import RunyardError
+
+
+def token(
+    username: Annotated[str, typer.Argument(help="User to make the token for; made when new")],
+    data: Annotated[Path | None, typer.Option(help="The server's data folder")] = None,
+    name: Annotated[str, typer.Option(help="What the token is for")] = "command line",
+    days: Annotated[int, typer.Option(help="Days it lives; 0 for ever")] = 365,
+) -> None:
+    """Make an access token for a user; prints it once, only its hash is kept."""
+    from runyard.app import make_token
+    from runyard.settings import Settings
+
+    try:
+        typer.echo(make_token(Settings(data=data) if data else Settings(), username, name, days))
+    except RunyardError as error:
+        typer.echo(f"runyard: {error.message}", err=True)
+        raise typer.Exit(2) from None

@@ -1,0 +1,74 @@
+"""Who may clone and push, and what a push sets off. The two callbacks that `sources.smart_http` asks for; app joins them."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, MutableMapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from runyard.engine.ports import Clock, Database, RefUpdate, Source
+from runyard.http.launch import Launcher
+from runyard.http.projects import create_project
+from runyard.http.services import Principal
+from runyard.model.errors import Conflict, Forbidden, NotFound, Unauthenticated
+from runyard.model.work import Project, Run, User
+from runyard.sources.smart_http import Access, basic_credentials
+
+Scope = MutableMapping[str, Any]
+RECEIVE = "git-receive-pack"
+
+
+@dataclass(frozen=True, slots=True)
+class GitDoor:
+    """`authorize` and `pushed` for GitHttp."""
+
+    db: Database
+    source: Source
+    now: Clock
+    principal: Callable[[str], Awaitable[Principal | None]]
+    launcher: Launcher
+    url: str
+
+    async def authorize(self, scope: Scope, path: str, service: str) -> Access:
+        """Basic user:token (any user name; a job uses `gitlab-ci-token`). A job reads its own project only; the first push makes the project."""
+        credentials = basic_credentials(scope)
+        who = await self.principal(credentials[1]) if credentials else None
+        if credentials and who is None:
+            raise Unauthenticated("That token is not valid here.")
+        project = await self.db.read(lambda tx: tx.project_by_path(path))
+        if who is None:
+            if project is not None and project.visibility == "public" and service != RECEIVE:
+                return Access(project.id)
+            raise Unauthenticated
+        if who.is_job and service == RECEIVE:
+            raise Forbidden("A job token may read its project, not push to it.")
+        if project is None:
+            project = await self._born(path, who, service)
+        if not who.may_see(project):
+            raise NotFound
+        return Access(project.id, sees_runs=True, who=who.user)
+
+    async def _born(self, path: str, who: Principal, service: str) -> Project:
+        if who.is_job or service != RECEIVE:
+            raise NotFound(f"There is no project {path}; push to it to make it.")
+        try:
+            return await create_project(self.db, self.source, self.now, path)
+        except Conflict:  # a push at the same moment made it
+            found = await self.db.read(lambda tx: tx.project_by_path(path))
+            if found is None:
+                raise
+            return found
+
+    async def pushed(
+        self, access: Access, updates: Sequence[RefUpdate], options: Sequence[str]
+    ) -> Sequence[str]:
+        """Starts the runs; the lines go back to the person who pushed."""
+        project = await self.db.read(lambda tx: tx.get(Project, access.project_id))
+        if project is None or not isinstance(access.who, User):
+            return []
+        runs = await self.launcher.pushed(project, access.who, updates, options)
+        return [self._line(project, run) for run in runs]
+
+    def _line(self, project: Project, run: Run) -> str:
+        what = run.error.splitlines()[0] if run.error else "started"
+        return f"{run.dialect} run {run.id} {what}: {self.url}/{project.path}/-/pipelines/{run.id}"

@@ -1,0 +1,82 @@
+"""Making projects: by API, or by the first push. One place, so that names, rows and repositories always agree."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from dataclasses import replace
+
+from runyard.engine.ports import Clock, Database, Source, Tx
+from runyard.model.errors import Conflict, Invalid, RunyardError
+from runyard.model.work import Project
+
+_SEGMENT = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.\-]{0,127}")
+RESERVED = frozenset({"api", "static", "sign-in", "sign-out", "-", "admin", "healthz", "readyz", "metrics"})
+
+
+def check_path(path: str) -> str:
+    """A full path that URLs, folders and git can all carry (GitLab's rule, a little narrower); Invalid says why not."""
+    segments = path.split("/")
+    if len(segments) < 2 or len(segments) > 10:
+        raise Invalid(f"A project path has the form group/name; {path[:80]!r} has not.")
+    for segment in segments:
+        if (
+            not _SEGMENT.fullmatch(segment)
+            or segment.endswith((".git", ".atom", ".", ".lock"))
+            or ".." in segment
+        ):
+            raise Invalid(
+                f"{segment[:80]!r} cannot be part of a project path: use letters, digits, '_', '-' and '.', not ending in .git or a dot."
+            )
+    if segments[0].lower() in RESERVED:
+        raise Invalid(f"{segments[0]!r} is reserved; choose another group.")
+    return path
+
+
+async def create_project(
+    db: Database,
+    source: Source,
+    now: Clock,
+    path: str,
+    *,
+    name: str = "",
+    default_branch: str = "main",
+    visibility: str = "private",
+    import_url: str = "",
+) -> Project:
+    """The stored project with its repository (mirrored when there is an import_url). Conflict when the path is taken.
+
+    The row comes first because it gives the id; a repository that cannot be made takes the row away again.
+    """
+    wanted = Project(
+        id=0,
+        path=check_path(path),
+        name=name or path.rsplit("/", 1)[-1],
+        default_branch=default_branch,
+        visibility=visibility,
+        import_url=import_url,
+        created_at=now(),
+    )
+
+    def add(tx: Tx) -> Project:
+        if tx.project_by_path(path) is not None:
+            raise Conflict(f"The path {path} has already been taken.")
+        return tx.add(wanted)
+
+    project = await db.write(add)
+    try:
+        return await _repository(db, source, project)
+    except RunyardError:
+        await db.write(lambda tx: tx.remove(Project, project.id))
+        await asyncio.to_thread(source.remove, project.id)
+        raise
+
+
+async def _repository(db: Database, source: Source, project: Project) -> Project:
+    await asyncio.to_thread(source.create, project.id, project.default_branch)
+    if not project.import_url:
+        return project
+    branch = await asyncio.to_thread(source.mirror, project.id, project.import_url)
+    mirrored = replace(project, default_branch=branch)
+    await db.write(lambda tx: tx.save(mirrored))
+    return mirrored

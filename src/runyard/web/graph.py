@@ -1,0 +1,86 @@
+"""Where each job stands in the picture of a run: columns by stage, or by depth of needs; edges between them. Pure; called by the run page."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from runyard.model.work import Attempt, Job
+
+WIDTH, HEIGHT, GAP_X, GAP_Y, TOP = 196, 40, 56, 12, 30
+EDGES_SHOWN = 400  # beyond it the picture would be a tangle; the list below says it all
+
+
+@dataclass(frozen=True, slots=True)
+class Card:
+    """One job, placed."""
+
+    job: Job
+    attempt: Attempt
+    x: int
+    y: int
+
+
+@dataclass(frozen=True, slots=True)
+class Picture:
+    """A laid-out graph in pixels."""
+
+    cards: tuple[Card, ...]
+    columns: tuple[tuple[int, str], ...]  # (x, title)
+    edges: tuple[str, ...]  # SVG paths
+    width: int
+    height: int
+
+
+def lay_out(graph: Sequence[tuple[Job, Attempt]]) -> Picture:
+    """Columns left to right; within a column the plan's order."""
+    depth = _depths([job for job, _ in graph])
+    columns: dict[tuple[int, str], list[tuple[Job, Attempt]]] = {}
+    for job, attempt in graph:
+        stage = job.plan.stage
+        key = (job.plan.stage_index, stage) if stage else (depth[job.id], "")
+        columns.setdefault(key, []).append((job, attempt))
+    cards: list[Card] = []
+    titles: list[tuple[int, str]] = []
+    for index, (key, members) in enumerate(sorted(columns.items())):
+        x = index * (WIDTH + GAP_X)
+        titles.append((x, key[1]))
+        cards += [Card(j, a, x, TOP + row * (HEIGHT + GAP_Y)) for row, (j, a) in enumerate(members)]
+    rows = max((len(m) for m in columns.values()), default=0)
+    width = max(0, len(columns) * (WIDTH + GAP_X) - GAP_X)
+    return Picture(tuple(cards), tuple(titles), tuple(_edges(cards)), width, TOP + rows * (HEIGHT + GAP_Y))
+
+
+def _depths(jobs: Sequence[Job]) -> dict[int, int]:
+    """The longest way from a root, by needs (jobs are few; needs are acyclic since accept)."""
+    members: dict[tuple[int, str], list[Job]] = {}
+    for job in jobs:
+        for name in {job.key, job.plan.matrix_group}:
+            members.setdefault((job.workflow_id, name), []).append(job)
+    depth = {job.id: 0 for job in jobs}
+    for _ in jobs:
+        changed = False
+        for job in jobs:
+            before = [depth[p.id] for need in job.plan.needs for p in members.get((job.workflow_id, need.group), [])]
+            wanted = max(before, default=-1) + 1
+            changed = changed or wanted != depth[job.id]
+            depth[job.id] = wanted
+        if not changed:
+            break
+    return depth
+
+
+def _edges(cards: Sequence[Card]) -> list[str]:
+    members: dict[tuple[int, str], list[Card]] = {}
+    for card in cards:
+        for name in {card.job.key, card.job.plan.matrix_group}:
+            members.setdefault((card.job.workflow_id, name), []).append(card)
+    paths = []
+    for card in cards:
+        for need in card.job.plan.needs:
+            for parent in members.get((card.job.workflow_id, need.group), []):
+                x1, y1 = parent.x + WIDTH, parent.y + HEIGHT // 2
+                x2, y2 = card.x, card.y + HEIGHT // 2
+                bend = GAP_X // 2
+                paths.append(f"M{x1} {y1} C{x1 + bend} {y1} {x2 - bend} {y2} {x2} {y2}")
+    return paths[:EDGES_SHOWN]

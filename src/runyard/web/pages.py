@@ -1,0 +1,168 @@
+"""What the pages show, put together from the store; no HTML here. Called by routes, calls the engine's views."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from runyard.engine.ports import ArtifactFilter, AttemptFilter, Page, RunFilter, Tx
+from runyard.http.services import Principal
+from runyard.model.errors import NotFound
+from runyard.model.state import Hold, Outcome, State
+from runyard.model.work import Artifact, Attempt, Job, Project, Run, Runner, Step, User, Workflow
+from runyard.web.graph import Picture, lay_out
+
+PAGE = 30
+
+GLYPHS = {
+    "waiting": "○",
+    "held": "◷",
+    "queued": "◌",
+    "running": "◐",
+    "stopping": "◑",
+    "passed": "✓",
+    "warned": "!",
+    "failed": "✗",
+    "errored": "⚠",
+    "canceled": "⊘",
+    "skipped": "»",
+}
+
+FILTERS: dict[str, tuple[tuple[State, Outcome | None], ...]] = {
+    "open": tuple((s, None) for s in State if s is not State.DONE),
+    "passed": ((State.DONE, Outcome.PASSED),),
+    "failed": ((State.DONE, Outcome.FAILED), (State.DONE, Outcome.ERRORED)),
+    "canceled": ((State.DONE, Outcome.CANCELED),),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class RunLine:
+    """A run in a list."""
+
+    run: Run
+    project: Project
+    actor: User | None
+
+
+@dataclass(frozen=True, slots=True)
+class RunPage:
+    """All of a run."""
+
+    run: Run
+    project: Project
+    actor: User | None
+    workflows: Sequence[tuple[Workflow, Picture, Sequence[tuple[Job, Attempt]]]]
+    artifacts: Sequence[tuple[Artifact, Job]]
+
+
+@dataclass(frozen=True, slots=True)
+class JobPage:
+    """All of an attempt."""
+
+    run: Run
+    project: Project
+    job: Job
+    attempt: Attempt
+    attempts: Sequence[Attempt]
+    steps: Sequence[Step]
+    artifacts: Sequence[Artifact]
+    runner: Runner | None
+    actor: User | None
+
+
+def mark(state: State, outcome: Outcome | None, warnings: bool = False) -> str:
+    """The one word a badge shows."""
+    if state is not State.DONE or outcome is None:
+        return str(state)
+    return "warned" if warnings and outcome is Outcome.PASSED else str(outcome)
+
+
+def held_for(hold: Hold | None) -> str:
+    """What a held job waits for, for people."""
+    match hold:
+        case Hold.MANUAL:
+            return "waits for someone to start it"
+        case Hold.DELAYED:
+            return "waits for its time"
+        case Hold.CONCURRENCY:
+            return "waits for its concurrency group"
+        case None:
+            return ""
+
+
+def list_runs(tx: Tx, who: Principal | None, project: Project | None, wanted: str, dialect: str, page: int) -> list[RunLine]:
+    """One page of runs, newest first (one more than PAGE when there is a next page). Strangers see public projects only."""
+    filter = RunFilter(
+        project_id=project.id if project else None, dialect=dialect or None, wanted=FILTERS.get(wanted, ())
+    )
+    runs = tx.runs(filter, Page(limit=PAGE + 1, offset=PAGE * page))
+    projects = {i: tx.get(Project, i) for i in {r.project_id for r in runs}}
+    actors = {i: tx.get(User, i) for i in {r.actor_id for r in runs if r.actor_id}}
+    lines = []
+    for run in runs:
+        home = projects[run.project_id]
+        if home is not None and _may_see(who, home):
+            lines.append(RunLine(run, home, actors.get(run.actor_id or 0)))
+    return lines
+
+
+def find_project(tx: Tx, who: Principal | None, path: str) -> Project:
+    """The project, as far as this person may know of it."""
+    project = tx.project_by_path(path)
+    if project is None or not _may_see(who, project):
+        raise NotFound("There is no such project, or you may not see it.")
+    return project
+
+
+def run_page(tx: Tx, who: Principal | None, path: str, run_id: int) -> RunPage:
+    """A run of that project."""
+    project = find_project(tx, who, path)
+    run = tx.get(Run, run_id)
+    if run is None or run.project_id != project.id:
+        raise NotFound("There is no such run.")
+    graph = tx.graph(run.id)
+    by_job = {a.id: j for j, a in graph}
+    workflows = []
+    for workflow in tx.workflows(run.id):
+        members = [(j, a) for j, a in graph if j.workflow_id == workflow.id]
+        workflows.append((workflow, lay_out(members), members))
+    artifacts = tx.artifacts(ArtifactFilter(run_id=run.id), Page(limit=500, descending=False))
+    shown = [(a, by_job[a.attempt_id]) for a in artifacts if a.attempt_id in by_job]
+    return RunPage(run, project, _actor(tx, run.actor_id), workflows, shown)
+
+
+def job_page(tx: Tx, who: Principal | None, path: str, attempt_id: int) -> JobPage:
+    """An attempt of that project."""
+    project = find_project(tx, who, path)
+    attempt = tx.get(Attempt, attempt_id)
+    if attempt is None or attempt.project_id != project.id:
+        raise NotFound("There is no such job.")
+    job, run = tx.get(Job, attempt.job_id), tx.get(Run, attempt.run_id)
+    if job is None or run is None:
+        raise NotFound("There is no such job.")
+    siblings = tx.attempts(AttemptFilter(job_id=job.id), Page(limit=100, descending=False))
+    return JobPage(
+        run=run,
+        project=project,
+        job=job,
+        attempt=attempt,
+        attempts=[a for _, a in siblings],
+        steps=tx.steps(attempt.id),
+        artifacts=tx.artifacts(ArtifactFilter(attempt_id=attempt.id), Page(limit=200, descending=False)),
+        runner=tx.get(Runner, attempt.runner_id) if attempt.runner_id else None,
+        actor=_actor(tx, attempt.actor_id or run.actor_id),
+    )
+
+
+def may_change(who: Principal | None) -> bool:
+    """Whether buttons are shown and obeyed."""
+    return who is not None and not who.is_job
+
+
+def _may_see(who: Principal | None, project: Project) -> bool:
+    return who.may_see(project) if who else project.visibility == "public"
+
+
+def _actor(tx: Tx, user_id: int | None) -> User | None:
+    return tx.get(User, user_id) if user_id else None
