@@ -51,9 +51,11 @@ def test_the_last_of_equal_keys_wins() -> None:
     assert expand_all([Value("A", "1"), Value("B", "$A"), Value("A", "2")]).values["B"] == "2"
 
 
-def test_raw_and_file_values_are_neither_expanded_nor_spliced() -> None:
-    result = expand_all([Value("R", "$A", opaque=True), Value("A", "x"), Value("B", "<$R>")])
-    assert dict(result.values) == {"R": "$A", "A": "x", "B": "<$R>"}
+def test_raw_values_are_spliced_as_they_stand_and_file_names_stay() -> None:
+    values = [Value("R", "$A", raw=True), Value("F", "$A", file=True), Value("A", "x"), Value("B", "<$R|$F>")]
+    result = expand_all(values)
+    assert dict(result.values) == {"R": "$A", "F": "$A", "A": "x", "B": "<$$A|$F>"}
+    assert expand(result.values["B"], {"A": "x", "F": "/tmp/F"}) == "<$A|/tmp/F>"
 
 
 def test_a_cycle_names_its_members_and_leaves_everything_unexpanded() -> None:

@@ -1,8 +1,8 @@
 """`$VAR`, `${VAR}` and `%VAR%` in texts, and the expansion of a whole set of variables in dependency order.
 
 Called by compilers (globs, names, cache keys) and by the engine when it makes an assignment final. Semantics are GitLab's
-(gitlab.md §3.12): `$$` is a literal dollar, raw and file variables are never expanded nor spliced into others, a cycle leaves the
-whole set as it was and names its members. Output sizes are budgeted, because `B: $A$A`, `C: $B$B` … doubles.
+(gitlab.md §3.12): `$$` is a literal dollar, raw and file variables are never expanded, a cycle leaves the whole set as it was and
+names its members. Output sizes are budgeted, because `B: $A$A`, `C: $B$B` … doubles.
 """
 
 import re
@@ -25,11 +25,13 @@ class VariableError(ValueError):
 
 @dataclass(frozen=True, slots=True)
 class Value:
-    """What expansion needs to know of a variable. `opaque`: raw or file; never expanded, never spliced into others."""
+    """What expansion needs to know of a variable. A raw one is spliced into others as it stands; `$X` naming a file variable
+    stays written, because only the runner knows the file's path."""
 
     key: str
     text: str
-    opaque: bool = False
+    raw: bool = False
+    file: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,7 +71,8 @@ def expand_known(text: str, lookup: Mapping[str, str]) -> str:
 def expand_all(variables: Iterable[Value]) -> Expanded:
     """The set with every value expanded once its references are; of equal keys the last wins.
 
-    Unknown references and `$$` stay as written: pass each value through `expand` when nobody can add names any more.
+    Unknown references and `$$` stay as written, and a spliced raw value has its dollars doubled: pass each value that is neither
+    raw nor file through `expand` when nobody can add names any more.
     VariableError names the key that grew too large.
     """
     last: dict[str, Value] = {}
@@ -78,7 +81,7 @@ def expand_all(variables: Iterable[Value]) -> Expanded:
         last[value.key] = value
     # A variable that names itself is no cycle: GitLab leaves that reference for the shell.
     graph = {
-        key: () if value.opaque else [n for n in references(value.text) if n in last and n != key]
+        key: () if value.raw or value.file else [n for n in references(value.text) if n in last and n != key]
         for key, value in last.items()
     }
     try:
@@ -94,9 +97,12 @@ def _expand_in(order: Iterable[str], last: Mapping[str, Value]) -> dict[str, str
     result = {key: value.text for key, value in last.items()}
     total = 0
     for key in order:
-        if not last[key].opaque:
+        value = last[key]
+        if value.raw and not value.file:
+            spliceable[key] = value.text.replace("$", "$$")
+        elif not value.file:
             try:
-                result[key] = spliceable[key] = expand_known(last[key].text, spliceable)
+                result[key] = spliceable[key] = expand_known(value.text, spliceable)
             except VariableError as error:
                 raise VariableError(f"variable {key}: {error}") from None
         total += len(result[key])
