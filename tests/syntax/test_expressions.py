@@ -23,6 +23,7 @@ from runyard.syntax.expressions import (
     render,
     render_value,
     to_string,
+    with_late,
 )
 
 CONTEXT: dict[str, Any] = {
@@ -301,3 +302,17 @@ def test_output_bombs_end_at_once() -> None:
         assert time.perf_counter() - began < 1
     with pytest.raises(ExpressionError, match="bytes"):
         render("${{ a.s }}" * 3, big)
+
+
+def test_late_places_are_filled_without_touching_the_facts() -> None:
+    facts = {"github": {"sha": "abc", "event": {"a": 1}}, "run": {"id": 7}}
+    late = {
+        "github.run_id": "${{ run.id }}",
+        "github.event.x": "${{ github.sha }}",
+        "github.workspace": "${{ runner.workspace }}",
+    }
+    filled = with_late(facts, late)
+    assert filled["github"] == {"sha": "abc", "event": {"a": 1, "x": "abc"}, "run_id": 7, "workspace": None}
+    assert facts["github"] == {"sha": "abc", "event": {"a": 1}}
+    again = with_late({**filled, "runner": {"workspace": "/w"}}, late)
+    assert again["github"]["workspace"] == "/w"

@@ -178,6 +178,8 @@ class JobPlan:
 
     `key` is unique in its workflow (GitLab: the job's full name); `group` is what needs name (a matrix's base name; else equal to key).
     `outputs` are templates that the runner renders at the end. `binds` and Network.HOST: server-made plans only.
+    `late`: places in `context` (dotted paths, e.g. `github.run_id`) whose values are facts of claim or runner (`${{ run.id }}`); whoever
+    builds facts lays them over it with `syntax.expressions.with_late`.
     """
 
     key: str
@@ -190,6 +192,7 @@ class JobPlan:
     gate: Gate = Gate()
     variables: tuple[Variable, ...] = ()
     context: Mapping[str, Any] = field(default_factory=dict)
+    late: Mapping[str, str] = field(default_factory=dict)
     outputs: Mapping[str, str] = field(default_factory=dict)
     image: Image | None = None
     services: tuple[Image, ...] = ()

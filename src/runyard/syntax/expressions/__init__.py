@@ -34,6 +34,7 @@ __all__ = [
     "render_value",
     "to_string",
     "truthy",
+    "with_late",
 ]
 
 _NONE: Functions = {}
@@ -118,6 +119,27 @@ def condition_functions(text: str) -> frozenset[str]:
 def condition_references(text: str) -> frozenset[str]:
     """As `references`, for a text that may be a bare expression."""
     return _referred(_nodes(text) if OPEN in text else (parse(text),))
+
+
+def with_late(facts: Mapping[str, Any], late: Mapping[str, str]) -> dict[str, Any]:
+    """The facts with every late place filled, in order; one that names facts not known yet is null for now.
+
+    The claim calls it with what it knows and the runner again with more. Folders on the way are copied, never changed.
+    """
+    filled: dict[str, Any] = dict(facts)
+    for path, template in late.items():
+        try:
+            value = render_value(template, filled)
+        except ExpressionError:
+            value = None
+        *folders, name = path.split(".")
+        at = filled
+        for folder in folders:
+            inner = at.get(folder)
+            at[folder] = dict(inner) if isinstance(inner, Mapping) else {}
+            at = at[folder]
+        at[name] = value
+    return filled
 
 
 def _value(
