@@ -166,3 +166,9 @@ def _may_see(who: Principal | None, project: Project) -> bool:
 
 def _actor(tx: Tx, user_id: int | None) -> User | None:
     return tx.get(User, user_id) if user_id else None
+
+
+def sees_project(tx: Tx, who: Principal | None, project_id: int) -> bool:
+    """Whether this person may know of the project."""
+    project = tx.get(Project, project_id)
+    return project is not None and _may_see(who, project)

@@ -1,0 +1,276 @@
+"""The pages: runs, one run, one job, sign-in, artifacts; live by server-sent events. `site(services)` is what app mounts for every other path.
+
+Addresses follow GitLab's (`/group/name/-/pipelines/1`, `/-/jobs/2`), so that every `web_url` an API gives opens the right page.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from functools import partial
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlencode
+
+from starlette.applications import Starlette
+from starlette.middleware import Middleware
+from starlette.middleware.gzip import GZipMiddleware
+from starlette.requests import Request
+from starlette.responses import RedirectResponse, Response, StreamingResponse
+from starlette.routing import Mount, Route
+from starlette.staticfiles import StaticFiles
+
+from runyard.engine import control
+from runyard.engine.ports import Tx
+from runyard.http.logs import log_bytes, log_size
+from runyard.http.problems import status_of
+from runyard.http.services import Principal, Services
+from runyard.model.errors import NotFound, RunyardError, Unauthenticated
+from runyard.model.state import State
+from runyard.model.work import Artifact, Attempt, Run
+from runyard.web import live, pages
+from runyard.web.ansi import LogHtml
+from runyard.web.session import COOKIE, SESSION_S, same_origin, sign_in, sign_out, who
+from runyard.web.render import Templates
+
+HERE = Path(__file__).parent
+SHOWN_LOG_BYTES = 512 * 1024
+HEADERS = {
+    "Content-Security-Policy": "default-src 'self'; style-src 'self' 'unsafe-inline'; img-src 'self'; object-src 'none'; "
+    "base-uri 'none'; form-action 'self'; frame-ancestors 'none'",
+    "X-Content-Type-Options": "nosniff",
+    "Referrer-Policy": "no-referrer",
+}
+
+Act = Callable[[Tx, int, int | None, int], object]
+
+
+class Site:
+    """The handlers; one value per server."""
+
+    def __init__(self, services: Services, dialects: list[str]) -> None:
+        self.services = services
+        self.templates = Templates(services, dialects)
+
+    async def runs(self, request: Request) -> Response:
+        """All runs, or one project's."""
+        person = await who(self.services, request)
+        path = request.path_params.get("path", "")
+        wanted, dialect = request.query_params.get("state", ""), request.query_params.get("dialect", "")
+        number = request.query_params.get("page", "0")
+        page = min(int(number), 10_000) if number.isdigit() else 0
+
+        def load(tx: Tx) -> dict[str, Any]:
+            project = pages.find_project(tx, person, path) if path else None
+            lines = pages.list_runs(tx, person, project, wanted, dialect, page)
+            return {"project": project, "lines": lines[: pages.PAGE], "more": len(lines) > pages.PAGE}
+
+        found = await self.services.db.read(load)
+        chosen = {"state": wanted, "dialect": dialect, "page": page}
+
+        def link(**changes: object) -> str:
+            merged = {**chosen, **({"page": 0} if "page" not in changes else {}), **changes}
+            return "?" + urlencode({k: v for k, v in merged.items() if v})
+
+        more = {"wanted": wanted, "dialect": dialect, "page": page, "link": link, "live": "/-/events/runs"}
+        return self.templates.page(request, "runs.html", person, **found, **more)
+
+    async def run(self, request: Request) -> Response:
+        """One run."""
+        person = await who(self.services, request)
+        path, run_id = request.path_params["path"], request.path_params["id"]
+        it = await self.services.db.read(lambda tx: pages.run_page(tx, person, path, run_id))
+        said = self.templates.said(it.run.dialect, it.run.state, it.run.outcome, it.run.hold)
+        more = {"can": pages.may_change(person), "here": f"/{it.project.path}/-/pipelines/{it.run.id}"}
+        events = f"/-/events/run/{it.run.id}" if it.run.state is not State.DONE else ""
+        return self.templates.page(request, "run.html", person, it=it, said=said, live=events, **more)
+
+    async def job(self, request: Request) -> Response:
+        """One attempt with its log."""
+        person = await who(self.services, request)
+        it = await self._job(request, person)
+        size = await log_size(self.services, it.attempt)
+        start = max(0, size - SHOWN_LOG_BYTES)
+        view, skipped = LogHtml(), 0
+        lines: list[str] = []
+        if start:
+            view.line, skipped = await self._skip(it.attempt, start)
+        at = skipped
+        async for piece in log_bytes(self.services, it.attempt, skipped, size):
+            at += len(piece)
+            lines += view.feed(piece)
+        if it.attempt.state is State.DONE:
+            lines += view.rest()
+        shown = {"lines": lines, "from": at - len(view.pending), "first_line": view.line, "skipped": skipped}
+        here = f"/{it.project.path}/-/jobs/{it.attempt.id}"
+        said = self.templates.said(it.run.dialect, it.attempt.state, it.attempt.outcome, it.attempt.hold)
+        events = f"/-/events/run/{it.run.id}" if it.attempt.state is not State.DONE else ""
+        more = {"can": pages.may_change(person), "here": here, "said": said, "live": events}
+        return self.templates.page(request, "job.html", person, it=it, **shown, **more)
+
+    async def _skip(self, attempt: Attempt, start: int) -> tuple[int, int]:
+        """(lines before, offset of the first whole line at or after `start`)."""
+        lines, at, last = 0, 0, 0
+        async for piece in log_bytes(self.services, attempt, 0, start):
+            lines += piece.count(b"\n")
+            cut = piece.rfind(b"\n")
+            last = at + cut + 1 if cut >= 0 else last
+            at += len(piece)
+        return lines, last
+
+    async def _job(self, request: Request, person: Principal | None) -> pages.JobPage:
+        path, attempt_id = request.path_params["path"], request.path_params["id"]
+        return await self.services.db.read(lambda tx: pages.job_page(tx, person, path, attempt_id))
+
+    async def raw(self, request: Request) -> Response:
+        """The log as it is, never as a page."""
+        it = await self._job(request, await who(self.services, request))
+        size = await log_size(self.services, it.attempt)
+        headers = {"Content-Disposition": f'inline; filename="job-{it.attempt.id}.log"', "Content-Length": str(size)}
+        pieces = log_bytes(self.services, it.attempt, 0, size)
+        return StreamingResponse(pieces, media_type="text/plain; charset=utf-8", headers=headers)
+
+    async def log_events(self, request: Request) -> Response:
+        """The log from `from` on, as rendered lines, until the job ends."""
+        it = await self._job(request, await who(self.services, request))
+        start, lines = (int(v) if v.isdigit() else 0 for v in (request.query_params.get(k, "") for k in ("from", "lines")))
+        return live.events(live.log_lines(self.services, it.attempt.id, start, lines))
+
+    async def run_events(self, request: Request) -> Response:
+        """Rings when the run changed."""
+        person = await who(self.services, request)
+
+        def seen(tx: Tx) -> Run | None:
+            run = tx.get(Run, request.path_params["id"])
+            return run if run and pages.sees_project(tx, person, run.project_id) else None
+
+        run = await self.services.db.read(seen)
+        if run is None:
+            raise NotFound
+        return live.events(live.changes(self.services, f"run:{run.id}", run.id))
+
+    async def list_events(self, request: Request) -> Response:
+        """Rings when any run changed."""
+        return live.events(live.changes(self.services, "runs", None))
+
+    async def artifact(self, request: Request) -> Response:
+        """An artifact, always as a download: its content is a stranger's."""
+        person = await who(self.services, request)
+        path, artifact_id = request.path_params["path"], request.path_params["id"]
+
+        def load(tx: Tx) -> Artifact:
+            project = pages.find_project(tx, person, path)
+            found = tx.get(Artifact, artifact_id)
+            if found is None or found.project_id != project.id:
+                raise NotFound("There is no such artifact, or it has expired.")
+            return found
+
+        found = await self.services.db.read(load)
+        name = "".join(c if c.isalnum() or c in "._-" else "_" for c in found.filename)[:120] or "artifact"
+        headers = {"Content-Disposition": f'attachment; filename="{name}"', "Content-Length": str(found.size_bytes)}
+        opened = await asyncio.to_thread(self.services.blobs.open, found.blob)
+        return StreamingResponse(opened, media_type="application/octet-stream", headers=headers)
+
+    async def change(self, act: Act, is_run: bool, request: Request) -> Response:
+        """A button: one engine verb, then back to the page it leads to."""
+        same_origin(request)
+        person = await who(self.services, request)
+        if person is None or not pages.may_change(person):
+            raise Unauthenticated("Sign in to do this.")
+        path, row_id, now = request.path_params["path"], request.path_params["id"], self.services.now()
+
+        def work(tx: Tx) -> object:
+            (pages.run_page if is_run else pages.job_page)(tx, person, path, row_id)
+            return act(tx, row_id, person.user.id, now)
+
+        done = await self.services.db.write(work)
+        target = done.id if isinstance(done, Attempt | Run) else row_id
+        noun = "pipelines" if is_run else "jobs"
+        return RedirectResponse(f"/{path}/-/{noun}/{target}", 303)
+
+    async def sign_in_form(self, request: Request) -> Response:
+        """The form."""
+        return self.templates.page(request, "sign_in.html", None, next=_local(request.query_params.get("next", "/")))
+
+    async def sign_in(self, request: Request) -> Response:
+        """Takes the token, gives a session."""
+        same_origin(request)
+        async with request.form(max_fields=4, max_part_size=4096) as form:
+            token, target = str(form.get("token", "")), _local(str(form.get("next", "/")))
+        session = await sign_in(self.services, token)
+        if session is None:
+            return self.templates.page(request, "sign_in.html", None, status=401, failed=True, next=target)
+        answer = RedirectResponse(target, 303)
+        secure = self.services.server.url.startswith("https:")
+        answer.set_cookie(COOKIE, session, max_age=SESSION_S, httponly=True, samesite="lax", secure=secure)
+        return answer
+
+    async def sign_out(self, request: Request) -> Response:
+        """Ends the session."""
+        same_origin(request)
+        await sign_out(self.services, request)
+        answer = RedirectResponse("/", 303)
+        answer.delete_cookie(COOKIE)
+        return answer
+
+    async def problem(self, request: Request, error: Exception) -> Response:
+        """A refusal as a page."""
+        assert isinstance(error, RunyardError)
+        person = await who(self.services, request)
+        return self.templates.page(
+            request, "problem.html", person, status=status_of(error), message=error.message, next=request.url.path
+        )
+
+
+def _local(target: str) -> str:
+    """Only paths of this site; `//host` would leave it."""
+    return target if target.startswith("/") and not target.startswith(("//", "/\\")) else "/"
+
+
+class _Guarded:
+    """Security headers on every page."""
+
+    def __init__(self, app: Any) -> None:
+        self.app = app
+
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        async def guarded(message: Any) -> None:
+            if message["type"] == "http.response.start":
+                message["headers"] = [*message["headers"], *((k.lower().encode(), v.encode()) for k, v in HEADERS.items())]
+            await send(message)
+
+        await self.app(scope, receive, guarded)
+
+
+def site(services: Services, dialects: list[str]) -> Starlette:
+    """The ASGI application of the pages."""
+    it = Site(services, dialects)
+
+    def post(path: str, act: Act, *, is_run: bool) -> Route:
+        return Route(path, partial(it.change, act, is_run), methods=["POST"])
+
+    run, job = "/{path:path}/-/pipelines/{id:int}", "/{path:path}/-/jobs/{id:int}"
+    page: Callable[[str, Callable[[Request], Awaitable[Response]]], Route] = Route
+    routes = [
+        page("/", it.runs),
+        Mount("/static", StaticFiles(directory=HERE / "static")),
+        page("/sign-in", it.sign_in_form),
+        Route("/sign-in", it.sign_in, methods=["POST"]),
+        Route("/sign-out", it.sign_out, methods=["POST"]),
+        page("/-/events/runs", it.list_events),
+        page("/-/events/run/{id:int}", it.run_events),
+        page(run, it.run),
+        post(run + "/cancel", control.cancel_run, is_run=True),
+        post(run + "/retry", control.retry_run, is_run=True),
+        page(job, it.job),
+        page(job + "/raw", it.raw),
+        page(job + "/log-events", it.log_events),
+        post(job + "/cancel", control.cancel_attempt, is_run=False),
+        post(job + "/retry", control.retry_attempt, is_run=False),
+        post(job + "/play", control.play, is_run=False),
+        page("/{path:path}/-/artifacts/{id:int}", it.artifact),
+        page("/{path:path}/-/pipelines", it.runs),
+        page("/{path:path}", it.runs),
+    ]
+    guards = [Middleware(_Guarded), Middleware(GZipMiddleware, minimum_size=2048)]
+    return Starlette(routes=routes, middleware=guards, exception_handlers={RunyardError: it.problem})

@@ -1,0 +1,42 @@
+"""A sealed log gives back any range of its bytes."""
+
+from __future__ import annotations
+
+import gzip
+import io
+import random
+from typing import BinaryIO
+
+import pytest
+
+from runyard.http import logs
+
+
+class OneBlob:
+    def __init__(self, data: bytes) -> None:
+        self.data = data
+
+    def seekable(self, key: str) -> BinaryIO:
+        return io.BytesIO(self.data)
+
+
+@pytest.mark.parametrize("size", [0, 1, 1000, logs.MEMBER_BYTES, 3 * logs.MEMBER_BYTES + 17])
+def test_any_range_of_a_sealed_log_is_what_was_written(size: int) -> None:
+    text = random.Random(size).randbytes(size)
+    pieces = [text[i : i + 300_001] for i in range(0, size, 300_001)]
+    blob = OneBlob(b"".join(logs.sealed(pieces)))
+    spots = sorted({0, 1, size // 2, max(0, size - 1), size, logs.MEMBER_BYTES - 1, logs.MEMBER_BYTES})
+    for start in spots:
+        for end in spots:
+            got = b"".join(logs.unsealed(blob, "k", start, end)) if start <= end else b""  # type: ignore[arg-type]
+            assert got == (text[start:end] if start <= end else b"")
+
+
+def test_a_sealed_log_is_ordinary_gzip_with_a_footer() -> None:
+    data = b"".join(logs.sealed([b"hello\n" * 10]))
+    assert gzip.decompress(data[:-12]) == b"hello\n" * 10
+
+
+def test_a_blob_that_is_no_log_is_refused() -> None:
+    with pytest.raises(ValueError, match="not a sealed log"):
+        list(logs.unsealed(OneBlob(b"x" * 64), "k", 0, 1))  # type: ignore[arg-type]
