@@ -1,0 +1,163 @@
+"""Dataclass ↔ tuple of columns, and the statements that add, get and save any row. Called by transaction.py and queries/.
+
+Everything is worked out once per dataclass from its type hints: which columns hold JSON, enums or flags, and the SQL text.
+"""
+# ruff: noqa: S608 - only names of columns and marks are pasted into SQL; every value is bound
+
+from __future__ import annotations
+
+import types
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import fields
+from enum import StrEnum
+from operator import attrgetter
+from typing import Any, Generic, TypeVar, Union, get_args, get_origin, get_type_hints
+
+import msgspec
+
+from runyard.engine.ports import Row
+from runyard.model.work import (
+    Artifact,
+    Attempt,
+    Connection,
+    Job,
+    Project,
+    Record,
+    Run,
+    Runner,
+    SecretVariable,
+    Step,
+    Token,
+    User,
+    Workflow,
+)
+
+R = TypeVar("R", bound=Row)
+Value = Any
+Convert = Callable[[Any], Any]
+
+_json = msgspec.json.Encoder()
+
+
+def _to_json(value: Any) -> str:
+    if value:
+        return _json.encode(value).decode()
+    return "{}" if isinstance(value, Mapping) else "[]"
+
+
+def _from_json(hint: Any) -> Convert:
+    decode = msgspec.json.Decoder(hint).decode
+    if get_origin(hint) is tuple:
+        return lambda text: () if text == "[]" else decode(text)
+    return lambda text: {} if text == "{}" else decode(text)
+
+
+def _plain(hint: Any) -> Any:
+    """The hint without `| None`."""
+    if get_origin(hint) in (Union, types.UnionType):
+        (rest,) = (a for a in get_args(hint) if a is not type(None))
+        return rest
+    return hint
+
+
+def _conversions(hint: Any) -> tuple[Convert, Convert] | None:
+    """(to column, from column), or None where the database keeps the value as it is."""
+    kind = _plain(hint)
+    if kind in (int, str, float):
+        return None
+    if kind is bool:
+        return int, bool
+    if isinstance(kind, type) and issubclass(kind, StrEnum):
+        say: dict[Any, Any] = {member: str(member.value) for member in kind}
+        hear: dict[Any, Any] = {text: member for member, text in say.items()}
+        say[None] = hear[None] = None
+        return say.__getitem__, hear.__getitem__
+    return _to_json, _from_json(kind)
+
+
+class Shape(Generic[R]):
+    """How one dataclass lies in its table. `derived` are extra columns: SQL with one named value each, worked out from the row."""
+
+    def __init__(self, kind: type[R], table: str, *, fixed: Sequence[str] = (), key: Sequence[str] = ("id",)):
+        hints = get_type_hints(kind)
+        self.kind = kind
+        self.table = table
+        self.names = tuple(f.name for f in fields(kind))
+        self.columns = ", ".join(self.names)
+        self._values = attrgetter(*self.names)
+        pairs = [(i, _conversions(hints[name])) for i, name in enumerate(self.names)]
+        self._encode = [(i, pair[0]) for i, pair in pairs if pair]
+        self._decode = [(i, pair[1]) for i, pair in pairs if pair]
+        marks = ", ".join("?" * len(self.names))
+        self.insert = f"INSERT INTO {table} ({self.columns}) VALUES ({marks})"
+        self.insert_new = self.insert.replace("(id, ", "(").replace("(?, ", "(", 1)
+        saved = [(i, name) for i, name in enumerate(self.names) if name not in key and name not in fixed]
+        self._saved = [i for i, _ in saved] + [self.names.index(k) for k in key]
+        assignments = ", ".join(f"{name} = ?" for _, name in saved)
+        where = " AND ".join(f"{k} = ?" for k in key)
+        self.update = f"UPDATE {table} SET {assignments} WHERE {where}"
+        self.select = f"SELECT {self.columns} FROM {table}"
+        self.select_one = f"{self.select} WHERE {where}"
+        self.delete = f"DELETE FROM {table} WHERE {where}"
+
+    def prefixed(self, alias: str) -> str:
+        """The column list for a join."""
+        return ", ".join(f"{alias}.{name}" for name in self.names)
+
+    def encode(self, row: R) -> list[Value]:
+        values = list(self._values(row))
+        for i, convert in self._encode:
+            values[i] = convert(values[i])
+        return values
+
+    def to_save(self, values: list[Value]) -> list[Value]:
+        """Encoded values in the order that `update` wants."""
+        return [values[i] for i in self._saved]
+
+    def decode(self, columns: Sequence[Value]) -> R:
+        values = list(columns)
+        for i, convert in self._decode:
+            values[i] = convert(values[i])
+        return self.kind(*values)
+
+    def with_id(self, row: R, id: int) -> R:
+        return self.kind(id, *self._values(row)[1:])
+
+
+USER = Shape(User, "users")
+# last_number belongs to next_number alone: a saved project must not set it back.
+PROJECT = Shape(Project, "projects", fixed=("last_number",))
+TOKEN = Shape(Token, "tokens")
+SECRET_VARIABLE = Shape(SecretVariable, "secret_variables")
+RUN = Shape(Run, "runs")
+WORKFLOW = Shape(Workflow, "workflows")
+JOB = Shape(Job, "jobs")
+ATTEMPT = Shape(Attempt, "attempts")
+STEP = Shape(Step, "steps", key=("attempt_id", "position"))
+ARTIFACT = Shape(Artifact, "artifacts")
+RUNNER = Shape(Runner, "runners")
+CONNECTION = Shape(Connection, "connections")
+RECORD = Shape(Record, "records")
+
+_SHAPES: dict[type[Any], Shape[Any]] = {
+    s.kind: s
+    for s in (
+        USER,
+        PROJECT,
+        TOKEN,
+        SECRET_VARIABLE,
+        RUN,
+        WORKFLOW,
+        JOB,
+        ATTEMPT,
+        STEP,
+        ARTIFACT,
+        RUNNER,
+        CONNECTION,
+        RECORD,
+    )
+}
+
+
+def shape_of(kind: type[R]) -> Shape[R]:
+    return _SHAPES[kind]

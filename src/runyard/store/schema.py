@@ -1,0 +1,45 @@
+"""Which schema a database has, and bringing it to ours. Called by the stores when they open.
+
+A fresh database is made from tables.py at once and stamped; an older one is upgraded by Alembic; a newer one is refused. SQLAlchemy
+and Alembic are imported only when there is something to make, so that an ordinary start pays for neither.
+"""
+# ruff: noqa: S608 - only names of columns and marks are pasted into SQL; every value is bound
+
+from __future__ import annotations
+
+from functools import lru_cache
+
+from runyard.model.errors import Conflict
+
+REVISIONS = ("0001",)
+HEAD = REVISIONS[-1]
+
+
+def is_current(version: str) -> bool:
+    """False: an upgrade is needed. Conflict: the database was written by a newer program."""
+    if version not in REVISIONS:
+        raise Conflict(
+            f"The database has schema {version}, this program knows up to {HEAD}: it was used by a newer version. "
+            "Start that version, or restore a backup made before the upgrade."
+        )
+    return version == HEAD
+
+
+@lru_cache
+def statements(dialect: str) -> tuple[str, ...]:
+    """The DDL of tables.py for "sqlite" or "postgresql", with the stamp."""
+    from sqlalchemy.dialects import postgresql, sqlite
+    from sqlalchemy.schema import CreateIndex, CreateTable
+
+    from runyard.store.tables import metadata
+
+    spoken = sqlite.dialect() if dialect == "sqlite" else postgresql.dialect()  # type: ignore[no-untyped-call]
+    made: list[str] = []
+    for table in metadata.sorted_tables:
+        made.append(str(CreateTable(table).compile(dialect=spoken)))
+        made += [
+            str(CreateIndex(i).compile(dialect=spoken))
+            for i in sorted(table.indexes, key=lambda i: str(i.name))
+        ]
+    made.append(f"INSERT INTO alembic_version (version_num) VALUES ('{HEAD}')")
+    return tuple(" ".join(statement.split()) for statement in made)

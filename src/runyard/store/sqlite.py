@@ -1,0 +1,219 @@
+"""SQLite: connections, plain transactions (`SqliteStore`), errors. `sqlite_database.py` puts threads and group commit around it.
+
+An answered write is durable: WAL with synchronous=FULL. Every write is BEGIN IMMEDIATE, because a deferred transaction that
+turns to writing fails at once when another has committed (reliability.md §3).
+"""
+
+from __future__ import annotations
+
+import sqlite3
+import threading
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+from runyard.engine.ports import Bell
+from runyard.model.errors import Conflict, Invalid, Unavailable
+from runyard.store import schema
+from runyard.store.link import Columns, JobCache
+from runyard.store.transaction import StoreTx
+
+BUSY_S = 5.0
+_AWAY = {
+    sqlite3.SQLITE_BUSY: "The database is locked.",
+    sqlite3.SQLITE_LOCKED: "The database is locked.",
+    sqlite3.SQLITE_FULL: "The disk of the database is full.",
+    sqlite3.SQLITE_IOERR: "The disk of the database fails.",
+    sqlite3.SQLITE_READONLY: "The database cannot be written.",
+    sqlite3.SQLITE_CANTOPEN: "The database cannot be opened.",
+    sqlite3.SQLITE_NOMEM: "The database has no memory.",
+    sqlite3.SQLITE_PROTOCOL: "The database is locked.",
+    sqlite3.SQLITE_CORRUPT: "The database file is damaged.",
+    sqlite3.SQLITE_NOTADB: "The database file is damaged.",
+}
+_TAKEN = {sqlite3.SQLITE_CONSTRAINT_UNIQUE, sqlite3.SQLITE_CONSTRAINT_PRIMARYKEY}
+
+
+def refusal(error: Exception) -> Exception:
+    """The error for the outside. A broken CHECK is a bug of ours and stays an AssertionError."""
+    code = getattr(error, "sqlite_errorcode", 0)
+    if code in _TAKEN:
+        return Conflict(f"This is taken already ({str(error).rpartition(': ')[2]}).")
+    if code == sqlite3.SQLITE_CONSTRAINT_FOREIGNKEY:
+        return Conflict("What this belongs to is gone.")
+    if isinstance(error, sqlite3.IntegrityError):
+        return AssertionError(f"The store refuses a row: {error}")
+    if (code & 0xFF) in _AWAY:
+        return Unavailable(_AWAY[code & 0xFF], retry_after_s=5)
+    if isinstance(error, OverflowError | UnicodeError | sqlite3.DataError):
+        return Invalid("This text or number cannot be stored.")
+    if isinstance(error, sqlite3.ProgrammingError) and "closed" in str(error):
+        return Unavailable("The database is closed.", retry_after_s=5)
+    return AssertionError(f"The store does not understand itself: {error}")
+
+
+class SqliteLink:
+    """One connection inside one transaction."""
+
+    def __init__(self, connection: sqlite3.Connection) -> None:
+        self._execute = connection.execute
+
+    def rows(self, sql: str, values: Sequence[Any] = ()) -> list[Columns]:
+        try:
+            return self._execute(sql, values).fetchall()
+        except (sqlite3.Error, OverflowError, UnicodeError) as error:
+            raise refusal(error) from error
+
+    def run(self, sql: str, values: Sequence[Any] = ()) -> int:
+        try:
+            return self._execute(sql, values).rowcount
+        except (sqlite3.Error, OverflowError, UnicodeError) as error:
+            raise refusal(error) from error
+
+    def insert(self, sql: str, values: Sequence[Any]) -> int:
+        try:
+            return self._execute(sql, values).lastrowid or 0
+        except (sqlite3.Error, OverflowError, UnicodeError) as error:
+            raise refusal(error) from error
+
+    def insert_all(self, sql: str, many: Iterable[Sequence[Any]]) -> list[int]:
+        return [self.insert(sql, values) for values in many]
+
+
+class SqliteStore:
+    """One database file, or one in memory (":memory:"). Transactions run on the caller's thread, one writer at a time."""
+
+    def __init__(self, path: str | Path = ":memory:", bell: Bell | None = None) -> None:
+        self.path = str(path)
+        self.in_memory = self.path == ":memory:"
+        self.jobs = JobCache()
+        self._bell = bell
+        self._turn = threading.Lock()
+        self._idle: list[sqlite3.Connection] = []
+        try:
+            self._writer = self._connect()
+            self._prepare()
+        except (sqlite3.Error, OSError) as error:
+            raise refusal(error) from error
+
+    def _connect(self) -> sqlite3.Connection:
+        connection = sqlite3.connect(
+            self.path, timeout=BUSY_S, isolation_level=None, check_same_thread=False, cached_statements=512
+        )
+        for pragma in (
+            "journal_mode = WAL",
+            "synchronous = FULL",
+            "foreign_keys = ON",
+            f"busy_timeout = {int(BUSY_S * 1000)}",
+            f"journal_size_limit = {64 << 20}",
+            "wal_autocheckpoint = 1000",
+            "temp_store = MEMORY",
+            "trusted_schema = OFF",
+        ):
+            connection.execute(f"PRAGMA {pragma}")
+        return connection
+
+    def _prepare(self) -> None:
+        self._writer.execute("BEGIN IMMEDIATE")
+        try:
+            stamped = self._writer.execute(
+                "SELECT 1 FROM sqlite_master WHERE name = 'alembic_version'"
+            ).fetchone()
+            if stamped:
+                (version,) = self._writer.execute("SELECT version_num FROM alembic_version").fetchone()
+            else:
+                for statement in schema.statements("sqlite"):
+                    self._writer.execute(statement)
+                version = schema.HEAD
+            is_current = schema.is_current(version)
+            self._writer.execute("COMMIT")
+        except BaseException:
+            self._roll_back()
+            raise
+        if not is_current:
+            from runyard.store.migrations import upgrade_sqlite
+
+            upgrade_sqlite(self._writer)
+
+    def _roll_back(self) -> None:
+        """Also after SQLite rolled back by itself (full disk, I/O error)."""
+        self.jobs.clear()
+        with suppress(sqlite3.Error):
+            if self._writer.in_transaction:
+                self._writer.execute("ROLLBACK")
+
+    @contextmanager
+    def turn(self) -> Iterator[sqlite3.Connection]:
+        """The writing connection inside BEGIN IMMEDIATE … COMMIT; nobody else writes meanwhile."""
+        with self._turn:
+            try:
+                self._writer.execute("BEGIN IMMEDIATE")
+                yield self._writer
+                self._writer.execute("COMMIT")
+            except BaseException as error:
+                self._roll_back()
+                if isinstance(error, sqlite3.Error):
+                    raise refusal(error) from error
+                raise
+
+    def checkpoint(self) -> None:
+        """Writes the log back into the file and cuts it, so that freed space can be used."""
+        with self._turn, suppress(sqlite3.Error):
+            self._writer.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+
+    def settle(self, *transactions: StoreTx) -> None:
+        """After their commit: publish what they added, wake who listens."""
+        topics: dict[str, None] = {}
+        for tx in transactions:
+            self.jobs.put(tx.new_jobs.values())
+            topics |= tx.topics
+        if topics and self._bell is not None:
+            self._bell.ring(topics)
+
+    @contextmanager
+    def begin(self) -> Iterator[StoreTx]:
+        """A write transaction on this thread: committed at the end of the block, rolled back when the block raises."""
+        with self.turn() as connection:
+            tx = StoreTx(SqliteLink(connection), self.jobs)
+            yield tx
+        self.settle(tx)
+
+    @contextmanager
+    def look(self) -> Iterator[StoreTx]:
+        """A read transaction: one snapshot, writing is refused."""
+        if self.in_memory:
+            with self._turn:
+                try:
+                    with self._reading(self._writer) as tx:
+                        yield tx
+                finally:
+                    self._writer.execute("PRAGMA query_only = OFF")
+            return
+        try:
+            connection = self._idle.pop()
+        except IndexError:
+            connection = self._connect()
+        try:
+            with self._reading(connection) as tx:
+                yield tx
+        finally:
+            self._idle.append(connection)
+
+    @contextmanager
+    def _reading(self, connection: sqlite3.Connection) -> Iterator[StoreTx]:
+        try:
+            connection.execute("PRAGMA query_only = ON")
+            connection.execute("BEGIN")
+            try:
+                yield StoreTx(SqliteLink(connection), self.jobs)
+            finally:
+                connection.execute("ROLLBACK")
+        except sqlite3.Error as error:
+            raise refusal(error) from error
+
+    def close(self) -> None:
+        with self._turn:
+            for connection in [*self._idle, self._writer]:
+                connection.close()
+            self._idle.clear()

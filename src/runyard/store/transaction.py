@@ -1,0 +1,240 @@
+"""One transaction: the Tx port over a link. Made by the stores (sqlite.py, postgres.py); used by every engine verb.
+
+Reads see the transaction's own writes. The SQL is in queries/ and rows.py; here is only which query answers which method.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import TypeVar
+
+from runyard.engine.ports import ArtifactFilter, AttemptFilter, Page, Row, RunFilter
+from runyard.model.errors import NotFound
+from runyard.model.work import (
+    Artifact,
+    Attempt,
+    Connection,
+    Job,
+    Project,
+    Record,
+    Run,
+    Runner,
+    SecretVariable,
+    Step,
+    Token,
+    User,
+    Workflow,
+)
+from runyard.store.link import JobCache, Link
+from runyard.store.queries import clock, content, people, queue, runs
+from runyard.store.rows import ATTEMPT, shape_of
+
+R = TypeVar("R", bound=Row)
+
+
+class StoreTx:
+    """Keeps the promises of `engine.ports.Tx`. `topics` are rung, and `new_jobs` published, by the store after the commit."""
+
+    def __init__(self, link: Link, jobs: JobCache) -> None:
+        self._link = link
+        self._jobs = jobs
+        self.new_jobs: dict[int, Job] = {}
+        self.topics: dict[str, None] = {}
+
+    # any row
+    def add(self, row: R) -> R:
+        return self.add_all([row])[0]
+
+    def add_all(self, rows: Sequence[R]) -> list[R]:
+        if not rows:
+            return []
+        shape = shape_of(type(rows[0]))
+        if isinstance(rows[0], Step) or any(r.id for r in rows if not isinstance(r, Step)):
+            for row in rows:
+                self._link.run(shape.insert, shape.encode(row))
+            added = list(rows)
+        else:
+            encoded = (shape.encode(row)[1:] for row in rows)
+            ids = self._link.insert_all(shape.insert_new, encoded)
+            added = [shape.with_id(row, id) for row, id in zip(rows, ids, strict=True)]
+        for row in added:
+            self._added(row)
+        return added
+
+    def _added(self, row: Row) -> None:
+        match row:
+            case Job():
+                self.new_jobs[row.id] = row
+            case Attempt():
+                concurrency = self._job(row.job_id).plan.concurrency
+                if concurrency is not None:
+                    runs.set_group(self._link, row.id, concurrency.group)
+            case Record():
+                people.note_record_blob(self._link, row)
+            case _:
+                pass
+
+    def get(self, kind: type[R], id: int) -> R | None:
+        if kind is Job:
+            known = self.new_jobs.get(id) or self._jobs.get(id)
+            if known is not None:
+                # The cached job may have been removed; its id proves that it is the same one.
+                return known if self._link.rows("SELECT 1 FROM jobs WHERE id = ?", (id,)) else None  # type: ignore[return-value]
+        shape = shape_of(kind)
+        found = self._link.rows(shape.select_one, (id,))
+        return shape.decode(found[0]) if found else None
+
+    def save(self, row: R) -> None:
+        if isinstance(row, Step):
+            runs.save_step(self._link, row)
+            return
+        shape = shape_of(type(row))
+        if not self._link.run(shape.update, shape.to_save(shape.encode(row))):
+            raise NotFound(f"There is no {type(row).__name__.lower()} {row.id}.")
+        if isinstance(row, Job):
+            self._jobs.forget(row.id)
+            self.new_jobs[row.id] = row
+        elif isinstance(row, Record):
+            people.note_record_blob(self._link, row)
+
+    def remove(self, kind: type[R], id: int) -> None:
+        """A step has no id of its own: `remove(Step, attempt_id)` removes all steps of the attempt."""
+        if kind is Step:
+            self._link.run("DELETE FROM steps WHERE attempt_id = ?", (id,))
+        else:
+            self._link.run(shape_of(kind).delete, (id,))
+
+    # who and where
+    def project_by_path(self, path: str) -> Project | None:
+        return people.project_by_path(self._link, path)
+
+    def projects(self, search: str, page: Page) -> list[Project]:
+        return people.projects(self._link, search, page)
+
+    def next_number(self, project_id: int) -> int:
+        return people.next_number(self._link, project_id)
+
+    def user_by_name(self, username: str) -> User | None:
+        return people.user_by_name(self._link, username)
+
+    def token_by_hash(self, hash: str) -> Token | None:
+        return people.token_by_hash(self._link, hash)
+
+    def runner_by_hash(self, token_hash: str) -> Runner | None:
+        return people.runner_by_hash(self._link, token_hash)
+
+    def runners(self, page: Page) -> list[Runner]:
+        return people.runners(self._link, page)
+
+    def connections(self) -> list[Connection]:
+        return people.connections(self._link)
+
+    def secret_variables(self, project_id: int | None) -> list[SecretVariable]:
+        return people.secret_variables(self._link, project_id)
+
+    def records(self, kind: str, project_id: int | None, key: str | None, page: Page) -> list[Record]:
+        return people.records(self._link, kind, project_id, key, page)
+
+    # runs
+    def run_by_idempotency(self, project_id: int, key: str) -> Run | None:
+        return runs.run_by_idempotency(self._link, project_id, key)
+
+    def runs(self, filter: RunFilter, page: Page) -> list[Run]:
+        return runs.runs(self._link, filter, page)
+
+    def count_runs(self, filter: RunFilter) -> int:
+        return runs.count_runs(self._link, filter)
+
+    def workflows(self, run_id: int) -> list[Workflow]:
+        return runs.workflows(self._link, run_id)
+
+    def graph(self, run_id: int) -> list[tuple[Job, Attempt]]:
+        latest = runs.latest_attempts(self._link, run_id, ATTEMPT.decode)
+        known = self._known_jobs(a.job_id for a in latest)
+        if len(known) < len(latest):
+            found = runs.jobs_of_run(self._link, run_id)
+            self._jobs.put(job for job in found if job.id not in self.new_jobs)
+            known |= {job.id: job for job in found if job.id not in known}
+        return [(known[a.job_id], a) for a in latest]
+
+    def attempts(self, filter: AttemptFilter, page: Page) -> list[tuple[Job, Attempt]]:
+        return runs.attempts(self._link, filter, page, ATTEMPT.decode, self._find_jobs)
+
+    def steps(self, attempt_id: int) -> list[Step]:
+        return runs.steps(self._link, attempt_id)
+
+    # queue
+    def enqueue(self, attempt: Attempt, job: Job) -> None:
+        queue.enqueue(self._link, attempt, job)
+
+    def dequeue(self, attempt_id: int) -> None:
+        queue.dequeue(self._link, attempt_id)
+
+    def next_queued(self, runner: Runner) -> int | None:
+        return queue.next_queued(self._link, runner)
+
+    # time
+    def due(self, now: int, limit: int) -> list[Attempt]:
+        return clock.due(self._link, now, limit)
+
+    def next_due_at(self) -> int | None:
+        return clock.next_due_at(self._link)
+
+    def queued_before(self, at: int, limit: int) -> list[Attempt]:
+        return clock.queued_before(self._link, at, limit)
+
+    def in_group(self, project_id: int, group: str) -> list[tuple[Job, Attempt]]:
+        found = clock.in_group(self._link, project_id, group)
+        jobs = self._find_jobs(a.job_id for a in found)
+        return [(jobs[a.job_id], a) for a in found]
+
+    # log chunks
+    def append_log(self, attempt_id: int, offset: int, data: bytes) -> None:
+        content.append_log(self._link, attempt_id, offset, data)
+
+    def log_chunks(self, attempt_id: int, start: int, limit_bytes: int) -> list[tuple[int, bytes]]:
+        return content.log_chunks(self._link, attempt_id, start, limit_bytes)
+
+    def drop_log(self, attempt_id: int) -> None:
+        content.drop_log(self._link, attempt_id)
+
+    def unsealed(self, limit: int) -> list[Attempt]:
+        return content.unsealed(self._link, limit)
+
+    # artifacts
+    def artifacts(self, filter: ArtifactFilter, page: Page) -> list[Artifact]:
+        return content.artifacts(self._link, filter, page)
+
+    def newest_archive(self, project_id: int, ref: str, job_name: str) -> Artifact | None:
+        return content.newest_archive(self._link, project_id, ref, job_name)
+
+    def blobs_in_use(self, keys: Sequence[str]) -> set[str]:
+        return content.blobs_in_use(self._link, keys)
+
+    def ring(self, topic: str) -> None:
+        self.topics[topic] = None
+
+    # jobs, which never change
+    def _known_jobs(self, ids: Iterable[int]) -> dict[int, Job]:
+        known: dict[int, Job] = {}
+        for id in ids:
+            job = self.new_jobs.get(id) or self._jobs.get(id)
+            if job is not None:
+                known[id] = job
+        return known
+
+    def _find_jobs(self, ids: Iterable[int]) -> dict[int, Job]:
+        wanted = dict.fromkeys(ids)
+        known = self._known_jobs(wanted)
+        missing = [id for id in wanted if id not in known]
+        if missing:
+            found = runs.jobs_by_id(self._link, missing)
+            self._jobs.put(found)
+            known |= {job.id: job for job in found}
+        return known
+
+    def _job(self, id: int) -> Job:
+        try:
+            return self._find_jobs([id])[id]
+        except KeyError:
+            raise NotFound(f"There is no job {id}.") from None
