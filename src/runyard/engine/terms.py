@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from runyard.model.trigger import ServerFacts
 from runyard.settings import Settings
@@ -12,7 +12,7 @@ from runyard.settings import Settings
 class Terms:
     """Field names and units are those of `settings.Settings`."""
 
-    server: ServerFacts = ServerFacts()
+    server: ServerFacts = field(default_factory=ServerFacts)
     lease_s: int = 60
     requeues: int = 2
     job_timeout_s: int = 3600

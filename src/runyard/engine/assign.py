@@ -1,0 +1,239 @@
+"""The assignment: everything a runner needs, made final at claim. Late values are rendered, `$X` expanded, masks and inputs gathered.
+
+Called by dispatch.claim only. `Undeliverable` says why this attempt can never be handed out as it is; the claim then ends it and goes on.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+from runyard.engine.board import Board, Flow, Node
+from runyard.engine.gates import need_facts
+from runyard.engine.ports import ArtifactFilter, Page, Tx, Vault
+from runyard.engine.terms import Terms
+from runyard.engine.views import secrets_of
+from runyard.model.plan import (
+    Assignment,
+    Image,
+    InputArtifact,
+    JobPlan,
+    Order,
+    StepKind,
+    Variable,
+)
+from runyard.model.state import Reason
+from runyard.model.work import Artifact, Attempt, Job, Project, Run, Runner
+from runyard.syntax.expressions import ExpressionError, render
+from runyard.syntax.variables import Value, VariableError, expand_all
+
+MOST_INPUTS = Page(limit=10_000, descending=False)
+
+
+class Undeliverable(Exception):
+    """This attempt cannot be handed out; `reason` and the sentence say why."""
+
+    def __init__(self, reason: Reason, message: str) -> None:
+        self.reason = reason
+        super().__init__(message)
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where an attempt belongs."""
+
+    project: Project
+    run: Run
+    job: Job
+    attempt: Attempt
+    flow: Flow | None  # only when it looks at other jobs
+
+
+def looks_at_others(plan: JobPlan) -> bool:
+    """Whether an assignment needs the rest of the run: needs, earlier stages' artifacts, downloads."""
+    downloads = any(step.kind is StepKind.DOWNLOAD for step in plan.steps)
+    return bool(plan.needs) or downloads or (plan.gate.order is Order.STAGE and plan.stage_index > 0)
+
+
+def assemble(tx: Tx, place: Place, runner: Runner, token: str, vault: Vault, terms: Terms) -> Assignment:
+    """The assignment, or Undeliverable."""
+    job, run = place.job, place.run
+    inputs, handed = _inputs(tx, place)
+    secrets = secrets_of(tx, place.project, run.ref, vault)
+    facts = _facts(place, runner, terms) | {"secrets": secrets}
+    try:
+        facts_at_claim = _with_token(facts, token)
+        variables = _final(_variables(job.plan, handed, run, place.attempt), facts_at_claim)
+        plan = _rendered(job.plan, facts_at_claim)
+    except (ExpressionError, VariableError) as error:
+        raise Undeliverable(Reason.BAD_PLAN, f"This job cannot be made ready: {error}") from error
+    masks = {v.value for v in variables if v.masked} | set(secrets.values()) | {token}
+    return Assignment(
+        attempt_id=place.attempt.id,
+        attempt_number=place.attempt.number,
+        job_id=job.id,
+        run_id=run.id,
+        run_number=run.number,
+        project_id=place.project.id,
+        project_path=place.project.path,
+        token=token,
+        job=plan,
+        variables=variables,
+        facts=facts_at_claim,
+        masks=tuple(sorted(m for m in masks if m)),
+        inputs=inputs,
+        ref=run.ref,
+        sha=run.sha,
+        before_sha=run.before_sha,
+        tag=run.tag,
+        repo_url=f"{terms.server.url}/{place.project.path}.git",
+        timeout_s=timeout_of(job.plan, runner, terms),
+        lease_s=terms.lease_s,
+        log_limit_bytes=terms.log_limit_bytes,
+    )
+
+
+def timeout_of(plan: JobPlan, runner: Runner, terms: Terms) -> int:
+    """The job's own limit or the default, never more than the runner allows."""
+    wanted = plan.timeout_s or terms.job_timeout_s
+    return min(wanted, runner.maximum_timeout_s) if runner.maximum_timeout_s else wanted
+
+
+def _facts(place: Place, runner: Runner, terms: Terms) -> dict[str, Any]:
+    run, job, attempt, project, server = place.run, place.job, place.attempt, place.project, terms.server
+    web = f"{server.url}/{project.path}/-"
+    needs: Mapping[str, Any] = {}
+    if place.flow is not None:
+        needs = need_facts(place.flow, Node(job, attempt))
+    return {
+        **job.plan.context,
+        "run": {
+            "id": run.id,
+            "number": run.number,
+            "url": f"{web}/pipelines/{run.id}",
+            "ref": run.ref,
+            "sha": run.sha,
+            "source": run.source,
+            "created_at": run.created_at,
+        },
+        "job": {
+            "id": job.id,
+            "name": job.name,
+            "key": job.key,
+            "stage": job.plan.stage,
+            "url": f"{web}/jobs/{attempt.id}",
+        },
+        "attempt": {"id": attempt.id, "number": attempt.number, "url": f"{web}/jobs/{attempt.id}"},
+        "project": {"id": project.id, "path": project.path, "name": project.name},
+        "server": {"url": server.url, "version": server.version, "api_url": f"{server.url}/api/v4"},
+        "runner": {
+            "id": runner.id,
+            "description": runner.description,
+            "tags": list(runner.tags),
+            "version": str(runner.info.get("version", "")),
+        },
+        "needs": needs,
+    }
+
+
+def _with_token(facts: dict[str, Any], token: str) -> dict[str, Any]:
+    return {**facts, "attempt": {**facts["attempt"], "token": token}}
+
+
+def _variables(
+    plan: JobPlan, handed: tuple[Variable, ...], run: Run, attempt: Attempt
+) -> tuple[Variable, ...]:
+    """Later wins: the plan's, what needs handed on (dotenv), the trigger's, those given at play (GitLab's precedence)."""
+    return plan.variables + handed + run.variables + attempt.variables
+
+
+def _final(variables: tuple[Variable, ...], facts: Mapping[str, Any]) -> tuple[Variable, ...]:
+    ready = [replace(v, value=render(v.value, facts), late=False) if v.late else v for v in variables]
+    expanded = expand_all(Value(v.key, v.value, raw=v.raw, file=v.file) for v in ready)
+    if expanded.error:
+        raise VariableError(expanded.error)
+    last = {v.key: v for v in ready}
+    return tuple(replace(last[key], value=value) for key, value in expanded.values.items())
+
+
+def _rendered(plan: JobPlan, facts: Mapping[str, Any]) -> JobPlan:
+    if plan.image is None and not plan.services:
+        return plan
+    image = _image(plan.image, facts) if plan.image else None
+    services = tuple(_image(service, facts) for service in plan.services)
+    return replace(plan, image=image, services=services)
+
+
+def _image(image: Image, facts: Mapping[str, Any]) -> Image:
+    return replace(
+        image,
+        name=render(image.name, facts),
+        user=render(image.user, facts),
+        env={key: render(value, facts) for key, value in image.env.items()},
+    )
+
+
+def _inputs(tx: Tx, place: Place) -> tuple[tuple[InputArtifact, ...], tuple[Variable, ...]]:
+    """Artifacts that the job may read, and the variables that a need's dotenv report hands on. Undeliverable when a promised one is gone."""
+    flow = place.flow
+    if flow is None:
+        return (), ()
+    needed = {node.attempt.id: node for node in _givers(flow, place.job.plan)}
+    _all_there(needed.values())
+    nodes = {node.attempt.id: node for node in flow.nodes}
+    inputs: list[InputArtifact] = []
+    handed: list[Variable] = []
+    for row in tx.artifacts(ArtifactFilter(run_id=place.run.id), MOST_INPUTS):
+        node = nodes.get(row.attempt_id)
+        if node is None:
+            continue
+        if row.type == "dotenv" and row.attempt_id in needed:
+            handed += [Variable(k, v, raw=True) for k, v in node.attempt.outputs.items()]
+        inputs.append(_input(row, node, row.attempt_id in needed))
+    return tuple(inputs), tuple(handed)
+
+
+def _input(row: Artifact, node: Node, from_need: bool) -> InputArtifact:
+    return InputArtifact(
+        id=row.id,
+        attempt_id=row.attempt_id,
+        job_key=node.job.key,
+        job_name=node.job.name,
+        name=row.name,
+        filename=row.filename,
+        size_bytes=row.size_bytes,
+        blob=row.blob,
+        from_need=from_need,
+    )
+
+
+def _givers(flow: Flow, plan: JobPlan) -> list[Node]:
+    """Whose archives DOWNLOAD from "needs" unpacks: named needs that give artifacts, or all earlier stages; `params.jobs` narrows both."""
+    if plan.needs or plan.gate.order is Order.NEEDS:
+        nodes = [leg for need in plan.needs if need.artifacts for leg in flow.legs(need.group)]
+    else:
+        nodes = [node for node in flow.nodes if node.plan.stage_index < plan.stage_index]
+    wanted = [
+        step.params["jobs"] for step in plan.steps if step.kind is StepKind.DOWNLOAD and "jobs" in step.params
+    ]
+    if not wanted:
+        return nodes
+    names = {str(name) for names in wanted for name in names or ()}
+    return [node for node in nodes if names & {node.job.name, node.job.key, node.plan.matrix_group}]
+
+
+def _all_there(givers: Any) -> None:
+    """GitLab: a need whose artifacts expired or were erased ends the job before it starts."""
+    for node in givers:
+        gone = node.attempt.erased_at is not None or "artifacts_expired_at" in node.attempt.extra
+        if gone and any(step.kind is StepKind.UPLOAD for step in node.plan.steps):
+            raise Undeliverable(
+                Reason.MISSING_DEPENDENCY,
+                f"The artifacts of {node.job.name!r}, which this job needs, have expired or were erased.",
+            )
+
+
+def flow_of(board: Board, job: Job) -> Flow:
+    """The workflow of a job on a board."""
+    return board.flows[job.workflow_id]

@@ -1,0 +1,141 @@
+"""The board: one run as settle sees it, read once: its workflows and the latest attempt of every job, with who needs whom.
+
+Nodes change as settle moves attempts, so decisions later in the same pass see the earlier ones.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from runyard.engine.moves import move, share
+from runyard.engine.order import arrange
+from runyard.engine.ports import Tx
+from runyard.model.errors import NotFound
+from runyard.model.fold import Word, word
+from runyard.model.plan import JobPlan
+from runyard.model.state import Outcome, Reason, State
+from runyard.model.work import Attempt, Job, Run, Workflow
+
+
+@dataclass(slots=True, eq=False)
+class Node:
+    """A job with its latest attempt."""
+
+    job: Job
+    attempt: Attempt
+
+    @property
+    def plan(self) -> JobPlan:
+        """The job's plan."""
+        return self.job.plan
+
+    @property
+    def is_done(self) -> bool:
+        """Whether its latest attempt has ended."""
+        return self.attempt.state is State.DONE
+
+    @property
+    def word(self) -> Word:
+        """As the composite rule sees it."""
+        return word(share(self.job, self.attempt))
+
+
+@dataclass(slots=True, eq=False)
+class Flow:
+    """One workflow's nodes, in position order."""
+
+    row: Workflow
+    nodes: list[Node] = field(default_factory=list)
+    named: dict[str, list[Node]] = field(default_factory=lambda: defaultdict(list))
+    _stages: dict[int, frozenset[Word]] = field(default_factory=dict)
+
+    def add(self, node: Node) -> None:
+        """Makes a node findable by key and by matrix group."""
+        self.nodes.append(node)
+        self.named[node.plan.key].append(node)
+        if node.plan.matrix_group != node.plan.key:
+            self.named[node.plan.matrix_group].append(node)
+
+    def legs(self, name: str) -> Sequence[Node]:
+        """The nodes that a need of this name means; none when it was optional and is not there."""
+        return self.named.get(name, ())
+
+    def needed(self, node: Node) -> Iterable[Node]:
+        """All nodes that its needs mean."""
+        return (leg for need in node.plan.needs for leg in self.legs(need.group))
+
+    def before(self, stage_index: int) -> frozenset[Word]:
+        """The words of all jobs of earlier stages; kept for one pass."""
+        found = self._stages.get(stage_index)
+        if found is None:
+            found = frozenset(n.word for n in self.nodes if n.plan.stage_index < stage_index)
+            self._stages[stage_index] = found
+        return found
+
+    def waiting(self) -> list[Node]:
+        """Nodes whose gate is yet to be asked, everyone after those it looks at. Starts a new pass."""
+        self._stages.clear()
+        open_nodes = [n for n in self.nodes if n.attempt.state is State.WAITING]
+        if len(open_nodes) < 2:
+            return open_nodes
+        return [open_nodes[i] for i in arrange([n.plan for n in open_nodes])[0]]
+
+
+@dataclass(slots=True, eq=False)
+class Board:
+    """A run in memory, written through."""
+
+    tx: Tx
+    now: int
+    run: Run
+    flows: dict[int, Flow]
+    nodes: dict[int, Node]  # by job id
+    failed: list[Node] = field(default_factory=list)  # ended badly in this settle, not yet told to siblings
+    groups: set[str] = field(default_factory=set)  # concurrency groups that someone may have left
+    others: set[int] = field(default_factory=set)  # runs whose attempts were moved from here
+
+    def move(self, node: Node, state: State, **changes: Any) -> None:
+        """Moves a node's attempt and remembers whom that concerns."""
+        node.attempt = move(self.tx, node.job, node.attempt, state, self.now, **changes)
+        if state is State.DONE:
+            self.ended(node)
+
+    def ended(self, node: Node) -> None:
+        """Notes an end: siblings may have to stop, a concurrency group may be free."""
+        attempt = node.attempt
+        if attempt.outcome in (Outcome.FAILED, Outcome.ERRORED) and not attempt.tolerated:
+            self.failed.append(node)
+        if node.plan.concurrency is not None:
+            self.groups.add(node.plan.concurrency.group)
+
+    def cancel(self, node: Node, reason: Reason, message: str = "", actor_id: int | None = None) -> None:
+        """Ends an open node: at once when nobody runs it, else by asking its runner to stop."""
+        stop(self, node, reason, message, actor_id)
+
+
+def stop(board: Board, node: Node, reason: Reason, message: str, actor_id: int | None) -> None:
+    """The one cancel: RUNNING → STOPPING, other open states → DONE; done and stopping stay as they are."""
+    who = {} if actor_id is None else {"actor_id": actor_id}
+    match node.attempt.state:
+        case State.RUNNING:
+            board.move(node, State.STOPPING, reason=reason, message=message, **who)
+        case State.WAITING | State.HELD | State.QUEUED:
+            board.move(node, State.DONE, outcome=Outcome.CANCELED, reason=reason, message=message, **who)
+        case State.STOPPING | State.DONE:
+            pass
+
+
+def load(tx: Tx, run_id: int, now: int) -> Board:
+    """Reads a run: three queries, whatever its size."""
+    run = tx.get(Run, run_id)
+    if run is None:
+        raise NotFound(f"Run {run_id} does not exist.")
+    flows = {row.id: Flow(row) for row in tx.workflows(run_id)}
+    nodes: dict[int, Node] = {}
+    for job, attempt in tx.graph(run_id):
+        node = nodes[job.id] = Node(job, attempt)
+        flows[job.workflow_id].add(node)
+    return Board(tx, now, run, flows, nodes)

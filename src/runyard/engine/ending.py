@@ -1,0 +1,141 @@
+"""How attempts end and begin again: the automatic retry rules, the lost runner's rule, and the making of the next attempt.
+
+Called by dispatch (finish), upkeep (lost leases, deadlines, stuck queue) and control (retry). All end in settle.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+from runyard.engine.board import Board, Node, load
+from runyard.engine.groups import enter
+from runyard.engine.moves import move
+from runyard.engine.ports import AttemptFilter, Page, Tx
+from runyard.engine.settle import finish_board
+from runyard.engine.terms import Terms
+from runyard.model.plan import Retry
+from runyard.model.state import Outcome, Reason, State
+from runyard.model.work import Attempt, Job
+
+NEVER_RETRIED = frozenset({Reason.MISSING_DEPENDENCY, Reason.BAD_PLAN, Reason.STUCK})
+"""A new attempt would end the same way (GitLab's retry overrides, contracts/gitlab.md §3.9)."""
+
+HISTORY = Page(limit=1000, descending=False)
+
+
+def end(tx: Tx, attempt: Attempt, outcome: Outcome, reason: Reason, now: int, **changes: Any) -> Attempt:
+    """Ends an open attempt, tries again where its rules say so, and settles the run. Returns the ended attempt."""
+    board = load(tx, attempt.run_id, now)
+    node = board.nodes[attempt.job_id]
+    ended = move(tx, node.job, attempt, State.DONE, now, outcome=outcome, reason=reason, **changes)
+    node.attempt = ended
+    if _retries(tx, node.job, ended):
+        again(board, node, automatic=True)
+        _left(board, node)
+    else:
+        board.ended(node)
+    finish_board(board)
+    return ended
+
+
+def lose(tx: Tx, attempt: Attempt, now: int, terms: Terms, message: str = "") -> Attempt:
+    """A leased attempt whose runner fell silent or gave it back: errored, or canceled when it was told to stop; handed out again at most
+    `terms.requeues` times (reliability.md §2.3), not counted against the job's own retry rule."""
+    board = load(tx, attempt.run_id, now)
+    node = board.nodes[attempt.job_id]
+    outcome, reason = (
+        stopped_as(attempt) if attempt.state is State.STOPPING else (Outcome.ERRORED, Reason.RUNNER_LOST)
+    )
+    text = message or "The runner fell silent; its lease ran out."
+    node.attempt = move(
+        tx,
+        node.job,
+        attempt,
+        State.DONE,
+        now,
+        outcome=outcome,
+        reason=reason,
+        message=attempt.message or text,
+    )
+    ended = node.attempt
+    if reason is Reason.RUNNER_LOST and node.plan.requeue_lost and _losses(tx, node.job) <= terms.requeues:
+        again(board, node, automatic=True)
+        _left(board, node)
+    else:
+        board.ended(node)
+    finish_board(board)
+    return ended
+
+
+def stopped_as(attempt: Attempt) -> tuple[Outcome, Reason]:
+    """What a STOPPING attempt becomes, whatever its runner says (GitLab: canceling → canceled): a time limit is a failure, all else is canceled."""
+    if attempt.reason is Reason.TIMEOUT:
+        return Outcome.FAILED, Reason.TIMEOUT
+    return Outcome.CANCELED, attempt.reason or Reason.BY_USER
+
+
+def again(board: Board, node: Node, *, automatic: bool, **changes: Any) -> Attempt:
+    """Makes the job's next attempt and starts it at once: its gate has been passed before."""
+    reopen(board, node, automatic=automatic, **changes)
+    enter(board, node)
+    return node.attempt
+
+
+def reopen(board: Board, node: Node, *, automatic: bool, **changes: Any) -> None:
+    """Makes the job's next attempt; its gate will be asked by settle."""
+    old = replace(node.attempt, latest=False)
+    board.tx.save(old)
+    fresh = Attempt(
+        id=0,
+        job_id=old.job_id,
+        run_id=old.run_id,
+        project_id=old.project_id,
+        number=old.number + 1,
+        automatic=automatic,
+        created_at=board.now,
+        actor_id=old.actor_id,
+        variables=old.variables,
+    )
+    node.attempt = board.tx.add(replace(fresh, **changes))
+    board.tx.ring(f"attempt:{old.id}")
+
+
+def may_retry(rule: Retry, reason: Reason, exit_code: int | None) -> bool:
+    """Whether the rule names this end; exit codes are an alternative, not a further condition."""
+    if reason in NEVER_RETRIED:
+        return False
+    return (
+        "always" in rule.when
+        or reason.value in rule.when
+        or (exit_code is not None and exit_code in rule.exit_codes)
+    )
+
+
+def _retries(tx: Tx, job: Job, ended: Attempt) -> bool:
+    rule = job.plan.retry
+    if rule.max <= 0 or ended.outcome not in (Outcome.FAILED, Outcome.ERRORED):
+        return False
+    if not may_retry(rule, ended.reason, ended.exit_code):
+        return False
+    earlier = [a for a in _history(tx, job) if a.number < ended.number and a.reason is not Reason.RUNNER_LOST]
+    return len(earlier) < rule.max
+
+
+def _losses(tx: Tx, job: Job) -> int:
+    """Lost attempts since a person last started it."""
+    count = 0
+    for attempt in reversed(_history(tx, job)):
+        count += attempt.reason is Reason.RUNNER_LOST
+        if not attempt.automatic:
+            break
+    return count
+
+
+def _history(tx: Tx, job: Job) -> list[Attempt]:
+    return [attempt for _, attempt in tx.attempts(AttemptFilter(job_id=job.id), HISTORY)]
+
+
+def _left(board: Board, node: Node) -> None:
+    if node.plan.concurrency is not None:
+        board.groups.add(node.plan.concurrency.group)

@@ -1,0 +1,192 @@
+"""Settle: after anything changed in a run, move what can move, and write the folds. Every verb ends here, in the same transaction.
+
+settle(tx, run_id, now, ended=()) -> Run. `ended` are attempts that this verb has just ended; their failures stop siblings once, and their
+concurrency groups are released (which may settle other runs too). Never raises for what a plan says: a broken gate errors its own attempt.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import replace
+from typing import TypeVar, assert_never
+
+from runyard.engine.board import Board, Flow, Node, load
+from runyard.engine.gates import Answer, decide
+from runyard.engine.groups import enter, release
+from runyard.engine.ports import Tx
+from runyard.model.fold import Folded, fold_parents, fold_words
+from runyard.model.plan import When
+from runyard.model.state import Hold, Outcome, Reason, State
+from runyard.model.work import Attempt, Run, Workflow
+
+R = TypeVar("R", Run, Workflow)
+
+_ACTIVE = frozenset({State.QUEUED, State.RUNNING, State.STOPPING})
+
+
+def settle(tx: Tx, run_id: int, now: int, ended: Iterable[Attempt] = ()) -> Run:
+    """The run after everything that could move has moved."""
+    board = load(tx, run_id, now)
+    for attempt in ended:
+        node = board.nodes[attempt.job_id]
+        if node.attempt.id == attempt.id:
+            board.ended(node)
+        elif (
+            node.plan.concurrency is not None
+        ):  # already retried: its failure is not final, but its place may be free
+            board.groups.add(node.plan.concurrency.group)
+    return finish_board(board)
+
+
+def finish_board(board: Board) -> Run:
+    """The same for a board that a verb has already moved on."""
+    advance(board)
+    run = write_folds(board)
+    if not board.groups and not board.others:
+        return run
+    _others(board)
+    return board.tx.get(Run, run.id) or run
+
+
+def advance(board: Board) -> None:
+    """Consequences of failures, then gates, until nothing new fails. Each turn ends at least one attempt, so it ends."""
+    while True:
+        _consequences(board)
+        for flow in board.flows.values():
+            for node in flow.waiting():
+                if node.attempt.state is State.WAITING:
+                    _ask(board, flow, node)
+        if not board.failed:
+            return
+
+
+def _consequences(board: Board) -> None:
+    failed, board.failed = board.failed, []
+    for node in failed:
+        if node.plan.fail_fast:
+            flow = board.flows[node.job.workflow_id]
+            for leg in flow.legs(node.plan.matrix_group):
+                if leg.job.id != node.job.id:
+                    board.cancel(leg, Reason.FAIL_FAST, f"Canceled because {node.job.name!r} failed.")
+        if node.plan.fail_run:
+            for other in board.nodes.values():
+                board.cancel(other, Reason.FAIL_FAST, f"Canceled because {node.job.name!r} failed.")
+
+
+def _ask(board: Board, flow: Flow, node: Node) -> None:
+    decision = decide(flow, node)
+    match decision.answer:
+        case Answer.WAIT:
+            pass
+        case Answer.SKIP:
+            board.move(node, State.DONE, outcome=Outcome.SKIPPED, reason=Reason.GATE)
+        case Answer.BROKEN:
+            board.move(
+                node,
+                State.DONE,
+                outcome=Outcome.ERRORED,
+                reason=Reason.BAD_PLAN,
+                message=decision.message,
+            )
+        case Answer.GO:
+            _start(board, flow, node)
+        case _:
+            assert_never(decision.answer)
+
+
+def _start(board: Board, flow: Flow, node: Node) -> None:
+    gate = node.plan.gate
+    if gate.when is When.MANUAL:
+        board.move(node, State.HELD, hold=Hold.MANUAL)
+    elif gate.when is When.DELAYED:
+        due = board.now + gate.delay_s * 1000
+        board.move(node, State.HELD, hold=Hold.DELAYED, run_after_at=due)
+    elif _has_room(flow, node):
+        enter(board, node)
+
+
+def _has_room(flow: Flow, node: Node) -> bool:
+    """Whether max_parallel of its matrix leaves a place; if not it stays waiting and is asked again when a leg ends."""
+    most = node.plan.max_parallel
+    if most is None:
+        return True
+    taken = sum(
+        leg.attempt.state in _ACTIVE
+        or (leg.attempt.state is State.HELD and leg.attempt.hold is Hold.CONCURRENCY)
+        for leg in flow.legs(node.plan.matrix_group)
+    )
+    return taken < most
+
+
+def write_folds(board: Board) -> Run:
+    """Writes workflows and run where their fold changed, and rings."""
+    tx = board.tx
+    changed = False
+    for flow in board.flows.values():
+        row = _folded_workflow(flow)
+        if row is not flow.row:
+            tx.save(row)
+            flow.row = row
+            changed = True
+    run = _folded_run(board.run, [flow.row for flow in board.flows.values()])
+    if changed or run is not board.run:
+        run = replace(run, updated_at=max(board.now, run.updated_at))
+        tx.save(run)
+        tx.ring("runs")
+    board.run = run
+    tx.ring(f"run:{run.id}")
+    return run
+
+
+def _folded_workflow(flow: Flow) -> Workflow:
+    """A workflow without jobs keeps the state it was made with (error, skipped, or awaiting jobs)."""
+    row = flow.row
+    if not flow.nodes:
+        return row
+    folded = fold_words(frozenset(node.word for node in flow.nodes))
+    attempts = [node.attempt for node in flow.nodes]
+    started = [a.started_at for a in attempts if a.started_at is not None]
+    ends = [a.finished_at for a in attempts if a.finished_at is not None]
+    return _with_fold(row, folded, started, ends)
+
+
+def _folded_run(run: Run, rows: list[Workflow]) -> Run:
+    folded = fold_parents(Folded(r.state, r.outcome, r.hold, r.warnings) for r in rows)
+    started = [r.started_at for r in rows if r.started_at is not None]
+    ends = [r.finished_at for r in rows if r.finished_at is not None]
+    return _with_fold(run, folded, started, ends)
+
+
+def _with_fold(row: R, folded: Folded, started: list[int], ends: list[int]) -> R:
+    """A retry reopens a row (no end again), but its first start stays."""
+    begun = row.started_at if row.started_at is not None else min(started, default=None)
+    ended = max(ends, default=row.finished_at) if folded.state is State.DONE else None
+    new = (folded.state, folded.outcome, folded.hold, folded.warnings, begun, ended)
+    if new == (row.state, row.outcome, row.hold, row.warnings, row.started_at, row.finished_at):
+        return row
+    return replace(
+        row,
+        state=folded.state,
+        outcome=folded.outcome,
+        hold=folded.hold,
+        warnings=folded.warnings,
+        started_at=begun,
+        finished_at=ended,
+    )
+
+
+def _others(board: Board) -> None:
+    """Releases the groups that someone may have left, and settles the runs that this wakes, until all is quiet."""
+    tx, now = board.tx, board.now
+    groups = {(board.run.project_id, group) for group in board.groups}
+    dirty = board.others - {board.run.id}
+    while groups or dirty:
+        for project_id, group in sorted(groups):
+            dirty |= release(tx, project_id, group, now)
+        groups = set()
+        for run_id in sorted(dirty):
+            other = load(tx, run_id, now)
+            advance(other)
+            write_folds(other)
+            groups |= {(other.run.project_id, group) for group in other.groups}
+            dirty = (dirty | other.others) - {run_id}

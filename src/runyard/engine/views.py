@@ -1,0 +1,153 @@
+"""Read-only assembly that dialects, http and web share: the run tree, a log as bytes, a project's variables and secrets.
+
+run_tree(tx, run_id) -> RunView · workflow_of / attempt_of / attempt_view(tx, attempt_id) -> AttemptView
+log_size(attempt) · log_from(tx, blobs, attempt, start, limit_bytes) -> bytes
+variables_of(tx, project, ref, vault) · secrets_of(tx, project, ref, vault)
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from runyard.engine.ports import ArtifactFilter, AttemptFilter, Blobs, Page, Tx, Vault
+from runyard.model.errors import NotFound
+from runyard.model.plan import Variable
+from runyard.model.work import Artifact, Attempt, Job, Project, Run, SecretVariable, Step, Workflow
+
+EVERYTHING = Page(limit=10_000, descending=False)
+LOG_PIECE_BYTES = 1 << 20
+
+
+@dataclass(frozen=True, slots=True)
+class JobView:
+    """A job with all its attempts, oldest first."""
+
+    job: Job
+    attempts: tuple[Attempt, ...]
+
+    @property
+    def latest(self) -> Attempt:
+        """The attempt that counts."""
+        return self.attempts[-1]
+
+
+@dataclass(frozen=True, slots=True)
+class WorkflowView:
+    """A workflow with its jobs in position order."""
+
+    workflow: Workflow
+    jobs: tuple[JobView, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class RunView:
+    """A run with everything below it."""
+
+    run: Run
+    workflows: tuple[WorkflowView, ...]
+
+    @property
+    def jobs(self) -> tuple[JobView, ...]:
+        """All jobs of all workflows."""
+        return tuple(job for workflow in self.workflows for job in workflow.jobs)
+
+
+@dataclass(frozen=True, slots=True)
+class AttemptView:
+    """An attempt with its surroundings, steps and artifacts."""
+
+    run: Run
+    workflow: Workflow
+    job: Job
+    attempt: Attempt
+    steps: tuple[Step, ...]
+    artifacts: tuple[Artifact, ...]
+
+
+def run_tree(tx: Tx, run_id: int) -> RunView:
+    """Three queries, whatever the run's size. NotFound when there is no such run."""
+    run = tx.get(Run, run_id)
+    if run is None:
+        raise NotFound(f"Run {run_id} does not exist.")
+    jobs: dict[int, Job] = {}
+    tries: dict[int, list[Attempt]] = {}
+    for job, attempt in _all_attempts(tx, run_id):
+        jobs[job.id] = job
+        tries.setdefault(job.id, []).append(attempt)
+    by_workflow: dict[int, list[JobView]] = {}
+    for job in sorted(jobs.values(), key=lambda j: (j.position, j.id)):
+        by_workflow.setdefault(job.workflow_id, []).append(JobView(job, tuple(tries[job.id])))
+    return RunView(
+        run, tuple(WorkflowView(w, tuple(by_workflow.get(w.id, ()))) for w in tx.workflows(run_id))
+    )
+
+
+def _all_attempts(tx: Tx, run_id: int) -> Iterator[tuple[Job, Attempt]]:
+    last: int | None = None
+    while True:
+        page = Page(limit=5000, after_id=last, descending=False)
+        found = tx.attempts(AttemptFilter(run_id=run_id), page)
+        yield from found
+        if len(found) < page.limit:
+            return
+        last = found[-1][1].id
+
+
+def attempt_view(tx: Tx, attempt_id: int) -> AttemptView:
+    """One attempt with what belongs to it. NotFound when it is not there."""
+    attempt = tx.get(Attempt, attempt_id)
+    job = tx.get(Job, attempt.job_id) if attempt else None
+    run = tx.get(Run, attempt.run_id) if attempt else None
+    workflow = tx.get(Workflow, job.workflow_id) if job else None
+    if attempt is None or job is None or run is None or workflow is None:
+        raise NotFound(f"Attempt {attempt_id} does not exist.")
+    artifacts = tx.artifacts(ArtifactFilter(attempt_id=attempt_id), EVERYTHING)
+    return AttemptView(run, workflow, job, attempt, tuple(tx.steps(attempt_id)), tuple(artifacts))
+
+
+def log_size(attempt: Attempt) -> int:
+    """Bytes of its log, sealed or not; an erased log is empty."""
+    return 0 if attempt.erased_at is not None else attempt.log_bytes
+
+
+def log_from(tx: Tx, blobs: Blobs, attempt: Attempt, start: int, limit_bytes: int = LOG_PIECE_BYTES) -> bytes:
+    """At most `limit_bytes` of the log from `start`; empty at its end. The same bytes before, while and after it is sealed."""
+    size = log_size(attempt)
+    end = min(size, start + limit_bytes)
+    if start >= end:
+        return b""
+    if attempt.log_blob:
+        return b"".join(blobs.open(attempt.log_blob, start, end))
+    parts = []
+    at = start
+    for offset, data in tx.log_chunks(attempt.id, start, end - start):
+        piece = data[at - offset : end - offset]
+        parts.append(piece)
+        at += len(piece)
+        if at >= end:
+            break
+    return b"".join(parts)
+
+
+def variables_of(tx: Tx, project: Project, ref: str, vault: Vault) -> tuple[Variable, ...]:
+    """The instance's and the project's variables that reach this ref, opened; a later one of the same key wins."""
+    return tuple(
+        Variable(v.key, vault.open(v.value), masked=v.masked, file=v.file, raw=v.raw, public=False)
+        for v in tx.secret_variables(project.id)
+        if v.kind == "variable" and reaches(v, project, ref)
+    )
+
+
+def secrets_of(tx: Tx, project: Project, ref: str, vault: Vault) -> dict[str, str]:
+    """What `secrets.<KEY>` gives for this ref, opened."""
+    return {
+        v.key: vault.open(v.value)
+        for v in tx.secret_variables(project.id)
+        if v.kind == "secret" and reaches(v, project, ref)
+    }
+
+
+def reaches(variable: SecretVariable, project: Project, ref: str) -> bool:
+    """Protected ones reach protected refs only; the default branch is the one protected ref."""
+    return not variable.protected or ref == project.default_branch
