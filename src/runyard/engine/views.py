@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from runyard.engine.ports import ArtifactFilter, AttemptFilter, Blobs, Page, Tx, Vault
+from runyard.engine.sealing import unsealed
 from runyard.model.errors import NotFound
 from runyard.model.plan import Variable
 from runyard.model.work import Artifact, Attempt, Job, Project, Run, SecretVariable, Step, Workflow
@@ -118,7 +119,7 @@ def log_from(tx: Tx, blobs: Blobs, attempt: Attempt, start: int, limit_bytes: in
     if start >= end:
         return b""
     if attempt.log_blob:
-        return b"".join(blobs.open(attempt.log_blob, start, end))
+        return b"".join(unsealed(blobs, attempt.log_blob, start, end))
     parts = []
     at = start
     for offset, data in tx.log_chunks(attempt.id, start, end - start):

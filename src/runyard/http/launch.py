@@ -13,13 +13,14 @@ from typing import Any, Protocol
 import structlog
 
 from runyard.engine.ports import Clock, Database, RefUpdate, Source, Tx, Vault
+from runyard.engine.terms import Terms
 from runyard.engine.trigger import accept
+from runyard.engine.views import variables_of
 from runyard.http.services import RunRequest
 from runyard.model.errors import Invalid, NothingToRun, RunyardError
-from runyard.model.plan import Plan, Variable, WorkflowPlan
-from runyard.model.trigger import ZERO_SHA, Commit, Files, Push, ServerFacts, Trigger
-from runyard.model.work import Project, Run, SecretVariable, User
-from runyard.settings import Settings
+from runyard.model.plan import Plan, WorkflowPlan
+from runyard.model.trigger import ZERO_SHA, Commit, Files, Push, Trigger
+from runyard.model.work import Project, Run, User
 
 log = structlog.get_logger("launch")
 
@@ -51,8 +52,7 @@ class Compiler(Protocol):
 class Launcher:
     """Starts runs."""
 
-    settings: Settings
-    server: ServerFacts
+    terms: Terms
     db: Database
     source: Source
     vault: Vault
@@ -121,9 +121,11 @@ class Launcher:
         project = request.project
         commit, ref, tag = await asyncio.to_thread(self._resolve, request)
         before = request.before_sha or ZERO_SHA
-        base = None if before == ZERO_SHA else before
-        files = request.files or await asyncio.to_thread(self.source.files, project.id, commit.sha, base)
-        own = await self.db.read(lambda tx: tx.secret_variables(project.id))
+        files = request.files
+        if files is None:
+            base = None if before == ZERO_SHA else before
+            files = await asyncio.to_thread(self.source.files, project.id, commit.sha, base)
+        own = await self.db.read(lambda tx: variables_of(tx, project, ref, self.vault))
         trigger = Trigger(
             project=project,
             dialect=request.dialect,
@@ -136,10 +138,10 @@ class Launcher:
             tag=tag,
             commit=commit,
             variables=request.variables,
-            project_variables=tuple(self._opened(v) for v in own if _reaches(v, project, ref)),
+            project_variables=own,
             inputs=request.inputs or {},
             options=request.options or {},
-            server=self.server,
+            server=self.terms.server,
             idempotency_key=request.idempotency_key,
         )
         return trigger, files
@@ -156,30 +158,12 @@ class Launcher:
         return commit, short, wanted.startswith(TAGS)
 
     async def _accept(self, trigger: Trigger, plan: Plan) -> Run:
-        limit = self.settings.jobs_per_run
-        jobs = sum(len(w.jobs) for w in plan.workflows)
-        if jobs > limit:
-            raise Invalid(
-                f"This run would have {jobs} jobs; at most {limit} are allowed (RUNYARD_JOBS_PER_RUN)."
-            )
-        run = await self.db.write(lambda tx: accept(tx, trigger, plan, self.now()))
+        run = await self.db.write(lambda tx: accept(tx, trigger, plan, self.now(), self.terms))
         try:
             await asyncio.to_thread(self.source.keep, trigger.project.id, run.id, trigger.sha)
-        except (
-            RunyardError
-        ) as error:  # the run stands; its commit is only less protected against a force-push
+        except RunyardError as error:  # the run stands; only a force-push could now take its commit away
             log.warning("commit not kept", run=run.id, error=error.message)
         return run
-
-    def _opened(self, variable: SecretVariable) -> Variable:
-        return Variable(
-            key=variable.key,
-            value=self.vault.open(variable.value),
-            masked=variable.masked,
-            file=variable.file,
-            raw=variable.raw,
-            public=False,
-        )
 
     async def _adopt_default_branch(self, project: Project, updates: Sequence[RefUpdate]) -> None:
         """The first branch pushed to an empty project becomes its default, as on every forge."""
@@ -206,8 +190,3 @@ def _push(project: Project, actor: User, update: RefUpdate, options: tuple[str, 
                 project, actor, update.ref.removeprefix(prefix), tag, update.before, update.after, options
             )
     return None
-
-
-def _reaches(variable: SecretVariable, project: Project, ref: str) -> bool:
-    """Protected variables reach protected refs only; the default branch is the one protected ref until branches can be protected."""
-    return variable.kind == "variable" and (not variable.protected or ref == project.default_branch)

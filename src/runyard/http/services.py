@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 from runyard.engine.ports import Bell, Blobs, Clock, Database, Source, Vault
+from runyard.engine.terms import Terms
 from runyard.model.plan import Variable
 from runyard.model.trigger import Files, ServerFacts
 from runyard.model.work import Attempt, Project, Run, Token, User
@@ -62,6 +63,7 @@ class Services:
     """Handed to every `Dialect.mount` and to the web pages."""
 
     settings: Settings
+    terms: Terms  # the settings that engine verbs take
     server: ServerFacts
     db: Database
     bell: Bell

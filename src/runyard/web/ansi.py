@@ -26,7 +26,9 @@ _ESCAPE = re.compile(
 _SECTION = re.compile(r"section_(start|end):(\d{1,12}):([A-Za-z0-9_.-]{1,128})(\[[^\]]{0,64}\])?")
 _UNSAFE = re.compile("[\x00-\x08\x0b-\x1a\x1c-\x1f\x7f-\x9f\u200b-\u200f\u202a-\u202e\u2066-\u2069\ufeff]")
 _GROUP = re.compile(r"^(?:::|##\[)(group|endgroup)(?:::|\])(.*)$")
-_MARK = re.compile(r"^(?:##\[(error|warning|notice|debug|command)\]|::(error|warning|notice|debug)[^:]{0,512}::)(.*)$")
+_MARK = re.compile(
+    r"^(?:##\[(error|warning|notice|debug|command)\]|::(error|warning|notice|debug)[^:]{0,512}::)(.*)$"
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +46,12 @@ class Pen:
     def css(self) -> tuple[str, str]:
         """(class, style) of a span."""
         front, back = (self.back or "b0", self.front or "f7") if self.reverse else (self.front, self.back)
-        marks = ("bold", self.bold), ("faint", self.faint), ("italic", self.italic), ("underline", self.underline)
+        marks = (
+            ("bold", self.bold),
+            ("faint", self.faint),
+            ("italic", self.italic),
+            ("underline", self.underline),
+        )
         names = [name for name, on in marks if on]
         styles = []
         for kind, value in (("color", front), ("background", back)):
@@ -119,13 +126,17 @@ class LogHtml:
         if mark := _MARK.match(text):
             kind, text = (mark[1] or mark[2]), mark[3]
         cut = len(text) > LINE_LIMIT
-        body = self._spans(text[:LINE_LIMIT]) + ('<i class="cut">… the raw log has the rest of this line</i>' if cut else "")
+        body = self._spans(text[:LINE_LIMIT]) + (
+            '<i class="cut">… the raw log has the rest of this line</i>' if cut else ""
+        )
         within = " ".join(s for s, _ in self.sections if s != title)
         attributes = f' data-s="{within}"' if within else ""
         button = f'<button class="fold" data-fold="{title}" aria-expanded="true"></button>' if title else ""
         classes = " ".join(filter(None, ("l", "head" if title else "", f"m-{kind}" if kind else "")))
         number = f'<a class="n" href="#L{self.line}">{self.line}</a>'
-        return f'<div class="{classes}" id="L{self.line}"{attributes}>{number}{button}<code>{body}</code></div>'
+        return (
+            f'<div class="{classes}" id="L{self.line}"{attributes}>{number}{button}<code>{body}</code></div>'
+        )
 
     def _spans(self, text: str) -> str:
         out, at = [], 0

@@ -61,7 +61,9 @@ def _depths(jobs: Sequence[Job]) -> dict[int, int]:
     for _ in jobs:
         changed = False
         for job in jobs:
-            before = [depth[p.id] for need in job.plan.needs for p in members.get((job.workflow_id, need.group), [])]
+            before = [
+                depth[p.id] for need in job.plan.needs for p in members.get((job.workflow_id, need.group), [])
+            ]
             wanted = max(before, default=-1) + 1
             changed = changed or wanted != depth[job.id]
             depth[job.id] = wanted

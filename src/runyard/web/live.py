@@ -57,7 +57,7 @@ async def log_lines(services: Services, attempt_id: int, start: int, line: int) 
         if attempt is None:
             return
         html: list[str] = []
-        async for piece in log_bytes(services, attempt, at, attempt.log_bytes):
+        async for piece in log_bytes(services, attempt.id, at, attempt.log_bytes):
             at += len(piece)
             html += view.feed(piece)
             if len(html) >= 500:

@@ -91,7 +91,9 @@ def held_for(hold: Hold | None) -> str:
             return ""
 
 
-def list_runs(tx: Tx, who: Principal | None, project: Project | None, wanted: str, dialect: str, page: int) -> list[RunLine]:
+def list_runs(
+    tx: Tx, who: Principal | None, project: Project | None, wanted: str, dialect: str, page: int
+) -> list[RunLine]:
     """One page of runs, newest first (one more than PAGE when there is a next page). Strangers see public projects only."""
     filter = RunFilter(
         project_id=project.id if project else None, dialect=dialect or None, wanted=FILTERS.get(wanted, ())

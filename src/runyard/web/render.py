@@ -38,7 +38,9 @@ class Templates:
             server=services.server.url,
         )
 
-    def page(self, request: Request, name: str, person: Principal | None, status: int = 200, **facts: Any) -> HTMLResponse:
+    def page(
+        self, request: Request, name: str, person: Principal | None, status: int = 200, **facts: Any
+    ) -> HTMLResponse:
         """The rendered page."""
         known = {"who": person, "now": self.services.now(), "live": "", "failed": False, "status": status}
         html = self.environment.get_template(name).render(**{**known, **facts})

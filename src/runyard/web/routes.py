@@ -22,7 +22,8 @@ from starlette.staticfiles import StaticFiles
 
 from runyard.engine import control
 from runyard.engine.ports import Tx
-from runyard.http.logs import log_bytes, log_size
+from runyard.engine.views import log_size
+from runyard.http.logs import log_bytes
 from runyard.http.problems import status_of
 from runyard.http.services import Principal, Services
 from runyard.model.errors import NotFound, RunyardError, Unauthenticated
@@ -30,8 +31,8 @@ from runyard.model.state import State
 from runyard.model.work import Artifact, Attempt, Run
 from runyard.web import live, pages
 from runyard.web.ansi import LogHtml
-from runyard.web.session import COOKIE, SESSION_S, same_origin, sign_in, sign_out, who
 from runyard.web.render import Templates
+from runyard.web.session import COOKIE, SESSION_S, same_origin, sign_in, sign_out, who
 
 HERE = Path(__file__).parent
 SHOWN_LOG_BYTES = 512 * 1024
@@ -89,14 +90,14 @@ class Site:
         """One attempt with its log."""
         person = await who(self.services, request)
         it = await self._job(request, person)
-        size = await log_size(self.services, it.attempt)
+        size = log_size(it.attempt)
         start = max(0, size - SHOWN_LOG_BYTES)
         view, skipped = LogHtml(), 0
         lines: list[str] = []
         if start:
             view.line, skipped = await self._skip(it.attempt, start)
         at = skipped
-        async for piece in log_bytes(self.services, it.attempt, skipped, size):
+        async for piece in log_bytes(self.services, it.attempt.id, skipped, size):
             at += len(piece)
             lines += view.feed(piece)
         if it.attempt.state is State.DONE:
@@ -111,7 +112,7 @@ class Site:
     async def _skip(self, attempt: Attempt, start: int) -> tuple[int, int]:
         """(lines before, offset of the first whole line at or after `start`)."""
         lines, at, last = 0, 0, 0
-        async for piece in log_bytes(self.services, attempt, 0, start):
+        async for piece in log_bytes(self.services, attempt.id, 0, start):
             lines += piece.count(b"\n")
             cut = piece.rfind(b"\n")
             last = at + cut + 1 if cut >= 0 else last
@@ -125,15 +126,20 @@ class Site:
     async def raw(self, request: Request) -> Response:
         """The log as it is, never as a page."""
         it = await self._job(request, await who(self.services, request))
-        size = await log_size(self.services, it.attempt)
-        headers = {"Content-Disposition": f'inline; filename="job-{it.attempt.id}.log"', "Content-Length": str(size)}
-        pieces = log_bytes(self.services, it.attempt, 0, size)
+        size = log_size(it.attempt)
+        headers = {
+            "Content-Disposition": f'inline; filename="job-{it.attempt.id}.log"',
+            "Content-Length": str(size),
+        }
+        pieces = log_bytes(self.services, it.attempt.id, 0, size)
         return StreamingResponse(pieces, media_type="text/plain; charset=utf-8", headers=headers)
 
     async def log_events(self, request: Request) -> Response:
         """The log from `from` on, as rendered lines, until the job ends."""
         it = await self._job(request, await who(self.services, request))
-        start, lines = (int(v) if v.isdigit() else 0 for v in (request.query_params.get(k, "") for k in ("from", "lines")))
+        start, lines = (
+            int(v) if v.isdigit() else 0 for v in (request.query_params.get(k, "") for k in ("from", "lines"))
+        )
         return live.events(live.log_lines(self.services, it.attempt.id, start, lines))
 
     async def run_events(self, request: Request) -> Response:
@@ -167,7 +173,10 @@ class Site:
 
         found = await self.services.db.read(load)
         name = "".join(c if c.isalnum() or c in "._-" else "_" for c in found.filename)[:120] or "artifact"
-        headers = {"Content-Disposition": f'attachment; filename="{name}"', "Content-Length": str(found.size_bytes)}
+        headers = {
+            "Content-Disposition": f'attachment; filename="{name}"',
+            "Content-Length": str(found.size_bytes),
+        }
         opened = await asyncio.to_thread(self.services.blobs.open, found.blob)
         return StreamingResponse(opened, media_type="application/octet-stream", headers=headers)
 
@@ -190,7 +199,9 @@ class Site:
 
     async def sign_in_form(self, request: Request) -> Response:
         """The form."""
-        return self.templates.page(request, "sign_in.html", None, next=_local(request.query_params.get("next", "/")))
+        return self.templates.page(
+            request, "sign_in.html", None, next=_local(request.query_params.get("next", "/"))
+        )
 
     async def sign_in(self, request: Request) -> Response:
         """Takes the token, gives a session."""
@@ -218,7 +229,12 @@ class Site:
         assert isinstance(error, RunyardError)
         person = await who(self.services, request)
         return self.templates.page(
-            request, "problem.html", person, status=status_of(error), message=error.message, next=request.url.path
+            request,
+            "problem.html",
+            person,
+            status=status_of(error),
+            message=error.message,
+            next=request.url.path,
         )
 
 
@@ -236,7 +252,10 @@ class _Guarded:
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
         async def guarded(message: Any) -> None:
             if message["type"] == "http.response.start":
-                message["headers"] = [*message["headers"], *((k.lower().encode(), v.encode()) for k, v in HEADERS.items())]
+                message["headers"] = [
+                    *message["headers"],
+                    *((k.lower().encode(), v.encode()) for k, v in HEADERS.items()),
+                ]
             await send(message)
 
         await self.app(scope, receive, guarded)

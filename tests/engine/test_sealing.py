@@ -9,7 +9,7 @@ from typing import BinaryIO
 
 import pytest
 
-from runyard.http import logs
+from runyard.engine import sealing as logs
 
 
 class OneBlob:

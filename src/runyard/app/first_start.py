@@ -1,0 +1,112 @@
+"""What a data folder holds from its first start: keys and tokens in files only the owner reads, and the administrator."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+from runyard.engine.ports import Tx
+from runyard.http.auth import hash_token, new_token
+from runyard.model.errors import Invalid, Unavailable
+from runyard.model.work import Token, User
+from runyard.settings import Settings
+
+
+@dataclass(frozen=True, slots=True)
+class Keys:
+    """Secrets of this server."""
+
+    root_token: str
+    secret_key: str
+    registration_token: str
+
+
+def prepare(settings: Settings) -> Keys:
+    """The data folder and its keys, made when they are not there."""
+    data = settings.data
+    try:
+        data.mkdir(parents=True, exist_ok=True, mode=0o700)
+        return Keys(
+            root_token=settings.root_token or _kept(data / "root-token", "glpat-"),
+            secret_key=settings.secret_key or _kept(data / "secret-key", "rk-"),
+            registration_token=settings.registration_token or _kept(data / "registration-token", "GR"),
+        )
+    except OSError as error:
+        raise Unavailable(
+            f"The data folder {data} cannot be used: {error.strerror}. Choose another with --data."
+        ) from error
+
+
+def _kept(path: Path, prefix: str) -> str:
+    """The text in the file; a new one is written whole or not at all, mode 0600."""
+    try:
+        return path.read_text(encoding="ascii").strip()
+    except FileNotFoundError:
+        text = new_token(prefix)
+        temporary = path.with_name(f".{path.name}.{os.getpid()}")
+        descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+        with os.fdopen(descriptor, "w", encoding="ascii") as file:
+            file.write(text + "\n")
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temporary, path)  # noqa: PTH105 - the atomic rename itself
+        return text
+
+
+def ensure_root(tx: Tx, root_token: str, now: int) -> User:
+    """The administrator, with exactly this token."""
+    root = tx.user_by_name("root") or tx.add(
+        User(
+            id=0, username="root", name="Administrator", email="root@localhost", is_admin=True, created_at=now
+        )
+    )
+    hashed = hash_token(root_token)
+    if tx.token_by_hash(hashed) is None:
+        tx.add(
+            Token(
+                id=0,
+                kind="personal",
+                hash=hashed,
+                user_id=root.id,
+                name="root token",
+                scopes=("api",),
+                created_at=now,
+            )
+        )
+    return root
+
+
+def add_token(tx: Tx, username: str, text: str, name: str, days: int, now: int) -> None:
+    """A personal token for a user, who is made when new."""
+    user = tx.user_by_name(username) or tx.add(User(id=0, username=username, name=username, created_at=now))
+    expires = now + days * 86_400_000 if days else None
+    tx.add(
+        Token(
+            id=0,
+            kind="personal",
+            hash=hash_token(text),
+            user_id=user.id,
+            name=name[:255],
+            scopes=("api",),
+            created_at=now,
+            expires_at=expires,
+        )
+    )
+
+
+def make_token(settings: Settings, username: str, name: str, days: int) -> str:
+    """`runyard token`: works on the data folder of a stopped server (SQLite) or of any (PostgreSQL)."""
+    from runyard.app.compose import clock
+    from runyard.store import open_database
+
+    if not username.isascii() or not username.replace("-", "").replace("_", "").replace(".", "").isalnum():
+        raise Invalid("A user name has letters, digits, '.', '_' and '-' only.")
+    prepare(settings)
+    db, _ = open_database(settings.database, settings.data)
+    try:
+        text = new_token("glpat-")
+        db.submit_write(lambda tx: add_token(tx, username, text, name, days, clock())).result()
+        return text
+    finally:
+        db.close()
