@@ -22,11 +22,8 @@ class Link(Protocol):
     def run(self, sql: str, values: Sequence[Any] = ()) -> int:
         """The number of rows that were changed."""
 
-    def insert(self, sql: str, values: Sequence[Any]) -> int:
-        """Inserts one row without its id; returns the id."""
-
     def insert_all(self, sql: str, many: Iterable[Sequence[Any]]) -> list[int]:
-        """Inserts in the given order; ids ascend."""
+        """Inserts rows without their ids, in the given order; the ids ascend."""
 
 
 class JobCache:

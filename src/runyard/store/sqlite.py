@@ -71,14 +71,11 @@ class SqliteLink:
         except (sqlite3.Error, OverflowError, UnicodeError) as error:
             raise refusal(error) from error
 
-    def insert(self, sql: str, values: Sequence[Any]) -> int:
+    def insert_all(self, sql: str, many: Iterable[Sequence[Any]]) -> list[int]:
         try:
-            return self._execute(sql, values).lastrowid or 0
+            return [self._execute(sql, values).lastrowid or 0 for values in many]
         except (sqlite3.Error, OverflowError, UnicodeError) as error:
             raise refusal(error) from error
-
-    def insert_all(self, sql: str, many: Iterable[Sequence[Any]]) -> list[int]:
-        return [self.insert(sql, values) for values in many]
 
 
 class SqliteStore:

@@ -53,6 +53,7 @@ class StoreTx:
             for row in rows:
                 self._link.run(shape.insert, shape.encode(row))
             added = list(rows)
+            self._ids_given(shape.table)
         else:
             encoded = (shape.encode(row)[1:] for row in rows)
             ids = self._link.insert_all(shape.insert_new, encoded)
@@ -60,6 +61,9 @@ class StoreTx:
         for row in added:
             self._added(row)
         return added
+
+    def _ids_given(self, table: str) -> None:
+        """Rows brought their own ids: later ids must lie beyond them (SQLite sees to that itself)."""
 
     def _added(self, row: Row) -> None:
         match row:

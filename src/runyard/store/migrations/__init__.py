@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
+from collections.abc import Callable
 from typing import Any
 
 
@@ -31,3 +32,19 @@ def upgrade(engine: Any, revision: str = "head") -> None:
     with engine.begin() as connection:
         config.attributes["connection"] = connection
         command.upgrade(config, revision)
+
+
+def upgrade_postgres(connect: Callable[[], Any], lock: int) -> None:
+    """In one transaction, under a lock that replicas starting at the same time wait for."""
+    from sqlalchemy import create_engine
+    from sqlalchemy.pool import NullPool
+
+    def creator() -> Any:
+        connection = connect()
+        connection.autocommit = False
+        connection.execute("SELECT pg_advisory_xact_lock(%s)", (lock,))
+        connection.execute("SET LOCAL statement_timeout = 0")
+        return connection
+
+    engine = create_engine("postgresql+psycopg://", creator=creator, poolclass=NullPool)
+    upgrade(engine)

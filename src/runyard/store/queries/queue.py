@@ -84,3 +84,26 @@ def heads_for(link: Link, runner: Runner) -> list[tuple[int, str]]:
 def next_queued(link: Link, runner: Runner) -> int | None:
     heads = heads_for(link, runner)
     return heads[0][0] if heads else None
+
+
+# PostgreSQL only: what no other transaction is at, taken without waiting.
+_FREE = """
+    SELECT q.attempt_id, q.run_id FROM queue q JOIN runs r ON r.id = q.run_id
+    WHERE q.lane = ? ORDER BY q.attempt_id LIMIT 1
+    FOR UPDATE OF q SKIP LOCKED FOR NO KEY UPDATE OF r SKIP LOCKED"""
+_FREE_OF_PROJECT = _FREE.replace("WHERE", "WHERE q.project_id = ? AND")
+_RUN_OF = "SELECT run_id FROM queue WHERE attempt_id = ?"
+
+
+def free_in_lane(link: Link, runner: Runner, lane: str) -> tuple[int, int] | None:
+    """(attempt id, run id) of the oldest row of the lane that nobody holds; both are locked."""
+    if runner.project_id is None:
+        found = link.rows(_FREE, (lane,))
+    else:
+        found = link.rows(_FREE_OF_PROJECT, (runner.project_id, lane))
+    return (int(found[0][0]), int(found[0][1])) if found else None
+
+
+def run_of(link: Link, attempt_id: int) -> int | None:
+    found = link.rows(_RUN_OF, (attempt_id,))
+    return int(found[0][0]) if found else None
