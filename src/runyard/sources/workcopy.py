@@ -1,0 +1,98 @@
+"""A working copy as it stands, uncommitted changes and new files included, as a commit in a repository of ours. For `runyard run`.
+
+Nothing is written into the person's repository: new objects go to ours, which borrows the rest through `objects/info/alternates`.
+"""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+import pygit2
+
+from runyard.model.errors import Invalid, NotFound
+from runyard.sources.repositories import GitSource
+
+FILE_LIMIT_BYTES = 512 << 20
+AUTHOR = pygit2.Signature("runyard run", "run@localhost", 0, 0)
+
+
+@dataclass(frozen=True, slots=True)
+class Workcopy:
+    """Where it is and what it is of."""
+
+    root: Path
+    branch: str
+    sha: str
+    base_sha: str  # HEAD, or "" before the first commit
+    changed: int  # files that differ from HEAD
+
+
+def import_workcopy(folder: Path, source: GitSource, project_id: int) -> Workcopy:
+    """Takes the working copy around `folder` into the project's repository, on its present branch."""
+    found = pygit2.discover_repository(str(folder))
+    if found is None:
+        raise NotFound(f"{folder} is not inside a git working copy; run `git init` there first.")
+    try:
+        theirs = pygit2.Repository(found)
+    except pygit2.GitError as error:
+        raise Invalid(f"git refuses {folder}: {error}.") from None
+    if theirs.is_bare or theirs.workdir is None:
+        raise Invalid(f"{folder} is a bare repository; a working copy is needed.")
+    branch = "main" if theirs.head_is_detached or theirs.head_is_unborn else theirs.head.shorthand
+    source.create(project_id, branch)
+    ours = _borrowing(source.git_dir(project_id), theirs)
+    base = None if theirs.head_is_unborn else theirs.head.peel(pygit2.Commit)
+    tree, changed = _tree(ours, theirs, base)
+    if base is not None and changed == 0:
+        sha = str(base.id)
+    else:
+        parents = [] if base is None else [base.id]
+        sha = str(ours.create_commit(None, AUTHOR, AUTHOR, "The working copy as it is", tree, parents))
+    ours.references.create(f"refs/heads/{branch}", sha, force=True)
+    return Workcopy(Path(theirs.workdir), branch, sha, str(base.id) if base else "", changed)
+
+
+def _borrowing(git_dir: Path, theirs: pygit2.Repository) -> pygit2.Repository:
+    objects = Path(theirs.path).resolve() / "objects"
+    if not objects.is_dir():  # a linked worktree keeps its objects with the main one
+        objects = (
+            Path(theirs.path) / (Path(theirs.path) / "commondir").read_text().strip()
+        ).resolve() / "objects"
+    (git_dir / "objects/info/alternates").write_text(f"{objects}\n", encoding="utf-8")
+    return pygit2.Repository(str(git_dir))
+
+
+def _tree(
+    ours: pygit2.Repository, theirs: pygit2.Repository, base: pygit2.Commit | None
+) -> tuple[pygit2.Oid, int]:
+    index = pygit2.Index()
+    if base is not None:
+        index.read_tree(base.tree)
+    changed = 0
+    for path, status in theirs.status(untracked_files="all").items():
+        if status in (pygit2.enums.FileStatus.CURRENT, pygit2.enums.FileStatus.IGNORED):
+            continue
+        changed += 1
+        entry = _entry(ours, Path(theirs.workdir), path)
+        if entry is not None:
+            index.add(entry)
+        elif base is not None and path in base.tree:
+            index.remove(path)
+    return index.write_tree(ours), changed
+
+
+def _entry(ours: pygit2.Repository, root: Path, path: str) -> pygit2.IndexEntry | None:
+    """The file as it lies on disk; None when it is gone or is neither a file nor a link."""
+    full = root / path
+    if full.is_symlink():
+        blob = ours.create_blob(os.fsencode(os.readlink(full)))  # noqa: PTH115 - the link's bytes
+        return pygit2.IndexEntry(path, blob, pygit2.enums.FileMode.LINK)
+    if not full.is_file():
+        return None
+    info = full.stat()
+    if info.st_size > FILE_LIMIT_BYTES:
+        raise Invalid(f"{path} has {info.st_size} bytes; ignore it in .gitignore to run without it.")
+    mode = pygit2.enums.FileMode.BLOB_EXECUTABLE if info.st_mode & 0o111 else pygit2.enums.FileMode.BLOB
+    return pygit2.IndexEntry(path, ours.create_blob_fromdisk(str(full)), mode)

@@ -1,0 +1,77 @@
+"""A working copy is run as it stands, and is left as it was."""
+
+from __future__ import annotations
+
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from runyard.model.errors import NotFound
+from runyard.sources.repositories import GitSource
+from runyard.sources.workcopy import import_workcopy
+
+
+def git(folder: Path, *arguments: str) -> str:
+    base = ["git", "-c", "user.name=t", "-c", "user.email=t@example.org", *arguments]
+    return subprocess.run(base, cwd=folder, check=True, capture_output=True, text=True).stdout
+
+
+@pytest.fixture
+def copy(tmp_path: Path) -> Path:
+    folder = tmp_path / "copy"
+    folder.mkdir()
+    git(folder, "init", "-q", "-b", "topic")
+    (folder / "kept.txt").write_text("kept")
+    (folder / "edited.txt").write_text("old")
+    (folder / "gone.txt").write_text("gone")
+    (folder / ".gitignore").write_text("*.log\n")
+    git(folder, "add", "-A")
+    git(folder, "commit", "-qm", "first")
+    return folder
+
+
+def test_uncommitted_work_is_part_of_it_and_the_repository_is_untouched(copy: Path, tmp_path: Path) -> None:
+    (copy / "edited.txt").write_text("new")
+    (copy / "gone.txt").unlink()
+    (copy / "sub").mkdir()
+    (copy / "sub/added.sh").write_text("#!/bin/sh\n")
+    (copy / "sub/added.sh").chmod(0o755)
+    (copy / "link").symlink_to("kept.txt")
+    (copy / "noise.log").write_text("ignored")
+    before = sorted(p.as_posix() for p in (copy / ".git/objects").rglob("*"))
+    source = GitSource(tmp_path / "repositories")
+    found = import_workcopy(copy / "sub", source, 1)
+    assert found.branch == "topic"
+    assert found.changed == 4
+    files = source.files(1, found.sha)
+    assert files.paths() == [".gitignore", "edited.txt", "kept.txt", "sub/added.sh"]
+    assert files.read("edited.txt") == b"new"
+    assert sorted(p.as_posix() for p in (copy / ".git/objects").rglob("*")) == before
+    into = tmp_path / "workspace"
+    into.mkdir()
+    source.checkout(1, found.sha, found.branch, 20, into)
+    assert (into / "sub/added.sh").stat().st_mode & 0o111
+    assert (into / "link").readlink() == Path("kept.txt")
+    assert git(into, "-c", "safe.directory=*", "status", "--porcelain") == ""
+
+
+def test_a_clean_copy_runs_its_own_commit(copy: Path, tmp_path: Path) -> None:
+    source = GitSource(tmp_path / "repositories")
+    found = import_workcopy(copy, source, 1)
+    assert found.sha == git(copy, "rev-parse", "HEAD").strip() == found.base_sha
+
+
+def test_a_copy_without_commits_runs(tmp_path: Path) -> None:
+    folder = tmp_path / "fresh"
+    folder.mkdir()
+    git(folder, "init", "-q")
+    (folder / "a.txt").write_text("a")
+    source = GitSource(tmp_path / "repositories")
+    found = import_workcopy(folder, source, 1)
+    assert source.files(1, found.sha).paths() == ["a.txt"]
+
+
+def test_outside_a_repository_it_says_what_to_do(tmp_path: Path) -> None:
+    with pytest.raises(NotFound, match="git init"):
+        import_workcopy(tmp_path, GitSource(tmp_path / "repositories"), 1)
