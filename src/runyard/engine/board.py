@@ -15,9 +15,11 @@ from runyard.engine.order import arrange
 from runyard.engine.ports import Tx
 from runyard.model.errors import NotFound
 from runyard.model.fold import Word, word
-from runyard.model.plan import JobPlan
+from runyard.model.plan import JobPlan, Order
 from runyard.model.state import Outcome, Reason, State
 from runyard.model.work import Attempt, Job, Run, Workflow
+
+STOP_LIMIT_S = 300  # a graceful end (after-scripts, uploads) may take so long (GitLab: after_script 5 min), then the server ends it
 
 
 @dataclass(slots=True, eq=False)
@@ -75,6 +77,30 @@ class Flow:
             self._stages[stage_index] = found
         return found
 
+    def behind(self, nodes: Iterable[Node]) -> set[int]:
+        """Ids of jobs that look at one of these, directly or through others."""
+        followers: dict[str, list[Node]] = defaultdict(list)
+        for node in self.nodes:
+            for need in node.plan.needs:
+                followers[need.group].append(node)
+        staged = [node for node in self.nodes if node.plan.gate.order is Order.STAGE]
+        found: set[int] = set()
+        lowest: int | None = None
+        todo = list(nodes)
+        while todo:
+            plan = todo.pop().plan
+            reached = followers[plan.key] + (
+                followers[plan.matrix_group] if plan.matrix_group != plan.key else []
+            )
+            if lowest is None or plan.stage_index < lowest:
+                lowest = plan.stage_index
+                reached += [node for node in staged if node.plan.stage_index > lowest]
+            for node in reached:
+                if node.job.id not in found:
+                    found.add(node.job.id)
+                    todo.append(node)
+        return found
+
     def waiting(self) -> list[Node]:
         """Nodes whose gate is yet to be asked, everyone after those it looks at. Starts a new pass."""
         self._stages.clear()
@@ -121,7 +147,9 @@ def stop(board: Board, node: Node, reason: Reason, message: str, actor_id: int |
     who = {} if actor_id is None else {"actor_id": actor_id}
     match node.attempt.state:
         case State.RUNNING:
-            board.move(node, State.STOPPING, reason=reason, message=message, **who)
+            limit = board.now + STOP_LIMIT_S * 1000
+            deadline = min(node.attempt.deadline_at or limit, limit)
+            board.move(node, State.STOPPING, reason=reason, message=message, deadline_at=deadline, **who)
         case State.WAITING | State.HELD | State.QUEUED:
             board.move(node, State.DONE, outcome=Outcome.CANCELED, reason=reason, message=message, **who)
         case State.STOPPING | State.DONE:

@@ -9,6 +9,7 @@ from dataclasses import replace
 from typing import Any
 
 from runyard.engine.board import Board, Node, load
+from runyard.engine.gates import Answer, decide
 from runyard.engine.groups import enter
 from runyard.engine.moves import move
 from runyard.engine.ports import AttemptFilter, Page, Tx
@@ -76,9 +77,11 @@ def stopped_as(attempt: Attempt) -> tuple[Outcome, Reason]:
 
 
 def again(board: Board, node: Node, *, automatic: bool, **changes: Any) -> Attempt:
-    """Makes the job's next attempt and starts it at once: its gate has been passed before."""
+    """Makes the job's next attempt and starts it at once, whatever its gate said before; only while something that it looks at is open
+    again (retried too) it waits for that."""
     reopen(board, node, automatic=automatic, **changes)
-    enter(board, node)
+    if decide(board.flows[node.job.workflow_id], node).answer is not Answer.WAIT:
+        enter(board, node)
     return node.attempt
 
 

@@ -5,7 +5,7 @@ A member is an attempt (GitLab resource_group) or, `by_workflow`, a whole workfl
 
 from __future__ import annotations
 
-from runyard.engine.board import Board, Node, stop
+from runyard.engine.board import STOP_LIMIT_S, Board, Node, stop
 from runyard.engine.moves import move, rehold
 from runyard.engine.ports import Tx
 from runyard.model.plan import Concurrency
@@ -82,7 +82,18 @@ def _cancel(board: Board, member: Member) -> None:
     if node is not None:
         stop(board, node, Reason.SUPERSEDED, _NEWER, None)
     elif attempt.state is State.RUNNING:
-        move(board.tx, job, attempt, State.STOPPING, board.now, reason=Reason.SUPERSEDED, message=_NEWER)
+        limit = board.now + STOP_LIMIT_S * 1000
+        deadline = min(attempt.deadline_at or limit, limit)
+        move(
+            board.tx,
+            job,
+            attempt,
+            State.STOPPING,
+            board.now,
+            reason=Reason.SUPERSEDED,
+            message=_NEWER,
+            deadline_at=deadline,
+        )
         board.others.add(job.run_id)
     elif attempt.state is not State.STOPPING:
         move(

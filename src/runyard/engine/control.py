@@ -1,0 +1,298 @@
+"""What people ask of work that is already there. Every verb may be repeated: the second time it changes nothing or is refused with Conflict.
+
+cancel_run / cancel_workflow / cancel_job / cancel_attempt(tx, …_id, now, actor_id=None) -> Run, Run, Attempt, Attempt
+force_cancel(tx, attempt_id, now, actor_id=None) -> Attempt          a STOPPING attempt ends now, without its runner's word
+retry(tx, attempt_id, now, actor_id=None, variables=()) -> Attempt   the NEW attempt; Conflict when not retryable
+retry_run(tx, run_id, now, actor_id=None) -> Run                     every failed or canceled latest attempt again
+rerun(tx, run_id, now, terms, actor=None, idempotency_key="") -> Run    a new run of the same plan at the same commit
+play(tx, attempt_id, now, actor_id=None, variables=()) -> Attempt    starts a held (manual or delayed) attempt now
+unschedule(tx, attempt_id, now) -> Attempt                           a delayed attempt becomes manual
+conclude(tx, run_id, now) -> Run                                     a run that awaited jobs (WorkflowPlan.awaits) and got none ends passed
+erase(tx, attempt_id, now, actor_id=None) -> Attempt                 log and artifacts gone; Conflict while it is open
+keep(tx, attempt_id, now) -> Attempt                                 its artifacts never expire; NotFound when it has none
+delete_artifacts(tx, attempt_id) -> int · delete_run(tx, run_id, now) -> None
+
+Blobs of erased and deleted rows are swept by upkeep (`orphans`): row first, bytes later.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import replace
+
+from runyard.engine.board import Board, Node, load
+from runyard.engine.ending import again, reopen
+from runyard.engine.groups import enter
+from runyard.engine.moves import move, rehold
+from runyard.engine.ports import ArtifactFilter, Page, Tx
+from runyard.engine.settle import finish_board
+from runyard.engine.terms import Terms
+from runyard.engine.trigger import accept
+from runyard.model.errors import Conflict, NotFound
+from runyard.model.plan import Plan, Variable, When, WorkflowPlan
+from runyard.model.state import Hold, Outcome, Reason, State
+from runyard.model.trigger import Trigger
+from runyard.model.work import Artifact, Attempt, Job, Project, Run, User, Workflow
+
+RETRYABLE = frozenset({Outcome.PASSED, Outcome.FAILED, Outcome.ERRORED, Outcome.CANCELED})
+BROKEN = frozenset({Outcome.FAILED, Outcome.ERRORED, Outcome.CANCELED})
+_ALL = Page(limit=10_000, descending=False)
+
+
+def cancel_run(tx: Tx, run_id: int, now: int, actor_id: int | None = None) -> Run:
+    """Cancels all that is open; what runs is told to stop. A run without jobs that still awaits some ends too."""
+    board = load(tx, run_id, now)
+    _cancel(board, board.nodes.values(), actor_id)
+    _end_empty(board, Outcome.CANCELED)
+    return finish_board(board)
+
+
+def cancel_workflow(tx: Tx, workflow_id: int, now: int, actor_id: int | None = None) -> Run:
+    """Cancels one workflow's open jobs."""
+    row = tx.get(Workflow, workflow_id)
+    if row is None:
+        raise NotFound(f"Workflow {workflow_id} does not exist.")
+    board = load(tx, row.run_id, now)
+    _cancel(board, board.flows[workflow_id].nodes, actor_id)
+    return finish_board(board)
+
+
+def cancel_job(tx: Tx, job_id: int, now: int, actor_id: int | None = None) -> Attempt:
+    """Cancels a job's open attempt, if it has one."""
+    job = tx.get(Job, job_id)
+    if job is None:
+        raise NotFound(f"Job {job_id} does not exist.")
+    board = load(tx, job.run_id, now)
+    node = board.nodes[job_id]
+    _cancel(board, [node], actor_id)
+    finish_board(board)
+    return _again(tx, node.attempt.id)
+
+
+def cancel_attempt(tx: Tx, attempt_id: int, now: int, actor_id: int | None = None) -> Attempt:
+    """Cancels an attempt; one that has ended or is stopping stays as it is."""
+    board, node = _latest(tx, attempt_id, now)
+    if node is not None:
+        _cancel(board, [node], actor_id)
+        finish_board(board)
+    return _again(tx, attempt_id)
+
+
+def force_cancel(tx: Tx, attempt_id: int, now: int, actor_id: int | None = None) -> Attempt:
+    """Ends a STOPPING attempt at once; its runner will be told to abort. Conflict when it is not stopping and not done."""
+    board, node = _latest(tx, attempt_id, now)
+    attempt = _again(tx, attempt_id)
+    if attempt.state is State.DONE:
+        return attempt
+    if node is None or attempt.state is not State.STOPPING:
+        raise Conflict("Only an attempt that is being canceled can be force-canceled.")
+    who = {} if actor_id is None else {"actor_id": actor_id}
+    board.move(node, State.DONE, outcome=Outcome.CANCELED, reason=attempt.reason or Reason.BY_USER, **who)
+    finish_board(board)
+    return _again(tx, attempt_id)
+
+
+def retry(
+    tx: Tx, attempt_id: int, now: int, actor_id: int | None = None, variables: tuple[Variable, ...] = ()
+) -> Attempt:
+    """The new attempt. Dependants that were skipped are asked again, as new attempts."""
+    board, node = _latest(tx, attempt_id, now)
+    if node is None or node.attempt.outcome not in RETRYABLE:
+        raise Conflict("Job is not retryable")
+    given = {"actor_id": actor_id, **({"variables": variables} if variables else {})}
+    again(board, node, automatic=False, **given)
+    _reopen_skipped(board, [node])
+    finish_board(board)
+    return _again(tx, node.attempt.id)
+
+
+def retry_run(tx: Tx, run_id: int, now: int, actor_id: int | None = None) -> Run:
+    """Every latest attempt that failed or was canceled gets a new one and is asked for its gate again, so that manual jobs stay manual
+    and jobs run in their order; nothing happens when there is none."""
+    board = load(tx, run_id, now)
+    broken = [node for node in board.nodes.values() if node.attempt.outcome in BROKEN]
+    if not broken:
+        return board.run
+    for node in broken:
+        reopen(board, node, automatic=False, actor_id=actor_id)
+    _reopen_skipped(board, broken)
+    return finish_board(board)
+
+
+def rerun(
+    tx: Tx, run_id: int, now: int, terms: Terms, actor: User | None = None, idempotency_key: str = ""
+) -> Run:
+    """The same plan at the same commit with the same variables, as a new run."""
+    board = load(tx, run_id, now)
+    old, project = board.run, tx.get(Project, board.run.project_id)
+    who = actor or (tx.get(User, old.actor_id) if old.actor_id else None) or User(0, "nobody")
+    if project is None:
+        raise NotFound("Its project was removed.")
+    workflows = tuple(
+        WorkflowPlan(
+            key=flow.row.key,
+            name=flow.row.name,
+            path=flow.row.path,
+            jobs=tuple(node.plan for node in flow.nodes),
+            error=flow.row.error,
+            awaits=not flow.nodes,
+            extra=flow.row.extra,
+        )
+        for flow in board.flows.values()
+    )
+    trigger = Trigger(
+        project=project,
+        dialect=old.dialect,
+        source=old.source,
+        ref=old.ref,
+        sha=old.sha,
+        actor=who,
+        now=now,
+        before_sha=old.before_sha,
+        tag=old.tag,
+        variables=old.variables,
+        idempotency_key=idempotency_key,
+    )
+    return accept(tx, trigger, Plan(workflows, name=old.name, extra=old.extra), now, terms)
+
+
+def play(
+    tx: Tx, attempt_id: int, now: int, actor_id: int | None = None, variables: tuple[Variable, ...] = ()
+) -> Attempt:
+    """Starts a manual or delayed attempt. One that was played before (queued or further) is returned as it is."""
+    board, node = _latest(tx, attempt_id, now)
+    if node is None:
+        raise Conflict("Unplayable Job")
+    attempt = node.attempt
+    if attempt.state is State.HELD and attempt.hold in (Hold.MANUAL, Hold.DELAYED):
+        node.attempt = replace(attempt, actor_id=actor_id or attempt.actor_id, variables=variables)
+        enter(board, node)
+        _reopen_skipped(board, [node])
+        finish_board(board)
+    elif not _was_played(node):
+        raise Conflict("Unplayable Job")
+    return _again(tx, attempt_id)
+
+
+def unschedule(tx: Tx, attempt_id: int, now: int) -> Attempt:
+    """A delayed attempt waits for a person from now on (GitLab: scheduled → manual)."""
+    board, node = _latest(tx, attempt_id, now)
+    if node is None or node.attempt.state is not State.HELD or node.attempt.hold is Hold.CONCURRENCY:
+        raise Conflict("Job is not scheduled")
+    if node.attempt.hold is Hold.DELAYED:
+        node.attempt = rehold(tx, node.attempt, Hold.MANUAL)
+        finish_board(board)
+    return node.attempt
+
+
+def conclude(tx: Tx, run_id: int, now: int) -> Run:
+    """Ends workflows that awaited jobs and got none: there was nothing to do."""
+    board = load(tx, run_id, now)
+    _end_empty(board, Outcome.PASSED)
+    return finish_board(board)
+
+
+def erase(tx: Tx, attempt_id: int, now: int, actor_id: int | None = None) -> Attempt:
+    """Takes log and artifacts away, for good."""
+    attempt = _again(tx, attempt_id)
+    if attempt.state is not State.DONE:
+        raise Conflict("Job is not erasable!")
+    if attempt.erased_at is not None:
+        return attempt
+    delete_artifacts(tx, attempt_id)
+    tx.drop_log(attempt_id)
+    extra = attempt.extra if actor_id is None else {**attempt.extra, "erased_by": actor_id}
+    erased = replace(attempt, erased_at=now, log_bytes=0, log_crc=None, log_blob="", extra=extra)
+    tx.save(erased)
+    tx.ring(f"attempt:{attempt_id}")
+    return erased
+
+
+def keep(tx: Tx, attempt_id: int, now: int) -> Attempt:
+    """Its artifacts live as long as the run."""
+    attempt = _again(tx, attempt_id)
+    rows = [a for a in tx.artifacts(ArtifactFilter(attempt_id=attempt_id), _ALL) if not _expired(a, now)]
+    if not rows:
+        raise NotFound("There are no artifacts to keep.")
+    for row in rows:
+        if row.expires_at is not None:
+            tx.save(replace(row, expires_at=None))
+    return attempt
+
+
+def delete_artifacts(tx: Tx, attempt_id: int) -> int:
+    """Removes an attempt's artifacts; says how many there were. The log stays."""
+    rows = tx.artifacts(ArtifactFilter(attempt_id=attempt_id), _ALL)
+    for row in rows:
+        tx.remove(Artifact, row.id)
+    return len(rows)
+
+
+def delete_run(tx: Tx, run_id: int, now: int) -> None:
+    """Removes a run with everything below it. Its runners are told to abort at their next call; nothing happens when it is not there."""
+    if tx.get(Run, run_id) is None:
+        return
+    board = load(tx, run_id, now)
+    for node in board.nodes.values():
+        board.cancel(node, Reason.BY_USER)
+        if node.attempt.state is State.STOPPING:
+            node.attempt = move(tx, node.job, node.attempt, State.DONE, now, outcome=Outcome.CANCELED)
+            board.ended(node)
+    finish_board(board)
+    tx.remove(Run, run_id)
+    tx.ring("runs")
+
+
+def _cancel(board: Board, nodes: Iterable[Node], actor_id: int | None) -> None:
+    for node in nodes:
+        board.cancel(node, Reason.BY_USER, actor_id=actor_id)
+
+
+def _end_empty(board: Board, outcome: Outcome) -> None:
+    for flow in board.flows.values():
+        if not flow.nodes and flow.row.state is not State.DONE:
+            flow.row = replace(flow.row, state=State.DONE, outcome=outcome, finished_at=board.now)
+            board.tx.save(flow.row)
+
+
+def _reopen_skipped(board: Board, nodes: list[Node]) -> None:
+    """Skipped jobs behind these get new attempts, never edits (reliability.md §8 row 37); their gates are asked again."""
+    for job_id in _behind(board, nodes):
+        node = board.nodes[job_id]
+        if node.attempt.outcome is Outcome.SKIPPED:
+            reopen(board, node, automatic=True)
+
+
+def _behind(board: Board, nodes: list[Node]) -> set[int]:
+    """Job ids that look at one of these, directly or not."""
+    found: set[int] = set()
+    for flow in board.flows.values():
+        mine = [node for node in nodes if node.job.workflow_id == flow.row.id]
+        if mine:
+            found |= flow.behind(mine)
+    return found
+
+
+def _was_played(node: Node) -> bool:
+    if node.plan.gate.when not in (When.MANUAL, When.DELAYED):
+        return False
+    return node.attempt.state is State.QUEUED or node.attempt.hold is Hold.CONCURRENCY
+
+
+def _latest(tx: Tx, attempt_id: int, now: int) -> tuple[Board, Node | None]:
+    """The board of an attempt and its node; no node when a newer attempt exists."""
+    attempt = _again(tx, attempt_id)
+    board = load(tx, attempt.run_id, now)
+    node = board.nodes[attempt.job_id]
+    return board, node if node.attempt.id == attempt_id else None
+
+
+def _again(tx: Tx, attempt_id: int) -> Attempt:
+    attempt = tx.get(Attempt, attempt_id)
+    if attempt is None:
+        raise NotFound(f"Attempt {attempt_id} does not exist.")
+    return attempt
+
+
+def _expired(row: Artifact, now: int) -> bool:
+    return row.expires_at is not None and row.expires_at <= now
