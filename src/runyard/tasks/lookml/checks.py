@@ -1,0 +1,387 @@
+"""The LookML validator: every finding of a project, sorted by place. Entry: `validate`. Needs no database.
+
+What does not depend on an explore (types, duplicates, Liquid, references inside a view) is checked once per view; what does (joins,
+references across views) is collected over all explores and reported once with the list of explores.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+
+from runyard.tasks.lookml import templating
+from runyard.tasks.lookml.explore_checks import ExploreChecks, add_context
+from runyard.tasks.lookml.findings import RANK, Finding, Severity, nearest
+from runyard.tasks.lookml.measures import AGGREGATES
+from runyard.tasks.lookml.model import Field, Model, View, models
+from runyard.tasks.lookml.project import Project
+from runyard.tasks.lookml.references import in_block
+from runyard.tasks.lookml.timeframes import is_interval, is_timeframe
+from runyard.tasks.lookml.tree import FIELD_KEYS, Kind, Node
+from runyard.tasks.lookml.words import (
+    DIMENSION_TYPES,
+    GROUP_TYPES,
+    MEASURE_TYPES,
+    PARAMETER_TYPES,
+    PARAMETERS,
+)
+
+MAX_FINDINGS = 5000
+
+
+def finding(
+    node: Node,
+    code: str,
+    message: str,
+    severity: Severity = Severity.ERROR,
+    *,
+    field: str = "",
+    suggestion: str = "",
+    at: int | None = None,
+) -> Finding:
+    """A finding at a node's key, or at an offset of its file."""
+    line, column = node.file.place(node.at if at is None else at)
+    return Finding(code, message, severity, node.file.path, line, column, field=field, suggestion=suggestion)
+
+
+def validate(project: Project) -> list[Finding]:
+    """Everything wrong with the project: each finding once, however many models see it."""
+    found: dict[tuple[str, str, str, int, int], Finding] = {}
+
+    def add(findings: Iterable[Finding]) -> None:
+        for one in findings:
+            key = (one.code, one.message, one.file, one.line, one.column)
+            before = found.get(key)
+            found[key] = one if before is None else add_context(before, one)
+
+    add(project.findings)
+    for tree in project.trees.values():
+        if not tree.file.path.startswith("imported_projects/"):
+            add(_file(tree))
+    all_models = models(project)
+    if not all_models:
+        add([Finding("no_model", "the project has no model file (*.model.lkml)", Severity.ERROR)])
+    for model in all_models:
+        add(_model(model))
+    ordered = sorted(found.values(), key=lambda f: (f.file, f.line, f.column, -RANK[f.severity], f.message))
+    return ordered[:MAX_FINDINGS]
+
+
+def _file(tree: Node) -> Iterator[Finding]:
+    """What can be said of a file's text alone."""
+    yield from _parameters(tree, "")
+    for node in tree.all("view", "explore"):
+        yield from _parameters(node, node.key)
+        yield from _twins(node)
+        for child in node.children:
+            if child.kind is Kind.BLOCK and child.key in PARAMETERS and child.key:
+                yield from _parameters(child, child.key)
+    stack = list(tree.children)
+    while stack:
+        node = stack.pop()
+        stack.extend(node.children)
+        if node.kind in (Kind.RAW, Kind.TEXT) and templating.is_template(node.value):
+            try:
+                templating.check(node.value)
+            except templating.LiquidProblem as problem:
+                line = node.file.place(node.value_at)[0] + problem.line - 1
+                message = f'Liquid in "{node.key}": {problem}'
+                yield Finding("liquid", message, Severity.ERROR, node.file.path, line, 0)
+
+
+def _parameters(node: Node, kind: str) -> Iterator[Finding]:
+    """Parameters that this kind of block does not have."""
+    known = PARAMETERS[kind]
+    where = f'{kind} "{node.value}"' if kind else "the file"
+    for child in node.children:
+        if child.key not in known and child.key:
+            guess = nearest(child.key, known)
+            severity = Severity.ERROR if guess else Severity.WARNING
+            yield finding(
+                child,
+                "unknown_parameter",
+                f'unknown parameter "{child.key}" in {where}',
+                severity,
+                suggestion=guess,
+            )
+
+
+def _twins(node: Node) -> Iterator[Finding]:
+    """Two fields or joins of one name in the same block."""
+    seen: dict[tuple[str, str], Node] = {}
+    for child in node.all(*FIELD_KEYS, "join", "set"):
+        space = "field" if child.key in FIELD_KEYS else child.key
+        first = seen.setdefault((space, child.value), child)
+        if first is not child and child.value:
+            name = f"{node.value.removeprefix('+')}.{child.value}"
+            message = f'there is already a {space} named "{name}" ({first.file.path}:{first.line})'
+            yield finding(child, "duplicate", message, field=name)
+
+
+def _model(model: Model) -> Iterator[Finding]:
+    """One model: its includes, connection, views and explores."""
+    yield from model.findings
+    own = model.trees[-1]
+    if not model.connection and any(True for _ in model.nodes("explore")):
+        yield Finding(
+            "no_connection", f'model "{model.name}" names no connection', Severity.ERROR, model.path, 1, 1
+        )
+    for name in model.views.roots:
+        view = model.view(name)
+        if view is not None:
+            yield from _view(view, model)
+    explores = ExploreChecks(model)
+    for name in model.explores.roots:
+        explore = model.explore(name)
+        if explore is not None and not explore.is_required_extension:
+            yield from explores.explore(explore)
+    yield from explores.tests()
+    yield from model.views.findings
+    yield from model.explores.findings
+    yield from _names(model, own)
+
+
+def _names(model: Model, own: Node) -> Iterator[Finding]:
+    """Datagroups and access grants that are named but not declared."""
+    for key, wanted, severity in (
+        ("datagroup", "persist_with", Severity.ERROR),
+        ("access_grant", "required_access_grants", Severity.ERROR),
+    ):
+        known = {n.value for n in model.nodes(key)}
+        for node in [own, *model.nodes("view", "explore")]:
+            for used in node.all(wanted):
+                for word in node.words(wanted):
+                    if word not in known:
+                        yield finding(
+                            used,
+                            f"unknown_{key}",
+                            f'unknown {key} "{word}"',
+                            severity,
+                            suggestion=nearest(word, known),
+                        )
+
+
+def _view(view: View, model: Model) -> Iterator[Finding]:
+    keys = [f for f in view.fields.values() if f.node.is_yes("primary_key")]
+    for extra in keys[1:]:
+        yield finding(
+            extra.node,
+            "duplicate_key",
+            f'view "{view.name}" has a second primary_key "{extra.name}"',
+            field=extra.id,
+        )
+    yield from _kinds(view)
+    for group in view.groups.values():
+        yield from _group(view, group)
+    for field in view.fields.values():
+        if not field.part:
+            yield from _type(field)
+    for node in view.node.all(*FIELD_KEYS):
+        yield from _own_references(view, node, model)
+    for name, node in view.sets().items():
+        yield from _set(view, name, node, model)
+    yield from _circles(view)
+
+
+def _kinds(view: View) -> Iterator[Finding]:
+    """One name used for two kinds of field."""
+    seen: dict[str, Node] = {}
+    for node in view.node.all(*FIELD_KEYS):
+        first = seen.setdefault(node.value, node)
+        if first.key != node.key:
+            yield finding(
+                node,
+                "redefinition",
+                f"Redefinition of field '{view.name}.{node.value}'",
+                field=f"{view.name}.{node.value}",
+            )
+
+
+def _group(view: View, node: Node) -> Iterator[Finding]:
+    kind = node.text("type", "time")
+    name = f"{view.name}.{node.value}"
+    if kind not in GROUP_TYPES:
+        yield finding(
+            node.get("type") or node,
+            "unknown_type",
+            f'unknown dimension_group type "{kind}"',
+            field=name,
+            suggestion=nearest(kind, GROUP_TYPES),
+        )
+    for word in node.words("timeframes") if kind == "time" else ():
+        if not is_timeframe(word):
+            yield finding(
+                node.get("timeframes") or node, "unknown_timeframe", f'unknown timeframe "{word}"', field=name
+            )
+    if kind == "duration":
+        for word in node.words("intervals"):
+            if not is_interval(word):
+                yield finding(
+                    node.get("intervals") or node,
+                    "unknown_interval",
+                    f'unknown interval "{word}"',
+                    field=name,
+                )
+        for key in ("sql_start", "sql_end"):
+            if not node.get(key):
+                yield finding(node, "missing", f'duration "{name}" has no {key}', field=name)
+
+
+_TYPES = {
+    "dimension": DIMENSION_TYPES,
+    "measure": MEASURE_TYPES,
+    "parameter": PARAMETER_TYPES,
+    "filter": DIMENSION_TYPES | {"date_time"},
+}
+
+
+def _type(field: Field) -> Iterator[Finding]:
+    kind, node = field.type, field.node
+    known = _TYPES[field.kind]
+    is_date = (
+        field.kind != "measure" and kind.startswith("date_") and is_timeframe(kind.removeprefix("date_"))
+    )
+    if kind not in known and not is_date:
+        yield finding(
+            node.get("type") or node,
+            "unknown_type",
+            f'unknown {field.kind} type "{kind}"',
+            field=field.id,
+            suggestion=nearest(kind, known),
+        )
+    elif field.kind == "measure" and kind in AGGREGATES - {"count"} and not node.get("sql"):
+        yield finding(node, "missing", f'measure "{field.id}" of type {kind} has no sql', field=field.id)
+
+
+def _own_references(view: View, node: Node, model: Model) -> Iterator[Finding]:
+    """References that no explore can make right: to the view itself, or to views that do not exist."""
+    name = f"{view.name}.{node.value}"
+    for reference in in_block(node):
+        if reference.name in ("TABLE", "EXTENDED"):
+            continue
+        owner, _, short = reference.name.rpartition(".")
+        if short == "SQL_TABLE_NAME":
+            if owner not in model.views.roots and not _is_alias(owner, model):
+                guess = nearest(owner, model.views.roots)
+                yield finding(
+                    reference.node,
+                    "unknown_view",
+                    f'unknown view "{owner}" referenced in "{name}"',
+                    field=name,
+                    suggestion=guess,
+                    at=reference.at,
+                )
+            continue
+        if owner in ("", view.name) and short not in view.fields:
+            yield _inaccessible(
+                reference.at, reference.node, f"{view.name}.{short}", name, _guess(short, view)
+            )
+        elif owner in ("", view.name):
+            yield from _kind_of_reference(view, node, view.fields[short], reference.node, reference.at)
+        elif owner not in model.views.roots and not _is_alias(owner, model):
+            guess = nearest(owner, model.views.roots)
+            yield _inaccessible(
+                reference.at, reference.node, reference.name, name, f"{guess}.{short}" if guess else ""
+            )
+
+
+def _guess(short: str, view: View) -> str:
+    """For a whole group one of its timeframes, else the nearest name."""
+    if short in view.groups:
+        return next((f.name for f in view.fields.values() if f.group == short), "")
+    return nearest(short, view.fields)
+
+
+def _inaccessible(at: int, node: Node, wanted: str, user: str, guess: str) -> Finding:
+    message = (
+        f'Unknown or inaccessible field "{wanted}" referenced in "{user}". Check for typos and missing joins.'
+    )
+    return finding(node, "unknown_field", message, field=user, suggestion=guess, at=at)
+
+
+def _is_alias(name: str, model: Model) -> bool:
+    """Whether some explore of the model uses the name for a view."""
+    for explore_name in model.explores.roots:
+        explore = model.explore(explore_name)
+        if explore and name in explore.views:
+            return True
+    return False
+
+
+def _kind_of_reference(view: View, user: Node, used: Field, node: Node, at: int) -> Iterator[Finding]:
+    """Dimensions may not use measures, aggregates may not use measures."""
+    if used.kind != "measure":
+        return
+    name = f"{view.name}.{user.value}"
+    if user.key in ("dimension", "dimension_group"):
+        yield finding(
+            node,
+            "measure_in_dimension",
+            f'the dimension "{name}" refers to the measure "{used.id}"',
+            field=name,
+            at=at,
+        )
+    elif user.key == "measure" and user.text("type", "string") in AGGREGATES - {"date"}:
+        yield finding(
+            node,
+            "aggregate_of_measure",
+            f'the aggregate "{name}" refers to the measure "{used.id}"',
+            field=name,
+            at=at,
+        )
+
+
+def _set(view: View, name: str, node: Node, model: Model) -> Iterator[Finding]:
+    for item in (node.get("fields") or node).children:
+        word = item.value.removeprefix("-")
+        owner, _, short = word.rpartition(".")
+        if owner and owner != view.name:
+            continue  # its explore decides
+        known = view.sets() if short.endswith("*") else view.fields
+        if short.removesuffix("*") not in known and short != "ALL_FIELDS*":
+            kind = "set" if short.endswith("*") else "field"
+            message = f'unknown {kind} "{short.removesuffix("*")}" in set "{view.name}.{name}"'
+            yield finding(
+                item,
+                f"unknown_{kind}",
+                message,
+                field=f"{view.name}.{name}",
+                suggestion=nearest(short.removesuffix("*"), known),
+            )
+
+
+def _circles(view: View) -> Iterator[Finding]:
+    """Fields of one view that need each other. Iterative depth-first walk; each circle once."""
+    uses = {
+        field.name: [
+            r.name.rpartition(".")[2]
+            for r in in_block(field.node)
+            if r.name.rpartition(".")[0] in ("", view.name)
+        ]
+        for field in view.fields.values()
+    }
+    done: set[str] = set()
+    for start in uses:
+        path: list[str] = []
+        stack: list[tuple[str, Iterator[str]]] = []
+        if start not in done:
+            stack.append((start, iter(uses[start])))
+            path.append(start)
+        while stack:
+            name, rest = stack[-1]
+            step = next(rest, None)
+            if step is None:
+                done.add(name)
+                stack.pop()
+                path.pop()
+            elif step in path:
+                chain = " → ".join([*path[path.index(step) :], step])
+                yield finding(
+                    view.fields[step].node,
+                    "circular_reference",
+                    f'circular reference in view "{view.name}": {chain}',
+                    field=f"{view.name}.{step}",
+                )
+                done.add(step)
+            elif step in uses and step not in done:
+                stack.append((step, iter(uses[step])))
+                path.append(step)

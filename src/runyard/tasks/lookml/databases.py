@@ -1,0 +1,265 @@
+"""Databases that SQL is bound against: DuckDB and PostgreSQL, opened so that a query can only read and only the database itself.
+
+DuckDB: read-only file, no external access, configuration locked, exactly one SELECT. PostgreSQL: read-only transaction, one statement
+(extended protocol), statement timeout, always rolled back. Passwords never appear in a message. Used by `sqlcheck`.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Protocol
+from urllib.parse import unquote, urlsplit
+
+from runyard.tasks.lookml.timeframes import Dialect
+
+MAX_QUERY_BYTES = 10 << 20
+
+
+class CannotConnect(Exception):
+    """The connection's settings are not usable, or the database does not answer."""
+
+
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """What the database says against a query; `line` and `column` count from 1 in the SQL, 0 is unknown."""
+
+    message: str
+    line: int = 0
+    column: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Connection:
+    """A connection's settings. `dialect` is duckdb or postgres."""
+
+    name: str
+    dialect: Dialect
+    file: str = ""
+    host: str = ""
+    port: int = 5432
+    database: str = ""
+    username: str = ""
+    password: str = field(default="", repr=False)
+    schema: str = ""
+    sslmode: str = ""
+
+
+class Database(Protocol):
+    """An open database."""
+
+    dialect: Dialect
+
+    def bind(self, sql: str) -> Refusal | None:
+        """Plans and runs a query that has no rows; None when the database accepts it."""
+
+    def close(self) -> None:
+        """Ends the connection."""
+
+
+DIALECTS: dict[str, Dialect] = {
+    "duckdb": "duckdb",
+    "postgres": "postgres",
+    "postgresql": "postgres",
+    "pg": "postgres",
+}
+
+
+def connection(name: str, settings: Mapping[str, Any]) -> Connection:
+    """A connection out of `{dialect, url}` or `{dialect, file}` or `{dialect, host, port, database, username, password, schema}`."""
+    url = str(settings.get("url") or "")
+    word = str(settings.get("dialect") or url.partition(":")[0]).lower()
+    dialect = DIALECTS.get(word)
+    if dialect is None:
+        raise CannotConnect(f'connection "{name}" has the dialect "{word}"; served are duckdb and postgres')
+    if url:
+        return _from_url(name, dialect, url)
+    try:
+        port = int(settings.get("port") or 5432)
+    except (TypeError, ValueError):
+        raise CannotConnect(f'connection "{name}": the port is not a number') from None
+    text = {
+        k: str(settings.get(k) or "")
+        for k in ("file", "host", "database", "username", "password", "schema", "sslmode")
+    }
+    if dialect == "duckdb" and not text["file"]:
+        text["file"] = text["database"]
+    return Connection(name, dialect, port=port, **text)
+
+
+def _from_url(name: str, dialect: Dialect, url: str) -> Connection:
+    if dialect == "duckdb":
+        path = url.split(":", 1)[1] if url.lower().startswith("duckdb:") else url
+        # duckdb:///abs/file, duckdb:relative, and a bare path
+        return Connection(name, dialect, file=unquote(path[2:] if path.startswith("//") else path))
+    try:
+        parts = urlsplit(url)
+        port = parts.port or 5432
+    except ValueError:
+        raise CannotConnect(f'connection "{name}": the address cannot be read') from None
+    return Connection(
+        name,
+        dialect,
+        host=unquote(parts.hostname or ""),
+        port=port,
+        database=unquote(parts.path.lstrip("/")),
+        username=unquote(parts.username or ""),
+        password=unquote(parts.password or ""),
+    )
+
+
+def open_database(wanted: Connection, timeout_s: float) -> Database:
+    """Opens it, or raises CannotConnect."""
+    return _DuckDB(wanted, timeout_s) if wanted.dialect == "duckdb" else _Postgres(wanted, timeout_s)
+
+
+class _DuckDB:
+    """A DuckDB file, as far as reading it goes."""
+
+    dialect: Dialect = "duckdb"
+
+    def __init__(self, wanted: Connection, timeout_s: float) -> None:
+        import duckdb
+
+        self._timeout_s = timeout_s
+        self._duckdb = duckdb
+        if not Path(wanted.file).is_file():
+            raise CannotConnect(
+                f'connection "{wanted.name}": there is no DuckDB file "{Path(wanted.file).name}" to read'
+            )
+        config: dict[str, str | bool | int | float | list[str]] = {
+            "enable_external_access": "false",
+            "memory_limit": "1GB",
+            "threads": "2",
+            "autoinstall_known_extensions": "false",
+        }
+        try:
+            self._connection = duckdb.connect(wanted.file, read_only=True, config=config)
+            self._connection.execute("SET lock_configuration = true")
+            if wanted.schema:
+                # Locked configuration does not cover the search path of `USE`.
+                self._connection.execute('USE "{}"'.format(wanted.schema.replace('"', '""')))
+        except duckdb.Error as error:
+            raise CannotConnect(f'connection "{wanted.name}": {_first_line(str(error))}') from None
+
+    def bind(self, sql: str) -> Refusal | None:
+        """One SELECT, under a timer."""
+        if len(sql) > MAX_QUERY_BYTES:
+            return Refusal("the query is too large")
+        try:
+            statements = self._connection.extract_statements(sql)
+            if len(statements) != 1 or statements[0].type != self._duckdb.StatementType.SELECT:
+                return Refusal("the SQL is not exactly one SELECT")
+            timer = threading.Timer(self._timeout_s, self._connection.interrupt)
+            timer.start()
+            try:
+                self._connection.execute(statements[0]).fetchall()
+            finally:
+                timer.cancel()
+        except self._duckdb.InterruptException:
+            return Refusal(f"the query was stopped after {self._timeout_s:g} s")
+        except (self._duckdb.Error, RuntimeError) as error:
+            return _duckdb_refusal(str(error), sql)
+        return None
+
+    def close(self) -> None:
+        """Ends the connection."""
+        self._connection.close()
+
+
+def _first_line(text: str) -> str:
+    return text.strip().split("\n", 1)[0]
+
+
+def _duckdb_refusal(text: str, sql: str) -> Refusal:
+    """DuckDB appends `LINE n: <part of the line>` and a caret below; the part may be cut with `...`."""
+    head, mark, tail = text.partition("\nLINE ")
+    number, _, rest = tail.partition(": ")
+    if not mark or not number.isdigit():
+        return Refusal(text.strip())
+    shown, _, below = rest.partition("\n")
+    line = int(number)
+    lines = sql.split("\n")
+    caret = below.find("^") - len(f"LINE {number}: ")
+    column = 0
+    if 0 < line <= len(lines) and caret >= 0:
+        cut = 3 if shown.startswith("...") else 0
+        start = lines[line - 1].find(shown[cut:].removesuffix("...").rstrip())
+        column = start + caret - cut + 1 if start >= 0 else 0
+    return Refusal(head.strip(), line, max(0, column))
+
+
+class _Postgres:
+    """A PostgreSQL session whose transactions only read."""
+
+    dialect: Dialect = "postgres"
+
+    def __init__(self, wanted: Connection, timeout_s: float) -> None:
+        import psycopg
+
+        self._psycopg = psycopg
+        self._name = wanted.name
+        options = f"-c statement_timeout={int(timeout_s * 1000)} -c default_transaction_read_only=on -c lock_timeout=5000"
+        if wanted.schema:
+            options += " -c search_path=" + '"{}"'.format(wanted.schema.replace('"', '""')).replace(
+                "\\", "\\\\"
+            ).replace(" ", "\\ ")
+        given = {
+            "host": wanted.host,
+            "dbname": wanted.database,
+            "user": wanted.username,
+            "password": wanted.password,
+            "sslmode": wanted.sslmode,
+        }
+        arguments: dict[str, Any] = {k: v for k, v in given.items() if v}
+        try:
+            self._connection = psycopg.connect(
+                **arguments,
+                port=wanted.port,
+                connect_timeout=10,
+                options=options,
+                application_name="runyard lookml",
+            )
+            self._connection.read_only = True
+        except psycopg.Error as error:
+            message = _first_line(str(error))
+            if wanted.password:
+                message = message.replace(wanted.password, "[masked]")
+            raise CannotConnect(f'connection "{wanted.name}": {message}') from None
+
+    def bind(self, sql: str) -> Refusal | None:
+        """One statement in a read-only transaction that is rolled back."""
+        if len(sql) > MAX_QUERY_BYTES:
+            return Refusal("the query is too large")
+        try:
+            # binary=True forces the extended protocol, which takes exactly one statement.
+            with self._connection.cursor(binary=True) as cursor:
+                cursor.execute(sql.encode("utf-8", "replace"))
+                if cursor.description is None:
+                    return Refusal("the SQL is not a SELECT")
+        except self._psycopg.Error as error:
+            return _postgres_refusal(error, sql)
+        except ValueError as error:
+            return Refusal(str(error))
+        finally:
+            if not self._connection.closed:
+                self._connection.rollback()
+        return None
+
+    def close(self) -> None:
+        """Ends the session."""
+        self._connection.close()
+
+
+def _postgres_refusal(error: Any, sql: str) -> Refusal:
+    diagnosis = error.diag
+    message = diagnosis.message_primary or _first_line(str(error))
+    if diagnosis.message_hint:
+        message += f" (hint: {diagnosis.message_hint})"
+    position = int(diagnosis.statement_position or 0)
+    if not position:
+        return Refusal(message)
+    before = sql[: position - 1]
+    return Refusal(message, before.count("\n") + 1, len(before) - (before.rfind("\n") + 1) + 1)

@@ -1,0 +1,113 @@
+"""SQL with a source map: an Expression is pieces of SQL that know the file, line and field they came from. Pure text.
+
+It also carries what it needs: aliases of the explore and derived tables. Anything that cannot become SQL raises Unresolved with its place.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+
+MAX_SQL = 4 << 20
+_SIMPLE = re.compile(r'[\w."]+|\d+')
+_NAME = re.compile(r"[a-z_][a-z0-9_]*")
+_RESERVED_WORDS = """
+    all analyse analyze and any array as asc both case cast check collate column constraint create cross
+    current_date current_time default desc distinct do else end except false fetch filter for foreign
+    freeze from full grant group having in initially inner intersect into is join lateral leading left
+    like limit natural not null offset on only or order outer primary qualify references returning right
+    select some table then to trailing true union unique user using values view when where window with
+"""
+_RESERVED = frozenset(_RESERVED_WORDS.split())
+
+
+class Unresolved(Exception):
+    """A reference or template that cannot become SQL."""
+
+    def __init__(self, message: str, file: str, line: int, column: int = 0, suggestion: str = "") -> None:
+        super().__init__(message)
+        self.message = message
+        self.file = file
+        self.line = line
+        self.column = column
+        self.suggestion = suggestion
+
+
+@dataclass(frozen=True, slots=True)
+class Piece:
+    """SQL text and where it came from; `line` is the line of its first character, 0 for text of our own."""
+
+    text: str
+    file: str = ""
+    line: int = 0
+    field: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Expression:
+    """SQL with what it needs: `aliases` of the explore, `tables` are derived views to be put in WITH."""
+
+    pieces: tuple[Piece, ...]
+    aliases: frozenset[str] = frozenset()
+    tables: frozenset[str] = frozenset()
+
+    @property
+    def text(self) -> str:
+        """The SQL alone."""
+        return "".join(p.text for p in self.pieces)
+
+    def wrapped(self, before: str, after: str) -> Expression:
+        """With our own text around it."""
+        return replace(self, pieces=(Piece(before), *self.pieces, Piece(after)))
+
+    def grouped(self) -> Expression:
+        """In parentheses unless it is a plain name or number."""
+        return self if _SIMPLE.fullmatch(self.text) else self.wrapped("(", ")")
+
+
+def plain(text: str) -> Expression:
+    """SQL of our own."""
+    return Expression((Piece(text),))
+
+
+def joined(*parts: Expression | str) -> Expression:
+    """One expression out of several; strings are our own text."""
+    pieces: list[Piece] = []
+    aliases: set[str] = set()
+    tables: set[str] = set()
+    for part in parts:
+        if isinstance(part, str):
+            pieces.append(Piece(part))
+        else:
+            pieces += part.pieces
+            aliases |= part.aliases
+            tables |= part.tables
+    if sum(len(p.text) for p in pieces) > MAX_SQL:
+        raise Unresolved("the SQL becomes too large", "", 0)
+    return Expression(tuple(pieces), frozenset(aliases), frozenset(tables))
+
+
+def quoted(name: str) -> str:
+    """A name as SQL: bare where that is safe, so that SQL written by people (which names it bare) means the same."""
+    if _NAME.fullmatch(name.lower()) and name.lower() not in _RESERVED:
+        return name
+    return '"' + name.replace('"', '""') + '"'
+
+
+def literal(text: str) -> str:
+    """A string as SQL."""
+    return "'" + text.replace("'", "''") + "'"
+
+
+def filled(text: str, marks: Mapping[str, Expression]) -> Expression:
+    """Our text with expressions in place of one-character marks."""
+    out: list[Expression | str] = []
+    run = ""
+    for sign in text:
+        if sign in marks:
+            out += [run, marks[sign]]
+            run = ""
+        else:
+            run += sign
+    return joined(*out, run)

@@ -1,0 +1,271 @@
+"""The object model: what a model means once includes, extends and refinements are applied. Used by the checks and the SQL generator.
+
+`models(project)` gives every Model; views, fields, explores and joins are made on demand and kept.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from pathlib import PurePosixPath
+
+from runyard.tasks.lookml.findings import Finding
+from runyard.tasks.lookml.merge import Family
+from runyard.tasks.lookml.project import Project
+from runyard.tasks.lookml.timeframes import DEFAULT_INTERVALS, DEFAULT_TIMEFRAMES
+from runyard.tasks.lookml.tree import FIELD_KEYS, Node
+
+
+@dataclass(eq=False, slots=True)
+class Field:
+    """One field as it can be selected. `part` is the timeframe or interval of a dimension_group, whose name is `group`."""
+
+    name: str
+    kind: str  # dimension, measure, filter, parameter
+    view: View
+    node: Node
+    type: str
+    group: str = ""
+    part: str = ""
+
+    @property
+    def id(self) -> str:
+        """`view.field`."""
+        return f"{self.view.name}.{self.name}"
+
+    @property
+    def is_duration(self) -> bool:
+        """Whether it is an interval of a duration group."""
+        return bool(self.part) and self.type == "duration"
+
+
+@dataclass(eq=False)
+class View:
+    """A view with all its fields by name; groups are expanded."""
+
+    name: str
+    node: Node
+    fields: dict[str, Field] = field(default_factory=dict)
+    groups: dict[str, Node] = field(default_factory=dict)
+
+    @property
+    def primary_key(self) -> Field | None:
+        """The dimension marked `primary_key: yes`."""
+        return next((f for f in self.fields.values() if f.node.is_yes("primary_key")), None)
+
+    @property
+    def derived(self) -> Node | None:
+        """The derived_table block."""
+        return self.node.get("derived_table")
+
+    def sets(self) -> dict[str, Node]:
+        """Its sets by name."""
+        return {n.value: n for n in self.node.all("set")}
+
+
+@dataclass(eq=False, slots=True)
+class Join:
+    """A join: `alias` is the name that fields use, `view_name` the view it stands for."""
+
+    alias: str
+    view_name: str
+    node: Node
+
+    @property
+    def type(self) -> str:
+        """Default left_outer."""
+        return self.node.text("type", "left_outer")
+
+    @property
+    def relationship(self) -> str:
+        """Default many_to_one."""
+        return self.node.text("relationship", "many_to_one")
+
+
+@dataclass(eq=False)
+class Explore:
+    """An explore: base alias and joins, and the views that exist for its aliases."""
+
+    name: str
+    model: Model
+    node: Node
+    alias: str
+    view_name: str
+    joins: list[Join] = field(default_factory=list)
+    views: dict[str, View] = field(default_factory=dict)  # by alias
+
+    @property
+    def id(self) -> str:
+        """`model/explore`, as selectors write it."""
+        return f"{self.model.name}/{self.name}"
+
+    @property
+    def is_required_extension(self) -> bool:
+        """Such an explore cannot be queried by itself."""
+        return self.node.text("extension") == "required"
+
+    def find(self, reference: str) -> Field | None:
+        """A field by `alias.field`, or by `field` of the base view."""
+        alias, _, name = reference.rpartition(".")
+        view = self.views.get(alias or self.alias)
+        return view.fields.get(name) if view else None
+
+    def visible(self) -> list[tuple[str, Field]]:
+        """Every (alias, field) that `fields` of the explore and of its joins let through, in order of declaration."""
+        allowed: dict[str, Field] = {}
+        for alias, view in self.views.items():
+            join = next((j for j in self.joins if j.alias == alias), None)
+            wanted = join.node.get("fields") if join else None
+            names = (
+                list(view.fields)
+                if wanted is None
+                else self._names(join.node.words("fields"), alias)
+                if join
+                else []
+            )
+            for name in names:
+                short = name.rpartition(".")[2]
+                if short in view.fields:
+                    allowed[f"{alias}.{short}"] = view.fields[short]
+        if self.node.get("fields"):
+            chosen = self._chosen(self.node.words("fields"), allowed)
+            allowed = {k: f for k, f in allowed.items() if k in chosen}
+        return [(k.rpartition(".")[0], f) for k, f in allowed.items()]
+
+    def _chosen(self, words: list[str], allowed: Iterable[str]) -> set[str]:
+        chosen: set[str] = set()
+        for word in words:
+            bare = word.removeprefix("-")
+            if bare == "ALL_FIELDS*":
+                found = set(allowed)
+            else:
+                found = {n if "." in n else f"{self.alias}.{n}" for n in self._names([bare], self.alias)}
+            chosen = chosen - found if word.startswith("-") else chosen | found
+        return chosen
+
+    def _names(self, words: list[str], alias: str, depth: int = 0) -> list[str]:
+        """Words of a `fields` list as field names; sets are opened, `-x` takes away."""
+        found: dict[str, None] = {}
+        for word in words:
+            bare = word.removeprefix("-")
+            names = self._opened(bare[:-1], alias, depth) if bare.endswith("*") else [bare]
+            for name in names:
+                if word.startswith("-"):
+                    found.pop(name, None)
+                else:
+                    found[name] = None
+        return list(found)
+
+    def _opened(self, name: str, alias: str, depth: int) -> list[str]:
+        """The fields of `set*`, `view.set*` or `ALL_FIELDS*`."""
+        owner, _, short = name.rpartition(".")
+        owner = owner or alias
+        view = self.views.get(owner)
+        if view is None or depth > 20:
+            return []
+        if short == "ALL_FIELDS":
+            return [f"{owner}.{f}" for f in view.fields]
+        node = view.sets().get(short)
+        names = self._names(node.words("fields"), owner, depth + 1) if node else []
+        return [n if "." in n else f"{owner}.{n}" for n in names]
+
+
+@dataclass(eq=False)
+class Model:
+    """What one model file sees."""
+
+    name: str
+    path: str
+    files: list[str]
+    trees: list[Node]
+    views: Family
+    explores: Family
+    findings: list[Finding]
+    _views: dict[str, View | None] = field(default_factory=dict)
+    _explores: dict[str, Explore | None] = field(default_factory=dict)
+
+    @property
+    def connection(self) -> str:
+        """The connection's name; "" when no file of the model names one."""
+        own = self.trees[-1].text("connection") if self.trees else ""
+        return own or next((t.text("connection") for t in self.trees if t.get("connection")), "")
+
+    def nodes(self, *keys: str) -> Iterator[Node]:
+        """Top-level declarations of these kinds in every file of the model."""
+        return (node for tree in self.trees for node in tree.all(*keys))
+
+    def parameter(self, key: str) -> str:
+        """A model-level parameter (week_start_day, fiscal_month_offset, …), "" when not set."""
+        return next((t.text(key) for t in reversed(self.trees) if t.get(key)), "")
+
+    def view(self, name: str) -> View | None:
+        """The effective view; an unknown name gives None."""
+        if name not in self._views:
+            node = self.views.effective(name)
+            self._views[name] = make_view(node) if node else None
+        return self._views[name]
+
+    def explore(self, name: str) -> Explore | None:
+        """The effective explore; an unknown name gives None."""
+        if name not in self._explores:
+            node = self.explores.effective(name)
+            self._explores[name] = _make_explore(self, node) if node else None
+        return self._explores[name]
+
+    def all_explores(self) -> list[Explore]:
+        """Every explore that is not only there to be extended."""
+        found = [self.explore(name) for name in self.explores.roots]
+        return [e for e in found if e and not e.is_required_extension]
+
+
+def make_view(node: Node) -> View:
+    """A View out of a merged node."""
+    view = View(node.value, node)
+    for child in node.all(*FIELD_KEYS):
+        if child.key == "dimension_group":
+            view.groups[child.value] = child
+            for name, part in _parts(child):
+                view.fields.setdefault(
+                    name, Field(name, "dimension", view, child, child.text("type", "time"), child.value, part)
+                )
+        else:
+            default = "count" if child.key == "measure" and not child.get("sql") else "string"
+            view.fields.setdefault(
+                child.value, Field(child.value, child.key, view, child, child.text("type", default))
+            )
+    return view
+
+
+def _parts(node: Node) -> list[tuple[str, str]]:
+    """(field name, timeframe or interval) of a dimension_group; those not listed exist when the list is left out."""
+    if node.text("type", "time") == "duration":
+        intervals = node.words("intervals") or DEFAULT_INTERVALS
+        return [(f"{i}s_{node.value}", i) for i in intervals]
+    return [(f"{node.value}_{t}", t) for t in (node.words("timeframes") or DEFAULT_TIMEFRAMES)]
+
+
+def _make_explore(model: Model, node: Node) -> Explore:
+    alias = node.text("view_name") or node.value
+    explore = Explore(node.value, model, node, alias, node.text("from") or alias)
+    for child in node.all("join"):
+        explore.joins.append(
+            Join(child.value, child.text("from") or child.text("view_name") or child.value, child)
+        )
+    for name, view_name in [(alias, explore.view_name), *((j.alias, j.view_name) for j in explore.joins)]:
+        view = model.view(view_name)
+        if view is not None:
+            explore.views[name] = view
+    return explore
+
+
+def models(project: Project) -> list[Model]:
+    """Every model of the project, sorted by path."""
+    found = []
+    for path in sorted(project.model_paths()):
+        files, findings = project.scope(path)
+        trees = [project.trees[p] for p in files]
+        views = Family("view", [n for t in trees for n in t.all("view")])
+        explores = Family("explore", [n for t in trees for n in t.all("explore")])
+        name = PurePosixPath(path).name.split(".model.", 1)[0]
+        found.append(Model(name, path, files, trees, views, explores, findings))
+    return found

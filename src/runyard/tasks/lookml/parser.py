@@ -1,0 +1,229 @@
+"""Text to tree: a LookML parser that keeps offsets, is linear in the text and stops at budgets. Called by `project`.
+
+`parse` never raises on bad text: it gives the tree up to the error (open blocks are closed there) and one located finding.
+There is no recursion, so nesting cannot exhaust the stack; no pattern here can backtrack (possessive quantifiers only).
+"""
+
+from __future__ import annotations
+
+import re
+
+from runyard.tasks.lookml.findings import Finding, Severity
+from runyard.tasks.lookml.tree import Kind, Node, SourceFile
+
+MAX_DEPTH = 64
+MAX_NODES = 2_000_000
+MAX_FORGOTTEN = 20
+
+_RAW_KEYS_WORDS = """
+    sql sql_on sql_table_name sql_trigger sql_trigger_value sql_where sql_always_where sql_always_having
+    sql_start sql_end sql_latitude sql_longitude sql_distinct_key sql_foreign_key sql_create sql_step
+    sql_preamble html expression expression_custom_filter increment_offset_sql expr_rule
+"""
+RAW_KEYS = frozenset(_RAW_KEYS_WORDS.split())
+_SPACE = re.compile(r"(?:\s++|#[^\n]*+)*+")
+_KEY = re.compile(r"[A-Za-z0-9_.+\-*@{}$]++")
+_WORD = re.compile(r"(?:@\{[A-Za-z0-9_]*+\}|[^\s{}\[\]\":;,#@]|@(?!\{))++")
+_TEXT = re.compile(r'"((?:[^"\\]|\\.)*+)"', re.DOTALL)
+_SWALLOWED = re.compile(
+    r"^[ \t]*+(?:dimension|measure|dimension_group|filter|parameter|join|explore|view|set|test)[ \t]*+:[ \t]*+[+\w]++[ \t]*+\{",
+    re.M,
+)
+
+
+class _Bad(Exception):
+    """The text cannot be read on; carries the offset."""
+
+    def __init__(self, at: int, message: str) -> None:
+        super().__init__(message)
+        self.at = at
+        self.message = message
+
+
+class _Parser:
+    """One pass over one file, with an explicit stack of open blocks and lists."""
+
+    def __init__(self, file: SourceFile) -> None:
+        self.file = file
+        self.text = file.text
+        self.at = 0
+        self.nodes = 0
+        self.root = Node(file, "", 0, Kind.BLOCK)
+        self.open: list[Node] = [self.root]
+        self.findings: list[Finding] = []
+
+    def run(self) -> None:
+        """Reads to the end of the text, or raises _Bad."""
+        while True:
+            self.skip()
+            if self.at >= len(self.text):
+                break
+            if self.open[-1].kind is Kind.LIST:
+                self.item()
+            else:
+                self.pair()
+        if len(self.open) > 1:
+            node = self.open[-1]
+            sign = "[" if node.kind is Kind.LIST else "{"
+            name = f"{node.key}: {node.value}".rstrip(": ")
+            raise _Bad(node.value_at, f'"{sign}" of "{name}" is never closed')
+
+    def skip(self) -> None:
+        """Past white space and comments."""
+        found = _SPACE.match(self.text, self.at)
+        if found:
+            self.at = found.end()
+
+    def peek(self) -> str:
+        """The next character, "" at the end."""
+        return self.text[self.at : self.at + 1]
+
+    def add(self, key: str, at: int, kind: Kind, value: str = "", value_at: int = 0) -> Node:
+        """A new child of the innermost open node."""
+        self.nodes += 1
+        if self.nodes > MAX_NODES:
+            raise _Bad(at, f"more than {MAX_NODES} parameters in one file")
+        node = Node(self.file, key, at, kind, value, value_at)
+        self.open[-1].children.append(node)
+        return node
+
+    def enter(self, node: Node) -> None:
+        """Opens a block or list, whose bracket is the next character."""
+        if len(self.open) > MAX_DEPTH:
+            raise _Bad(self.at, f"blocks are nested deeper than {MAX_DEPTH}")
+        node.value_at = self.at
+        self.at += 1
+        self.open.append(node)
+
+    def pair(self) -> None:
+        """`key: value` or the end of a block."""
+        sign = self.peek()
+        if sign == "}":
+            if len(self.open) == 1:
+                raise _Bad(self.at, 'there is no open block for this "}"')
+            self.open.pop()
+            self.at += 1
+            return
+        # Looker's own parser ignores a stray ":" after "{" and a stray ";;" or "," between parameters (lkml issue #90).
+        if sign in (":", ",") and self.open[-1].key:
+            self.at += 1
+            return
+        if self.text.startswith(";;", self.at):
+            self.at += 2
+            return
+        at = self.at
+        key = self.word(_KEY, "a parameter name")
+        self.skip()
+        if self.peek() != ":":
+            raise _Bad(self.at, f'":" expected after "{key}"')
+        self.at += 1
+        self.value(key, at)
+
+    def value(self, key: str, at: int) -> None:
+        """What follows `key:`."""
+        if key in RAW_KEYS:
+            self.raw(key, at)
+            return
+        self.skip()
+        sign = self.peek()
+        if sign == '"':
+            self.quoted(key, at)
+        elif sign == "{":
+            self.enter(self.add(key, at, Kind.BLOCK))
+        elif sign == "[":
+            self.enter(self.add(key, at, Kind.LIST))
+        else:
+            self.plain(key, at)
+
+    def plain(self, key: str, at: int) -> None:
+        """A word, or a block's name with its block."""
+        value_at = self.at
+        word = self.word(_WORD, f'a value for "{key}"')
+        self.skip()
+        if self.peek() == "{" and self.open[-1].kind is Kind.BLOCK:
+            self.enter(self.add(key, at, Kind.BLOCK, word))
+        else:
+            self.add(key, at, Kind.WORD, word, value_at)
+
+    def word(self, pattern: re.Pattern[str], wanted: str) -> str:
+        """The word here."""
+        found = pattern.match(self.text, self.at)
+        if not found:
+            sign = self.peek()
+            raise _Bad(
+                self.at, f"{wanted} expected, found {sign!r}" if sign else f"{wanted} expected, the file ends"
+            )
+        self.at = found.end()
+        return found.group()
+
+    def quoted(self, key: str, at: int) -> None:
+        """A string; only \\" and \\\\ are escapes."""
+        found = _TEXT.match(self.text, self.at)
+        if not found:
+            raise _Bad(self.at, "the string is never closed")
+        value = found.group(1)
+        if "\\" in value:
+            value = value.replace('\\"', '"')
+        self.add(key, at, Kind.TEXT, value, self.at + 1)
+        self.at = found.end()
+
+    def raw(self, key: str, at: int) -> None:
+        """Everything up to `;;`. A block head inside it means that the `;;` was forgotten."""
+        end = self.text.find(";;", self.at)
+        if end < 0:
+            raise _Bad(at, f'"{key}" is not closed by ";;"')
+        text = self.text[self.at : end]
+        lost = _SWALLOWED.search(text)
+        if lost:
+            if (
+                len(self.findings) >= MAX_FORGOTTEN
+            ):  # each costs a scan to the far `;;`; the bound keeps the whole linear
+                raise _Bad(at, f'"{key}" is not closed by ";;", like {MAX_FORGOTTEN} before it')
+            line, column = self.file.place(at)
+            message = f'"{key}" is not closed by ";;" before the next block'
+            self.findings.append(Finding("syntax", message, Severity.ERROR, self.file.path, line, column))
+            end = self.at + lost.start()
+            text = self.text[self.at : end]
+        lead = len(text) - len(text.lstrip())
+        self.add(key, at, Kind.RAW, text.strip(), self.at + lead)
+        self.at = end if lost else end + 2
+
+    def item(self) -> None:
+        """An item of a list: a word, a string, `field: value`, or the end."""
+        sign = self.peek()
+        if sign == ",":
+            self.at += 1
+        elif sign == "]":
+            self.open.pop()
+            self.at += 1
+        elif sign == '"':
+            self.quoted("", self.at)
+        elif sign == "}":
+            raise _Bad(self.at, 'the list is not closed by "]"')
+        else:
+            at = self.at
+            word = self.word(_WORD, "a list item")
+            self.skip()
+            if self.peek() == ":":
+                self.at += 1
+                self.skip()
+                if self.peek() == '"':
+                    self.quoted(word, at)
+                elif self.peek() == "[":
+                    self.enter(self.add(word, at, Kind.LIST))
+                else:
+                    value_at = self.at
+                    self.add(word, at, Kind.WORD, self.word(_WORD, "a value"), value_at)
+            else:
+                self.add("", at, Kind.WORD, word, at)
+
+
+def parse(file: SourceFile) -> tuple[Node, list[Finding]]:
+    """The file's top-level pairs as the children of one unnamed block, and what is wrong with the text."""
+    parser = _Parser(file)
+    try:
+        parser.run()
+    except _Bad as bad:
+        line, column = file.place(min(bad.at, len(file.text)))
+        parser.findings.append(Finding("syntax", bad.message, Severity.FATAL, file.path, line, column))
+    return parser.root, parser.findings
