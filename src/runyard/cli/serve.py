@@ -23,7 +23,7 @@ def serve(
     external_url: Annotated[str | None, typer.Option(help="Address clients use, for absolute links")] = None,
 ) -> None:
     """Serve all four APIs, git and the web page on one port."""
-    from runyard.app import serve_forever
+    from runyard.app.serving import serve_forever
     from runyard.settings import Settings
 
     given: dict[str, Any] = {

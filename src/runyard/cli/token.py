@@ -17,7 +17,7 @@ def token(
     days: Annotated[int, typer.Option(help="Days it lives; 0 for ever")] = 365,
 ) -> None:
     """Make an access token for a user; prints it once, only its hash is kept."""
-    from runyard.app import make_token
+    from runyard.app.first_start import make_token
     from runyard.settings import Settings
 
     try:

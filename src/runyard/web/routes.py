@@ -43,7 +43,7 @@ HEADERS = {
     "Referrer-Policy": "no-referrer",
 }
 
-Act = Callable[[Tx, int, int | None, int], object]
+Act = Callable[[Tx, int, int, int | None], object]
 
 
 class Site:
@@ -73,7 +73,7 @@ class Site:
             merged = {**chosen, **({"page": 0} if "page" not in changes else {}), **changes}
             return "?" + urlencode({k: v for k, v in merged.items() if v})
 
-        more = {"wanted": wanted, "dialect": dialect, "page": page, "link": link, "live": "/-/events/runs"}
+        more: dict[str, Any] = {"wanted": wanted, "dialect": dialect, "page": page, "link": link, "live": "/-/events/runs"}
         return self.templates.page(request, "runs.html", person, **found, **more)
 
     async def run(self, request: Request) -> Response:
@@ -82,7 +82,7 @@ class Site:
         path, run_id = request.path_params["path"], request.path_params["id"]
         it = await self.services.db.read(lambda tx: pages.run_page(tx, person, path, run_id))
         said = self.templates.said(it.run.dialect, it.run.state, it.run.outcome, it.run.hold)
-        more = {"can": pages.may_change(person), "here": f"/{it.project.path}/-/pipelines/{it.run.id}"}
+        more: dict[str, Any] = {"can": pages.may_change(person), "here": f"/{it.project.path}/-/pipelines/{it.run.id}"}
         events = f"/-/events/run/{it.run.id}" if it.run.state is not State.DONE else ""
         return self.templates.page(request, "run.html", person, it=it, said=said, live=events, **more)
 
@@ -102,11 +102,11 @@ class Site:
             lines += view.feed(piece)
         if it.attempt.state is State.DONE:
             lines += view.rest()
-        shown = {"lines": lines, "from": at - len(view.pending), "first_line": view.line, "skipped": skipped}
+        shown: dict[str, Any] = {"lines": lines, "from": at - len(view.pending), "first_line": view.line, "skipped": skipped}
         here = f"/{it.project.path}/-/jobs/{it.attempt.id}"
         said = self.templates.said(it.run.dialect, it.attempt.state, it.attempt.outcome, it.attempt.hold)
         events = f"/-/events/run/{it.run.id}" if it.attempt.state is not State.DONE else ""
-        more = {"can": pages.may_change(person), "here": here, "said": said, "live": events}
+        more: dict[str, Any] = {"can": pages.may_change(person), "here": here, "said": said, "live": events}
         return self.templates.page(request, "job.html", person, it=it, **shown, **more)
 
     async def _skip(self, attempt: Attempt, start: int) -> tuple[int, int]:
@@ -190,7 +190,7 @@ class Site:
 
         def work(tx: Tx) -> object:
             (pages.run_page if is_run else pages.job_page)(tx, person, path, row_id)
-            return act(tx, row_id, person.user.id, now)
+            return act(tx, row_id, now, person.user.id)
 
         done = await self.services.db.write(work)
         target = done.id if isinstance(done, Attempt | Run) else row_id
@@ -226,7 +226,8 @@ class Site:
 
     async def problem(self, request: Request, error: Exception) -> Response:
         """A refusal as a page."""
-        assert isinstance(error, RunyardError)
+        if not isinstance(error, RunyardError):  # Starlette's type says Exception; it only ever hands us ours
+            raise error
         person = await who(self.services, request)
         return self.templates.page(
             request,
@@ -285,7 +286,7 @@ def site(services: Services, dialects: list[str]) -> Starlette:
         page(job + "/raw", it.raw),
         page(job + "/log-events", it.log_events),
         post(job + "/cancel", control.cancel_attempt, is_run=False),
-        post(job + "/retry", control.retry_attempt, is_run=False),
+        post(job + "/retry", control.retry, is_run=False),
         post(job + "/play", control.play, is_run=False),
         page("/{path:path}/-/artifacts/{id:int}", it.artifact),
         page("/{path:path}/-/pipelines", it.runs),

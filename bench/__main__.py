@@ -1,0 +1,43 @@
+"""`python -m bench [NAME…]`: prints the figures, ours beside the floor of the same run; exit 1 when one misses its limit."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Sequence
+
+from bench import figures
+from bench.figures import Figure
+from bench.live import Live, server
+
+SUITES: dict[str, Callable[[Live], Figure | Sequence[Figure]]] = {
+    "start": figures.start,
+    "noop": figures.noop,
+    "hundred": figures.hundred,
+    "chain": figures.chain,
+    "log": figures.log,
+    "artifact": lambda live: figures.artifacts(live, "one file of 500 MB", figures.ONE_FILE),
+    "artifacts": lambda live: figures.artifacts(live, "10,000 small files", figures.MANY_FILES),
+}
+
+
+def main(names: list[str]) -> int:
+    missed = 0
+    print(f"{'figure':<58}{'ours':>12}  {'floor':<34}{'ratio':>7}  limit")
+    with server(4, RUNYARD_LOG_LIMIT_BYTES=str(1 << 30)) as live:
+        for name, suite in SUITES.items():
+            if names and name not in names:
+                continue
+            found = suite(live)
+            for figure in [found] if isinstance(found, Figure) else found:
+                missed += not figure.holds
+                sign = "≥" if figure.higher else "≤"
+                mark = "" if figure.holds else "  MISSED"
+                print(
+                    f"{figure.name:<58}{figure.ours:>12}  {figure.floor:<34}{figure.ratio:>7.2f}  {sign} {figure.limit:g}{mark}",
+                    flush=True,
+                )
+    return 1 if missed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

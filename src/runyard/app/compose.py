@@ -1,0 +1,137 @@
+"""Joins ports to adapters and dialects to doors. Everything that is constructed once per server is constructed here."""
+
+from __future__ import annotations
+
+import importlib
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+from runyard.app.first_start import Keys, ensure_root
+from runyard.dialects import Dialect, Words
+from runyard.engine.ports import Bell, Blobs, Database
+from runyard.engine.terms import Terms
+from runyard.http.auth import new_token, resolver, signer
+from runyard.http.front import Asgi, Door, Front
+from runyard.http.gitdoor import GitDoor
+from runyard.http.launch import Launcher
+from runyard.http.services import Services
+from runyard.model.errors import NotFound
+from runyard.model.trigger import ServerFacts
+from runyard.settings import Settings
+from runyard.sources.repositories import GitSource
+from runyard.sources.smart_http import GitHttp
+from runyard.store import open_database
+from runyard.store.vault import AesVault
+
+DIALECTS = ("gitlab", "depot", "looker", "datafold")
+
+
+def clock() -> int:
+    """Milliseconds since the epoch."""
+    return time.time_ns() // 1_000_000
+
+
+def load_dialects() -> dict[str, Dialect]:
+    """Every vendor, by name, in the order pushes reach them."""
+    return {name: importlib.import_module(f"runyard.dialects.{name}").DIALECT for name in DIALECTS}
+
+
+@dataclass(frozen=True, slots=True)
+class House:
+    """A server, put together but not yet serving."""
+
+    settings: Settings
+    services: Services
+    launcher: Launcher
+    dialects: Mapping[str, Dialect]
+    source: GitSource
+    keys: Keys
+    front: Front | None
+
+    def close(self) -> None:
+        """Lets go of the database; everything answered before is durable."""
+        self.services.db.close()
+
+
+def build(settings: Settings, keys: Keys, url: str) -> House:
+    """The whole server for this external address."""
+    house = build_core(settings, keys, url)
+    services = house.services
+    doors = [Door(d.name, d.prefixes, d.mount(services)) for d in house.dialects.values()]
+    from runyard.web.routes import site  # after the dialects, whose frameworks it shares
+
+    git = GitDoor(services.db, services.source, services.now, services.principal, house.launcher, url)
+    front = Front(
+        doors=[*doors, Door("health", ("/healthz", "/readyz", "/metrics"), health(services))],
+        git=GitHttp(house.source, git.authorize, git.pushed),
+        web=site(services, list(house.dialects)),
+    )
+    return House(settings, services, house.launcher, house.dialects, house.source, keys, front)
+
+
+def build_core(settings: Settings, keys: Keys, url: str) -> House:
+    """Ports, dialects and launcher without any HTTP: what `runyard run` needs."""
+    db, bell = open_database(settings.database, settings.data)
+    db.submit_write(lambda tx: ensure_root(tx, keys.root_token, clock())).result()
+    source = GitSource(settings.data / "repositories", allow_local=settings.allow_local_import)
+    server = ServerFacts(url=url)
+    terms = Terms.of(settings, server)
+    vault = AesVault(keys.secret_key)
+    dialects = load_dialects()
+    launcher = Launcher(terms, db, source, vault, clock, dialects)
+    services = _services(settings, terms, db, bell, source, vault, keys, launcher, _words(dialects))
+    return House(settings, services, launcher, dialects, source, keys, None)
+
+
+def _services(
+    settings: Settings,
+    terms: Terms,
+    db: Database,
+    bell: Bell,
+    source: GitSource,
+    vault: AesVault,
+    keys: Keys,
+    launcher: Launcher,
+    words: Callable[[str], Words],
+) -> Services:
+    return Services(
+        settings=settings.model_copy(update={"registration_token": keys.registration_token}),
+        terms=terms,
+        server=terms.server,
+        db=db,
+        bell=bell,
+        blobs=open_store(settings),
+        source=source,
+        vault=vault,
+        now=clock,
+        new_token=new_token,
+        principal=resolver(db, clock),
+        start=launcher.start,
+        words=words,
+        sign=signer(keys.secret_key.encode()),
+    )
+
+
+def open_store(settings: Settings) -> Blobs:
+    """Blobs where the settings say."""
+    from runyard.blobs import open_blobs
+
+    return open_blobs(settings.blobs or str(settings.data / "blobs"))
+
+
+def _words(dialects: Mapping[str, Dialect]) -> Callable[[str], Words]:
+    def words(name: str) -> Words:
+        try:
+            return dialects[name].words
+        except KeyError:
+            raise NotFound(f"There is no dialect {name!r}.") from None
+
+    return words
+
+
+def health(services: Services) -> Asgi:
+    """/healthz says the process lives; /readyz that the database answers; /metrics counts for Prometheus."""
+    from runyard.app.health import probes
+
+    return probes(services)

@@ -1,0 +1,116 @@
+"""A server from its settings to its last byte: first start, one port, the ready line, the loops, a clean stop. Called by `runyard serve`."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import signal
+import socket
+import sys
+
+import structlog
+from granian.constants import Interfaces
+from granian.server.embed import Server
+
+from runyard.app.compose import House, build
+from runyard.app.first_start import prepare
+from runyard.app.loops import Loops
+from runyard.model.errors import Invalid, Unavailable
+from runyard.settings import Settings
+
+DRAIN_S = 10.0
+
+
+def serve_forever(settings: Settings) -> None:
+    """Serves until SIGTERM or SIGINT. Raises before the ready line when it cannot start."""
+    structlog.configure(
+        processors=[
+            structlog.processors.add_log_level,
+            structlog.processors.TimeStamper(fmt="iso", utc=True),
+            structlog.processors.format_exc_info,
+            structlog.processors.JSONRenderer(),
+        ],
+        logger_factory=structlog.WriteLoggerFactory(sys.stderr),
+        cache_logger_on_first_use=True,
+    )
+    keys = prepare(settings)
+    host, port = address(settings.listen)
+    url = (settings.external_url or f"http://{_shown(host)}:{port}").rstrip("/")
+    house = build(settings, keys, url)
+    try:
+        asyncio.run(_serve(house, host, port))
+    finally:
+        house.close()
+
+
+async def _serve(house: House, host: str, port: int) -> None:
+    logging.getLogger("_granian").setLevel(logging.WARNING)
+    server = Server(
+        house.front,
+        address=host,
+        port=port,
+        interface=Interfaces.ASGI,
+        websockets=False,
+        log_enabled=False,
+        backlog=1024,
+    )
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    serving = asyncio.create_task(server.serve())
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop.set)
+    loops = Loops(house)
+    try:
+        await _accepting(host, port, serving)
+        notes = await asyncio.to_thread(loops.start)
+        for note in notes:
+            sys.stderr.write(f"{note}\n")
+        sys.stderr.flush()
+        sys.stdout.write(f"runyard ready http://{_shown(host)}:{port}\n")
+        sys.stdout.flush()
+        await asyncio.wait([serving, asyncio.create_task(stop.wait())], return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(DRAIN_S):
+                await asyncio.to_thread(loops.stop)
+        server.stop()
+        with contextlib.suppress(asyncio.CancelledError, TimeoutError):
+            await asyncio.wait_for(serving, DRAIN_S)
+
+
+async def _accepting(host: str, port: int, serving: asyncio.Task[None]) -> None:
+    """Returns once the port answers."""
+    for _ in range(500):
+        if serving.done():
+            break
+        try:
+            _, writer = await asyncio.open_connection(host, port)
+        except OSError:
+            await asyncio.sleep(0.01)
+        else:
+            writer.close()
+            return
+    raise Unavailable(f"The server did not come up on {host}:{port}.")
+
+
+def address(listen: str) -> tuple[str, int]:
+    """(host, port) of HOST:PORT; port 0 becomes a free one. A taken port is refused here, with the name of the flag."""
+    host, _, text = listen.rpartition(":")
+    host = host.strip("[]") or "127.0.0.1"
+    if not (text.isascii() and text.isdigit() and int(text) < 65536):
+        raise Invalid(f"--listen takes HOST:PORT, not {listen!r}.")
+    try:
+        family = socket.getaddrinfo(host, int(text), type=socket.SOCK_STREAM)[0][0]
+        with socket.socket(family, socket.SOCK_STREAM) as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            probe.bind((host, int(text)))
+            return host, probe.getsockname()[1]
+    except OSError as error:
+        raise Unavailable(
+            f"Cannot listen on {listen}: {error.strerror}. Choose another with --listen."
+        ) from None
+
+
+def _shown(host: str) -> str:
+    return f"[{host}]" if ":" in host else host

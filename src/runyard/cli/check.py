@@ -1,0 +1,168 @@
+"""`runyard check` and `runyard compile`: what a dialect thinks of the files of this folder, without a server."""
+
+from __future__ import annotations
+
+import fnmatch
+import json
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any
+
+import msgspec
+import typer
+
+from runyard.app.compose import load_dialects
+from runyard.dialects import Dialect
+from runyard.model.errors import Invalid, Problem, RunyardError, TooLarge
+from runyard.model.plan import Plan, Variable
+from runyard.model.trigger import Commit, Trigger
+from runyard.model.work import Project, User
+
+FILE_LIMIT_BYTES = 1 << 20
+SKIPPED = frozenset({".git", "node_modules", ".venv", "__pycache__"})
+
+
+@dataclass(frozen=True, slots=True)
+class FolderFiles:
+    """The Files port over a plain folder."""
+
+    root: Path
+
+    def read(self, path: str) -> bytes | None:
+        """Bytes of a file beneath the folder; links that leave it are not followed."""
+        full = (self.root / path).resolve()
+        if not full.is_relative_to(self.root) or not full.is_file():
+            return None
+        if full.stat().st_size > FILE_LIMIT_BYTES:
+            raise TooLarge(f"{path} has more than {FILE_LIMIT_BYTES} bytes.")
+        return full.read_bytes()
+
+    def paths(self) -> Sequence[str]:
+        """Every file, but for what is never part of a repository."""
+        found = []
+        for folder, folders, names in os.walk(self.root):
+            folders[:] = [f for f in folders if f not in SKIPPED]
+            found += [Path(folder, n).relative_to(self.root).as_posix() for n in names]
+        return sorted(found)
+
+    def changed(self, base: str | None = None) -> frozenset[str] | None:
+        """Unknown without history."""
+        return None
+
+
+def check(
+    files: Annotated[
+        list[str] | None, typer.Argument(help="Files or patterns; default: all that any door would run")
+    ] = None,
+    folder: Annotated[Path, typer.Option("--folder", "-C", help="The repository")] = Path(),
+    output: Annotated[str, typer.Option(help="text or json")] = "text",
+) -> None:
+    """Find every problem in pipeline and workflow files; exit 0 none, 1 some, 2 could not."""
+    tree = FolderFiles(folder.resolve())
+    try:
+        found = [
+            (path, problem)
+            for dialect in load_dialects().values()
+            for path in _chosen(dialect, tree, files or [])
+            for problem in dialect.check(tree, path)
+        ]
+    except RunyardError as error:
+        typer.echo(f"runyard: {error.message}", err=True)
+        raise typer.Exit(2) from None
+    if output == "json":
+        typer.echo(json.dumps([msgspec.to_builtins(problem) for _, problem in found], indent=2))
+    else:
+        for _, problem in found:
+            typer.echo(f"{_place(problem)}: {problem.severity}: {problem.message}{_hint(problem)}")
+        typer.echo(f"{len(found)} problem{'' if len(found) == 1 else 's'}", err=True)
+    if any(problem.severity == "error" for _, problem in found):
+        raise typer.Exit(1)
+
+
+def _chosen(dialect: Dialect, tree: FolderFiles, wanted: Sequence[str]) -> list[str]:
+    entries = list(dialect.entries(tree))
+    if not wanted:
+        return entries
+    return [e for e in entries if any(fnmatch.fnmatch(e, w.removeprefix("./")) for w in wanted)]
+
+
+def _place(problem: Problem) -> str:
+    return ":".join([problem.file or "-", *(str(n) for n in (problem.line, problem.column) if n)])
+
+
+def _hint(problem: Problem) -> str:
+    return f" ({problem.suggestion})" if problem.suggestion else ""
+
+
+def compile_file(
+    file: Annotated[str, typer.Argument(help="The file, as seen from the repository")] = ".gitlab-ci.yml",
+    folder: Annotated[Path, typer.Option("--folder", "-C", help="The repository")] = Path(),
+    ref: Annotated[str, typer.Option(help="The branch it would run on")] = "main",
+    var: Annotated[list[str] | None, typer.Option(help="KEY=VALUE, as often as needed")] = None,
+    output: Annotated[str, typer.Option(help="yaml or json")] = "yaml",
+) -> None:
+    """Print the plan a file compiles to; exit 0, or 2 with the located problems."""
+    tree = FolderFiles(folder.resolve())
+    try:
+        plan = compile_plan(tree, file, ref, [pair(v) for v in var or []])
+    except Invalid as error:
+        for problem in error.problems or (Problem(error.message),):
+            typer.echo(str(problem), err=True)
+        raise typer.Exit(2) from None
+    except RunyardError as error:
+        typer.echo(f"runyard: {error.message}", err=True)
+        raise typer.Exit(2) from None
+    data = _trimmed(msgspec.to_builtins(plan))
+    if output == "json":
+        typer.echo(json.dumps(data, indent=2))
+    else:
+        import yaml
+
+        typer.echo(yaml.safe_dump(data, sort_keys=False, allow_unicode=True, width=110), nl=False)
+
+
+def pair(text: str) -> Variable:
+    """KEY=VALUE."""
+    key, equals, value = text.partition("=")
+    if not equals or not key:
+        raise Invalid(f"--var takes KEY=VALUE, not {text!r}.")
+    return Variable(key, value)
+
+
+def compile_plan(tree: FolderFiles, file: str, ref: str, variables: Sequence[Variable]) -> Plan:
+    """As a run from the API on that branch would be compiled."""
+    dialect = dialect_of(tree, file)
+    trigger = Trigger(
+        project=Project(id=1, path="local/project"),
+        dialect=dialect.name,
+        source="api",
+        ref=ref,
+        sha="0" * 40,
+        actor=User(1, "root"),
+        now=0,
+        commit=Commit("0" * 40),
+        variables=tuple(variables),
+        options={"workflow": file},
+    )
+    return dialect.compile(trigger, tree)
+
+
+def dialect_of(tree: FolderFiles, file: str) -> Dialect:
+    """Whose file this is."""
+    dialects = load_dialects()
+    for dialect in dialects.values():
+        if file in dialect.entries(tree):
+            return dialect
+    if tree.read(file) is None:
+        raise Invalid(problems=[Problem("there is no such file", file=file)])
+    raise Invalid(problems=[Problem("no door runs a file of this name", file=file)])
+
+
+def _trimmed(value: Any) -> Any:
+    """Without what is empty, so that people can read it."""
+    if isinstance(value, dict):
+        kept = {k: _trimmed(v) for k, v in value.items()}
+        return {k: v for k, v in kept.items() if v not in (None, "", [], {}, False)}
+    return [_trimmed(v) for v in value] if isinstance(value, list) else value
