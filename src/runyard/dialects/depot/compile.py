@@ -1,0 +1,195 @@
+"""Depot's compile: which workflow files a trigger runs, and the Plan they make. Also the dialect's `entries`, `check` and `on_push`.
+
+Files lie in `.depot/workflows`; a repository without any is read from `.github/workflows` (Depot's `migrate` copies
+one to the other, so never both). `Trigger.options`: `workflow` (a path), `content` (inline texts), `job`, `event`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
+
+from runyard.dialects import PushTrigger
+from runyard.dialects.depot.workflow import triggers
+from runyard.dialects.depot.workflow.build import Event, build, run_name
+from runyard.dialects.depot.workflow.document import JobDoc, WorkflowDoc
+from runyard.dialects.depot.workflow.findings import Findings, nearest
+from runyard.dialects.depot.workflow.read import read
+from runyard.model.errors import Invalid, NotFound, NothingToRun, Problem
+from runyard.model.plan import Plan, WorkflowPlan
+from runyard.model.trigger import Files, Push, Trigger
+from runyard.model.work import Project, User
+
+FOLDERS = (".depot/workflows/", ".github/workflows/")
+MAX_WORKFLOWS = 50
+
+
+def entries(files: Files) -> list[str]:
+    """Workflow files, directly in the first folder that has some."""
+    paths = files.paths()
+    for folder in FOLDERS:
+        found = [path for path in paths if path.startswith(folder) and _is_workflow(path[len(folder) :])]
+        if found:
+            return found
+    return []
+
+
+def _is_workflow(name: str) -> bool:
+    return "/" not in name and name.endswith((".yml", ".yaml"))
+
+
+def compile(trigger: Trigger, files: Files) -> Plan:
+    """The plan of one run; Invalid with located problems, NotFound for a file or job that is not there."""
+    event = str(trigger.options.get("event") or "")
+    if event == "push" and triggers.is_skipped(trigger.commit.message):
+        raise NothingToRun("The head commit asks to skip.")
+    findings = Findings()
+    docs = _documents(trigger, files, findings, event)
+    if event == "push":
+        changed = files.changed()
+        docs = [doc for doc in docs if _is_pushed(doc, trigger.ref, trigger.tag, changed)]
+    findings.raise_errors()
+    if not docs:
+        raise NothingToRun("No workflow of this repository runs for this event.")
+    only = _selection(docs, str(trigger.options.get("job") or ""))
+    plans: list[WorkflowPlan] = []
+    names: list[str] = []
+    for doc in docs:
+        told = _event(doc, trigger, event)
+        facts = replace(trigger, inputs=told.inputs)
+        plans.append(build(doc, facts, told, only, findings))
+        names.append(run_name(doc, facts, told, findings))
+    findings.raise_errors()
+    warnings = tuple(str(problem) for problem in findings.problems)
+    return Plan(workflows=tuple(plans), name=next(filter(None, names), ""), warnings=warnings)
+
+
+def _documents(trigger: Trigger, files: Files, findings: Findings, event: str) -> list[WorkflowDoc]:
+    content = trigger.options.get("content") or ()
+    if content:
+        named = [(f"_inline_{place}.yaml", text) for place, text in enumerate(content)]
+    else:
+        paths = _paths(files, str(trigger.options.get("workflow") or ""), event)
+        named = [(path, _text(files, path)) for path in paths]
+    if len(named) > MAX_WORKFLOWS:
+        raise Invalid(f"A run may have at most {MAX_WORKFLOWS} workflows; this one would have {len(named)}.")
+    return [doc for path, text in named if (doc := read(path, text, findings)) is not None]
+
+
+def _paths(files: Files, wanted: str, event: str) -> Sequence[str]:
+    there = entries(files)
+    if not wanted:
+        if not there and event != "push":
+            raise NotFound("This repository has no workflows in .depot/workflows or .github/workflows.")
+        return there
+    if "/" in wanted:
+        # A path as the CLI sends it; only workflow folders are looked at, whatever the path says.
+        path = wanted.removeprefix("./").lstrip("/")
+        if path.startswith(FOLDERS) and ".." not in path.split("/") and files.read(path) is not None:
+            return [path]
+    else:
+        matches = [path for path in there if path.rpartition("/")[2] == wanted]
+        if matches:
+            return matches
+    hint = nearest(wanted, there)
+    raise NotFound(f"Workflow '{wanted[:200]}' not found." + (f" ({hint})" if hint else ""))
+
+
+def _text(files: Files, path: str) -> bytes:
+    data = files.read(path)
+    if data is None:
+        raise NotFound(f"Workflow '{path[:200]}' not found.")
+    return data
+
+
+def _is_pushed(doc: WorkflowDoc, ref: str, tag: bool, changed: frozenset[str] | None) -> bool:
+    if "push" not in doc.triggers.events:
+        return False
+    return triggers.takes_push(doc.triggers.push, ref, tag, changed)
+
+
+def _event(doc: WorkflowDoc, trigger: Trigger, event: str) -> Event:
+    """A `Run` call is a dispatch to workflows that know dispatches, and looks like a push to the others."""
+    if event == "push":
+        return Event("push", {})
+    if event == "workflow_dispatch":
+        triggers.require_dispatch(doc.triggers, doc.path)
+    elif "workflow_dispatch" not in doc.triggers.events:
+        return Event("push", dict(trigger.inputs))
+    return Event(
+        "workflow_dispatch",
+        triggers.dispatch_inputs(doc.triggers.inputs, trigger.inputs, path=doc.path),
+    )
+
+
+def _selection(docs: Sequence[WorkflowDoc], job: str) -> frozenset[str] | None:
+    """The job ids to keep: one job and what it needs, directly or not."""
+    if not job:
+        return None
+    if len(docs) != 1:
+        raise Invalid("`job` needs exactly one workflow.")
+    jobs = docs[0].jobs
+    name = job.rpartition(":")[2]
+    if name not in jobs:
+        hint = nearest(name, jobs)
+        raise NotFound(f"Job '{name[:100]}' not found in {docs[0].path}." + (f" ({hint})" if hint else ""))
+    return frozenset(_closure(jobs[name], jobs))
+
+
+def _closure(job: JobDoc, jobs: dict[str, JobDoc] | object) -> set[str]:
+    found: set[str] = set()
+    todo = [job]
+    assert isinstance(jobs, dict)  # noqa: S101 - a WorkflowDoc's jobs are one
+    while todo:
+        current = todo.pop()
+        if current.id not in found:
+            found.add(current.id)
+            todo += [jobs[need.value] for need in current.needs if need.value in jobs]
+    return found
+
+
+def check(files: Files, path: str) -> list[Problem]:
+    """Every problem of one file, warnings too: read, and built for a push to its own default branch."""
+    findings = Findings()
+    data = files.read(path)
+    if data is None:
+        return [Problem("There is no such file", path)]
+    doc = read(path, data, findings)
+    if doc is not None and not findings.errors:
+        inputs = {name: _sample(doc, name) for name in doc.triggers.inputs}
+        build(doc, _SAMPLE, Event("workflow_dispatch", inputs), None, findings)
+    return _unique(findings.problems)
+
+
+_SAMPLE = Trigger(
+    project=Project(1, "group/project"),
+    dialect="depot",
+    source="push",
+    ref="main",
+    sha="0" * 40,
+    actor=User(1, "checker"),
+    now=0,
+)
+
+
+def _sample(doc: WorkflowDoc, name: str) -> object:
+    declared = doc.triggers.inputs[name]
+    return declared.default.value if declared.default else ""
+
+
+def _unique(problems: Iterable[Problem]) -> list[Problem]:
+    """One report per place and message: a matrix builds the same text once per leg."""
+    return list({(p.line, p.column, p.message): p for p in problems}.values())
+
+
+def on_push(push: Push, files: Files) -> list[PushTrigger]:
+    """One run for all workflows that the push starts; a broken file starts one too, so that it can be shown."""
+    if "ci.skip" in push.options:
+        return []
+    findings = Findings()
+    changed = files.changed()
+    for path in entries(files)[: MAX_WORKFLOWS + 1]:
+        doc = read(path, _text(files, path), findings)
+        if doc is None or findings.errors or _is_pushed(doc, push.ref, push.tag, changed):
+            return [PushTrigger("push", {"event": "push"})]
+    return []

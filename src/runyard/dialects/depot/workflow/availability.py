@@ -1,0 +1,98 @@
+"""Which contexts and functions an expression may use in which place, and the check of one text.
+
+The table is GitHub's "context availability" (actions.md §4). Called by the readers for every text with `${{ }}`.
+"""
+
+from __future__ import annotations
+
+from enum import Enum
+
+from runyard.dialects.depot.workflow.findings import Findings, nearest
+from runyard.dialects.depot.workflow.nodes import Text
+from runyard.syntax.expressions import (
+    ExpressionError,
+    condition_functions,
+    condition_references,
+    functions_in,
+    references,
+)
+from runyard.syntax.yamltree import Mark
+
+_STATUS = frozenset(("always", "cancelled", "success", "failure"))
+_HASH = frozenset(("hashfiles",))
+_TRIGGER = frozenset(("github", "inputs", "vars"))
+_GATE = _TRIGGER | {"needs"}
+_JOB = _GATE | {"strategy", "matrix"}
+_STEP_IF = _JOB | {"job", "runner", "env", "steps"}
+_STEP = _STEP_IF | {"secrets"}
+
+
+class Place(Enum):
+    """Where an expression stands: allowed contexts, and functions beyond the plain ones."""
+
+    RUN_NAME = ("run-name", _TRIGGER, frozenset[str]())
+    ROOT_ENV = ("env", _TRIGGER | {"secrets"}, frozenset[str]())
+    JOB_IF = ("jobs.<id>.if", _GATE, _STATUS)
+    STRATEGY = ("jobs.<id>.strategy", _GATE, frozenset[str]())
+    JOB = ("a key of a job", _JOB, frozenset[str]())
+    JOB_ENV = ("jobs.<id>.env", _JOB | {"secrets"}, frozenset[str]())
+    DEFAULTS = ("defaults.run", _JOB | {"env"}, frozenset[str]())
+    OUTPUTS = ("jobs.<id>.outputs", _STEP, frozenset[str]())
+    CONTAINER_ENV = ("jobs.<id>.container.env", _STEP - {"steps"}, frozenset[str]())
+    STEP = ("a key of a step", _STEP, _HASH)
+    STEP_IF = ("jobs.<id>.steps.if", _STEP_IF, _STATUS | _HASH)
+
+    @property
+    def contexts(self) -> frozenset[str]:
+        """Names of contexts that may be used."""
+        return self.value[1]
+
+    @property
+    def functions(self) -> frozenset[str]:
+        """Lower-case names of functions that may be used beyond the plain ones."""
+        return self.value[2]
+
+
+_PLAIN = frozenset(("contains", "startswith", "endswith", "format", "join", "tojson", "fromjson", "case"))
+
+
+def check(findings: Findings, text: Text, place: Place) -> None:
+    """Every `${{ }}` of a text can be read and uses only what is there."""
+    if not text.is_late:
+        return
+    try:
+        _names(findings, text, place, references(text.value), functions_in(text.value))
+    except ExpressionError as error:
+        findings.error(_mark(text, error.offset), error.message)
+
+
+def check_condition(findings: Findings, text: Text, place: Place) -> None:
+    """The same for an `if`, which may be a bare expression."""
+    if not text.value.strip():
+        return
+    try:
+        names, functions = condition_references(text.value), condition_functions(text.value)
+        _names(findings, text, place, names, functions)
+    except ExpressionError as error:
+        findings.error(_mark(text, error.offset), error.message)
+
+
+def _names(
+    findings: Findings, text: Text, place: Place, paths: frozenset[str], functions: frozenset[str]
+) -> None:
+    for root in sorted({path.split(".", 1)[0] for path in paths} - place.contexts):
+        where = f"Unrecognized named-value: '{root}'. It may not be used in {place.value[0]}"
+        findings.error(text.at, where, nearest(root, place.contexts))
+    for function in sorted(functions - _PLAIN - place.functions):
+        findings.error(
+            text.at, f"Unrecognized function: '{function}'. It may not be used in {place.value[0]}"
+        )
+
+
+def _mark(text: Text, offset: int) -> Mark:
+    """Where a character of a scalar stands; exact for one-line scalars, by line for block scalars."""
+    at = text.at
+    before = text.value[:offset]
+    if text.block:
+        return Mark(at.line + 1 + before.count("\n"), 0, at.file)
+    return at if "\n" in text.value else Mark(at.line, at.column + offset, at.file)

@@ -1,0 +1,175 @@
+"""YAML nodes read as what the schema wants there, each mismatch one located finding in the vendor's words.
+
+Called by the readers of this package. Every function answers something usable, so that reading goes on to the
+next problem; a finding is the only sign of failure.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Collection, Iterator
+from dataclasses import dataclass
+
+from runyard.dialects.depot.workflow.findings import Findings, nearest
+from runyard.syntax.expressions import has_expression, is_expression, to_string
+from runyard.syntax.yamltree import Entry, Mapping, Mark, Node, Scalar, Sequence
+
+ID = re.compile(r"[A-Za-z_][A-Za-z0-9_-]{0,99}\Z")
+VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*\Z")
+
+
+@dataclass(frozen=True, slots=True)
+class Text:
+    """A scalar as text, and where it stands. `block` says that it starts on the line after its mark."""
+
+    value: str
+    at: Mark
+    block: bool = False
+
+    @property
+    def is_late(self) -> bool:
+        """Whether it holds a `${{ }}`."""
+        return has_expression(self.value)
+
+
+def kind(node: Node) -> str:
+    """The vendor's name of a node's type."""
+    match node:
+        case Mapping():
+            return "mapping"
+        case Sequence():
+            return "sequence"
+        case _:
+            return "scalar"
+
+
+@dataclass(frozen=True, slots=True)
+class Reader:
+    """Typed reading into one file's findings."""
+
+    findings: Findings
+
+    def mapping(self, node: Node, keys: Collection[str], required: Collection[str] = ()) -> Mapping | None:
+        """A mapping with known keys only."""
+        found = self.any_mapping(node)
+        if found is None:
+            return None
+        for name, entry in found.entries.items():
+            if name not in keys:
+                self.findings.error(entry.key.at, f"Unexpected value '{name}'", nearest(name, keys))
+        for name in required:
+            if name not in found.entries:
+                self.findings.error(found.at, f"Required property is missing: {name}")
+        return found
+
+    def any_mapping(self, node: Node) -> Mapping | None:
+        """A mapping with keys of the user's; keys that differ only in case are one key to the vendor."""
+        if not isinstance(node, Mapping):
+            self.findings.error(node.at, f"A {kind(node)} was not expected; expected a mapping")
+            return None
+        seen: dict[str, str] = {}
+        for name, entry in node.entries.items():
+            first = seen.setdefault(name.lower(), name)
+            if first != name:
+                self.findings.error(entry.key.at, f"'{name}' is already defined", f"as '{first}'")
+        return node
+
+    def entries(self, node: Node | None) -> Iterator[tuple[str, Entry]]:
+        """The entries of a mapping of the user's names; nothing for an absent or empty one."""
+        if node is None or (isinstance(node, Scalar) and node.value is None):
+            return
+        found = self.any_mapping(node)
+        if found is not None:
+            yield from found.entries.items()
+
+    def items(self, node: Node) -> tuple[Node, ...]:
+        """The items of a sequence."""
+        if isinstance(node, Sequence):
+            return node.items
+        self.findings.error(node.at, f"A {kind(node)} was not expected; expected a sequence")
+        return ()
+
+    def text(self, node: Node) -> Text:
+        """Any scalar as the text that the vendor makes of it (so `3.10` is 3.1)."""
+        if not isinstance(node, Scalar):
+            self.findings.error(node.at, f"A {kind(node)} was not expected")
+            return Text("", node.at)
+        value = node.value if isinstance(node.value, str) else to_string(node.value)
+        return Text(value, node.at, block="\n" in value and not node.plain)
+
+    def filled(self, node: Node, what: str) -> Text:
+        """A text that must not be empty."""
+        text = self.text(node)
+        if isinstance(node, Scalar) and not text.value.strip():
+            self.findings.error(node.at, f"{what} must not be empty")
+        return text
+
+    def texts(self, node: Node) -> list[Text]:
+        """One scalar or a sequence of them."""
+        if isinstance(node, Sequence):
+            return [self.text(item) for item in node.items]
+        return [self.text(node)]
+
+    def identifier(self, scalar: Scalar, what: str) -> str:
+        """A job's, step's or input's id."""
+        name = scalar.text
+        if not ID.match(name) or name.startswith("__"):
+            self.findings.error(
+                scalar.at,
+                f"The {what} id '{name[:100]}' is invalid. It must start with a letter or _, contain only letters, "
+                "digits, - and _, be shorter than 100 characters and not start with __",
+            )
+        return name
+
+    def boolean(self, node: Node) -> bool | Text:
+        """true or false, or a text with an expression."""
+        if isinstance(node, Scalar) and isinstance(node.value, bool):
+            return node.value
+        text = self.text(node)
+        if isinstance(node, Scalar) and not is_whole(text.value):
+            self.findings.error(node.at, f"Unexpected value '{text.value[:80]}'", "expected true or false")
+            return False
+        return text
+
+    def number(self, node: Node) -> float | Text:
+        """A number, or a text with an expression."""
+        if (
+            isinstance(node, Scalar)
+            and isinstance(node.value, int | float)
+            and not isinstance(node.value, bool)
+        ):
+            return float(node.value)
+        text = self.text(node)
+        if isinstance(node, Scalar) and not is_whole(text.value):
+            self.findings.error(node.at, f"Unexpected value '{text.value[:80]}'", "expected a number")
+            return 0.0
+        return text
+
+    def variables(self, node: Node | None) -> dict[str, Text]:
+        """An `env` mapping. Keys become environment names, so they must be ones (reliability.md A4)."""
+        found: dict[str, Text] = {}
+        if isinstance(node, Scalar) and node.value is not None:
+            self.findings.refused(node.at, "`env` as one expression")
+            return found
+        for name, entry in self.entries(node):
+            if not VARIABLE.match(name):
+                message = f"'{name[:80]}' cannot be the name of an environment variable"
+                self.findings.error(entry.key.at, message, "letters, digits and _ only")
+            text = self.text(entry.value)
+            if "\0" in text.value:
+                self.findings.error(text.at, f"The value of '{name}' contains a NUL character")
+            found[name] = text
+        return found
+
+
+def is_whole(text: str) -> bool:
+    """Whether a text is one `${{ }}`, without failing on a broken one (that is found elsewhere)."""
+    stripped = text.strip()
+    if not (stripped.startswith("${{") and stripped.endswith("}}")):
+        return False
+    try:
+        return is_expression(stripped)
+    except ValueError:
+        return True
+    except Exception:  # noqa: BLE001 - a broken expression is reported where it is checked
+        return True

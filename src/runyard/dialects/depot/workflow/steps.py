@@ -1,0 +1,127 @@
+"""Steps of a job to StepPlans: shells, built-in actions, keys and names (actions.md §6). Called by `build`."""
+
+from __future__ import annotations
+
+import re
+import shlex
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from runyard.dialects.depot.workflow import actions
+from runyard.dialects.depot.workflow.document import Defaults, StepDoc
+from runyard.dialects.depot.workflow.facts import STEP_ENVIRONMENT
+from runyard.dialects.depot.workflow.findings import Findings
+from runyard.dialects.depot.workflow.nodes import Text
+from runyard.dialects.depot.workflow.static import Static
+from runyard.model.plan import StepKind, StepPlan
+
+SHELLS: Mapping[str, tuple[str, ...]] = {
+    "bash": ("bash", "--noprofile", "--norc", "-e", "-o", "pipefail", "{script}"),
+    "sh": ("sh", "-e", "{script}"),
+    "python": ("python", "{script}"),
+}
+"""GitHub's exact invocations of the named shells (actions/runner: ScriptHandlerHelpers)."""
+
+UNSET = ("bash", "-e", "{script}")
+UNSET_IN_CONTAINER = ("sh", "-e", "{script}")
+_WINDOWS = frozenset(("pwsh", "powershell", "cmd"))
+
+
+def plans(
+    docs: tuple[StepDoc, ...], defaults: Defaults, in_container: bool, static: Static, repository: str
+) -> Iterator[StepPlan]:
+    """A StepPlan for every step that can be served; findings for the others."""
+    taken: dict[str, int] = {}
+    for doc in docs:
+        key = doc.id or _generated(doc, taken)
+        made = _run(doc, defaults, in_container, static) if doc.run else _action(doc, static, repository)
+        if made is not None:
+            yield StepPlan(
+                key=key,
+                name=doc.name.value if doc.name and doc.name.value else _name(doc),
+                env={
+                    **STEP_ENVIRONMENT,
+                    "GITHUB_ACTION": key,
+                    **{name: text.value for name, text in doc.env.items()},
+                },
+                condition=doc.condition.value if doc.condition and doc.condition.value.strip() else None,
+                timeout_s=_timeout_s(doc, static),
+                continue_on_error=doc.continue_on_error
+                if isinstance(doc.continue_on_error, bool)
+                else doc.continue_on_error.value,
+                templated=True,
+                commands=True,
+                **made,
+            )
+
+
+def _generated(doc: StepDoc, taken: dict[str, int]) -> str:
+    """`__run`, `__run_2`, `__actions_checkout`: what `github.action` shows for steps without an id."""
+    if doc.run is not None:
+        base = "__run"
+    else:
+        name = (doc.uses.value if doc.uses else "").partition("@")[0]
+        base = "__" + re.sub(r"[^A-Za-z0-9_-]", "_", name)
+    taken[base] = taken.get(base, 0) + 1
+    return base if taken[base] == 1 else f"{base}_{taken[base]}"
+
+
+def _name(doc: StepDoc) -> str:
+    if doc.run is not None:
+        lines = doc.run.value.strip().splitlines()
+        return f"Run {lines[0].strip()}" if lines else "Run"
+    return f"Run {doc.uses.value}" if doc.uses else "Run"
+
+
+def _run(doc: StepDoc, defaults: Defaults, in_container: bool, static: Static) -> dict[str, Any]:
+    assert doc.run is not None  # noqa: S101 - the caller looked
+    chosen = Defaults(doc.shell, doc.cwd).under(defaults)
+    script = doc.run.value
+    return {
+        "argv": shell(chosen.shell, in_container, static),
+        "script": script if script.endswith("\n") else script + "\n",
+        "cwd": chosen.cwd.value if chosen.cwd else "",
+    }
+
+
+def shell(chosen: Text | None, in_container: bool, static: Static) -> tuple[str, ...]:
+    """The argv of a shell, with `{script}` for the script's path."""
+    if chosen is None:
+        return UNSET_IN_CONTAINER if in_container else UNSET
+    name = static.text(chosen, "`shell`").strip()
+    if name.lower() in SHELLS:
+        return SHELLS[name.lower()]
+    if name.lower() in _WINDOWS:
+        static.findings.refused(chosen.at, f"The shell '{name}'")
+        return UNSET
+    return _custom(static.findings, chosen, name)
+
+
+def _custom(findings: Findings, chosen: Text, template: str) -> tuple[str, ...]:
+    try:
+        words = shlex.split(template)
+    except ValueError:
+        words = []
+    if not words or "{0}" not in words[1:]:
+        message = (
+            "Invalid shell option. Shell must be a valid built-in (bash, sh, python) or a format string containing "
+            "'{0}' as a word of its own"
+        )
+        findings.error(chosen.at, message)
+        return UNSET
+    return tuple("{script}" if word == "{0}" else word for word in words)
+
+
+def _action(doc: StepDoc, static: Static, repository: str) -> dict[str, Any] | None:
+    if doc.uses is None:
+        return {"kind": StepKind.RUN, "argv": ("true",)}
+    action = actions.builtin(static.findings, doc.uses)
+    if action is None:
+        return None
+    return {"kind": action.kind, "params": actions.params(action, doc.inputs, static, repository)}
+
+
+def _timeout_s(doc: StepDoc, static: Static) -> float | None:
+    if doc.timeout_minutes is None:
+        return None
+    return static.number(doc.timeout_minutes, "`timeout-minutes` of a step") * 60
