@@ -1,0 +1,118 @@
+"""The sandbox port: what `runner/job.py` sees of any level. Adapters: `bubblewrap.py`, `plain.py`; chosen by `levels.py`.
+
+A Sandbox opens one Box per slot and attempt; a Box runs one process after another over the same folders and leaves nothing alive or on disk.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from enum import StrEnum
+from pathlib import Path
+from typing import Protocol
+
+from runyard.model.errors import RunyardError
+from runyard.model.plan import Bind, Network
+
+
+class Level(StrEnum):
+    """How much a box holds, best first."""
+
+    FULL = "bubblewrap+cgroups"
+    BUBBLEWRAP = "bubblewrap"
+    PLAIN = "plain"
+
+
+class SandboxError(RunyardError):
+    """The sandbox could not do its part; never the job's fault."""
+
+
+class ImageUnavailable(RunyardError):
+    """The job's container image cannot be used here."""
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """What one job may use. Zero means no limit."""
+
+    memory_bytes: int = 4 << 30
+    processes: int = 4096
+    cpus: float = 0.0
+    file_bytes: int = 0
+    open_files: int = 65536
+
+
+@dataclass(frozen=True, slots=True)
+class RootFs:
+    """An image's root file system on this machine and the environment it asks for."""
+
+    path: Path
+    env: Mapping[str, str] = field(default_factory=dict)
+    cwd: str = ""
+    entrypoint: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class BoxPlan:
+    """What a box must offer. `project` places the workspace at /builds/<project>."""
+
+    slot: int
+    project: str
+    network: Network = Network.NONE
+    binds: tuple[Bind, ...] = ()
+    root: RootFs | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Places:
+    """The folders of a box. `inside` they are as the job sees them, `outside` as we do."""
+
+    builds: str
+    workspace: str
+    temp: str
+    home: str
+
+
+class Process(Protocol):
+    """One running process of a box. `output` is the read end of its stdout and stderr; its reader closes it."""
+
+    output: int
+
+    def wait(self, timeout_s: float | None = None) -> int | None:
+        """Exit code (128 + n for a signal), or None when time is up. SandboxError when it never ran or nobody knows."""
+
+    def terminate(self) -> None:
+        """TERM to every process inside."""
+
+    def kill(self) -> None:
+        """KILL to every process inside."""
+
+
+class Box(Protocol):
+    """The room of one attempt."""
+
+    inside: Places
+    outside: Places
+    uid: int | None  # owner of what we put into the folders; None: ourselves
+
+    def run(self, argv: Sequence[str], env: Mapping[str, str], cwd: str) -> Process:
+        """Starts a process; `cwd` as the job sees it. `env` is all it gets."""
+
+    def out_of_memory(self) -> bool:
+        """Whether the memory limit has killed something since the box was opened."""
+
+    def close(self) -> list[int]:
+        """Ends what still lives, removes the folders; answers the processes that survived (none, unless the kernel holds one)."""
+
+
+class Sandbox(Protocol):
+    """Opens boxes. `notes` are sentences for the operator, printed at start."""
+
+    level: Level
+    notes: tuple[str, ...]
+
+    def open(self, plan: BoxPlan) -> Box:
+        """The slot's next box. Blocks no longer than a few milliseconds."""
+
+    def close(self) -> None:
+        """Ends everything that runs in any box."""

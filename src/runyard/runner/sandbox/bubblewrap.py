@@ -1,0 +1,292 @@
+"""The bubblewrap levels of the sandbox port (contracts/reliability.md §7.5). Made by `levels.choose`.
+
+Per step one `bwrap`: own user, pid, mount, ipc, uts and net namespaces, no capabilities, no further user namespaces, a seccomp deny list; at
+the full level also an own uid per slot (files a job writes never belong to us) and control groups. Options and environment travel through a
+memory file, so no secret shows in an argv.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from runyard.model.plan import Bind, Network
+from runyard.runner.sandbox import cgroups
+from runyard.runner.sandbox.box import BoxPlan, Level, Limits, Places, RootFs, SandboxError
+from runyard.runner.sandbox.folders import BUILDS, HOME, TEMP, SlotFolders
+from runyard.runner.sandbox.network import Outside
+from runyard.runner.sandbox.spawner import Child, LauncherGone, Spawn, SpawnFailed, Spawner, memory_file
+
+FIRST_UID = 20000
+INSIDE_ID = "1000"
+INSIDE_HOME = "/home/job"
+ARGS_FD, SECCOMP_FD = 3, 4
+ETC_COPIED = (
+    "ca-certificates", "ca-certificates.conf", "crypto-policies", "ld.so.cache", "ld.so.conf", "ld.so.conf.d", "localtime", "timezone",
+    "nsswitch.conf", "host.conf", "services", "protocols", "mime.types", "fonts", "perl", "python3", "java", "debian_version", "os-release",
+)  # fmt: skip
+ETC_SHOWN = ("alternatives", "ssl", "pki")  # larger: shown as they are
+PASSWD = f"root:x:0:0:root:/root:/bin/sh\njob:x:{INSIDE_ID}:{INSIDE_ID}::{INSIDE_HOME}:/bin/sh\nnobody:x:65534:65534::/:/bin/false\n"
+GROUP = f"root:x:0:\njob:x:{INSIDE_ID}:\nnogroup:x:65534:\n"
+HOSTS = "127.0.0.1 localhost\n::1 localhost\n"
+
+
+@dataclass(frozen=True, slots=True)
+class Means:
+    """What works on this machine, as `levels.choose` found out."""
+
+    bwrap: str
+    level: Level
+    own_uids: bool
+    disable_userns: bool
+    seccomp: bytes | None
+    groups: cgroups.Groups | None
+
+
+class BubblewrapProcess:
+    """A step in its namespaces."""
+
+    def __init__(self, child: Child, output: int) -> None:
+        self.output = output
+        self._child = child
+
+    def wait(self, timeout_s: float | None = None) -> int | None:
+        """bwrap answers 128 + n for a signal inside; when bwrap itself was killed we say the same."""
+        try:
+            code = self._child.wait(timeout_s)
+        except (LauncherGone, SpawnFailed) as error:
+            raise SandboxError(f"the step's process could not be run: {error}") from error
+        return code if code is None or code >= 0 else 128 - code
+
+    def terminate(self) -> None:
+        """TERM to every process inside."""
+        self._child.terminate()
+
+    def kill(self) -> None:
+        """The pid namespace ends with bwrap (--die-with-parent), and everything in it."""
+        self._child.kill()
+
+
+class BubblewrapBox:
+    """One attempt's room."""
+
+    def __init__(self, sandbox: BubblewrapSandbox, plan: BoxPlan, folders: SlotFolders) -> None:
+        project = plan.project
+        self.uid = FIRST_UID + plan.slot if sandbox.means.own_uids else None
+        self.inside = Places("/builds", f"/builds/{project}", f"/builds/{project}.tmp", INSIDE_HOME)
+        base = folders.path
+        builds = base / BUILDS
+        self.outside = Places(str(builds), f"{builds}/{project}", f"{builds}/{project}.tmp", str(base / HOME))
+        self._sandbox = sandbox
+        self._plan = plan
+        self._folders = folders
+        self._network = sandbox.outside.enter(plan.network, plan.slot)
+        self._fixed = sandbox.fixed_arguments(plan, folders, self._network is not None)
+        self._group = sandbox.group(plan.slot)
+        self._ooms = self._group.ooms() if self._group else 0
+        self._last: Child | None = None
+
+    def run(self, argv: Sequence[str], env: Mapping[str, str], cwd: str) -> BubblewrapProcess:
+        """One bwrap."""
+        sandbox = self._sandbox
+        means, limits = sandbox.means, sandbox.limits
+        arguments = list(self._fixed)
+        for key, value in env.items():
+            arguments += ("--setenv", key, value)
+        arguments += ("--chdir", cwd)
+        read_end, write_end = os.pipe2(os.O_CLOEXEC)
+        try:
+            with contextlib.ExitStack() as stack:
+                stack.callback(os.close, write_end)
+                text = "\0".join(arguments).encode("utf-8", "surrogateescape") + b"\0"
+                fds = {1: write_end, 2: write_end, ARGS_FD: stack.enter_context(memory_file(text))}
+                if means.seccomp is not None:
+                    fds[SECCOMP_FD] = stack.enter_context(memory_file(means.seccomp))
+                spawn = Spawn(
+                    [means.bwrap, "--args", str(ARGS_FD), "--", *argv],
+                    {"PATH": os.defpath},
+                    fds,
+                    uid=self.uid,
+                    procs=self._group.procs if self._group else (),
+                    rlimits=_rlimits(limits, with_processes=self._group is None),
+                    network=self._network or "",
+                )
+                child = sandbox.spawner.spawn(spawn)
+        except (LauncherGone, SpawnFailed) as error:
+            os.close(read_end)
+            raise SandboxError(f"the step's process could not be started: {error}") from error
+        self._last = child
+        return BubblewrapProcess(child, read_end)
+
+    def out_of_memory(self) -> bool:
+        """From the memory group's own count."""
+        return self._group is not None and self._group.ooms() > self._ooms
+
+    def close(self) -> list[int]:
+        """A step's namespace is gone before its `wait` answers; the group is asked all the same."""
+        if self._last is not None and self._last.exit_code is None:
+            self._last.kill()
+            with contextlib.suppress(LauncherGone, SpawnFailed):
+                self._last.wait(5)
+        left = self._group.kill() if self._group else []
+        self._folders.retire()
+        return left
+
+
+class BubblewrapSandbox:
+    """Opens boxes; owns the launcher, the groups and the work folder."""
+
+    def __init__(self, means: Means, limits: Limits, work: Path, outside: Outside, notes: tuple[str, ...]) -> None:
+        self.means = means
+        self.level = means.level
+        self.limits = limits
+        self.outside = outside
+        self.notes = notes
+        self.spawner: Spawner = outside.spawner
+        self._work = work
+        self._folders: dict[int, SlotFolders] = {}
+        self._groups: dict[int, cgroups.Slot] = {}
+        self._etc = work / "etc"
+        self._write_etc()
+        self._base = self._base_arguments()
+
+    def open(self, plan: BoxPlan) -> BubblewrapBox:
+        """Fresh folders for the slot, then a box over them."""
+        uid = FIRST_UID + plan.slot if self.means.own_uids else None
+        folders = self._folders.setdefault(plan.slot, SlotFolders(self._work, plan.slot, uid))
+        folders.renew(plan.project)
+        return BubblewrapBox(self, plan, folders)
+
+    def group(self, slot: int) -> cgroups.Slot | None:
+        """The slot's control groups, made once."""
+        if self.means.groups is None:
+            return None
+        if slot not in self._groups:
+            wanted = cgroups.GroupLimits(self.limits.memory_bytes, self.limits.processes, self.limits.cpus)
+            self._groups[slot] = self.means.groups.slot(slot, wanted)
+        return self._groups[slot]
+
+    def close(self) -> None:
+        """The launcher's end is the end of every job; groups and folders follow."""
+        self.spawner.close()
+        if self.means.groups:
+            self.means.groups.close()
+        for folders in self._folders.values():
+            folders.retire()
+
+    def visible(self, path: str) -> str:
+        """The name by which the job's uid reaches a path of ours."""
+        return self.spawner.expose(path) if self.means.own_uids else path
+
+    def _write_etc(self) -> None:
+        self._etc.mkdir(parents=True, exist_ok=True, mode=0o755)
+        host_resolver = Path("/etc/resolv.conf")
+        resolvers = {
+            Network.NONE: "",
+            Network.INTERNET: self.outside.resolver,
+            Network.HOST: host_resolver.read_text(errors="replace") if host_resolver.exists() else "",
+        }
+        shutil.rmtree(self._etc)
+        for network, resolver in resolvers.items():
+            folder = self._etc / network.value
+            folder.mkdir(parents=True, mode=0o755)
+            for name in ETC_COPIED:
+                _copy(Path("/etc") / name, folder / name)
+            for name in ETC_SHOWN:
+                (folder / name).mkdir()
+            for name, text in {"passwd": PASSWD, "group": GROUP, "hosts": HOSTS, "resolv.conf": resolver}.items():
+                (folder / name).write_text(text, encoding="utf-8")
+                (folder / name).chmod(0o644)
+
+    def _base_arguments(self) -> tuple[str, ...]:
+        arguments = ["--unshare-all", "--unshare-user", "--uid", INSIDE_ID, "--gid", INSIDE_ID, "--hostname", "runyard"]
+        arguments += ["--die-with-parent", "--new-session", "--clearenv", "--cap-drop", "ALL"]
+        if self.means.disable_userns:
+            arguments.append("--disable-userns")
+        if self.means.seccomp is not None:
+            arguments += ["--seccomp", str(SECCOMP_FD)]
+        return tuple(arguments)
+
+    def fixed_arguments(self, plan: BoxPlan, folders: SlotFolders, own_network: bool) -> list[str]:
+        """Everything but environment and working directory."""
+        arguments = list(self._base)
+        if own_network or plan.network is Network.HOST:
+            arguments.append("--share-net")
+        used = plan.network if own_network or plan.network is Network.HOST else Network.NONE
+        etc = f"{self.visible(str(self._work))}/etc/{used.value}"
+        arguments += self._host_root(etc) if plan.root is None else self._image_root(plan.root, etc)
+        arguments += ("--proc", "/proc", "--dev", "/dev")
+        slot = self.visible(str(self._work)) + "/" + folders.path.name
+        for name, inside in ((BUILDS, "/builds"), (HOME, INSIDE_HOME), (TEMP, "/tmp")):  # noqa: S108 - the box's own /tmp
+            arguments += ("--bind", f"{slot}/{name}", inside)
+        arguments += ("--symlink", "/tmp", "/var/tmp") if plan.root is None else ()  # noqa: S108
+        for bind in plan.binds:
+            arguments += self._bind(bind)
+        # What is left writable is the box's own root, a tmpfs: nobody needs to write there.
+        return [*arguments, "--remount-ro", "/"]
+
+    def _bind(self, bind: Bind) -> tuple[str, str, str]:
+        if not Path(bind.path).exists():
+            raise SandboxError(f"{bind.path} is not on this machine, but the job needs it")
+        return ("--bind" if bind.writable else "--ro-bind", self.visible(bind.path), bind.path)
+
+    def _host_root(self, etc: str) -> list[str]:
+        """This machine's programs with an /etc of ours. Every bind costs bubblewrap a walk of the mount table, so they are few."""
+        arguments = ["--ro-bind", "/usr", "/usr"]
+        for name in ("bin", "sbin", "lib", "lib32", "lib64", "libx32"):
+            path = Path("/") / name
+            if path.is_symlink():
+                arguments += ("--symlink", str(path.readlink()), str(path))
+            elif path.is_dir():
+                arguments += ("--ro-bind", str(path), str(path))
+        arguments += ("--ro-bind", etc, "/etc")
+        for name in ETC_SHOWN:
+            arguments += ("--ro-bind-try", f"/etc/{name}", f"/etc/{name}")
+        return arguments
+
+    def _image_root(self, root: RootFs, etc: str) -> list[str]:
+        """The image's folders; /etc entry by entry, because hosts and resolv.conf are ours."""
+        top = self.visible(str(root.path))
+        arguments: list[str] = []
+        for entry in sorted(os.listdir(root.path)):
+            if entry not in ("proc", "dev", "sys", "tmp", "run", "builds", "etc"):
+                arguments += _show(root.path, top, entry)
+        inner = root.path / "etc"
+        if inner.is_dir() and not inner.is_symlink():
+            for entry in sorted(os.listdir(inner)):
+                if entry not in ("hosts", "resolv.conf", "mtab"):
+                    arguments += _show(root.path, top, f"etc/{entry}")
+        for name in ("hosts", "resolv.conf"):
+            arguments += ("--ro-bind", f"{etc}/{name}", f"/etc/{name}")
+        return arguments
+
+
+def _copy(source: Path, target: Path) -> None:
+    """What exists of a file or a small folder; unreadable entries are left out."""
+    with contextlib.suppress(OSError):
+        if source.is_dir():
+            shutil.copytree(source, target, symlinks=True, dirs_exist_ok=True)
+        elif source.exists():
+            shutil.copyfile(source, target)
+
+
+def _show(root: Path, visible: str, entry: str) -> tuple[str, ...]:
+    """One top-level entry of an image: a link stays a link, so that it cannot lead to ours."""
+    path = root / entry
+    if path.is_symlink():
+        return ("--symlink", str(path.readlink()), f"/{entry}")
+    return ("--ro-bind", f"{visible}/{entry}", f"/{entry}")
+
+
+def _rlimits(limits: Limits, *, with_processes: bool) -> dict[str, int]:
+    """RLIMIT_AS is not among them: it breaks node and java (contracts/reliability.md §6)."""
+    found = {"CORE": 0, "NOFILE": limits.open_files}
+    if limits.file_bytes:
+        found["FSIZE"] = limits.file_bytes
+    if with_processes and limits.processes:
+        found["NPROC"] = limits.processes
+    return found

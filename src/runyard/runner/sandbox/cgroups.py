@@ -1,0 +1,219 @@
+"""Limits and counting by control groups, v1 or v2, whichever this machine has. Used by `bubblewrap.py` at the full level.
+
+One group per slot in each hierarchy, below the group we live in (so a container's own limits stay above ours), made at start and reused:
+a job pays nothing for it. Promises: `Slot.processes` are the live processes of the slot's job; `Slot.ooms` only grows.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+MARK = "runyard-"
+V1_WANTED = ("memory", "pids", "cpu")
+
+
+@dataclass(frozen=True, slots=True)
+class Hierarchy:
+    """One mounted hierarchy and the folder of ours in it."""
+
+    version: int
+    controllers: frozenset[str]
+    base: Path
+
+
+@dataclass(frozen=True, slots=True)
+class GroupLimits:
+    """Limits of one slot; zero means none."""
+
+    memory_bytes: int = 0
+    processes: int = 0
+    cpus: float = 0.0
+
+
+def hierarchies(mounts: str, own: str) -> list[Hierarchy]:
+    """From the texts of /proc/self/mountinfo and /proc/self/cgroup: where our groups would lie."""
+    places: dict[str, str] = {}
+    for line in own.splitlines():
+        _, names, path = line.split(":", 2)
+        places[names] = path
+    found = []
+    for line in mounts.splitlines():
+        left, _, right = line.partition(" - ")
+        fields, kind = left.split(), right.split()
+        if not kind or kind[0] not in ("cgroup", "cgroup2") or "ro" in fields[5].split(","):
+            continue
+        root, point = fields[3], Path(fields[4])
+        options = set(kind[2].split(",")) if len(kind) > 2 else set()
+        for names, path in places.items():
+            version = 2 if not names else 1
+            if (version == 2) != (kind[0] == "cgroup2") or (version == 1 and not set(names.split(",")) <= options):
+                continue
+            inside = path.removeprefix(root) if root != "/" else path
+            found.append(Hierarchy(version, frozenset(filter(None, names.split(","))), point / inside.strip("/")))
+    return found
+
+
+def _write(path: Path, text: str) -> None:
+    path.write_text(text, encoding="ascii")
+
+
+def _v2_controllers(base: Path) -> frozenset[str]:
+    """Switches controllers on for our children; a group with processes in it may not, unless it is the root (EBUSY)."""
+    try:
+        offered = set((base / "cgroup.controllers").read_text().split()) & {"memory", "pids", "cpu"}
+        for name in sorted(offered):
+            try:
+                _write(base / "cgroup.subtree_control", f"+{name}")
+            except OSError:
+                _move_down(base)
+                _write(base / "cgroup.subtree_control", f"+{name}")
+    except OSError:
+        return frozenset()
+    return frozenset(offered)
+
+
+def _move_down(base: Path) -> None:
+    """Moves the processes of our own group into a leaf, as nested container engines do."""
+    leaf = base / "init"
+    leaf.mkdir(exist_ok=True)
+    for pid in (base / "cgroup.procs").read_text().split():
+        with contextlib.suppress(OSError):
+            _write(leaf / "cgroup.procs", pid)
+
+
+class Slot:
+    """The groups of one slot."""
+
+    def __init__(self, folders: list[tuple[Hierarchy, Path]]) -> None:
+        self._folders = folders
+        self.procs = tuple(str(folder / "cgroup.procs") for _, folder in folders)
+
+    def _file(self, name: str) -> Path | None:
+        return next((f / name for _, f in self._folders if (f / name).exists()), None)
+
+    def processes(self) -> list[int]:
+        """Live processes, over all hierarchies."""
+        found: set[int] = set()
+        for name in self.procs:
+            with contextlib.suppress(OSError), open(name) as file:  # noqa: PTH123 - hot path
+                found.update(int(pid) for pid in file.read().split())
+        return sorted(found)
+
+    def ooms(self) -> int:
+        """How many processes the memory limit has killed so far."""
+        for name in ("memory.events", "memory.oom_control"):
+            if path := self._file(name):
+                for line in path.read_text().splitlines():
+                    if line.startswith("oom_kill "):
+                        return int(line.split()[1])
+        return 0
+
+    def kill(self, timeout_s: float = 5.0) -> list[int]:
+        """KILL to all until none is left; answers who survived (nobody, unless the kernel holds one in a call)."""
+        until = time.monotonic() + timeout_s
+        while left := self.processes():
+            kill_file = self._file("cgroup.kill")
+            if kill_file:
+                with contextlib.suppress(OSError):
+                    _write(kill_file, "1")
+            for pid in left:
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(pid, signal.SIGKILL)
+            if time.monotonic() > until:
+                return left
+            time.sleep(0.002)
+        return []
+
+    def remove(self) -> None:
+        """Removes the groups."""
+        self.kill()
+        for _, folder in self._folders:
+            with contextlib.suppress(OSError):
+                folder.rmdir()
+
+
+class Groups:
+    """All hierarchies that work here. `controllers` says what can be limited; `why` what is missing."""
+
+    def __init__(self, tree: list[Hierarchy], name: str) -> None:
+        self._bases: list[tuple[Hierarchy, Path]] = []
+        limits: set[str] = set()
+        for one in tree:
+            if one.version == 1 and not one.controllers & set(V1_WANTED):
+                continue
+            folder = one.base / (MARK + name)
+            try:
+                folder.mkdir(exist_ok=True)
+                useful = one.controllers if one.version == 1 else _v2_controllers(one.base) and _v2_controllers(folder)
+            except OSError:
+                continue
+            limits |= useful
+            self._bases.append((one, folder))
+        self.controllers = frozenset(limits & set(V1_WANTED))
+
+    def slot(self, number: int, limits: GroupLimits) -> Slot:
+        """Makes (or empties and takes over) the groups of a slot."""
+        folders = []
+        for one, base in self._bases:
+            folder = base / str(number)
+            folder.mkdir(exist_ok=True)
+            folders.append((one, folder))
+        slot = Slot(folders)
+        slot.kill()
+        for file, text in _settings(limits):
+            if (path := slot._file(file)) is not None:
+                with contextlib.suppress(OSError):  # no swap accounting, no cpu controller: limits that do not exist here
+                    _write(path, text)
+        return slot
+
+    def close(self) -> None:
+        """Removes everything of ours."""
+        for one, base in self._bases:
+            for child in [c for c in base.iterdir() if c.is_dir()] if base.exists() else []:
+                Slot([(one, child)]).remove()
+            with contextlib.suppress(OSError):
+                base.rmdir()
+
+
+def _settings(limits: GroupLimits) -> list[tuple[str, str]]:
+    """Files of both versions; only the ones that exist are written."""
+    found: list[tuple[str, str]] = []
+    if limits.memory_bytes:
+        memory = str(limits.memory_bytes)
+        found += [("memory.limit_in_bytes", memory), ("memory.memsw.limit_in_bytes", memory), ("memory.max", memory)]
+        found += [("memory.swap.max", "0"), ("memory.swappiness", "0")]
+    if limits.processes:
+        found.append(("pids.max", str(limits.processes)))
+    if limits.cpus:
+        quota = int(limits.cpus * 100_000)
+        found += [("cpu.cfs_period_us", "100000"), ("cpu.cfs_quota_us", str(quota)), ("cpu.max", f"{quota} 100000")]
+    return found
+
+
+def detect(name: str) -> Groups:
+    """What this machine has."""
+    proc = Path("/proc/self")
+    return Groups(hierarchies((proc / "mountinfo").read_text(), (proc / "cgroup").read_text()), name)
+
+
+def sweep(alive: frozenset[str]) -> int:
+    """Ends and removes groups of runners that no longer live; answers how many groups were left over."""
+    proc = Path("/proc/self")
+    count = 0
+    for one in hierarchies((proc / "mountinfo").read_text(), (proc / "cgroup").read_text()):
+        if not one.base.is_dir():
+            continue
+        for base in one.base.glob(MARK + "*"):
+            if base.name.removeprefix(MARK) in alive:
+                continue
+            for child in [c for c in base.iterdir() if c.is_dir()]:
+                Slot([(one, child)]).remove()
+                count += 1
+            with contextlib.suppress(OSError):
+                base.rmdir()
+    return count

@@ -1,0 +1,100 @@
+"""The `plain` level of the sandbox port: no isolation at all, only folders, limits by rlimit, and an end that reaches everyone.
+
+Made by `levels.choose` when nothing better works and the operator allowed it. A small reaper per step adopts what the job orphans, so that
+cancel leaves nothing alive; files and the network are the machine's own.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from runyard.runner.sandbox.box import BoxPlan, Level, Limits, Places, SandboxError
+from runyard.runner.sandbox.bubblewrap import FIRST_UID, BubblewrapProcess
+from runyard.runner.sandbox.folders import BUILDS, HOME, SlotFolders
+from runyard.runner.sandbox.spawner import Child, LauncherGone, Spawn, SpawnFailed, Spawner
+
+WARNING = "jobs are NOT isolated: they can read what this user can read and reach what this machine can reach"
+
+
+class PlainBox:
+    """Folders and processes, nothing more."""
+
+    def __init__(self, sandbox: PlainSandbox, plan: BoxPlan, folders: SlotFolders) -> None:
+        if plan.root is not None:
+            raise SandboxError("image jobs need the bubblewrap level of the sandbox")
+        builds = folders.path / BUILDS
+        project = plan.project
+        self.uid = sandbox.uid(plan.slot)
+        self.inside = Places(str(builds), f"{builds}/{project}", f"{builds}/{project}.tmp", str(folders.path / HOME))
+        self.outside = self.inside
+        self._sandbox = sandbox
+        self._folders = folders
+        self._last: Child | None = None
+
+    def run(self, argv: Sequence[str], env: Mapping[str, str], cwd: str) -> BubblewrapProcess:
+        """One process under its reaper."""
+        program = argv[0] if "/" in argv[0] else shutil.which(argv[0], path=env.get("PATH") or os.defpath)
+        if program is None:
+            raise SandboxError(f"{argv[0]} is not installed on this machine")
+        limits = self._sandbox.limits
+        read_end, write_end = os.pipe2(os.O_CLOEXEC)
+        rlimits = {"CORE": 0, "NOFILE": limits.open_files} | ({"FSIZE": limits.file_bytes} if limits.file_bytes else {})
+        try:
+            spawn = Spawn(
+                [program, *argv[1:]], env, {1: write_end, 2: write_end}, cwd=cwd, uid=self.uid, rlimits=rlimits, reaper=True
+            )  # fmt: skip
+            child = self._sandbox.spawner.spawn(spawn)
+        except (LauncherGone, SpawnFailed) as error:
+            os.close(read_end)
+            raise SandboxError(f"the step's process could not be started: {error}") from error
+        finally:
+            os.close(write_end)
+        self._last = child
+        return BubblewrapProcess(child, read_end)
+
+    def out_of_memory(self) -> bool:
+        """Nobody counts at this level."""
+        return False
+
+    def close(self) -> list[int]:
+        """Ends the last process when it still runs."""
+        if self._last is not None and self._last.exit_code is None:
+            self._last.kill()
+            with contextlib.suppress(LauncherGone, SpawnFailed):
+                self._last.wait(5)
+        self._folders.retire()
+        return []
+
+
+class PlainSandbox:
+    """Opens plain boxes."""
+
+    level = Level.PLAIN
+
+    def __init__(self, work: Path, limits: Limits, notes: tuple[str, ...]) -> None:
+        self.notes = (*notes, WARNING)
+        self.limits = limits
+        self.spawner = Spawner()
+        self._work = work
+        self._folders: dict[int, SlotFolders] = {}
+
+    def uid(self, slot: int) -> int | None:
+        """Even here root's jobs do not run as root, where their uid can reach the folders."""
+        reachable = all(p.stat().st_mode & 0o001 for p in (self._work, *self._work.parents))
+        return FIRST_UID + slot if os.geteuid() == 0 and reachable else None
+
+    def open(self, plan: BoxPlan) -> PlainBox:
+        """Fresh folders, then a box over them."""
+        folders = self._folders.setdefault(plan.slot, SlotFolders(self._work, plan.slot, self.uid(plan.slot)))
+        folders.renew(plan.project)
+        return PlainBox(self, plan, folders)
+
+    def close(self) -> None:
+        """Ends everything."""
+        self.spawner.close()
+        for folders in self._folders.values():
+            folders.retire()

@@ -1,0 +1,240 @@
+"""Our side of the launcher: start it, ask it to spawn, hear of exits. Used by `bubblewrap.py`, `plain.py` and `container.py`.
+
+Thread-safe: any thread may ask; one reader thread hands out replies. When the launcher dies, every process it started dies with it and
+every wait ends with `LauncherGone`; the next request starts a new launcher.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import itertools
+import json
+import os
+import socket
+import subprocess
+import sys
+import tempfile
+import threading
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+SCRIPT = Path(__file__).with_name("launcher.py")
+ANSWER_S = 30.0
+
+
+class LauncherGone(Exception):
+    """The launcher ended, and with it everything it had started."""
+
+
+class SpawnFailed(Exception):
+    """The process could not be started."""
+
+
+@dataclass(frozen=True, slots=True)
+class Spawn:
+    """One process to start. `fds` maps the child's descriptor numbers to ours; `procs` are cgroup files the child enters."""
+
+    argv: Sequence[str]
+    env: Mapping[str, str]
+    fds: Mapping[int, int]
+    cwd: str = "/"
+    uid: int | None = None
+    procs: Sequence[str] = ()
+    rlimits: Mapping[str, int] = field(default_factory=dict)
+    network: str = ""
+    reaper: bool = False
+
+
+class Child:
+    """A started process. `wait` answers its exit code, negative for a signal that killed the outermost process."""
+
+    def __init__(self, ident: int, spawner: Spawner, reaper: bool) -> None:
+        self.ident = ident
+        self.pid = 0
+        self.exit_code: int | None = None
+        self.rss_kib = 0
+        self.error = ""
+        self._reaper = reaper
+        self._spawner = spawner
+        self._ended = threading.Event()
+
+    def end(self, code: int, rss_kib: int, error: str = "") -> None:
+        """Called by the reader thread."""
+        self.exit_code, self.rss_kib = code, rss_kib
+        self.error = self.error or error
+        self._ended.set()
+
+    def wait(self, timeout_s: float | None = None) -> int | None:
+        """The exit code, or None when time is up. LauncherGone when nobody can know any more; SpawnFailed when it never ran."""
+        if not self._ended.wait(timeout_s):
+            return None
+        if self.error:
+            raise (LauncherGone if self.exit_code is None else SpawnFailed)(self.error)
+        return self.exit_code
+
+    def terminate(self) -> None:
+        """TERM to every process inside."""
+        self._signal(kill=False)
+
+    def kill(self) -> None:
+        """KILL to everything, at once."""
+        self._signal(kill=True)
+
+    def _signal(self, *, kill: bool) -> None:
+        if not self._ended.is_set():
+            with contextlib.suppress(LauncherGone):
+                self._spawner.ask("signal", target=self.ident, kill=kill, reaper=self._reaper)
+
+
+class Spawner:
+    """Owns one launcher process."""
+
+    def __init__(self) -> None:
+        self._ids = itertools.count(1)
+        self._lock = threading.Lock()
+        self._send_lock = threading.Lock()
+        self._waiting: dict[int, tuple[threading.Event, dict[str, Any]]] = {}
+        self._children: dict[int, Child] = {}
+        self._stage = tempfile.mkdtemp(prefix="runyard-stage-")
+        self._control: socket.socket | None = None
+        self._process: subprocess.Popen[bytes] | None = None
+        self._exposed: dict[str, str] = {}
+        self._closed = False
+
+    @property
+    def pid(self) -> int:
+        """The launcher's process id (0 when it does not run)."""
+        return self._process.pid if self._process else 0
+
+    def _start(self) -> socket.socket:
+        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        with theirs:
+            os.set_inheritable(theirs.fileno(), True)
+            self._process = subprocess.Popen(
+                [sys.executable, "-I", "-S", str(SCRIPT), str(theirs.fileno())],
+                pass_fds=(theirs.fileno(),),
+                env={"PATH": os.defpath, "LANG": "C.UTF-8"},
+                stdin=subprocess.DEVNULL,
+                cwd="/",
+            )
+        self._exposed.clear()
+        self._control = ours
+        threading.Thread(target=self._read, args=(ours, self._process), name="launcher-reader", daemon=True).start()
+        return ours
+
+    def _read(self, control: socket.socket, process: subprocess.Popen[bytes]) -> None:
+        while True:
+            try:
+                data = control.recv(1 << 16)
+            except OSError:
+                data = b""
+            if not data:
+                break
+            self._hear(json.loads(data))
+        control.close()
+        process.wait()
+        with self._lock:
+            if self._control is control:
+                self._control = None
+            children, waiting = list(self._children.values()), list(self._waiting.values())
+            self._children.clear()
+            self._waiting.clear()
+        for child in children:
+            child.exit_code = None
+            child.error = "the launcher ended"
+            child._ended.set()
+        for event, answer in waiting:
+            answer["gone"] = True
+            event.set()
+
+    def _hear(self, message: dict[str, Any]) -> None:
+        if "reply" in message:
+            with self._lock:
+                found = self._waiting.pop(message["reply"], None)
+            if found:
+                found[1].update(message)
+                found[0].set()
+        elif "exit" in message:
+            with self._lock:
+                child = self._children.pop(message["exit"], None)
+            if child:
+                child.end(message["status"], message["rss_kib"])
+        elif "failed" in message:
+            with self._lock:
+                child = self._children.get(message["failed"])
+            if child:
+                child.error = message["error"]
+
+    def ask(self, op: str, fds: Sequence[int] = (), child: Child | None = None, **more: Any) -> dict[str, Any]:
+        """One request and its reply."""
+        ident = child.ident if child else next(self._ids)
+        event, answer = threading.Event(), {}  # type: tuple[threading.Event, dict[str, Any]]
+        with self._lock:
+            if self._closed:
+                raise LauncherGone("the sandbox is closed")
+            control = self._control or self._start()
+            self._waiting[ident] = (event, answer)
+            if child:
+                self._children[ident] = child
+        message = json.dumps({"op": op, "id": ident, **more}).encode()
+        try:
+            with self._send_lock:
+                socket.send_fds(control, [message], list(fds))
+        except OSError as error:
+            raise LauncherGone(str(error)) from error
+        if not event.wait(ANSWER_S) or "gone" in answer:
+            raise LauncherGone("the launcher does not answer")
+        if "error" in answer:
+            with self._lock:
+                self._children.pop(ident, None)
+            raise SpawnFailed(answer["error"])
+        return answer
+
+    def spawn(self, what: Spawn) -> Child:
+        """Starts a process. It dies with the launcher, and the launcher dies with us."""
+        body = {
+            "argv": list(what.argv), "env": dict(what.env), "cwd": what.cwd, "fds": list(what.fds), "uid": what.uid,
+            "gid": what.uid, "procs": list(what.procs), "rlimits": dict(what.rlimits), "reaper": what.reaper,
+        }  # fmt: skip
+        child = Child(next(self._ids), self, what.reaper)
+        with memory_file(json.dumps(body).encode()) as fd:
+            child.pid = self.ask("spawn", [fd, *what.fds.values()], child, network=what.network)["pid"]
+        return child
+
+    def expose(self, path: str) -> str:
+        """A path by which job uids reach `path`, whatever the modes of the folders above it. Needs root."""
+        found = self._exposed.get(path)
+        if found is None:
+            found = str(self.ask("expose", path=path, stage=self._stage)["path"])
+            self._exposed[path] = found
+        return found
+
+    def network(self, name: str, slirp: Sequence[str], blocked: Sequence[tuple[str, str]]) -> None:
+        """Makes sure the named network namespace has its way out."""
+        self.ask("network", name=name, slirp=list(slirp), blocked=[list(pair) for pair in blocked])
+
+    def close(self) -> None:
+        """Ends the launcher and so every process it started."""
+        with self._lock:
+            self._closed = True
+            control, process = self._control, self._process
+        if control:
+            with contextlib.suppress(OSError):
+                control.shutdown(socket.SHUT_RDWR)
+        if process:
+            process.wait()
+        with contextlib.suppress(OSError):
+            Path(self._stage).rmdir()
+
+
+@contextlib.contextmanager
+def memory_file(data: bytes) -> Any:
+    """A descriptor over `data`, positioned at its start: how arguments travel without showing in any argv."""
+    fd = os.memfd_create("runyard", os.MFD_CLOEXEC)
+    try:
+        os.pwrite(fd, data, 0)
+        yield fd
+    finally:
+        os.close(fd)
