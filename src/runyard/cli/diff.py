@@ -1,0 +1,159 @@
+"""`runyard diff A B`: compare two tables from a shell, without a server. Exits 0 when equal, 1 when different, 2 when it could not.
+
+A thin skin over `tasks.datadiff`: addresses become a spec, progress a bar on stderr, the result a table, JSON or Markdown on stdout.
+"""
+
+from __future__ import annotations
+
+import sys
+import tempfile
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.table import Table
+
+from runyard.tasks.datadiff.diff import STEPS, as_bytes, run
+from runyard.tasks.datadiff.faults import CouldNot, Fault
+from runyard.tasks.datadiff.locations import locate
+from runyard.tasks.datadiff.markdown import summary
+from runyard.tasks.datadiff.report import as_failure, as_json
+from runyard.tasks.datadiff.spec import Connection, Side, Spec, Tolerance, with_connection
+
+
+class Output(StrEnum):
+    """How the result is printed."""
+
+    TABLE = "table"
+    JSON = "json"
+    MARKDOWN = "markdown"
+
+
+def diff(
+    a: Annotated[
+        str, typer.Argument(help="postgres://user@host/db?table=s.t, duckdb:///file.db?table=t, or a file")
+    ],
+    b: Annotated[str, typer.Argument(help="the other one")],
+    key: Annotated[
+        list[str] | None, typer.Option("--key", "-k", help="key column; repeat for a composite key")
+    ] = None,
+    include: Annotated[list[str] | None, typer.Option(help="compare only these columns")] = None,
+    exclude: Annotated[list[str] | None, typer.Option(help="leave these columns out")] = None,
+    where: Annotated[str, typer.Option(help="condition on the rows of both sides")] = "",
+    tolerance: Annotated[float, typer.Option(help="floats within this are equal", min=0)] = 0.0,
+    rows: Annotated[int, typer.Option(help="sample rows of each kind in the result", min=0)] = 5,
+    parquet: Annotated[Path | None, typer.Option(help="write the differing rows to this file")] = None,
+    memory_mb: Annotated[int, typer.Option(help="memory limit, MB", min=64)] = 1024,
+    timeout_s: Annotated[float, typer.Option(help="time limit of one statement, seconds", min=0.1)] = 3000.0,
+    output: Annotated[Output, typer.Option("--output", "-o", help="table, json or markdown")] = Output.TABLE,
+) -> None:
+    """Compare two tables; exit 0 equal, 1 different, 2 could not."""
+    labels = (a, b)
+    try:
+        sides, connections = _places(a, b, where)
+        labels = (sides[0].label, sides[1].label)
+        spec = Spec(
+            *sides,
+            key=tuple(key or ()),
+            include=tuple(include or ()),
+            exclude=tuple(exclude or ()),
+            tolerance=Tolerance(tolerance) if tolerance else None,
+            sample_rows=rows,
+            parquet_rows=100_000 if parquet else 0,
+            memory_bytes=memory_mb * 1_000_000,
+            timeout_s=timeout_s,
+        )
+        result = _run(spec, connections, parquet)
+        code = 0 if result["equal"] else 1
+    except CouldNot as error:
+        result, code = as_failure(error, labels), 2
+    except OSError as error:
+        result, code = as_failure(CouldNot(Fault.QUERY, f"{error.strerror or error}."), labels), 2
+    _show(result, output)
+    raise typer.Exit(code)
+
+
+def _places(a: str, b: str, where: str) -> tuple[tuple[Side, Side], dict[str, Connection]]:
+    connections: dict[str, Connection] = {}
+    sides = []
+    for name, address in (("a", a), ("b", b)):
+        side, connection = locate(address)
+        if connection is not None:
+            connections[name] = connection
+        sides.append(with_connection(side, name if connection else "", side.filter or where))
+    return (sides[0], sides[1]), connections
+
+
+def _run(spec: Spec, connections: dict[str, Connection], parquet: Path | None) -> dict[str, Any]:
+    columns = (TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn())
+    console = Console(stderr=True)
+    with (
+        tempfile.TemporaryDirectory(prefix="runyard-diff-") as folder,
+        Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bar,
+    ):
+        task = bar.add_task("connect", total=len(STEPS))
+
+        def progress(step: str, fraction: float) -> None:
+            bar.update(task, description=step, completed=STEPS.index(step) + fraction)
+
+        report = run(spec, connections, Path(folder), progress)
+        if parquet is not None:
+            parquet.write_bytes((Path(folder) / "diff.parquet").read_bytes())
+    return as_json(report)
+
+
+def _show(result: dict[str, Any], output: Output) -> None:
+    match output:
+        case Output.JSON:
+            sys.stdout.write(as_bytes(result).decode() + "\n")
+        case Output.MARKDOWN:
+            sys.stdout.write(summary(result))
+        case Output.TABLE:
+            if result["status"] == "success":
+                _table(result)
+            else:
+                sys.stderr.write(f"runyard diff: {_plain(result['error']['error_value'])}\n")
+
+
+def _table(result: dict[str, Any]) -> None:
+    console = Console(highlight=False, markup=False)
+    pks, values, schema = result["pks"], result["values"], result["schema"]
+    found = Table("", "A", "B", title=_plain(f"{result['a']} → {result['b']}"), title_justify="left")
+    for words, pair in (
+        ("rows", pks["total_rows"]),
+        ("distinct keys", pks["distincts"]),
+        ("keys only here", pks["exclusives"]),
+        ("rows with a null key", pks["nulls"]),
+        ("rows with a duplicate key", pks["dupes"]),
+        ("columns", schema["column_counts"]),
+        ("columns only here", [", ".join(names) or "none" for names in schema["exclusive_columns"]]),
+    ):
+        found.add_row(words, *map(_plain, pair))
+    console.print(found)
+    for change in schema["types"]:
+        console.print(_plain(f"type of {change['column_name']}: {change['types'][0]} → {change['types'][1]}"))
+    changed = [c for c in values["columns_diff_stats"] if c["values_different"]]
+    if changed:
+        per_column = Table("column", "different", "match")
+        for c in changed:
+            per_column.add_row(_plain(c["column_name"]), _plain(c["values_different"]), f"{c['match']:.3f} %")
+        console.print(per_column)
+    for sample in result["samples"]["changed"]:
+        key = ", ".join(f"{k}={v}" for k, v in sample["key"].items())
+        cells = "; ".join(f"{name}: {old} → {new}" for name, (old, new) in sample["columns"].items())
+        console.print(_plain(f"  {key}  {cells}"))
+    key_words = f"key {', '.join(result['key']['columns'])} ({result['key']['source']})"
+    console.print(
+        f"{result['result']}: {values['rows_with_differences']:,} of {values['total_rows']:,} compared rows differ, "
+        f"match {100 * result['match_score']:.2f} %, {key_words}, {result['seconds']:.2f} s"
+    )
+
+
+def _plain(value: object) -> str:
+    """A number with its thousands, or a text without anything a terminal would obey."""
+    if isinstance(value, int):
+        return f"{value:,}"
+    return "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in str(value))

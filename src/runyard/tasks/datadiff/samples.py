@@ -1,0 +1,163 @@
+# ruff: noqa: S608 - this package makes SQL; every name goes through names.quoted, every text through names.text
+"""Rows for people: a few of each kind for the report, and the Parquet file with both values and a flag per column. Reads the table `diff`."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from runyard.tasks.datadiff.duck import Duck
+from runyard.tasks.datadiff.kinds import Column
+from runyard.tasks.datadiff.names import quoted, text
+from runyard.tasks.datadiff.pairing import Pairing
+from runyard.tasks.datadiff.postgres import Postgres
+from runyard.tasks.datadiff.report import KeyCounts, Samples
+from runyard.tasks.datadiff.statements import CHANGED, ONLY_A, ONLY_B, Builder
+
+CELL_CHARS = 500
+JsonRow = dict[str, Any]
+
+
+def collect(
+    duck: Duck, engine: Duck | Postgres, builder: Builder, keys: Sequence[KeyCounts], limit: int
+) -> Samples:
+    """At most `limit` rows of each kind, in key order."""
+    if limit <= 0:
+        return Samples()
+
+    def bad(what: str, counts: Sequence[int]) -> tuple[list[JsonRow], list[JsonRow]]:
+        sides = [
+            _bad_keys(engine, builder, side, what, limit) if n else []
+            for side, n in zip("ab", counts, strict=True)
+        ]
+        return sides[0], sides[1]
+
+    return Samples(
+        changed=_changed(duck, builder.pairing, limit),
+        only=(_exclusive(duck, builder.pairing, "a", limit), _exclusive(duck, builder.pairing, "b", limit)),
+        nulls=bad("null", [k.nulls for k in keys]),
+        dupes=bad("duplicate", [k.dupes for k in keys]),
+    )
+
+
+def _text(column: str) -> str:
+    return f"left({column}::VARCHAR, {CELL_CHARS})"
+
+
+def _key_of(pairing: Pairing, values: Sequence[Any]) -> dict[str, Any]:
+    return {p.name: v for p, v in zip(pairing.key, values, strict=True)}
+
+
+def _ordered(pairing: Pairing, columns: Sequence[str], status: str, limit: int) -> str:
+    order = ", ".join(f"k{i}" for i in range(len(pairing.key)))
+    return f"SELECT {', '.join(columns)} FROM diff WHERE status = '{status}' ORDER BY {order} LIMIT {limit}"
+
+
+def _changed(duck: Duck, pairing: Pairing, limit: int) -> list[JsonRow]:
+    """Keys with the columns that differ, as [A, B]."""
+    keys = [_text(f"k{i}") for i in range(len(pairing.key))]
+    cells = [c for i in range(len(pairing.values)) for c in (f"d{i}", _text(f"a{i}"), _text(f"b{i}"))]
+    found = []
+    for row in duck.rows(_ordered(pairing, keys + cells, CHANGED, limit)):
+        rest = row[len(keys) :]
+        triples = zip(pairing.values, rest[0::3], rest[1::3], rest[2::3], strict=True)
+        found.append(
+            {
+                "key": _key_of(pairing, row[: len(keys)]),
+                "columns": {p.name: [a, b] for p, d, a, b in triples if d},
+            }
+        )
+    return found
+
+
+def _exclusive(duck: Duck, pairing: Pairing, side: str, limit: int) -> list[JsonRow]:
+    """Keys with all compared values of the side that has them."""
+    keys = [_text(f"k{i}") for i in range(len(pairing.key))]
+    cells = [_text(f"{side}{i}") for i in range(len(pairing.values))]
+    names = [p.name for p in pairing.values]
+    rows = duck.rows(_ordered(pairing, keys + cells, ONLY_A if side == "a" else ONLY_B, limit))
+    return [
+        {"key": _key_of(pairing, r[: len(keys)]), "values": dict(zip(names, r[len(keys) :], strict=True))}
+        for r in rows
+    ]
+
+
+def _bad_keys(engine: Duck | Postgres, builder: Builder, side: str, what: str, limit: int) -> list[JsonRow]:
+    rows = engine.rows(builder.bad_rows(side, what, limit))
+    return [
+        {
+            "key": _key_of(builder.pairing, [None if v is None else str(v)[:CELL_CHARS] for v in r[:-1]]),
+            "rows": int(r[-1]),
+        }
+        for r in rows
+    ]
+
+
+# Parquet ------------------------------------------------------------------------------------------------------------------------
+
+
+def write_parquet(duck: Duck, pairing: Pairing, path: Path, limit: int) -> int:
+    """Writes up to `limit` rows of each kind: `_status`, the key, then per column `x__a`, `x__b`, `x__differs`. Returns the rows written."""
+    if limit <= 0:
+        return 0
+    columns = ["status AS _status"]
+    taken = {"_status"}
+    typed = _restorable(duck, pairing)
+    for i, p in enumerate(pairing.key):
+        columns.append(f"{typed.get(f'k{i}', f'k{i}')} AS {_free(p.name, taken)}")
+    for i, p in enumerate(pairing.values):
+        for side, suffix in (("a", "__a"), ("b", "__b")):
+            columns.append(f"{typed.get(f'{side}{i}', f'{side}{i}')} AS {_free(p.name + suffix, taken)}")
+        columns.append(f"(status = '{CHANGED}' AND d{i}) AS {_free(p.name + '__differs', taken)}")
+    parts = [f"({_ordered(pairing, ['*'], status, limit)})" for status in (CHANGED, ONLY_A, ONLY_B)]
+    duck.put_parquet(f"SELECT {', '.join(columns)} FROM ({' UNION ALL '.join(parts)}) AS t", path)
+    (rows,) = duck.one(f"SELECT count(*) FROM read_parquet({text(str(path))})")
+    return int(rows)
+
+
+def _free(name: str, taken: set[str]) -> str:
+    """The name, or a near one: two names may differ in case alone, which Parquet readers do not bear."""
+    while name.casefold() in taken:
+        name += "_"
+    taken.add(name.casefold())
+    return quoted(name)
+
+
+_RESTORED = {
+    "bool": "BOOLEAN",
+    "int2": "SMALLINT",
+    "int4": "INTEGER",
+    "int8": "BIGINT",
+    "float4": "FLOAT",
+    "float8": "DOUBLE",
+    "date": "DATE",
+    "timestamp": "TIMESTAMP",
+    "timestamptz": "TIMESTAMP WITH TIME ZONE",
+    "uuid": "UUID",
+}
+
+
+def _restorable(duck: Duck, pairing: Pairing) -> dict[str, str]:
+    """Casts for columns that came from PostgreSQL as text, where every value survives (`NaN` in a numeric or a date BC does not)."""
+    wishes: dict[str, str] = {}
+    for i, p in enumerate(pairing.key):
+        wishes[f"k{i}"] = _wish(p.a)
+    for i, p in enumerate(pairing.values):
+        wishes[f"a{i}"], wishes[f"b{i}"] = _wish(p.a), _wish(p.b)
+    wishes = {name: kind for name, kind in wishes.items() if kind}
+    if not wishes:
+        return {}
+    lost = ", ".join(
+        f"count(*) FILTER (WHERE {n} IS NOT NULL AND TRY_CAST({n} AS {k}) IS NULL)" for n, k in wishes.items()
+    )
+    row = duck.one(f"SELECT {lost} FROM diff")
+    return {n: f"CAST({n} AS {k})" for (n, k), bad in zip(wishes.items(), row, strict=True) if not bad}
+
+
+def _wish(column: Column) -> str:
+    if column.base == "numeric" and column.exact.startswith("numeric("):
+        precision, _, scale = column.exact[len("numeric(") : -1].partition(",")
+        if 0 < int(precision) <= 38 and 0 <= int(scale or 0) <= int(precision):
+            return f"DECIMAL({precision},{scale or 0})"
+    return _RESTORED.get(column.base, "")
