@@ -118,7 +118,7 @@ def log(live: Live) -> list[Figure]:
     ) if _has_variables(live, project) else None
     live.forget_peak()
     before = live.memory()[0]
-    took, pipeline = live.run(project, 0.05)
+    _, pipeline = live.run(project, 0.05)
     grown = live.memory()[1] - before
     job = live.call("GET", f"{project}/pipelines/{pipeline['id']}/jobs")[0]
     status, trace = live.raw("GET", f"{project}/jobs/{job['id']}/trace")
@@ -183,7 +183,7 @@ def artifacts(live: Live, name: str, make: str) -> Figure:
         f"bench/artifacts-{name}",
         {".gitlab-ci.yml": ARTIFACTS.format(make=f"'{make}'" if "'" not in make else make)},
     )
-    took, pipeline = live.run(project, 0.05)
+    _, pipeline = live.run(project, 0.05)
     jobs = {j["name"]: j["id"] for j in live.call("GET", f"{project}/pipelines/{pipeline['id']}/jobs")}
     stamps = {n: _stamp(live.raw("GET", f"{project}/jobs/{i}/trace")[1]) for n, i in jobs.items()}
     ours = (stamps["take"] - stamps["make"]) / 1e9

@@ -22,7 +22,7 @@ def sealed(pieces: Iterable[bytes]) -> Iterator[bytes]:
     """The blob's bytes for a whole log; memory stays at one member."""
     sizes: list[int] = []
     for member in _members(pieces):
-        machine = zlib.compressobj(6, wbits=31)
+        machine = zlib.compressobj(1, wbits=31)  # level 6 takes five times as long for a tenth less
         data = machine.compress(member) + machine.flush()
         sizes.append(len(data))
         yield data

@@ -1,0 +1,112 @@
+"""The front finds the right door, and answers once whatever a door does."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from typing import Any
+
+import pytest
+
+from runyard.http.front import Door, Front
+from runyard.model.errors import Busy, Conflict, Gone, Invalid, NotFound, RunyardError, TooLarge, Unavailable
+
+
+def door(name: str) -> Any:
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+        await send({"type": "http.response.body", "body": name.encode()})
+
+    return app
+
+
+def raising(error: Exception, *, late: bool = False) -> Any:
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        if late:
+            await send({"type": "http.response.start", "status": 200, "headers": []})
+        raise error
+
+    return app
+
+
+def ask(
+    front: Front, path: str, headers: list[tuple[bytes, bytes]] | None = None
+) -> tuple[int, bytes, dict[str, str]]:
+    sent: list[Any] = []
+
+    async def receive() -> Any:
+        return {"type": "http.request", "body": b"", "more_body": False}
+
+    async def send(message: Any) -> None:
+        sent.append(message)
+
+    scope = {"type": "http", "method": "GET", "path": path, "headers": headers or [], "query_string": b""}
+    asyncio.run(front(scope, receive, send))
+    starts = [m for m in sent if m["type"] == "http.response.start"]
+    assert len(starts) == 1
+    body = b"".join(m.get("body", b"") for m in sent if m["type"] == "http.response.body")
+    return starts[0]["status"], body, {k.decode(): v.decode() for k, v in starts[0]["headers"]}
+
+
+FRONT = Front(
+    doors=[
+        Door("gitlab", ("/api/v4/",), door("gitlab")),
+        Door("looker", ("/api/4.0/", "/api/logout"), door("looker")),
+        Door("depot", ("/depot.",), door("depot")),
+    ],
+    git=door("git"),
+    web=door("web"),
+)
+
+
+@pytest.mark.parametrize(
+    ("path", "name"),
+    [
+        ("/api/v4/projects", b"gitlab"),
+        ("/api/4.0/login", b"looker"),
+        ("//api/4.0/login", b"looker"),
+        ("/api/logout", b"looker"),
+        ("/depot.ci.v1.CIService/Run", b"depot"),
+        ("/group/name.git/info/refs", b"git"),
+        ("/group/name", b"web"),
+        ("/", b"web"),
+        ("/api/unknown", b"web"),
+    ],
+)
+def test_each_path_has_one_door(path: str, name: bytes) -> None:
+    assert ask(FRONT, path)[1] == name
+
+
+@pytest.mark.parametrize(
+    ("error", "status"),
+    [
+        (NotFound(), 404),
+        (Invalid("no"), 400),
+        (Conflict(), 409),
+        (Gone(), 410),
+        (TooLarge(), 413),
+        (Busy(retry_after_s=7), 429),
+        (Unavailable(), 503),
+    ],
+)
+def test_a_refusal_that_a_door_let_through_has_its_status(error: RunyardError, status: int) -> None:
+    got, body, headers = ask(Front([], door("git"), raising(error)), "/x")
+    assert got == status
+    assert json.loads(body) == {"message": error.message}
+    if status == 429:
+        assert headers["retry-after"] == "7"
+
+
+def test_a_door_that_breaks_tells_nothing_of_itself() -> None:
+    status, body, _ = ask(Front([], door("git"), raising(ValueError("select secret from table"))), "/x")
+    assert status == 500
+    assert b"secret" not in body
+
+
+def test_a_door_that_breaks_after_its_head_answers_no_second_time() -> None:
+    status, body, _ = ask(Front([], door("git"), raising(ValueError(), late=True)), "/x")
+    assert (status, body) == (200, b"")
+
+
+def test_endless_headers_are_refused() -> None:
+    assert ask(FRONT, "/", [(b"x", b"y" * 40_000)])[0] == 431
