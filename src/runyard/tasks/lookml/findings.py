@@ -62,7 +62,7 @@ def nearest(name: str, known: Iterable[str]) -> str:
     """The known name with the fewest edits from `name`, or "" when none is close (a third of its length, at most 4 edits)."""
     if not name or len(name) > MAX_LENGTH:
         return ""
-    best, limit = "", min(4, max(1, len(name) // 3)) + 1
+    best, limit = "", min(4, len(name) // 3) + 1
     for other in islice(known, MAX_NAMES):
         if other == name or abs(len(other) - len(name)) >= limit or len(other) > MAX_LENGTH:
             continue

@@ -21,7 +21,7 @@ from runyard.tasks.lookml.findings import Severity
 from runyard.tasks.lookml.model import models
 from runyard.tasks.lookml.project import Project, load
 from runyard.tasks.lookml.report import EXIT, Json, failure, lookml_report, sql_report, tested_lines
-from runyard.tasks.lookml.sqlcheck import Tested
+from runyard.tasks.lookml.sqlcheck import TriedExplore
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -115,7 +115,7 @@ def _sql(root: Path, options: argparse.Namespace) -> Json:
     _log(f"{len(found)} models, {total} explores to test")
     done = 0
 
-    def say(tested: Tested) -> None:
+    def say(tested: TriedExplore) -> None:
         nonlocal done
         done += 1
         first, *rest = tested_lines(tested)

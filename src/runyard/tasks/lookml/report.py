@@ -13,7 +13,7 @@ from dataclasses import asdict
 from typing import Any
 
 from runyard.tasks.lookml.findings import Finding, Severity, at_least
-from runyard.tasks.lookml.sqlcheck import Tested
+from runyard.tasks.lookml.sqlcheck import TriedExplore
 
 Json = dict[str, Any]
 
@@ -33,7 +33,7 @@ def lookml_report(findings: Sequence[Finding], threshold: Severity, summary: Jso
     }
 
 
-def sql_report(tested: Sequence[Tested], summary: Json) -> Json:
+def sql_report(tested: Sequence[TriedExplore], summary: Json) -> Json:
     """Errored when an explore could not be tested; else failed when one failed."""
     states = {t.status for t in tested}
     status = "errored" if "errored" in states else "failed" if "failed" in states else "passed"
@@ -71,7 +71,7 @@ def failure(validator: str, problem: str) -> Json:
 EXIT = {"passed": 0, "failed": 1, "errored": 2}
 
 
-def tested_lines(tested: Tested) -> list[str]:
+def tested_lines(tested: TriedExplore) -> list[str]:
     """What a person sees of one explore."""
     marks = {"passed": "ok  ", "failed": "FAIL", "skipped": "skip", "errored": "ERR "}
     extra = (

@@ -37,7 +37,7 @@ class SqlError:
 
 
 @dataclass(slots=True)
-class Tested:
+class TriedExplore:
     """One explore's result. `status`: passed, failed, skipped or errored; `problem` says why it errored."""
 
     model: str
@@ -78,8 +78,8 @@ def validate(
     models: Sequence[Model],
     connections: Mapping[str, Connection],
     options: Options,
-    say: Callable[[Tested], None] = lambda _tested: None,
-) -> list[Tested]:
+    say: Callable[[TriedExplore], None] = lambda _tested: None,
+) -> list[TriedExplore]:
     """Tests every selected explore; `say` hears each result as it comes."""
     results = []
     for model in models:
@@ -93,9 +93,9 @@ def validate(
             problem = str(error)
         for explore in chosen:
             if database is None:
-                tested = Tested(model.name, explore.name, "errored", problem=problem)
+                tested = TriedExplore(model.name, explore.name, "errored", problem=problem)
             else:
-                tested = test(explore, database, options)
+                tested = try_explore(explore, database, options)
             results.append(tested)
             say(tested)
         if database is not None:
@@ -145,10 +145,10 @@ def _ignored(field: Field) -> bool:
     )
 
 
-def test(explore: Explore, database: Database, options: Options) -> Tested:
+def try_explore(explore: Explore, database: Database, options: Options) -> TriedExplore:
     """One explore against an open database."""
     wanted = dimensions(explore, options)
-    tested = Tested(explore.model.name, explore.name, dimensions=len(wanted))
+    tested = TriedExplore(explore.model.name, explore.name, dimensions=len(wanted))
     if not wanted:
         tested.status, tested.skip_reason = "skipped", "no_dimensions"
         return tested
@@ -161,7 +161,9 @@ def test(explore: Explore, database: Database, options: Options) -> Tested:
 class _Trial:
     """The search for what a database refuses in one explore."""
 
-    def __init__(self, compiler: FieldCompiler, database: Database, options: Options, tested: Tested) -> None:
+    def __init__(
+        self, compiler: FieldCompiler, database: Database, options: Options, tested: TriedExplore
+    ) -> None:
         self.compiler = compiler
         self.database = database
         self.options = options

@@ -1,0 +1,52 @@
+"""A LookML project out of a dict of files, and the example bakery with its databases."""
+
+from __future__ import annotations
+
+import importlib.util
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from runyard.tasks.lookml.findings import Finding
+from runyard.tasks.lookml.project import Project, load
+
+BAKERY = Path(__file__).parents[3] / "examples" / "looker"
+Make = Callable[[dict[str, str]], Project]
+
+
+@pytest.fixture
+def make(tmp_path: Path) -> Make:
+    """Writes the files and loads them as a project."""
+
+    def made(files: dict[str, str]) -> Project:
+        for name, text in files.items():
+            path = tmp_path / "project" / name
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(text)
+        return load(tmp_path / "project")
+
+    return made
+
+
+@pytest.fixture(scope="session")
+def fill() -> Callable[[str], None]:
+    """The example's own script that makes its database."""
+    spec = importlib.util.spec_from_file_location("make_database", BAKERY / "make_database.py")
+    assert spec and spec.loader
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module.main  # type: ignore[no-any-return]
+
+
+@pytest.fixture(scope="session")
+def bakery_file(tmp_path_factory: pytest.TempPathFactory, fill: Callable[[str], None]) -> Path:
+    """The bakery as a DuckDB file."""
+    path = tmp_path_factory.mktemp("bakery") / "bakery.duckdb"
+    fill(str(path))
+    return path
+
+
+def places(findings: list[Finding]) -> list[tuple[str, str, int, int]]:
+    """(code, file, line, column) of each."""
+    return [(f.code, f.file, f.line, f.column) for f in findings]

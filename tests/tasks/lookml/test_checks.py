@@ -1,0 +1,134 @@
+"""The LookML validator: each kind of mistake is found at its place, and right projects have no findings."""
+
+from __future__ import annotations
+
+import pytest
+
+from runyard.tasks.lookml.checks import validate
+from runyard.tasks.lookml.findings import Severity
+from runyard.tasks.lookml.project import load
+
+from .conftest import BAKERY, Make
+
+HEAD = 'connection: "c"\n'
+
+
+def test_the_bakery_is_clean() -> None:
+    assert validate(load(BAKERY)) == []
+
+
+# Each text starts at line 2 of the file.
+MISTAKES = [
+    ("view: a { dimension: x { sql: ${y} ;; } }", "unknown_field", 2, 31, ""),
+    ("view: a { dimension: x { sql: ${idd} ;; } dimension: id {} }", "unknown_field", 2, 31, "id"),
+    ("view: a { dimension_group: made { type: time timeframes: [date] } dimension: x { sql: ${made} ;; } }", "unknown_field", 2, 87, "made_date"),
+    ("view: a { dimension: x { sql: ${abbc.y} ;; } } view: abc {}", "unknown_field", 2, 31, "abc.y"),
+    ("view: a { dimension: x { sql: FROM ${b.SQL_TABLE_NAME} ;; } }", "unknown_view", 2, 36, ""),
+    ("explore: ordes {}\nview: orders {}", "unknown_view", 2, 1, "orders"),
+    ("explore: orders { join: custmers { sql_on: ${custmers.id} = 1 ;; } }\nview: orders {}\nview: customers { dimension: id {} }", "unknown_view", 2, 19, "customers"),
+    ("explore: o { from: ord }\nview: orders {}", "unknown_view", 2, 14, ""),
+    ("explore: a { join: b { sql_on: ${a.id} = ${b.idd} ;; } }\nview: a { dimension: id {} }\nview: b { dimension: id {} }", "unknown_field", 2, 42, "b.id"),
+    ("explore: a { join: b { relationship: many_to_one } }\nview: a {}\nview: b {}", "missing", 2, 14, ""),
+    ("explore: a { join: b { type: cross relationship: many_to_ones } }\nview: a {}\nview: b {}", "unknown_relationship", 2, 36, "many_to_one"),
+    ("explore: a { join: b { type: outer sql_on: ${b.id} ;; } }\nview: a {}\nview: b { dimension: id {} }", "unknown_type", 2, 24, ""),
+    ("explore: a { fields: [a.idd] }\nview: a { dimension: id {} }", "unknown_field", 2, 23, "id"),
+    ("explore: a { sql_always_where: ${a.z} = 1 ;; }\nview: a {}", "unknown_field", 2, 32, ""),
+    ("view: a { dimension: x { type: nmber } }", "unknown_type", 2, 26, "number"),
+    ("view: a { measure: x { type: sums sql: 1 ;; } }", "unknown_type", 2, 24, "sum"),
+    ("view: a { dimension_group: x { timeframes: [date, weak] } }", "unknown_timeframe", 2, 32, ""),
+    ("view: a { dimension_group: x { type: duration intervals: [day] sql_start: 1 ;; } }", "missing", 2, 11, ""),
+    ("view: a { measure: x { type: sum } }", "missing", 2, 11, ""),
+    ("view: a { dimension: x {} dimension: x {} }", "duplicate", 2, 27, ""),
+    ("view: a { dimension: x {} } view: +a { measure: x { type: count } }", "redefinition", 2, 40, ""),
+    ("view: a { dimension: x { primary_key: yes } dimension: y { primary_key: yes } }", "duplicate_key", 2, 45, ""),
+    ("view: a { dimension: x { sql: ${y} ;; } dimension: y { sql: ${x} ;; } }", "circular_reference", 2, 11, ""),
+    ("view: a { dimension: x { sql: ${m} ;; } measure: m { type: count } }", "measure_in_dimension", 2, 31, ""),
+    ("view: a { measure: x { type: sum sql: ${m} ;; } measure: m { type: count } }", "aggregate_of_measure", 2, 39, ""),
+    ("view: a { dimension: x { lable: \"X\" } }", "unknown_parameter", 2, 26, "label"),
+    ("view: a { set: s { fields: [x, y] } dimension: x {} }", "unknown_field", 2, 32, ""),
+    ("view: a { dimension: x { sql: {% if %} ;; } }", "liquid", 2, 0, ""),
+    ("view: a { dimension: x {} }\nexplore: a { persist_with: nighty }\ndatagroup: nightly {}", "unknown_datagroup", 3, 14, "nightly"),
+    ("explore: a {}\nview: a {}\ntest: t { explore_source: aa { column: x {} } }", "unknown_explore", 4, 11, ""),
+    ("explore: a {}\nview: a { dimension: id {} }\ntest: t { explore_source: a { column: idd {} } }", "unknown_field", 4, 31, "id"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("text", "code", "line", "column", "suggestion"), MISTAKES)
+def test_a_mistake_is_found_at_its_place(
+    make: Make, text: str, code: str, line: int, column: int, suggestion: str
+) -> None:
+    findings = validate(make({"m.model.lkml": HEAD + text}))
+    found = [(f.code, f.line, f.column, f.suggestion) for f in findings]
+    assert (code, line, column, suggestion) in found, found
+    assert all(f.file == "m.model.lkml" for f in findings)
+
+
+def test_a_reference_to_a_view_that_is_not_joined_names_the_explores(make: Make) -> None:
+    findings = validate(
+        make(
+            {
+                "m.model.lkml": HEAD
+                + "explore: a {}\nexplore: a2 { from: a }\nexplore: ok { view_name: a join: b { sql_on: ${b.id} = ${a.x} ;; } }\n"
+                "view: a { dimension: x { sql: ${b.id} ;; } }\nview: b { dimension: id {} }"
+            }
+        )
+    )
+    (one,) = findings
+    assert (one.code, one.line, one.explores) == ("unknown_field", 5, ("m/a", "m/a2"))
+    assert (
+        one.message
+        == 'Unknown or inaccessible field "b.id" referenced in "a.x". Check for typos and missing joins.'
+    )
+
+
+def test_fields_that_the_explore_leaves_out_are_not_checked_in_it(make: Make) -> None:
+    text = "explore: a { fields: [ALL_FIELDS*, -a.x] }\nexplore: e2 { extends: [a] }\n"
+    text += "view: a { dimension: id {} dimension: x { sql: ${b.id} ;; } }\nview: b { dimension: id {} }"
+    assert validate(make({"m.model.lkml": HEAD + text})) == []
+
+
+def test_casts_aliases_and_own_names_are_understood(make: Make) -> None:
+    text = """
+explore: flights {
+  join: origin { from: airports sql_on: ${origin.code} = ${flights.origin} ;; relationship: many_to_one }
+  join: target { from: airports sql_on: ${target.code} = ${flights.target} ;; relationship: many_to_one }
+}
+view: flights {
+  dimension: origin {}
+  dimension: target {}
+  dimension_group: left { type: time timeframes: [date] sql: ${TABLE}.left_at ;; }
+  dimension: day { sql: ${left_date::datetime} ;; }
+  dimension: pair { sql: ${origin.code} || ${target.code} ;; }
+}
+view: airports {
+  dimension: code { primary_key: yes sql: ${TABLE}.code ;; }
+  dimension: short { sql: LEFT(${airports.code}, 2) ;; }
+}
+"""
+    assert validate(make({"m.model.lkml": HEAD + text})) == []
+
+
+def test_a_join_that_repeats_rows_asks_for_a_primary_key(make: Make) -> None:
+    text = "explore: a { join: b { relationship: one_to_many sql_on: ${a.id} = ${b.id} ;; } }\n"
+    text += "view: a { dimension: id {} measure: n { type: count } }\nview: b { dimension: id {} }"
+    (one,) = validate(make({"m.model.lkml": HEAD + text}))
+    assert (one.code, one.severity, one.line) == ("no_primary_key", Severity.WARNING, 3)
+    cured = text.replace("dimension: id {} measure", "dimension: id { primary_key: yes } measure")
+    assert validate(make({"m.model.lkml": HEAD + cured})) == []
+
+
+def test_a_project_without_models_or_connection_says_so(make: Make) -> None:
+    assert [f.code for f in validate(make({"a.view.lkml": "view: a {}"}))] == ["no_model"]
+    assert [
+        f.code
+        for f in validate(
+            make({"a.view.lkml": "view: a {}", "m.model.lkml": 'include: "a.view" explore: a {}'})
+        )
+    ] == ["no_connection"]
+
+
+def test_findings_of_a_shared_view_are_told_once(make: Make) -> None:
+    files = {"v.view.lkml": "view: a { dimension: x { sql: ${y} ;; } }"}
+    files |= {f"m{i}.model.lkml": HEAD + 'include: "v.view" explore: a {}' for i in range(5)}
+    findings = validate(make(files))
+    assert [f.code for f in findings] == ["unknown_field"]
