@@ -11,6 +11,7 @@ import zlib
 from collections.abc import Iterator
 
 from runyard.engine.ports import Blobs, Database
+from runyard.engine.sealing import sealed as compressed
 from runyard.engine.terms import Terms
 from runyard.engine.upkeep import orphans, sealed, to_seal
 from runyard.engine.views import LOG_PIECE_BYTES, log_from
@@ -24,7 +25,7 @@ def seal_logs(db: Database, blobs: Blobs, limit: int = 20) -> int:
     done = 0
     for attempt in db.submit_read(lambda tx: to_seal(tx, limit)).result():
         reading = _Reading(db, blobs, attempt)
-        key = blobs.put(reading.pieces()).key if attempt.log_bytes and attempt.erased_at is None else ""
+        key = blobs.put(compressed(reading.pieces())).key if attempt.log_bytes and attempt.erased_at is None else ""
         size, crc = reading.size, reading.crc
         done += db.submit_write(
             lambda tx, i=attempt.id, k=key, s=size, c=crc: sealed(tx, i, k, s, c)  # type: ignore[misc]

@@ -123,12 +123,12 @@ def write_folds(board: Board) -> Run:
     tx = board.tx
     changed = False
     for flow in board.flows.values():
-        row = _folded_workflow(flow)
+        row = _folded_workflow(flow, board.now)
         if row is not flow.row:
             tx.save(row)
             flow.row = row
             changed = True
-    run = _folded_run(board.run, [flow.row for flow in board.flows.values()])
+    run = _folded_run(board.run, [flow.row for flow in board.flows.values()], board.now)
     if changed or run is not board.run:
         run = replace(run, updated_at=max(board.now, run.updated_at))
         tx.save(run)
@@ -138,7 +138,7 @@ def write_folds(board: Board) -> Run:
     return run
 
 
-def _folded_workflow(flow: Flow) -> Workflow:
+def _folded_workflow(flow: Flow, now: int) -> Workflow:
     """A workflow without jobs keeps the state it was made with (error, skipped, or awaiting jobs)."""
     row = flow.row
     if not flow.nodes:
@@ -147,20 +147,20 @@ def _folded_workflow(flow: Flow) -> Workflow:
     attempts = [node.attempt for node in flow.nodes]
     started = [a.started_at for a in attempts if a.started_at is not None]
     ends = [a.finished_at for a in attempts if a.finished_at is not None]
-    return _with_fold(row, folded, started, ends)
+    return _with_fold(row, folded, started, ends, now)
 
 
-def _folded_run(run: Run, rows: list[Workflow]) -> Run:
+def _folded_run(run: Run, rows: list[Workflow], now: int) -> Run:
     folded = fold_parents(Folded(r.state, r.outcome, r.hold, r.warnings) for r in rows)
     started = [r.started_at for r in rows if r.started_at is not None]
     ends = [r.finished_at for r in rows if r.finished_at is not None]
-    return _with_fold(run, folded, started, ends)
+    return _with_fold(run, folded, started, ends, now)
 
 
-def _with_fold(row: R, folded: Folded, started: list[int], ends: list[int]) -> R:
-    """A retry reopens a row (no end again), but its first start stays."""
+def _with_fold(row: R, folded: Folded, started: list[int], ends: list[int], now: int) -> R:
+    """A retry reopens a row (no end again), but its first start stays. With nothing but optional manual jobs it ends though nothing ran."""
     begun = row.started_at if row.started_at is not None else min(started, default=None)
-    ended = max(ends, default=row.finished_at) if folded.state is State.DONE else None
+    ended = max(ends, default=row.finished_at or now) if folded.state is State.DONE else None
     new = (folded.state, folded.outcome, folded.hold, folded.warnings, begun, ended)
     if new == (row.state, row.outcome, row.hold, row.warnings, row.started_at, row.finished_at):
         return row

@@ -1,0 +1,247 @@
+"""What must hold after every event, said independently of the engine's own code wherever that is possible."""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from collections.abc import Sequence
+from typing import Any
+
+from runyard.engine.ports import AttemptFilter, Page, RunFilter, Tx
+from runyard.engine.settle import settle
+from runyard.model.fold import Folded, Share, fold, fold_parents
+from runyard.model.plan import Order, When
+from runyard.model.state import LEASED, MOVES, Hold, Outcome, Reason, State
+from runyard.model.work import Attempt, Job, Run
+from runyard.store.sqlite import SqliteStore
+
+PAGE = Page(limit=5000, descending=False)
+TABLES = ("runs", "workflows", "jobs", "attempts", "steps", "artifacts", "queue", "log_chunks", "projects")
+ACTIVE = (State.QUEUED, State.RUNNING, State.STOPPING)
+FAILED = (Outcome.FAILED, Outcome.ERRORED)
+
+
+def fingerprint(store: SqliteStore) -> int:
+    """A number for everything stored."""
+    with store.turn() as connection:
+        return hash(tuple(tuple(connection.execute(f"SELECT * FROM {t} ORDER BY 1, 2").fetchall()) for t in TABLES))
+
+
+class WatchTx:
+    """A Tx that checks every move as it is written, and can die at its n-th call."""
+
+    def __init__(self, tx: Tx, dies_after: int | None = None, death: type[BaseException] = Exception) -> None:
+        self._tx = tx
+        self._left = dies_after
+        self._death = death
+
+    def __getattr__(self, name: str) -> Any:
+        if self._left is not None:
+            self._left -= 1
+            if self._left < 0:
+                raise self._death
+        return getattr(self._tx, name)
+
+    def save(self, row: Any) -> None:
+        if isinstance(row, Attempt):
+            before = self._tx.get(Attempt, row.id)
+            assert before is not None
+            _moves_rightly(self._tx, before, row)
+        self.__getattr__("save")(row)
+
+
+def _moves_rightly(tx: Tx, before: Attempt, after: Attempt) -> None:
+    if before.state is not after.state:
+        assert after.state in MOVES[before.state], f"{before.state} became {after.state}"
+        if before.state is State.WAITING:
+            _gate_was_open(tx, before, after)
+    elif before.state is State.DONE:
+        kept = ("outcome", "reason", "exit_code", "finished_at", "started_at", "number", "outputs", "tolerated")
+        assert all(getattr(before, k) == getattr(after, k) for k in kept), "an ended attempt was edited"
+    assert not (after.state is State.DONE and after.lease_until_at), "a lease outlived its attempt"
+
+
+def _gate_was_open(tx: Tx, before: Attempt, after: Attempt) -> None:
+    """A job leaves WAITING only when all it looks at is done, and in the direction that GitLab's table gives."""
+    if after.outcome is Outcome.CANCELED:
+        return
+    graph = tx.graph(after.run_id)
+    job = next(j for j, _ in graph if j.id == after.job_id)
+    prior = [(j, a) for j, a in graph if j.workflow_id == job.workflow_id and _looks_at(job, j)]
+    expression = job.plan.gate.expression
+    for other, attempt in prior:
+        ignored = attempt.hold is Hold.MANUAL and other.plan.allow_failure and expression is None
+        assert attempt.state is State.DONE or ignored or after.state is State.DONE, (
+            f"{job.key} started before {other.key} was done"
+        )
+    if expression is not None or (after.number > 1 and after.state is not State.DONE):
+        return
+    bad = any(a.outcome in FAILED and not a.tolerated for _, a in prior)
+    stopped = any(a.outcome is Outcome.CANCELED and not a.tolerated for _, a in prior)
+    skipped = any(a.outcome is Outcome.SKIPPED for _, a in prior)
+    dag = job.plan.gate.order is Order.NEEDS
+    goes = after.state is not State.DONE
+    match job.plan.gate.when:
+        case When.ON_SUCCESS | When.MANUAL | When.DELAYED:
+            if goes:
+                assert not bad and not stopped and not (dag and skipped), f"{job.key} started after a failure"
+            else:
+                ignored = any(a.state is State.HELD for _, a in prior)
+                assert bad or stopped or (dag and (skipped or ignored)), f"{job.key} was skipped after success"
+        case When.ON_FAILURE:
+            assert not goes or bad, f"{job.key} started although nothing failed"
+        case When.ALWAYS:
+            assert goes or stopped, f"{job.key} was skipped although it runs always"
+
+
+def _looks_at(job: Job, other: Job) -> bool:
+    if job.plan.gate.order is Order.STAGE and job.plan.gate.expression is None:
+        return other.plan.stage_index < job.plan.stage_index
+    names = {need.group for need in job.plan.needs}
+    return other.plan.key in names or other.plan.matrix_group in names
+
+
+def everything(store: SqliteStore, logs: dict[int, bytes], blobs: dict[str, bytes], now: int) -> None:
+    with store.look() as tx:
+        rows = tx.attempts(AttemptFilter(), PAGE)
+        runs = tx.runs(RunFilter(), PAGE)
+        _attempts(rows)
+        _retries(rows)
+        _groups(rows)
+        _legs(rows)
+        _folds(tx, runs, rows)
+        _logs(tx, rows, logs, blobs)
+        for run in runs:
+            older = [r for r in runs if r.project_id == run.project_id and r.number == run.number]
+            assert len(older) == 1, "two runs have the same number"
+    _queue(store, rows)
+    _quiet(store, runs, now)
+
+
+def _attempts(rows: Sequence[tuple[Job, Attempt]]) -> None:
+    by_job: dict[int, list[Attempt]] = defaultdict(list)
+    for job, a in rows:
+        by_job[job.id].append(a)
+        assert (a.state in LEASED) == (a.lease_until_at is not None), "lease and state disagree"
+        assert (a.state is State.DONE) == (a.outcome is not None) == (a.finished_at is not None)
+        assert (a.state is State.HELD) == (a.hold is not None), "hold and state disagree"
+        assert (a.hold is Hold.DELAYED) == (a.run_after_at is not None)
+        assert not (a.state in LEASED and not a.token_hash), "a running attempt has no token"
+        if a.started_at is not None and a.finished_at is not None:
+            assert a.finished_at >= a.started_at, "an attempt took less than no time"
+        if a.state is State.DONE:
+            codes = a.outcome is Outcome.FAILED and a.exit_code in job.plan.allow_failure_exit_codes
+            bad = a.outcome in (*FAILED, Outcome.CANCELED)
+            assert a.tolerated == (bad and (job.plan.allow_failure or codes)), "tolerated is wrong"
+    for tries in by_job.values():
+        assert [a.number for a in tries] == list(range(1, len(tries) + 1)), "attempt numbers have a gap"
+        assert [a.latest for a in tries] == [False] * (len(tries) - 1) + [True], "latest is wrong"
+        assert all(a.state is State.DONE for a in tries[:-1]), "two attempts of a job are open"
+
+
+def _retries(rows: Sequence[tuple[Job, Attempt]]) -> None:
+    """Lost attempts come back at most twice, and never when the job forbids it."""
+    lost: dict[int, int] = Counter()
+    last: dict[int, Attempt] = {}
+    for job, a in rows:
+        before = last.get(job.id)
+        if before is not None and a.automatic and before.reason is Reason.RUNNER_LOST:
+            lost[job.id] += 1
+            assert job.plan.requeue_lost, "a job that forbids it was handed out again"
+            assert lost[job.id] <= 2, "a lost job was handed out too often"
+        elif before is not None and not a.automatic:
+            lost[job.id] = 0
+        if before is not None and a.automatic and before.outcome is Outcome.CANCELED:
+            raise AssertionError("a canceled attempt came back by itself")
+        last[job.id] = a
+    for job, a in rows:
+        if a.latest and a.reason is Reason.RUNNER_LOST and job.plan.requeue_lost:
+            assert lost[job.id] == 2, "a lost job was not handed out again"
+
+
+def _groups(rows: Sequence[tuple[Job, Attempt]]) -> None:
+    active: dict[str, set[tuple[str, int]]] = defaultdict(set)
+    held: set[str] = set()
+    for job, a in rows:
+        rule = job.plan.concurrency
+        if rule is None:
+            continue
+        if a.state in ACTIVE:
+            active[rule.group].add(("w", job.workflow_id) if rule.by_workflow else ("a", a.id))
+        elif a.hold is Hold.CONCURRENCY:
+            held.add(rule.group)
+    assert all(len(owners) <= 1 for owners in active.values()), "a concurrency group has two members at work"
+    assert all(active[group] for group in held), "a concurrency group is free, yet someone waits for it"
+
+
+def _legs(rows: Sequence[tuple[Job, Attempt]]) -> None:
+    active: dict[tuple[int, str], int] = Counter()
+    limits: dict[tuple[int, str], int] = {}
+    for job, a in rows:
+        key = (job.workflow_id, job.plan.matrix_group)
+        simple = job.plan.gate.when not in (When.MANUAL, When.DELAYED)
+        if job.plan.max_parallel is not None and simple:
+            limits[key] = job.plan.max_parallel
+        if a.state in ACTIVE:
+            active[key] += 1 if a.number == 1 else 0
+    assert all(active[key] <= most for key, most in limits.items()), "more legs work than max_parallel"
+
+
+def _folds(tx: Tx, runs: Sequence[Run], rows: Sequence[tuple[Job, Attempt]]) -> None:
+    latest: dict[int, list[tuple[Job, Attempt]]] = defaultdict(list)
+    for job, a in rows:
+        if a.latest:
+            latest[job.workflow_id].append((job, a))
+    for run in runs:
+        flows = tx.workflows(run.id)
+        for flow in flows:
+            shares = [
+                Share(a.state, a.outcome, a.hold, a.tolerated if a.outcome else j.plan.allow_failure)
+                for j, a in latest[flow.id]
+            ]
+            shown = Folded(flow.state, flow.outcome, flow.hold, flow.warnings)
+            if shares:
+                assert shown == fold(shares), "a workflow does not show its jobs"
+            assert (flow.state is State.DONE) == (flow.finished_at is not None)
+        wanted = fold_parents(Folded(f.state, f.outcome, f.hold, f.warnings) for f in flows)
+        assert Folded(run.state, run.outcome, run.hold, run.warnings) == wanted, "a run does not show its workflows"
+        assert (run.state is State.DONE) == (run.finished_at is not None), "a run's end and state disagree"
+
+
+def _logs(
+    tx: Tx, rows: Sequence[tuple[Job, Attempt]], logs: dict[int, bytes], blobs: dict[str, bytes]
+) -> None:
+    for _, a in rows:
+        wanted = logs.get(a.id, b"")
+        if a.log_blob:
+            got = blobs[a.log_blob]
+            assert not tx.log_chunks(a.id, 0, 1), "chunks outlived the sealed log"
+        else:
+            chunks = tx.log_chunks(a.id, 0, 1 << 20)
+            ends = [offset + len(data) for offset, data in chunks]
+            assert [offset for offset, _ in chunks] == [0, *ends][: len(chunks)], "the log has a gap or an overlap"
+            got = b"".join(data for _, data in chunks)
+        assert got == wanted and a.log_bytes == len(wanted), "the log is not what was sent"
+
+
+def _queue(store: SqliteStore, rows: Sequence[tuple[Job, Attempt]]) -> None:
+    with store.turn() as connection:
+        queued = {id for (id,) in connection.execute("SELECT attempt_id FROM queue")}
+    assert queued == {a.id for _, a in rows if a.state is State.QUEUED}, "queue and states disagree"
+
+
+class _Undo(BaseException):
+    pass
+
+
+def _quiet(store: SqliteStore, runs: Sequence[Run], now: int) -> None:
+    """Nothing that could move was forgotten: settling again changes nothing."""
+    try:
+        with store.begin() as tx:
+            before = {r.id: (r, tx.workflows(r.id), [a for _, a in tx.graph(r.id)]) for r in runs}
+            for run in runs:
+                if run.state is not State.DONE:
+                    settle(tx, run.id, now)
+            after = {r.id: (tx.get(Run, r.id), tx.workflows(r.id), [a for _, a in tx.graph(r.id)]) for r in runs}
+            raise _Undo
+    except _Undo:
+        assert before == after, "something could move and was forgotten"

@@ -1,0 +1,111 @@
+"""Random plans from a stream of small numbers: every feature that the engine decides on appears in some."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from runyard.model.plan import (
+    Concurrency,
+    Gate,
+    JobPlan,
+    Need,
+    Order,
+    Plan,
+    Retry,
+    When,
+    WorkflowPlan,
+)
+
+Pick = Callable[[int], int]
+"""pick(n) gives a number in [0, n)."""
+
+WHENS = [When.ON_SUCCESS] * 6 + [When.ON_FAILURE, When.ALWAYS, When.ALWAYS, When.MANUAL, When.MANUAL, When.DELAYED]
+EXPRESSIONS = [
+    "always()",
+    "success()",
+    "success()",
+    "failure()",
+    "!cancelled()",
+    "needs.j0.result == 'success'",
+    "needs.j0.outputs.o == '1' || always()",
+    "fromJSON('{')",
+    "nobody.knows",
+    "toJSON(",
+]
+GROUPS = ["g", "g", "h"]
+
+
+def make_plan(pick: Pick, shas: int = 2) -> Plan:
+    workflows = tuple(_workflow(pick, f"w{i}") for i in range(1 + (pick(4) == 0)))
+    return Plan(
+        workflows=workflows,
+        supersedes=["none", "none", "conservative", "interruptible"][pick(4)],
+        cancel_on_failure=pick(8) == 0,
+        skipped=pick(30) == 0,
+    )
+
+
+def _workflow(pick: Pick, key: str) -> WorkflowPlan:
+    kind = pick(24)
+    if kind == 0:
+        return WorkflowPlan(key, error="line 1: this is not a workflow")
+    if kind == 1:
+        return WorkflowPlan(key, awaits=True)
+    jobs: list[JobPlan] = []
+    stage = 0
+    for i in range(1 + pick(5)):
+        stage = min(2, stage + (pick(3) == 0))
+        jobs += _jobs(pick, f"j{i}", stage, jobs)
+    group = None
+    if pick(10) == 0:
+        group = Concurrency(GROUPS[pick(3)], cancel_in_progress=pick(2) == 0, single_pending=pick(2) == 0)
+    return WorkflowPlan(key, jobs=tuple(jobs), concurrency=group)
+
+
+def _jobs(pick: Pick, name: str, stage: int, earlier: list[JobPlan]) -> list[JobPlan]:
+    """One job, or the legs of a matrix."""
+    order = Order.STAGE if pick(2) else Order.NEEDS
+    groups = sorted({job.matrix_group for job in earlier})
+    needs: tuple[Need, ...] = ()
+    if order is Order.NEEDS and groups:
+        needs = tuple(Need(groups[pick(len(groups))]) for _ in range(pick(3)))
+        needs = tuple({need.group: need for need in needs}.values())
+    if pick(12) == 0:
+        needs += (Need("absent", optional=True),)
+    expression = EXPRESSIONS[pick(len(EXPRESSIONS))] if order is Order.NEEDS and pick(3) == 0 else None
+    when = WHENS[pick(len(WHENS))] if expression is None else When.ON_SUCCESS
+    legs = 2 + pick(2) if pick(5) == 0 else 1
+    common = JobPlan(
+        key=name,
+        name=name,
+        group=name,
+        stage=f"s{stage}",
+        stage_index=stage,
+        needs=needs,
+        gate=Gate(when, order, expression, delay_s=60 if when is When.DELAYED else 0),
+        allow_failure=pick(5) == 0,
+        allow_failure_exit_codes=(7,) if pick(6) == 0 else (),
+        retry=_retry(pick),
+        concurrency=_concurrency(pick),
+        interruptible=pick(2) == 0,
+        fail_fast=legs > 1 and pick(2) == 0,
+        max_parallel=1 + pick(2) if legs > 1 and pick(2) == 0 else None,
+        requeue_lost=pick(4) != 0,
+        tags=("big",) if pick(8) == 0 else (),
+        timeout_s=600,
+    )
+    if legs == 1:
+        return [common]
+    from dataclasses import replace
+
+    return [replace(common, key=f"{name}/{leg}", name=f"{name}: [{leg}]") for leg in range(legs)]
+
+
+def _retry(pick: Pick) -> Retry:
+    return [Retry(), Retry(), Retry(1), Retry(2), Retry(2, ("runner_system",)), Retry(1, (), (3,))][pick(6)]
+
+
+def _concurrency(pick: Pick) -> Concurrency | None:
+    if pick(6):
+        return None
+    return Concurrency(GROUPS[pick(3)], cancel_in_progress=pick(3) == 0, single_pending=pick(3) == 0)
