@@ -11,10 +11,11 @@ help: ## this list
 
 setup: .venv/ready ## a virtual environment with Runyard and its tools
 
-.venv/ready: pyproject.toml constraints/dev.txt
+.venv/ready: pyproject.toml constraints/dev.txt constraints/uv.txt
 	test -x $(BIN)/python || $(PYTHON) -m venv .venv
-	$(BIN)/python -m pip install -q --disable-pip-version-check --require-hashes -r constraints/dev.txt
-	$(BIN)/python -m pip install -q --disable-pip-version-check --no-deps --no-build-isolation -e .
+	$(BIN)/python -m pip install -q --disable-pip-version-check --require-hashes -r constraints/uv.txt
+	$(BIN)/uv pip install -q --python $(BIN)/python --require-hashes -r constraints/dev.txt
+	$(BIN)/uv pip install -q --python $(BIN)/python --no-deps --no-build-isolation -e .
 	touch $@
 
 system: ## Debian packages the tests and the sandbox use (needs root; skipped otherwise)

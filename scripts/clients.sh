@@ -3,8 +3,8 @@
 set -euo pipefail
 cd "$(dirname "$0")/.."
 if [ ! -e .venv-clients/ready ] || [ constraints/clients.txt -nt .venv-clients/ready ]; then
-  .venv/bin/python -m venv .venv-clients
-  .venv-clients/bin/python -m pip install -q --disable-pip-version-check --require-hashes -r constraints/clients.txt
+  [ -x .venv-clients/bin/python ] || .venv/bin/uv venv -q --python .venv/bin/python .venv-clients
+  .venv/bin/uv pip install -q --python .venv-clients/bin/python --require-hashes -r constraints/clients.txt
   touch .venv-clients/ready
 fi
 if command -v npm >/dev/null; then
