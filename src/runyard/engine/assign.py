@@ -25,7 +25,7 @@ from runyard.model.plan import (
 )
 from runyard.model.state import Reason
 from runyard.model.work import Artifact, Attempt, Job, Project, Run, Runner
-from runyard.syntax.expressions import ExpressionError, render
+from runyard.syntax.expressions import ExpressionError, render, with_late
 from runyard.syntax.variables import Value, VariableError, expand_all
 
 MOST_INPUTS = Page(limit=10_000, descending=False)
@@ -63,7 +63,7 @@ def assemble(tx: Tx, place: Place, runner: Runner, token: str, vault: Vault, ter
     secrets = secrets_of(tx, place.project, run.ref, vault)
     facts = _facts(place, runner, terms) | {"secrets": secrets}
     try:
-        facts_at_claim = _with_token(facts, token)
+        facts_at_claim = with_late(_with_token(facts, token), job.plan.late)
         variables = _final(_variables(job.plan, handed, run, place.attempt), facts_at_claim)
         plan = _rendered(job.plan, facts_at_claim)
     except (ExpressionError, VariableError) as error:

@@ -1,0 +1,150 @@
+"""Depot's door: CIService and OrganizationService over Connect (JSON and binary, HTTP/1.1 and h2c), and artifact links.
+
+`mount` is the Dialect's. Methods not written here answer Connect `unimplemented` by the generated protocol class.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from typing import Any
+
+from connectrpc.request import RequestContext
+from protobuf.wkt import Timestamp
+
+from runyard.dialects.depot import ids
+from runyard.dialects.depot.access import Asker, Translator
+from runyard.dialects.depot.acting import Acting
+from runyard.dialects.depot.asking import DOWNLOAD_PATH, Asking
+from runyard.dialects.depot.downloads import Downloads
+from runyard.dialects.depot.gen.depot.ci.v1 import ci_pb as pb
+from runyard.dialects.depot.gen.depot.ci.v1.ci_connect import CIService, CIServiceASGIApplication
+from runyard.dialects.depot.gen.depot.core.v1 import org_pb
+from runyard.dialects.depot.gen.depot.core.v1.org_connect import (
+    OrganizationService,
+    OrganizationServiceASGIApplication,
+)
+from runyard.dialects.depot.logs import Logs
+from runyard.http.front import Asgi, Receive, Scope, Send
+from runyard.http.services import Services
+
+MAX_MESSAGE_BYTES = 4 << 20
+_Ctx = RequestContext[Any, Any]
+
+
+class Ci(CIService):
+    """`depot.ci.v1.CIService`: each method is one line to who does it."""
+
+    def __init__(self, services: Services) -> None:
+        self._asking, self._acting, self._logs = Asking(services), Acting(services), Logs(services)
+
+    async def run(self, request: pb.RunRequest, ctx: _Ctx, /) -> pb.RunResponse:
+        return await self._acting.run(request)
+
+    async def dispatch_workflow(
+        self, request: pb.DispatchWorkflowRequest, ctx: _Ctx, /
+    ) -> pb.DispatchWorkflowResponse:
+        return await self._acting.dispatch_workflow(request)
+
+    async def retry_job(self, request: pb.RetryJobRequest, ctx: _Ctx, /) -> pb.RetryJobResponse:
+        return await self._acting.retry_job(request)
+
+    async def rerun_workflow(
+        self, request: pb.RerunWorkflowRequest, ctx: _Ctx, /
+    ) -> pb.RerunWorkflowResponse:
+        return await self._acting.rerun_workflow(request)
+
+    async def retry_failed_jobs(
+        self, request: pb.RetryFailedJobsRequest, ctx: _Ctx, /
+    ) -> pb.RetryFailedJobsResponse:
+        return await self._acting.retry_failed_jobs(request)
+
+    async def cancel_job(self, request: pb.CancelJobRequest, ctx: _Ctx, /) -> pb.CancelJobResponse:
+        return await self._acting.cancel_job(request)
+
+    async def cancel_workflow(
+        self, request: pb.CancelWorkflowRequest, ctx: _Ctx, /
+    ) -> pb.CancelWorkflowResponse:
+        return await self._acting.cancel_workflow(request)
+
+    async def cancel_run(self, request: pb.CancelRunRequest, ctx: _Ctx, /) -> pb.CancelRunResponse:
+        return await self._acting.cancel_run(request)
+
+    async def get_run(self, request: pb.GetRunRequest, ctx: _Ctx, /) -> pb.GetRunResponse:
+        return await self._asking.get_run(request)
+
+    async def get_run_status(self, request: pb.GetRunStatusRequest, ctx: _Ctx, /) -> pb.GetRunStatusResponse:
+        return await self._asking.get_run_status(request)
+
+    async def get_workflow(self, request: pb.GetWorkflowRequest, ctx: _Ctx, /) -> pb.GetWorkflowResponse:
+        return await self._asking.get_workflow(request)
+
+    async def get_job_summary(
+        self, request: pb.GetJobSummaryRequest, ctx: _Ctx, /
+    ) -> pb.GetJobSummaryResponse:
+        return await self._asking.get_job_summary(request)
+
+    async def list_artifacts(
+        self, request: pb.ListArtifactsRequest, ctx: _Ctx, /
+    ) -> pb.ListArtifactsResponse:
+        return await self._asking.list_artifacts(request)
+
+    async def get_artifact_download_url(
+        self, request: pb.GetArtifactDownloadURLRequest, ctx: _Ctx, /
+    ) -> pb.GetArtifactDownloadURLResponse:
+        return await self._asking.get_artifact_download_url(request)
+
+    async def get_job_attempt_logs(
+        self, request: pb.GetJobAttemptLogsRequest, ctx: _Ctx, /
+    ) -> pb.GetJobAttemptLogsResponse:
+        return await self._logs.get(request)
+
+    def stream_job_attempt_logs(
+        self, request: pb.StreamJobAttemptLogsRequest, ctx: _Ctx, /
+    ) -> AsyncIterator[pb.StreamJobAttemptLogsResponse]:
+        return self._logs.stream(request)
+
+    def export_job_attempt_logs(
+        self, request: pb.ExportJobAttemptLogsRequest, ctx: _Ctx, /
+    ) -> AsyncIterator[pb.ExportJobAttemptLogsResponse]:
+        return self._logs.export(request)
+
+    async def list_runs(self, request: pb.ListRunsRequest, ctx: _Ctx, /) -> pb.ListRunsResponse:
+        return await self._asking.list_runs(request)
+
+    async def list_workflows(
+        self, request: pb.ListWorkflowsRequest, ctx: _Ctx, /
+    ) -> pb.ListWorkflowsResponse:
+        return await self._asking.list_workflows(request)
+
+
+class Organizations(OrganizationService):
+    """`depot.core.v1.OrganizationService`: this server is one organisation."""
+
+    async def list_organizations(
+        self, request: org_pb.ListOrganizationsRequest, ctx: _Ctx, /
+    ) -> org_pb.ListOrganizationResponse:
+        one = org_pb.ListOrganizationResponse.Organization(
+            org_id=ids.ORG, name="Runyard", created_at=Timestamp(seconds=0)
+        )
+        return org_pb.ListOrganizationResponse(organizations=[one])
+
+
+def mount(services: Services) -> Asgi:
+    """The ASGI application of this dialect."""
+    guards = (Asker(services), Translator())
+    ci = CIServiceASGIApplication(Ci(services), interceptors=guards, read_max_bytes=MAX_MESSAGE_BYTES)
+    organizations = OrganizationServiceASGIApplication(
+        Organizations(), interceptors=guards, read_max_bytes=MAX_MESSAGE_BYTES
+    )
+    downloads = Downloads(services)
+
+    async def door(scope: Scope, receive: Receive, send: Send) -> None:
+        path = scope["path"]
+        if path.startswith(DOWNLOAD_PATH):
+            await downloads(scope, receive, send)
+        elif path.startswith("/depot.core."):
+            await organizations(scope, receive, send)
+        else:
+            await ci(scope, receive, send)
+
+    return door

@@ -1,0 +1,236 @@
+"""Depot's messages from our rows. Called by routes; nothing here asks the database.
+
+Times are RFC 3339 strings in UTC, empty where not yet; ids are `ids`, statuses are `words`.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from datetime import UTC, datetime
+from typing import Any
+
+from runyard.dialects.depot import ids
+from runyard.dialects.depot.gen.depot.ci.v1 import ci_pb as pb
+from runyard.dialects.depot.loglines import Line
+from runyard.dialects.depot.words import job_word, parent_word
+from runyard.engine.views import JobView, RunView, WorkflowView
+from runyard.model.state import Outcome, State
+from runyard.model.work import Artifact, Attempt, Job, Project, Run, Workflow
+
+
+def time(at: int | None) -> str:
+    """RFC 3339 with milliseconds, or an empty string."""
+    if not at:
+        return ""
+    return datetime.fromtimestamp(at / 1000, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+def ref(run: Run) -> str:
+    """The full ref."""
+    return f"refs/tags/{run.ref}" if run.tag else f"refs/heads/{run.ref}"
+
+
+def status(row: Run | Workflow | Attempt) -> str:
+    """The word of a run, workflow or attempt."""
+    return parent_word(row.state, row.outcome, row.hold)
+
+
+def job_status(view: JobView) -> str:
+    """A job's word: its latest attempt's."""
+    latest = view.latest
+    return job_word(latest.state, latest.outcome, latest.hold)
+
+
+def job_key(job: Job) -> str:
+    """`<file>:<job id>[:<leg>]`, made by the compiler."""
+    own: Any = job.plan.extra.get("depot", {})
+    return str(own.get("job_key") or job.key)
+
+
+def shown_attempts(view: JobView) -> list[Attempt]:
+    """Attempts as Depot has them: a skipped job was never tried."""
+    return [attempt for attempt in view.attempts if attempt.outcome is not Outcome.SKIPPED]
+
+
+def get_run(run: Run, project: Project) -> pb.GetRunResponse:
+    """A flat record."""
+    return pb.GetRunResponse(
+        org_id=ids.ORG,
+        run_id=ids.run(run.id),
+        repo=project.path,
+        ref=ref(run),
+        sha=run.sha,
+        head_sha=run.sha,
+        trigger=run.source,
+        status=status(run),
+        created_at=time(run.created_at),
+        started_at=time(run.started_at),
+        finished_at=time(run.finished_at),
+    )
+
+
+def list_run(run: Run, project: Project) -> pb.ListRunsResponseRun:
+    """One row of ListRuns."""
+    return pb.ListRunsResponseRun(
+        run_id=ids.run(run.id),
+        repo=project.path,
+        trigger=run.source,
+        sha=run.sha,
+        status=status(run),
+        created_at=time(run.created_at),
+        ref=ref(run),
+        head_sha=run.sha,
+    )
+
+
+def run_status(view: RunView) -> pb.GetRunStatusResponse:
+    """The tree of a run."""
+    return pb.GetRunStatusResponse(
+        org_id=ids.ORG,
+        run_id=ids.run(view.run.id),
+        status=status(view.run),
+        workflows=[_workflow_status(workflow) for workflow in view.workflows],
+    )
+
+
+def workflow_path(row: Workflow) -> str:
+    """Empty for inline content."""
+    return "" if row.path.startswith("_inline_") else row.path
+
+
+def _workflow_status(view: WorkflowView) -> pb.WorkflowStatus:
+    row = view.workflow
+    return pb.WorkflowStatus(
+        workflow_id=ids.workflow(row.id),
+        status=status(row),
+        workflow_path=workflow_path(row),
+        name=row.name,
+        error_message=row.error,
+        jobs=[
+            pb.JobStatus(
+                job_id=ids.job(job.job.id),
+                job_key=job_key(job.job),
+                status=job_status(job),
+                job_display_name=job.job.name,
+                attempts=[
+                    pb.AttemptStatus(
+                        attempt_id=ids.attempt(attempt.id), attempt=attempt.number, status=status(attempt)
+                    )
+                    for attempt in shown_attempts(job)
+                ],
+            )
+            for job in view.jobs
+        ],
+    )
+
+
+def get_workflow(run: Run, project: Project, view: WorkflowView) -> pb.GetWorkflowResponse:
+    """A workflow with its run's fields, its one execution, jobs and attempts."""
+    row = view.workflow
+    execution = pb.GetWorkflowExecution(
+        execution_id=ids.say(ids.Kind.EXECUTION, row.id),
+        execution=1,
+        status=status(row),
+        created_at=time(row.created_at),
+        started_at=time(row.started_at),
+        finished_at=time(row.finished_at),
+    )
+    return pb.GetWorkflowResponse(
+        org_id=ids.ORG,
+        run_id=ids.run(run.id),
+        repo=project.path,
+        ref=ref(run),
+        sha=run.sha,
+        head_sha=run.sha,
+        trigger=run.source,
+        run_status=status(run),
+        run_created_at=time(run.created_at),
+        run_started_at=time(run.started_at),
+        run_finished_at=time(run.finished_at),
+        workflow_id=ids.workflow(row.id),
+        workflow_name=row.name,
+        workflow_path=workflow_path(row),
+        workflow_status=status(row),
+        workflow_error_message=row.error,
+        workflow_created_at=time(row.created_at),
+        workflow_started_at=time(row.started_at),
+        workflow_finished_at=time(row.finished_at),
+        executions=[execution],
+        jobs=[_workflow_job(job) for job in view.jobs],
+    )
+
+
+def _workflow_job(view: JobView) -> pb.GetWorkflowJob:
+    tried = shown_attempts(view)
+    return pb.GetWorkflowJob(
+        job_id=ids.job(view.job.id),
+        job_key=job_key(view.job),
+        status=job_status(view),
+        started_at=time(view.latest.started_at),
+        finished_at=time(view.latest.finished_at),
+        job_display_name=view.job.name,
+        attempts=[
+            pb.GetWorkflowJobAttempt(
+                attempt_id=ids.attempt(attempt.id),
+                attempt=attempt.number,
+                status=status(attempt),
+                started_at=time(attempt.started_at),
+                finished_at=time(attempt.finished_at),
+            )
+            for attempt in tried
+        ],
+    )
+
+
+def list_workflow(run: Run, project: Project, view: WorkflowView) -> pb.ListWorkflowsResponseWorkflow:
+    """One row of ListWorkflows."""
+    row = view.workflow
+    counts = Counter(job_status(job) for job in view.jobs)
+    return pb.ListWorkflowsResponseWorkflow(
+        workflow_id=ids.workflow(row.id),
+        name=row.name,
+        workflow_path=workflow_path(row),
+        repo=project.path,
+        status=status(row),
+        trigger=run.source,
+        run_id=ids.run(run.id),
+        sha=run.sha,
+        head_sha=run.sha,
+        created_at=time(row.created_at),
+        job_counts=pb.ListWorkflowsResponseJobCounts(total=len(view.jobs), **counts),
+    )
+
+
+def artifact(row: Artifact, workflow: Workflow, job: Job, attempt: Attempt) -> pb.Artifact:
+    """One artifact with where it came from."""
+    return pb.Artifact(
+        artifact_id=ids.artifact(row.id),
+        run_id=ids.run(row.run_id),
+        workflow_id=ids.workflow(workflow.id),
+        workflow_path=workflow_path(workflow),
+        job_id=ids.job(job.id),
+        job_key=job_key(job),
+        attempt_id=ids.attempt(attempt.id),
+        attempt=attempt.number,
+        name=row.name,
+        size_bytes=row.size_bytes,
+        created_at=time(row.created_at),
+    )
+
+
+def log_line(line: Line) -> pb.LogLine:
+    """One line; our logs hold both streams as one, which is stdout's number."""
+    return pb.LogLine(
+        step_key=line.step_key,
+        timestamp_ms=line.at,
+        line_number=line.number,
+        stream=0,
+        body=line.body,
+        step_id=line.step_id,
+        step_name=line.step_name,
+    )
+
+
+def is_over(row: Run | Workflow | Attempt) -> bool:
+    """Whether nothing more will happen to it by itself."""
+    return row.state is State.DONE
