@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from typing import Any, NamedTuple, TypeAlias
 
 import yaml
+from yaml import CSafeDumper
 from yaml._yaml import CParser
 
 Plain: TypeAlias = "bool | int | float | str | list[Plain] | dict[str, Plain] | None"
@@ -399,3 +400,8 @@ def walk(node: Node) -> Iterator[Node]:
                 pending.append(current.value)
             case Scalar():
                 pass
+
+
+def dump(value: Plain) -> str:
+    """YAML text of plain values, keys in their order; for people and for clients that show a merged configuration."""
+    return yaml.dump(value, Dumper=CSafeDumper, sort_keys=False, allow_unicode=True, width=1000)

@@ -1,0 +1,76 @@
+"""Cache keys and checkout settings, decided at compile from variables and the commit's files (gitlab.md §3.10).
+
+Called by lower. A key ends in `-protected` or `-non_protected`, so that an unprotected branch can never feed a protected one.
+"""
+
+import hashlib
+
+from runyard.dialects.gitlab.config.predefined import is_protected
+from runyard.dialects.gitlab.config.scope import Scope
+from runyard.dialects.gitlab.config.spec import CacheSpec, JobSpec
+from runyard.dialects.gitlab.config.steps import Cache, Checkout
+from runyard.model.errors import TooLarge
+from runyard.model.trigger import Files, Trigger
+
+POLICIES = ("pull-push", "pull", "push")
+DEFAULT_DEPTH = 20
+
+
+def caches_of(job: JobSpec, scope: Scope, trigger: Trigger, files: Files) -> tuple[Cache, ...]:
+    """Caches that hold something; a key is a template where it names something of the claim."""
+    return tuple(_cache(c, scope, trigger, files) for c in job.cache if c.paths or c.untracked)
+
+
+def _cache(spec: CacheSpec, scope: Scope, trigger: Trigger, files: Files) -> Cache:
+    suffix = "" if spec.unprotect else "-protected" if is_protected(trigger) else "-non_protected"
+    named = spec.fallback_keys
+    if "CACHE_FALLBACK_KEY" in scope.plain:
+        named = (scope.plain["CACHE_FALLBACK_KEY"], *named)
+    fallbacks = tuple(_safe(scope.template(key)) + suffix for key in named)
+    policy = scope.expand(spec.policy)
+    return Cache(
+        key=_safe(_key(spec, scope, files)) + suffix,
+        fallback_keys=fallbacks,
+        paths=spec.paths,
+        untracked=spec.untracked,
+        policy=policy if policy in POLICIES else "pull-push",
+        when=spec.when,
+    )
+
+
+def _key(spec: CacheSpec, scope: Scope, files: Files) -> str:
+    if not spec.files:
+        return scope.template(spec.key or "default") or "default"
+    digest = _digest(tuple(scope.expand(path) for path in spec.files), files)
+    return f"{scope.template(spec.prefix)}-{digest}" if spec.prefix else digest
+
+
+def _digest(paths: tuple[str, ...], files: Files) -> str:
+    """SHA-1 over the files' contents; `default` when none of them exists."""
+    seen = hashlib.sha1(usedforsecurity=False)
+    found = False
+    for path in sorted(set(paths)):
+        try:
+            content = files.read(path)
+        except TooLarge:
+            content = b"too large"
+        if content is not None:
+            seen.update(hashlib.sha1(content, usedforsecurity=False).digest())
+            found = True
+    return seen.hexdigest() if found else "default"
+
+
+def _safe(key: str) -> str:
+    """A key that a variable filled with slashes stays one name (gitlab.md: `/` and `%2F` are not allowed)."""
+    return key if "${{" in key else key.replace("/", "-").strip(".") or "default"
+
+
+def checkout_of(scope: Scope) -> Checkout:
+    """GIT_STRATEGY, GIT_DEPTH and GIT_CLEAN_FLAGS."""
+    strategy = scope.expand(scope.plain.get("GIT_STRATEGY", "fetch")).lower()
+    depth = scope.expand(scope.plain.get("GIT_DEPTH", str(DEFAULT_DEPTH)))
+    return Checkout(
+        strategy if strategy in ("fetch", "clone", "none", "empty") else "fetch",
+        int(depth) if depth.isascii() and depth.isdigit() and len(depth) < 7 else DEFAULT_DEPTH,
+        scope.plain.get("GIT_CLEAN_FLAGS", "") != "none",
+    )

@@ -1,0 +1,180 @@
+"""What rules decide: whether a pipeline is made, which jobs are in it and how they start (gitlab.md §3.4, §3.5).
+
+Called by the compiler, with the repository as `Ground`. The first rule whose clauses all hold wins; no rule, no job.
+"""
+
+from bisect import bisect_left
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from runyard.dialects.gitlab.config.findings import Findings
+from runyard.dialects.gitlab.config.scope import Scope
+from runyard.dialects.gitlab.config.spec import (
+    AllowFailure,
+    JobSpec,
+    NeedSpec,
+    Paths,
+    Policy,
+    Rule,
+    Variables,
+)
+from runyard.model.errors import RunyardError
+from runyard.model.trigger import Files, Trigger
+from runyard.syntax.patterns import PatternError, any_match, literal, path_glob
+
+MAX_COMPARISONS = 50_000
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """How a job that is in the pipeline starts."""
+
+    when: str
+    allow_failure: AllowFailure
+    start_in_s: int | None = None
+    variables: Variables = field(default_factory=dict)
+    needs: tuple[NeedSpec, ...] | None = None
+    interruptible: bool | None = None
+
+
+@dataclass(slots=True)
+class Ground:
+    """The repository and the event that rules look at; every diff is made once."""
+
+    trigger: Trigger
+    files: Files
+    out: Findings
+    _diffs: dict[str | None, frozenset[str] | None] = field(default_factory=dict)
+    _found: dict[tuple[str, ...], bool] = field(default_factory=dict)
+
+    def changed(self, paths: Paths, scope: Scope) -> bool:
+        """An unknown difference (new branch, tag, schedule, api) holds; an empty one does not."""
+        base = scope.expand(paths.compare_to) if paths.compare_to else None
+        diff = self._diff(base, paths)
+        if diff is None:
+            return True
+        return any(any_match(path_glob(scope.expand(glob)), diff) for glob in paths.globs)
+
+    def _diff(self, base: str | None, paths: Paths) -> frozenset[str] | None:
+        if base not in self._diffs:
+            try:
+                self._diffs[base] = self.files.changed(base)
+            except RunyardError:
+                self._diffs[base] = None
+            if base is not None and self._diffs[base] is None:
+                self.out.error(paths.at, f"rules:changes:compare_to is not a valid ref: {base}")
+        return self._diffs[base]
+
+    def exists(self, paths: Paths, scope: Scope) -> bool:
+        """Exact names, folders with a trailing `/`, or globs; beyond 50,000 comparisons the answer is yes, as in GitLab."""
+        globs = tuple(scope.expand(glob).removeprefix("./") for glob in paths.globs)
+        if globs not in self._found:
+            self._found[globs] = self._exists(globs)
+        return self._found[globs]
+
+    def _exists(self, globs: tuple[str, ...]) -> bool:
+        names = self.files.paths()
+        compared = 0
+        for glob in globs:
+            if not set(glob) & set("*?[{"):
+                at = bisect_left(names, glob)
+                if at < len(names) and (
+                    names[at] == glob or (glob.endswith("/") and names[at].startswith(glob))
+                ):
+                    return True
+                continue
+            compared += len(names)
+            if compared > MAX_COMPARISONS or any_match(path_glob(glob), names):
+                return True
+        return False
+
+    def holds(self, rule: Rule, scope: Scope) -> bool:
+        """Whether all clauses of a rule hold."""
+        if rule.condition is not None and not rule.condition.holds(scope.plain):
+            return False
+        try:
+            if rule.changes is not None and not self.changed(rule.changes, scope):
+                return False
+            return rule.exists is None or self.exists(rule.exists, scope)
+        except (PatternError, ValueError) as error:
+            self.out.error(rule.at, f"rules: {error}")
+            return False
+
+
+def first(rules: tuple[Rule, ...], ground: Ground, scope: Scope) -> Rule | None:
+    """The rule that wins."""
+    return next((rule for rule in rules if ground.holds(rule, scope)), None)
+
+
+def decide(job: JobSpec, ground: Ground, scope: Scope, *, workflow_has_rules: bool) -> Verdict | None:
+    """How the job starts, or None when it is not in the pipeline."""
+    if job.rules is not None:
+        return _by_rules(job, job.rules, ground, scope)
+    default = None if workflow_has_rules else Policy(refs=("branches", "tags"))
+    only = job.only or default
+    try:
+        if only is not None and not all(_policies(only, ground, scope)):
+            return None
+        if job.except_ is not None and any(_policies(job.except_, ground, scope)):
+            return None
+    except (PatternError, ValueError) as error:
+        ground.out.error(job.at, f"jobs:{job.name}: {error}")
+        return None
+    allow = job.allow_failure or AllowFailure(always=job.when == "manual")
+    return Verdict(job.when or "on_success", allow, job.start_in_s)
+
+
+def _by_rules(job: JobSpec, rules: tuple[Rule, ...], ground: Ground, scope: Scope) -> Verdict | None:
+    rule = first(rules, ground, scope)
+    when = (rule.when or job.when or "on_success") if rule else "never"
+    if rule is None or when == "never":
+        return None
+    return Verdict(
+        when,
+        rule.allow_failure or job.allow_failure or AllowFailure(),
+        rule.start_in_s or job.start_in_s,
+        rule.variables,
+        rule.needs,
+        rule.interruptible,
+    )
+
+
+def _policies(policy: Policy, ground: Ground, scope: Scope) -> list[bool]:
+    """One answer per key that was given; within a key any element is enough."""
+    answers = []
+    if policy.refs is not None:
+        answers.append(any(_names(ref, ground.trigger) for ref in policy.refs))
+    if policy.conditions is not None:
+        answers.append(any(condition.holds(scope.plain) for condition in policy.conditions))
+    if policy.changes is not None:
+        answers.append(ground.changed(policy.changes, scope))
+    return answers
+
+
+_SOURCES: Mapping[str, str] = {
+    "pushes": "push",
+    "triggers": "trigger",
+    "schedules": "schedule",
+    "pipelines": "pipeline",
+    "merge_requests": "merge_request_event",
+    "external_pull_requests": "external_pull_request_event",
+    "parent_pipelines": "parent_pipeline",
+}
+_SAME = frozenset(("web", "api", "external", "chat", "webide"))
+
+
+def _names(ref: str, trigger: Trigger) -> bool:
+    """Whether a `refs` element means this pipeline."""
+    name, _, path = ref.partition("@") if not ref.startswith("/") else (ref, "", "")
+    if path and path != trigger.project.path:
+        return False
+    of_request = trigger.source == "merge_request_event"
+    match name:
+        case "branches":
+            return not trigger.tag and not of_request
+        case "tags":
+            return trigger.tag
+    if name in _SOURCES or name in _SAME:
+        return _SOURCES.get(name, name) == trigger.source
+    pattern = literal(name)
+    return pattern.found_in(trigger.ref) if pattern else name == trigger.ref

@@ -1,0 +1,179 @@
+"""`extends` and `!reference`, resolved over the merged configuration before any keyword is read (gitlab.md §3.1, §3.3).
+
+Called by the compiler, in this order. Depth of both is ten; what a reference splices in counts against a budget of nodes, because a chain
+of references doubles as readily as aliases do.
+"""
+
+import json
+
+from runyard.dialects.gitlab.config.document import MAX_NODES, REFERENCE, merge
+from runyard.dialects.gitlab.config.fields import texts
+from runyard.dialects.gitlab.config.findings import Findings, Place, nearest
+from runyard.syntax.yamltree import Entry, Mapping, Mark, Node, Scalar, Sequence, Tagged, walk
+
+MAX_DEPTH = 10
+MAX_NESTING = 100
+
+NO_JOBS = frozenset(
+    [
+        "default",
+        "include",
+        "before_script",
+        "image",
+        "services",
+        "after_script",
+        "variables",
+        "stages",
+        "cache",
+        "workflow",
+        "spec",
+        "types",
+    ]
+)
+
+
+def extended(root: Mapping, out: Findings) -> Mapping:
+    """Every job with what it extends merged under it: bases left to right, then its own keys."""
+    if not any(isinstance(e.value, Mapping) and "extends" in e.value.entries for e in root.entries.values()):
+        return root
+    resolver = _Extender(root, out)
+    entries = {
+        key: entry._replace(value=resolver.job(key)) if _is_job(key, entry) else entry
+        for key, entry in root.entries.items()
+    }
+    return Mapping(root.at, entries)
+
+
+def _is_job(key: str, entry: Entry) -> bool:
+    return key not in NO_JOBS and isinstance(entry.value, Mapping)
+
+
+class _Extender:
+    def __init__(self, root: Mapping, out: Findings) -> None:
+        self.root, self.out = root, out
+        self._done: dict[str, tuple[Mapping, int]] = {}
+
+    def job(self, name: str) -> Mapping:
+        return self._resolve(name, ())[0]
+
+    def _resolve(self, name: str, chain: tuple[str, ...]) -> tuple[Mapping, int]:
+        """The merged job and how deep its bases go."""
+        if name in self._done:
+            return self._done[name]
+        own = self.root.entries[name].value
+        assert isinstance(own, Mapping)  # noqa: S101 - callers looked
+        node = own.get("extends")
+        rest = Mapping(own.at, {k: e for k, e in own.entries.items() if k != "extends"})
+        result = rest, 0
+        if node is not None and not (isinstance(node, Scalar) and node.value is None):
+            result = self._over_bases(name, rest, node, (*chain, name))
+        self._done[name] = result
+        return result
+
+    def _over_bases(self, name: str, own: Mapping, node: Node, chain: tuple[str, ...]) -> tuple[Mapping, int]:
+        names = texts(node, Place(f"jobs:{name}:extends", self.out))
+        if names is None:
+            return own, 0
+        known = {k: e for k, e in self.root.entries.items() if _is_job(k, e)}
+        if unknown := [base for base in names if base not in known]:
+            hint = nearest(unknown[0], known)
+            self.out.error(node.at, f"{name}: unknown keys in `extends` ({', '.join(unknown[:10])})", hint)
+            return own, 0
+        merged, depth = Mapping(own.at, {}), 0
+        for base in names:
+            if base in chain:
+                self.out.error(node.at, f"{name}: circular dependency detected in `extends`")
+                return own, 0
+            if len(chain) > MAX_DEPTH:
+                self.out.error(node.at, f"{name}: nesting too deep in `extends`")
+                return own, 0
+            found, below = self._resolve(base, chain)
+            merged, depth = merge(merged, found), max(depth, below + 1)
+        if depth > MAX_DEPTH:
+            self.out.error(node.at, f"{name}: nesting too deep in `extends`")
+            return own, 0
+        return merge(merged, own), depth
+
+
+def dereferenced(root: Mapping, out: Findings) -> Mapping:
+    """The configuration with each `!reference [a, b]` replaced by what it names."""
+    resolver = _Resolver(root, out)
+    entries = {
+        key: entry._replace(value=resolver.resolve(entry.value, (), 0)) for key, entry in root.entries.items()
+    }
+    return Mapping(root.at, entries)
+
+
+class _Resolver:
+    def __init__(self, root: Mapping, out: Findings) -> None:
+        self.root, self.out = root, out
+        self._done: dict[tuple[str, ...], tuple[Node, int]] = {}
+        self._budget = MAX_NODES
+
+    def resolve(self, node: Node, chain: tuple[tuple[str, ...], ...], nesting: int) -> Node:
+        if nesting > MAX_NESTING:
+            self.out.error(node.at, f"the configuration is nested deeper than {MAX_NESTING} levels")
+            return _nothing(node.at)
+        match node:
+            case Tagged():
+                return self._reference(node, chain, nesting)
+            case Sequence():
+                items = [self.resolve(item, chain, nesting + 1) for item in node.items]
+                return (
+                    Sequence(node.at, tuple(items))
+                    if any(a is not b for a, b in zip(items, node.items, strict=True))
+                    else node
+                )
+            case Mapping():
+                entries = {
+                    key: entry._replace(value=self.resolve(entry.value, chain, nesting + 1))
+                    for key, entry in node.entries.items()
+                }
+                changed = any(entries[key].value is not entry.value for key, entry in node.entries.items())
+                return Mapping(node.at, entries) if changed else node
+            case Scalar():
+                return node
+
+    def _reference(self, node: Tagged, chain: tuple[tuple[str, ...], ...], nesting: int) -> Node:
+        path = self._path(node)
+        if path is None:
+            return _nothing(node.at)
+        shown = f"{REFERENCE} {json.dumps(path)}"
+        if path in chain:
+            self.out.error(node.at, f"{shown} is part of a circular chain")
+            return _nothing(node.at)
+        if len(chain) >= MAX_DEPTH:
+            self.out.error(node.at, f"{shown} is nested deeper than {MAX_DEPTH} references")
+            return _nothing(node.at)
+        if path not in self._done:
+            target = self._find(path)
+            if target is None:
+                self.out.error(node.at, f"{shown} could not be found")
+                return _nothing(node.at)
+            found = self.resolve(target, (*chain, path), nesting + 1)
+            self._done[path] = found, sum(1 for _ in walk(found))
+        result, weight = self._done[path]
+        self._budget -= weight
+        if self._budget < 0:
+            self.out.error(node.at, f"references splice in more than {MAX_NODES} nodes")
+            return _nothing(node.at)
+        return result
+
+    def _path(self, node: Tagged) -> tuple[str, ...] | None:
+        value = node.value
+        if isinstance(value, Sequence) and value.items and all(isinstance(i, Scalar) for i in value.items):
+            return tuple(item.text for item in value.items if isinstance(item, Scalar))
+        self.out.error(node.at, f"{REFERENCE} should be a list of keys, like [.setup, script]")
+        return None
+
+    def _find(self, path: tuple[str, ...]) -> Node | None:
+        current: Node | None = self.root
+        for part in path:
+            if not isinstance(current, Mapping):
+                return None
+            current = current.get(part)
+        return current
+
+
+def _nothing(at: Mark) -> Node:
+    return Sequence(at, ())

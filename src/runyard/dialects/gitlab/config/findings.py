@@ -1,0 +1,70 @@
+"""Findings: every problem of a configuration, each at its place, in GitLab's words where it has some.
+
+Used by every reader here. A `Place` is a keyword's path (`jobs:build:artifacts`) with the collector, so that a reader can say what is
+wrong and go on; the compiler raises once, at the end, with all of them.
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from difflib import get_close_matches
+
+from runyard.model.errors import Invalid, Problem
+from runyard.syntax.yamltree import Mark
+
+MAX_FINDINGS = 100
+
+
+@dataclass(slots=True)
+class Findings:
+    """Collects; the same sentence at the same place counts once, and after a hundred errors nobody reads on."""
+
+    problems: list[Problem] = field(default_factory=list)
+    _seen: set[tuple[str, Mark]] = field(default_factory=set)
+
+    def error(self, at: Mark, message: str, suggestion: str = "") -> None:
+        if (message, at) not in self._seen and len(self.problems) < MAX_FINDINGS:
+            self._seen.add((message, at))
+            self.problems.append(Problem(message, at.file, at.line, at.column, "error", suggestion))
+
+    def warn(self, at: Mark, message: str) -> None:
+        if (message, at) not in self._seen and len(self.problems) < MAX_FINDINGS:
+            self._seen.add((message, at))
+            self.problems.append(Problem(message, at.file, at.line, at.column, "warning"))
+
+    @property
+    def errors(self) -> list[Problem]:
+        return [p for p in self.problems if p.severity == "error"]
+
+    @property
+    def warnings(self) -> list[Problem]:
+        return [p for p in self.problems if p.severity == "warning"]
+
+    def check(self) -> None:
+        """Raises when there is any error."""
+        if errors := self.errors:
+            raise Invalid(problems=sorted(errors, key=lambda p: (p.file, p.line, p.column)))
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """A keyword's path and where its problems go."""
+
+    path: str
+    out: Findings
+
+    def sub(self, key: str) -> "Place":
+        return Place(f"{self.path}:{key}", self.out)
+
+    def wrong(self, at: Mark, what: str, suggestion: str = "") -> None:
+        """`jobs:build:timeout config should be a duration`."""
+        self.out.error(at, f"{self.path} config {what}", suggestion)
+
+    def error(self, at: Mark, message: str, suggestion: str = "") -> None:
+        """A sentence of its own."""
+        self.out.error(at, message, suggestion)
+
+
+def nearest(word: str, known: Iterable[str]) -> str:
+    """A hint when `word` looks like a slip for a known one."""
+    close = get_close_matches(word[:60], list(known), 1, 0.7)
+    return f"did you mean `{close[0]}`?" if close else ""

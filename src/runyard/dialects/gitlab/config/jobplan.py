@@ -1,0 +1,177 @@
+"""One JobPlan from one judged job.
+
+Called by lower for every leg. Notes a problem where a name cannot be used (an image that is none).
+"""
+
+import re
+from dataclasses import dataclass
+from typing import Any
+
+from runyard.dialects.gitlab.config.evaluate import Verdict
+from runyard.dialects.gitlab.config.findings import Findings
+from runyard.dialects.gitlab.config.parallel import Leg
+from runyard.dialects.gitlab.config.payload import payload
+from runyard.dialects.gitlab.config.predefined import slug
+from runyard.dialects.gitlab.config.scope import Scope
+from runyard.dialects.gitlab.config.spec import ImageSpec, JobSpec, RetrySpec
+from runyard.dialects.gitlab.config.steps import Cache, Checkout, steps_of
+from runyard.model.plan import Concurrency, Gate, Image, JobPlan, Need, Order, Retry, Variable, When
+from runyard.model.state import Reason
+from runyard.syntax.patterns import split_literal
+
+_TEMPLATE = re.compile(r"\$\{\{[^{}]{0,200}\}\}")
+_IMAGE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:/@+-]{0,511}")
+
+# GitLab's word in `retry:when` → our reasons. Reasons we never have are valid words that match nothing.
+RETRY_REASONS: dict[str, tuple[Reason, ...]] = {
+    "script_failure": (Reason.SCRIPT, Reason.OUT_OF_MEMORY),
+    "stuck_or_timeout_failure": (Reason.STUCK, Reason.RUNNER_LOST),
+    "runner_system_failure": (Reason.RUNNER_SYSTEM, Reason.IMAGE_UNAVAILABLE, Reason.CHECKOUT),
+    "runner_unsupported": (Reason.RUNNER_UNSUPPORTED,),
+    "job_execution_timeout": (Reason.TIMEOUT,),
+    "missing_dependency_failure": (Reason.MISSING_DEPENDENCY,),
+    "runner_interrupted": (Reason.RUNNER_LOST,),
+    "runner_external_dependency_failure": (Reason.IMAGE_UNAVAILABLE,),
+    "unknown_failure": (Reason.BAD_PLAN,),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Drawing:
+    """Everything that is settled of a job."""
+
+    job: JobSpec
+    leg: Leg
+    verdict: Verdict
+    variables: tuple[Variable, ...]
+    scope: Scope
+    needs: tuple[Need, ...] | None
+    dependencies: list[str] | None
+    download: dict[str, Any] | None
+    caches: tuple[Cache, ...]
+    checkout: Checkout
+    stage_rank: int
+    stage_idx: int
+
+
+def draw(drawing: Drawing, out: Findings) -> JobPlan:
+    """The plan of one job."""
+    job, leg, verdict, scope = drawing.job, drawing.leg, drawing.verdict, drawing.scope
+    environment = _environment(job, scope)
+    variables = (*drawing.variables, *_environment_variables(environment))
+    group = scope.expand(job.resource_group).strip()[:255] if job.resource_group else ""
+    tags = tuple(dict.fromkeys(scope.expand(tag) for tag in job.tags))
+    stops = job.interruptible if verdict.interruptible is None else verdict.interruptible
+    decided = {
+        "caches": drawing.caches,
+        "checkout": drawing.checkout,
+        "dag": drawing.needs is not None,
+        "dependencies": drawing.dependencies,
+        "environment": environment,
+        "resource_group": group or None,
+        "tags": tags,
+    }
+    return JobPlan(
+        key=leg.name,
+        name=leg.name,
+        steps=steps_of(job, variables, drawing.checkout, drawing.caches, drawing.download),
+        group=job.name,
+        stage=job.stage,
+        stage_index=drawing.stage_rank,
+        needs=drawing.needs or (),
+        gate=Gate(
+            When(verdict.when),
+            Order.STAGE if drawing.needs is None else Order.NEEDS,
+            delay_s=(verdict.start_in_s or 0) if verdict.when == "delayed" else 0,
+        ),
+        variables=variables,
+        image=_image(job.image, scope, out) if job.image else None,
+        services=tuple(_image(service, scope, out) for service in job.services),
+        tags=tags,
+        timeout_s=job.timeout_s,
+        retry=_retry(job.retry),
+        allow_failure=verdict.allow_failure.always,
+        allow_failure_exit_codes=verdict.allow_failure.exit_codes,
+        concurrency=Concurrency(group) if group else None,
+        interruptible=stops,
+        stock=True,
+        coverage=_coverage(job.coverage),
+        extra={"gitlab": payload(job, leg, verdict, drawing.stage_idx, decided)},
+    )
+
+
+def _environment(job: JobSpec, scope: Scope) -> dict[str, Any] | None:
+    environment = job.environment
+    if environment is None:
+        return None
+    return {
+        "name": scope.expand(environment.name)[:255],
+        "url": environment.url,
+        "action": environment.action,
+        "on_stop": environment.on_stop,
+        "auto_stop_in": environment.auto_stop_in,
+        "deployment_tier": environment.deployment_tier or _tier(scope.expand(environment.name)),
+    }
+
+
+def _tier(name: str) -> str:
+    """GitLab's guess from the name."""
+    for tier, words in (
+        ("development", r"dev|review|trunk"),
+        ("testing", r"test|tst|int|ac(ce|)pt|qa|qc|control|quality"),
+        ("staging", r"st(a|)g|mod(e|)l|pre|demo|non"),
+        ("production", r"pr(o|)d|live"),
+    ):
+        if re.search(words, name.lower()):
+            return tier
+    return "other"
+
+
+def _environment_variables(environment: dict[str, Any] | None) -> tuple[Variable, ...]:
+    if environment is None:
+        return ()
+    values = {
+        "CI_ENVIRONMENT_NAME": environment["name"],
+        "CI_ENVIRONMENT_SLUG": slug(environment["name"])[:24].strip("-"),
+        "CI_ENVIRONMENT_ACTION": environment["action"],
+        "CI_ENVIRONMENT_TIER": environment["deployment_tier"],
+    }
+    found = [Variable(key, value, raw=True) for key, value in values.items()]
+    if environment["url"]:
+        found.append(Variable("CI_ENVIRONMENT_URL", environment["url"]))
+    return tuple(found)
+
+
+def _image(spec: ImageSpec, scope: Scope, out: Findings) -> Image:
+    name = scope.template(spec.name).strip()
+    if "${{" in spec.name or not _IMAGE_NAME.fullmatch(_TEMPLATE.sub("x", name)):
+        out.error(
+            spec.at, f"`{spec.name[:80]}` is not the name of an image", "expected like registry/name:tag"
+        )
+    docker = spec.executor_opts.get("docker", {})
+    return Image(
+        name,
+        entrypoint=spec.entrypoint,
+        user=str(docker.get("user", "")),
+        env={key: scope.template(variable.text) for key, variable in spec.variables.items()},
+        options=dict(spec.executor_opts),
+        alias=spec.alias or "",
+        command=spec.command,
+    )
+
+
+def _retry(retry: RetrySpec) -> Retry:
+    when = dict.fromkeys(
+        word
+        for name in retry.when
+        for word in (("always",) if name == "always" else RETRY_REASONS.get(name, ()))
+    )
+    return Retry(retry.max, tuple(str(word) for word in when), retry.exit_codes)
+
+
+def _coverage(text: str | None) -> str:
+    parts = split_literal(text) if text else None
+    if parts is None:
+        return ""
+    pattern, flags = parts
+    return f"(?{flags}){pattern}" if flags else pattern

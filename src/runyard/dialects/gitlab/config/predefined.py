@@ -1,0 +1,180 @@
+"""GitLab's predefined variables (gitlab.md §3.12), as far as one server without merge requests and registries can know them.
+
+Called by the compiler. What is known at the trigger is literal (raw: a commit message must not expand); ids, tokens and addresses of rows
+that do not exist yet are templates over the facts of the claim; what only the runner knows is in `RUNNER_KNOWN`.
+"""
+
+from datetime import UTC, datetime
+from urllib.parse import urlsplit
+
+from runyard.dialects.gitlab.config.parallel import Leg
+from runyard.dialects.gitlab.config.spec import JobSpec
+from runyard.model.plan import Variable
+from runyard.model.trigger import ZERO_SHA, Trigger
+
+# Templates over the facts a runner adds; put into each step's environment.
+RUNNER_KNOWN = {
+    "CI_PROJECT_DIR": "${{ runner.workspace }}",
+    "CI_BUILDS_DIR": "${{ runner.temp }}",
+}
+
+
+def slug(text: str) -> str:
+    """Lower case, anything else than letters and digits as `-`, at most 63 characters, no `-` at the ends."""
+    made = "".join(c if c.isascii() and c.isalnum() else "-" for c in text.lower())
+    return made[:63].strip("-")
+
+
+def pipeline_variables(trigger: Trigger, config_path: str) -> list[Variable]:
+    """Known before any row exists: for rules, includes and jobs alike."""
+    values = {**_server(trigger), **_project(trigger, config_path), **_commit(trigger)}
+    values |= {
+        "CI_PIPELINE_SOURCE": trigger.source,
+        "CI_PIPELINE_CREATED_AT": _iso(trigger.now),
+        "CI_PIPELINE_TRIGGERED": "true" if trigger.source == "trigger" else "",
+    }
+    if trigger.source != "trigger":
+        del values["CI_PIPELINE_TRIGGERED"]
+    return [_known(key, value) for key, value in values.items()]
+
+
+def user_variables(trigger: Trigger) -> list[Variable]:
+    """Who asked."""
+    user = trigger.actor
+    return [
+        _known("GITLAB_USER_ID", str(user.id)),
+        _known("GITLAB_USER_EMAIL", user.email),
+        _known("GITLAB_USER_LOGIN", user.username),
+        _known("GITLAB_USER_NAME", user.name or user.username),
+    ]
+
+
+def job_variables(job: JobSpec, leg: Leg, when: str | None) -> list[Variable]:
+    """Known of a job from its text alone. `when` None: rules are still being judged."""
+    values = {
+        "CI_JOB_NAME": leg.name,
+        "CI_JOB_NAME_SLUG": slug(leg.name),
+        "CI_JOB_GROUP_NAME": job.name,
+        "CI_JOB_STAGE": job.stage,
+        "CI_NODE_TOTAL": str(leg.total or 1),
+    }
+    if leg.index:
+        values["CI_NODE_INDEX"] = str(leg.index)
+    if when == "manual":
+        values["CI_JOB_MANUAL"] = "true"
+    if job.image:
+        values["CI_JOB_IMAGE"] = job.image.name
+    return [_known(key, value) for key, value in values.items()]
+
+
+def late_variables(trigger: Trigger) -> list[Variable]:
+    """Templates over the claim's facts."""
+    parts = urlsplit(trigger.server.url)
+    clone = f"{parts.scheme}://gitlab-ci-token:${{{{ attempt.token }}}}@{parts.netloc}{parts.path}/{trigger.project.path}.git"
+    tags = "join(runner.tags, '\", \"')"
+    values = {
+        "CI_PIPELINE_ID": "${{ run.id }}",
+        "CI_PIPELINE_IID": "${{ run.number }}",
+        "CI_PIPELINE_URL": "${{ run.url }}",
+        "CI_JOB_ID": "${{ attempt.id }}",
+        "CI_JOB_URL": "${{ attempt.url }}",
+        "CI_JOB_TOKEN": "${{ attempt.token }}",
+        "CI_REPOSITORY_URL": clone,
+        "CI_RUNNER_ID": "${{ runner.id }}",
+        "CI_RUNNER_DESCRIPTION": "${{ runner.description }}",
+        "CI_RUNNER_VERSION": "${{ runner.version }}",
+        "CI_RUNNER_TAGS": f"${{{{ {tags} == '' && '[]' || format('[\"{{0}}\"]', {tags}) }}}}",
+    }
+    secret = {"CI_JOB_TOKEN"}
+    return [
+        Variable(key, value, masked=key in secret, raw=True, late=True, public=key not in secret)
+        for key, value in values.items()
+    ]
+
+
+def is_protected(trigger: Trigger) -> bool:
+    """The default branch is the one protected ref."""
+    return not trigger.tag and trigger.ref == trigger.project.default_branch
+
+
+def _known(key: str, value: str) -> Variable:
+    return Variable(key, value.replace("\0", ""), raw=True)
+
+
+def _iso(at: int) -> str:
+    return datetime.fromtimestamp(at / 1000, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def _server(trigger: Trigger) -> dict[str, str]:
+    server = trigger.server
+    parts = urlsplit(server.url)
+    port = parts.port or (443 if parts.scheme == "https" else 80)
+    version = [*server.version.split("-")[0].split("."), "0", "0", "0"]
+    return {
+        "CI": "true",
+        "GITLAB_CI": "true",
+        "CI_SERVER": "yes",
+        "CI_SERVER_FQDN": parts.netloc,
+        "CI_SERVER_URL": server.url,
+        "CI_SERVER_HOST": parts.hostname or "",
+        "CI_SERVER_PORT": str(port),
+        "CI_SERVER_PROTOCOL": parts.scheme,
+        "CI_SERVER_NAME": server.name,
+        "CI_SERVER_VERSION": server.version,
+        "CI_SERVER_VERSION_MAJOR": version[0],
+        "CI_SERVER_VERSION_MINOR": version[1],
+        "CI_SERVER_VERSION_PATCH": version[2],
+        "CI_SERVER_REVISION": "runyard",
+        "CI_API_V4_URL": f"{server.url}/api/v4",
+        "CI_API_GRAPHQL_URL": f"{server.url}/api/graphql",
+        "GITLAB_FEATURES": "",
+        "CI_CONCURRENT_ID": "0",
+        "CI_CONCURRENT_PROJECT_ID": "0",
+        "CI_DISPOSABLE_ENVIRONMENT": "true",
+    }
+
+
+def _project(trigger: Trigger, config_path: str) -> dict[str, str]:
+    project = trigger.project
+    namespace, _, name = project.path.rpartition("/")
+    return {
+        "CI_PROJECT_ID": str(project.id),
+        "CI_PROJECT_NAME": name,
+        "CI_PROJECT_TITLE": project.name or name,
+        "CI_PROJECT_DESCRIPTION": "",
+        "CI_PROJECT_PATH": project.path,
+        "CI_PROJECT_PATH_SLUG": slug(project.path),
+        "CI_PROJECT_NAMESPACE": namespace,
+        "CI_PROJECT_NAMESPACE_SLUG": slug(namespace),
+        "CI_PROJECT_ROOT_NAMESPACE": namespace.split("/")[0],
+        "CI_PROJECT_URL": f"{trigger.server.url}/{project.path}",
+        "CI_PROJECT_VISIBILITY": project.visibility,
+        "CI_PROJECT_REPOSITORY_LANGUAGES": "",
+        "CI_PROJECT_CLASSIFICATION_LABEL": "",
+        "CI_PROJECT_TOPICS": "",
+        "CI_DEFAULT_BRANCH": project.default_branch,
+        "CI_DEFAULT_BRANCH_SLUG": slug(project.default_branch),
+        "CI_CONFIG_PATH": config_path,
+    }
+
+
+def _commit(trigger: Trigger) -> dict[str, str]:
+    commit = trigger.commit
+    values = {
+        "CI_COMMIT_SHA": trigger.sha,
+        "CI_COMMIT_SHORT_SHA": trigger.sha[:8],
+        "CI_COMMIT_BEFORE_SHA": trigger.before_sha or ZERO_SHA,
+        "CI_COMMIT_REF_NAME": trigger.ref,
+        "CI_COMMIT_REF_SLUG": slug(trigger.ref),
+        "CI_COMMIT_REF_PROTECTED": "true" if is_protected(trigger) else "false",
+        "CI_COMMIT_MESSAGE": commit.message,
+        "CI_COMMIT_TITLE": commit.title,
+        "CI_COMMIT_DESCRIPTION": commit.message.partition("\n")[2].lstrip("\n"),
+        "CI_COMMIT_AUTHOR": f"{commit.author_name} <{commit.author_email}>",
+        "CI_COMMIT_TIMESTAMP": _iso(commit.committed_at),
+    }
+    if trigger.tag:
+        values["CI_COMMIT_TAG"] = trigger.ref
+    elif trigger.source != "merge_request_event":
+        values["CI_COMMIT_BRANCH"] = trigger.ref
+    return values

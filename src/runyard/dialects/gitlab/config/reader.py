@@ -1,0 +1,276 @@
+"""The merged configuration read into a Config: root keywords, defaults, every visible job. Notes all problems and goes on.
+
+Called by the compiler after includes, extends and references are resolved. A job key replaces the default of that name; a job key that
+is null removes it.
+"""
+
+from runyard.dialects.gitlab.config import fields, keywords, rules
+from runyard.dialects.gitlab.config.findings import Findings, Place, nearest
+from runyard.dialects.gitlab.config.parallel import read_parallel
+from runyard.dialects.gitlab.config.spec import Config, JobSpec, RetrySpec, VariableSpec, WorkflowSpec
+from runyard.syntax.yamltree import Entry, Mapping, Mark, Node, Scalar
+
+MONTH_S = 30 * 86400
+MAX_NAME = 255
+MAX_JOBS = 5000
+MAX_TAGS = 49
+
+ROOT = (
+    "default",
+    "include",
+    "before_script",
+    "image",
+    "services",
+    "after_script",
+    "variables",
+    "stages",
+    "cache",
+    "workflow",
+)
+RESERVED_NAMES = frozenset((*ROOT, "spec", "types", "true", "false", "nil"))
+DEFAULTS = (
+    "before_script", "after_script", "hooks", "cache", "image", "services", "interruptible", "timeout", "retry", "tags",
+    "artifacts",
+)  # fmt: skip
+_GLOBAL_DEFAULTS = ("before_script", "image", "services", "after_script", "cache")
+
+REFUSED = {
+    "trigger": "downstream pipelines are not served",
+    "run": "step lists are not served; use `script`",
+    "release": "releases are not served",
+    "id_tokens": "ID tokens are not issued here",
+    "secrets": "external secret stores are not served; use CI/CD variables",
+    "identity": "workload identity is not served",
+    "dast_configuration": "DAST profiles are not served",
+    "inputs": "job inputs are not served",
+}
+JOB = (
+    *DEFAULTS, *REFUSED, "script", "stage", "when", "start_in", "coverage", "parallel", "environment", "allow_failure",
+    "dependencies", "needs", "rules", "only", "except", "variables", "resource_group", "inherit", "extends",
+    "manual_confirmation", "pages", "publish",
+)  # fmt: skip
+
+
+def read(root: Mapping, out: Findings) -> Config:
+    """The configuration; trust it only when `out` has no errors."""
+    place = Place("root", out)
+    defaults = _defaults(root, out)
+    stages = _stages(root.get("stages"), Place("stages", out))
+    variables, workflow = root.get("variables"), root.get("workflow")
+    jobs: dict[str, JobSpec] = {}
+    entries = [(name, entry) for name, entry in root.entries.items() if name not in ROOT]
+    for name, entry in entries:
+        if name.startswith("."):
+            continue
+        if not _may_be_job(name, entry, place):
+            continue
+        if len(jobs) >= MAX_JOBS:
+            place.wrong(entry.key.at, f"has more than {MAX_JOBS} jobs")
+            break
+        assert isinstance(entry.value, Mapping)  # noqa: S101 - _may_be_job looked
+        jobs[name] = _job(name, entry.key.at, entry.value, defaults, out)
+    if not jobs and not out.errors:
+        out.error(root.at, "jobs config should contain at least one visible job")
+    return Config(
+        at=root.at,
+        stages=stages,
+        jobs=jobs,
+        variables=_root_variables(variables, out),
+        workflow=_workflow(workflow, Place("workflow", out)) if workflow is not None else WorkflowSpec(),
+    )
+
+
+def _root_variables(node: Node | None, out: Findings) -> dict[str, VariableSpec]:
+    if node is None or fields.is_null(node):
+        return {}
+    return rules.variables_of(node, Place("variables", out), described=True)
+
+
+def _may_be_job(name: str, entry: Entry, place: Place) -> bool:
+    at = entry.key.at
+    if name in RESERVED_NAMES:
+        place.error(at, f"jobs:{name} config: `{name}` is a reserved word and cannot name a job")
+    elif not isinstance(entry.value, Mapping):
+        place.wrong(at, f"contains unknown keys: {name[:80]}", nearest(name, ROOT))
+    elif not name.strip():
+        place.error(at, "jobs name can't be blank")
+    elif len(name) > MAX_NAME:
+        place.error(at, f"jobs:{name[:40]}… name is too long (maximum is {MAX_NAME} characters)")
+    else:
+        return True
+    return False
+
+
+def _defaults(root: Mapping, out: Findings) -> dict[str, Node]:
+    node = root.get("default")
+    found: dict[str, Node] = {}
+    if node is not None and not fields.is_null(node):
+        place = Place("default", out)
+        mapping = fields.mapping(node, place, (*DEFAULTS, "id_tokens", "identity"))
+        for key, entry in mapping.entries.items() if mapping else ():
+            if key in REFUSED:
+                out.error(entry.key.at, f"default:{key} is not served: {REFUSED[key]}")
+            found[key] = entry.value
+    for key in _GLOBAL_DEFAULTS:
+        value = root.get(key)
+        if value is None:
+            continue
+        if key in found:
+            out.error(root.key_at(key), f"root:{key} is defined both at the top level and in `default:`")
+        found[key] = value
+    return found
+
+
+def _stages(node: Node | None, place: Place) -> tuple[str, ...]:
+    names: tuple[str, ...] | None = ("build", "test", "deploy")
+    if node is not None and not fields.is_null(node):
+        names = fields.texts(node, place, 1000)
+    middle = [name for name in dict.fromkeys(names or ()) if name not in (".pre", ".post")]
+    return (".pre", *middle, ".post")
+
+
+def _workflow(node: Node, place: Place) -> WorkflowSpec:
+    if fields.is_null(node):
+        return WorkflowSpec()
+    found = fields.mapping(node, place, ("name", "rules", "auto_cancel"))
+    if found is None:
+        return WorkflowSpec()
+    name, listed = found.get("name"), found.get("rules")
+    text = fields.scalar_text(name, place.sub("name")) if name and not fields.is_null(name) else None
+    if name is not None and text is not None and len(text) > MAX_NAME:
+        place.wrong(name.at, f"name is too long (maximum is {MAX_NAME} characters)")
+    stop = rules.auto_cancel(found.get("auto_cancel"), place.sub("auto_cancel"))
+    return WorkflowSpec(
+        name=text,
+        rules=rules.workflow_rules(listed, place.sub("rules"))
+        if listed and not fields.is_null(listed)
+        else None,
+        on_new_commit=stop.get("on_new_commit", "conservative"),
+        on_job_failure=stop.get("on_job_failure", "none"),
+    )
+
+
+class _Keys:
+    """A job's own keys over the defaults it inherits."""
+
+    def __init__(
+        self, job: Mapping, defaults: dict[str, Node], inherits: bool | frozenset[str], place: Place
+    ) -> None:
+        self.job, self.place = job, place
+        self.defaults = {
+            k: v for k, v in defaults.items() if inherits is True or (inherits and k in inherits)
+        }
+
+    def get(self, key: str) -> tuple[Node, Place] | None:
+        """The node with its place, or None when absent or null."""
+        node = self.job.get(key) if key in self.job.entries else self.defaults.get(key)
+        return None if node is None or fields.is_null(node) else (node, self.place.sub(key))
+
+    def lines(self, key: str) -> tuple[str, ...]:
+        found = self.get(key)
+        return (fields.lines(*found) or ()) if found else ()
+
+    def texts(self, key: str, most: int) -> tuple[str, ...] | None:
+        found = self.get(key)
+        return fields.texts(*found, most) if found else None
+
+    def flag(self, key: str) -> bool:
+        found = self.get(key)
+        return bool(found and fields.boolean(*found))
+
+    def text(self, key: str) -> str | None:
+        found = self.get(key)
+        return fields.scalar_text(*found) if found else None
+
+    def seconds(self, key: str, most_s: int) -> int | None:
+        found = self.get(key)
+        return fields.duration(*found, most_s) if found else None
+
+
+def _job(name: str, at: Mark, job: Mapping, defaults: dict[str, Node], out: Findings) -> JobSpec:
+    place = Place(f"jobs:{name}", out)
+    fields.unknown_keys(job, place, JOB)
+    inherit = job.get("inherit")
+    of_default, of_variables = keywords.inherit(inherit, place.sub("inherit")) if inherit else (True, True)
+    keys = _Keys(job, defaults, of_default, place)
+    _refuse(name, at, job, place)
+    _check_together(job, place)
+    stage = keys.get("stage")
+    image, services, cache = keys.get("image"), keys.get("services"), keys.get("cache")
+    artifacts, retry, parallel = keys.get("artifacts"), keys.get("retry"), keys.get("parallel")
+    variables, dependencies, needs = keys.get("variables"), keys.get("dependencies"), keys.get("needs")
+    listed, only, except_ = keys.get("rules"), keys.get("only"), keys.get("except")
+    when, allow, coverage = keys.get("when"), keys.get("allow_failure"), keys.get("coverage")
+    environment = keys.get("environment")
+    return JobSpec(
+        name=name,
+        at=at,
+        stage=(fields.text(*stage) if stage else None) or "test",
+        stage_at=stage[0].at if stage else at,
+        script=keys.lines("script"),
+        before_script=keys.lines("before_script"),
+        after_script=keys.lines("after_script"),
+        pre_get_sources=_hooks(keys.get("hooks")),
+        image=keywords.image(*image) if image else None,
+        services=keywords.services(*services) if services else (),
+        variables=rules.variables_of(*variables) if variables else {},
+        inherit_variables=of_variables,
+        tags=keys.texts("tags", MAX_TAGS) or (),
+        rules=rules.job_rules(*listed) if listed else None,
+        only=rules.policy(*only) if only else None,
+        except_=rules.policy(*except_) if except_ else None,
+        when=fields.choice(*when, (w for w in rules.WHENS if w != "never")) if when else None,
+        start_in_s=keys.seconds("start_in", rules.WEEK_S),
+        allow_failure=rules.allow_failure(*allow) if allow else None,
+        needs=rules.needs(*needs) if needs else None,
+        dependencies=fields.texts(*dependencies) if dependencies else None,
+        dependencies_at=dependencies[0].at if dependencies else None,
+        artifacts=keywords.artifacts(*artifacts) if artifacts else None,
+        cache=keywords.caches(*cache) if cache else (),
+        retry=keywords.retry(*retry) if retry else RetrySpec(),
+        timeout_s=keys.seconds("timeout", MONTH_S),
+        interruptible=keys.flag("interruptible"),
+        resource_group=keys.text("resource_group"),
+        parallel=read_parallel(*parallel) if parallel else None,
+        coverage=keywords.coverage(*coverage) if coverage else None,
+        environment=keywords.environment(*environment) if environment else None,
+        manual_confirmation=keys.text("manual_confirmation"),
+    )
+
+
+def _hooks(found: tuple[Node, Place] | None) -> tuple[str, ...]:
+    mapping = fields.mapping(*found, ("pre_get_sources_script",)) if found else None
+    node = mapping.get("pre_get_sources_script") if mapping else None
+    return (fields.lines(node, found[1].sub("pre_get_sources_script")) or ()) if node and found else ()
+
+
+def _refuse(name: str, at: Mark, job: Mapping, place: Place) -> None:
+    for key, why in REFUSED.items():
+        if key in job.entries and not fields.is_null(job.get(key)):
+            place.error(job.key_at(key), f"{place.path}:{key} is not served: {why}")
+    if "trigger" not in job.entries and "run" not in job.entries:
+        script = job.get("script")
+        if script is None or fields.is_null(script):
+            place.error(at, f"{place.path} config should implement the script:, run:, or trigger: keyword")
+        elif isinstance(script, Scalar) and not script.text.strip():
+            place.error(script.at, f"{place.path}:script config can't be blank")
+    if name == "pages" or "pages" in job.entries or "publish" in job.entries:
+        place.out.warn(at, f"{place.path}: the job runs, but its pages are not published")
+
+
+def _check_together(job: Mapping, place: Place) -> None:
+    if "rules" in job.entries and not fields.is_null(job.get("rules")):
+        both = [
+            key
+            for key in ("only", "except", "start_in")
+            if key in job.entries and not fields.is_null(job.get(key))
+        ]
+        if both:
+            place.wrong(job.key_at(both[0]), f"key may not be used with `rules`: {', '.join(both)}")
+        return
+    when = job.get("when")
+    delayed = isinstance(when, Scalar) and when.text == "delayed"
+    if delayed and "start_in" not in job.entries and when is not None:
+        place.wrong(when.at, "start_in should be a duration when `when: delayed`")
+    if "start_in" in job.entries and not delayed:
+        place.wrong(job.key_at("start_in"), "start_in must be blank unless `when: delayed`")

@@ -1,0 +1,265 @@
+"""Readers of `rules`, `only`/`except`, `changes`, `exists`, `allow_failure`, `needs` and `variables`: nodes become specs.
+
+Called by the job and workflow readers. Sentences are GitLab's where it has one.
+"""
+
+from collections.abc import Mapping as Dict
+
+from runyard.dialects.gitlab.config import fields
+from runyard.dialects.gitlab.config.expression import Expression, ExpressionError, parse
+from runyard.dialects.gitlab.config.findings import Place
+from runyard.dialects.gitlab.config.parallel import matrix_of
+from runyard.dialects.gitlab.config.spec import AllowFailure, NeedSpec, Paths, Policy, Rule, VariableSpec
+from runyard.syntax.patterns import PatternError, path_glob
+from runyard.syntax.variables import KEY
+from runyard.syntax.yamltree import Mapping, Node, Scalar
+
+MAX_RULES = 1000
+MAX_GLOBS = 50
+WEEK_S = 7 * 86400
+
+WHENS = ("on_success", "on_failure", "always", "never", "manual", "delayed")
+_JOB_RULE = (
+    "if",
+    "changes",
+    "exists",
+    "when",
+    "start_in",
+    "allow_failure",
+    "variables",
+    "needs",
+    "interruptible",
+)
+_WORKFLOW_RULE = ("if", "changes", "exists", "when", "variables", "auto_cancel")
+_INCLUDE_RULE = ("if", "changes", "exists", "when")
+
+
+def job_rules(node: Node, place: Place) -> tuple[Rule, ...]:
+    """`rules` of a job."""
+    return _rules(node, place, _JOB_RULE, WHENS)
+
+
+def workflow_rules(node: Node, place: Place) -> tuple[Rule, ...]:
+    """`workflow:rules`."""
+    return _rules(node, place, _WORKFLOW_RULE, ("always", "never"))
+
+
+def include_rules(node: Node, place: Place) -> tuple[Rule, ...]:
+    """`include:rules`."""
+    return _rules(node, place, _INCLUDE_RULE, ("always", "never"))
+
+
+def _rules(node: Node, place: Place, keys: tuple[str, ...], whens: tuple[str, ...]) -> tuple[Rule, ...]:
+    items = fields.sequence(node, place, "should be an array of hashes")
+    if items is None:
+        return ()
+    if len(items) > MAX_RULES:
+        place.wrong(node.at, f"is too long (maximum is {MAX_RULES})")
+        return ()
+    return tuple(_rule(item, place.sub("rule"), keys, whens) for item in items)
+
+
+def _rule(node: Node, place: Place, keys: tuple[str, ...], whens: tuple[str, ...]) -> Rule:
+    rule = fields.mapping(node, place, keys)
+    if rule is None:
+        return Rule(node.at)
+    get = rule.get
+    when_node, start, allow = get("when"), get("start_in"), get("allow_failure")
+    when = fields.choice(when_node, place.sub("when"), whens) if when_node else None
+    start_in_s = fields.duration(start, place.sub("start_in"), WEEK_S) if start else None
+    if when == "delayed" and not start:
+        place.wrong(node.at, "start_in must be given when `when: delayed`")
+    condition, changes, exists = get("if"), get("changes"), get("exists")
+    variables, wanted, stops = get("variables"), get("needs"), get("interruptible")
+    return Rule(
+        at=node.at,
+        condition=expression(condition, place.sub("if")) if condition else None,
+        changes=paths(changes, place.sub("changes"), ("paths", "compare_to")) if changes else None,
+        exists=paths(exists, place.sub("exists"), ("paths",)) if exists else None,
+        when=when,
+        start_in_s=start_in_s,
+        allow_failure=allow_failure(allow, place.sub("allow_failure")) if allow else None,
+        variables=variables_of(variables, place.sub("variables")) if variables else {},
+        needs=needs(wanted, place.sub("needs")) if wanted else None,
+        interruptible=fields.boolean(stops, place.sub("interruptible")) if stops else None,
+        auto_cancel=auto_cancel(get("auto_cancel"), place.sub("auto_cancel")),
+    )
+
+
+def expression(node: Node, place: Place) -> Expression | None:
+    """An `if`."""
+    if not isinstance(node, Scalar) or not isinstance(node.value, str):
+        place.error(node.at, f"{place.path} should be a string")
+        return None
+    try:
+        return parse(node.text)
+    except ExpressionError as error:
+        owner = place.path.removesuffix(":if")
+        place.error(node.at, f"{owner} if invalid expression syntax: {error}")
+        return None
+
+
+def auto_cancel(node: Node | None, place: Place) -> Dict[str, str]:
+    """`auto_cancel` of the workflow or of its rule."""
+    if fields.is_null(node) or node is None:
+        return {}
+    words = {"on_new_commit": ("conservative", "interruptible", "none"), "on_job_failure": ("all", "none")}
+    found = fields.mapping(node, place, words)
+    if found is None:
+        return {}
+    chosen = {
+        key: fields.choice(e.value, place.sub(key), words[key])
+        for key, e in found.entries.items()
+        if key in words
+    }
+    return {key: word for key, word in chosen.items() if word}
+
+
+def paths(node: Node, place: Place, keys: tuple[str, ...]) -> Paths | None:
+    """`changes` or `exists`: an array of globs, or a hash with `paths`."""
+    compare_to = None
+    globs: Node | None = node
+    if isinstance(node, Mapping):
+        if "project" in node.entries or "ref" in node.entries:
+            key = "project" if "project" in node.entries else "ref"
+            place.error(
+                node.key_at(key), f"{place.path}:{key} is not served: files of other projects are not read"
+            )
+            return None
+        fields.unknown_keys(node, place, keys)
+        globs, ref = node.get("paths"), node.get("compare_to")
+        compare_to = fields.text(ref, place.sub("compare_to")) if ref else None
+    if globs is None:
+        place.wrong(node.at, "should have `paths`")
+        return None
+    found = fields.texts(globs, place, MAX_GLOBS)
+    for glob in found or ():
+        try:
+            path_glob(glob)
+        except PatternError as error:
+            place.wrong(globs.at, f"has a bad path: {error}")
+    return Paths(found, node.at, compare_to) if found is not None else None
+
+
+def allow_failure(node: Node, place: Place) -> AllowFailure | None:
+    """A boolean, or a hash with exit codes."""
+    if isinstance(node, Mapping):
+        fields.unknown_keys(node, place, ("exit_codes",))
+        codes = exit_codes(node.get("exit_codes"), place.sub("exit_codes"), node)
+        return AllowFailure(exit_codes=codes)
+    answer = fields.boolean(node, place)
+    return None if answer is None else AllowFailure(always=answer)
+
+
+def exit_codes(node: Node | None, place: Place, around: Node) -> tuple[int, ...]:
+    """One exit code or an array of them."""
+    if node is None:
+        place.wrong(around.at, "should be an array of integers or an integer")
+        return ()
+    items = (node,) if isinstance(node, Scalar) else fields.sequence(node, place) or ()
+    codes = [fields.integer(item, place, 0, 255) for item in items]
+    return tuple(code for code in codes if code is not None)
+
+
+def variables_of(node: Node, place: Place, *, described: bool = False) -> dict[str, VariableSpec]:
+    """A hash of variables; root ones may also have `description` and `options`."""
+    if not isinstance(node, Mapping):
+        place.wrong(node.at, "should be a hash of key value pairs")
+        return {}
+    found = {}
+    for key, entry in node.entries.items():
+        if not KEY.fullmatch(key) or len(key) > 255:
+            place.wrong(
+                entry.key.at, f"has an invalid variable name: {key[:60]!r}", "letters, digits and `_` only"
+            )
+            continue
+        value = _variable(entry.value, place.sub(key), described)
+        if value is not None:
+            found[key] = value
+    return found
+
+
+def _variable(node: Node, place: Place, described: bool) -> VariableSpec | None:
+    if isinstance(node, Scalar) and node.value is not None:
+        return VariableSpec(node.text)
+    if not isinstance(node, Mapping):
+        place.wrong(node.at, "should be a string or a hash", "write '' for an empty value")
+        return None
+    fields.unknown_keys(
+        node, place, ("value", "expand", "description", "options") if described else ("value", "expand")
+    )
+    value, expand, options = node.get("value"), node.get("expand"), node.get("options")
+    text = fields.scalar_text(value, place.sub("value")) if value else None
+    if text is None and (not described or options):
+        place.wrong(node.at, "should have a `value`")
+        return None
+    if options and text not in (fields.texts(options, place.sub("options"), 50) or ()):
+        place.wrong(node.at, "value must be present in options")
+    return VariableSpec(
+        text or "", raw=expand is not None and fields.boolean(expand, place.sub("expand")) is False
+    )
+
+
+def needs(node: Node, place: Place) -> tuple[NeedSpec, ...]:
+    """`needs` of a job or a rule."""
+    items = (node,) if isinstance(node, Scalar) and node.value is not None else fields.sequence(node, place)
+    found = [_need(item, place) for item in items or ()]
+    return tuple(need for need in found if need)
+
+
+def _need(node: Node, place: Place) -> NeedSpec | None:
+    if isinstance(node, Scalar) and isinstance(node.value, str | int | float):
+        return NeedSpec(node.text, node.at)
+    if not isinstance(node, Mapping):
+        place.wrong(node.at, "should be a string or a hash")
+        return None
+    for key in ("pipeline", "project"):
+        if key in node.entries:
+            place.error(
+                node.key_at(key),
+                f"{place.path}:{key} is not served: needs reach into their own pipeline only",
+            )
+            return None
+    fields.unknown_keys(node, place, ("job", "artifacts", "optional", "parallel"))
+    job, artifacts, optional, legs = (node.get(k) for k in ("job", "artifacts", "optional", "parallel"))
+    name = fields.scalar_text(job, place.sub("job")) if job else None
+    if name is None:
+        if job is None:
+            place.wrong(node.at, "should name a `job`")
+        return None
+    return NeedSpec(
+        name,
+        node.at,
+        artifacts=artifacts is None or fields.boolean(artifacts, place.sub("artifacts")) is not False,
+        optional=optional is not None and fields.boolean(optional, place.sub("optional")) is True,
+        matrix=_legs(legs, place.sub("parallel")) if legs else (),
+    )
+
+
+def _legs(node: Node, place: Place) -> tuple[Dict[str, str], ...]:
+    found = fields.mapping(node, place, ("matrix",))
+    matrix = found.get("matrix") if found else None
+    return matrix_of(matrix, place.sub("matrix")) if matrix else ()
+
+
+def policy(node: Node, place: Place) -> Policy:
+    """`only` or `except`."""
+    if not isinstance(node, Mapping):
+        return Policy(refs=fields.texts(node, place))
+    fields.unknown_keys(node, place, ("refs", "variables", "changes", "kubernetes"))
+    if "kubernetes" in node.entries:
+        place.error(node.key_at("kubernetes"), f"{place.path}:kubernetes is not served")
+    refs, conditions, changes = node.get("refs"), node.get("variables"), node.get("changes")
+    return Policy(
+        refs=fields.texts(refs, place.sub("refs")) if refs else None,
+        conditions=_conditions(conditions, place.sub("variables")) if conditions else None,
+        changes=paths(changes, place.sub("changes"), ("paths",)) if changes else None,
+    )
+
+
+def _conditions(node: Node, place: Place) -> tuple[Expression, ...]:
+    items = (
+        (node,) if isinstance(node, Scalar) else fields.sequence(node, place, "should be an array of strings")
+    )
+    found = [expression(item, place) for item in items or ()]
+    return tuple(one for one in found if one)

@@ -1,0 +1,36 @@
+"""A job's script as one shell text with gitlab-runner's semantics (gitlab.md §2.7).
+
+Called by steps. bash where there is one, else sh; errexit and pipefail; every command is echoed green before it runs; a command of
+many lines shows its first and says so. The lines themselves go in as written, in one shell, so that `cd`, `if` across lines and
+functions work as they do under gitlab-runner.
+"""
+
+from collections.abc import Iterable
+
+SHELL = (
+    "sh",
+    "-c",
+    'if command -v bash >/dev/null 2>&1; then exec bash "$0"; else exec sh "$0"; fi',
+    "{script}",
+)
+
+# dash before 0.5.12 has no pipefail: ask in a subshell, because a failing `set` ends the shell.
+_HEAD = """set -e
+if (set -o pipefail) 2>/dev/null; then set -o pipefail; fi
+set +o noclobber
+"""
+
+
+def text_of(commands: Iterable[str]) -> str:
+    """The whole script file."""
+    return _HEAD + "".join(f"{_echo(command)}\n{command}\n" for command in commands)
+
+
+def _echo(command: str) -> str:
+    first, _, rest = command.strip("\n").partition("\n")
+    note = " # collapsed multi-line command" if rest.strip() else ""
+    return f"printf '\\033[32;1m%s\\033[0;m\\n' {_quoted('$ ' + first.rstrip(chr(13)) + note)}"
+
+
+def _quoted(text: str) -> str:
+    return "'" + text.replace("'", "'\\''") + "'"

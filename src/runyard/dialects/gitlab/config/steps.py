@@ -1,0 +1,226 @@
+"""The steps of a job in the order gitlab-runner's stages have: sources, cache, artifacts, script, after_script, cache, artifacts.
+
+Called by lower. Texts that hold `$VAR` for the runner become `${{ env.VAR }}` templates, so that the runner needs to know one language
+only; names that only a runner knows (CI_PROJECT_DIR) reach the processes through each step's environment.
+"""
+
+from collections.abc import Iterable, Mapping
+from contextlib import suppress
+from dataclasses import dataclass
+from graphlib import CycleError, TopologicalSorter
+from typing import Any
+
+from runyard.dialects.gitlab.config.predefined import RUNNER_KNOWN
+from runyard.dialects.gitlab.config.reports import REPORTS
+from runyard.dialects.gitlab.config.scope import escaped
+from runyard.dialects.gitlab.config.script import SHELL, text_of
+from runyard.dialects.gitlab.config.spec import ArtifactsSpec, JobSpec
+from runyard.model.plan import StepKind, StepPlan, Variable
+from runyard.syntax.variables import VariableError, expand, references
+
+AFTER_SCRIPT_S = 300
+
+_CONDITION = {"on_success": "success()", "on_failure": "failure()", "always": "always()"}
+_STATUS = "${{ job.status == 'failure' && 'failed' || job.status == 'cancelled' && 'canceled' || 'success' }}"
+
+
+@dataclass(frozen=True, slots=True)
+class Cache:
+    """A cache whose key is decided; texts are templates."""
+
+    key: str
+    fallback_keys: tuple[str, ...]
+    paths: tuple[str, ...]
+    untracked: bool
+    policy: str
+    when: str
+
+    @property
+    def params(self) -> dict[str, Any]:
+        return {
+            "key": self.key,
+            "paths": [runner_template(path) for path in self.paths],
+            "fallback_keys": list(self.fallback_keys),
+            "policy": self.policy,
+            "when": self.when,
+            "untracked": self.untracked,
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class Checkout:
+    """How the sources are laid out, from GIT_* variables."""
+
+    strategy: str = "fetch"
+    depth: int = 20
+    clean: bool = True
+
+
+def steps_of(
+    job: JobSpec,
+    variables: Iterable[Variable],
+    checkout: Checkout,
+    caches: tuple[Cache, ...],
+    download: Mapping[str, Any] | None,
+) -> tuple[StepPlan, ...]:
+    """All steps. `download` None: there is nothing to fetch from other jobs."""
+    env = runner_env(variables)
+    steps = []
+    if job.pre_get_sources:
+        steps.append(
+            _shell("pre_get_sources", "pre_get_sources_script", job.pre_get_sources, env, section="")
+        )
+    if checkout.strategy != "none":
+        params = {"depth": checkout.depth, "strategy": checkout.strategy, "clean": checkout.clean}
+        steps.append(
+            StepPlan("checkout", "Get sources", StepKind.CHECKOUT, params=params, section="get_sources")
+        )
+    steps += [_restore(i, cache) for i, cache in enumerate(caches) if cache.policy != "push"]
+    if download is not None:
+        steps.append(
+            StepPlan(
+                "download",
+                "Download artifacts",
+                StepKind.DOWNLOAD,
+                params=download,
+                section="download_artifacts",
+            )
+        )
+    steps.append(_shell("script", "script", (*job.before_script, *job.script), env, section="step_script"))
+    if job.after_script:
+        steps.append(_after(job.after_script, env))
+    steps += [_save(i, cache) for i, cache in enumerate(caches) if cache.policy != "pull"]
+    if job.artifacts:
+        steps += uploads(job.artifacts)
+    return tuple(steps)
+
+
+def _shell(key: str, name: str, commands: tuple[str, ...], env: Mapping[str, str], section: str) -> StepPlan:
+    return StepPlan(
+        key,
+        name,
+        argv=SHELL,
+        script=escaped(text_of(commands)),
+        env=env,
+        templated=True,
+        section=section,
+    )
+
+
+def _after(commands: tuple[str, ...], env: Mapping[str, str]) -> StepPlan:
+    """In a shell of its own, also after failure and cancel, its own failure ignored; not when the script never began."""
+    return StepPlan(
+        "after_script",
+        "after_script",
+        argv=SHELL,
+        script=escaped(text_of(commands)),
+        env={**env, "CI_JOB_STATUS": _STATUS},
+        condition="always() && steps.script.outcome != 'skipped'",
+        timeout_s=AFTER_SCRIPT_S,
+        continue_on_error=True,
+        templated=True,
+        section="after_script",
+    )
+
+
+def _restore(i: int, cache: Cache) -> StepPlan:
+    key = f"cache_restore_{i}"
+    return StepPlan(
+        key, "Restore cache", StepKind.CACHE_RESTORE, params=cache.params, templated=True, section="restore_cache",
+        continue_on_error=True,
+    )  # fmt: skip
+
+
+def _save(i: int, cache: Cache) -> StepPlan:
+    return StepPlan(
+        f"cache_save_{i}", "Save cache", StepKind.CACHE_SAVE, params=cache.params, templated=True, section="archive_cache",
+        condition=_CONDITION[cache.when], continue_on_error=True,
+    )  # fmt: skip
+
+
+def uploads(artifacts: ArtifactsSpec) -> list[StepPlan]:
+    """The archive, then one upload per report (reports always go up)."""
+    found = []
+    if artifacts.paths or artifacts.untracked:
+        params = {
+            "name": runner_template(artifacts.name or "artifacts"),
+            "filename": runner_template(artifacts.name or "artifacts") + ".zip",
+            "paths": [runner_template(path) for path in artifacts.paths],
+            "exclude": [runner_template(path) for path in artifacts.exclude],
+            "untracked": artifacts.untracked,
+            "type": "archive",
+            "format": "zip",
+            "if_no_files": "warn",
+            **_expiry(artifacts),
+        }
+        found.append(
+            _upload("upload", "Upload artifacts", params, _CONDITION[artifacts.when], artifacts.when)
+        )
+    for kind, paths in artifacts.reports:
+        form, filename = REPORTS[kind]
+        params = {
+            "name": filename,
+            "filename": filename,
+            "paths": [runner_template(path) for path in paths],
+            "type": kind,
+            "format": form,
+            "if_no_files": "warn",
+            **_expiry(artifacts),
+        }
+        found.append(_upload(f"upload_{kind}", f"Upload {kind} report", params, "always()", "always"))
+    return found
+
+
+def _expiry(artifacts: ArtifactsSpec) -> dict[str, int | None]:
+    """Nothing when not given: the server's default; None for never."""
+    if artifacts.expire_in_s is None:
+        return {}
+    return {"expire_in_s": None if artifacts.expire_in_s < 0 else artifacts.expire_in_s}
+
+
+def _upload(key: str, name: str, params: Mapping[str, Any], condition: str, when: str) -> StepPlan:
+    section = "upload_artifacts_on_failure" if when == "on_failure" else "upload_artifacts_on_success"
+    return StepPlan(
+        key, name, StepKind.UPLOAD, params=params, condition=condition, templated=True, section=section
+    )
+
+
+def runner_template(text: str) -> str:
+    """`$VAR` for the runner as a template over its environment."""
+    if "$" not in text and "%" not in text:
+        return text
+    return expand(escaped(text), _RunnerNames())
+
+
+class _RunnerNames(dict[str, str]):
+    """Every name is known: the runner's own, else the job's environment."""
+
+    def get(self, key: str, default: Any = None) -> Any:  # the `%X%` form is for Windows and stays
+        if default and default[0] == "%":
+            return default
+        return RUNNER_KNOWN.get(key) or f"${{{{ env.{key} }}}}"
+
+
+def runner_env(variables: Iterable[Variable]) -> dict[str, str]:
+    """What only the runner knows, and the variables whose values name it, as templates for a step's environment."""
+    last = {variable.key: variable for variable in variables}
+    env = {key: value for key, value in RUNNER_KNOWN.items() if key not in last}
+    if not any(name in v.value for name in env for v in last.values()):
+        return env
+    texts = {k: v.value for k, v in last.items() if not (v.raw or v.file or v.late)}
+    graph = {
+        key: [name for name in references(text) if name in texts and name != key]
+        for key, text in texts.items()
+    }
+    try:
+        order = list(TopologicalSorter(graph).static_order())
+    except CycleError:  # the assignment will say so
+        return env
+    for key in order:
+        names = {
+            name: env.get(name, f"${{{{ env.{name} }}}}") for name in references(texts[key]) if name != key
+        }
+        if names.keys() & env.keys():
+            with suppress(VariableError):
+                env[key] = expand(escaped(texts[key]), names)
+    return env
