@@ -19,7 +19,7 @@ from runyard.dialects.gitlab.config.lower import lower
 from runyard.dialects.gitlab.config.predefined import pipeline_variables
 from runyard.dialects.gitlab.config.reader import read
 from runyard.dialects.gitlab.config.rules import include_rules
-from runyard.dialects.gitlab.config.scope import Scope, VariableError
+from runyard.dialects.gitlab.config.scope import Layer, Scope, VariableError
 from runyard.dialects.gitlab.config.spec import Config
 from runyard.model.errors import NothingToRun, Problem, TooLarge
 from runyard.model.plan import Plan
@@ -69,7 +69,7 @@ def compile(trigger: Trigger, files: Files) -> Plan:
         raise NothingToRun("Missing CI config file")
     ground = Ground(trigger, files, out)
     outer = (*trigger.project_variables, *trigger.variables)
-    scope = Scope((*pipeline_variables(trigger, path), *outer))
+    scope = Scope(Layer(pipeline_variables(trigger, path)), Layer(outer))
 
     def holds(node: Node, place: Place) -> bool:
         rule = first(include_rules(node, place), ground, scope)

@@ -44,6 +44,7 @@ class Drawing:
     leg: Leg
     verdict: Verdict
     variables: tuple[Variable, ...]
+    yaml: tuple[Variable, ...]
     scope: Scope
     needs: tuple[Need, ...] | None
     dependencies: list[str] | None
@@ -74,7 +75,7 @@ def draw(drawing: Drawing, out: Findings) -> JobPlan:
     return JobPlan(
         key=leg.name,
         name=leg.name,
-        steps=steps_of(job, variables, drawing.checkout, drawing.caches, drawing.download),
+        steps=steps_of(job, drawing.yaml, drawing.checkout, drawing.caches, drawing.download),
         group=job.name,
         stage=job.stage,
         stage_index=drawing.stage_rank,

@@ -15,12 +15,13 @@ from runyard.dialects.gitlab.config.jobplan import Drawing, draw
 from runyard.dialects.gitlab.config.needs import Present, dependency_names, download_of, needs_of
 from runyard.dialects.gitlab.config.parallel import Leg, legs
 from runyard.dialects.gitlab.config.predefined import (
+    MANUAL,
     job_variables,
     late_variables,
     pipeline_variables,
     user_variables,
 )
-from runyard.dialects.gitlab.config.scope import Scope, VariableError
+from runyard.dialects.gitlab.config.scope import Layer, Scope, VariableError
 from runyard.dialects.gitlab.config.spec import Config, JobSpec, Rule, Variables
 from runyard.model.errors import NothingToRun
 from runyard.model.plan import JobPlan, Plan, Variable, WorkflowPlan
@@ -39,11 +40,9 @@ class Pipeline:
     trigger: Trigger
     ground: Ground
     path: str
-    predefined: tuple[Variable, ...] = ()
-    user: tuple[Variable, ...] = ()
-    outer: tuple[
-        Variable, ...
-    ] = ()  # the project's, then the pipeline's: above YAML in precedence, not carried by the plan
+    predefined: Layer
+    user: Layer
+    outer: Layer  # the project's, then the pipeline's: above YAML in precedence, not carried by the plan
     root: dict[str, Variable] = field(default_factory=dict)
 
 
@@ -54,13 +53,13 @@ def lower(config: Config, trigger: Trigger, ground: Ground, path: str) -> Plan:
         trigger,
         ground,
         path,
-        predefined=(*late_variables(trigger), *pipeline_variables(trigger, path)),
-        user=tuple(user_variables(trigger)),
-        outer=(*trigger.project_variables, *trigger.variables),
+        predefined=Layer((*late_variables(trigger), *pipeline_variables(trigger, path))),
+        user=Layer(user_variables(trigger)),
+        outer=Layer((*trigger.project_variables, *trigger.variables)),
         root=_yaml(config.variables),
     )
     rule = _workflow_rule(pipeline)
-    scope = Scope((*pipeline.predefined, *pipeline.root.values(), *pipeline.user, *pipeline.outer))
+    scope = _scope(pipeline, Layer(pipeline.root.values()))
     auto_cancel = dict(rule.auto_cancel) if rule else {}
     extra: dict[str, Any] = {
         "name": _name(pipeline, scope),
@@ -87,13 +86,16 @@ def _yaml(variables: Variables) -> dict[str, Variable]:
     return {key: Variable(key, spec.text, raw=spec.raw) for key, spec in variables.items()}
 
 
+def _scope(pipeline: Pipeline, *layers: Layer) -> Scope:
+    return Scope(pipeline.predefined, *layers, pipeline.user, pipeline.outer)
+
+
 def _workflow_rule(pipeline: Pipeline) -> Rule | None:
     """The winning workflow rule, its variables laid over the root's."""
     rules = pipeline.config.workflow.rules
     if rules is None:
         return None
-    scope = Scope((*pipeline.predefined, *pipeline.root.values(), *pipeline.user, *pipeline.outer))
-    rule = first(rules, pipeline.ground, scope)
+    rule = first(rules, pipeline.ground, _scope(pipeline, Layer(pipeline.root.values())))
     pipeline.ground.out.check()
     if rule is None or rule.when == "never":
         raise NothingToRun("Pipeline filtered out by workflow rules.")
@@ -117,29 +119,37 @@ def _is_skipped(trigger: Trigger) -> bool:
     return "ci.skip" in options or _SKIP.search(trigger.commit.message) is not None
 
 
+@dataclass(frozen=True, slots=True)
+class Judged:
+    """A leg that rules have let in."""
+
+    job: JobSpec
+    leg: Leg
+    verdict: Verdict
+    mine: tuple[Variable, ...]  # predefined of this job
+    yaml: dict[str, Variable]
+    scope: Scope
+
+
 def _jobs(pipeline: Pipeline) -> tuple[JobPlan, ...]:
     config, out = pipeline.config, pipeline.ground.out
     order = {stage: i for i, stage in enumerate(config.stages)}
-    judged: list[tuple[JobSpec, Leg, Verdict, dict[str, Variable]]] = []
-    for job in sorted(config.jobs.values(), key=lambda job: order[job.stage]):
-        for leg in legs(job.name, job.parallel):
-            yaml = _job_yaml(pipeline, job, leg)
-            verdict = _judge(pipeline, job, leg, yaml)
-            if verdict is not None:
-                judged.append((job, leg, verdict, yaml))
+    jobs = sorted(config.jobs.values(), key=lambda job: order[job.stage])
+    judged = [
+        one for job in jobs for leg in legs(job.name, job.parallel) if (one := _judge(pipeline, job, leg))
+    ]
     out.check()
-    if all(job.stage in (".pre", ".post") for job, *_ in judged):
+    if all(one.job.stage in (".pre", ".post") for one in judged):
         raise NothingToRun("The resulting pipeline would have been empty. Review the rules of the jobs.")
     present = Present(Names(config))
-    for job, leg, *_ in judged:
-        present.add(job, leg)
-    ranks = {
-        stage: i for i, stage in enumerate(sorted({job.stage for job, *_ in judged}, key=order.__getitem__))
-    }
+    for one in judged:
+        present.add(one.job, one.leg)
+    used = sorted({one.job.stage for one in judged}, key=order.__getitem__)
+    ranks = {stage: i for i, stage in enumerate(used)}
     plans: list[JobPlan] = []
     carried = 0
-    for job, leg, verdict, yaml in judged:
-        plan = _plan(pipeline, present, job, leg, verdict, yaml, ranks, order)
+    for one in judged:
+        plan = _plan(pipeline, present, one, ranks, order)
         if plan is not None:
             plans.append(plan)
             carried += len(plan.variables)
@@ -163,43 +173,42 @@ def _job_yaml(pipeline: Pipeline, job: JobSpec, leg: Leg) -> dict[str, Variable]
     return yaml
 
 
-def _judge(pipeline: Pipeline, job: JobSpec, leg: Leg, yaml: dict[str, Variable]) -> Verdict | None:
-    mine = job_variables(job, leg, None)
-    scope = Scope((*pipeline.predefined, *mine, *yaml.values(), *pipeline.user, *pipeline.outer))
+def _judge(pipeline: Pipeline, job: JobSpec, leg: Leg) -> Judged | None:
+    yaml = _job_yaml(pipeline, job, leg)
+    mine = tuple(job_variables(job, leg))
+    scope = _scope(pipeline, Layer(mine), Layer(yaml.values()))
     has_rules = pipeline.config.workflow.rules is not None
-    return decide(job, pipeline.ground, scope, workflow_has_rules=has_rules)
+    verdict = decide(job, pipeline.ground, scope, workflow_has_rules=has_rules)
+    return Judged(job, leg, verdict, mine, yaml, scope) if verdict else None
 
 
 def _plan(
-    pipeline: Pipeline,
-    present: Present,
-    job: JobSpec,
-    leg: Leg,
-    verdict: Verdict,
-    yaml: dict[str, Variable],
-    ranks: Mapping[str, int],
-    order: Mapping[str, int],
+    pipeline: Pipeline, present: Present, one: Judged, ranks: Mapping[str, int], order: Mapping[str, int]
 ) -> JobPlan | None:
+    job, verdict, mine, yaml, scope = one.job, one.verdict, one.mine, one.yaml, one.scope
+    if verdict.when == "manual":
+        mine = (*mine, MANUAL)
+    if verdict.variables:
+        yaml = {**yaml, **_yaml(verdict.variables)}
+        scope = _scope(pipeline, Layer(mine), Layer(yaml.values()))
     out = pipeline.ground.out
-    ours = {**yaml, **_yaml(verdict.variables)}
-    mine = job_variables(job, leg, verdict.when)
-    variables = (*pipeline.predefined, *mine, *ours.values(), *pipeline.user)
-    scope = Scope((*variables, *pipeline.outer))
     specs = job.needs if verdict.needs is None else verdict.needs
-    needs = needs_of(leg.name, specs, present, out) if specs is not None else None
+    needs = needs_of(one.leg.name, specs, present, out) if specs is not None else None
+    rank = ranks[job.stage]
     try:
         drawing = Drawing(
             job=job,
-            leg=leg,
+            leg=one.leg,
             verdict=verdict,
-            variables=variables,
+            variables=(*pipeline.predefined.variables, *mine, *yaml.values(), *pipeline.user.variables),
+            yaml=tuple(yaml.values()),
             scope=scope,
             needs=needs,
             dependencies=dependency_names(job, needs, present.legs),
-            download=download_of(job, specs, present, ranks[job.stage], ranks),
+            download=download_of(job, specs, present, rank, ranks),
             caches=caches_of(job, scope, pipeline.trigger, pipeline.ground.files),
             checkout=checkout_of(scope),
-            stage_rank=ranks[job.stage],
+            stage_rank=rank,
             stage_idx=order[job.stage],
         )
         return draw(drawing, out)

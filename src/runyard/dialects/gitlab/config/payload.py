@@ -154,16 +154,20 @@ def _cache(cache: Cache) -> Json:
 
 
 def _features(job: JobSpec, caches: tuple[Cache, ...]) -> list[str]:
-    artifacts = job.artifacts or ArtifactsSpec()
-    formats = {REPORTS[kind][0] for kind, _ in artifacts.reports}
-    wanted = {
-        "image": job.image is not None,
-        "services": bool(job.services),
-        "artifacts": job.artifacts is not None,
-        "artifacts_exclude": bool(artifacts.exclude),
-        "upload_multiple_artifacts": bool(artifacts.reports),
-        "upload_raw_artifacts": "raw" in formats,
-        "cache": bool(caches),
-        "fallback_cache_keys": any(cache.fallback_keys for cache in caches),
-    }
-    return [name for name, needed in wanted.items() if needed]
+    artifacts = job.artifacts
+    found = ["image"] if job.image else []
+    if job.services:
+        found.append("services")
+    if artifacts is not None:
+        found.append("artifacts")
+        found += ["artifacts_exclude"] if artifacts.exclude else []
+        found += ["upload_multiple_artifacts"] if artifacts.reports else []
+        found += (
+            ["upload_raw_artifacts"]
+            if any(REPORTS[kind][0] == "raw" for kind, _ in artifacts.reports)
+            else []
+        )
+    if caches:
+        found.append("cache")
+        found += ["fallback_cache_keys"] if any(cache.fallback_keys for cache in caches) else []
+    return found

@@ -18,6 +18,8 @@ RUNNER_KNOWN = {
     "CI_BUILDS_DIR": "${{ runner.temp }}",
 }
 
+MANUAL = Variable("CI_JOB_MANUAL", "true", raw=True)
+
 
 def slug(text: str) -> str:
     """Lower case, anything else than letters and digits as `-`, at most 63 characters, no `-` at the ends."""
@@ -49,8 +51,8 @@ def user_variables(trigger: Trigger) -> list[Variable]:
     ]
 
 
-def job_variables(job: JobSpec, leg: Leg, when: str | None) -> list[Variable]:
-    """Known of a job from its text alone. `when` None: rules are still being judged."""
+def job_variables(job: JobSpec, leg: Leg) -> list[Variable]:
+    """Known of a job from its text alone."""
     values = {
         "CI_JOB_NAME": leg.name,
         "CI_JOB_NAME_SLUG": slug(leg.name),
@@ -60,8 +62,6 @@ def job_variables(job: JobSpec, leg: Leg, when: str | None) -> list[Variable]:
     }
     if leg.index:
         values["CI_NODE_INDEX"] = str(leg.index)
-    if when == "manual":
-        values["CI_JOB_MANUAL"] = "true"
     if job.image:
         values["CI_JOB_IMAGE"] = job.image.name
     return [_known(key, value) for key, value in values.items()]

@@ -4,7 +4,7 @@
 Expansion happens only when a text asks for it, because most texts name no variable and a pipeline may have thousands of jobs.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 
 from runyard.model.plan import Variable
 from runyard.syntax.variables import Value, VariableError, expand, expand_all
@@ -12,39 +12,42 @@ from runyard.syntax.variables import Value, VariableError, expand, expand_all
 _OPEN = "${{"
 
 
-class Scope:
-    """Variables in order of precedence. `late` ones are not seen by conditions, but splice their templates into names."""
+class Layer:
+    """Variables that many scopes share, read once."""
 
     def __init__(self, variables: Iterable[Variable]) -> None:
-        self._variables = tuple(variables)
-        self.plain: dict[str, str] = {v.key: v.value for v in self._variables if not v.late}
-        self._final: Mapping[str, str] | None = None
+        self.variables = tuple(variables)
+        self.plain: dict[str, str] = {v.key: v.value for v in self.variables if not v.late}
 
-    def with_(self, variables: Iterable[Variable]) -> "Scope":
-        """The scope with more on top."""
-        return Scope((*self._variables, *variables))
+
+class Scope:
+    """Layers in order of precedence. Late variables are not seen by conditions, but splice their templates into names."""
+
+    def __init__(self, *layers: Layer) -> None:
+        self._layers = layers
+        self.plain: dict[str, str] = {}
+        for layer in layers:
+            self.plain |= layer.plain
+        self._final: Mapping[str, str] | None = None
 
     def expand(self, text: str) -> str:
         """Final text; unknown variables are gone. VariableError when it grows too large."""
         if "$" not in text and "%" not in text:
             return text
-        return expand(text, self._expanded(late=False))
+        if self._final is None:
+            self._final = _finals([Value(v.key, v.value, raw=v.raw) for v in self._variables() if not v.late])
+        return expand(text, self._final)
 
     def template(self, text: str) -> str:
         """As `expand`, but as a `${{ }}` template in which late variables are still to come and written `${{` is literal."""
         if "$" not in text and "%" not in text:
             return text
-        return expand(escaped(text), self._expanded(late=True))
+        values = [Value(v.key, v.value if v.late else escaped(v.value), raw=v.raw) for v in self._variables()]
+        return expand(escaped(text), _finals(values))
 
-    def _expanded(self, *, late: bool) -> Mapping[str, str]:
-        if late:
-            values = [
-                Value(v.key, v.value if v.late else escaped(v.value), raw=v.raw) for v in self._variables
-            ]
-            return _finals(values)
-        if self._final is None:
-            self._final = _finals([Value(v.key, v.value, raw=v.raw) for v in self._variables if not v.late])
-        return self._final
+    def _variables(self) -> Iterator[Variable]:
+        for layer in self._layers:
+            yield from layer.variables
 
 
 def _finals(values: list[Value]) -> dict[str, str]:
@@ -58,4 +61,4 @@ def escaped(text: str) -> str:
     return text.replace(_OPEN, f"{_OPEN} '{_OPEN}' }}}}")
 
 
-__all__ = ["Scope", "VariableError", "escaped"]
+__all__ = ["Layer", "Scope", "VariableError", "escaped"]

@@ -63,7 +63,7 @@ def steps_of(
     caches: tuple[Cache, ...],
     download: Mapping[str, Any] | None,
 ) -> tuple[StepPlan, ...]:
-    """All steps. `download` None: there is nothing to fetch from other jobs."""
+    """All steps. `variables` are the YAML ones; `download` None: there is nothing to fetch from other jobs."""
     env = runner_env(variables)
     steps = []
     if job.pre_get_sources:
