@@ -1,0 +1,161 @@
+"""The pages say what the engine says, to those who may know, and escape everything."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from dataclasses import replace
+
+import pytest
+from starlette.testclient import TestClient
+
+from runyard.model.state import State
+from runyard.model.work import Attempt, Project
+from runyard.web.routes import site
+from tests.web.conftest import HOSTILE, TOKEN, World
+
+
+@pytest.fixture
+def stranger(world: World) -> Iterator[TestClient]:
+    with TestClient(site(world.services, ["gitlab", "depot"]), base_url="http://runyard.test") as client:
+        yield client
+
+
+@pytest.fixture
+def person(stranger: TestClient) -> TestClient:
+    answer = stranger.post("/sign-in", data={"token": TOKEN, "next": "/"}, follow_redirects=False)
+    assert answer.status_code == 303
+    return stranger
+
+
+def test_a_stranger_sees_no_private_run(stranger: TestClient, world: World) -> None:
+    assert "team/app" not in stranger.get("/").text
+    run, job = world.run.id, world.attempts["compile"]
+    for path in (
+        "/team/app",
+        f"/team/app/-/pipelines/{run}",
+        f"/team/app/-/jobs/{job}",
+        f"/team/app/-/jobs/{job}/raw",
+    ):
+        assert stranger.get(path).status_code == 404
+    assert stranger.get(f"/-/events/run/{run}").status_code == 404
+    assert stranger.get(f"/team/app/-/jobs/{job}/log-events").status_code == 404
+
+
+def test_a_public_project_is_open_to_read_and_closed_to_change(stranger: TestClient, world: World) -> None:
+    def publish(tx):  # type: ignore[no-untyped-def]
+        tx.save(replace(tx.project_by_path("team/app"), visibility="public"))
+
+    world.write(publish)
+    assert stranger.get(f"/team/app/-/pipelines/{world.run.id}").status_code == 200
+    answer = stranger.post(f"/team/app/-/pipelines/{world.run.id}/cancel")
+    assert answer.status_code == 401
+
+
+def test_signing_in_takes_a_valid_token_only(stranger: TestClient) -> None:
+    answer = stranger.post("/sign-in", data={"token": "glpat-wrong"})
+    assert answer.status_code == 401
+    assert "not valid" in answer.text
+    assert "set-cookie" not in answer.headers
+
+
+def test_signing_out_ends_the_session_itself(person: TestClient) -> None:
+    cookie = person.cookies["runyard_session"]
+    person.post("/sign-out")
+    person.cookies.set("runyard_session", cookie)
+    assert "team/app" not in person.get("/").text
+
+
+def test_the_way_back_after_signing_in_stays_on_this_site(stranger: TestClient) -> None:
+    for target in ("//evil.example", "https://evil.example", "/\\evil.example"):
+        answer = stranger.post("/sign-in", data={"token": TOKEN, "next": target}, follow_redirects=False)
+        assert answer.headers["location"] == "/"
+
+
+def test_a_run_shows_every_job_with_its_state(person: TestClient, world: World) -> None:
+    html = person.get(f"/team/app/-/pipelines/{world.run.id}").text
+    for name in ("compile", "unit: [3.11]", "deploy"):
+        assert name in html
+    assert html.count('class="card ') == 6
+    assert "waits for someone to start it" not in html or "held" in html
+
+
+@pytest.mark.parametrize("path", ["/", "/team/app", "/team/app/-/pipelines/{run}", "/team/app/-/jobs/{job}"])
+def test_a_strangers_text_is_escaped_everywhere(person: TestClient, world: World, path: str) -> None:
+    html = person.get(path.format(run=world.run.id, job=world.attempts[HOSTILE])).text
+    assert "<img src=x" not in html
+    assert "<script>alert" not in html
+    assert "javascript:" not in html
+
+
+def test_every_page_has_a_strict_policy(person: TestClient) -> None:
+    for path in ("/", "/nothing/here", "/static/runyard.js"):
+        headers = person.get(path).headers
+        assert "default-src 'self'" in headers["content-security-policy"]
+        assert headers["x-content-type-options"] == "nosniff"
+
+
+def test_the_raw_log_is_text_and_whole(person: TestClient, world: World) -> None:
+    answer = person.get(f"/team/app/-/jobs/{world.attempts['compile']}/raw")
+    assert answer.headers["content-type"].startswith("text/plain")
+    assert answer.text.endswith("done\n")
+
+
+def test_a_job_page_numbers_its_lines_and_links_them(person: TestClient, world: World) -> None:
+    html = person.get(f"/team/app/-/jobs/{world.attempts['compile']}").text
+    numbers = [int(n) for n in re.findall(r'id="L(\d+)"', html)]
+    assert numbers == list(range(1, len(numbers) + 1))
+    assert 'href="#L2"' in html
+
+
+def test_the_log_stream_of_a_done_job_sends_all_and_ends(person: TestClient, world: World) -> None:
+    text = person.get(f"/team/app/-/jobs/{world.attempts['compile']}/log-events").text
+    assert "event: lines" in text
+    assert text.rstrip().endswith('data: ""')
+    assert "event: end" in text
+    assert "alert('log')</script>" not in text
+
+
+def test_buttons_do_what_they_say(person: TestClient, world: World) -> None:
+    job = world.attempts["unit: [3.11]"]
+    answer = person.post(f"/team/app/-/jobs/{job}/cancel", follow_redirects=False)
+    assert answer.headers["location"] == f"/team/app/-/jobs/{job}"
+    assert world.read(lambda tx: tx.get(Attempt, job)).state is State.STOPPING
+    failed = world.attempts[HOSTILE]
+    answer = person.post(f"/team/app/-/jobs/{failed}/retry", follow_redirects=False)
+    again = int(answer.headers["location"].rsplit("/", 1)[1])
+    assert again > failed
+    person.post(f"/team/app/-/pipelines/{world.run.id}/cancel")
+    states = {a.state for _, a in world.read(lambda tx: tx.graph(world.run.id))}
+    assert states <= {State.DONE, State.STOPPING}
+
+
+@pytest.mark.parametrize("headers", [{"origin": "https://evil.example"}, {"sec-fetch-site": "cross-site"}])
+def test_another_sites_form_changes_nothing(
+    person: TestClient, world: World, headers: dict[str, str]
+) -> None:
+    answer = person.post(f"/team/app/-/pipelines/{world.run.id}/cancel", headers=headers)
+    assert answer.status_code == 403
+    assert world.read(lambda tx: tx.get(Attempt, world.attempts["lint"])).state is not State.DONE
+
+
+def test_an_impossible_button_says_why(person: TestClient, world: World) -> None:
+    answer = person.post(f"/team/app/-/jobs/{world.attempts['compile']}/play")
+    assert answer.status_code == 409
+
+
+def test_another_projects_job_is_not_found_under_this_path(person: TestClient, world: World) -> None:
+    world.write(lambda tx: tx.add(Project(id=0, path="other/thing", created_at=1)))
+    assert person.get(f"/other/thing/-/jobs/{world.attempts['compile']}").status_code == 404
+
+
+def test_filters_and_pages_take_any_text(person: TestClient) -> None:
+    for query in (
+        "?state=passed",
+        "?state=zzz",
+        "?page=-1",
+        "?page=99999999999",
+        "?dialect=depot",
+        "?page=abc",
+    ):
+        assert person.get("/" + query).status_code == 200
