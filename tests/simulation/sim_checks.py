@@ -23,7 +23,9 @@ FAILED = (Outcome.FAILED, Outcome.ERRORED)
 def fingerprint(store: SqliteStore) -> int:
     """A number for everything stored."""
     with store.turn() as connection:
-        return hash(tuple(tuple(connection.execute(f"SELECT * FROM {t} ORDER BY 1, 2").fetchall()) for t in TABLES))
+        return hash(
+            tuple(tuple(connection.execute(f"SELECT * FROM {t} ORDER BY 1, 2").fetchall()) for t in TABLES)
+        )
 
 
 class WatchTx:
@@ -52,10 +54,22 @@ class WatchTx:
 def _moves_rightly(tx: Tx, before: Attempt, after: Attempt) -> None:
     if before.state is not after.state:
         assert after.state in MOVES[before.state], f"{before.state} became {after.state}"
+        if before.state is State.STOPPING:
+            wanted = Outcome.FAILED if before.reason is Reason.TIMEOUT else Outcome.CANCELED
+            assert after.outcome is wanted, f"a stopping attempt ended as {after.outcome}"
         if before.state is State.WAITING:
             _gate_was_open(tx, before, after)
     elif before.state is State.DONE:
-        kept = ("outcome", "reason", "exit_code", "finished_at", "started_at", "number", "outputs", "tolerated")
+        kept = (
+            "outcome",
+            "reason",
+            "exit_code",
+            "finished_at",
+            "started_at",
+            "number",
+            "outputs",
+            "tolerated",
+        )
         assert all(getattr(before, k) == getattr(after, k) for k in kept), "an ended attempt was edited"
     assert not (after.state is State.DONE and after.lease_until_at), "a lease outlived its attempt"
 
@@ -86,7 +100,9 @@ def _gate_was_open(tx: Tx, before: Attempt, after: Attempt) -> None:
                 assert not bad and not stopped and not (dag and skipped), f"{job.key} started after a failure"
             else:
                 ignored = any(a.state is State.HELD for _, a in prior)
-                assert bad or stopped or (dag and (skipped or ignored)), f"{job.key} was skipped after success"
+                assert bad or stopped or (dag and (skipped or ignored)), (
+                    f"{job.key} was skipped after success"
+                )
         case When.ON_FAILURE:
             assert not goes or bad, f"{job.key} started although nothing failed"
         case When.ALWAYS:
@@ -203,7 +219,9 @@ def _folds(tx: Tx, runs: Sequence[Run], rows: Sequence[tuple[Job, Attempt]]) -> 
                 assert shown == fold(shares), "a workflow does not show its jobs"
             assert (flow.state is State.DONE) == (flow.finished_at is not None)
         wanted = fold_parents(Folded(f.state, f.outcome, f.hold, f.warnings) for f in flows)
-        assert Folded(run.state, run.outcome, run.hold, run.warnings) == wanted, "a run does not show its workflows"
+        assert Folded(run.state, run.outcome, run.hold, run.warnings) == wanted, (
+            "a run does not show its workflows"
+        )
         assert (run.state is State.DONE) == (run.finished_at is not None), "a run's end and state disagree"
 
 
@@ -218,7 +236,9 @@ def _logs(
         else:
             chunks = tx.log_chunks(a.id, 0, 1 << 20)
             ends = [offset + len(data) for offset, data in chunks]
-            assert [offset for offset, _ in chunks] == [0, *ends][: len(chunks)], "the log has a gap or an overlap"
+            assert [offset for offset, _ in chunks] == [0, *ends][: len(chunks)], (
+                "the log has a gap or an overlap"
+            )
             got = b"".join(data for _, data in chunks)
         assert got == wanted and a.log_bytes == len(wanted), "the log is not what was sent"
 
@@ -241,7 +261,9 @@ def _quiet(store: SqliteStore, runs: Sequence[Run], now: int) -> None:
             for run in runs:
                 if run.state is not State.DONE:
                     settle(tx, run.id, now)
-            after = {r.id: (tx.get(Run, r.id), tx.workflows(r.id), [a for _, a in tx.graph(r.id)]) for r in runs}
+            after = {
+                r.id: (tx.get(Run, r.id), tx.workflows(r.id), [a for _, a in tx.graph(r.id)]) for r in runs
+            }
             raise _Undo
     except _Undo:
         assert before == after, "something could move and was forgotten"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 
 from runyard.model.plan import (
     Concurrency,
@@ -19,7 +20,14 @@ from runyard.model.plan import (
 Pick = Callable[[int], int]
 """pick(n) gives a number in [0, n)."""
 
-WHENS = [When.ON_SUCCESS] * 6 + [When.ON_FAILURE, When.ALWAYS, When.ALWAYS, When.MANUAL, When.MANUAL, When.DELAYED]
+WHENS = [When.ON_SUCCESS] * 6 + [
+    When.ON_FAILURE,
+    When.ALWAYS,
+    When.ALWAYS,
+    When.MANUAL,
+    When.MANUAL,
+    When.DELAYED,
+]
 EXPRESSIONS = [
     "always()",
     "success()",
@@ -35,7 +43,7 @@ EXPRESSIONS = [
 GROUPS = ["g", "g", "h"]
 
 
-def make_plan(pick: Pick, shas: int = 2) -> Plan:
+def make_plan(pick: Pick) -> Plan:
     workflows = tuple(_workflow(pick, f"w{i}") for i in range(1 + (pick(4) == 0)))
     return Plan(
         workflows=workflows,
@@ -84,7 +92,7 @@ def _jobs(pick: Pick, name: str, stage: int, earlier: list[JobPlan]) -> list[Job
         needs=needs,
         gate=Gate(when, order, expression, delay_s=60 if when is When.DELAYED else 0),
         allow_failure=pick(5) == 0,
-        allow_failure_exit_codes=(7,) if pick(6) == 0 else (),
+        allow_failure_exit_codes=(7,) if pick(3) == 0 else (),
         retry=_retry(pick),
         concurrency=_concurrency(pick),
         interruptible=pick(2) == 0,
@@ -96,8 +104,6 @@ def _jobs(pick: Pick, name: str, stage: int, earlier: list[JobPlan]) -> list[Job
     )
     if legs == 1:
         return [common]
-    from dataclasses import replace
-
     return [replace(common, key=f"{name}/{leg}", name=f"{name}: [{leg}]") for leg in range(legs)]
 
 

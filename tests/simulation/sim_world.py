@@ -5,7 +5,10 @@ Every public method is one event. After each, `checks.everything` must hold; `dr
 
 from __future__ import annotations
 
+import random
+import zlib
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from typing import Any, TypeVar
 
@@ -14,13 +17,13 @@ from sim_plans import Pick, make_plan
 
 from runyard.engine import control, dispatch, trigger, upkeep
 from runyard.engine.dispatch import Finish, Verdict
-from runyard.engine.ports import Tx
+from runyard.engine.ports import AttemptFilter, Page, RunFilter, Tx
 from runyard.engine.terms import Terms
 from runyard.model.errors import RunyardError
 from runyard.model.plan import Assignment, Variable
 from runyard.model.state import Outcome, Reason, State
 from runyard.model.trigger import Trigger
-from runyard.model.work import Artifact, Attempt, Project, Run, Runner, Step, User
+from runyard.model.work import Artifact, Attempt, Job, Project, Run, Runner, Step, User
 from runyard.store.sqlite import SqliteStore
 
 T = TypeVar("T")
@@ -108,10 +111,8 @@ class World:
         answer = self.do(verb)
         if self.pick(3) == 0:
             before = fingerprint(self.store)
-            try:
+            with suppress(RunyardError):
                 self.do(verb)
-            except RunyardError:
-                pass
             assert fingerprint(self.store) == before, "a repeated event changed something"
         return answer
 
@@ -271,17 +272,28 @@ class World:
             wanted = Outcome.FAILED if before.reason is Reason.TIMEOUT else Outcome.CANCELED
             assert after.outcome is wanted, "a stopping attempt did not end as canceled"
             return
-        assert (after.outcome, after.exit_code) == (end.outcome, end.exit_code), "the first finish does not count"
+        assert (after.outcome, after.exit_code) == (end.outcome, end.exit_code), (
+            "the first finish does not count"
+        )
         plan = self.read(lambda tx: tx.graph(after.run_id))
         rule = next(job.plan.retry for job, _ in plan if job.id == after.job_id)
         listed = "always" in rule.when or end.reason.value in rule.when or end.exit_code in rule.exit_codes
         tries = len([a for a in history if a.number < after.number and a.reason is not Reason.RUNNER_LOST])
         bad = end.outcome in (Outcome.FAILED, Outcome.ERRORED)
         newer = [a for a in self.read(lambda tx: _history(tx, after)) if a.number > after.number]
+        if bad and not newer and not after.tolerated:
+            self._siblings_stopped(after, plan)
         if bad and listed and tries < rule.max:
             assert newer and newer[0].automatic, "the retry rule was not followed"
         else:
             assert not newer, "an attempt was retried beyond its rule"
+
+    def _siblings_stopped(self, failed: Attempt, graph: list[tuple[Job, Attempt]]) -> None:
+        job = next(job for job, _ in graph if job.id == failed.job_id)
+        for other, attempt in graph:
+            leg = other.workflow_id == job.workflow_id and other.plan.matrix_group == job.plan.matrix_group
+            if job.plan.fail_run or (job.plan.fail_fast and leg):
+                assert attempt.state in (State.DONE, State.STOPPING), "a failure did not stop its siblings"
 
     def give_back(self) -> None:
         claim = self._claim()
@@ -325,7 +337,10 @@ class World:
 
     def retry_run(self) -> None:
         run = self._run()
-        if run is not None and self.read(lambda tx: max((a.number for _, a in tx.graph(run.id)), default=9)) < 6:
+        if (
+            run is not None
+            and self.read(lambda tx: max((a.number for _, a in tx.graph(run.id)), default=9)) < 6
+        ):
             self.do(lambda tx: control.retry_run(tx, run.id, self.now, self.user.id))
 
     def play(self) -> None:
@@ -384,15 +399,11 @@ class World:
         assert still == leased, "a jump of the clock cost a runner its lease"
 
     def seal(self) -> None:
-        import zlib
-
         for attempt in self.read(lambda tx: upkeep.to_seal(tx)):
-            data = b"".join(d for _, d in self.read(lambda tx: tx.log_chunks(attempt.id, 0, 1 << 20)))
+            data = b"".join(d for _, d in self.read(lambda tx, a=attempt: tx.log_chunks(a.id, 0, 1 << 20)))
             key = f"log-{attempt.id}"
             self.blobs[key] = data
-            self.again(
-                lambda tx, a=attempt, k=key, d=data: upkeep.sealed(tx, a.id, k, len(d), zlib.crc32(d))
-            )
+            self.again(lambda tx, a=attempt, k=key, d=data: upkeep.sealed(tx, a.id, k, len(d), zlib.crc32(d)))
 
     # the end
     def drain(self) -> None:
@@ -405,14 +416,14 @@ class World:
                 if attempt.hold == "manual":
                     self._may_refuse(lambda tx, a=attempt: control.play(tx, a.id, self.now))
             for runner in self.runners:
-                mint = lambda id: f"glcbt-{id}-end"  # noqa: E731
                 while got := self.do(
-                    lambda tx, r=runner: dispatch.claim(tx, r, mint, self.now, TERMS, PlainVault())
+                    lambda tx, r=runner: dispatch.claim(tx, r, _last_token, self.now, TERMS, PlainVault())
                 ):
-                    done = Finish(Outcome.PASSED)
-                    self.do(lambda tx, g=got: dispatch.finish(tx, g.attempt_id, g.token, done, self.now))
+                    self.do(lambda tx, g=got: dispatch.finish(tx, g.attempt_id, g.token, ENDS[0], self.now))
                     self.logs[got.attempt_id] = b""
-            open_runs = [r for r in self.read(lambda tx: tx.runs(_ALL_RUNS, _PAGE)) if r.state is not State.DONE]
+            open_runs = [
+                r for r in self.read(lambda tx: tx.runs(_ALL_RUNS, _PAGE)) if r.state is not State.DONE
+            ]
             waits = [r for r in open_runs if not self.read(lambda tx, r=r: _awaits(tx, r))]
             for run in open_runs:
                 if run not in waits:
@@ -473,6 +484,10 @@ class World:
             everything(self.store, self.logs, self.blobs, self.now)
 
 
+def _last_token(attempt_id: int) -> str:
+    return f"glcbt-{attempt_id}-end"
+
+
 def _history(tx: Tx, attempt: Attempt) -> list[Attempt]:
     return [a for _, a in tx.attempts(replace(_ANY, job_id=attempt.job_id), _PAGE)]
 
@@ -480,8 +495,6 @@ def _history(tx: Tx, attempt: Attempt) -> list[Attempt]:
 def _awaits(tx: Tx, run: Run) -> bool:
     return all(a.state is State.DONE for _, a in tx.graph(run.id))
 
-
-from runyard.engine.ports import AttemptFilter, Page, RunFilter  # noqa: E402
 
 _PAGE = Page(limit=5000, descending=False)
 _ALL_RUNS = RunFilter()
@@ -502,7 +515,7 @@ ENDS = [
     Finish(Outcome.FAILED, Reason.SCRIPT, 7),
     Finish(Outcome.ERRORED, Reason.RUNNER_SYSTEM),
 ]
-EVENTS = (
+COMMON = (
     ["submit"] * 5
     + ["claim"] * 10
     + ["finish"] * 8
@@ -513,3 +526,26 @@ EVENTS = (
     + ["delete_run", "extend", "seal", "clock_jumps"]
     + ["pass_time"] * 3
 )
+LOSSY = ["submit"] + ["claim", "vanish", "pass_time"] * 6 + ["finish", "cancel", "cancel", "beat", "play"]
+CHATTY = (
+    ["submit"] + ["claim"] * 3 + ["log"] * 8 + ["finish", "beat", "artifact", "foreign_token"] * 2 + ["seal"]
+)
+PROFILES = [COMMON, COMMON, COMMON, LOSSY, CHATTY]
+
+
+def history(seed: int, steps: int) -> None:
+    """One random history with its drain; the note in a failure replays it."""
+    world = World(random.Random(seed).randrange)
+    events = PROFILES[seed % len(PROFILES)]
+    try:
+        for _ in range(steps):
+            world.event(events[world.pick(len(events))])
+        world.drain()
+        everything(world.store, world.logs, world.blobs, world.now)
+    except BaseException as error:
+        error.add_note(
+            f"history({seed}, {steps}) after {world.steps} events, the last of them {world.trail[-12:]}"
+        )
+        raise
+    finally:
+        world.close()

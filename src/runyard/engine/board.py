@@ -121,6 +121,7 @@ class Board:
     nodes: dict[int, Node]  # by job id
     failed: list[Node] = field(default_factory=list)  # ended badly in this settle, not yet told to siblings
     groups: set[str] = field(default_factory=set)  # concurrency groups that someone may have left
+    restless: bool = False  # someone was ended whose dependants may have been asked already
     others: set[int] = field(default_factory=set)  # runs whose attempts were moved from here
 
     def move(self, node: Node, state: State, **changes: Any) -> None:

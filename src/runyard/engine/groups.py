@@ -81,6 +81,7 @@ def _cancel(board: Board, member: Member) -> None:
     node = board.nodes.get(job.id)
     if node is not None:
         stop(board, node, Reason.SUPERSEDED, _NEWER, None)
+        board.restless = True
     elif attempt.state is State.RUNNING:
         limit = board.now + STOP_LIMIT_S * 1000
         deadline = min(attempt.deadline_at or limit, limit)

@@ -25,7 +25,11 @@ def seal_logs(db: Database, blobs: Blobs, limit: int = 20) -> int:
     done = 0
     for attempt in db.submit_read(lambda tx: to_seal(tx, limit)).result():
         reading = _Reading(db, blobs, attempt)
-        key = blobs.put(compressed(reading.pieces())).key if attempt.log_bytes and attempt.erased_at is None else ""
+        key = (
+            blobs.put(compressed(reading.pieces())).key
+            if attempt.log_bytes and attempt.erased_at is None
+            else ""
+        )
         size, crc = reading.size, reading.crc
         done += db.submit_write(
             lambda tx, i=attempt.id, k=key, s=size, c=crc: sealed(tx, i, k, s, c)  # type: ignore[misc]

@@ -49,14 +49,15 @@ def finish_board(board: Board) -> Run:
 
 
 def advance(board: Board) -> None:
-    """Consequences of failures, then gates, until nothing new fails. Each turn ends at least one attempt, so it ends."""
+    """Consequences of failures, then gates, until nothing new fails or is superseded. Each turn but the last ends at least one attempt, so it ends."""
     while True:
+        board.restless = False
         _consequences(board)
         for flow in board.flows.values():
             for node in flow.waiting():
                 if node.attempt.state is State.WAITING:
                     _ask(board, flow, node)
-        if not board.failed:
+        if not board.failed and not board.restless:
             return
 
 
