@@ -1,0 +1,42 @@
+"""The GitLab door: `.gitlab-ci.yml` and REST API v4, and the runner protocol that every fleet speaks. `app` imports DIALECT and nothing else.
+
+`config` compiles; `routes` answers; `shapes` and `words` say it GitLab's way. README.md: served, narrower, refused.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from runyard.dialects import Asgi, Dialect, PushTrigger
+from runyard.dialects.gitlab import config
+from runyard.dialects.gitlab.words import WORDS
+from runyard.http.services import Services
+from runyard.model.trigger import Files, Push
+
+
+def _mount(services: Services) -> Asgi:
+    from runyard.dialects.gitlab.routes import (
+        mount,
+    )  # FastAPI takes 0.2 s to import; `runyard run` does without it
+
+    return mount(services)
+
+
+def _on_push(push: Push, files: Files) -> Sequence[PushTrigger]:
+    """A branch or tag with a configuration starts one pipeline, unless the pusher says `-o ci.skip`."""
+    if "ci.skip" in push.options or files.read(config.config_path(push.project)) is None:
+        return []
+    return [PushTrigger("push", {})]
+
+
+DIALECT = Dialect(
+    name="gitlab",
+    title="GitLab",
+    words=WORDS,
+    prefixes=("/api/v4",),
+    mount=_mount,
+    compile=config.compile,
+    entries=config.entries,
+    check=config.check,
+    on_push=_on_push,
+)

@@ -1,0 +1,49 @@
+"""The coverage figure of a job: the last match of its pattern in the log, as GitLab reads it. Called when a runner ends a job."""
+
+from __future__ import annotations
+
+import re
+
+from runyard.engine.ports import Tx
+from runyard.http.logs import log_bytes
+from runyard.http.services import Services
+from runyard.model.work import Attempt, Job
+from runyard.syntax import patterns
+from runyard.syntax.patterns import PatternError
+
+TAIL_BYTES = 1 << 20
+_ESCAPES = re.compile(r"\x1b\[[0-9;]*[A-Za-z]|\r")
+_NUMBER = re.compile(r"[0-9]{1,3}(?:\.[0-9]{1,10})?")
+
+
+async def coverage_of(services: Services, attempt_id: int) -> float | None:
+    """A percentage, or None without a pattern or a match. Looks at the log's last megabyte."""
+
+    def load(tx: Tx) -> tuple[Attempt, str] | None:
+        attempt = tx.get(Attempt, attempt_id)
+        job = tx.get(Job, attempt.job_id) if attempt else None
+        return (attempt, job.plan.coverage) if attempt and job and job.plan.coverage else None
+
+    found = await services.db.read(load)
+    if found is None:
+        return None
+    attempt, pattern = found
+    start = max(0, attempt.log_bytes - TAIL_BYTES)
+    tail = b"".join([piece async for piece in log_bytes(services, attempt.id, start, attempt.log_bytes)])
+    return last_match(pattern, tail.decode("utf-8", "replace"))
+
+
+def last_match(pattern: str, text: str) -> float | None:
+    """The number in the last line that matches; a group narrows the match (GitLab: the last group counts)."""
+    try:
+        machine = patterns.literal(pattern) or patterns.compile(pattern)
+    except PatternError:
+        return None
+    for line in reversed(_ESCAPES.sub("", text).splitlines()):
+        match = machine.last(line)
+        if match is not None:
+            groups = [group for group in match[1:] if group]
+            number = _NUMBER.search(groups[-1] if groups else match[0] or "")
+            if number is not None:
+                return min(100.0, float(number.group(0)))
+    return None

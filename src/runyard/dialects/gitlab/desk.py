@@ -1,0 +1,214 @@
+"""The desk of the GitLab door: who asks, for which project, and how an answer leaves. Routes are a table of `Line`s; each names whom it serves.
+
+A handler runs only after its line's door has opened, so a route cannot forget to ask (reliability.md §5 F6). Strangers learn nothing: without a
+token 401, with one that may not see it the same 404 as for what does not exist.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
+from enum import Enum
+from typing import Any
+from urllib.parse import urlencode
+
+from starlette.requests import Request
+from starlette.responses import Response
+
+from runyard.dialects.gitlab.asking import Parameters, Window, cursor_for, id_of, parameters_of, token_in
+from runyard.dialects.gitlab.refusals import answer_json, missing
+from runyard.engine.ports import Tx
+from runyard.http.auth import principal_in
+from runyard.http.services import Principal, Services
+from runyard.model.errors import Forbidden, Unauthenticated
+from runyard.model.work import Attempt, Job, Project, Run, User
+
+SLASH = "\x1f"  # how an encoded slash travels through matching (see `paths`)
+COUNTED = 10_000
+
+
+class Door(Enum):
+    """Whom a route serves."""
+
+    OPEN = "open"  # its handler checks a token of its own kind (runners, triggers)
+    USER = "user"
+    USER_OR_JOB = "user or job"
+    ADMIN = "admin"
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """A request that has passed its door."""
+
+    request: Request
+    parameters: Parameters
+    token: str
+    who: Principal
+    project: Project  # of `{id}`; a placeholder with id 0 where the path names none
+
+    def part(self, name: str) -> str:
+        """A piece of the path, decoded."""
+        return str(self.request.path_params[name]).replace(SLASH, "/")
+
+    def id(self, name: str, thing: str) -> int:
+        """A numeric piece of the path; what is no number does not exist."""
+        number = id_of(self.part(name))
+        if number is None:
+            raise missing(thing)
+        return number
+
+
+Handler = Callable[[Entry], Awaitable[Response]]
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """One route: method, path below /api/v4, whom it serves, who answers."""
+
+    method: str
+    path: str
+    door: Door
+    handler: Handler
+    summary: str = ""
+    whole_body: bool = True  # False: the handler streams the body itself
+
+
+NOBODY = Project(0, "")
+_NO_USER = User(0, "")
+
+
+@dataclass(frozen=True, slots=True)
+class Desk:
+    """What handlers share."""
+
+    services: Services
+
+    async def enter(self, line: Line, request: Request) -> Entry:
+        """Opens the line's door or raises."""
+        if line.whole_body:
+            parameters = await parameters_of(request, self.services.settings.body_limit_bytes)
+        else:
+            parameters = Parameters(dict(request.query_params))
+        token, as_job = token_in(request, parameters)
+        named = request.path_params.get("id") if line.path.startswith("/projects/{id}") else None
+        if line.door is Door.OPEN and named is None:
+            return Entry(request, parameters, token, Principal(_NO_USER), NOBODY)
+        who, project = await self.services.db.read(lambda tx: self._look_up(tx, token, named))
+        if who is not None and who.is_job != as_job:
+            who = None  # a personal token is no job token, nor the other way round
+        if line.door is Door.OPEN:
+            if project is None:
+                raise missing("Project")
+            return Entry(request, parameters, token, who or Principal(_NO_USER), project)
+        return Entry(request, parameters, token, *self._judge(line, request, who, project, named))
+
+    def _look_up(self, tx: Tx, token: str, named: str | None) -> tuple[Principal | None, Project | None]:
+        who = principal_in(tx, token, self.services.now()) if 0 < len(token) <= 512 else None
+        if named is None:
+            return who, None
+        path = named.replace(SLASH, "/")
+        number = id_of(path)
+        return who, tx.get(Project, number) if number is not None else tx.project_by_path(path)
+
+    def _judge(
+        self, line: Line, request: Request, who: Principal | None, project: Project | None, named: str | None
+    ) -> tuple[Principal, Project]:
+        if who is None:
+            reads = request.method in ("GET", "HEAD") and line.door is not Door.ADMIN
+            if project is not None and project.visibility == "public" and reads and not _gave_token(request):
+                return Principal(_NO_USER), project
+            raise Unauthenticated
+        if who.is_job and line.door is not Door.USER_OR_JOB:
+            raise Unauthenticated
+        if line.door is Door.ADMIN and not who.user.is_admin:
+            raise Forbidden
+        if named is None:
+            return who, NOBODY
+        if project is None or not who.may_see(project):
+            raise missing("Project")
+        return who, project
+
+    async def attempt(self, entry: Entry, name: str = "job_id") -> tuple[Run, Job, Attempt]:
+        """The job that the path names, in the entry's project."""
+        number = entry.id(name, "Job")
+
+        def load(tx: Tx) -> tuple[Run, Job, Attempt] | None:
+            attempt = tx.get(Attempt, number)
+            if attempt is None or attempt.project_id != entry.project.id:
+                return None
+            run, job = tx.get(Run, attempt.run_id), tx.get(Job, attempt.job_id)
+            return (run, job, attempt) if run and job else None
+
+        found = await self.services.db.read(load)
+        if found is None:
+            raise missing("Job")
+        return found
+
+    async def run(self, entry: Entry, name: str = "pipeline_id") -> Run:
+        """The pipeline that the path names, in the entry's project."""
+        number = entry.id(name, "Pipeline")
+        run = await self.services.db.read(lambda tx: tx.get(Run, number))
+        if run is None or run.project_id != entry.project.id:
+            raise missing("Pipeline")
+        return run
+
+    def listed(
+        self,
+        entry: Entry,
+        window: Window,
+        rows: Sequence[Any],
+        last_id: int,
+        has_next: bool,
+        total: int | None = None,
+    ) -> Response:
+        """A page with GitLab's headers. `total` None: a list that is never counted (job lists)."""
+        headers = (
+            self._keyset_headers(entry, last_id, has_next)
+            if window.by_key
+            else self._offset_headers(entry, window, has_next, total)
+        )
+        return answer_json(rows, headers=headers)
+
+    def _keyset_headers(self, entry: Entry, last_id: int, has_next: bool) -> dict[str, str]:
+        return {"Link": f'<{self._link(entry, cursor=cursor_for(last_id))}>; rel="next"'} if has_next else {}
+
+    def _offset_headers(
+        self, entry: Entry, window: Window, has_next: bool, total: int | None
+    ) -> dict[str, str]:
+        page = window.page
+        headers = {
+            "X-Per-Page": str(window.per_page),
+            "X-Page": str(page),
+            "X-Next-Page": str(page + 1) if has_next else "",
+            "X-Prev-Page": str(page - 1) if page > 1 else "",
+        }
+        links = [("prev", page - 1)] if page > 1 else []
+        links += [("next", page + 1)] if has_next else []
+        links.append(("first", 1))
+        if total is not None and total <= COUNTED:
+            pages = max(1, -(-total // window.per_page))
+            headers |= {"X-Total": str(total), "X-Total-Pages": str(pages)}
+            links.append(("last", pages))
+        size = str(window.per_page)
+        headers["Link"] = ", ".join(
+            f'<{self._link(entry, page=str(n), per_page=size)}>; rel="{rel}"' for rel, n in links
+        )
+        return headers
+
+    def _link(self, entry: Entry, **changes: str) -> str:
+        """Absolute, on the configured address: python-gitlab refuses to follow links to another host."""
+        asked = [
+            (k, v)
+            for k, v in entry.request.query_params.multi_items()
+            if k not in changes and k not in _SECRET
+        ]
+        path = entry.request.scope.get("runyard.path", "")
+        return f"{self.services.server.url}{path}?{urlencode([*asked, *changes.items()])}"
+
+
+_SECRET = frozenset({"private_token", "access_token", "job_token", "id_after", "id_before"})
+
+
+def _gave_token(request: Request) -> bool:
+    headers = request.headers
+    return any(name in headers for name in ("private-token", "job-token", "authorization"))

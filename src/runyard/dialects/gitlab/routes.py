@@ -1,0 +1,100 @@
+"""Every route of the GitLab door as one table, mounted as a FastAPI application under /api/v4. Called by app through the Dialect value."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Sequence
+from itertools import groupby
+
+import structlog
+from fastapi import FastAPI, Request
+from starlette.exceptions import HTTPException
+from starlette.responses import Response
+
+from runyard.dialects import Asgi
+from runyard.dialects.gitlab.desk import Desk, Line
+from runyard.dialects.gitlab.gathering import Bodies
+from runyard.dialects.gitlab.paths import SegmentPaths
+from runyard.dialects.gitlab.refusals import answer_json, problem
+from runyard.dialects.gitlab.routes_artifacts import Artifacts
+from runyard.dialects.gitlab.routes_fleet import Fleet
+from runyard.dialects.gitlab.routes_jobs import Jobs
+from runyard.dialects.gitlab.routes_lint import Lint
+from runyard.dialects.gitlab.routes_meta import Meta
+from runyard.dialects.gitlab.routes_pipelines import Pipelines
+from runyard.dialects.gitlab.routes_projects import Projects
+from runyard.dialects.gitlab.routes_repository import Repository
+from runyard.dialects.gitlab.routes_runner import RunnerProtocol
+from runyard.dialects.gitlab.routes_transfer import Transfer
+from runyard.dialects.gitlab.routes_triggers import Triggers
+from runyard.dialects.gitlab.routes_variables import Variables
+from runyard.http.services import Services
+from runyard.model.errors import RunyardError
+
+PREFIX = "/api/v4"
+log = structlog.get_logger("gitlab")
+
+
+def mount(services: Services) -> Asgi:
+    """The ASGI application."""
+    desk = Desk(services)
+    api = FastAPI(
+        title="Runyard: GitLab API v4", version=services.server.version, openapi_url=f"{PREFIX}/openapi.json",
+        docs_url=None, redoc_url=None, redirect_slashes=False,
+    )  # fmt: skip
+    lines = sorted(table(desk), key=lambda line: line.path)
+    for path, same in groupby(lines, key=lambda line: line.path):
+        by_method = {line.method: line for line in same}
+        # One route per path, so that a known path with a wrong method is a 405 that names the right ones.
+        api.add_api_route(
+            PREFIX + path, _endpoint(desk, by_method), methods=sorted(by_method), response_model=None,
+            name=path, summary=next(iter(by_method.values())).summary or path,
+        )  # fmt: skip
+    api.router.routes.sort(key=lambda route: _specificity(getattr(route, "path", "")))
+    api.add_exception_handler(RunyardError, _refused)
+    api.add_exception_handler(HTTPException, _unrouted)
+    return SegmentPaths(api)
+
+
+def table(desk: Desk) -> list[Line]:
+    """All lines."""
+    bodies = Bodies(desk.services)
+    nouns: Sequence[Callable[[], list[Line]]] = [
+        Jobs(desk, bodies).lines,
+        Artifacts(desk, bodies).lines,
+        Pipelines(desk, bodies).lines,
+        Projects(desk).lines,
+        Repository(desk, bodies).lines,
+        Variables(desk).lines,
+        Triggers(desk, bodies).lines,
+        Lint(desk).lines,
+        Meta(desk, bodies).lines,
+        Fleet(desk, bodies).lines,
+        RunnerProtocol(desk).lines,
+        Transfer(desk).lines,
+    ]
+    return [line for noun in nouns for line in noun()]
+
+
+def _endpoint(desk: Desk, lines: dict[str, Line]) -> Callable[[Request], Awaitable[Response]]:
+    async def endpoint(request: Request) -> Response:
+        line = lines[request.method]
+        return await line.handler(await desk.enter(line, request))
+
+    return endpoint
+
+
+def _specificity(path: str) -> tuple[int, ...]:
+    """Fixed segments before named ones before the rest of a path: `jobs/artifacts/…` is no job id."""
+    return tuple(2 if ":path}" in part else 1 if part.startswith("{") else 0 for part in path.split("/")[1:])
+
+
+async def _refused(request: Request, error: Exception) -> Response:
+    if not isinstance(error, RunyardError):
+        raise error
+    return problem(error)
+
+
+async def _unrouted(request: Request, error: Exception) -> Response:
+    if isinstance(error, HTTPException) and error.status_code == 405:
+        return answer_json({"message": "405 Method Not Allowed"}, 405, error.headers)
+    return answer_json({"error": "404 Not Found"}, 404)

@@ -1,0 +1,175 @@
+"""Jobs: lists, one job, its trace, and what people do to it (cancel, retry, play, erase). contracts/gitlab.md §1.1."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from dataclasses import dataclass, replace
+from typing import Any
+
+from starlette.responses import Response, StreamingResponse
+
+from runyard.dialects.gitlab.asking import window_of
+from runyard.dialects.gitlab.desk import Desk, Door, Entry, Line
+from runyard.dialects.gitlab.gathering import Bodies, find_jobs, surroundings, words_of
+from runyard.dialects.gitlab.inputs import job_variables
+from runyard.dialects.gitlab.refusals import answer_json, missing
+from runyard.engine import control
+from runyard.engine.ports import AttemptFilter, Tx
+from runyard.engine.views import log_size
+from runyard.http.logs import log_bytes
+from runyard.model.errors import Conflict, Forbidden, Invalid
+from runyard.model.work import Attempt, Project, Run
+
+ORDERS = frozenset({"id"})
+
+
+@dataclass(frozen=True, slots=True)
+class Jobs:
+    """Handlers."""
+
+    desk: Desk
+    bodies: Bodies
+
+    def lines(self) -> list[Line]:
+        """The table."""
+        p, job = "/projects/{id}", "/projects/{id}/jobs/{job_id}"
+        return [
+            Line("GET", f"{p}/jobs", Door.USER_OR_JOB, self.of_project, "List a project's jobs"),
+            Line(
+                "GET",
+                f"{p}/pipelines/{{pipeline_id}}/jobs",
+                Door.USER_OR_JOB,
+                self.of_pipeline,
+                "List a pipeline's jobs",
+            ),
+            Line(
+                "GET",
+                f"{p}/pipelines/{{pipeline_id}}/bridges",
+                Door.USER,
+                self.bridges,
+                "List a pipeline's bridges",
+            ),
+            Line("GET", job, Door.USER_OR_JOB, self.one, "Get a job"),
+            Line("GET", "/job", Door.USER_OR_JOB, self.own, "Get the job of a job token"),
+            Line("GET", f"{job}/trace", Door.USER, self.trace, "Get a job's log"),
+            Line("POST", f"{job}/cancel", Door.USER, self.cancel, "Cancel a job"),
+            Line("POST", f"{job}/retry", Door.USER, self.retry, "Retry a job"),
+            Line("POST", f"{job}/erase", Door.USER, self.erase, "Erase a job"),
+            Line("POST", f"{job}/play", Door.USER, self.play, "Play a job"),
+        ]
+
+    async def of_project(self, entry: Entry) -> Response:
+        """Newest first, every attempt, never counted."""
+        entry.parameters.choice("order_by", ORDERS, "id")
+        return await self._list(entry, AttemptFilter(project_id=entry.project.id), None)
+
+    async def of_pipeline(self, entry: Entry) -> Response:
+        """Latest attempts unless include_retried."""
+        run = await self.desk.run(entry)
+        retried = entry.parameters.flag("include_retried") or False
+        return await self._list(entry, AttemptFilter(run_id=run.id, latest_only=not retried), run)
+
+    async def _list(self, entry: Entry, filter: AttemptFilter, run: Run | None) -> Response:
+        window = window_of(entry.parameters)
+        words = words_of(entry.parameters.texts("scope"), "scope")
+        wanted = replace(filter, wanted=words.wanted)
+
+        def load(tx: Tx) -> Any:
+            pairs, more = find_jobs(tx, wanted, words, window)
+            return pairs, more, surroundings(tx, entry.project.id, pairs, [run] if run else [])
+
+        pairs, more, around = await self.desk.services.db.read(load)
+        last = pairs[-1][1].id if pairs else 0
+        return self.desk.listed(entry, window, self.bodies.jobs(entry.project, pairs, around), last, more)
+
+    async def bridges(self, entry: Entry) -> Response:
+        """Trigger jobs are refused by the compiler, so there are none."""
+        await self.desk.run(entry)
+        words_of(entry.parameters.texts("scope"), "scope")
+        return self.desk.listed(entry, window_of(entry.parameters), [], 0, False)
+
+    async def one(self, entry: Entry) -> Response:
+        """One job."""
+        _, _, attempt = await self.desk.attempt(entry)
+        return answer_json(await self.bodies.job(entry.project, attempt.id))
+
+    async def own(self, entry: Entry) -> Response:
+        """The job that asks."""
+        if entry.who.attempt is None:
+            raise missing("Job")
+        attempt = entry.who.attempt
+        project = await self.desk.services.db.read(lambda tx: tx.get(Project, attempt.project_id))
+        if project is None:
+            raise missing("Job")
+        return answer_json(await self.bodies.job(project, attempt.id))
+
+    async def trace(self, entry: Entry) -> Response:
+        """The log as it is now; the size is fixed first, so that a growing log has an end."""
+        _, _, attempt = await self.desk.attempt(entry)
+        size = log_size(attempt)
+        headers = {
+            "Content-Disposition": f'infile; filename="{attempt.id}.log"',
+            "Content-Length": str(size),
+            "X-Content-Type-Options": "nosniff",
+        }
+        return StreamingResponse(_exactly(self.desk, attempt, size), 200, headers, "text/plain")
+
+    async def cancel(self, entry: Entry) -> Response:
+        """A running job is told to stop; `force` ends one that is stopping. What has ended stays as it is."""
+        _, _, attempt = await self.desk.attempt(entry)
+        now, actor = self.desk.services.now(), entry.who.user.id
+        force = entry.parameters.flag("force") or False
+
+        def act(tx: Tx) -> Attempt:
+            if force:
+                return control.force_cancel(tx, attempt.id, now, actor)
+            return control.cancel_attempt(tx, attempt.id, now, actor)
+
+        try:
+            await self.desk.services.db.write(act)
+        except Conflict as error:
+            raise Forbidden(error.message) from None
+        return answer_json(await self.bodies.job(entry.project, attempt.id), 201)
+
+    async def retry(self, entry: Entry) -> Response:
+        """The new job."""
+        _, _, attempt = await self.desk.attempt(entry)
+        now, actor = self.desk.services.now(), entry.who.user.id
+        try:
+            fresh = await self.desk.services.db.write(lambda tx: control.retry(tx, attempt.id, now, actor))
+        except Conflict:
+            raise Forbidden("Job is not retryable") from None
+        return answer_json(await self.bodies.job(entry.project, fresh.id), 201)
+
+    async def play(self, entry: Entry) -> Response:
+        """Starts a manual or delayed job."""
+        _, _, attempt = await self.desk.attempt(entry)
+        given = job_variables(entry.parameters)
+        now, actor = self.desk.services.now(), entry.who.user.id
+        try:
+            await self.desk.services.db.write(lambda tx: control.play(tx, attempt.id, now, actor, given))
+        except Conflict:
+            raise Invalid("Unplayable Job") from None
+        return answer_json(await self.bodies.job(entry.project, attempt.id))
+
+    async def erase(self, entry: Entry) -> Response:
+        """Log and artifacts go, the job stays."""
+        _, _, attempt = await self.desk.attempt(entry)
+        now, actor = self.desk.services.now(), entry.who.user.id
+        if attempt.erased_at is not None:
+            raise Forbidden("Job is not erasable!")
+        try:
+            await self.desk.services.db.write(lambda tx: control.erase(tx, attempt.id, now, actor))
+        except Conflict:
+            raise Forbidden("Job is not erasable!") from None
+        return answer_json(await self.bodies.job(entry.project, attempt.id), 201)
+
+
+async def _exactly(desk: Desk, attempt: Attempt, size: int) -> AsyncIterator[bytes]:
+    """Bytes [0, size): a promised Content-Length must be kept even when the log is erased meanwhile."""
+    sent = 0
+    async for piece in log_bytes(desk.services, attempt.id, 0, size):
+        sent += len(piece)
+        yield piece
+    if sent < size:
+        raise ConnectionError("the log was erased while it was read")

@@ -1,0 +1,160 @@
+"""Projects: create (also as a mirror), get, list, change, delete. contracts/gitlab.md §1.3 and ARCHITECTURE §9."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from dataclasses import dataclass, replace
+from typing import Any
+
+from starlette.responses import Response
+
+from runyard.dialects.gitlab import shapes
+from runyard.dialects.gitlab.asking import Parameters, window_of
+from runyard.dialects.gitlab.desk import Desk, Door, Entry, Line
+from runyard.dialects.gitlab.refusals import BadParameter, FieldErrors, answer_json, missing
+from runyard.engine.ports import Tx
+from runyard.http.projects import create_project
+from runyard.model.errors import Conflict, Forbidden, Invalid, Unavailable
+from runyard.model.work import Project
+from runyard.sources.names import check_ref, parse_remote
+
+VISIBILITIES = frozenset({"private", "internal", "public"})
+SETTINGS = ("description", "ci_config_path")
+
+
+@dataclass(frozen=True, slots=True)
+class Projects:
+    """Handlers."""
+
+    desk: Desk
+
+    def lines(self) -> list[Line]:
+        """The table."""
+        one = "/projects/{id}"
+        return [
+            Line("GET", "/projects", Door.USER, self.list, "List projects"),
+            Line("POST", "/projects", Door.USER, self.create, "Create a project"),
+            Line("GET", one, Door.USER, self.one, "Get a project"),
+            Line("PUT", one, Door.USER, self.change, "Change a project"),
+            Line("DELETE", one, Door.ADMIN, self.delete, "Delete a project"),
+            Line("POST", f"{one}/mirror/pull", Door.USER, self.pull, "Fetch a mirror again"),
+            Line("GET", f"{one}/merge_requests", Door.USER, self.none, "There are no merge requests"),
+        ]
+
+    async def list(self, entry: Entry) -> Response:
+        """By name or path."""
+        window = window_of(entry.parameters)
+        search = entry.parameters.text("search") or ""
+        found = await self.desk.services.db.read(lambda tx: tx.projects(search, window.page_of(1)))
+        shown = found[: window.per_page]
+        rows = [shapes.project(row, self.desk.services.server) for row in shown]
+        more = len(found) > window.per_page
+        return self.desk.listed(entry, window, rows, shown[-1].id if shown else 0, more)
+
+    async def one(self, entry: Entry) -> Response:
+        """One project, with whether anything was pushed."""
+        project = entry.project
+        branch = await asyncio.to_thread(self.desk.services.source.default_branch, project.id)
+        return answer_json(shapes.project(project, self.desk.services.server, is_empty=branch is None))
+
+    async def create(self, entry: Entry) -> Response:
+        """`name` or `path`; the group is `namespace_path`, else the caller's name. `import_url` makes it a mirror."""
+        parameters = entry.parameters
+        if entry.who.is_job:
+            raise Forbidden
+        path = self._path(entry)
+        import_url = parameters.text("import_url") or ""
+        if import_url:
+            await self._check_import(import_url, entry.who.user.is_admin)
+        branch = parameters.text("default_branch") or "main"
+        check_ref(branch)
+        services = self.desk.services
+        try:
+            project = await create_project(
+                services.db, services.source, services.now, path,
+                name=(parameters.text("name") or "")[:255], default_branch=branch,
+                visibility=parameters.choice("visibility", VISIBILITIES, "private"), import_url=import_url,
+            )  # fmt: skip
+        except Conflict:
+            raise FieldErrors("path", ["has already been taken"]) from None
+        except Unavailable as error:
+            raise FieldErrors("import_url", [error.message]) from None
+        settings = _settings(parameters)
+        if settings:
+            project = await self._save(replace(project, extra={**project.extra, "gitlab": settings}))
+        return answer_json(shapes.project(project, services.server, is_empty=not import_url), 201)
+
+    def _path(self, entry: Entry) -> str:
+        parameters = entry.parameters
+        name, path = parameters.text("name"), parameters.text("path")
+        if not name and not path:
+            raise BadParameter("name, path are missing, at least one parameter must be provided")
+        path = path or re.sub(r"[^A-Za-z0-9_.-]+", "-", (name or "").strip()).strip("-.").lower()
+        if "/" in path:
+            return path
+        group = parameters.text("namespace_path") or parameters.text("namespace") or entry.who.user.username
+        return f"{group.strip('/')}/{path}"
+
+    async def _check_import(self, url: str, is_admin: bool) -> None:
+        """Paths and private hosts of this machine are an administrator's to open (reliability.md §5 D1)."""
+        try:
+            remote = await asyncio.to_thread(parse_remote, url)
+        except Invalid as error:
+            raise FieldErrors("import_url", [error.message]) from None
+        if remote.local and not (is_admin and self.desk.services.settings.allow_local_import):
+            raise FieldErrors(
+                "import_url", ["is blocked: only administrators may import from this machine or its networks"]
+            )
+
+    async def change(self, entry: Entry) -> Response:
+        """Name, visibility, default branch, description and the CI file's path."""
+        parameters = entry.parameters
+        project = entry.project
+        branch = parameters.text("default_branch")
+        if branch:
+            check_ref(branch)
+        fresh = replace(
+            project,
+            name=(parameters.text("name") or project.name)[:255],
+            visibility=parameters.choice("visibility", VISIBILITIES, project.visibility),
+            default_branch=branch or project.default_branch,
+            extra={**project.extra, "gitlab": {**project.extra.get("gitlab", {}), **_settings(parameters)}},
+        )
+        return answer_json(shapes.project(await self._save(fresh), self.desk.services.server))
+
+    async def _save(self, project: Project) -> Project:
+        def save(tx: Tx) -> Project:
+            current = tx.get(Project, project.id)
+            if current is None:
+                raise missing("Project")
+            merged = replace(project, last_number=current.last_number)
+            tx.save(merged)
+            return merged
+
+        return await self.desk.services.db.write(save)
+
+    async def delete(self, entry: Entry) -> Response:
+        """The project with all it holds."""
+        project = entry.project
+        await self.desk.services.db.write(lambda tx: tx.remove(Project, project.id))
+        await asyncio.to_thread(self.desk.services.source.remove, project.id)
+        return answer_json({"message": "202 Accepted"}, 202)
+
+    async def pull(self, entry: Entry) -> Response:
+        """Fetches the import_url again."""
+        project = entry.project
+        if not project.import_url:
+            raise Invalid("the project is no mirror")
+        await asyncio.to_thread(self.desk.services.source.mirror, project.id, project.import_url)
+        return Response(status_code=200)
+
+    async def none(self, entry: Entry) -> Response:
+        """An empty list: newer glab asks before it falls back to branches."""
+        return self.desk.listed(entry, window_of(entry.parameters), [], 0, False, 0)
+
+
+def _settings(parameters: Parameters) -> dict[str, Any]:
+    return {
+        key: value for key in SETTINGS if (value := parameters.text(key)) is not None and len(value) <= 2000
+    }

@@ -1,0 +1,146 @@
+"""The repository as far as CI clients ask: commits with their last pipeline, branches, tags, files. contracts/gitlab.md §1.3."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import hashlib
+from dataclasses import dataclass
+from typing import Any
+
+from starlette.responses import Response
+
+from runyard.dialects.gitlab import shapes
+from runyard.dialects.gitlab.asking import Window, window_of
+from runyard.dialects.gitlab.desk import Desk, Door, Entry, Line
+from runyard.dialects.gitlab.gathering import Bodies
+from runyard.dialects.gitlab.refusals import answer_json, missing
+from runyard.dialects.gitlab.words import say
+from runyard.engine.ports import Page, RunFilter
+from runyard.model.errors import Invalid, NotFound
+from runyard.model.trigger import Commit
+from runyard.model.work import Project
+
+
+@dataclass(frozen=True, slots=True)
+class Repository:
+    """Handlers."""
+
+    desk: Desk
+    bodies: Bodies
+
+    def lines(self) -> list[Line]:
+        """The table."""
+        r = "/projects/{id}/repository"
+        return [
+            Line(
+                "GET",
+                f"{r}/commits/{{ref:path}}",
+                Door.USER,
+                self.commit,
+                "Get a commit with its last pipeline",
+            ),
+            Line("GET", f"{r}/branches", Door.USER, self.branches, "List branches"),
+            Line("GET", f"{r}/branches/{{name:path}}", Door.USER, self.branch, "Get a branch"),
+            Line("GET", f"{r}/tags", Door.USER, self.tags, "List tags"),
+            Line("GET", f"{r}/tags/{{name:path}}", Door.USER, self.tag, "Get a tag"),
+            Line("GET", f"{r}/files/{{path:path}}", Door.USER, self.file, "Get a file"),
+        ]
+
+    async def commit(self, entry: Entry) -> Response:
+        """A commit by ref or sha (branch names may hold slashes); `last_pipeline` is what `glab ci status` follows."""
+        commit, _, _ = await self._resolve(entry, entry.part("ref"), "Commit")
+        project, server = entry.project, self.desk.services.server
+        found = await self.desk.services.db.read(
+            lambda tx: tx.runs(RunFilter(project_id=project.id, sha_prefix=commit.sha), Page(limit=1))
+        )
+        last = found[0] if found else None
+        body = shapes.commit(commit, project, server) | {
+            "stats": None,
+            "status": say(last.state, last.outcome, last.hold) if last else None,
+            "project_id": project.id,
+            "last_pipeline": shapes.pipeline_basic(last, project, server) if last else None,
+        }
+        return answer_json(body)
+
+    async def branches(self, entry: Entry) -> Response:
+        """By name; `search` keeps those that contain it."""
+        found = await asyncio.to_thread(self.desk.services.source.branches, entry.project.id)
+        rows = _searched(found, entry)
+        return self._page(
+            entry, [self._branch(entry.project, name, commit) for name, commit in rows[0]], rows
+        )
+
+    async def branch(self, entry: Entry) -> Response:
+        """One branch."""
+        name = entry.part("name")
+        commit, short, _ = await self._resolve(entry, f"refs/heads/{name}", "Branch")
+        return answer_json(self._branch(entry.project, short, commit))
+
+    async def tags(self, entry: Entry) -> Response:
+        """By name."""
+        found = await asyncio.to_thread(self.desk.services.source.tags, entry.project.id)
+        rows = _searched(found, entry)
+        return self._page(entry, [self._tag(entry.project, name, commit) for name, commit in rows[0]], rows)
+
+    async def tag(self, entry: Entry) -> Response:
+        """One tag."""
+        commit, short, _ = await self._resolve(entry, f"refs/tags/{entry.part('name')}", "Tag")
+        return answer_json(self._tag(entry.project, short, commit))
+
+    async def file(self, entry: Entry) -> Response:
+        """One file, as JSON with base64, or `…/raw` as it is."""
+        path = entry.part("path")
+        raw = path.endswith("/raw")
+        path = path.removesuffix("/raw")
+        ref = entry.parameters.text("ref") or entry.project.default_branch
+        commit, _, _ = await self._resolve(entry, ref, "Commit")
+        files = await asyncio.to_thread(self.desk.services.source.files, entry.project.id, commit.sha)
+        data = await asyncio.to_thread(files.read, path)
+        if data is None:
+            raise missing("File")
+        if raw:
+            headers = {"X-Content-Type-Options": "nosniff", "Content-Security-Policy": "sandbox"}
+            return Response(data, headers=headers, media_type="text/plain")
+        body = {
+            "file_name": path.rsplit("/", 1)[-1], "file_path": path, "size": len(data), "encoding": "base64",
+            "content": base64.b64encode(data).decode(), "content_sha256": hashlib.sha256(data).hexdigest(),
+            "ref": ref, "commit_id": commit.sha, "last_commit_id": commit.sha, "execute_filemode": False,
+        }  # fmt: skip
+        return answer_json(body)
+
+    async def _resolve(self, entry: Entry, ref: str, thing: str) -> tuple[Commit, str, bool]:
+        try:
+            return await asyncio.to_thread(self.desk.services.source.resolve, entry.project.id, ref)
+        except (NotFound, Invalid):
+            raise missing(thing) from None
+
+    def _branch(self, project: Project, name: str, commit: Commit) -> dict[str, Any]:
+        is_default = name == project.default_branch
+        return {
+            "name": name, "commit": shapes.commit(commit, project, self.desk.services.server), "merged": False,
+            "protected": is_default, "developers_can_push": True, "developers_can_merge": True, "can_push": True,
+            "default": is_default, "web_url": f"{self.desk.services.server.url}/{project.path}/-/tree/{name}",
+        }  # fmt: skip
+
+    def _tag(self, project: Project, name: str, commit: Commit) -> dict[str, Any]:
+        return {
+            "name": name, "message": "", "target": commit.sha, "release": None, "protected": False,
+            "commit": shapes.commit(commit, project, self.desk.services.server), "created_at": None,
+        }  # fmt: skip
+
+    def _page(self, entry: Entry, shown: list[dict[str, Any]], rows: _Rows) -> Response:
+        _, window, more, total = rows
+        return self.desk.listed(entry, window, shown, 0, more, total)
+
+
+_Rows = tuple[list[tuple[str, Commit]], Window, bool, int]
+
+
+def _searched(found: list[tuple[str, Commit]], entry: Entry) -> _Rows:
+    window = window_of(entry.parameters)
+    search = (entry.parameters.text("search") or "").lower()
+    kept = [(name, commit) for name, commit in found if search in name.lower()]
+    start = (window.page - 1) * window.per_page
+    end = start + window.per_page
+    return kept[start:end], window, len(kept) > end, len(kept)

@@ -1,0 +1,382 @@
+"""The runner protocol: register, verify, ask for a job, send its trace, end it. contracts/gitlab.md §2; engine/dispatch does the work.
+
+Whatever happens, a runner whose job is no longer its own gets 403 with `Job-Status`, and every answer is JSON: else a stock runner loses jobs
+without a word (contract §0).
+"""
+
+from __future__ import annotations
+
+import hmac
+import re
+import secrets
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+from starlette.responses import Response
+
+from runyard.dialects.gitlab.coverage import coverage_of
+from runyard.dialects.gitlab.desk import Desk, Door, Entry, Line
+from runyard.dialects.gitlab.payload import payload, payload_for_ours
+from runyard.dialects.gitlab.refusals import answer_json, missing
+from runyard.dialects.gitlab.routes_fleet import changed
+from runyard.dialects.gitlab.words import HEARD_REASONS, say
+from runyard.engine import dispatch
+from runyard.engine.dispatch import Finish, Verdict
+from runyard.engine.ports import ArtifactFilter, Page, Tx
+from runyard.http.auth import hash_token, job_token
+from runyard.http.bodies import whole
+from runyard.model.errors import Conflict, Forbidden, Invalid, NotFound
+from runyard.model.plan import Assignment
+from runyard.model.state import Outcome, Reason, State
+from runyard.model.work import Artifact, Attempt, Runner, Token
+
+HOLD_S = 30.0
+TRACE_INTERVAL_S = 3
+TRACE_PIECE_BYTES = 8 << 20
+CONTACT_MS = 60_000  # how often a polling runner is noted
+INFO_KEYS = ("name", "version", "revision", "platform", "architecture", "executor", "shell")
+EPOCH = secrets.token_hex(4)  # bell versions start anew with the process, so they are told apart by it
+_RANGE = re.compile(r"([0-9]{1,15})-([0-9]{1,15})")
+_CHECKSUM = re.compile(r"crc32:([0-9a-fA-F]{1,8})")
+_ALL = Page(limit=10_000, descending=False)
+
+
+@dataclass(frozen=True, slots=True)
+class RunnerProtocol:
+    """Handlers. All are open doors with a runner's or a job's token inside."""
+
+    desk: Desk
+
+    def lines(self) -> list[Line]:
+        """The table."""
+        return [
+            Line("POST", "/runners", Door.OPEN, self.register, "Register a runner"),
+            Line("DELETE", "/runners", Door.OPEN, self.unregister, "Remove a runner by its token"),
+            Line("POST", "/runners/verify", Door.OPEN, self.verify, "Verify a runner's token"),
+            Line(
+                "DELETE",
+                "/runners/managers",
+                Door.OPEN,
+                self.forget_manager,
+                "Remove one machine of a runner",
+            ),
+            Line(
+                "POST",
+                "/runners/reset_authentication_token",
+                Door.OPEN,
+                self.reset,
+                "Change a runner's token",
+            ),
+            Line("POST", "/jobs/request", Door.OPEN, self.request, "Ask for a job"),
+            Line("PUT", "/jobs/{job_id}", Door.OPEN, self.update, "Keep or end a job"),
+            Line(
+                "PATCH",
+                "/jobs/{job_id}/trace",
+                Door.OPEN,
+                self.trace,
+                "Send a piece of a job's log",
+                whole_body=False,
+            ),
+        ]
+
+    async def register(self, entry: Entry) -> Response:
+        """With the instance's registration token, or a project's."""
+        services, given = self.desk.services, entry.parameters
+        text = given.required("token")
+        token = services.new_token("glrt-")
+        info = _info(given.values.get("info"), entry)
+
+        def add(tx: Tx) -> Runner:
+            owner = self._registrar(tx, text)
+            row = changed(Runner(0, hash_token(token), created_at=services.now(), info=info), given)
+            return tx.add(
+                replace(row, project_id=owner.project_id if owner else None, stock=not _is_ours(info))
+            )
+
+        row = await services.db.write(add)
+        return answer_json({"id": row.id, "token": token, "token_expires_at": None}, 201)
+
+    def _registrar(self, tx: Tx, text: str) -> Token | None:
+        """None for the instance's token; a project's token; Forbidden for anything else."""
+        instance = self.desk.services.settings.registration_token
+        if instance and hmac.compare_digest(text.encode(), instance.encode()):
+            return None
+        found = tx.token_by_hash(hash_token(text)) if len(text) <= 512 else None
+        if found is None or found.kind != "registration" or found.revoked_at is not None:
+            raise Forbidden
+        return found
+
+    async def verify(self, entry: Entry) -> Response:
+        """What a machine with a `glrt-` token does instead of registering."""
+        row = await self._runner(entry)
+        await self._note(row, _info(entry.parameters.values.get("info"), entry))
+        return answer_json({"id": row.id, "token": entry.parameters.text("token"), "token_expires_at": None})
+
+    async def unregister(self, entry: Entry) -> Response:
+        """The runner is gone; its jobs end by their lease."""
+        row = await self._runner(entry)
+        await self.desk.services.db.write(lambda tx: tx.remove(Runner, row.id))
+        return Response(status_code=204)
+
+    async def forget_manager(self, entry: Entry) -> Response:
+        """Machines behind one token are not told apart, so there is nothing to remove."""
+        await self._runner(entry)
+        return Response(status_code=204)
+
+    async def reset(self, entry: Entry) -> Response:
+        """A fresh token; the old one is dead."""
+        row = await self._runner(entry)
+        token = self.desk.services.new_token("glrt-")
+        await self.desk.services.db.write(lambda tx: tx.save(replace(row, token_hash=hash_token(token))))
+        return answer_json({"token": token, "token_expires_at": None}, 201)
+
+    async def request(self, entry: Entry) -> Response:
+        """201 with a job, or 204 once nothing came for a while. A runner that has seen the newest queue waits here for the next bell."""
+        row, given = await self._runner(entry), entry.parameters
+        info = _info(given.values.get("info"), entry)
+        row = await self._note(row, info)
+        row = replace(row, stock=not _is_ours(info))
+        bell = self.desk.services.bell
+        seen = bell.version("queue")
+        if given.text("last_update") == _stamp(seen) and not row.paused:
+            seen = await bell.changed("queue", seen, HOLD_S)
+            if (
+                await entry.request.is_disconnected()
+            ):  # a job claimed for nobody would wait for its lease to run out
+                return Response(status_code=204)
+        found = None if row.paused else await self._claim(row, info)
+        if found is None:
+            return Response(status_code=204, headers={"X-GitLab-Last-Update": _stamp(seen)})
+        return answer_json(found, 201)
+
+    async def _claim(self, row: Runner, info: Mapping[str, Any]) -> dict[str, Any] | None:
+        services = self.desk.services
+        now = services.now()
+
+        def claim(tx: Tx) -> tuple[Assignment, list[tuple[str, Artifact]], float] | None:
+            given = dispatch.claim(tx, row, job_token, now, services.terms, services.vault)
+            if given is None:
+                return None
+            attempt = tx.get(Attempt, given.attempt_id)
+            queued_at = attempt.queued_at if attempt and attempt.queued_at is not None else now
+            return given, _archives(tx, given), max(0, now - queued_at) / 1000
+
+        found = await services.db.write(claim)
+        if found is None:
+            return None
+        given, archives, queued_s = found
+        return payload(given, archives, queued_s) if row.stock else payload_for_ours(given, queued_s)
+
+    async def trace(self, entry: Entry) -> Response:
+        """Appends from `Content-Range: start-end`; a gap is answered with 416 and our size."""
+        number, token = _job_of(entry)
+        match = _RANGE.fullmatch(entry.request.headers.get("content-range", ""))
+        if match is None:
+            raise Invalid(
+                "Missing header Content-Range"
+                if "content-range" not in entry.request.headers
+                else "Invalid Content-Range"
+            )
+        data = await whole(entry.request, TRACE_PIECE_BYTES)
+        services = self.desk.services
+        start, now = int(match[1]), services.now()
+
+        def append(tx: Tx) -> tuple[dispatch.LogReply, str]:
+            reply = dispatch.log(tx, number, token, start, data, now, services.terms)
+            return reply, _standing(tx, reply.attempt, reply.verdict, token, now)
+
+        try:
+            reply, status = await services.db.write(append)
+        except (Forbidden, NotFound) as error:
+            raise _lost(error) from None
+        headers = {
+            "Job-Status": status,
+            "Range": f"0-{reply.size}",
+            "X-GitLab-Trace-Update-Interval": str(TRACE_INTERVAL_S),
+        }
+        if reply.verdict is Verdict.ABORT:
+            return _aborted(status)
+        return Response(status_code=202 if reply.accepted else 416, headers=headers)
+
+    async def update(self, entry: Entry) -> Response:
+        """`running` and `pending` keep the job, `success` and `failed` end it."""
+        number, token = _job_of(entry)
+        state = entry.parameters.text("state") or ""
+        if state in ("running", "pending"):
+            return await self._keep_alive(number, token)
+        if state not in ("success", "failed"):
+            raise Invalid("Unknown build state")
+        end = _finish(entry, state)
+        services = self.desk.services
+        if await self._lacks_log(number, token, end):
+            return Response(status_code=412, headers={"Job-Status": "running"})
+        end = replace(end, coverage=await coverage_of(services, number)) if end.coverage is None else end
+        now = services.now()
+        try:
+            reply = await services.db.write(lambda tx: dispatch.finish(tx, number, token, end, now))
+        except Conflict:
+            attempt = await services.db.read(lambda tx: tx.get(Attempt, number))
+            return _aborted(_word(attempt) if attempt else "canceled")
+        except (Forbidden, NotFound) as error:
+            raise _lost(error) from None
+        return answer_json("200", 200, {"Job-Status": _word(reply.attempt)})
+
+    async def _keep_alive(self, number: int, token: str) -> Response:
+        services = self.desk.services
+        now = services.now()
+
+        def beat(tx: Tx) -> tuple[dispatch.Reply, str]:
+            reply = dispatch.beat(tx, number, token, now, services.terms)
+            return reply, _standing(tx, reply.attempt, reply.verdict, token, now)
+
+        try:
+            reply, status = await services.db.write(beat)
+        except (Forbidden, NotFound) as error:
+            raise _lost(error) from None
+        if reply.verdict is Verdict.ABORT:
+            return _aborted(status)
+        headers = {"Job-Status": status, "X-GitLab-Trace-Update-Interval": str(TRACE_INTERVAL_S)}
+        return answer_json("200", 200, headers)
+
+    async def _lacks_log(self, number: int, token: str, end: Finish) -> bool:
+        """Whether bytes that the runner sent never arrived: 412 makes it send the log again from 0."""
+        if end.log_bytes is None:
+            return False
+        attempt = await self.desk.services.db.read(lambda tx: tx.get(Attempt, number))
+        if attempt is None or attempt.state is not State.RUNNING:
+            return False
+        return end.log_bytes > attempt.log_bytes and hmac.compare_digest(
+            attempt.token_hash, hash_token(token)
+        )
+
+    async def _runner(self, entry: Entry) -> Runner:
+        token = entry.request.headers.get("runner-token") or entry.parameters.text("token") or ""
+        row = None
+        if 0 < len(token) <= 512:
+            row = await self.desk.services.db.read(lambda tx: tx.runner_by_hash(hash_token(token)))
+        if row is None:
+            raise Forbidden
+        return row
+
+    async def _note(self, row: Runner, info: Mapping[str, Any]) -> Runner:
+        """Contact and version, written at most once a minute."""
+        now = self.desk.services.now()
+        fresh = {**row.info, **info}
+        if row.contacted_at is not None and now - row.contacted_at < CONTACT_MS and fresh == row.info:
+            return row
+
+        def save(tx: Tx) -> Runner:
+            current = tx.get(Runner, row.id)
+            if current is None:
+                raise Forbidden
+            noted = replace(current, contacted_at=now, info=fresh, stock=not _is_ours(fresh))
+            tx.save(noted)
+            return noted
+
+        return await self.desk.services.db.write(save)
+
+
+def _job_of(entry: Entry) -> tuple[int, str]:
+    """(attempt id, job token)."""
+    token = entry.request.headers.get("job-token") or entry.parameters.text("token") or ""
+    if not token or len(token) > 512:
+        raise Forbidden
+    return entry.id("job_id", "Job"), token
+
+
+def _info(given: object, entry: Entry) -> dict[str, Any]:
+    """What a runner says of itself, cut to size."""
+    said = given if isinstance(given, Mapping) else {}
+    info: dict[str, Any] = {key: str(said[key])[:255] for key in INFO_KEYS if isinstance(said.get(key), str)}
+    features = said.get("features")
+    if isinstance(features, Mapping):
+        info["features"] = sorted(
+            str(k)[:64] for k, v in list(features.items())[:100] if v is True or v == "true"
+        )
+    system_id = entry.parameters.text("system_id")
+    if system_id:
+        info["system_id"] = system_id[:64]
+    if entry.request.client:
+        info["ip_address"] = entry.request.client.host
+    return info
+
+
+def _is_ours(info: Mapping[str, Any]) -> bool:
+    """Our own runner announces that it understands whole plans; any other gets only jobs it can execute."""
+    return "runyard" in info.get("features", ())
+
+
+def _stamp(version: int) -> str:
+    return f"{EPOCH}{version:x}"
+
+
+def _word(attempt: Attempt) -> str:
+    return say(attempt.state, attempt.outcome, attempt.hold)
+
+
+def _standing(tx: Tx, attempt: Attempt, verdict: Verdict, token: str, now: int) -> str:
+    """`Job-Status`. A runner without graceful cancel would go on under `canceling`, so its job ends here and it hears `canceled`."""
+    if verdict is Verdict.STOP:
+        runner = tx.get(Runner, attempt.runner_id) if attempt.runner_id else None
+        if runner is not None and "cancel_gracefully" not in runner.info.get("features", ()):
+            ended = dispatch.finish(tx, attempt.id, token, Finish(Outcome.CANCELED, Reason.BY_USER), now)
+            return _word(ended.attempt)
+    return _word(attempt)
+
+
+def _aborted(status: str) -> Response:
+    return answer_json({"message": "403 Forbidden - Job is not running"}, 403, {"Job-Status": status})
+
+
+def _lost(error: Forbidden | NotFound) -> Exception:
+    return missing("Job") if isinstance(error, NotFound) else Forbidden()
+
+
+def _finish(entry: Entry, state: str) -> Finish:
+    """The runner's last word. `runyard` carries what our own runner knows and GitLab's protocol has no words for."""
+    given = entry.parameters
+    output = given.values.get("output")
+    told = output if isinstance(output, Mapping) else {}
+    size = told.get("bytesize")
+    checksum = told.get("checksum") or given.values.get("checksum")
+    match = _CHECKSUM.fullmatch(checksum) if isinstance(checksum, str) else None
+    outcome, reason = Outcome.PASSED, Reason.NONE
+    if state == "failed":
+        said = given.text("failure_reason") or "unknown_failure"
+        outcome, reason = HEARD_REASONS.get(said, HEARD_REASONS["unknown_failure"])
+    end = Finish(
+        outcome=outcome,
+        reason=reason,
+        exit_code=given.number("exit_code") if state == "failed" else 0,
+        log_bytes=size if isinstance(size, int) and 0 <= size < 2**50 else None,
+        log_crc=int(match[1], 16) if match else None,
+    )
+    ours = given.values.get("runyard")
+    return _ours(end, ours) if isinstance(ours, Mapping) else end
+
+
+def _ours(end: Finish, said: Mapping[str, Any]) -> Finish:
+    try:
+        outputs = said.get("outputs") or {}
+        coverage = said.get("coverage")
+        return replace(
+            end,
+            outcome=Outcome(said["outcome"]) if "outcome" in said else end.outcome,
+            reason=Reason(said["reason"]) if "reason" in said else end.reason,
+            message=str(said.get("message", ""))[:4096],
+            outputs={str(key): str(value) for key, value in outputs.items()},
+            coverage=float(coverage) if coverage is not None else None,
+        )
+    except (ValueError, AttributeError, TypeError):
+        raise Invalid("runyard is invalid") from None
+
+
+def _archives(tx: Tx, given: Assignment) -> list[tuple[str, Artifact]]:
+    """Archives that the job's needs left, as the payload's dependencies."""
+    names = {one.attempt_id: one.job_name for one in given.inputs if one.from_need}
+    if not names:
+        return []
+    rows = tx.artifacts(ArtifactFilter(attempt_ids=tuple(names), type="archive"), _ALL)
+    wanted = given.job.extra.get("gitlab", {}).get("dependencies")
+    return [(names[r.attempt_id], r) for r in rows if wanted is None or names[r.attempt_id] in wanted]

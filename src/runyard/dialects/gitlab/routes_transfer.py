@@ -1,0 +1,207 @@
+"""Artifacts between a runner and the server, and the steps that our own runner reports. contracts/gitlab.md §2.1, §2.6.
+
+An upload streams into a file, the file becomes a blob, and only then is there a row (blob first, row second).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import zlib
+from dataclasses import dataclass
+from typing import Any
+
+from starlette.responses import Response
+
+from runyard.dialects.gitlab.desk import Desk, Door, Entry, Line
+from runyard.dialects.gitlab.dotenv import parse_dotenv
+from runyard.dialects.gitlab.refusals import answer_json, missing
+from runyard.dialects.gitlab.routes_artifacts import serve_blob
+from runyard.dialects.gitlab.uploads import Upload, receive_upload
+from runyard.dialects.gitlab.words import say
+from runyard.engine import dispatch
+from runyard.engine.ports import ArtifactFilter, Page, Tx
+from runyard.http.auth import attempt_of
+from runyard.model.errors import Conflict, Forbidden, Invalid, NotFound
+from runyard.model.state import Outcome, State
+from runyard.model.work import Artifact, Attempt, Step
+from runyard.syntax.durations import DurationError, seconds
+
+FORMATS = frozenset({"zip", "gzip", "raw"})
+TYPE_CHARACTERS = 64
+DOTENV_BYTES = 5 << 10
+_ALL = Page(limit=10_000, descending=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Transfer:
+    """Handlers. All are open doors with a job's token inside."""
+
+    desk: Desk
+
+    def lines(self) -> list[Line]:
+        """The table."""
+        artifacts = "/jobs/{job_id}/artifacts"
+        return [
+            Line("POST", artifacts, Door.OPEN, self.upload, "Upload a job's artifact", whole_body=False),
+            Line(
+                "POST",
+                f"{artifacts}/authorize",
+                Door.OPEN,
+                self.authorize,
+                "Ask whether an upload is welcome",
+            ),
+            Line("GET", artifacts, Door.OPEN, self.download, "Download a needed job's archive"),
+            Line(
+                "PUT", "/jobs/{job_id}/steps/{position}", Door.OPEN, self.step, "Note how a step goes (ours)"
+            ),
+        ]
+
+    async def upload(self, entry: Entry) -> Response:
+        """One multipart part `file`; what it is stands in the query."""
+        attempt, token = await self._running(entry)
+        services = self.desk.services
+        upload = await receive_upload(entry.request, services.settings.artifact_limit_bytes)
+        try:
+            row = await self._row(entry, attempt, upload)
+            outputs = await asyncio.to_thread(_dotenv, upload) if row.type == "dotenv" else {}
+            blob = await asyncio.to_thread(services.blobs.put_file, upload.path)
+            stored = Artifact(
+                **{**_fields(row), "size_bytes": blob.size_bytes, "sha256": blob.sha256, "blob": blob.key}
+            )
+            now = services.now()
+            await services.db.write(lambda tx: dispatch.artifact(tx, attempt.id, token, stored, now, outputs))
+        except Conflict as error:
+            return answer_json({"message": f"400 Bad request - {error.message}"}, 400)
+        finally:
+            upload.path.unlink(missing_ok=True)
+        return answer_json({"message": "201 Created"}, 201)
+
+    async def _row(self, entry: Entry, attempt: Attempt, upload: Upload) -> Artifact:
+        """What the upload says of itself. `artifact_name` is ours; for GitLab's runner the type is the name."""
+        given = {**upload.fields, **{k: v for k, v in entry.parameters.values.items() if isinstance(v, str)}}
+        kind = given.get("artifact_type") or "archive"
+        form = given.get("artifact_format") or ("zip" if kind == "archive" else "raw")
+        if form not in FORMATS or len(kind) > TYPE_CHARACTERS or not kind.replace("_", "").isalnum():
+            raise Invalid("artifact_format or artifact_type does not have a valid value")
+        name = given.get("artifact_name") or kind
+        if len(name) > 255 or not name.isprintable():
+            raise Invalid("artifact_name is invalid")
+        now = self.desk.services.now()
+        return Artifact(
+            id=0, attempt_id=attempt.id, run_id=attempt.run_id, project_id=attempt.project_id, name=name, type=kind,
+            format=form, filename=upload.filename or "artifacts.zip", size_bytes=0, sha256="", blob="",
+            created_at=now, expires_at=self._expiry(given.get("expire_in"), now),
+        )  # fmt: skip
+
+    def _expiry(self, text: str | None, now: int) -> int | None:
+        if not text:
+            return dispatch.default_expiry(self.desk.services.terms, now)
+        if text.strip().lower() == "never":
+            return None
+        try:
+            return dispatch.default_expiry(self.desk.services.terms, now, seconds(text))
+        except DurationError as error:
+            raise Invalid(f"expire_in: {error}") from None
+
+    async def authorize(self, entry: Entry) -> Response:
+        """Workhorse asks this first; answered for runners behind proxies that do."""
+        await self._running(entry)
+        return answer_json({})
+
+    async def download(self, entry: Entry) -> Response:
+        """With the token of a running job of the same project. `artifact_id` is ours: any artifact of the run."""
+        number, token = entry.id("job_id", "Job"), _token(entry)
+        artifact_id = entry.parameters.number("artifact_id")
+
+        def find(tx: Tx) -> Artifact | None:
+            asking = attempt_of(tx, token)
+            if asking is None:
+                raise Forbidden
+            target = tx.get(Attempt, number)
+            if target is None or target.project_id != asking.project_id:
+                return None
+            rows = tx.artifacts(ArtifactFilter(attempt_id=number), _ALL)
+            wanted = [r for r in rows if (r.id == artifact_id if artifact_id else r.type == "archive")]
+            return wanted[0] if wanted else None
+
+        row = await self.desk.services.db.read(find)
+        if row is None or (row.expires_at is not None and row.expires_at <= self.desk.services.now()):
+            raise NotFound("404 Not found")
+        return serve_blob(self.desk.services, row)
+
+    async def step(self, entry: Entry) -> Response:
+        """Body: key, name, state, outcome, exit_code, started_at, finished_at, log_start, log_end, extra."""
+        number, token = entry.id("job_id", "Job"), _token(entry)
+        position = entry.part("position")
+        if not position.isascii() or not position.isdigit() or len(position) > 5:
+            raise missing("Step")
+        row = _step(number, int(position), entry.parameters.values)
+        services = self.desk.services
+        now = services.now()
+        reply = await services.db.write(lambda tx: dispatch.step(tx, number, token, row, now, services.terms))
+        status = 403 if reply.verdict is dispatch.Verdict.ABORT else 200
+        attempt = reply.attempt
+        return answer_json({}, status, {"Job-Status": say(attempt.state, attempt.outcome, attempt.hold)})
+
+    async def _running(self, entry: Entry) -> tuple[Attempt, str]:
+        """The leased attempt whose token this is; checked before the first byte of a body is read."""
+        number, token = entry.id("job_id", "Job"), _token(entry)
+
+        def find(tx: Tx) -> tuple[Attempt | None, Attempt | None]:
+            return attempt_of(tx, token), tx.get(Attempt, number)
+
+        asking, named = await self.desk.services.db.read(find)
+        if asking is None or asking.id != number:
+            raise Forbidden
+        return asking, token if named else ""
+
+
+def _token(entry: Entry) -> str:
+    token = (
+        entry.request.headers.get("job-token")
+        or entry.parameters.text("token")
+        or entry.parameters.text("job_token")
+        or ""
+    )
+    if not token or len(token) > 512:
+        raise Forbidden
+    return token
+
+
+def _fields(row: Artifact) -> dict[str, Any]:
+    return {name: getattr(row, name) for name in row.__dataclass_fields__}
+
+
+def _dotenv(upload: Upload) -> dict[str, str]:
+    data = upload.path.read_bytes() if upload.path.stat().st_size <= 64 << 10 else b""
+    try:
+        text = (
+            zlib.decompressobj(47).decompress(data, DOTENV_BYTES + 1)
+            if data.startswith(b"\x1f\x8b")
+            else data
+        )
+    except zlib.error:
+        raise Invalid("Invalid Format") from None
+    if not data or len(text) > DOTENV_BYTES:
+        raise Invalid("Dotenv Artifact Too Big" if len(text) > DOTENV_BYTES else "Invalid Format")
+    return parse_dotenv(text)
+
+
+def _step(attempt_id: int, position: int, said: Any) -> Step:
+    def number(name: str) -> int | None:
+        value = said.get(name)
+        return (
+            value if isinstance(value, int) and not isinstance(value, bool) and abs(value) < 2**53 else None
+        )
+
+    try:
+        outcome = said.get("outcome")
+        extra = said.get("extra")
+        return Step(
+            attempt_id=attempt_id, position=position, key=str(said.get("key", ""))[:255], name=str(said.get("name", ""))[:255],
+            state=State(said.get("state", "running")), outcome=Outcome(outcome) if outcome else None,
+            exit_code=number("exit_code"), started_at=number("started_at"), finished_at=number("finished_at"),
+            log_start=number("log_start"), log_end=number("log_end"), extra=extra if isinstance(extra, dict) else {},
+        )  # fmt: skip
+    except ValueError:
+        raise Invalid("state or outcome is invalid") from None

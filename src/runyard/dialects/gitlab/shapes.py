@@ -1,0 +1,353 @@
+"""How our rows look on GitLab's wire: plain dicts, ready for msgspec. Called by gathering and routes; pure.
+
+Field names, nullability and order follow lib/api/entities (contracts/gitlab.md §1.1 to §1.3); `null` where we have nothing to say.
+"""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
+from typing import Any
+
+from runyard.dialects.gitlab.words import LOOKS, REASONS, say
+from runyard.model.plan import Variable
+from runyard.model.state import Outcome, State
+from runyard.model.trigger import ZERO_SHA, Commit, ServerFacts
+from runyard.model.work import Artifact, Attempt, Job, Project, Run, Runner, User
+
+Dict = dict[str, Any]
+ONLINE_MS = 2 * 3600 * 1000  # GitLab: a runner heard within two hours is online
+
+
+def when(at: int | None) -> str | None:
+    """ISO 8601 in UTC with milliseconds."""
+    if at is None:
+        return None
+    return datetime.fromtimestamp(at / 1000, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+def user(row: User, server: ServerFacts) -> Dict:
+    """UserBasic."""
+    return {
+        "id": row.id,
+        "username": row.username,
+        "public_email": "",
+        "name": row.name or row.username,
+        "state": "active",
+        "locked": False,
+        "avatar_url": None,
+        "web_url": f"{server.url}/{row.username}",
+    }
+
+
+def job_user(row: User, server: ServerFacts) -> Dict:
+    """User, as jobs show it."""
+    empty = dict.fromkeys(
+        ("bio", "location", "linkedin", "twitter", "discord", "website_url", "job_title", "organization"), ""
+    )
+    return {**user(row, server), "created_at": when(row.created_at), **empty, "pronouns": None, "bot": False,
+            "work_information": None, "followers": 0, "following": 0, "local_time": None}  # fmt: skip
+
+
+def commit(row: Commit, project: Project, server: ServerFacts) -> Dict:
+    """Commit."""
+    return {
+        "id": row.sha,
+        "short_id": row.sha[:8],
+        "created_at": when(row.committed_at),
+        "parent_ids": list(row.parents),
+        "title": row.title,
+        "message": row.message,
+        "author_name": row.author_name,
+        "author_email": row.author_email,
+        "authored_date": when(row.authored_at),
+        "committer_name": row.committer_name,
+        "committer_email": row.committer_email,
+        "committed_date": when(row.committed_at),
+        "trailers": {},
+        "extended_trailers": {},
+        "web_url": f"{server.url}/{project.path}/-/commit/{row.sha}",
+    }
+
+
+def pipeline_basic(run: Run, project: Project, server: ServerFacts) -> Dict:
+    """PipelineBasic with its name."""
+    return {
+        "id": run.id,
+        "iid": run.number,
+        "project_id": run.project_id,
+        "sha": run.sha,
+        "ref": run.ref,
+        "status": say(run.state, run.outcome, run.hold),
+        "source": run.source,
+        "created_at": when(run.created_at),
+        "updated_at": when(run.updated_at),
+        "web_url": f"{server.url}/{project.path}/-/pipelines/{run.id}",
+        "name": run.name or None,
+    }
+
+
+def pipeline(
+    run: Run, project: Project, server: ServerFacts, actor: User | None, committed_at: int | None
+) -> Dict:
+    """Pipeline."""
+    started, ended = run.started_at, run.finished_at
+    return {
+        **pipeline_basic(run, project, server),
+        "before_sha": run.before_sha or ZERO_SHA,
+        "tag": run.tag,
+        "yaml_errors": run.error or None,
+        "user": user(actor, server) if actor else None,
+        "started_at": when(started),
+        "finished_at": when(ended),
+        "committed_at": when(committed_at),
+        "duration": max(0, ended - started) // 1000 if started is not None and ended is not None else None,
+        "queued_duration": max(0, started - run.created_at) // 1000 if started is not None else None,
+        "coverage": None,
+        "detailed_status": detailed_status(run, project),
+        "archived": False,
+    }
+
+
+def detailed_status(run: Run, project: Project) -> Dict:
+    """The badge of a pipeline."""
+    word = say(run.state, run.outcome, run.hold)
+    text, label, icon = LOOKS[word]
+    group = word.replace("_", "-")
+    if word == "success" and run.warnings:
+        text, label, icon, group = (
+            "Warning",
+            "passed with warnings",
+            "status_warning",
+            "success-with-warnings",
+        )
+    return {
+        "icon": icon,
+        "text": text,
+        "label": label,
+        "group": group,
+        "tooltip": label,
+        "has_details": True,
+        "details_path": f"/{project.path}/-/pipelines/{run.id}",
+        "illustration": None,
+        "favicon": f"/assets/ci_favicons/favicon_{icon}.png",
+    }
+
+
+def variable(row: Variable) -> Dict:
+    """A pipeline's variable."""
+    return {
+        "variable_type": "file" if row.file else "env_var",
+        "key": row.key,
+        "value": row.value,
+        "raw": row.raw,
+    }
+
+
+def artifact(row: Artifact) -> Dict:
+    """JobArtifact."""
+    return {
+        "file_type": row.type,
+        "size": row.size_bytes,
+        "filename": row.filename,
+        "file_format": row.format,
+    }
+
+
+def runner(row: Runner, now: int) -> Dict:
+    """Runner."""
+    online = row.contacted_at is not None and now - row.contacted_at < ONLINE_MS
+    return {
+        "id": row.id,
+        "description": row.description,
+        "ip_address": row.info.get("ip_address"),
+        "active": not row.paused,
+        "paused": row.paused,
+        "is_shared": row.project_id is None,
+        "runner_type": "instance_type" if row.project_id is None else "project_type",
+        "name": row.info.get("name"),
+        "online": online,
+        "created_at": when(row.created_at),
+        "created_by": None,
+        "status": "online" if online else "never_contacted" if row.contacted_at is None else "offline",
+        "job_execution_status": "idle",
+    }
+
+
+def runner_details(row: Runner, now: int) -> Dict:
+    """RunnerDetails."""
+    info = row.info
+    told = {key: info.get(key) for key in ("version", "revision", "platform", "architecture")}
+    return {
+        **runner(row, now),
+        "tag_list": list(row.tags),
+        "run_untagged": row.run_untagged,
+        "locked": False,
+        "maximum_timeout": row.maximum_timeout_s,
+        "access_level": "ref_protected" if row.protected else "not_protected",
+        **told,
+        "contacted_at": when(row.contacted_at),
+        "maintenance_note": None,
+        "projects": [],
+        "groups": [],
+    }
+
+
+def _runner_manager(row: Runner, now: int) -> Dict:
+    info = row.info
+    told = {key: info.get(key) for key in ("system_id", "version", "revision", "platform", "architecture")}
+    shown = runner(row, now)
+    return {
+        "id": row.id,
+        **told,
+        "created_at": when(row.created_at),
+        "contacted_at": when(row.contacted_at),
+        "ip_address": info.get("ip_address"),
+        "status": shown["status"],
+        "job_execution_status": "idle",
+    }
+
+
+def job(
+    run: Run,
+    job: Job,
+    attempt: Attempt,
+    project: Project,
+    server: ServerFacts,
+    now: int,
+    actor: Dict | None,
+    sha: Dict | None,
+    carrier: Runner | None,
+    artifacts: Sequence[Artifact],
+    trace_bytes: int,
+) -> Dict:
+    """Job, the 2026 superset. `failure_reason` and `artifacts_file` are left out where GitLab leaves them out."""
+    status = say(attempt.state, attempt.outcome, attempt.hold)
+    archive = next((a for a in artifacts if a.type == "archive"), None)
+    files = [artifact(a) for a in artifacts]
+    if trace_bytes:
+        files.append({"file_type": "trace", "size": trace_bytes, "filename": "job.log", "file_format": None})
+    body: Dict = {
+        "id": attempt.id,
+        "status": status,
+        "stage": job.plan.stage or "test",
+        "name": job.name,
+        "ref": run.ref,
+        "tag": run.tag,
+        "coverage": attempt.coverage,
+        "allow_failure": attempt.tolerated or job.plan.allow_failure,
+        "created_at": when(attempt.created_at),
+        "started_at": when(attempt.started_at),
+        "finished_at": when(attempt.finished_at),
+        "erased_at": when(attempt.erased_at),
+        "duration": _span(attempt.started_at, attempt.finished_at, now),
+        "queued_duration": _span(attempt.queued_at, attempt.started_at, now),
+        "user": actor,
+        "commit": sha,
+        "pipeline": pipeline_basic(run, project, server),
+    }
+    if attempt.state is State.DONE and attempt.outcome in (Outcome.FAILED, Outcome.ERRORED):
+        body["failure_reason"] = REASONS[attempt.reason]
+    body["web_url"] = f"{server.url}/{project.path}/-/jobs/{attempt.id}"
+    body["project"] = {"ci_job_token_scope_enabled": False}
+    if archive is not None:
+        body["artifacts_file"] = {"filename": archive.filename, "size": archive.size_bytes}
+    return body | {
+        "artifacts": files,
+        "runner": runner(carrier, now) if carrier else None,
+        "runner_manager": _runner_manager(carrier, now) if carrier else None,
+        "artifacts_expire_at": when(archive.expires_at if archive else None),
+        "archived": False,
+        "tag_list": sorted(job.plan.tags),
+        "source": run.source,
+    }
+
+
+def _span(start: int | None, end: int | None, now: int) -> float | None:
+    """Seconds from start to end, or until now while it lasts."""
+    if start is None:
+        return None
+    return max(0, (end if end is not None else now) - start) / 1000
+
+
+def namespace(project: Project, server: ServerFacts) -> Dict:
+    """The group of a project. Groups have no rows here; the id is stable and made from the path."""
+    path = project.path.rpartition("/")[0]
+    return {
+        "id": zlib.crc32(path.lower().encode()) & 0x7FFFFFFF or 1,
+        "name": path.rpartition("/")[2],
+        "path": path.rpartition("/")[2],
+        "kind": "group",
+        "full_path": path,
+        "parent_id": None,
+        "avatar_url": None,
+        "web_url": f"{server.url}/groups/{path}",
+    }
+
+
+def project(row: Project, server: ServerFacts, is_empty: bool | None = None) -> Dict:
+    """Project."""
+    name = row.path.rpartition("/")[2]
+    settings: Mapping[str, Any] = row.extra.get("gitlab", {})
+    host = server.url.partition("://")[2].rpartition(":")[0] or server.url.partition("://")[2]
+    return {
+        "id": row.id,
+        "description": settings.get("description"),
+        "name": row.name or name,
+        "name_with_namespace": f"{row.path.rpartition('/')[0]} / {row.name or name}",
+        "path": name,
+        "path_with_namespace": row.path,
+        "created_at": when(row.created_at),
+        "default_branch": row.default_branch,
+        "tag_list": [],
+        "topics": [],
+        "ssh_url_to_repo": f"git@{host}:{row.path}.git",
+        "http_url_to_repo": f"{server.url}/{row.path}.git",
+        "web_url": f"{server.url}/{row.path}",
+        "readme_url": None,
+        "avatar_url": None,
+        "forks_count": 0,
+        "star_count": 0,
+        "last_activity_at": when(row.created_at),
+        "namespace": namespace(row, server),
+        "empty_repo": is_empty,
+        "archived": False,
+        "visibility": row.visibility,
+        "jobs_enabled": True,
+        "builds_access_level": "enabled",
+        "ci_config_path": settings.get("ci_config_path") or None,
+        "ci_default_git_depth": 20,
+        "shared_runners_enabled": True,
+        "merge_requests_enabled": False,
+        "issues_enabled": False,
+        "import_url": None,
+        "import_status": "finished" if row.import_url else "none",
+        "permissions": {
+            "project_access": {"access_level": 40, "notification_level": 3},
+            "group_access": None,
+        },
+    }
+
+
+def me(row: User, server: ServerFacts) -> Dict:
+    """The current user."""
+    return {
+        **job_user(row, server),
+        "email": row.email,
+        "commit_email": row.email,
+        "public_email": None,
+        "is_admin": row.is_admin,
+        "last_sign_in_at": None,
+        "confirmed_at": when(row.created_at),
+        "last_activity_on": None,
+        "projects_limit": 100_000,
+        "can_create_group": True,
+        "can_create_project": True,
+        "two_factor_enabled": False,
+        "external": False,
+        "private_profile": False,
+        "identities": [],
+        "theme_id": 1,
+        "color_scheme_id": 1,
+    }

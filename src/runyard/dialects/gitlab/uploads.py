@@ -1,0 +1,133 @@
+"""A multipart upload streamed into a file, whatever its size. Called by routes_transfer.
+
+Only the part `file` is kept; small fields beside it are texts. A body that is cut, lies about its form or grows beyond the limit leaves nothing.
+"""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import BinaryIO
+
+from python_multipart.exceptions import FormParserError
+from python_multipart.multipart import MultipartParser, parse_options_header
+from starlette.requests import Request
+
+from runyard.http.bodies import stream
+from runyard.model.errors import Invalid
+
+FIELD_BYTES = 64 << 10
+FIELDS = 50
+
+
+@dataclass(frozen=True, slots=True)
+class Upload:
+    """A received file; whoever asked for it deletes `path`."""
+
+    path: Path
+    filename: str
+    size_bytes: int
+    fields: dict[str, str]
+
+
+@dataclass(slots=True)
+class _Parts:
+    """Callbacks of the push parser."""
+
+    file: BinaryIO
+    fields: dict[str, str] = field(default_factory=dict)
+    filename: str = ""
+    found: bool = False
+    ended: bool = False
+    _header: bytearray = field(default_factory=bytearray)
+    _value: bytearray = field(default_factory=bytearray)
+    _disposition: bytes = b""
+    _name: str = ""
+    _is_file: bool = False
+    _text: bytearray = field(default_factory=bytearray)
+
+    def part_begin(self) -> None:
+        self._disposition, self._name, self._is_file = b"", "", False
+        self._text.clear()
+
+    def header_field(self, data: bytes, start: int, end: int) -> None:
+        self._header += data[start:end]
+
+    def header_value(self, data: bytes, start: int, end: int) -> None:
+        self._value += data[start:end]
+
+    def header_end(self) -> None:
+        if bytes(self._header).lower() == b"content-disposition":
+            self._disposition = bytes(self._value)
+        self._header.clear()
+        self._value.clear()
+
+    def headers_finished(self) -> None:
+        _, options = parse_options_header(self._disposition)
+        self._name = options.get(b"name", b"").decode("utf-8", "replace")
+        self._is_file = self._name == "file" and b"filename" in options
+        if self._is_file:
+            if self.found:
+                raise Invalid("more than one file")
+            self.found = True
+            name = options[b"filename"].decode("utf-8", "replace").replace("\\", "/").rsplit("/", 1)[-1]
+            self.filename = "".join(c for c in name if c.isprintable())[:255]
+
+    def part_data(self, data: bytes, start: int, end: int) -> None:
+        if self._is_file:
+            self.file.write(data[start:end])
+        else:
+            self._text += data[start:end]
+            if len(self._text) > FIELD_BYTES:
+                raise Invalid("a field is too long")
+
+    def part_end(self) -> None:
+        if not self._is_file and self._name:
+            if len(self.fields) >= FIELDS:
+                raise Invalid("too many fields")
+            self.fields[self._name] = self._text.decode("utf-8", "replace")
+
+    def end(self) -> None:
+        self.ended = True
+
+
+CALLBACKS = (
+    "part_begin",
+    "header_field",
+    "header_value",
+    "header_end",
+    "headers_finished",
+    "part_data",
+    "part_end",
+    "end",
+)
+
+
+async def receive_upload(request: Request, limit_bytes: int) -> Upload:
+    """The upload's file on disk. Invalid when the body is no multipart with a part `file`, TooLarge beyond the limit."""
+    kind, options = parse_options_header(request.headers.get("content-type", ""))
+    boundary = options.get(b"boundary", b"")
+    if kind != b"multipart/form-data" or not 0 < len(boundary) <= 200:
+        raise Invalid("the artifact comes as multipart/form-data")
+    descriptor, name = tempfile.mkstemp(prefix="runyard-upload-")
+    path = Path(name)
+    try:
+        with os.fdopen(descriptor, "wb") as file:
+            parts = _Parts(file)
+            callbacks: dict[str, Callable[..., None]] = {f"on_{c}": getattr(parts, c) for c in CALLBACKS}
+            parser = MultipartParser(boundary, callbacks)  # type: ignore[arg-type]
+            async for piece in stream(request, limit_bytes + FIELD_BYTES):
+                parser.write(piece)
+            if not parts.ended or not parts.found:
+                raise Invalid("the artifact did not arrive whole")
+            size = file.tell()
+    except FormParserError:
+        path.unlink(missing_ok=True)
+        raise Invalid("the multipart body cannot be read") from None
+    except BaseException:
+        path.unlink(missing_ok=True)
+        raise
+    return Upload(path, parts.filename, size, parts.fields)

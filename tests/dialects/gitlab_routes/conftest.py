@@ -1,0 +1,145 @@
+"""A whole GitLab door in memory: real store, blobs, git, compiler and engine; only the socket and the built-in runner are missing."""
+
+from __future__ import annotations
+
+import asyncio
+import subprocess
+from collections.abc import Awaitable, Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, TypeVar
+
+import httpx
+import pytest
+
+from runyard.blobs import open_blobs
+from runyard.dialects.gitlab import DIALECT
+from runyard.engine.ports import Tx
+from runyard.engine.terms import Terms
+from runyard.http.auth import hash_token, new_token, resolver
+from runyard.http.launch import Launcher
+from runyard.http.services import Services
+from runyard.model.trigger import ServerFacts
+from runyard.model.work import Token, User
+from runyard.settings import Settings
+from runyard.sources import GitSource
+from runyard.store import open_database
+from runyard.store.vault import AesVault
+
+ROOT, PLAIN = "glpat-root", "glpat-plain"
+T = TypeVar("T")
+
+CONFIG = """
+stages: [build, test, deploy]
+build:
+  stage: build
+  script: [make]
+  tags: [linux]
+  artifacts: {paths: [out], expire_in: 1 week, reports: {junit: r.xml, dotenv: b.env}}
+test:
+  stage: test
+  script: [make test]
+  coverage: '/Total: (\\d+\\.\\d+)%/'
+  allow_failure: true
+deploy:
+  stage: deploy
+  script: [make deploy]
+  when: manual
+"""
+
+
+@dataclass
+class House:
+    """Everything a test talks to."""
+
+    services: Services
+    app: Any
+    folder: Path
+    time: list[int] = field(default_factory=lambda: [1_800_000_000_000])
+    loop: asyncio.AbstractEventLoop = field(default_factory=asyncio.new_event_loop)
+
+    def run(self, work: Awaitable[T]) -> T:
+        async def all_of_it() -> T:
+            return await work
+
+        return self.loop.run_until_complete(all_of_it())
+
+    def call(self, method: str, path: str, token: str | None = ROOT, **more: Any) -> httpx.Response:
+        """One request; the path is sent as written."""
+        headers = {**({"PRIVATE-TOKEN": token} if token else {}), **more.pop("headers", {})}
+
+        async def send() -> httpx.Response:
+            transport = httpx.ASGITransport(app=self.app, raise_app_exceptions=True)
+            async with httpx.AsyncClient(transport=transport, base_url="http://ci.test") as client:
+                return await client.request(method, f"/api/v4{path}", headers=headers, **more)
+
+        return self.run(send())
+
+    def get(self, path: str, **more: Any) -> Any:
+        answer = self.call("GET", path, **more)
+        assert answer.status_code == 200, answer.text
+        return answer.json()
+
+    def write(self, work: Callable[[Tx], T]) -> T:
+        return self.services.db.submit_write(work).result()
+
+    def project(self, path: str = "group/demo", config: str = CONFIG, **files: str) -> int:
+        """A project whose repository has one commit with this configuration."""
+        work = self.folder / "work" / path
+        work.mkdir(parents=True)
+        for name, text in {".gitlab-ci.yml": config, "README.md": "hello\n", **files}.items():
+            (work / name).write_text(text)
+        for argv in (["init", "-q", "-b", "main"], ["add", "."], ["commit", "-qm", "first"]):
+            subprocess.run(["git", "-c", "user.name=A", "-c", "user.email=a@b", *argv], cwd=work, check=True)
+        group, _, name = path.rpartition("/")
+        body = {"name": name, "path": name, "namespace_path": group, "import_url": str(work)}
+        answer = self.call("POST", "/projects", json=body)
+        assert answer.status_code == 201, answer.text
+        return int(answer.json()["id"])
+
+    def pipeline(self, project: int, **body: Any) -> dict[str, Any]:
+        answer = self.call("POST", f"/projects/{project}/pipeline", json={"ref": "main", **body})
+        assert answer.status_code == 201, answer.text
+        found: dict[str, Any] = answer.json()
+        return found
+
+    def runner(self, **body: Any) -> str:
+        """A registered stock runner's token."""
+        answer = self.call("POST", "/runners", token=None, json={"token": "GRsecret", "tag_list": "linux", **body})
+        assert answer.status_code == 201, answer.text
+        return str(answer.json()["token"])
+
+    def claim(self, token: str, **info: Any) -> httpx.Response:
+        return self.call("POST", "/jobs/request", token=None, json={"token": token, "info": {"name": "gitlab-runner", **info}})
+
+
+@pytest.fixture
+def house(tmp_path: Path) -> Iterator[House]:
+    settings = Settings(data=tmp_path, registration_token="GRsecret", artifact_limit_bytes=4 << 20, body_limit_bytes=1 << 20)
+    server = ServerFacts(url="http://ci.test")
+    terms = Terms.of(settings, server)
+    db, bell = open_database("sqlite://", tmp_path)
+    source, vault = GitSource(tmp_path / "repositories", allow_local=True), AesVault("key")
+    time = [1_800_000_000_000]
+
+    def now() -> int:
+        return time[0]
+
+    launcher = Launcher(terms, db, source, vault, now, {"gitlab": DIALECT})
+    services = Services(
+        settings=settings, terms=terms, server=server, db=db, bell=bell, blobs=open_blobs(str(tmp_path / "blobs")), source=source,
+        vault=vault, now=now, new_token=new_token, principal=resolver(db, now), start=launcher.start,
+        words=lambda _: DIALECT.words, sign=lambda text, until: "",
+    )  # fmt: skip
+
+    def people(tx: Tx) -> None:
+        for name, text, admin in (("root", ROOT, True), ("plain", PLAIN, False)):
+            user = tx.add(User(0, name, name.title(), f"{name}@x.test", is_admin=admin))
+            tx.add(Token(0, "personal", hash_token(text), user.id, scopes=("api",)))
+
+    db.submit_write(people).result()
+    made = House(services, DIALECT.mount(services), tmp_path, time)
+    yield made
+    made.loop.run_until_complete(made.loop.shutdown_default_executor())
+    made.loop.close()
+    db.close()
