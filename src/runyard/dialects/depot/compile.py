@@ -6,7 +6,7 @@ one to the other, so never both). `Trigger.options`: `workflow` (a path), `conte
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 from runyard.dialects import PushTrigger
@@ -48,10 +48,10 @@ def compile(trigger: Trigger, files: Files) -> Plan:
     if event == "push":
         changed = files.changed()
         docs = [doc for doc in docs if _is_pushed(doc, trigger.ref, trigger.tag, changed)]
-    findings.raise_errors()
     if not docs:
+        findings.raise_errors()
         raise NothingToRun("No workflow of this repository runs for this event.")
-    only = _selection(docs, str(trigger.options.get("job") or ""))
+    only = _selection(docs, str(trigger.options.get("job") or ""), findings)
     plans: list[WorkflowPlan] = []
     names: list[str] = []
     for doc in docs:
@@ -60,7 +60,7 @@ def compile(trigger: Trigger, files: Files) -> Plan:
         plans.append(build(doc, facts, told, only, findings))
         names.append(run_name(doc, facts, told, findings))
     findings.raise_errors()
-    warnings = tuple(str(problem) for problem in findings.problems)
+    warnings = tuple(str(problem) for problem in findings.sorted)
     return Plan(workflows=tuple(plans), name=next(filter(None, names), ""), warnings=warnings)
 
 
@@ -122,7 +122,7 @@ def _event(doc: WorkflowDoc, trigger: Trigger, event: str) -> Event:
     )
 
 
-def _selection(docs: Sequence[WorkflowDoc], job: str) -> frozenset[str] | None:
+def _selection(docs: Sequence[WorkflowDoc], job: str, findings: Findings) -> frozenset[str] | None:
     """The job ids to keep: one job and what it needs, directly or not."""
     if not job:
         return None
@@ -131,15 +131,15 @@ def _selection(docs: Sequence[WorkflowDoc], job: str) -> frozenset[str] | None:
     jobs = docs[0].jobs
     name = job.rpartition(":")[2]
     if name not in jobs:
+        findings.raise_errors()
         hint = nearest(name, jobs)
         raise NotFound(f"Job '{name[:100]}' not found in {docs[0].path}." + (f" ({hint})" if hint else ""))
     return frozenset(_closure(jobs[name], jobs))
 
 
-def _closure(job: JobDoc, jobs: dict[str, JobDoc] | object) -> set[str]:
+def _closure(job: JobDoc, jobs: Mapping[str, JobDoc]) -> set[str]:
     found: set[str] = set()
     todo = [job]
-    assert isinstance(jobs, dict)  # noqa: S101 - a WorkflowDoc's jobs are one
     while todo:
         current = todo.pop()
         if current.id not in found:
@@ -155,10 +155,10 @@ def check(files: Files, path: str) -> list[Problem]:
     if data is None:
         return [Problem("There is no such file", path)]
     doc = read(path, data, findings)
-    if doc is not None and not findings.errors:
+    if doc is not None:
         inputs = {name: _sample(doc, name) for name in doc.triggers.inputs}
         build(doc, _SAMPLE, Event("workflow_dispatch", inputs), None, findings)
-    return _unique(findings.problems)
+    return findings.sorted
 
 
 _SAMPLE = Trigger(
@@ -175,11 +175,6 @@ _SAMPLE = Trigger(
 def _sample(doc: WorkflowDoc, name: str) -> object:
     declared = doc.triggers.inputs[name]
     return declared.default.value if declared.default else ""
-
-
-def _unique(problems: Iterable[Problem]) -> list[Problem]:
-    """One report per place and message: a matrix builds the same text once per leg."""
-    return list({(p.line, p.column, p.message): p for p in problems}.values())
 
 
 def on_push(push: Push, files: Files) -> list[PushTrigger]:

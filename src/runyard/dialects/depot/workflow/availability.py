@@ -5,6 +5,7 @@ The table is GitHub's "context availability" (actions.md §4). Called by the rea
 
 from __future__ import annotations
 
+import re
 from enum import Enum
 
 from runyard.dialects.depot.workflow.findings import Findings, nearest
@@ -82,11 +83,18 @@ def _names(
 ) -> None:
     for root in sorted({path.split(".", 1)[0] for path in paths} - place.contexts):
         where = f"Unrecognized named-value: '{root}'. It may not be used in {place.value[0]}"
-        findings.error(text.at, where, nearest(root, place.contexts))
+        findings.error(_mark(text, _place(text, root)), where, nearest(root, place.contexts))
     for function in sorted(functions - _PLAIN - place.functions):
         findings.error(
             text.at, f"Unrecognized function: '{function}'. It may not be used in {place.value[0]}"
         )
+
+
+def _place(text: Text, name: str) -> int:
+    """Where a name stands first as a word of its own inside an expression, else the text's start."""
+    start = max(text.value.find("${{"), 0)
+    found = re.compile(rf"(?<![\w.-]){re.escape(name)}(?![\w-])", re.IGNORECASE).search(text.value, start)
+    return found.start() if found else 0
 
 
 def _mark(text: Text, offset: int) -> Mark:

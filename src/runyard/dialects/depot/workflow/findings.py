@@ -40,9 +40,15 @@ class Findings:
         """Without the warnings."""
         return [problem for problem in self.problems if problem.severity == "error"]
 
+    @property
+    def sorted(self) -> list[Problem]:
+        """All of them once, in the file's order: a matrix builds the same text once per leg."""
+        return sorted(dict.fromkeys(self.problems), key=lambda p: (p.file, p.line, p.column))
+
     def raise_errors(self) -> None:
         """Invalid with the first problems, if there are errors."""
-        if errors := self.errors:
+        errors = [problem for problem in self.sorted if problem.severity == "error"]
+        if errors:
             raise Invalid(problems=errors[:MAX_REPORTED])
 
 
