@@ -56,6 +56,14 @@ def references(text: str) -> Iterator[str]:
                 yield name
 
 
+def dollar_references(text: str) -> Iterator[str]:
+    """As `references`, without the `%X%` form."""
+    if "$" in text:
+        for match in _REFERENCE.finditer(text):
+            if name := match[1] or match[2]:
+                yield name
+
+
 def expand(text: str, lookup: Mapping[str, str]) -> str:
     """The final text: known names replaced, unknown `$X` gone, `$$` made `$`; unknown `%X%` and `%%` stay (as in gitlab-runner)."""
     return _substitute(

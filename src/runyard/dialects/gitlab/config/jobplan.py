@@ -162,6 +162,8 @@ def _image(spec: ImageSpec, scope: Scope, out: Findings) -> Image:
 
 
 def _retry(retry: RetrySpec) -> Retry:
+    if not retry.max:
+        return Retry()
     when = dict.fromkeys(
         word
         for name in retry.when

@@ -62,9 +62,8 @@ def job_variables(job: JobSpec, leg: Leg) -> list[Variable]:
     }
     if leg.index:
         values["CI_NODE_INDEX"] = str(leg.index)
-    if job.image:
-        values["CI_JOB_IMAGE"] = job.image.name
-    return [_known(key, value) for key, value in values.items()]
+    found = [_known(key, value) for key, value in values.items()]
+    return [*found, Variable("CI_JOB_IMAGE", job.image.name)] if job.image else found
 
 
 def late_variables(trigger: Trigger) -> list[Variable]:

@@ -16,7 +16,7 @@ from runyard.dialects.gitlab.config.scope import escaped
 from runyard.dialects.gitlab.config.script import SHELL, text_of
 from runyard.dialects.gitlab.config.spec import ArtifactsSpec, JobSpec
 from runyard.model.plan import StepKind, StepPlan, Variable
-from runyard.syntax.variables import VariableError, expand, references
+from runyard.syntax.variables import VariableError, dollar_references, expand, references
 
 AFTER_SCRIPT_S = 300
 
@@ -35,11 +35,11 @@ class Cache:
     policy: str
     when: str
 
-    @property
-    def params(self) -> dict[str, Any]:
+    def params(self, env: Mapping[str, str]) -> dict[str, Any]:
+        """Of the steps that restore and save it."""
         return {
             "key": self.key,
-            "paths": [runner_template(path) for path in self.paths],
+            "paths": [runner_template(path, env) for path in self.paths],
             "fallback_keys": list(self.fallback_keys),
             "policy": self.policy,
             "when": self.when,
@@ -75,7 +75,7 @@ def steps_of(
         steps.append(
             StepPlan("checkout", "Get sources", StepKind.CHECKOUT, params=params, section="get_sources")
         )
-    steps += [_restore(i, cache) for i, cache in enumerate(caches) if cache.policy != "push"]
+    steps += [_restore(i, cache, env) for i, cache in enumerate(caches) if cache.policy != "push"]
     if download is not None:
         steps.append(
             StepPlan(
@@ -89,9 +89,9 @@ def steps_of(
     steps.append(_shell("script", "script", (*job.before_script, *job.script), env, section="step_script"))
     if job.after_script:
         steps.append(_after(job.after_script, env))
-    steps += [_save(i, cache) for i, cache in enumerate(caches) if cache.policy != "pull"]
+    steps += [_save(i, cache, env) for i, cache in enumerate(caches) if cache.policy != "pull"]
     if job.artifacts:
-        steps += uploads(job.artifacts)
+        steps += uploads(job.artifacts, env)
     return tuple(steps)
 
 
@@ -123,30 +123,30 @@ def _after(commands: tuple[str, ...], env: Mapping[str, str]) -> StepPlan:
     )
 
 
-def _restore(i: int, cache: Cache) -> StepPlan:
+def _restore(i: int, cache: Cache, env: Mapping[str, str]) -> StepPlan:
     key = f"cache_restore_{i}"
     return StepPlan(
-        key, "Restore cache", StepKind.CACHE_RESTORE, params=cache.params, templated=True, section="restore_cache",
+        key, "Restore cache", StepKind.CACHE_RESTORE, params=cache.params(env), templated=True, section="restore_cache",
         continue_on_error=True,
     )  # fmt: skip
 
 
-def _save(i: int, cache: Cache) -> StepPlan:
+def _save(i: int, cache: Cache, env: Mapping[str, str]) -> StepPlan:
     return StepPlan(
-        f"cache_save_{i}", "Save cache", StepKind.CACHE_SAVE, params=cache.params, templated=True, section="archive_cache",
+        f"cache_save_{i}", "Save cache", StepKind.CACHE_SAVE, params=cache.params(env), templated=True, section="archive_cache",
         condition=_CONDITION[cache.when], continue_on_error=True,
     )  # fmt: skip
 
 
-def uploads(artifacts: ArtifactsSpec) -> list[StepPlan]:
+def uploads(artifacts: ArtifactsSpec, env: Mapping[str, str]) -> list[StepPlan]:
     """The archive, then one upload per report (reports always go up)."""
     found = []
     if artifacts.paths or artifacts.untracked:
         params = {
-            "name": runner_template(artifacts.name or "artifacts"),
-            "filename": runner_template(artifacts.name or "artifacts") + ".zip",
-            "paths": [runner_template(path) for path in artifacts.paths],
-            "exclude": [runner_template(path) for path in artifacts.exclude],
+            "name": runner_template(artifacts.name or "artifacts", env),
+            "filename": runner_template(artifacts.name or "artifacts", env) + ".zip",
+            "paths": [runner_template(path, env) for path in artifacts.paths],
+            "exclude": [runner_template(path, env) for path in artifacts.exclude],
             "untracked": artifacts.untracked,
             "type": "archive",
             "format": "zip",
@@ -161,7 +161,7 @@ def uploads(artifacts: ArtifactsSpec) -> list[StepPlan]:
         params = {
             "name": filename,
             "filename": filename,
-            "paths": [runner_template(path) for path in paths],
+            "paths": [runner_template(path, env) for path in paths],
             "type": kind,
             "format": form,
             "if_no_files": "warn",
@@ -185,20 +185,13 @@ def _upload(key: str, name: str, params: Mapping[str, Any], condition: str, when
     )
 
 
-def runner_template(text: str) -> str:
-    """`$VAR` for the runner as a template over its environment."""
-    if "$" not in text and "%" not in text:
+def runner_template(text: str, env: Mapping[str, str]) -> str:
+    """`$VAR` for the runner as a template: `env` (from `runner_env`) first, else the job's environment. `%X%` is for Windows and stays."""
+    if "$" not in text:
         return text
-    return expand(escaped(text), _RunnerNames())
-
-
-class _RunnerNames(dict[str, str]):
-    """Every name is known: the runner's own, else the job's environment."""
-
-    def get(self, key: str, default: Any = None) -> Any:  # the `%X%` form is for Windows and stays
-        if default and default[0] == "%":
-            return default
-        return RUNNER_KNOWN.get(key) or f"${{{{ env.{key} }}}}"
+    return expand(
+        escaped(text), {name: env.get(name) or f"${{{{ env.{name} }}}}" for name in dollar_references(text)}
+    )
 
 
 def runner_env(variables: Iterable[Variable]) -> dict[str, str]:
