@@ -76,3 +76,51 @@ OPEN = frozenset(State) - {State.DONE}
 def may_move(before: State, after: State) -> bool:
     """Whether the machine has this arrow."""
     return after in MOVES[before]
+
+
+_VERBS: dict[tuple[State, State], str] = {
+    (State.WAITING, State.HELD): "gate open, but manual, delayed or its concurrency group is taken",
+    (State.WAITING, State.QUEUED): "gate open",
+    (State.WAITING, State.DONE): "skipped, canceled, or its gate is broken",
+    (State.HELD, State.QUEUED): "played, time has come, group is free",
+    (State.HELD, State.DONE): "canceled",
+    (State.QUEUED, State.RUNNING): "claimed",
+    (State.QUEUED, State.DONE): "canceled, stuck, or cannot be handed out",
+    (State.RUNNING, State.STOPPING): "canceled or out of time; its runner is told",
+    (State.RUNNING, State.DONE): "finished, or its runner was lost",
+    (State.STOPPING, State.DONE): "finished, forced, or its runner was lost",
+}
+
+
+def states_page() -> str:
+    """docs/states.md."""
+    arrows = [(a, b) for a in State for b in State if b in MOVES[a]]
+    lines = [
+        "# The life of an attempt",
+        "",
+        "Made from `MOVES` in `src/runyard/model/state.py` by `python -m runyard.model.state`; a test keeps it up to date.",
+        "Only attempts change state. A retry is a new attempt; jobs, workflows and runs are folds (`model/fold.py`).",
+        "",
+        "```mermaid",
+        "stateDiagram-v2",
+        "    [*] --> waiting",
+        *(f"    {a} --> {b}: {_VERBS[a, b]}" for a, b in arrows),
+        "    done --> [*]",
+        "```",
+        "",
+        "| from | to | when |",
+        "|---|---|---|",
+        *(f"| {a} | {b} | {_VERBS[a, b]} |" for a, b in arrows),
+        "",
+        f"Outcomes, only with `done`: {', '.join(f'`{o}`' for o in Outcome)}.",
+        f"What a `held` attempt waits for: {', '.join(f'`{h}`' for h in Hold)}.",
+        f"Reasons: {', '.join(f'`{r}`' for r in Reason if r)}.",
+        "",
+    ]
+    return "\n".join(lines)
+
+
+if __name__ == "__main__":
+    import sys
+
+    sys.stdout.write(states_page())
