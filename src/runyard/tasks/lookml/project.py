@@ -24,6 +24,7 @@ MAX_FILE_BYTES = 8 << 20
 MAX_TOTAL_BYTES = 256 << 20
 MAX_PATTERN = 500
 MODEL_SUFFIXES = (".model.lkml", ".model.lookml")
+KNOWN = (".lkml", ".lookml", ".strings.json", ".md")
 SKIPPED_FOLDERS = frozenset({".git", "node_modules", ".venv"})
 
 
@@ -160,28 +161,39 @@ def _from_root(pattern: str, path: str) -> str | None:
 def load(root: Path, overrides: Mapping[str, str] | None = None) -> Project:
     """Reads and parses every LookML file under `root`; `overrides` replace the manifest's constants."""
     project = Project(root)
+    texts = (
+        (path, _read(root / path, path, project)) for path in _walk(root, project) if path.endswith(KNOWN)
+    )
+    return _parsed(project, texts, overrides or {})
+
+
+def from_texts(files: Iterable[tuple[str, bytes]]) -> Project:
+    """The same from bytes in memory (a tree of a commit): (path, bytes), sorted by path."""
+    project = Project(Path())
+    return _parsed(project, ((path, _decoded(data, path, project)) for path, data in files), {})
+
+
+def _parsed(
+    project: Project, texts: Iterable[tuple[str, str | None]], overrides: Mapping[str, str]
+) -> Project:
     total = 0
-    for path in _walk(root, project):
-        if not path.endswith((".lkml", ".lookml", ".strings.json", ".md")):
-            continue
+    for path, text in texts:
         if not path.endswith(".lkml"):
             project.others.append(path)
             if path.endswith((".view.lookml", ".model.lookml")):
                 message = "LookML in YAML form (.view.lookml, .model.lookml) is not read; convert it to .lkml"
                 project.findings.append(Finding("old_lookml", message, Severity.ERROR, path, 1, 1))
             continue
-        text = _read(root / path, path, project)
         total += len(text or "")
         if total > MAX_TOTAL_BYTES:
-            project.findings.append(
-                Finding("too_large", f"more than {MAX_TOTAL_BYTES >> 20} MiB of LookML", Severity.FATAL, path)
-            )
+            message = f"more than {MAX_TOTAL_BYTES >> 20} MiB of LookML"
+            project.findings.append(Finding("too_large", message, Severity.FATAL, path))
             break
         if text is not None:
             tree, found = parse(SourceFile(path, text))
             project.trees[path] = tree
             project.findings.extend(found)
-    _manifest(project, overrides or {})
+    _manifest(project, overrides)
     _substitute(project)
     return project
 
@@ -207,12 +219,21 @@ def _read(full: Path, path: str, project: Project) -> str | None:
     elif full.stat().st_size > MAX_FILE_BYTES:
         problem = f"is larger than {MAX_FILE_BYTES >> 20} MiB"
     else:
-        try:
-            return full.read_bytes().decode("utf-8-sig").replace("\r\n", "\n")
-        except UnicodeDecodeError as error:
-            problem = f"is not UTF-8 (byte {error.start})"
-    project.findings.append(Finding("unreadable", f"the file {problem}", Severity.FATAL, path, 1, 1))
+        return _decoded(full.read_bytes(), path, project) if path.endswith(".lkml") else ""
+    project.findings.append(_unreadable(path, problem))
     return None
+
+
+def _decoded(data: bytes, path: str, project: Project) -> str | None:
+    try:
+        return data.decode("utf-8-sig").replace("\r\n", "\n")
+    except UnicodeDecodeError as error:
+        project.findings.append(_unreadable(path, f"is not UTF-8 (byte {error.start})"))
+        return None
+
+
+def _unreadable(path: str, problem: str) -> Finding:
+    return Finding("unreadable", f"the file {problem}", Severity.FATAL, path, 1, 1)
 
 
 def _manifest(project: Project, overrides: Mapping[str, str]) -> None:

@@ -1,0 +1,139 @@
+"""What every Looker route needs: the caller, the body as JSON whatever its Content-Type, the project, the `fields` projection.
+
+A Line is one endpoint; `mount` in `routes` makes the application of them. Paths are split at real slashes before they are decoded, because
+the SDKs percent-encode the slash of `group/name`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+from urllib.parse import parse_qs
+
+from starlette.requests import Request
+from starlette.responses import Response
+
+from runyard.dialects.looker import projection
+from runyard.dialects.looker.refusals import answer, invalid
+from runyard.engine.ports import Page, Tx
+from runyard.http.auth import scheme_token
+from runyard.http.bodies import decode_json, whole
+from runyard.http.services import Principal, Services
+from runyard.model.errors import Forbidden, Invalid, NotFound, Unauthenticated
+from runyard.model.work import Project, User
+
+SLASH = "\x1f"
+"""Stands for an encoded slash inside a path segment while the router looks at it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Ask:
+    """One request, read."""
+
+    services: Services
+    request: Request
+    body: Mapping[str, Any]
+    params: Mapping[str, str]
+    query: Mapping[str, str]
+    principal: Principal | None
+
+    @property
+    def user(self) -> User:
+        """Who asks; Unauthenticated when nobody."""
+        if self.principal is None:
+            raise Unauthenticated
+        return self.principal.user
+
+    def admin(self) -> User:
+        """Who asks, if an administrator."""
+        if not self.user.is_admin or (self.principal and self.principal.is_job):
+            raise Forbidden("Only an administrator may do this.")
+        return self.user
+
+    def writer(self) -> User:
+        """Who asks, if a person: a job's token reads only."""
+        if self.principal and self.principal.is_job:
+            raise Forbidden("A job token only reads.")
+        return self.user
+
+    def answer(self, body: Any, status: int = 200) -> Response:
+        """JSON under the request's `fields`."""
+        return answer(projection.project(body, projection.parse(self.query.get("fields", ""))), status)
+
+    async def project(self) -> Project:
+        """The project of the path: a numeric id, `group/name`, or a name that only one project ends with."""
+        wanted = self.params["project_id"]
+        found = await self.services.db.read(lambda tx: find_project(tx, wanted))
+        if found is None or self.principal is None or not self.principal.may_see(found):
+            raise NotFound
+        return found
+
+    def number(self, name: str, default: int, low: int, high: int) -> int:
+        """A whole number of the query within bounds."""
+        text = self.query.get(name)
+        if not text:
+            return default
+        if not (text.isascii() and text.isdigit() and len(text) < 10 and low <= int(text) <= high):
+            raise invalid(name, f"{name} must be a whole number from {low} to {high}.")
+        return int(text)
+
+
+def find_project(tx: Tx, wanted: str) -> Project | None:
+    """By id, by full path, or by last name when that is unambiguous (Looker's projects have no group)."""
+    if wanted.isascii() and wanted.isdigit() and len(wanted) < 19:
+        return tx.get(Project, int(wanted))
+    found = tx.project_by_path(wanted)
+    if found is not None or "/" in wanted or not wanted:
+        return found
+    near = [
+        p for p in tx.projects(wanted, Page(limit=100)) if p.path.lower().rpartition("/")[2] == wanted.lower()
+    ]
+    return near[0] if len(near) == 1 else None
+
+
+Endpoint = Callable[[Ask], Awaitable[Response]]
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """One endpoint; `public` ones need no token."""
+
+    method: str
+    path: str
+    endpoint: Endpoint
+    public: bool = False
+
+
+async def enter(services: Services, line: Line, request: Request) -> Response:
+    """Reads the request and asks the endpoint."""
+    token = scheme_token(request.headers.get("authorization", ""), "bearer", "token")
+    principal = await services.principal(token) if token else None
+    if principal is None and not line.public:
+        raise Unauthenticated
+    data = await whole(request, services.settings.body_limit_bytes)
+    params = {k: str(v).replace(SLASH, "/") for k, v in request.path_params.items()}
+    query = {k: v for k, v in request.query_params.items() if "\0" not in v}
+    return await line.endpoint(Ask(services, request, read_body(data), params, query, principal))
+
+
+def read_body(data: bytes) -> Mapping[str, Any]:
+    """JSON when it looks like JSON, whatever the Content-Type says (the Python SDK mislabels its first body, looker.md §2.1); else a form."""
+    start = data.lstrip()[:1]
+    if not start:
+        return {}
+    if start not in (b"{", b"["):
+        return form(data)
+    found = decode_json(data)
+    if not isinstance(found, dict):
+        raise Invalid("The body must be a JSON object.")
+    return found
+
+
+def form(data: bytes) -> Mapping[str, str]:
+    """`a=b&c=d`."""
+    try:
+        pairs = parse_qs(data.decode(), max_num_fields=100, strict_parsing=True)
+    except ValueError:
+        raise Invalid("The body is neither JSON nor a form.") from None
+    return {name: values[-1] for name, values in pairs.items()}

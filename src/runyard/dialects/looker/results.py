@@ -1,0 +1,115 @@
+"""What a run's validators found: their JSON reports, read from the report artifacts, and each validator's status in Looker's sense.
+
+Looker: errored = a validator could not run; failed = it ran and found errors. The engine's fold does not know that difference for a
+process that exits 2; the report does. Used by `shapes`.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from runyard.dialects.looker.compile import REPORT
+from runyard.dialects.looker.words import word
+from runyard.engine.ports import ArtifactFilter, Blobs, Page, Tx
+from runyard.engine.views import JobView, RunView, run_tree
+from runyard.model.errors import RunyardError
+from runyard.model.state import Outcome, Reason, State
+from runyard.model.work import Artifact, Record, Run
+
+MAX_REPORT_BYTES = 32 << 20
+_ALL = Page(limit=100, descending=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Validated:
+    """One validator of a run. `problem` is set when it errored; `report` when it left one."""
+
+    validator: str
+    status: str
+    report: Mapping[str, Any] | None = None
+    problem: str = ""
+    incremental: bool = False
+    crashed: bool = False
+    retries: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class RunFacts:
+    """Everything that the shapes of a run need, read in one transaction; reports are read after it."""
+
+    view: RunView
+    reports: Mapping[int, Artifact]  # by attempt
+    suite: Record | None
+    actor: str
+    project_path: str
+
+
+def facts(tx: Tx, run: Run, actor: str, project_path: str) -> RunFacts:
+    """The rows behind one run."""
+    view = run_tree(tx, run.id)
+    found = {a.attempt_id: a for a in tx.artifacts(ArtifactFilter(run_id=run.id, type=REPORT), _ALL)}
+    suite_id = str(extra_of(run).get("suite_id", ""))
+    suite = tx.get(Record, int(suite_id)) if suite_id.isdigit() else None
+    return RunFacts(view, found, suite, actor, project_path)
+
+
+def extra_of(run: Run) -> Mapping[str, Any]:
+    """What compile left on the run."""
+    found = run.extra.get("looker")
+    return found if isinstance(found, Mapping) else {}
+
+
+def validated(known: RunFacts, blobs: Blobs) -> list[Validated]:
+    """Each validator of the run, in plan order."""
+    return [_one(job, known, blobs) for job in known.view.jobs]
+
+
+def _one(job: JobView, known: RunFacts, blobs: Blobs) -> Validated:
+    attempt = job.latest
+    marks: Mapping[str, Any] = job.job.plan.extra.get("looker") or {}
+    validator = str(marks.get("validator", job.job.key))
+    incremental = bool((extra_of(known.view.run).get("incremental") or {}).get(validator))
+    status = word(attempt.state, attempt.outcome, attempt.hold)
+    retries = len(job.attempts) - 1
+    if attempt.state is not State.DONE or attempt.outcome in (Outcome.CANCELED, Outcome.SKIPPED):
+        return Validated(validator, status, incremental=incremental, retries=retries)
+    if marks.get("refused"):
+        return Validated(validator, "errored", None, str(marks["refused"]), incremental, False, retries)
+    report = _report(known.reports.get(attempt.id), blobs)
+    if report is None:
+        problem = attempt.message or _why(attempt.reason)
+        return Validated(validator, "errored", None, problem, incremental, True, retries)
+    timed_out = attempt.reason is Reason.TIMEOUT
+    status = "errored" if timed_out else str(report.get("status"))
+    problem = "The validator did not end in time." if timed_out else str(report.get("problem") or "")
+    return Validated(validator, status, report, problem, incremental, False, retries)
+
+
+def _why(reason: Reason) -> str:
+    return f"The validator left no result ({reason.value or 'unknown reason'}); see the job's log."
+
+
+def _report(artifact: Artifact | None, blobs: Blobs) -> Mapping[str, Any] | None:
+    """The validator's JSON; None when there is none or it is not one of ours (the job's sandbox is not trusted)."""
+    if artifact is None or artifact.size_bytes > MAX_REPORT_BYTES:
+        return None
+    try:
+        found = json.loads(b"".join(blobs.open(artifact.blob)))
+    except (ValueError, RecursionError, RunyardError):
+        return None
+    fine = isinstance(found, dict) and found.get("status") in ("passed", "failed", "errored")
+    return found if fine else None
+
+
+def run_status(run: Run, found: list[Validated]) -> str:
+    """Looker's precedence once a run is done: cancelled, errored, failed, passed."""
+    if run.state is not State.DONE:
+        return word(run.state, run.outcome, run.hold)
+    states = {v.status for v in found}
+    for status in ("cancelled", "errored", "failed"):
+        if status in states:
+            return status
+    return word(run.state, run.outcome, run.hold) if run.outcome is not Outcome.FAILED else "errored"

@@ -1,0 +1,219 @@
+"""Login, logout, who am I, versions, session, API credentials. A login gives a session token that ends after an hour."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
+
+from starlette.responses import Response
+
+from runyard.dialects.looker.desk import Ask, Line
+from runyard.dialects.looker.refusals import empty, invalid, missing_field
+from runyard.engine.ports import Page, Tx
+from runyard.http.auth import hash_token
+from runyard.model.errors import NotFound
+from runyard.model.work import Record, Token, User
+
+LIFE_S = 3600
+RELEASE = "26.12.3"
+SESSION = "looker.session"
+_ONE = Page(limit=1)
+
+
+def _user_of(tx: Tx, client_id: str, secret: str, now: int) -> User | None:
+    """The user whose credentials these are: an api3 pair, or a user's name with one of their tokens."""
+    token = tx.token_by_hash(hash_token(secret))
+    if token is None or token.user_id is None or token.revoked_at is not None:
+        return None
+    if token.expires_at is not None and token.expires_at <= now:
+        return None
+    user = tx.get(User, token.user_id)
+    if user is None:
+        return None
+    match token.kind:
+        case "api3":
+            return user if token.name == client_id else None
+        case "personal":
+            return user if user.username == client_id else None
+    return None
+
+
+def _session(tx: Tx, user: User, text: str, now: int) -> None:
+    tx.add(
+        Token(
+            0,
+            "session",
+            hash_token(text),
+            user.id,
+            name="looker",
+            created_at=now,
+            expires_at=now + LIFE_S * 1000,
+        )
+    )
+
+
+def _access_token(text: str) -> dict[str, Any]:
+    return {"access_token": text, "token_type": "Bearer", "expires_in": LIFE_S, "refresh_token": None}
+
+
+async def login(ask: Ask) -> Response:
+    """POST /login: form, JSON, or query."""
+    given: Mapping[str, Any] = {**ask.query, **ask.body}
+    client_id, secret = str(given.get("client_id") or ""), str(given.get("client_secret") or "")
+    if not client_id or not secret or len(secret) > 512:
+        raise NotFound
+    services, text, now = ask.services, ask.services.new_token("lk-"), ask.services.now()
+
+    def work(tx: Tx) -> bool:
+        user = _user_of(tx, client_id, secret, now)
+        if user is not None:
+            _session(tx, user, text, now)
+        return user is not None
+
+    # Looker answers bad credentials with 404, not 401 (looker.md §2.2).
+    if not await services.db.write(work):
+        raise NotFound
+    return ask.answer(_access_token(text))
+
+
+async def login_user(ask: Ask) -> Response:
+    """POST /login/{user_id}: an administrator acts as someone."""
+    ask.admin()
+    text, now = ask.services.new_token("lk-"), ask.services.now()
+    wanted = ask.params["user_id"]
+
+    def work(tx: Tx) -> bool:
+        user = (
+            tx.get(User, int(wanted)) if wanted.isascii() and wanted.isdigit() and len(wanted) < 19 else None
+        )
+        if user is not None:
+            _session(tx, user, text, now)
+        return user is not None
+
+    if not await ask.services.db.write(work):
+        raise NotFound
+    return ask.answer(_access_token(text))
+
+
+async def logout(ask: Ask) -> Response:
+    """DELETE /logout, also without the version (the Python SDK): ends this session; a personal token is not ended by it."""
+    token = ask.principal.token if ask.principal else None
+    if token is not None and token.kind == "session":
+        ended = replace(token, revoked_at=ask.services.now())
+        await ask.services.db.write(lambda tx: tx.save(ended))
+    return empty()
+
+
+async def versions(ask: Ask) -> Response:
+    """GET /versions."""
+    url = ask.services.server.url
+    current = {
+        "version": "4.0",
+        "full_version": f"4.0.{RELEASE}",
+        "status": "current",
+        "swagger_url": f"{url}/api/4.0/openapi.json",
+    }
+    return ask.answer(
+        {
+            "looker_release_version": RELEASE,
+            "current_version": current,
+            "supported_versions": [current],
+            "api_server_url": url,
+            "web_server_url": url,
+        }
+    )
+
+
+def _user(user: User) -> dict[str, Any]:
+    first, _, last = (user.name or user.username).partition(" ")
+    return {
+        "can": {"show": True},
+        "id": str(user.id),
+        "display_name": user.name or user.username,
+        "first_name": first,
+        "last_name": last,
+        "email": user.email or None,
+        "is_disabled": False,
+        "locale": "en",
+        "role_ids": ["2"] if user.is_admin else [],
+    }
+
+
+async def me(ask: Ask) -> Response:
+    """GET /user."""
+    return ask.answer(_user(ask.user))
+
+
+def _workspace(workspace: str) -> dict[str, Any]:
+    return {"can": {"show": True, "update": True}, "workspace_id": workspace, "sudo_user_id": None}
+
+
+def _session_key(ask: Ask) -> str:
+    token = ask.principal.token if ask.principal else None
+    return str(token.id) if token else f"user-{ask.user.id}"
+
+
+async def session(ask: Ask) -> Response:
+    """GET /session: the workspace chosen in this session."""
+    key = _session_key(ask)
+    found = await ask.services.db.read(lambda tx: tx.records(SESSION, None, key, _ONE))
+    return ask.answer(_workspace(str(found[0].data["workspace_id"]) if found else "production"))
+
+
+async def update_session(ask: Ask) -> Response:
+    """PATCH /session."""
+    ask.writer()
+    wanted, key, now = ask.body.get("workspace_id"), _session_key(ask), ask.services.now()
+    if wanted not in ("dev", "production"):
+        raise invalid("workspace_id", "workspace_id must be dev or production.")
+
+    def work(tx: Tx) -> None:
+        found = tx.records(SESSION, None, key, _ONE)
+        data = {"workspace_id": wanted}
+        if found:
+            tx.save(replace(found[0], data=data, updated_at=now))
+        else:
+            tx.add(Record(0, SESSION, None, key, data, now, now))
+
+    await ask.services.db.write(work)
+    return ask.answer(_workspace(str(wanted)))
+
+
+async def create_credentials(ask: Ask) -> Response:
+    """POST /users/{user_id}/credentials_api3: a client id and secret for the SDKs; the secret is shown once."""
+    ask.admin()
+    wanted, now = ask.params["user_id"], ask.services.now()
+    client_id, secret = ask.services.new_token(""), ask.services.new_token("lks-")
+    if not (wanted.isascii() and wanted.isdigit() and len(wanted) < 19):
+        raise missing_field("user_id")
+
+    def work(tx: Tx) -> Token:
+        if tx.get(User, int(wanted)) is None:
+            raise NotFound
+        return tx.add(Token(0, "api3", hash_token(secret), int(wanted), name=client_id, created_at=now))
+
+    token = await ask.services.db.write(work)
+    return ask.answer(
+        {
+            "can": {},
+            "id": str(token.id),
+            "client_id": client_id,
+            "client_secret": secret,
+            "is_disabled": False,
+            "type": "api3",
+        }
+    )
+
+
+LINES = [
+    Line("POST", "/login", login, public=True),
+    Line("POST", "/login/{user_id}", login_user),
+    Line("DELETE", "/logout", logout),
+    Line("DELETE", "/api/logout", logout),
+    Line("GET", "/versions", versions, public=True),
+    Line("GET", "/user", me),
+    Line("GET", "/session", session),
+    Line("PATCH", "/session", update_session),
+    Line("POST", "/users/{user_id}/credentials_api3", create_credentials),
+]

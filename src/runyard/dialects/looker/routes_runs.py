@@ -1,0 +1,279 @@
+"""Runs in both families: legacy `/projects/{id}/ci/run(s)` and `/projects/{id}/continuous_integration/runs`. One engine run behind both."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from collections.abc import Mapping
+from typing import Any
+
+from starlette.responses import Response
+
+from runyard.dialects.looker import results, shapes
+from runyard.dialects.looker.desk import Ask, Line
+from runyard.dialects.looker.refusals import Detail, Unprocessable, empty, invalid, missing_field
+from runyard.dialects.looker.results import RunFacts, Validated
+from runyard.dialects.looker.routes_connections import settings_of
+from runyard.dialects.looker.routes_suites import suite_in
+from runyard.dialects.looker.words import HEAR, word
+from runyard.engine.control import cancel_run
+from runyard.engine.ports import Page, RunFilter, Tx
+from runyard.http.services import RunRequest
+from runyard.model.errors import Conflict, Invalid, NotFound
+from runyard.model.state import State
+from runyard.model.work import Project, Record, Run, User
+
+_SHA = re.compile(r"[0-9a-fA-F]{7,64}")
+MAX_ATTRIBUTES = 100
+
+
+def _optional_text(body: Mapping[str, Any], name: str) -> str | None:
+    value = body.get(name)
+    if value is None or value == "":
+        return None
+    if not isinstance(value, str) or len(value) > 1024 or "\0" in value:
+        raise invalid(name, f"{name} must be a text.")
+    return value
+
+
+def _attributes(body: Mapping[str, Any]) -> list[dict[str, str]]:
+    given = body.get("user_attributes")
+    if given is None:
+        return []
+    if not isinstance(given, list) or len(given) > MAX_ATTRIBUTES:
+        raise invalid("user_attributes", "user_attributes must be a list of name and value.")
+    found = []
+    for item in given:
+        name = item.get("name") if isinstance(item, dict) else None
+        value = item.get("value") if isinstance(item, dict) else None
+        if (
+            not isinstance(name, str)
+            or not re.fullmatch(r"\w{1,200}", name)
+            or not isinstance(value, str | None)
+        ):
+            raise invalid(
+                "user_attributes",
+                "Each user attribute needs a name of letters, digits and _ and a text as value.",
+            )
+        if value is not None and (len(value) > 4096 or "\0" in value):
+            raise invalid("user_attributes", f"The value of {name} is too long.")
+        found.append({"name": name, "value": value or ""})
+    return found
+
+
+async def _suite_of(ask: Ask, project: Project) -> Record:
+    given = ask.body.get("suite_id")
+    if given is None or not str(given).strip():
+        raise missing_field("suite_id")
+    wanted = str(given).strip()
+    found = await ask.services.db.read(lambda tx: suite_in(tx, project, wanted))
+    if found is None:
+        raise NotFound(f"Suite {wanted[:100]!r} does not exist in this project.")
+    return found
+
+
+async def _commit(ask: Ask, project: Project, branch: str | None, commit: str | None) -> tuple[str, str]:
+    """(ref, sha) now: a run tests the commit that the branch had when it was asked for."""
+    if commit is not None and not _SHA.fullmatch(commit):
+        raise invalid("commit", "commit must be a commit SHA.")
+    ref = branch or project.default_branch
+    try:
+        found, name, _ = await asyncio.to_thread(
+            ask.services.source.resolve, project.id, ref if branch else commit or ref
+        )
+    except (NotFound, Invalid):
+        wrong = "branch" if branch or not commit else "commit"
+        raise invalid(wrong, f"{wrong} {(branch or commit or ref)[:100]!r} does not exist.") from None
+    if branch and commit:
+        try:
+            found, _, _ = await asyncio.to_thread(ask.services.source.resolve, project.id, commit)
+        except (NotFound, Invalid):
+            raise invalid("commit", f"commit {commit!r} does not exist.") from None
+    return (name if branch else project.default_branch), found.sha
+
+
+async def _start(ask: Ask) -> Run:
+    """The run of a create body."""
+    user, project = ask.writer(), await ask.project()
+    suite = await _suite_of(ask, project)
+    branch, commit = _optional_text(ask.body, "branch"), _optional_text(ask.body, "commit")
+    imports = ask.body.get("project_imports") or {}
+    if imports:
+        raise invalid(
+            "project_imports",
+            "project_imports is not served: imported projects must lie in imported_projects/.",
+        )
+    attributes = _attributes(ask.body)
+    ref, sha = await _commit(ask, project, branch, commit)
+    options = {
+        "suite": {"id": suite.id, "data": dict(suite.data)},
+        "branch": branch,
+        "commit": commit,
+        "user_attributes": attributes,
+    }
+    return await _begin(ask, project, user, ref, sha, options)
+
+
+async def _begin(ask: Ask, project: Project, user: User, ref: str, sha: str, options: dict[str, Any]) -> Run:
+    services = ask.services
+    rows = await services.db.read(lambda tx: tx.connections())
+    options["connections"] = {row.name: settings_of(row, services.vault) for row in rows}
+    request = RunRequest(project, "looker", "api", user, ref=ref, sha=sha, options=options)
+    try:
+        return await services.start(request)
+    except Invalid as error:
+        raise Unprocessable(Detail("suite_id", "invalid", error.message)) from None
+
+
+async def _found(ask: Ask) -> tuple[Project, Run]:
+    """The run of the path; of this project and this dialect, else Not found."""
+    project, wanted = await ask.project(), ask.params["run_id"]
+    if not (wanted.isascii() and wanted.isdigit() and len(wanted) < 19):
+        raise NotFound
+    run = await ask.services.db.read(lambda tx: tx.get(Run, int(wanted)))
+    if run is None or run.project_id != project.id or run.dialect != "looker":
+        raise NotFound
+    return project, run
+
+
+async def _facts(ask: Ask, project: Project, run: Run) -> tuple[RunFacts, list[Validated]]:
+    def work(tx: Tx) -> RunFacts:
+        fresh = tx.get(Run, run.id) or run
+        actor = tx.get(User, fresh.actor_id) if fresh.actor_id else None
+        return results.facts(tx, fresh, (actor.name or actor.username) if actor else "", project.path)
+
+    known = await ask.services.db.read(work)
+    return known, await asyncio.to_thread(results.validated, known, ask.services.blobs)
+
+
+async def create_legacy(ask: Ask) -> Response:
+    """POST /projects/{id}/ci/run → CreateCIRunResponse."""
+    run = await _start(ask)
+    return ask.answer({"run_id": str(run.id), "status": word(run.state, run.outcome, run.hold)})
+
+
+async def get_legacy(ask: Ask) -> Response:
+    """GET /projects/{id}/ci/runs/{run_id} → ProjectRun."""
+    return ask.answer(shapes.legacy_run(*await _facts(ask, *await _found(ask))))
+
+
+async def _ci_run(ask: Ask, project: Project, run: Run) -> dict[str, Any]:
+    known, found = await _facts(ask, project, run)
+    return shapes.ci_run(known, found, ask.services.server.url)
+
+
+async def create(ask: Ask) -> Response:
+    """POST …/continuous_integration/runs → CIRun."""
+    run = await _start(ask)
+    return ask.answer(await _ci_run(ask, await ask.project(), run))
+
+
+async def get(ask: Ask) -> Response:
+    """GET …/continuous_integration/runs/{run_id} → CIRun."""
+    return ask.answer(await _ci_run(ask, *await _found(ask)))
+
+
+async def search(ask: Ask) -> Response:
+    """GET …/runs/search: filters are comma lists; newest first, or `created_at` upwards."""
+    project = await ask.project()
+    limit, offset = ask.number("limit", 50, 1, 100), ask.number("offset", 0, 0, 1_000_000)
+    statuses = [s.strip() for s in ask.query.get("status", "").split(",") if s.strip()]
+    for status in statuses:
+        if status not in HEAR:
+            raise invalid("status", f"status must be one of {', '.join(sorted(HEAR))}.")
+    upwards = _ascending(ask.query.get("sorts", ""))
+    wanted = tuple(pair for s in statuses for pair in HEAR[s])
+    if statuses and not wanted:
+        return ask.answer([])
+    filter = RunFilter(project_id=project.id, dialect="looker", wanted=wanted)
+    kept: list[dict[str, Any]] = []
+    page = Page(limit=100, descending=not upwards)
+    skipped = 0
+    while len(kept) < limit:
+        rows = await ask.services.db.read(lambda tx, page=page: tx.runs(filter, page))  # type: ignore[misc]
+        for run in rows:
+            if len(kept) >= limit or not _of_suite(run, ask.query) or not _of_person(run, ask.query):
+                continue
+            shaped = await _ci_run(ask, project, run)
+            if statuses and shaped["status"] not in statuses:
+                continue
+            skipped += 1
+            if skipped > offset:
+                kept.append(shaped)
+        if len(rows) < page.limit:
+            break
+        page = Page(limit=100, after_id=rows[-1].id, descending=not upwards)
+    return ask.answer(kept)
+
+
+def _ascending(sorts: str) -> bool:
+    """Only `created_at` orders; other keys are refused rather than ignored."""
+    words = sorts.split()
+    if not words:
+        return False
+    if (
+        words[0] != "created_at"
+        or len(words) > 2
+        or (len(words) == 2 and words[1].lower() not in ("asc", "desc"))
+    ):
+        raise invalid("sorts", "sorts can be created_at, with asc or desc.")
+    return len(words) == 1 or words[1].lower() == "asc"
+
+
+def _of_suite(run: Run, query: Mapping[str, str]) -> bool:
+    wanted = [s.strip() for s in query.get("suite_id", "").split(",") if s.strip()]
+    return not wanted or str(results.extra_of(run).get("suite_id")) in wanted
+
+
+def _of_person(run: Run, query: Mapping[str, str]) -> bool:
+    users = [s.strip() for s in query.get("user_id", "").split(",") if s.strip()]
+    kinds = [s.strip() for s in query.get("trigger_type", "").split(",") if s.strip()]
+    kind = shapes.TRIGGERS.get(run.source, "unknown")
+    return (not users or str(run.actor_id) in users) and (not kinds or kind in kinds)
+
+
+async def duplicate(ask: Ask) -> Response:
+    """POST …/runs/{run_id}/duplicate: the same suite, ref, commit and attributes again, with the suite as it is now."""
+    user = ask.writer()
+    project, run = await _found(ask)
+    extra = results.extra_of(run)
+    suite = await ask.services.db.read(lambda tx: suite_in(tx, project, str(extra.get("suite_id", ""))))
+    if suite is None:
+        raise NotFound("The run's suite does not exist any more.")
+    options = {
+        "suite": {"id": suite.id, "data": dict(suite.data)},
+        "branch": extra.get("branch"),
+        "commit": extra.get("commit"),
+        "user_attributes": list(extra.get("user_attributes") or ()),
+    }
+    again = await _begin(ask, project, user, run.ref, run.sha, options)
+    return ask.answer(await _ci_run(ask, project, again))
+
+
+async def cancel(ask: Ask) -> Response:
+    """DELETE …/runs/{run_id}: 204; 409 once it has ended."""
+    user = ask.writer()
+    _, run = await _found(ask)
+    now = ask.services.now()
+
+    def work(tx: Tx) -> None:
+        fresh = tx.get(Run, run.id)
+        if fresh is None or fresh.state is State.DONE:
+            raise Conflict("The run has already finished.")
+        cancel_run(tx, run.id, now, user.id)
+
+    await ask.services.db.write(work)
+    return empty()
+
+
+_LEGACY = "/projects/{project_id}/ci"
+_RUNS = "/projects/{project_id}/continuous_integration/runs"
+LINES = [
+    Line("POST", _LEGACY + "/run", create_legacy),
+    Line("GET", _LEGACY + "/runs/{run_id}", get_legacy),
+    Line("POST", _RUNS, create),
+    Line("GET", _RUNS + "/search", search),
+    Line("GET", _RUNS + "/{run_id}", get),
+    Line("DELETE", _RUNS + "/{run_id}", cancel),
+    Line("POST", _RUNS + "/{run_id}/duplicate", duplicate),
+]

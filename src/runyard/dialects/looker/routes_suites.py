@@ -1,0 +1,84 @@
+"""Suites: create, list, get, update, delete under `/projects/{project_id}/continuous_integration/suites`."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from starlette.responses import Response
+
+from runyard.dialects.looker import suites
+from runyard.dialects.looker.desk import Ask, Line
+from runyard.dialects.looker.refusals import empty
+from runyard.dialects.looker.shapes import time
+from runyard.engine.ports import Page, Tx
+from runyard.model.errors import NotFound
+from runyard.model.work import Project, Record
+
+
+def suite_in(tx: Tx, project: Project, wanted: str) -> Record | None:
+    """The project's suite of this id."""
+    if not (wanted.isascii() and wanted.isdigit() and len(wanted) < 19):
+        return None
+    found = tx.get(Record, int(wanted))
+    return (
+        found if found is not None and found.kind == suites.KIND and found.project_id == project.id else None
+    )
+
+
+async def _suite(ask: Ask) -> Record:
+    project, wanted = await ask.project(), ask.params["suite_id"]
+    found = await ask.services.db.read(lambda tx: suite_in(tx, project, wanted))
+    if found is None:
+        raise NotFound
+    return found
+
+
+async def create(ask: Ask) -> Response:
+    """POST."""
+    ask.writer()
+    project, now = await ask.project(), ask.services.now()
+    record = Record(0, suites.KIND, project.id, "", suites.written(ask.body), now, now)
+    made = await ask.services.db.write(lambda tx: tx.add(record))
+    return ask.answer(suites.shape(made, time))
+
+
+async def listed(ask: Ask) -> Response:
+    """GET, newest first."""
+    project = await ask.project()
+    page = Page(limit=ask.number("limit", 50, 1, 100), offset=ask.number("offset", 0, 0, 1_000_000))
+    found = await ask.services.db.read(lambda tx: tx.records(suites.KIND, project.id, None, page))
+    return ask.answer([suites.shape(r, time) for r in found])
+
+
+async def get(ask: Ask) -> Response:
+    """GET one."""
+    return ask.answer(suites.shape(await _suite(ask), time))
+
+
+async def update(ask: Ask) -> Response:
+    """PATCH: only the given fields change; runs that were started keep the suite as it was."""
+    ask.writer()
+    before = await _suite(ask)
+    data = suites.written(ask.body, dict(before.data))
+    after = replace(before, data=data, updated_at=ask.services.now())
+    await ask.services.db.write(lambda tx: tx.save(after))
+    return ask.answer(suites.shape(after, time))
+
+
+async def delete(ask: Ask) -> Response:
+    """DELETE; its runs stay."""
+    ask.writer()
+    before = await _suite(ask)
+    await ask.services.db.write(lambda tx: tx.remove(Record, before.id))
+    return empty()
+
+
+_ALL = "/projects/{project_id}/continuous_integration/suites"
+_ONE = _ALL + "/{suite_id}"
+LINES = [
+    Line("POST", _ALL, create),
+    Line("GET", _ALL, listed),
+    Line("GET", _ONE, get),
+    Line("PATCH", _ONE, update),
+    Line("DELETE", _ONE, delete),
+]
