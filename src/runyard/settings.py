@@ -35,64 +35,79 @@ class Settings(BaseSettings):
     )
 
     data: Path = Field(
-        Path("runyard-data"),
+        default=Path("runyard-data"),
         description="Folder of the database, blobs, repositories, caches and the root token.",
     )
-    listen: str = Field("127.0.0.1:8080", description="HOST:PORT to serve on; port 0 picks a free one.")
-    external_url: str = Field(
-        "", description="Address that clients use, for absolute links; default http://HOST:PORT."
+    listen: str = Field(
+        default="127.0.0.1:8080", description="HOST:PORT to serve on; port 0 picks a free one."
     )
-    database: str = Field("", description="sqlite:///abs/file or postgresql://…; default DATA/runyard.db.")
+    external_url: str = Field(
+        default="", description="Address that clients use, for absolute links; default http://HOST:PORT."
+    )
+    database: str = Field(
+        default="", description="sqlite:///abs/file or postgresql://…; default DATA/runyard.db."
+    )
     blobs: str = Field(
-        "", description="Folder or s3://bucket/prefix for logs and artifacts; default DATA/blobs."
+        default="", description="Folder or s3://bucket/prefix for logs and artifacts; default DATA/blobs."
     )
     root_token: str = Field(
-        "", description="The administrator's token; default: made at first start in DATA/root-token."
+        default="", description="The administrator's token; default: made at first start in DATA/root-token."
     )
     secret_key: str = Field(
-        "", description="Key that seals secrets at rest; default: made at first start in DATA/secret-key."
+        default="",
+        description="Key that seals secrets at rest; default: made at first start in DATA/secret-key.",
     )
     registration_token: str = Field(
-        "", description="Token that lets foreign runners register; default: made at first start."
+        default="", description="Token that lets foreign runners register; default: made at first start."
     )
 
     runner_slots: int = Field(
-        2, ge=0, description="Jobs the built-in runner executes at once; 0 switches it off."
+        default=2, ge=0, description="Jobs the built-in runner executes at once; 0 switches it off."
     )
-    runner_tags: str = Field("", description="Comma-separated tags of the built-in runner.")
+    runner_tags: str = Field(default="", description="Comma-separated tags of the built-in runner.")
     allow_plain: bool = Field(
-        False, description="Allow running jobs without a sandbox when bubblewrap is not there."
+        default=False, description="Allow running jobs without a sandbox when bubblewrap is not there."
     )
     network: str = Field(
-        "internet", description="What jobs may reach: none, internet (not this machine), host."
+        default="internet", description="What jobs may reach: none, internet (not this machine), host."
     )
-    job_memory_bytes: int = Field(4 << 30, description="Memory limit of a job, bytes.")
-    job_processes: int = Field(4096, description="Process limit of a job.")
-    job_cpus: float = Field(0.0, description="CPU limit of a job in cores; 0 means none.")
+    job_memory_bytes: int = Field(default=4 << 30, description="Memory limit of a job, bytes.")
+    job_processes: int = Field(default=4096, description="Process limit of a job.")
+    job_cpus: float = Field(default=0.0, description="CPU limit of a job in cores; 0 means none.")
 
-    lease_s: int = Field(60, description="A runner that is silent so long has lost its attempt, seconds.")
+    lease_s: int = Field(
+        default=60, description="A runner that is silent so long has lost its attempt, seconds."
+    )
     requeues: int = Field(
-        2, description="How often a job whose runner was lost is handed out again by itself."
+        default=2, description="How often a job whose runner was lost is handed out again by itself."
     )
-    job_timeout_s: int = Field(3600, description="Time limit of a job that names none, seconds.")
-    cancel_grace_s: float = Field(10.0, description="From TERM to KILL when a job is canceled, seconds.")
-    stuck_after_s: int = Field(86400, description="A queued job that nobody took for so long fails, seconds.")
+    job_timeout_s: int = Field(default=3600, description="Time limit of a job that names none, seconds.")
+    cancel_grace_s: float = Field(
+        default=10.0, description="From TERM to KILL when a job is canceled, seconds."
+    )
+    stuck_after_s: int = Field(
+        default=86400, description="A queued job that nobody took for so long fails, seconds."
+    )
     log_limit_bytes: int = Field(
-        100 << 20, description="Log limit of an attempt, bytes; beyond it the job fails."
+        default=100 << 20, description="Log limit of an attempt, bytes; beyond it the job fails."
     )
-    artifact_limit_bytes: int = Field(5 << 30, description="Limit of one artifact, bytes.")
-    artifact_expiry_s: int = Field(30 * 86400, description="Life of artifacts that name none, seconds.")
+    artifact_limit_bytes: int = Field(default=5 << 30, description="Limit of one artifact, bytes.")
+    artifact_expiry_s: int = Field(
+        default=30 * 86400, description="Life of artifacts that name none, seconds."
+    )
     run_retention_s: int = Field(
-        0, description="Done runs older than this are removed; 0 keeps all, seconds."
+        default=0, description="Done runs older than this are removed; 0 keeps all, seconds."
     )
-    orphan_blob_s: int = Field(3600, description="Blobs that no row names are removed after this, seconds.")
+    orphan_blob_s: int = Field(
+        default=3600, description="Blobs that no row names are removed after this, seconds."
+    )
     body_limit_bytes: int = Field(
-        8 << 20, description="Limit of an API request's body (uploads have their own), bytes."
+        default=8 << 20, description="Limit of an API request's body (uploads have their own), bytes."
     )
     allow_local_import: bool = Field(
-        True, description="import_url may be a path on this machine (administrators only)."
+        default=True, description="import_url may be a path on this machine (administrators only)."
     )
-    jobs_per_run: int = Field(2000, description="Most jobs one run may have.")
+    jobs_per_run: int = Field(default=2000, description="Most jobs one run may have.")
 
     @classmethod
     def settings_customise_sources(

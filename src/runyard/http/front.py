@@ -1,6 +1,6 @@
 """The one ASGI application on the one port: finds the door by path, guards it, and answers when nothing else does.
 
-Guards, for every door: header and body sizes, a slow body, a door that raised. A door gets the request untouched otherwise: `raw_path` decides
+Guards, for every door: the size of headers, a body that falls silent, a door that raised. A door gets the request untouched otherwise: `raw_path` decides
 (a vendor may encode slashes), the prefix is not cut off, and no global state leaks between doors.
 """
 
@@ -31,7 +31,7 @@ log = structlog.get_logger("http")
 
 @dataclass(frozen=True, slots=True)
 class Door:
-    """An application and the path prefixes that lead to it. `uploads` doors guard their own body sizes (git packs, artifacts)."""
+    """An application and the path prefixes that lead to it. Each guards its own body sizes (`http.bodies`), for only it knows which are uploads."""
 
     name: str
     prefixes: tuple[str, ...]
@@ -41,11 +41,10 @@ class Door:
 class Front:
     """Routes by the longest prefix; git paths (`….git/…`) go to the git door; everything else to the web."""
 
-    def __init__(self, doors: Sequence[Door], git: Asgi, web: Asgi, body_limit_bytes: int) -> None:
+    def __init__(self, doors: Sequence[Door], git: Asgi, web: Asgi) -> None:
         self.table = sorted(((p, d) for d in doors for p in d.prefixes), key=lambda pair: -len(pair[0]))
         self.git = git
         self.web = web
-        self.body_limit_bytes = body_limit_bytes
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "lifespan":

@@ -59,11 +59,16 @@ class Launcher:
     now: Clock
     dialects: Mapping[str, Compiler]
 
-    async def start(self, request: RunRequest) -> Run:
-        """Services.start."""
+    async def start(self, request: RunRequest, edit: Callable[[Plan], Plan] = lambda plan: plan) -> Run:
+        """Services.start. `edit` may change the plan before it is accepted (`runyard run JOB…`)."""
         trigger, files = await self._trigger(request)
         plan = await asyncio.to_thread(self.dialects[request.dialect].compile, trigger, files)
-        return await self._accept(trigger, plan)
+        return await self._accept(trigger, edit(plan))
+
+    async def compiled(self, request: RunRequest) -> Plan:
+        """The plan alone."""
+        trigger, files = await self._trigger(request)
+        return await asyncio.to_thread(self.dialects[request.dialect].compile, trigger, files)
 
     async def pushed(
         self, project: Project, actor: User, updates: Sequence[RefUpdate], options: Sequence[str]
