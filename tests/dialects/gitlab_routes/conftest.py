@@ -105,17 +105,26 @@ class House:
 
     def runner(self, **body: Any) -> str:
         """A registered stock runner's token."""
-        answer = self.call("POST", "/runners", token=None, json={"token": "GRsecret", "tag_list": "linux", **body})
+        answer = self.call(
+            "POST", "/runners", token=None, json={"token": "GRsecret", "tag_list": "linux", **body}
+        )
         assert answer.status_code == 201, answer.text
         return str(answer.json()["token"])
 
     def claim(self, token: str, **info: Any) -> httpx.Response:
-        return self.call("POST", "/jobs/request", token=None, json={"token": token, "info": {"name": "gitlab-runner", **info}})
+        return self.call(
+            "POST",
+            "/jobs/request",
+            token=None,
+            json={"token": token, "info": {"name": "gitlab-runner", **info}},
+        )
 
 
 @pytest.fixture
 def house(tmp_path: Path) -> Iterator[House]:
-    settings = Settings(data=tmp_path, registration_token="GRsecret", artifact_limit_bytes=4 << 20, body_limit_bytes=1 << 20)
+    settings = Settings(
+        data=tmp_path, registration_token="GRsecret", artifact_limit_bytes=4 << 20, body_limit_bytes=1 << 20
+    )
     server = ServerFacts(url="http://ci.test")
     terms = Terms.of(settings, server)
     db, bell = open_database("sqlite://", tmp_path)

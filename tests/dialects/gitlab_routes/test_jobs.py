@@ -10,13 +10,19 @@ import pytest
 def test_a_pipeline_appears_with_its_jobs(house: Any) -> None:
     project = house.project()
     pipeline = house.pipeline(project, variables=[{"key": "A", "value": "1"}])
-    assert pipeline["status"] in ("pending", "created") and pipeline["source"] == "api" and pipeline["iid"] == 1
+    assert (
+        pipeline["status"] in ("pending", "created") and pipeline["source"] == "api" and pipeline["iid"] == 1
+    )
     jobs = house.get(f"/projects/{project}/pipelines/{pipeline['id']}/jobs")
     assert [(j["name"], j["status"], j["stage"]) for j in jobs] == [
         ("deploy", "created", "deploy"), ("test", "created", "test"), ("build", "pending", "build"),
     ]  # fmt: skip
     assert jobs[2]["commit"]["title"] == "first" and jobs[2]["user"]["username"] == "root"
-    assert "failure_reason" not in jobs[0] and "artifacts_file" not in jobs[0] and jobs[2]["tag_list"] == ["linux"]
+    assert (
+        "failure_reason" not in jobs[0]
+        and "artifacts_file" not in jobs[0]
+        and jobs[2]["tag_list"] == ["linux"]
+    )
     assert house.get("/projects/group%2Fdemo/jobs") == house.get(f"/projects/{project}/jobs")
     assert house.get(f"/projects/{project}/pipelines/{pipeline['id']}/variables") == [
         {"variable_type": "env_var", "key": "A", "value": "1", "raw": False}
@@ -39,9 +45,14 @@ def test_pages_by_offset_and_by_key(house: Any) -> None:
     for _ in range(3):
         house.pipeline(project)
     first = house.call("GET", f"/projects/{project}/jobs?per_page=4")
-    assert len(first.json()) == 4 and first.headers["x-next-page"] == "2" and first.headers["x-prev-page"] == ""
+    assert (
+        len(first.json()) == 4 and first.headers["x-next-page"] == "2" and first.headers["x-prev-page"] == ""
+    )
     assert "x-total" not in first.headers and 'rel="last"' not in first.headers["link"]
-    assert f'<http://ci.test/api/v4/projects/{project}/jobs?page=2&per_page=4>; rel="next"' in first.headers["link"]
+    assert (
+        f'<http://ci.test/api/v4/projects/{project}/jobs?page=2&per_page=4>; rel="next"'
+        in first.headers["link"]
+    )
     assert len(house.get(f"/projects/{project}/jobs?per_page=500")) == 9
     path, seen = f"/projects/{project}/jobs?pagination=keyset&order_by=id&sort=asc&per_page=4", []
     while path:
@@ -50,13 +61,24 @@ def test_pages_by_offset_and_by_key(house: Any) -> None:
         link = answer.headers.get("link", "")
         path = link.split(">")[0].removeprefix("<http://ci.test/api/v4") if link else ""
     assert seen == sorted(seen) and len(seen) == 9
-    for bad in ("page=0", "per_page=0", "page=-1", "page=x", "pagination=keyset&cursor=zz", "sort=up", "order_by=name"):
+    for bad in (
+        "page=0",
+        "per_page=0",
+        "page=-1",
+        "page=x",
+        "pagination=keyset&cursor=zz",
+        "sort=up",
+        "order_by=name",
+    ):
         assert house.call("GET", f"/projects/{project}/jobs?{bad}").status_code == 400
 
 
 def test_cancel_retry_play_erase(house: Any) -> None:
     project = house.project()
-    jobs = {j["name"]: j["id"] for j in house.get(f"/projects/{project}/pipelines/{house.pipeline(project)['id']}/jobs")}
+    jobs = {
+        j["name"]: j["id"]
+        for j in house.get(f"/projects/{project}/pipelines/{house.pipeline(project)['id']}/jobs")
+    }
     at = f"/projects/{project}/jobs"
     refused = house.call("POST", f"{at}/{jobs['build']}/retry", json={})
     assert (refused.status_code, refused.json()) == (403, {"message": "403 Forbidden - Job is not retryable"})
@@ -67,7 +89,11 @@ def test_cancel_retry_play_erase(house: Any) -> None:
     canceled = house.call("POST", f"{at}/{jobs['build']}/cancel", json={})
     assert canceled.status_code == 201 and canceled.json()["status"] == "canceled"
     again = house.call("POST", f"{at}/{jobs['build']}/retry", json={})
-    assert again.status_code == 201 and again.json()["status"] == "pending" and again.json()["id"] > jobs["deploy"]
+    assert (
+        again.status_code == 201
+        and again.json()["status"] == "pending"
+        and again.json()["id"] > jobs["deploy"]
+    )
     both = house.get(f"{at}?scope[]=canceled")
     assert jobs["build"] in [j["id"] for j in both]
     erased = house.call("POST", f"{at}/{jobs['build']}/erase", json={})
@@ -78,8 +104,17 @@ def test_cancel_retry_play_erase(house: Any) -> None:
 
 def test_a_manual_job_is_played_with_variables(house: Any) -> None:
     project = house.project(config="go:\n  script: [x]\n  when: manual\n")
-    job = house.get(f"/projects/{project}/jobs", )[0] if house.pipeline(project) else {}
-    assert job["status"] == "manual" and house.get(f"/projects/{project}/jobs?scope[]=manual")[0]["id"] == job["id"]
+    job = (
+        house.get(
+            f"/projects/{project}/jobs",
+        )[0]
+        if house.pipeline(project)
+        else {}
+    )
+    assert (
+        job["status"] == "manual"
+        and house.get(f"/projects/{project}/jobs?scope[]=manual")[0]["id"] == job["id"]
+    )
     assert house.get(f"/projects/{project}/jobs?scope[]=scheduled") == []
     body = {"job_variables_attributes": [{"key": "B", "value": "2"}]}
     played = house.call("POST", f"/projects/{project}/jobs/{job['id']}/play", json=body)
@@ -88,7 +123,10 @@ def test_a_manual_job_is_played_with_variables(house: Any) -> None:
     assert {"key": "B", "value": "2", "public": True, "masked": False} in claimed["variables"]
 
 
-@pytest.mark.parametrize("suffix", ["", "/trace", "/artifacts", "/artifacts/x", "/cancel", "/retry", "/erase", "/play", "/artifacts/keep"])
+@pytest.mark.parametrize(
+    "suffix",
+    ["", "/trace", "/artifacts", "/artifacts/x", "/cancel", "/retry", "/erase", "/play", "/artifacts/keep"],
+)
 def test_a_foreign_and_an_unknown_job_are_the_same_404(house: Any, suffix: str) -> None:
     mine, other = house.project(), house.project("group/other")
     job = house.get(f"/projects/{mine}/pipelines/{house.pipeline(mine)['id']}/jobs")[0]["id"]

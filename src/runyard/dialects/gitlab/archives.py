@@ -48,8 +48,8 @@ def open_file(file: BinaryIO, path: str) -> tuple[int, Iterator[bytes]]:
         raise NotFound("404 Not found") from None
     except (zipfile.BadZipFile, OSError, ValueError, NotImplementedError, struct.error):
         raise Invalid("the archive cannot be read") from None
-    mode = found.external_attr >> 16
-    if found.is_dir() or (mode and not stat.S_ISREG(mode)):
+    kind = stat.S_IFMT(found.external_attr >> 16)  # many writers leave it empty
+    if found.is_dir() or kind not in (0, stat.S_IFREG):
         raise NotFound("404 Not found")
     if found.file_size > FILE_BYTES or (
         found.file_size > RATIO_FROM_BYTES and found.file_size > RATIO * max(1, found.compress_size)

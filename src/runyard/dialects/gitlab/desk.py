@@ -33,6 +33,8 @@ class Door(Enum):
     OPEN = "open"  # its handler checks a token of its own kind (runners, triggers)
     USER = "user"
     USER_OR_JOB = "user or job"
+    READER = "user, and anyone where the project is public"
+    JOB_READER = "user or job, and anyone where the project is public"
     ADMIN = "admin"
 
 
@@ -73,6 +75,8 @@ class Line:
     whole_body: bool = True  # False: the handler streams the body itself
 
 
+_READERS = frozenset({Door.READER, Door.JOB_READER})
+_JOBS = frozenset({Door.USER_OR_JOB, Door.JOB_READER})
 NOBODY = Project(0, "")
 _NO_USER = User(0, "")
 
@@ -100,7 +104,7 @@ class Desk:
             if project is None:
                 raise missing("Project")
             return Entry(request, parameters, token, who or Principal(_NO_USER), project)
-        return Entry(request, parameters, token, *self._judge(line, request, who, project, named))
+        return Entry(request, parameters, token, *self._judge(line, token, who, project, named))
 
     def _look_up(self, tx: Tx, token: str, named: str | None) -> tuple[Principal | None, Project | None]:
         who = principal_in(tx, token, self.services.now()) if 0 < len(token) <= 512 else None
@@ -111,14 +115,13 @@ class Desk:
         return who, tx.get(Project, number) if number is not None else tx.project_by_path(path)
 
     def _judge(
-        self, line: Line, request: Request, who: Principal | None, project: Project | None, named: str | None
+        self, line: Line, token: str, who: Principal | None, project: Project | None, named: str | None
     ) -> tuple[Principal, Project]:
         if who is None:
-            reads = request.method in ("GET", "HEAD") and line.door is not Door.ADMIN
-            if project is not None and project.visibility == "public" and reads and not _gave_token(request):
+            if line.door in _READERS and project is not None and project.visibility == "public" and not token:
                 return Principal(_NO_USER), project
             raise Unauthenticated
-        if who.is_job and line.door is not Door.USER_OR_JOB:
+        if who.is_job and line.door not in _JOBS:
             raise Unauthenticated
         if line.door is Door.ADMIN and not who.user.is_admin:
             raise Forbidden
@@ -207,8 +210,3 @@ class Desk:
 
 
 _SECRET = frozenset({"private_token", "access_token", "job_token", "id_after", "id_before"})
-
-
-def _gave_token(request: Request) -> bool:
-    headers = request.headers
-    return any(name in headers for name in ("private-token", "job-token", "authorization"))

@@ -45,12 +45,9 @@ class Artifacts:
         job, both = "/projects/{id}/jobs/{job_id}/artifacts", ("GET", "HEAD")
         by_ref = "/projects/{id}/jobs/artifacts/{rest:path}"
         return [
-            *(Line(m, job, Door.USER_OR_JOB, self.whole, "Download a job's archive") for m in both),
-            *(
-                Line(m, f"{job}/{{path:path}}", Door.USER_OR_JOB, self.file, "Download one file")
-                for m in both
-            ),
-            *(Line(m, by_ref, Door.USER_OR_JOB, self.by_ref, "Download by ref and job name") for m in both),
+            *(Line(m, job, Door.JOB_READER, self.whole, "Download a job's archive") for m in both),
+            *(Line(m, f"{job}/{{path:path}}", Door.JOB_READER, self.file, "Download one file") for m in both),
+            *(Line(m, by_ref, Door.JOB_READER, self.by_ref, "Download by ref and job name") for m in both),
             Line("POST", f"{job}/keep", Door.USER, self.keep, "Keep a job's artifacts"),
             Line("DELETE", job, Door.USER, self.delete, "Delete a job's artifacts"),
             Line(

@@ -34,24 +34,24 @@ class Jobs:
         """The table."""
         p, job = "/projects/{id}", "/projects/{id}/jobs/{job_id}"
         return [
-            Line("GET", f"{p}/jobs", Door.USER_OR_JOB, self.of_project, "List a project's jobs"),
+            Line("GET", f"{p}/jobs", Door.JOB_READER, self.of_project, "List a project's jobs"),
             Line(
                 "GET",
                 f"{p}/pipelines/{{pipeline_id}}/jobs",
-                Door.USER_OR_JOB,
+                Door.JOB_READER,
                 self.of_pipeline,
                 "List a pipeline's jobs",
             ),
             Line(
                 "GET",
                 f"{p}/pipelines/{{pipeline_id}}/bridges",
-                Door.USER,
+                Door.READER,
                 self.bridges,
                 "List a pipeline's bridges",
             ),
-            Line("GET", job, Door.USER_OR_JOB, self.one, "Get a job"),
+            Line("GET", job, Door.JOB_READER, self.one, "Get a job"),
             Line("GET", "/job", Door.USER_OR_JOB, self.own, "Get the job of a job token"),
-            Line("GET", f"{job}/trace", Door.USER, self.trace, "Get a job's log"),
+            Line("GET", f"{job}/trace", Door.READER, self.trace, "Get a job's log"),
             Line("POST", f"{job}/cancel", Door.USER, self.cancel, "Cancel a job"),
             Line("POST", f"{job}/retry", Door.USER, self.retry, "Retry a job"),
             Line("POST", f"{job}/erase", Door.USER, self.erase, "Erase a job"),

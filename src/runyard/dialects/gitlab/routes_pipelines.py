@@ -46,17 +46,19 @@ class Pipelines:
         """The table."""
         p, one = "/projects/{id}", "/projects/{id}/pipelines/{pipeline_id}"
         return [
-            Line("GET", f"{p}/pipelines", Door.USER, self.list, "List pipelines"),
+            Line("GET", f"{p}/pipelines", Door.READER, self.list, "List pipelines"),
             Line("POST", f"{p}/pipeline", Door.USER, self.create, "Create a pipeline"),
-            Line("GET", f"{p}/pipelines/latest", Door.USER, self.latest, "Get the latest pipeline of a ref"),
-            Line("GET", one, Door.USER_OR_JOB, self.one, "Get a pipeline"),
+            Line(
+                "GET", f"{p}/pipelines/latest", Door.READER, self.latest, "Get the latest pipeline of a ref"
+            ),
+            Line("GET", one, Door.JOB_READER, self.one, "Get a pipeline"),
             Line("DELETE", one, Door.USER, self.delete, "Delete a pipeline"),
             Line("GET", f"{one}/variables", Door.USER, self.variables, "List a pipeline's variables"),
-            Line("GET", f"{one}/test_report", Door.USER, self.test_report, "Get a pipeline's test report"),
+            Line("GET", f"{one}/test_report", Door.READER, self.test_report, "Get a pipeline's test report"),
             Line(
                 "GET",
                 f"{one}/test_report_summary",
-                Door.USER,
+                Door.READER,
                 self.test_summary,
                 "Get a pipeline's test summary",
             ),

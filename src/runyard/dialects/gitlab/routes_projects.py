@@ -35,11 +35,11 @@ class Projects:
         return [
             Line("GET", "/projects", Door.USER, self.list, "List projects"),
             Line("POST", "/projects", Door.USER, self.create, "Create a project"),
-            Line("GET", one, Door.USER, self.one, "Get a project"),
+            Line("GET", one, Door.READER, self.one, "Get a project"),
             Line("PUT", one, Door.USER, self.change, "Change a project"),
             Line("DELETE", one, Door.ADMIN, self.delete, "Delete a project"),
             Line("POST", f"{one}/mirror/pull", Door.USER, self.pull, "Fetch a mirror again"),
-            Line("GET", f"{one}/merge_requests", Door.USER, self.none, "There are no merge requests"),
+            Line("GET", f"{one}/merge_requests", Door.READER, self.none, "There are no merge requests"),
         ]
 
     async def list(self, entry: Entry) -> Response:

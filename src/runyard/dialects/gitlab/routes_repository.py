@@ -36,15 +36,15 @@ class Repository:
             Line(
                 "GET",
                 f"{r}/commits/{{ref:path}}",
-                Door.USER,
+                Door.READER,
                 self.commit,
                 "Get a commit with its last pipeline",
             ),
-            Line("GET", f"{r}/branches", Door.USER, self.branches, "List branches"),
-            Line("GET", f"{r}/branches/{{name:path}}", Door.USER, self.branch, "Get a branch"),
-            Line("GET", f"{r}/tags", Door.USER, self.tags, "List tags"),
-            Line("GET", f"{r}/tags/{{name:path}}", Door.USER, self.tag, "Get a tag"),
-            Line("GET", f"{r}/files/{{path:path}}", Door.USER, self.file, "Get a file"),
+            Line("GET", f"{r}/branches", Door.READER, self.branches, "List branches"),
+            Line("GET", f"{r}/branches/{{name:path}}", Door.READER, self.branch, "Get a branch"),
+            Line("GET", f"{r}/tags", Door.READER, self.tags, "List tags"),
+            Line("GET", f"{r}/tags/{{name:path}}", Door.READER, self.tag, "Get a tag"),
+            Line("GET", f"{r}/files/{{path:path}}", Door.READER, self.file, "Get a file"),
         ]
 
     async def commit(self, entry: Entry) -> Response:
