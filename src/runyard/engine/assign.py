@@ -13,7 +13,7 @@ from runyard.engine.board import Board, Flow, Node
 from runyard.engine.gates import need_facts
 from runyard.engine.ports import ArtifactFilter, Page, Tx, Vault
 from runyard.engine.terms import Terms
-from runyard.engine.views import secrets_of
+from runyard.engine.views import secrets_of, variables_of
 from runyard.model.plan import (
     Assignment,
     Image,
@@ -64,7 +64,8 @@ def assemble(tx: Tx, place: Place, runner: Runner, token: str, vault: Vault, ter
     facts = _facts(place, runner, terms) | {"secrets": secrets}
     try:
         facts_at_claim = with_late(_with_token(facts, token), job.plan.late)
-        variables = _final(_variables(job.plan, handed, run, place.attempt), facts_at_claim)
+        own = variables_of(tx, place.project, run.ref, vault) if job.plan.extra.get("project_variables") else ()
+        variables = _final(_variables(job.plan, own, handed, run, place.attempt), facts_at_claim)
         plan = _rendered(job.plan, facts_at_claim)
     except (ExpressionError, VariableError) as error:
         raise Undeliverable(Reason.BAD_PLAN, f"This job cannot be made ready: {error}") from error
@@ -142,10 +143,10 @@ def _with_token(facts: dict[str, Any], token: str) -> dict[str, Any]:
 
 
 def _variables(
-    plan: JobPlan, handed: tuple[Variable, ...], run: Run, attempt: Attempt
+    plan: JobPlan, own: tuple[Variable, ...], handed: tuple[Variable, ...], run: Run, attempt: Attempt
 ) -> tuple[Variable, ...]:
-    """Later wins: the plan's, what needs handed on (dotenv), the trigger's, those given at play (GitLab's precedence)."""
-    return plan.variables + handed + run.variables + attempt.variables
+    """Later wins: the plan's, what needs handed on (dotenv), the project's, the trigger's, those given at play (GitLab's precedence)."""
+    return plan.variables + handed + own + run.variables + attempt.variables
 
 
 def _final(variables: tuple[Variable, ...], facts: Mapping[str, Any]) -> tuple[Variable, ...]:

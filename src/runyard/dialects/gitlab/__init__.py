@@ -6,12 +6,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 from runyard.dialects import Asgi, Dialect, PushTrigger
 from runyard.dialects.gitlab import config
 from runyard.dialects.gitlab.words import WORDS
 from runyard.http.services import Services
-from runyard.model.trigger import Files, Push
+from runyard.model.plan import JobPlan, Plan
+from runyard.model.trigger import Files, Push, Trigger
 
 
 def _mount(services: Services) -> Asgi:
@@ -20,6 +22,16 @@ def _mount(services: Services) -> Asgi:
     )  # FastAPI takes 0.2 s to import; `runyard run` does without it
 
     return mount(services)
+
+
+def _compile(trigger: Trigger, files: Files) -> Plan:
+    """The plan, whose jobs take the project's own variables at claim: they stay sealed at rest, so a plan never holds them."""
+    plan = config.compile(trigger, files)
+    return replace(plan, workflows=tuple(replace(w, jobs=tuple(map(_with_own, w.jobs))) for w in plan.workflows))
+
+
+def _with_own(job: JobPlan) -> JobPlan:
+    return replace(job, extra={**job.extra, "project_variables": True})
 
 
 def _on_push(push: Push, files: Files) -> Sequence[PushTrigger]:
@@ -35,7 +47,7 @@ DIALECT = Dialect(
     words=WORDS,
     prefixes=("/api/v4",),
     mount=_mount,
-    compile=config.compile,
+    compile=_compile,
     entries=config.entries,
     check=config.check,
     on_push=_on_push,
