@@ -150,7 +150,7 @@ class Asking:
             ]
 
         rows = await self.services.db.read(found)
-        more = rows[size - 1].artifact_id if len(rows) > size else ""
+        more = rows[size - 1].artifact_id if len(rows) > size else None
         return pb.ListArtifactsResponse(artifacts=rows[:size], next_page_token=more)
 
     async def get_artifact_download_url(

@@ -15,6 +15,7 @@ from runyard.dialects.depot import ids
 from runyard.dialects.depot.access import Asker, Translator
 from runyard.dialects.depot.acting import Acting
 from runyard.dialects.depot.asking import DOWNLOAD_PATH, Asking
+from runyard.dialects.depot.codecs import codecs
 from runyard.dialects.depot.downloads import Downloads
 from runyard.dialects.depot.gen.depot.ci.v1 import ci_pb as pb
 from runyard.dialects.depot.gen.depot.ci.v1.ci_connect import CIService, CIServiceASGIApplication
@@ -132,9 +133,11 @@ class Organizations(OrganizationService):
 def mount(services: Services) -> Asgi:
     """The ASGI application of this dialect."""
     guards = (Asker(services), Translator())
-    ci = CIServiceASGIApplication(Ci(services), interceptors=guards, read_max_bytes=MAX_MESSAGE_BYTES)
+    ci = CIServiceASGIApplication(
+        Ci(services), interceptors=guards, read_max_bytes=MAX_MESSAGE_BYTES, codecs=codecs()
+    )
     organizations = OrganizationServiceASGIApplication(
-        Organizations(), interceptors=guards, read_max_bytes=MAX_MESSAGE_BYTES
+        Organizations(), interceptors=guards, read_max_bytes=MAX_MESSAGE_BYTES, codecs=codecs()
     )
     downloads = Downloads(services)
 
