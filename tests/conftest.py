@@ -21,6 +21,8 @@ from typing import Any
 import psycopg
 import pytest
 
+from tests.live_server import LiveServer
+
 NO_SERVER = "no PostgreSQL server: install Debian's postgresql package"
 
 
@@ -147,6 +149,14 @@ def fresh_postgres_url(postgres_url: str) -> Iterator[str]:
     yield postgres_url.rsplit("/", 1)[0] + f"/{name}"
     with psycopg.connect(postgres_url, autocommit=True) as connection:
         connection.execute(f"DROP DATABASE {name} WITH (FORCE)".encode())
+
+
+@pytest.fixture(scope="session")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LiveServer]:
+    """A running `runyard serve` with four slots, shared by the session: tests make projects of their own in it."""
+    live = LiveServer(tmp_path_factory.mktemp("server"), RUNYARD_RUNNER_SLOTS="4")
+    yield live
+    live.stop()
 
 
 def pytest_terminal_summary(terminalreporter: Any) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -48,3 +49,19 @@ def database(database_url: str, tmp_path: Path) -> Iterator[Any]:
     made, bell = open_database(database_url, tmp_path)
     yield made, bell
     made.close()
+
+
+def _rows() -> Any:
+    spec = importlib.util.spec_from_file_location(
+        "rows_for_tests", Path(__file__).with_name("rows_for_tests.py")
+    )
+    assert spec is not None and spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.fixture(scope="session")
+def made() -> Any:
+    """The module rows_for_tests.py: importlib mode has no import path between test files."""
+    return _rows()

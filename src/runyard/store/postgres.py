@@ -45,6 +45,7 @@ Driver = psycopg.Connection[Columns]
 
 CONNECTIONS = 16
 WAIT_S = 5
+CLAIM_TRIES = 50
 SESSION = (
     "SET statement_timeout = '30s'; SET lock_timeout = '5s'; SET idle_in_transaction_session_timeout = '60s'; "
     "SET client_min_messages = warning"
@@ -123,18 +124,36 @@ class PostgresLink:
             raise refusal(error) from error
 
 
+class Wanted:
+    """The locks that a work asked for in earlier tries. A repeat takes them first and in one order, so that repeats never deadlock
+    with each other."""
+
+    def __init__(self) -> None:
+        self.groups: set[str] = set()
+        self.runs: set[int] = set()
+
+
 class PostgresTx(StoreTx):
     """A write transaction that locks each run it touches, until it ends."""
 
-    def __init__(self, link: PostgresLink, jobs: JobCache) -> None:
+    def __init__(self, link: PostgresLink, jobs: JobCache, wanted: Wanted) -> None:
         super().__init__(link, jobs)
         self._locked: set[int] = set()
+        self._wanted = wanted
+        for group in sorted(wanted.groups):
+            self._lock_group(group)
+        self._lock_runs(list(wanted.runs))
+
+    def _lock_group(self, group: str) -> None:
+        self._wanted.groups.add(group)
+        self._link.rows("SELECT pg_advisory_xact_lock(hashtextextended(?, 0))", (group,))
 
     def _lock_runs(self, ids: Iterable[int]) -> bool:
         """Whether any was not ours yet: then what was read before the wait may be old."""
         missing = sorted(set(ids) - self._locked)
         if not missing:
             return False
+        self._wanted.runs.update(missing)
         self._link.rows("SELECT id FROM runs WHERE id = ANY(?) ORDER BY id FOR NO KEY UPDATE", (missing,))
         self._locked.update(missing)
         return True
@@ -224,19 +243,28 @@ class PostgresTx(StoreTx):
 
     def next_queued(self, runner: Runner) -> int | None:
         """First without waiting, so that claimers spread over the runs; when all that is left belongs to runs that others hold, it
-        waits for the oldest one's run. Runs are locked before queue rows, as in every other verb."""
-        for _ in range(8):
+        waits for the oldest one's run."""
+        for _ in range(CLAIM_TRIES):
             heads = queue.heads_for(self._link, runner)
             if not heads:
                 return None
-            for _, lane in heads:
-                free = queue.free_in_lane(self._link, runner, lane)
-                if free is not None:
-                    self._locked.add(free[1])
-                    return free[0]
+            free = self._free(runner, [lane for _, lane in heads])
+            if free is not None:
+                return free
             run_id = queue.run_of(self._link, heads[0][0])
             if run_id is not None:
                 self._lock_runs([run_id])
+        return None
+
+    def _free(self, runner: Runner, lanes: Iterable[str]) -> int | None:
+        for lane in lanes:
+            found = queue.free_in_lane(self._link, runner, lane)
+            if found is not None:
+                attempt_id, run_id = found
+                self._locked.add(run_id)
+                self._wanted.runs.add(run_id)
+                if queue.run_of(self._link, attempt_id) is not None:
+                    return attempt_id
         return None
 
 
@@ -251,7 +279,11 @@ class PostgresStore:
         self._pool = QueuePool(
             self.connect, pool_size=CONNECTIONS, max_overflow=0, timeout=WAIT_S, reset_on_return=None
         )
-        self._prepare()
+        try:
+            self._prepare()
+        except BaseException:
+            self.close()
+            raise
 
     def connect(self) -> Any:
         connection = psycopg.connect(
@@ -303,7 +335,10 @@ class PostgresStore:
         with self._begun(begin) as connection:
             try:
                 yield connection
-                connection.execute("COMMIT")
+                if connection.execute("COMMIT").statusmessage != "COMMIT":
+                    raise AssertionError(
+                        "A work went on after a statement had failed: nothing of it was kept."
+                    )
             except BaseException:
                 with suppress(psycopg.Error):
                     connection.execute("ROLLBACK")
@@ -311,25 +346,25 @@ class PostgresStore:
 
     @contextmanager
     def _begun(self, begin: bytes) -> Iterator[Driver]:
-        """BEGIN is the first word on the wire: when the server went away meanwhile, one fresh connection is tried."""
-        for last in (False, True):
+        """BEGIN is the first word on the wire: connections that the server has dropped are thrown away,
+        at most all of the pool, until one answers."""
+        for left in reversed(range(CONNECTIONS + 1)):
             with self._connection() as connection:
                 try:
                     connection.execute(begin)
                 except psycopg.OperationalError:
-                    if last:
+                    connection.close()
+                    if not left:
                         raise
-                    self._pool.dispose()
-                    self._pool = self._pool.recreate()
                     continue
                 yield connection
                 return
 
     @contextmanager
-    def begin(self) -> Iterator[StoreTx]:
+    def begin(self, wanted: Wanted | None = None) -> Iterator[StoreTx]:
         """A write transaction on this thread: committed at the end of the block, rolled back when the block raises."""
         with self._transaction(b"BEGIN ISOLATION LEVEL READ COMMITTED") as connection:
-            tx = PostgresTx(PostgresLink(connection), self.jobs)
+            tx = PostgresTx(PostgresLink(connection), self.jobs, wanted or Wanted())
             yield tx
         self.jobs.put(tx.new_jobs.values())
         if tx.topics and self._bell is not None:

@@ -14,14 +14,14 @@ from typing import Any, TypeVar
 
 from runyard.engine.ports import Bell, Tx
 from runyard.model.errors import Unavailable
-from runyard.store.postgres import Clash, PostgresStore
+from runyard.store.postgres import Clash, PostgresStore, Wanted
 from runyard.store.postgres_bell import PostgresBell
 
 T = TypeVar("T")
 
 WRITERS = 8
 READERS = 4
-TRIES = 5
+TRIES = 8
 
 
 class PostgresDatabase:
@@ -50,9 +50,10 @@ class PostgresDatabase:
             return work(tx)
 
     def _change(self, work: Callable[[Tx], T]) -> T:
+        wanted = Wanted()
         for left in reversed(range(TRIES)):
             try:
-                with self._store.begin() as tx:
+                with self._store.begin(wanted) as tx:
                     return work(tx)
             except Clash:
                 if not left:

@@ -91,11 +91,11 @@ class Shape(Generic[R]):
         marks = ", ".join("?" * len(self.names))
         self.insert = f"INSERT INTO {table} ({self.columns}) VALUES ({marks})"
         self.insert_new = self.insert.replace("(id, ", "(").replace("(?, ", "(", 1)
-        saved = [(i, name) for i, name in enumerate(self.names) if name not in key and name not in fixed]
-        self._saved = [i for i, _ in saved] + [self.names.index(k) for k in key]
-        assignments = ", ".join(f"{name} = ?" for _, name in saved)
+        self._saved = [i for i, name in enumerate(self.names) if name not in key and name not in fixed]
+        self._key = [self.names.index(k) for k in key]
+        self._updates: dict[tuple[int, ...], str] = {}
         where = " AND ".join(f"{k} = ?" for k in key)
-        self.update = f"UPDATE {table} SET {assignments} WHERE {where}"
+        self._where = where
         self.select = f"SELECT {self.columns} FROM {table}"
         self.select_one = f"{self.select} WHERE {where}"
         self.delete = f"DELETE FROM {table} WHERE {where}"
@@ -110,9 +110,21 @@ class Shape(Generic[R]):
             values[i] = convert(values[i])
         return values
 
-    def to_save(self, values: list[Value]) -> list[Value]:
-        """Encoded values in the order that `update` wants."""
-        return [values[i] for i in self._saved]
+    def update(
+        self, before: Sequence[Value] | None, after: Sequence[Value]
+    ) -> tuple[str, list[Value]] | None:
+        """The statement that turns one encoded row into the other, or None when they are equal.
+
+        Columns that stay are not named, so that their indexes are not written again. Without `before` every column is.
+        """
+        columns = tuple(i for i in self._saved if before is None or before[i] != after[i])
+        if not columns:
+            return None
+        sql = self._updates.get(columns)
+        if sql is None:
+            assignments = ", ".join(f"{self.names[i]} = ?" for i in columns)
+            sql = self._updates[columns] = f"UPDATE {self.table} SET {assignments} WHERE {self._where}"
+        return sql, [after[i] for i in (*columns, *self._key)]
 
     def decode(self, columns: Sequence[Value]) -> R:
         values = list(columns)

@@ -90,8 +90,12 @@ class SqliteStore:
         self._idle: list[sqlite3.Connection] = []
         try:
             self._writer = self._connect()
-            self._prepare()
-        except (sqlite3.Error, OSError) as error:
+            try:
+                self._prepare()
+            except BaseException:
+                self._writer.close()
+                raise
+        except sqlite3.Error as error:
             raise refusal(error) from error
 
     def _connect(self) -> sqlite3.Connection:
@@ -108,7 +112,11 @@ class SqliteStore:
             "temp_store = MEMORY",
             "trusted_schema = OFF",
         ):
-            connection.execute(f"PRAGMA {pragma}")
+            try:
+                connection.execute(f"PRAGMA {pragma}")
+            except BaseException:
+                connection.close()
+                raise
         return connection
 
     def _prepare(self) -> None:

@@ -290,7 +290,6 @@ def _some_attempts(name: str, where: str, *columns: str, unique: bool = False) -
 
 
 _some_attempts("attempts_one_open", "state <> 'done'", "job_id", unique=True)
-_some_attempts("attempts_open", "state <> 'done'", "state", "id")
 _some_attempts("attempts_of_runner", "runner_id IS NOT NULL", "runner_id", "id")
 _some_attempts("attempts_delayed", "hold = 'delayed'", "run_after_at")
 _some_attempts("attempts_leased", "lease_until_at IS NOT NULL", "lease_until_at")

@@ -6,7 +6,7 @@ Reads see the transaction's own writes. The SQL is in queries/ and rows.py; here
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from runyard.engine.ports import ArtifactFilter, AttemptFilter, Page, Row, RunFilter
 from runyard.model.errors import NotFound
@@ -25,9 +25,9 @@ from runyard.model.work import (
     User,
     Workflow,
 )
-from runyard.store.link import JobCache, Link
+from runyard.store.link import Columns, JobCache, Link
 from runyard.store.queries import clock, content, people, queue, runs
-from runyard.store.rows import ATTEMPT, shape_of
+from runyard.store.rows import ATTEMPT, WORKFLOW, Shape, shape_of
 
 R = TypeVar("R", bound=Row)
 
@@ -40,6 +40,8 @@ class StoreTx:
         self._jobs = jobs
         self.new_jobs: dict[int, Job] = {}
         self.topics: dict[str, None] = {}
+        # Encoded rows as this transaction last saw them: saving writes only what has changed since.
+        self._seen: dict[tuple[type[Any], int], Sequence[Any]] = {}
 
     # any row
     def add(self, row: R) -> R:
@@ -55,9 +57,12 @@ class StoreTx:
             added = list(rows)
             self._ids_given(shape.table)
         else:
-            encoded = (shape.encode(row)[1:] for row in rows)
-            ids = self._link.insert_all(shape.insert_new, encoded)
+            encoded = [shape.encode(row) for row in rows]
+            ids = self._link.insert_all(shape.insert_new, (values[1:] for values in encoded))
             added = [shape.with_id(row, id) for row, id in zip(rows, ids, strict=True)]
+            for id, values in zip(ids, encoded, strict=True):
+                values[0] = id
+                self._seen[shape.kind, id] = values
         for row in added:
             self._added(row)
         return added
@@ -86,15 +91,28 @@ class StoreTx:
                 return known if self._link.rows("SELECT 1 FROM jobs WHERE id = ?", (id,)) else None  # type: ignore[return-value]
         shape = shape_of(kind)
         found = self._link.rows(shape.select_one, (id,))
-        return shape.decode(found[0]) if found else None
+        return self._saw(shape, found[0]) if found else None
+
+    def _saw(self, shape: Shape[R], columns: Sequence[Any]) -> R:
+        self._seen[shape.kind, columns[0]] = columns
+        return shape.decode(columns)
+
+    def _saw_attempt(self, columns: Columns) -> Attempt:
+        self._seen[Attempt, columns[0]] = columns
+        return self._jobs.attempt(columns, ATTEMPT.decode)
 
     def save(self, row: R) -> None:
         if isinstance(row, Step):
             runs.save_step(self._link, row)
             return
         shape = shape_of(type(row))
-        if not self._link.run(shape.update, shape.to_save(shape.encode(row))):
+        values = shape.encode(row)
+        update = shape.update(self._seen.get((shape.kind, row.id)), values)
+        if update is None:
+            return
+        if not self._link.run(*update):
             raise NotFound(f"There is no {type(row).__name__.lower()} {row.id}.")
+        self._seen[shape.kind, row.id] = values
         if isinstance(row, Job):
             self._jobs.forget(row.id)
             self.new_jobs[row.id] = row
@@ -103,6 +121,7 @@ class StoreTx:
 
     def remove(self, kind: type[R], id: int) -> None:
         """A step has no id of its own: `remove(Step, attempt_id)` removes all steps of the attempt."""
+        self._seen.clear()
         if kind is Step:
             self._link.run("DELETE FROM steps WHERE attempt_id = ?", (id,))
         else:
@@ -150,10 +169,10 @@ class StoreTx:
         return runs.count_runs(self._link, filter)
 
     def workflows(self, run_id: int) -> list[Workflow]:
-        return runs.workflows(self._link, run_id)
+        return [self._saw(WORKFLOW, r) for r in runs.workflows(self._link, run_id)]
 
     def graph(self, run_id: int) -> list[tuple[Job, Attempt]]:
-        latest = runs.latest_attempts(self._link, run_id, ATTEMPT.decode)
+        latest = runs.latest_attempts(self._link, run_id, self._saw_attempt)
         known = self._known_jobs(a.job_id for a in latest)
         if len(known) < len(latest):
             found = runs.jobs_of_run(self._link, run_id)
@@ -162,7 +181,7 @@ class StoreTx:
         return [(known[a.job_id], a) for a in latest]
 
     def attempts(self, filter: AttemptFilter, page: Page) -> list[tuple[Job, Attempt]]:
-        return runs.attempts(self._link, filter, page, ATTEMPT.decode, self._find_jobs)
+        return runs.attempts(self._link, filter, page, self._saw_attempt, self._find_jobs)
 
     def steps(self, attempt_id: int) -> list[Step]:
         return runs.steps(self._link, attempt_id)

@@ -3,7 +3,9 @@
 from alembic import context
 
 context.configure(
-    connection=context.config.attributes["connection"], transactional_ddl=True, transaction_per_migration=False
+    connection=context.config.attributes["connection"],
+    transactional_ddl=True,
+    transaction_per_migration=False,
 )
 with context.begin_transaction():
     context.run_migrations()

@@ -86,17 +86,18 @@ def next_queued(link: Link, runner: Runner) -> int | None:
     return heads[0][0] if heads else None
 
 
-# PostgreSQL only: what no other transaction is at, taken without waiting.
+# PostgreSQL only. Locking the run is enough, since queue rows come and go only under their run's lock; a lock on the queue row as well
+# would stay behind when the run is skipped, and starve the one who holds the run.
 _FREE = """
     SELECT q.attempt_id, q.run_id FROM queue q JOIN runs r ON r.id = q.run_id
-    WHERE q.lane = ? ORDER BY q.attempt_id LIMIT 1
-    FOR UPDATE OF q SKIP LOCKED FOR NO KEY UPDATE OF r SKIP LOCKED"""
+    WHERE q.lane = ? ORDER BY q.attempt_id LIMIT 1 FOR NO KEY UPDATE OF r SKIP LOCKED"""
 _FREE_OF_PROJECT = _FREE.replace("WHERE", "WHERE q.project_id = ? AND")
 _RUN_OF = "SELECT run_id FROM queue WHERE attempt_id = ?"
 
 
 def free_in_lane(link: Link, runner: Runner, lane: str) -> tuple[int, int] | None:
-    """(attempt id, run id) of the oldest row of the lane that nobody holds; both are locked."""
+    """(attempt id, run id) of the oldest row of the lane whose run nobody holds; the run is locked. The row may be gone by now: ask
+    `run_of` again."""
     if runner.project_id is None:
         found = link.rows(_FREE, (lane,))
     else:
@@ -105,5 +106,6 @@ def free_in_lane(link: Link, runner: Runner, lane: str) -> tuple[int, int] | Non
 
 
 def run_of(link: Link, attempt_id: int) -> int | None:
+    """None: the attempt is not queued (any more)."""
     found = link.rows(_RUN_OF, (attempt_id,))
     return int(found[0][0]) if found else None

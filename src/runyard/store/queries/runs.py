@@ -6,7 +6,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 
 from runyard.engine.ports import AttemptFilter, Page, RunFilter
-from runyard.model.work import Attempt, Job, Run, Step, Workflow
+from runyard.model.work import Attempt, Job, Run, Step
 from runyard.store.link import Columns, Link
 from runyard.store.queries.lists import Conditions, any_pair, count_of_states, window, window_of_states
 from runyard.store.rows import ATTEMPT, JOB, RUN, STEP, WORKFLOW
@@ -63,8 +63,8 @@ def _conditions(filter: RunFilter) -> Conditions:
     return conditions
 
 
-def workflows(link: Link, run_id: int) -> list[Workflow]:
-    return [WORKFLOW.decode(r) for r in link.rows(_WORKFLOWS, (run_id,))]
+def workflows(link: Link, run_id: int) -> list[Columns]:
+    return link.rows(_WORKFLOWS, (run_id,))
 
 
 def jobs_of_run(link: Link, run_id: int) -> list[Job]:

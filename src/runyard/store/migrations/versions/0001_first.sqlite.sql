@@ -46,7 +46,6 @@ CREATE INDEX attempts_of_project_state ON attempts (project_id, state, outcome, 
 CREATE INDEX attempts_of_run ON attempts (run_id, id);
 CREATE INDEX attempts_of_runner ON attempts (runner_id, id) WHERE runner_id IS NOT NULL;
 CREATE UNIQUE INDEX attempts_one_open ON attempts (job_id) WHERE state <> 'done';
-CREATE INDEX attempts_open ON attempts (state, id) WHERE state <> 'done';
 CREATE INDEX attempts_queued ON attempts (queued_at, id) WHERE state = 'queued';
 CREATE TABLE artifacts ( id INTEGER NOT NULL PRIMARY KEY AUTOINCREMENT, attempt_id INTEGER NOT NULL, run_id INTEGER NOT NULL, project_id INTEGER NOT NULL, name TEXT NOT NULL, type TEXT NOT NULL, format TEXT NOT NULL, filename TEXT NOT NULL, size_bytes INTEGER NOT NULL, sha256 TEXT NOT NULL, blob TEXT NOT NULL, created_at INTEGER NOT NULL, expires_at INTEGER, extra TEXT NOT NULL, FOREIGN KEY(attempt_id) REFERENCES attempts (id) ON DELETE CASCADE ) STRICT;
 CREATE INDEX artifacts_blob ON artifacts (blob);
