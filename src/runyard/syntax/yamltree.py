@@ -195,7 +195,9 @@ def _from_libyaml(error: yaml.MarkedYAMLError, source: str, file: str) -> YamlEr
     line, column = (mark.line + 1, mark.column + 1) if mark else (1, 1)
     problem = error.problem or "invalid YAML"
     lines = source.splitlines()
-    written = lines[line - 1] if line <= len(lines) else ""
+    if line > len(lines):  # libyaml points behind the end
+        line, column = max(len(lines), 1), len(lines[-1]) + 1 if lines else 1
+    written = lines[line - 1] if lines else ""
     if written[: len(written) - len(written.lstrip())].find("\t") >= 0:
         problem = "a tab may not indent a line; use spaces"
     elif error.context:

@@ -28,7 +28,11 @@ def shrunk(value: Any) -> Any:
         return kept
     if isinstance(value, tuple | list):
         return [shrunk(item) for item in value if not _is_predefined(item)]
-    return {key: shrunk(item) for key, item in value.items()} if isinstance(value, dict) else msgspec.to_builtins(value)
+    return (
+        {key: shrunk(item) for key, item in value.items()}
+        if isinstance(value, dict)
+        else msgspec.to_builtins(value)
+    )
 
 
 def _is_predefined(item: Any) -> bool:

@@ -21,7 +21,7 @@ from runyard.dialects.gitlab.config.reader import read
 from runyard.dialects.gitlab.config.rules import include_rules
 from runyard.dialects.gitlab.config.scope import Layer, Scope, VariableError
 from runyard.dialects.gitlab.config.spec import Config
-from runyard.model.errors import NothingToRun, Problem, TooLarge
+from runyard.model.errors import Invalid, NothingToRun, Problem, TooLarge
 from runyard.model.plan import Plan
 from runyard.model.trigger import Files, Trigger
 from runyard.model.work import Project
@@ -163,6 +163,8 @@ def _read(
             root = dereferenced(root, out)
         config = read(root, out)
         check_graph(config, out)
+    except Invalid:  # too much work; `out` says so
+        return _Reading(None, None, ())
     except YamlError as error:
         out.error(Mark(error.line, error.column, error.file or path), error.message)
         return _Reading(None, None, ())

@@ -3,7 +3,7 @@
 Called by the compiler. All files share one budget of nodes and of includes, so a hostile tree costs no more than a hostile file.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from itertools import islice
 
@@ -12,7 +12,18 @@ from runyard.dialects.gitlab.config.findings import Findings, Place
 from runyard.model.errors import TooLarge
 from runyard.model.trigger import Files
 from runyard.syntax.patterns import PatternError, path_glob
-from runyard.syntax.yamltree import Limits, Mapping, Mark, Node, Scalar, Sequence, YamlError, load_all, walk
+from runyard.syntax.yamltree import (
+    Limits,
+    Mapping,
+    Mark,
+    Node,
+    Scalar,
+    Sequence,
+    Tagged,
+    YamlError,
+    load_all,
+    walk,
+)
 
 MAX_INCLUDES = 150
 MAX_NODES = 100_000
@@ -183,6 +194,32 @@ def merge(base: Mapping, over: Mapping) -> Mapping:
             entry = entry._replace(value=merge(below.value, entry.value))
         entries[key] = entry
     return Mapping(over.at, entries)
+
+
+class Weigher:
+    """Nodes below a node; shared ones are weighed once and counted each time. Nodes must outlive it."""
+
+    def __init__(self) -> None:
+        self._known: dict[int, int] = {}
+
+    def __call__(self, node: Node) -> int:
+        if isinstance(node, Scalar):
+            return 1
+        if id(node) not in self._known:
+            self._known[id(node)] = 1 + sum(map(self, _below(node)))
+        return self._known[id(node)]
+
+
+def _below(node: Node) -> Iterable[Node]:
+    match node:
+        case Sequence():
+            return node.items
+        case Mapping():
+            return (entry.value for entry in node.entries.values())
+        case Tagged():
+            return (node.value,)
+        case Scalar():
+            return ()
 
 
 def _without(config: Mapping, key: str) -> Mapping:

@@ -4,11 +4,11 @@ Called by the compiler, with the repository as `Ground`. The first rule whose cl
 """
 
 from bisect import bisect_left
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from runyard.dialects.gitlab.config.findings import Findings
-from runyard.dialects.gitlab.config.scope import Scope
+from runyard.dialects.gitlab.config.scope import Scope, VariableError
 from runyard.dialects.gitlab.config.spec import (
     AllowFailure,
     JobSpec,
@@ -23,6 +23,7 @@ from runyard.model.trigger import Files, Trigger
 from runyard.syntax.patterns import PatternError, any_match, literal, path_glob
 
 MAX_COMPARISONS = 50_000
+MAX_ALL_COMPARISONS = 500_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +47,8 @@ class Ground:
     out: Findings
     _diffs: dict[str | None, frozenset[str] | None] = field(default_factory=dict)
     _found: dict[tuple[str, ...], bool] = field(default_factory=dict)
+    _matched: dict[tuple[str | None, tuple[str, ...]], bool] = field(default_factory=dict)
+    _compared: int = 0
 
     def changed(self, paths: Paths, scope: Scope) -> bool:
         """An unknown difference (new branch, tag, schedule, api) holds; an empty one does not."""
@@ -53,7 +56,17 @@ class Ground:
         diff = self._diff(base, paths)
         if diff is None:
             return True
-        return any(any_match(path_glob(scope.expand(glob)), diff) for glob in paths.globs)
+        asked = base, tuple(scope.expand(glob) for glob in paths.globs)
+        if asked not in self._matched:
+            self._matched[asked] = any(self._any(glob, diff, paths) for glob in asked[1])
+        return self._matched[asked]
+
+    def _any(self, glob: str, names: Collection[str], paths: Paths) -> bool:
+        self._compared += len(names)
+        if self._compared > MAX_ALL_COMPARISONS:
+            self.out.error(paths.at, f"rules compare more than {MAX_ALL_COMPARISONS} paths with globs")
+            self.out.check()
+        return any_match(path_glob(glob), names)
 
     def _diff(self, base: str | None, paths: Paths) -> frozenset[str] | None:
         if base not in self._diffs:
@@ -69,10 +82,10 @@ class Ground:
         """Exact names, folders with a trailing `/`, or globs; beyond 50,000 comparisons the answer is yes, as in GitLab."""
         globs = tuple(scope.expand(glob).removeprefix("./") for glob in paths.globs)
         if globs not in self._found:
-            self._found[globs] = self._exists(globs)
+            self._found[globs] = self._exists(globs, paths)
         return self._found[globs]
 
-    def _exists(self, globs: tuple[str, ...]) -> bool:
+    def _exists(self, globs: tuple[str, ...], paths: Paths) -> bool:
         names = self.files.paths()
         compared = 0
         for glob in globs:
@@ -83,22 +96,33 @@ class Ground:
                 ):
                     return True
                 continue
-            compared += len(names)
-            if compared > MAX_COMPARISONS or any_match(path_glob(glob), names):
+            likely = _sharing_prefix(names, glob)
+            compared += len(likely)
+            if compared > MAX_COMPARISONS or self._any(glob, likely, paths):
                 return True
         return False
 
     def holds(self, rule: Rule, scope: Scope) -> bool:
         """Whether all clauses of a rule hold."""
+        self.out.spend(1, rule.at)
         if rule.condition is not None and not rule.condition.holds(scope.plain):
             return False
         try:
             if rule.changes is not None and not self.changed(rule.changes, scope):
                 return False
             return rule.exists is None or self.exists(rule.exists, scope)
-        except (PatternError, ValueError) as error:
+        except (PatternError, VariableError) as error:
             self.out.error(rule.at, f"rules: {error}")
             return False
+
+
+def _sharing_prefix(names: Sequence[str], glob: str) -> Sequence[str]:
+    """Those of the sorted names that begin as the glob does before its first sign."""
+    signs = [at for sign in "*?[{\\" if (at := glob.find(sign)) >= 0]
+    prefix = glob[: min(signs)] if signs else glob
+    if not prefix:
+        return names
+    return names[bisect_left(names, prefix) : bisect_left(names, prefix + chr(0x10FFFF))]
 
 
 def first(rules: tuple[Rule, ...], ground: Ground, scope: Scope) -> Rule | None:
@@ -117,7 +141,7 @@ def decide(job: JobSpec, ground: Ground, scope: Scope, *, workflow_has_rules: bo
             return None
         if job.except_ is not None and any(_policies(job.except_, ground, scope)):
             return None
-    except (PatternError, ValueError) as error:
+    except (PatternError, VariableError) as error:
         ground.out.error(job.at, f"jobs:{job.name}: {error}")
         return None
     allow = job.allow_failure or AllowFailure(always=job.when == "manual")

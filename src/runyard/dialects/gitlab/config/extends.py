@@ -80,7 +80,7 @@ class _Extender:
             self.out.error(node.at, f"{name}: unknown keys in `extends` ({', '.join(unknown[:10])})", hint)
             return own, 0
         merged, depth = Mapping(own.at, {}), 0
-        for base in names:
+        for base in dict.fromkeys(names):
             if base in chain:
                 self.out.error(node.at, f"{name}: circular dependency detected in `extends`")
                 return own, 0
@@ -88,11 +88,17 @@ class _Extender:
                 self.out.error(node.at, f"{name}: nesting too deep in `extends`")
                 return own, 0
             found, below = self._resolve(base, chain)
+            self.out.spend(_breadth(found), node.at)
             merged, depth = merge(merged, found), max(depth, below + 1)
         if depth > MAX_DEPTH:
             self.out.error(node.at, f"{name}: nesting too deep in `extends`")
             return own, 0
         return merge(merged, own), depth
+
+
+def _breadth(job: Mapping) -> int:
+    """What one merge touches: keys, and keys of the hashes right below."""
+    return sum(1 + len(e.value.entries) if isinstance(e.value, Mapping) else 1 for e in job.entries.values())
 
 
 def dereferenced(root: Mapping, out: Findings) -> Mapping:

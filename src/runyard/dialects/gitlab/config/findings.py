@@ -12,6 +12,7 @@ from runyard.model.errors import Invalid, Problem
 from runyard.syntax.yamltree import Mark
 
 MAX_FINDINGS = 100
+MAX_WORK = 600_000  # nodes read and rules judged; 2,000 jobs with 300 nodes each
 
 
 @dataclass(slots=True)
@@ -20,6 +21,7 @@ class Findings:
 
     problems: list[Problem] = field(default_factory=list)
     _seen: set[tuple[str, Mark]] = field(default_factory=set)
+    _work: int = MAX_WORK
 
     def error(self, at: Mark, message: str, suggestion: str = "") -> None:
         if (message, at) not in self._seen and len(self.problems) < MAX_FINDINGS:
@@ -30,6 +32,15 @@ class Findings:
         if (message, at) not in self._seen and len(self.problems) < MAX_FINDINGS:
             self._seen.add((message, at))
             self.problems.append(Problem(message, at.file, at.line, at.column, "warning"))
+
+    def spend(self, amount: int, at: Mark) -> None:
+        """Counts work that sharing (extends, aliases, parallel) can multiply; raises Invalid when it is too much."""
+        self._work -= amount
+        if self._work < 0:
+            self.error(
+                at, f"the configuration is too large: more than {MAX_WORK} nodes once everything is merged"
+            )
+            self.check()
 
     @property
     def errors(self) -> list[Problem]:

@@ -9,6 +9,7 @@ from typing import Any
 
 from runyard.dialects.gitlab.config.evaluate import Verdict
 from runyard.dialects.gitlab.config.findings import Findings
+from runyard.dialects.gitlab.config.keywords import IMAGE_HINT, IMAGE_NAME
 from runyard.dialects.gitlab.config.parallel import Leg
 from runyard.dialects.gitlab.config.payload import payload
 from runyard.dialects.gitlab.config.predefined import slug
@@ -20,7 +21,6 @@ from runyard.model.state import Reason
 from runyard.syntax.patterns import split_literal
 
 _TEMPLATE = re.compile(r"\$\{\{[^{}]{0,200}\}\}")
-_IMAGE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:/@+-]{0,511}")
 
 # GitLab's word in `retry:when` → our reasons. Reasons we never have are valid words that match nothing.
 RETRY_REASONS: dict[str, tuple[Reason, ...]] = {
@@ -145,10 +145,8 @@ def _environment_variables(environment: dict[str, Any] | None) -> tuple[Variable
 
 def _image(spec: ImageSpec, scope: Scope, out: Findings) -> Image:
     name = scope.template(spec.name).strip()
-    if "${{" in spec.name or not _IMAGE_NAME.fullmatch(_TEMPLATE.sub("x", name)):
-        out.error(
-            spec.at, f"`{spec.name[:80]}` is not the name of an image", "expected like registry/name:tag"
-        )
+    if "${{" in spec.name or not IMAGE_NAME.fullmatch(_TEMPLATE.sub("x", name)):
+        out.error(spec.at, f"`{spec.name[:80]}` is not the name of an image", IMAGE_HINT)
     docker = spec.executor_opts.get("docker", {})
     return Image(
         name,

@@ -3,6 +3,7 @@
 Called by the job reader. Limits are those of gitlab.md §3.2.
 """
 
+import re
 from typing import Any
 
 from runyard.dialects.gitlab.config import fields
@@ -17,6 +18,8 @@ MAX_CACHES = 4
 MAX_FALLBACK_KEYS = 5
 MAX_SERVICES = 50
 MAX_PATHS = 1000
+IMAGE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:/@+-]{0,511}")
+IMAGE_HINT = "expected like registry/name:tag"
 RESULTS = ("on_success", "on_failure", "always")
 
 RETRY_REASONS = [
@@ -60,7 +63,7 @@ def services(node: Node, place: Place) -> tuple[ImageSpec, ...]:
 
 def _image(node: Node, place: Place, keys: tuple[str, ...]) -> ImageSpec | None:
     if isinstance(node, Scalar) and isinstance(node.value, str) and node.text.strip():
-        return ImageSpec(node.text, node.at)
+        return ImageSpec(_named(node.text, node, place), node.at)
     if not isinstance(node, Mapping):
         place.wrong(node.at, "should be a hash or a string")
         return None
@@ -75,7 +78,7 @@ def _image(node: Node, place: Place, keys: tuple[str, ...]) -> ImageSpec | None:
         return None
     alias = node.get("alias")
     return ImageSpec(
-        name,
+        _named(name, node, place),
         node.at,
         entrypoint=_strings(node, "entrypoint", place),
         command=_strings(node, "command", place),
@@ -84,6 +87,13 @@ def _image(node: Node, place: Place, keys: tuple[str, ...]) -> ImageSpec | None:
         pull_policy=_policies(policy, place.sub("pull_policy")) if policy else None,
         variables=variables_of(variables, place.sub("variables")) if variables else {},
     )
+
+
+def _named(name: str, node: Node, place: Place) -> str:
+    """A name without variables can be judged at once; others are judged when rules are."""
+    if "$" not in name and not IMAGE_NAME.fullmatch(name.strip()):
+        place.error(node.at, f"`{name[:80]}` is not the name of an image", IMAGE_HINT)
+    return name
 
 
 def _strings(node: Mapping, key: str, place: Place) -> tuple[str, ...] | None:

@@ -5,6 +5,7 @@ is null removes it.
 """
 
 from runyard.dialects.gitlab.config import fields, keywords, rules
+from runyard.dialects.gitlab.config.document import Weigher
 from runyard.dialects.gitlab.config.findings import Findings, Place, nearest
 from runyard.dialects.gitlab.config.parallel import read_parallel
 from runyard.dialects.gitlab.config.spec import Config, JobSpec, RetrySpec, VariableSpec, WorkflowSpec
@@ -58,6 +59,7 @@ def read(root: Mapping, out: Findings) -> Config:
     stages = _stages(root.get("stages"), Place("stages", out))
     variables, workflow = root.get("variables"), root.get("workflow")
     jobs: dict[str, JobSpec] = {}
+    weigh = Weigher()
     entries = [(name, entry) for name, entry in root.entries.items() if name not in ROOT]
     for name, entry in entries:
         if name.startswith("."):
@@ -68,6 +70,7 @@ def read(root: Mapping, out: Findings) -> Config:
             place.wrong(entry.key.at, f"has more than {MAX_JOBS} jobs")
             break
         assert isinstance(entry.value, Mapping)  # noqa: S101 - _may_be_job looked
+        out.spend(weigh(entry.value), entry.key.at)
         jobs[name] = _job(name, entry.key.at, entry.value, defaults, out)
     if not jobs and not out.errors:
         out.error(root.at, "jobs config should contain at least one visible job")

@@ -16,7 +16,7 @@ from runyard.dialects.gitlab.config.scope import escaped
 from runyard.dialects.gitlab.config.script import SHELL, text_of
 from runyard.dialects.gitlab.config.spec import ArtifactsSpec, JobSpec
 from runyard.model.plan import StepKind, StepPlan, Variable
-from runyard.syntax.variables import VariableError, dollar_references, expand, references
+from runyard.syntax.variables import MAX_TOTAL_BYTES, VariableError, dollar_references, expand, references
 
 AFTER_SCRIPT_S = 300
 
@@ -209,6 +209,7 @@ def runner_env(variables: Iterable[Variable]) -> dict[str, str]:
         order = list(TopologicalSorter(graph).static_order())
     except CycleError:  # the assignment will say so
         return env
+    size = 0
     for key in order:
         names = {
             name: env.get(name, f"${{{{ env.{name} }}}}") for name in references(texts[key]) if name != key
@@ -216,4 +217,7 @@ def runner_env(variables: Iterable[Variable]) -> dict[str, str]:
         if names.keys() & env.keys():
             with suppress(VariableError):
                 env[key] = expand(escaped(texts[key]), names)
+                size += len(env[key])
+        if size > MAX_TOTAL_BYTES:
+            raise VariableError(f"the variables up to {key} expand to more than {MAX_TOTAL_BYTES} bytes")
     return env

@@ -1,0 +1,181 @@
+"""Every refused configuration says what, where and, when it can guess, what was meant."""
+
+from typing import Any
+
+import pytest
+
+from runyard.dialects.gitlab.config import check, compile, lint
+from runyard.model.errors import Invalid, NothingToRun
+
+# (text, sentence, line, column)
+CASES = [
+    ("", "Please provide content of .gitlab-ci.yml", 1, 1),
+    ("- a", "Invalid configuration format", 1, 1),
+    ("a: [", "Invalid YAML", 1, 5),
+    ("a:\n\tscript: x", "a tab may not indent", 2, 1),
+    ("a: {script: x}\na: {script: y}", "duplicate key 'a': first on line 1", 2, 1),
+    ("a: {script: !custom x}", "unknown tag '!custom'", 1, 13),
+    (".hidden: {script: x}", "jobs config should contain at least one visible job", 1, 1),
+    ("job: {stage: test}", "jobs:job config should implement the script:, run:, or trigger: keyword", 1, 1),
+    ("job: {script: ''}", "jobs:job:script config can't be blank", 1, 15),
+    ("job: {script: [1]}", "jobs:job:script config should be a string or a nested array of strings up to 10 levels deep", 1, 16),
+    ("job: {script: [[[[[[[[[[[[x]]]]]]]]]]]]}", "up to 10 levels deep", 1, 25),
+    ("stags: [a]\njob: {script: x}", "root config contains unknown keys: stags (did you mean `stages`?)", 1, 1),
+    ("job: {scirpt: x, script: y, foo: 1}", "jobs:job config contains unknown keys: scirpt, foo (did you mean `script`?)", 1, 7),
+    ("stages: [a]\njob: {script: x}", "job job: chosen stage test does not exist; available stages are .pre, a, .post", 2, 1),
+    ("stages: [tests]\njob: {stage: test, script: x}", "did you mean `tests`?", 2, 14),
+    ("job: {script: x, needs: [gone]}", "job job: undefined need: gone", 1, 26),
+    ("build: {script: x}\njob: {script: x, needs: [biuld]}", "did you mean `build`?", 2, 26),
+    ("a: {script: x, needs: [a]}", "a job: need a is not defined in current or prior stages", 1, 24),
+    ("a: {script: x, needs: [b]}\nb: {stage: deploy, script: x}", "a job: need b is not defined in current or prior stages", 1, 24),
+    ("a: {script: x}\nb: {script: x, needs: [a, a]}", "b has the following needs duplicated: a.", 2, 27),
+    ("a: {script: x, needs: [b]}\nb: {script: x, needs: [c]}\nc: {script: x, needs: [a]}", "circular dependencies: ", None, 1),
+    ("a: {script: x, dependencies: [b]}", "a job: undefined dependency: b", 1, 30),
+    ("a: {script: x, dependencies: [b]}\nb: {script: x}", "a job: dependency b is not defined in prior stages", 1, 30),
+    ("b: {stage: build, script: x}\na: {script: x, needs: [], dependencies: [b]}", "a job: dependencies the b should be part of needs", 2, 41),
+    ("a: {extends: .b, script: x}", "a: unknown keys in `extends` (.b)", 1, 14),
+    (".base: {script: x}\na: {extends: .bsae}", "did you mean `.base`?", 2, 14),
+    (".a: {extends: .b}\n.b: {extends: .a}\nj: {extends: .a, script: x}", "circular dependency detected in `extends`", 2, 15),
+    ("a: {script: [!reference [.b, script]]}", '!reference [".b", "script"] could not be found', 1, 14),
+    (".a: {script: [!reference [.b, script]]}\n.b: {script: [!reference [.a, script]]}\nj: {script: !reference [.a, script]}",
+     "is part of a circular chain", 1, 15),
+    ("a: {script: !reference x}", "!reference should be a list of keys", 1, 13),
+    ("a: {script: x, rules: [{if: '${B}'}]}", "jobs:a:rules:rule if invalid expression syntax", 1, 29),
+    ("a: {script: x, rules: [{when: sometimes}]}", "jobs:a:rules:rule:when config should be one of: on_success", 1, 31),
+    ("a: {script: x, rules: [], only: [main]}", "jobs:a config key may not be used with `rules`: only", 1, 27),
+    ("a: {script: x, when: delayed}", "start_in should be a duration", 1, 22),
+    ("a: {script: x, start_in: 1h}", "start_in must be blank", 1, 16),
+    ("a: {script: x, when: delayed, start_in: 2 weeks}", "at most 7 days", 1, 41),
+    ("a: {script: x, when: never}", "jobs:a:when config should be one of", 1, 22),
+    ("a: {script: x, timeout: soon}", "jobs:a:timeout config should be a duration", 1, 25),
+    ("a: {script: x, retry: 3}", "jobs:a:retry config must be between 0 and 2", 1, 23),
+    ("a: {script: x, retry: {max: 1, when: script_failur}}", "did you mean `script_failure`?", 1, 38),
+    ("a: {script: x, parallel: 201}", "jobs:a:parallel config must be less than or equal to 200", 1, 26),
+    ("a: {script: x, parallel: 0}", "must be greater than or equal to 1", 1, 26),
+    ("a: {script: x, parallel: many}", "jobs:a:parallel should be an integer or a hash", 1, 26),
+    (f"a: {{script: x, parallel: {{matrix: [{{A: {list(range(15))}, B: {list(range(15))}}}]}}}}", "generates too many jobs (maximum is 200)", 1, 36),
+    ("a: {script: x, parallel: {matrix: [{A-B: [1]}]}}", "should be a variable", 1, 37),
+    ("a: {script: x, allow_failure: perhaps}", "jobs:a:allow_failure config should be a boolean value", 1, 31),
+    ("a: {script: x, allow_failure: {exit_codes: [a]}}", "should be an integer", 1, 45),
+    ("a: {script: x, variables: {A-B: c}}", "has an invalid variable name: 'A-B'", 1, 28),
+    ("a: {script: x, variables: {A: [b]}}", "jobs:a:variables:A config should be a string or a hash", 1, 31),
+    ("a: {script: x, variables: [A]}", "jobs:a:variables config should be a hash of key value pairs", 1, 27),
+    ("variables: {A: {value: x, options: [y]}}\na: {script: x}", "value must be present in options", 1, 16),
+    ("a: {script: x, artifacts: {paths: [1, {}]}}", "jobs:a:artifacts:paths config should be an array of strings", 1, 39),
+    ("a: {script: x, artifacts: {pahts: [a]}}", "did you mean `paths`?", 1, 28),
+    ("a: {script: x, artifacts: {paths: [a], expire_in: someday}}", "jobs:a:artifacts:expire_in config should be a duration", 1, 51),
+    ("a: {script: x, artifacts: {reports: {junitt: a.xml}}}", "did you mean `junit`?", 1, 38),
+    ("a: {script: x, artifacts: {paths: ['*'], expose_as: x}}", "paths without `*`", 1, 53),
+    ("a: {script: x, cache: [{}, {}, {}, {}, {}]}", "too many caches (maximum is 4)", 1, 23),
+    ("a: {script: x, cache: {key: a/b}}", "should not contain `/`", 1, 29),
+    ("a: {script: x, coverage: abc}", "jobs:a:coverage config must be a regular expression", 1, 26),
+    ("a: {script: x, coverage: '/(a/'}", "invalid pattern", 1, 26),
+    ("a: {script: x, image: {}}", "should have a `name`", 1, 23),
+    ("a: {{script: x, tags: [{}]}}".format(", ".join(f"t{i}" for i in range(50))), "jobs:a:tags config is too long (maximum is 49)", 1, 22),
+    ("a: {script: x, inherit: {default: maybe}}", "should be a boolean value", 1, 35),
+    ("a: {script: x, environment: {url: x}}", "should have a `name`", 1, 29),
+    ("a: {script: x, environment: {name: x, on_stop: gone}}", "on_stop job gone is not defined", 1, 1),
+    ("default: {image: a}\nimage: b\na: {script: x}", "root:image is defined both", 2, 1),
+    ("default: {script: x}\na: {script: x}", "default config contains unknown keys: script", 1, 11),
+    ("spec: {inputs: {a: {}}}\n---\na: {script: x}", "spec: inputs and components are not served", 1, 1),
+    ("a: {script: x}\n---\nb: {script: x}", "second YAML document", 3, 1),
+    ("a: {trigger: group/x}", "jobs:a:trigger is not served: downstream pipelines", 1, 5),
+    ("a: {run: [x]}", "jobs:a:run is not served", 1, 5),
+    ("a: {script: x, id_tokens: {A: {aud: b}}}", "jobs:a:id_tokens is not served", 1, 16),
+    ("a: {script: x, secrets: {}}", "jobs:a:secrets is not served", 1, 16),
+    ("a: {script: x, release: {tag_name: x}}", "jobs:a:release is not served", 1, 16),
+    ("a: {script: x, needs: [{pipeline: $P, job: b}]}", "jobs:a:needs:pipeline is not served", 1, 25),
+    ("a: {script: x, needs: [{project: p, job: b}]}", "jobs:a:needs:project is not served", 1, 25),
+    ("a: {script: x, only: {kubernetes: active}}", "kubernetes is not served", 1, 23),
+    ("a: {script: x, rules: [{exists: {project: p, paths: [x]}}]}", "exists:project is not served", 1, 34),
+    ("include: {remote: 'https://x/y.yml'}\na: {script: x}", "include:remote is not served", 1, 11),
+    ("include: https://x/y.yml\na: {script: x}", "files from other hosts are not fetched", 1, 10),
+    ("include: {project: p, file: f}\na: {script: x}", "include:project is not served", 1, 11),
+    ("include: {template: T.yml}\na: {script: x}", "include:template is not served", 1, 11),
+    ("include: {component: c}\na: {script: x}", "include:component is not served", 1, 11),
+    ("include: missing.yml\na: {script: x}", "Local file `missing.yml` does not exist!", 1, 10),
+    ("include: ../../etc/passwd.yml\na: {script: x}", "does not exist!", 1, 10),
+    ("include: notes.txt\na: {script: x}", "Included file `notes.txt` does not have YAML extension!", 1, 10),
+    ("true: {script: x}", "`true` is a reserved word and cannot name a job", 1, 1),
+    (f"{'n' * 256}: {{script: x}}", "name is too long (maximum is 255 characters)", 1, 1),
+    ("workflow: {rules: [{when: manual}]}\na: {script: x}", "workflow:rules:rule:when config should be one of: always, never", 1, 27),
+    ("workflow: {auto_cancel: {on_new_commit: all}}\na: {script: x}", "should be one of: conservative, interruptible, none", 1, 41),
+    ("a: {script: x, services: [{alias: b}]}", "should have a `name`", 1, 27),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("text", "sentence", "line", "column"), CASES, ids=[case[1][:50] for case in CASES])
+def test_a_refusal_names_its_place(
+    tree: Any, text: str, sentence: str, line: int | None, column: int
+) -> None:
+    problems = check(tree({".gitlab-ci.yml": text}))
+    found = [p for p in problems if sentence in f"{p.message} ({p.suggestion})"]
+    assert found, [str(p) for p in problems]
+    assert found[0].file == ".gitlab-ci.yml"
+    assert (line is None or found[0].line == line) and found[0].column == column, str(found[0])
+
+
+def test_check_and_compile_and_lint_agree(tree: Any, trigger: Any) -> None:
+    text = "a: {script: 1, retry: 9}\nb: {needs: [x], script: y, foo: 1}\ninclude: gone.yml\n"
+    files = tree({".gitlab-ci.yml": text})
+    with pytest.raises(Invalid) as caught:
+        compile(trigger(), files)
+    assert (
+        list(caught.value.problems)
+        == check(files)
+        == sorted(lint(files).errors, key=lambda p: (p.line, p.column))
+    )
+    assert [p.line for p in check(files)] == [1, 1, 2, 2, 3]
+
+
+def test_a_problem_in_an_included_file_names_that_file(tree: Any) -> None:
+    files = tree({".gitlab-ci.yml": "include: ci/a.yml\n", "ci/a.yml": "job:\n  script: x\n  retry: 7\n"})
+    assert [str(p) for p in check(files)] == ["ci/a.yml:3:10: jobs:job:retry config must be between 0 and 2"]
+
+
+def test_include_loops_and_floods_end(tree: Any) -> None:
+    loop = tree(
+        {
+            ".gitlab-ci.yml": "include: a.yml\nj: {script: x}",
+            "a.yml": "include: b.yml",
+            "b.yml": "include: a.yml",
+        }
+    )
+    assert "`a.yml` includes itself: .gitlab-ci.yml -> a.yml -> b.yml -> a.yml" in str(check(loop)[0])
+    many = {f"ci/{i}.yml": "x: {script: y}" for i in range(151)}
+    flood = tree({".gitlab-ci.yml": "include: 'ci/*.yml'", **many})
+    assert "Maximum of 150 nested includes are allowed!" in [p.message for p in check(flood)]
+
+
+def test_a_missing_file_is_nothing_to_run(tree: Any, trigger: Any) -> None:
+    with pytest.raises(NothingToRun, match="Missing CI config file"):
+        compile(trigger(), tree({}))
+    assert [p.message for p in check(tree({}))] == ["Missing CI config file"]
+
+
+def test_other_config_paths_are_read(tree: Any, trigger: Any) -> None:
+    from runyard.model.work import Project
+
+    project = Project(1, "g/p", extra={"gitlab": {"ci_config_path": "ci/main.yml"}})
+    plan = compile(trigger(project=project), tree({"ci/main.yml": "a: {script: x}"}))
+    assert plan.workflows[0].path == "ci/main.yml"
+    assert [job.key for job in plan.workflows[0].jobs] == ["a"]
+
+
+def test_pages_warn_and_run(tree: Any, trigger: Any) -> None:
+    files = tree({".gitlab-ci.yml": "pages: {script: x}"})
+    plan = compile(trigger(), files)
+    assert "pages are not published" in plan.warnings[0]
+    assert [p.severity for p in check(files)] == ["warning"]
+
+
+def test_lint_shows_what_it_merged(tree: Any) -> None:
+    files = tree({".gitlab-ci.yml": "include: a.yml\nj: {extends: .b}", "a.yml": ".b: {script: [on, 'yes']}"})
+    found = lint(files)
+    assert not found.errors
+    assert found.includes == ("a.yml",)
+    assert "j:\n  script:\n  - 'on'\n  - 'yes'\n" in found.merged_yaml
+    assert [job["name"] for job in found.jobs] == ["j"]
+    assert lint(files, content="x: {script: y}").jobs[0]["script"] == ["y"]
+    assert lint(files, content="x: [").errors
+    assert lint(tree({})).errors
