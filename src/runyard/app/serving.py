@@ -74,7 +74,7 @@ async def _serve(house: House, host: str, port: int) -> None:
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(DRAIN_S):
                 await asyncio.to_thread(loops.stop)
-        server.stop()
+        server.stop()  # type: ignore[no-untyped-call]  # granian has no types here
         with contextlib.suppress(asyncio.CancelledError, TimeoutError):
             await asyncio.wait_for(serving, DRAIN_S)
 
