@@ -52,6 +52,9 @@ class Flow:
     row: Workflow
     nodes: list[Node] = field(default_factory=list)
     named: dict[str, list[Node]] = field(default_factory=lambda: defaultdict(list))
+    lineage: dict[int, frozenset[str]] = field(
+        default_factory=dict
+    )  # gates' notes on who is above whom, for one pass
     _stages: dict[int, frozenset[Word]] = field(default_factory=dict)
 
     def add(self, node: Node) -> None:
@@ -104,6 +107,7 @@ class Flow:
     def waiting(self) -> list[Node]:
         """Nodes whose gate is yet to be asked, everyone after those it looks at. Starts a new pass."""
         self._stages.clear()
+        self.lineage.clear()
         open_nodes = [n for n in self.nodes if n.attempt.state is State.WAITING]
         if len(open_nodes) < 2:
             return open_nodes

@@ -6,7 +6,8 @@ Without an expression GitLab's table decides (contracts/gitlab.md §3.9); with o
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
@@ -35,6 +36,7 @@ class Decision:
     message: str = ""
 
 
+_NAMES_A_JOB = re.compile(r"(?i)(success|failure|cancelled)\s*\(\s*[^)\s]")
 WAIT, GO, SKIP = Decision(Answer.WAIT), Decision(Answer.GO), Decision(Answer.SKIP)
 
 _AFTER_STAGE: dict[When, frozenset[Word]] = {
@@ -82,7 +84,7 @@ def _by_expression(flow: Flow, node: Node, text: str) -> Decision:
         return WAIT
     context = {**node.plan.context, "needs": need_facts(flow, node)}
     try:
-        return GO if condition(text, context, _status(flow, node)) else SKIP
+        return GO if condition(text, context, _status(flow, node, text)) else SKIP
     except ExpressionError as error:
         return Decision(Answer.BROKEN, f"The condition of this job cannot be evaluated: {error}")
     except (RecursionError, ValueError, TypeError, ArithmeticError) as error:
@@ -128,27 +130,49 @@ def _result(node: Node) -> str:
             return "success"
 
 
-def _status(flow: Flow, node: Node) -> Status:
+def _status(flow: Flow, node: Node, text: str) -> Status:
     """success() and failure() look at every ancestor, cancelled() at ancestors that a person or a newer run canceled."""
-    results: dict[str, str] = {}
-    canceled = False
-    seen: set[int] = {id(node)}
+    seen = _above(flow, node)
+    return Status(
+        success=not seen & {"failure", "cancelled", "skipped"},
+        failure="failure" in seen,
+        cancelled="ended by hand" in seen,
+        results=_results(flow, node) if _NAMES_A_JOB.search(text) else {},
+    )
+
+
+def _above(flow: Flow, node: Node) -> frozenset[str]:
+    """What happened anywhere above a node. Kept on the flow for one pass, so that a long chain costs its length, not its square."""
+    found = flow.lineage
     open_ends = [node]
     while open_ends:
-        current = open_ends.pop()
-        for need in current.plan.needs:
+        current = open_ends[-1]
+        legs = list(flow.needed(current))
+        unknown = [leg for leg in legs if leg.job.id not in found]
+        if unknown and current.job.id not in found:
+            found[current.job.id] = frozenset()  # a place-holder, so that no circle is walked twice
+            open_ends.extend(unknown)
+            continue
+        open_ends.pop()
+        seen: set[str] = set()
+        for leg in legs:
+            seen |= found[leg.job.id] | {_result(leg)}
+            if leg.attempt.reason in (Reason.BY_USER, Reason.SUPERSEDED):
+                seen.add("ended by hand")
+        found[current.job.id] = frozenset(seen)
+    return found[node.job.id]
+
+
+def _results(flow: Flow, node: Node) -> dict[str, str]:
+    """Results of all ancestors by name, for `success('job')`."""
+    results: dict[str, str] = {}
+    seen: set[int] = {node.job.id}
+    open_ends = [node]
+    while open_ends:
+        for need in open_ends.pop().plan.needs:
             legs = flow.legs(need.group)
             if legs:
                 results[need.group] = result_of(legs)
-            for leg in legs:
-                if id(leg) not in seen:
-                    seen.add(id(leg))
-                    open_ends.append(leg)
-                    canceled |= leg.attempt.reason in (Reason.BY_USER, Reason.SUPERSEDED)
-    values: Mapping[str, str] = results
-    return Status(
-        success=all(r == "success" for r in values.values()),
-        failure="failure" in values.values(),
-        cancelled=canceled,
-        results=values,
-    )
+            open_ends += [leg for leg in legs if leg.job.id not in seen]
+            seen |= {leg.job.id for leg in legs}
+    return results
