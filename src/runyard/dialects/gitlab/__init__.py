@@ -27,7 +27,9 @@ def _mount(services: Services) -> Asgi:
 def _compile(trigger: Trigger, files: Files) -> Plan:
     """The plan, whose jobs take the project's own variables at claim: they stay sealed at rest, so a plan never holds them."""
     plan = config.compile(trigger, files)
-    return replace(plan, workflows=tuple(replace(w, jobs=tuple(map(_with_own, w.jobs))) for w in plan.workflows))
+    return replace(
+        plan, workflows=tuple(replace(w, jobs=tuple(map(_with_own, w.jobs))) for w in plan.workflows)
+    )
 
 
 def _with_own(job: JobPlan) -> JobPlan:

@@ -54,6 +54,7 @@ class Transfer:
             Line(
                 "PUT", "/jobs/{job_id}/steps/{position}", Door.OPEN, self.step, "Note how a step goes (ours)"
             ),
+            Line("POST", "/jobs/{job_id}/give_back", Door.OPEN, self.give_back, "Give a job back (ours)"),
         ]
 
     async def upload(self, entry: Entry) -> Response:
@@ -69,7 +70,14 @@ class Transfer:
                 **{**_fields(row), "size_bytes": blob.size_bytes, "sha256": blob.sha256, "blob": blob.key}
             )
             now = services.now()
-            await services.db.write(lambda tx: dispatch.artifact(tx, attempt.id, token, stored, now, outputs))
+
+            def note(tx: Tx) -> None:
+                if entry.parameters.flag("replace"):
+                    for old in tx.artifacts(ArtifactFilter(attempt_id=attempt.id, name=stored.name), _ALL):
+                        tx.remove(Artifact, old.id)
+                dispatch.artifact(tx, attempt.id, token, stored, now, outputs)
+
+            await services.db.write(note)
         except Conflict as error:
             return answer_json({"message": f"400 Bad request - {error.message}"}, 400)
         finally:
@@ -142,6 +150,14 @@ class Transfer:
         status = 403 if reply.verdict is dispatch.Verdict.ABORT else 200
         attempt = reply.attempt
         return answer_json({}, status, {"Job-Status": say(attempt.state, attempt.outcome, attempt.hold)})
+
+    async def give_back(self, entry: Entry) -> Response:
+        """The runner shuts down; the job goes to another without counting against its retries."""
+        number, token = entry.id("job_id", "Job"), _token(entry)
+        services = self.desk.services
+        now = services.now()
+        await services.db.write(lambda tx: dispatch.give_back(tx, number, token, now, services.terms))
+        return answer_json({})
 
     async def _running(self, entry: Entry) -> tuple[Attempt, str]:
         """The leased attempt whose token this is; checked before the first byte of a body is read."""
