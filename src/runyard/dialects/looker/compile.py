@@ -173,7 +173,9 @@ def entries(files: Files) -> list[str]:
 
 def check(files: Files, path: str) -> list[Problem]:
     """The LookML validator's findings for one model: those in files that it sees and that no earlier model saw."""
-    from runyard.tasks.lookml.checks import validate  # Liquid costs 0.2 s of import that a server's start need not pay
+    from runyard.tasks.lookml.checks import (
+        validate,  # Liquid costs 0.2 s of import that a server's start need not pay
+    )
 
     project = _project(files)
     owners: dict[str, str] = {}

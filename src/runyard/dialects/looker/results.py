@@ -6,10 +6,11 @@ process that exits 2; the report does. Used by `shapes`.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
+
+import msgspec
 
 from runyard.dialects.looker.compile import REPORT
 from runyard.dialects.looker.words import word
@@ -23,13 +24,59 @@ MAX_REPORT_BYTES = 32 << 20
 _ALL = Page(limit=100, descending=False)
 
 
+class Found(msgspec.Struct, frozen=True):
+    """One LookML finding of a report (shape: tasks.lookml.report)."""
+
+    code: str
+    message: str
+    severity: str
+    file: str = ""
+    line: int = 0
+    model: str = ""
+    explore: str = ""
+    field: str = ""
+    suggestion: str = ""
+    explores: list[str] = []
+
+
+class SqlFault(msgspec.Struct, frozen=True):
+    """One refusal of a database."""
+
+    message: str
+    dimension: str = ""
+    sql: str = ""
+    file: str = ""
+    line: int = 0
+
+
+class Tried(msgspec.Struct, frozen=True):
+    """One explore of a SQL report."""
+
+    model: str
+    explore: str
+    status: Literal["passed", "failed", "skipped", "errored"]
+    skip_reason: str = ""
+    problem: str = ""
+    errors: list[SqlFault] = []
+
+
+class Report(msgspec.Struct, frozen=True):
+    """A validator's JSON. Its writer ran in a sandbox with a stranger's files, so its types are checked here."""
+
+    status: Literal["passed", "failed", "errored"]
+    error_count: int = 0
+    problem: str = ""
+    findings: list[Found] = []
+    tested: list[Tried] = []
+
+
 @dataclass(frozen=True, slots=True)
 class Validated:
     """One validator of a run. `problem` is set when it errored; `report` when it left one."""
 
     validator: str
     status: str
-    report: Mapping[str, Any] | None = None
+    report: Report | None = None
     problem: str = ""
     incremental: bool = False
     crashed: bool = False
@@ -83,8 +130,8 @@ def _one(job: JobView, known: RunFacts, blobs: Blobs) -> Validated:
         problem = attempt.message or _why(attempt.reason)
         return Validated(validator, "errored", None, problem, incremental, True, retries)
     timed_out = attempt.reason is Reason.TIMEOUT
-    status = "errored" if timed_out else str(report.get("status"))
-    problem = "The validator did not end in time." if timed_out else str(report.get("problem") or "")
+    status = "errored" if timed_out else report.status
+    problem = "The validator did not end in time." if timed_out else report.problem
     return Validated(validator, status, report, problem, incremental, False, retries)
 
 
@@ -92,16 +139,14 @@ def _why(reason: Reason) -> str:
     return f"The validator left no result ({reason.value or 'unknown reason'}); see the job's log."
 
 
-def _report(artifact: Artifact | None, blobs: Blobs) -> Mapping[str, Any] | None:
-    """The validator's JSON; None when there is none or it is not one of ours (the job's sandbox is not trusted)."""
+def _report(artifact: Artifact | None, blobs: Blobs) -> Report | None:
+    """The validator's JSON; None when there is none or it is not one of ours."""
     if artifact is None or artifact.size_bytes > MAX_REPORT_BYTES:
         return None
     try:
-        found = json.loads(b"".join(blobs.open(artifact.blob)))
-    except (ValueError, RecursionError, RunyardError):
+        return msgspec.json.decode(b"".join(blobs.open(artifact.blob)), type=Report)
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError, RunyardError):
         return None
-    fine = isinstance(found, dict) and found.get("status") in ("passed", "failed", "errored")
-    return found if fine else None
 
 
 def run_status(run: Run, found: list[Validated]) -> str:

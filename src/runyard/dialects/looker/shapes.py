@@ -5,14 +5,22 @@ One internal picture (`results`) feeds both. Times are ISO 8601 with millisecond
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Any
 
-from runyard.dialects.looker.results import RunFacts, Validated, extra_of, run_status
+from runyard.dialects.looker.results import (
+    Found,
+    Report,
+    RunFacts,
+    SqlFault,
+    Tried,
+    Validated,
+    extra_of,
+    run_status,
+)
 
 Json = dict[str, Any]
-MAX_WORDS = 100
 
 
 def time(at: int | None) -> str | None:
@@ -48,77 +56,64 @@ def _link(project: str, file: str, line: int) -> str | None:
     return f"/projects/{project}/files/{file}?line={line}" if file else None
 
 
-def lookml_result(found: Validated, project: str) -> Json:
+def lookml_result(found: Validated, report: Report, project: str) -> Json:
     """LookMLValidatorResult; the same in both families."""
-    report = found.report or {}
-    errors = [
-        {"lookml_error": _lookml_error(f, project), "generic_error": None}
-        for f in report.get("findings") or ()
-    ]
-    return {"name": "lookml", "status": found.status, "error_count": _count(found), "errors": errors}
+    errors = [{"lookml_error": _lookml_error(f, project), "generic_error": None} for f in report.findings]
+    return {"name": "lookml", "status": found.status, "error_count": report.error_count, "errors": errors}
 
 
-def _count(found: Validated) -> int | None:
-    return int((found.report or {}).get("error_count") or 0) if found.report else None
-
-
-def _lookml_error(finding: Mapping[str, Any], project: str) -> Json:
-    hint = f" Did you mean {finding['suggestion']}?" if finding.get("suggestion") else ""
-    explores = [str(e) for e in finding.get("explores") or ()]
-    seen = f" (in {', '.join(explores)})" if len(explores) > 1 else ""
-    file, line = str(finding.get("file") or ""), int(finding.get("line") or 0)
+def _lookml_error(finding: Found, project: str) -> Json:
+    hint = f" Did you mean {finding.suggestion}?" if finding.suggestion else ""
+    seen = f" (in {', '.join(finding.explores)})" if len(finding.explores) > 1 else ""
     return {
         **_leaf(
-            "A LookML error occurred.",
-            f"The LookML validator found a problem of the kind {finding.get('code')}.",
+            "A LookML error occurred.", f"The LookML validator found a problem of the kind {finding.code}."
         ),
-        "model": finding.get("model") or None,
-        "explore": finding.get("explore") or None,
-        "field_name": finding.get("field") or None,
-        "message": f"{finding.get('message')}{hint}{seen}",
-        "severity": finding.get("severity"),
-        "line_number": str(line) if line else None,
-        "lookml_url": _link(project, file, line),
-        "file_path": file or None,
+        "model": finding.model or None,
+        "explore": finding.explore or None,
+        "field_name": finding.field or None,
+        "message": f"{finding.message}{hint}{seen}",
+        "severity": finding.severity,
+        "line_number": str(finding.line) if finding.line else None,
+        "lookml_url": _link(project, finding.file, finding.line),
+        "file_path": finding.file or None,
     }
 
 
-def sql_result(found: Validated, project: str, list_key: str) -> Json:
+def sql_result(found: Validated, report: Report, project: str, list_key: str) -> Json:
     """SqlValidatorResult (`result`) or CISqlValidatorResult (`tested`)."""
-    tested = [_tested(t, project) for t in (found.report or {}).get("tested") or ()]
+    tested = [_tested(t, project) for t in report.tested]
     return {"name": "sql", "incremental": found.incremental, "status": found.status, list_key: tested}
 
 
-def _tested(tested: Mapping[str, Any], project: str) -> Json:
-    model, explore = str(tested["model"]), str(tested["explore"])
-    errors = [
-        {"sql_error": _sql_error(e, model, explore, project), "generic_error": None} for e in tested["errors"]
+def _tested(tried: Tried, project: str) -> Json:
+    errors: list[Json] = [
+        {"sql_error": _sql_error(e, tried, project), "generic_error": None} for e in tried.errors
     ]
-    if tested.get("problem"):
-        errors.append({"sql_error": None, "generic_error": generic(str(tested["problem"]))})
+    if tried.problem:
+        errors.append({"sql_error": None, "generic_error": generic(tried.problem)})
     return {
-        "model": model,
-        "explore": explore,
-        "status": tested["status"],
-        "skip_reason": tested.get("skip_reason") or None,
+        "model": tried.model,
+        "explore": tried.explore,
+        "status": tried.status,
+        "skip_reason": tried.skip_reason or None,
         "error_count": len(errors),
         "errors": errors,
     }
 
 
-def _sql_error(error: Mapping[str, Any], model: str, explore: str, project: str) -> Json:
-    file, line = str(error.get("file") or ""), int(error.get("line") or 0)
+def _sql_error(error: SqlFault, tried: Tried, project: str) -> Json:
     return {
         **_leaf("A SQL error occurred.", "The database refused the explore's SQL."),
-        "model": model,
-        "explore": explore,
-        "message": error["message"],
+        "model": tried.model,
+        "explore": tried.explore,
+        "message": error.message,
         "explore_url": None,
-        "lookml_url": _link(project, file, line),
-        "dimension": error.get("dimension") or None,
-        "line_number": str(line) if line else None,
-        "file_path": file or None,
-        "sql": error.get("sql") or None,
+        "lookml_url": _link(project, error.file, error.line),
+        "dimension": error.dimension or None,
+        "line_number": str(error.line) if error.line else None,
+        "file_path": error.file or None,
+        "sql": error.sql or None,
     }
 
 
@@ -132,9 +127,9 @@ def results(known: RunFacts, found: Sequence[Validated], list_key: str) -> Json:
     project = known.project_path
     for one in found:
         if one.report is not None and one.validator == "lookml":
-            shaped["lookml_result"] = lookml_result(one, project)
+            shaped["lookml_result"] = lookml_result(one, one.report, project)
         elif one.report is not None and one.validator == "sql":
-            shaped["sql_result"] = sql_result(one, project, list_key)
+            shaped["sql_result"] = sql_result(one, one.report, project, list_key)
         elif one.problem:
             shaped[f"{one.validator}_error"] = generic(one.problem)
         if one.report is not None and one.problem:

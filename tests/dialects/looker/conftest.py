@@ -1,0 +1,192 @@
+"""A whole Looker door in memory: real store, blobs, git, compiler and engine. `work` stands for the runner: it executes what the plan says."""
+
+from __future__ import annotations
+
+import asyncio
+import importlib.util
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Awaitable, Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, TypeVar
+
+import httpx
+import pytest
+
+from runyard.blobs import open_blobs
+from runyard.dialects.looker import DIALECT
+from runyard.engine import dispatch
+from runyard.engine.ports import Tx
+from runyard.engine.terms import Terms
+from runyard.http.auth import hash_token, job_token, new_token, resolver
+from runyard.http.launch import Launcher
+from runyard.http.services import Services
+from runyard.model.plan import StepKind
+from runyard.model.state import Outcome, Reason
+from runyard.model.trigger import ServerFacts
+from runyard.model.work import Artifact, Project, Runner, Token, User
+from runyard.settings import Settings
+from runyard.sources import GitSource
+from runyard.store import open_database
+from runyard.store.vault import AesVault
+
+ROOT, PLAIN = "glpat-root", "glpat-plain"
+BAKERY = Path(__file__).parents[3] / "examples" / "looker"
+T = TypeVar("T")
+
+
+@dataclass
+class House:
+    """Everything a test talks to."""
+
+    services: Services
+    app: Any
+    folder: Path
+    loop: asyncio.AbstractEventLoop = field(default_factory=asyncio.new_event_loop)
+    project_id: int = 0
+
+    def run(self, work: Awaitable[T]) -> T:
+        async def all_of_it() -> T:
+            return await work
+
+        return self.loop.run_until_complete(all_of_it())
+
+    def call(self, method: str, path: str, token: str | None = ROOT, **more: Any) -> httpx.Response:
+        """One request; the path is sent as written."""
+        headers = {**({"Authorization": f"token {token}"} if token else {}), **more.pop("headers", {})}
+        full = path if path.startswith(("/api", "//")) else f"/api/4.0{path}"
+
+        async def send() -> httpx.Response:
+            transport = httpx.ASGITransport(app=self.app, raise_app_exceptions=True)
+            async with httpx.AsyncClient(transport=transport, base_url="http://ci.test") as client:
+                return await client.request(method, f"http://ci.test{full}", headers=headers, **more)
+
+        return self.run(send())
+
+    def ok(self, method: str, path: str, **more: Any) -> Any:
+        answer = self.call(method, path, **more)
+        assert answer.status_code in (200, 204), answer.text
+        return answer.json() if answer.content else None
+
+    def push(self, files: dict[str, str], path: str = "group/bakery") -> str:
+        """A project whose main branch has exactly these files; returns the commit's sha."""
+        work = self.folder / "work" / f"{path}-{len(list(self.folder.glob('work/*/*')))}"
+        work.mkdir(parents=True)
+        for name, text in files.items():
+            (work / name).parent.mkdir(parents=True, exist_ok=True)
+            (work / name).write_text(text)
+        for argv in (["init", "-q", "-b", "main"], ["add", "."], ["commit", "-qm", "first"]):
+            subprocess.run(["git", "-c", "user.name=A", "-c", "user.email=a@b", *argv], cwd=work, check=True)
+        row = self.write(lambda tx: tx.add(Project(0, path, path.rpartition("/")[2])))
+        self.services.source.create(row.id, "main")
+        self.services.source.mirror(row.id, str(work))
+        self.project_id = row.id
+        done = subprocess.run(
+            ["git", "rev-parse", "HEAD"], cwd=work, capture_output=True, text=True, check=True
+        )
+        return done.stdout.strip()
+
+    def write(self, work: Callable[[Tx], T]) -> T:
+        return self.services.db.submit_write(work).result()
+
+    def suite(self, **fields: Any) -> str:
+        body = {"name": "nightly", **fields}
+        return str(
+            self.ok("POST", f"/projects/{self.project_id}/continuous_integration/suites", json=body)["id"]
+        )
+
+    def work(self, *, rewrite: Callable[[dict[str, Any]], Any] | None = None) -> list[str]:
+        """Claims and executes every queued job as the plan says, without a sandbox; returns the jobs' logs."""
+        services, terms, logs = self.services, self.services.terms, []
+        runner = self.write(lambda tx: tx.add(Runner(0, new_token("h"), protected=True, stock=False)))
+        while True:
+            claim = self.write(
+                lambda tx: dispatch.claim(tx, runner, job_token, services.now(), terms, services.vault)
+            )
+            if claim is None:
+                return logs
+            folder = self.folder / f"attempt-{claim.attempt_id}"
+            folder.mkdir()
+            env = {**os.environ, **{v.key: v.value for v in claim.variables}}
+            code = 0
+            for step in claim.job.steps:
+                if step.kind is StepKind.CHECKOUT:
+                    services.source.checkout(claim.project_id, claim.sha, claim.ref, 1, folder)
+                elif step.kind is StepKind.RUN and code == 0:
+                    done = subprocess.run(
+                        list(step.argv), cwd=folder, env=env, capture_output=True, text=True
+                    )
+                    code = done.returncode
+                    logs.append(done.stdout + done.stderr)
+                elif step.kind is StepKind.UPLOAD:
+                    self._upload(claim, step.params, folder, rewrite)
+            outcome = Outcome.PASSED if code == 0 else Outcome.FAILED
+            finish = dispatch.Finish(outcome, Reason.NONE if code == 0 else Reason.SCRIPT, exit_code=code)
+            self.write(
+                lambda tx, a=claim, f=finish: dispatch.finish(tx, a.attempt_id, a.token, f, services.now())
+            )
+
+    def _upload(self, claim: Any, params: Any, folder: Path, rewrite: Any) -> None:
+        path = folder / params["paths"][0]
+        if not path.exists():
+            return
+        if rewrite:
+            path.write_text(json.dumps(rewrite(json.loads(path.read_text()))))
+        ref = self.services.blobs.put_file(path)
+        row = Artifact(
+            0, claim.attempt_id, claim.run_id, claim.project_id, params["name"], params["type"], "raw", path.name,
+            ref.size_bytes, ref.sha256, ref.key,
+        )  # fmt: skip
+        self.write(lambda tx: tx.add(row))
+
+
+@pytest.fixture
+def house(tmp_path: Path) -> Iterator[House]:
+    settings = Settings(data=tmp_path, body_limit_bytes=1 << 20)
+    server = ServerFacts(url="http://ci.test")
+    terms = Terms.of(settings, server)
+    db, bell = open_database("sqlite://", tmp_path)
+    source, vault = GitSource(tmp_path / "repositories", allow_local=True), AesVault("key")
+
+    def now() -> int:
+        return 1_800_000_000_000
+
+    launcher = Launcher(terms, db, source, vault, now, {"looker": DIALECT})
+    services = Services(
+        settings=settings, terms=terms, server=server, db=db, bell=bell, blobs=open_blobs(str(tmp_path / "blobs")), source=source,
+        vault=vault, now=now, new_token=new_token, principal=resolver(db, now), start=launcher.start,
+        words=lambda _: DIALECT.words, sign=lambda text, until: "",
+    )  # fmt: skip
+
+    def people(tx: Tx) -> None:
+        for name, text, admin in (("root", ROOT, True), ("plain", PLAIN, False)):
+            user = tx.add(User(0, name, name.title(), f"{name}@x.test", is_admin=admin))
+            tx.add(Token(0, "personal", hash_token(text), user.id, scopes=("api",)))
+
+    db.submit_write(people).result()
+    made = House(services, DIALECT.mount(services), tmp_path)
+    yield made
+    made.loop.run_until_complete(made.loop.shutdown_default_executor())
+    made.loop.close()
+    db.close()
+
+
+def bakery() -> dict[str, str]:
+    """The example project's LookML."""
+    return {p.relative_to(BAKERY).as_posix(): p.read_text() for p in BAKERY.rglob("*.lkml")}
+
+
+@pytest.fixture(scope="session")
+def bakery_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The bakery as a DuckDB file."""
+    spec = importlib.util.spec_from_file_location("make_database", BAKERY / "make_database.py")
+    assert spec and spec.loader
+    module = importlib.util.module_from_spec(spec)
+    sys.modules["make_database"] = module
+    spec.loader.exec_module(module)
+    path = tmp_path_factory.mktemp("bakery") / "bakery.duckdb"
+    module.main(str(path))
+    return path
