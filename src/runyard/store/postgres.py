@@ -4,7 +4,7 @@
 transaction locks the *run's row* (`FOR NO KEY UPDATE`, which does not disturb foreign keys) when it first touches the run or
 anything under it, and reads again after the wait. Concurrency groups, which span runs, take an advisory lock. Two transactions that
 lock runs in opposite order deadlock; PostgreSQL ends one and the database runs that work again: verbs are pure over their
-transaction, so that is safe. See docs/decisions/serialisation-on-postgresql.md.
+transaction, so that is safe. See docs/decisions/0005-serialisation-on-postgresql.md.
 """
 
 from __future__ import annotations

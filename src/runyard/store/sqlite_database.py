@@ -186,6 +186,17 @@ class SqliteDatabase:
             told.append(first[1])
         for future in told:
             future.set_exception(error)
+        if not group.answers:
+            self._refuse_waiting(error)
+
+    def _refuse_waiting(self, error: Exception) -> None:
+        """The transaction could not even begin: those behind would only wait as long again, one after the other."""
+        for _ in range(self._inbox.qsize()):
+            item = self._inbox.get()
+            if item is None:
+                self._inbox.put(None)
+            elif item[1].set_running_or_notify_cancel():
+                item[1].set_exception(error)
 
 
 class Group:
