@@ -1,6 +1,7 @@
 """`python -m runyard.tasks.datadiff --spec FILE --out DIR`: the program of a diff job. Connections come by RUNYARD_CONNECTIONS.
 
-Writes result.json (always), diff.parquet and summary.md; tells its progress on stdout; exits 0 when equal, 1 when different, 2 when it could not.
+Writes result.json (always), diff.parquet and summary.md; tells its progress on stdout; exits 0 when equal, 1 when different, 2 when it could not,
+3 when keys are null or duplicate and the spec says that this fails.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ from runyard.tasks.datadiff.markdown import summary
 from runyard.tasks.datadiff.report import as_failure, as_json
 from runyard.tasks.datadiff.spec import read_connections, read_spec
 
-EQUAL, DIFFERENT, COULD_NOT = 0, 1, 2
+EQUAL, DIFFERENT, COULD_NOT, BAD_KEYS = 0, 1, 2, 3
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -61,7 +62,7 @@ def _attempt(spec_file: Path, out: Path) -> tuple[dict[str, Any], int]:
             with contextlib.suppress(OSError):
                 scratch.unlink()
     if report.bad_keys and spec.fail_on_bad_keys:
-        return as_json(report), COULD_NOT
+        return as_json(report), BAD_KEYS
     return as_json(report), EQUAL if report.equal else DIFFERENT
 
 

@@ -55,7 +55,7 @@ class Spec(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     parquet_rows: int = 100_000  # of each kind, in diff.parquet; 0 writes none
     memory_bytes: int = 1 << 30
     timeout_s: float = 3000.0  # of one statement
-    fail_on_bad_keys: bool = False  # null or duplicate keys end the program with 2
+    fail_on_bad_keys: bool = False  # null or duplicate keys end the program with 3
 
 
 class Connection(msgspec.Struct, frozen=True):
