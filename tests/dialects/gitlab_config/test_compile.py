@@ -9,6 +9,7 @@ from runyard.model.errors import Invalid, NothingToRun
 from runyard.model.plan import JobPlan, Order, Plan, Variable
 from runyard.model.trigger import Commit
 from runyard.model.work import Project
+from runyard.syntax.expressions import render
 from runyard.syntax.variables import Value, expand, expand_all
 
 
@@ -56,7 +57,14 @@ def test_predefined_variables_of_a_branch_and_a_tag(tree: Any, trigger: Any) -> 
 
 def test_ids_and_tokens_are_late_and_the_token_is_masked(tree: Any, trigger: Any) -> None:
     found = {v.key: v for v in make("a: {script: x}", tree, trigger)["a"].variables}
-    for key in ("CI_JOB_ID", "CI_PIPELINE_ID", "CI_PIPELINE_IID", "CI_JOB_TOKEN", "CI_RUNNER_TAGS"):
+    for key in (
+        "CI_JOB_ID",
+        "CI_PIPELINE_ID",
+        "CI_PIPELINE_IID",
+        "CI_JOB_TOKEN",
+        "CI_RUNNER_TAGS",
+        "CI_RUNNER_ID",
+    ):
         assert found[key].late, key
     assert found["CI_JOB_TOKEN"].masked
     assert not found["CI_JOB_TOKEN"].public
@@ -245,3 +253,20 @@ def test_dependency_names_of_parallel_jobs(tree: Any, trigger: Any) -> None:
     job = make(text, tree, trigger)["a"]
     assert job.extra["gitlab"]["dependencies"] == ["b 1/2", "b 2/2"]
     assert next(s for s in job.steps if s.key == "download").params["jobs"] == ["b"]
+
+
+def test_variables_that_name_the_runners_own_are_templates_in_the_steps(tree: Any, trigger: Any) -> None:
+    text = """
+variables: {OUT: $CI_PROJECT_DIR/out, DEEP: "${OUT}/$$x/$UNSET", OVER: $CI_PROJECT_DIR, RAW: {value: $CI_PROJECT_DIR, expand: false}}
+a: {script: "echo ${{ x }}", artifacts: {paths: [$OUT/x, y]}}
+"""
+    job = make(text, tree, trigger, variables=(Variable("OVER", "pipeline"),))["a"]
+    steps = {step.key: step for step in job.steps}
+    assert steps["script"].env == {
+        "OUT": "${{ env.CI_PROJECT_DIR }}/out",
+        "DEEP": "${{ env.CI_PROJECT_DIR }}/out/$x/${{ env.UNSET }}",
+    }
+    assert steps["upload"].params["paths"] == ["${{ env.CI_PROJECT_DIR }}/out/x", "y"]
+    context = {"env": {"CI_PROJECT_DIR": "/w"}}
+    assert render(steps["script"].env["DEEP"], context) == "/w/out/$x/"
+    assert "echo ${{ x }}\n" in render(steps["script"].script or "", context)

@@ -12,11 +12,10 @@ from runyard.dialects.gitlab.config.spec import JobSpec
 from runyard.model.plan import Variable
 from runyard.model.trigger import ZERO_SHA, Trigger
 
-# Templates over the facts a runner adds; put into each step's environment.
-RUNNER_KNOWN = {
-    "CI_PROJECT_DIR": "${{ runner.workspace }}",
-    "CI_BUILDS_DIR": "${{ runner.temp }}",
-}
+# Only a runner knows these and gives them to every process (gitlab.md §2.7; `runner.voice` for ours).
+RUNNER_KNOWN = frozenset(
+    ["CI_PROJECT_DIR", "CI_BUILDS_DIR", "CI_CONCURRENT_ID", "CI_CONCURRENT_PROJECT_ID", "CI_JOB_TIMEOUT", "CI_RUNNER_VERSION", "CI_RUNNER_EXECUTABLE_ARCH"]
+)
 
 MANUAL = Variable("CI_JOB_MANUAL", "true", raw=True)
 
@@ -81,7 +80,6 @@ def late_variables(trigger: Trigger) -> list[Variable]:
         "CI_REPOSITORY_URL": clone,
         "CI_RUNNER_ID": "${{ runner.id }}",
         "CI_RUNNER_DESCRIPTION": "${{ runner.description }}",
-        "CI_RUNNER_VERSION": "${{ runner.version }}",
         "CI_RUNNER_TAGS": f"${{{{ {tags} == '' && '[]' || format('[\"{{0}}\"]', {tags}) }}}}",
     }
     secret = {"CI_JOB_TOKEN"}
@@ -112,7 +110,6 @@ def _server(trigger: Trigger) -> dict[str, str]:
     return {
         "CI": "true",
         "GITLAB_CI": "true",
-        "CI_SERVER": "yes",
         "CI_SERVER_FQDN": parts.netloc,
         "CI_SERVER_URL": server.url,
         "CI_SERVER_HOST": parts.hostname or "",
@@ -127,9 +124,6 @@ def _server(trigger: Trigger) -> dict[str, str]:
         "CI_API_V4_URL": f"{server.url}/api/v4",
         "CI_API_GRAPHQL_URL": f"{server.url}/api/graphql",
         "GITLAB_FEATURES": "",
-        "CI_CONCURRENT_ID": "0",
-        "CI_CONCURRENT_PROJECT_ID": "0",
-        "CI_DISPOSABLE_ENVIRONMENT": "true",
     }
 
 

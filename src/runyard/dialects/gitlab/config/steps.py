@@ -4,7 +4,7 @@ Called by lower. Texts that hold `$VAR` for the runner become `${{ env.VAR }}` t
 only; names that only a runner knows (CI_PROJECT_DIR) reach the processes through each step's environment.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from graphlib import CycleError, TopologicalSorter
@@ -58,13 +58,12 @@ class Checkout:
 
 def steps_of(
     job: JobSpec,
-    variables: Iterable[Variable],
+    env: Mapping[str, str],
     checkout: Checkout,
     caches: tuple[Cache, ...],
     download: Mapping[str, Any] | None,
 ) -> tuple[StepPlan, ...]:
-    """All steps. `variables` are the YAML ones; `download` None: there is nothing to fetch from other jobs."""
-    env = runner_env(variables)
+    """All steps. `env` is `runner_env`'s; `download` None: there is nothing to fetch from other jobs."""
     steps = []
     if job.pre_get_sources:
         steps.append(
@@ -189,17 +188,20 @@ def runner_template(text: str, env: Mapping[str, str]) -> str:
     """`$VAR` for the runner as a template: `env` (from `runner_env`) first, else the job's environment. `%X%` is for Windows and stays."""
     if "$" not in text:
         return text
-    return expand(
-        escaped(text), {name: env.get(name) or f"${{{{ env.{name} }}}}" for name in dollar_references(text)}
-    )
+    return expand(escaped(text), {name: env.get(name) or _of_env(name) for name in dollar_references(text)})
 
 
-def runner_env(variables: Iterable[Variable]) -> dict[str, str]:
-    """What only the runner knows, and the variables whose values name it, as templates for a step's environment."""
-    last = {variable.key: variable for variable in variables}
-    env = {key: value for key, value in RUNNER_KNOWN.items() if key not in last}
-    if not any(name in v.value for name in env for v in last.values()):
-        return env
+def _of_env(name: str) -> str:
+    return f"${{{{ env.{name} }}}}"
+
+
+def runner_env(variables: Iterable[Variable], overridden: Collection[str]) -> dict[str, str]:
+    """Variables whose values name what only the runner knows, as templates for a step's environment; the assignment leaves such
+    references as written, for stock runners. A variable that the project or the pipeline overrides is not ours to set."""
+    last = {variable.key: variable for variable in variables if variable.key not in overridden}
+    known = RUNNER_KNOWN - last.keys()
+    if not any(name in v.value for name in known for v in last.values() if "$" in v.value):
+        return {}
     texts = {k: v.value for k, v in last.items() if not (v.raw or v.file or v.late)}
     graph = {
         key: [name for name in references(text) if name in texts and name != key]
@@ -208,13 +210,14 @@ def runner_env(variables: Iterable[Variable]) -> dict[str, str]:
     try:
         order = list(TopologicalSorter(graph).static_order())
     except CycleError:  # the assignment will say so
-        return env
+        return {}
+    env: dict[str, str] = {}
     size = 0
     for key in order:
         names = {
-            name: env.get(name, f"${{{{ env.{name} }}}}") for name in references(texts[key]) if name != key
+            name: env.get(name) or _of_env(name) for name in dollar_references(texts[key]) if name != key
         }
-        if names.keys() & env.keys():
+        if known & names.keys() or env.keys() & names.keys():
             with suppress(VariableError):
                 env[key] = expand(escaped(texts[key]), names)
                 size += len(env[key])
