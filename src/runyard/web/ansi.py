@@ -23,7 +23,7 @@ _ESCAPE = re.compile(
     r"|\x1b[\]PX^_][^\x07\x1b]*(?:\x07|\x1b\\|$)"  # OSC, DCS, SOS, PM, APC
     r"|\x1b[ -/]*[0-~]?"  # short escapes
 )
-_SECTION = re.compile(r"section_(start|end):(\d{1,12}):([A-Za-z0-9_.-]{1,128})(\[[^\]]{0,64}\])?")
+_SECTION = re.compile(r"section_(start|end):(\d{1,12}):([A-Za-z0-9_.-]{1,128})(\[[^\]]{0,64}\])?\r\x1b\[0K")
 _UNSAFE = re.compile("[\x00-\x08\x0b-\x1a\x1c-\x1f\x7f-\x9f\u200b-\u200f\u202a-\u202e\u2066-\u2069\ufeff]")
 _GROUP = re.compile(r"^(?:::|##\[)(group|endgroup)(?:::|\])(.*)$")
 _MARK = re.compile(
