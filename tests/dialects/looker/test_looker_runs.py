@@ -99,7 +99,7 @@ def test_faults_are_told_with_dimension_file_and_line(house: House, bakery_file:
     error = one["lookml_error"]
     assert (error["file_path"], error["line_number"], error["severity"]) == (
         "views/customer_facts.view.lkml",
-        "25",
+        "24",
         "error",
     )
     assert "Did you mean order_count?" in error["message"]

@@ -241,3 +241,20 @@ def test_the_postgres_user_cannot_write_through_the_validator(
     assert tested.status == "failed"
     with psycopg.connect(fresh_postgres_url) as check:
         assert check.execute("SELECT COUNT(*) FROM orders").fetchone() == (4,)
+
+
+def test_joins_that_every_query_carries_are_part_of_the_frame(make: Make, shop: Connection) -> None:
+    text = """connection: "shop"
+explore: order_items {
+  sql_always_where: ${orders.status} <> 'test' ;;
+  join: orders { sql_on: ${orders.id} = ${order_items.order_id} ;; }
+}
+view: order_items { dimension: id {} dimension: order_id {} dimension: nope {} }
+view: orders { dimension: id {} dimension: status {} }
+"""
+    (tested,) = run(make, shop, {"m.model.lkml": text})
+    assert [(e.dimension, e.line) for e in tested.errors] == [("order_items.nope", 6)]
+    (tested,) = run(
+        make, shop, {"m.model.lkml": text.replace("view: orders {", "view: orders { sql_table_name: gone ;;")}
+    )
+    assert [(e.dimension, e.line) for e in tested.errors] == [("", 7)]

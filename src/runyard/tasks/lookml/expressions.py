@@ -63,7 +63,22 @@ class Expression:
 
     def grouped(self) -> Expression:
         """In parentheses unless it is a plain name or number."""
-        return self if _SIMPLE.fullmatch(self.text) else self.wrapped("(", ")")
+        text = self.text
+        return self if _SIMPLE.fullmatch(text) or _is_grouped(text) else self.wrapped("(", ")")
+
+
+def _is_grouped(text: str) -> bool:
+    """Whether one pair of parentheses holds it all. Text with quotes or comments is not judged."""
+    if not (text.startswith("(") and text.endswith(")")) or any(
+        sign in text for sign in ("'", '"', "--", "/*")
+    ):
+        return False
+    depth = 0
+    for index, sign in enumerate(text):
+        depth += (sign == "(") - (sign == ")")
+        if not depth:
+            return index == len(text) - 1
+    return False
 
 
 def plain(text: str) -> Expression:

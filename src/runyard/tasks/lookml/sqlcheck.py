@@ -230,16 +230,20 @@ class _Trial:
         return query, self.database.bind(query.sql)
 
     def _broken_aliases(self, joins: Sequence[Join]) -> frozenset[str] | None:
-        """Joins that the database refuses, each reported once; None when not even the base table binds."""
-        query, refusal = self._ask([], [])
+        """Joins that the database refuses, each reported once; None when not even the explore's frame binds.
+
+        The frame is the base table with the joins that every query carries (sql_always_where, always_join).
+        """
+        frame = needed(self.compiler, [])
+        query, refusal = self._ask([], frame)
         if refusal is not None:
             self._refused(refusal, query, None)
             return None
         if self._ask([], joins)[1] is None:
             return frozenset()
-        good: list[Join] = []
+        good = list(frame)
         broken: set[str] = set()
-        for join in joins:
+        for join in [j for j in joins if j not in frame]:
             query, refusal = self._ask([], [*good, join])
             if refusal is None:
                 good.append(join)
