@@ -19,7 +19,7 @@ from runyard.runner.sandbox import cgroups
 from runyard.runner.sandbox.box import BoxPlan, Level, Limits, Places, RootFs, SandboxError
 from runyard.runner.sandbox.folders import BUILDS, HOME, TEMP, SlotFolders
 from runyard.runner.sandbox.network import Outside
-from runyard.runner.sandbox.spawner import Child, LauncherGone, Spawn, SpawnFailed, Spawner, memory_file
+from runyard.runner.sandbox.spawner import Child, LauncherGone, Spawn, Spawner, SpawnFailed, memory_file
 
 FIRST_UID = 20000
 INSIDE_ID = "1000"
@@ -140,7 +140,9 @@ class BubblewrapBox:
 class BubblewrapSandbox:
     """Opens boxes; owns the launcher, the groups and the work folder."""
 
-    def __init__(self, means: Means, limits: Limits, work: Path, outside: Outside, notes: tuple[str, ...]) -> None:
+    def __init__(
+        self, means: Means, limits: Limits, work: Path, outside: Outside, notes: tuple[str, ...]
+    ) -> None:
         self.means = means
         self.level = means.level
         self.limits = limits
@@ -198,12 +200,26 @@ class BubblewrapSandbox:
                 _copy(Path("/etc") / name, folder / name)
             for name in ETC_SHOWN:
                 (folder / name).mkdir()
-            for name, text in {"passwd": PASSWD, "group": GROUP, "hosts": HOSTS, "resolv.conf": resolver}.items():
+            for name, text in {
+                "passwd": PASSWD,
+                "group": GROUP,
+                "hosts": HOSTS,
+                "resolv.conf": resolver,
+            }.items():
                 (folder / name).write_text(text, encoding="utf-8")
                 (folder / name).chmod(0o644)
 
     def _base_arguments(self) -> tuple[str, ...]:
-        arguments = ["--unshare-all", "--unshare-user", "--uid", INSIDE_ID, "--gid", INSIDE_ID, "--hostname", "runyard"]
+        arguments = [
+            "--unshare-all",
+            "--unshare-user",
+            "--uid",
+            INSIDE_ID,
+            "--gid",
+            INSIDE_ID,
+            "--hostname",
+            "runyard",
+        ]
         arguments += ["--die-with-parent", "--new-session", "--clearenv", "--cap-drop", "ALL"]
         if self.means.disable_userns:
             arguments.append("--disable-userns")
@@ -225,14 +241,17 @@ class BubblewrapSandbox:
             arguments += ("--bind", f"{slot}/{name}", inside)
         arguments += ("--symlink", "/tmp", "/var/tmp") if plan.root is None else ()  # noqa: S108
         for bind in plan.binds:
-            arguments += self._bind(bind)
+            arguments += self._bind(bind, folders.path)
         # What is left writable is the box's own root, a tmpfs: nobody needs to write there.
         return [*arguments, "--remount-ro", "/"]
 
-    def _bind(self, bind: Bind) -> tuple[str, str, str]:
-        if not Path(bind.path).exists():
+    def _bind(self, bind: Bind, slot: Path) -> tuple[str, str, str]:
+        path = Path(bind.path)
+        if not path.exists():
             raise SandboxError(f"{bind.path} is not on this machine, but the job needs it")
-        return ("--bind" if bind.writable else "--ro-bind", self.visible(bind.path), bind.path)
+        if self.means.own_uids and path.is_file() and not bind.writable and not path.stat().st_mode & 0o004:
+            path = _readable_copy(path, slot / "binds")
+        return ("--bind" if bind.writable else "--ro-bind", self.visible(str(path)), bind.path)
 
     def _host_root(self, etc: str) -> list[str]:
         """This machine's programs with an /etc of ours. Every bind costs bubblewrap a walk of the mount table, so they are few."""
@@ -252,17 +271,26 @@ class BubblewrapSandbox:
         """The image's folders; /etc entry by entry, because hosts and resolv.conf are ours."""
         top = self.visible(str(root.path))
         arguments: list[str] = []
-        for entry in sorted(os.listdir(root.path)):
-            if entry not in ("proc", "dev", "sys", "tmp", "run", "builds", "etc"):
+        for entry in sorted(e.name for e in root.path.iterdir()):
+            if entry not in ("proc", "dev", "sys", "tmp", "run", "builds", "etc", "home"):
                 arguments += _show(root.path, top, entry)
         inner = root.path / "etc"
         if inner.is_dir() and not inner.is_symlink():
-            for entry in sorted(os.listdir(inner)):
+            for entry in sorted(e.name for e in inner.iterdir()):
                 if entry not in ("hosts", "resolv.conf", "mtab"):
                     arguments += _show(root.path, top, f"etc/{entry}")
         for name in ("hosts", "resolv.conf"):
             arguments += ("--ro-bind", f"{etc}/{name}", f"/etc/{name}")
         return arguments
+
+
+def _readable_copy(path: Path, folder: Path) -> Path:
+    """A file of ours that other users may not read, for this one job."""
+    folder.mkdir(exist_ok=True, mode=0o711)
+    copy = folder / f"{len(list(folder.iterdir()))}"
+    shutil.copyfile(path, copy)
+    copy.chmod(0o644)
+    return copy
 
 
 def _copy(source: Path, target: Path) -> None:

@@ -51,10 +51,14 @@ def hierarchies(mounts: str, own: str) -> list[Hierarchy]:
         options = set(kind[2].split(",")) if len(kind) > 2 else set()
         for names, path in places.items():
             version = 2 if not names else 1
-            if (version == 2) != (kind[0] == "cgroup2") or (version == 1 and not set(names.split(",")) <= options):
+            if (version == 2) != (kind[0] == "cgroup2") or (
+                version == 1 and not set(names.split(",")) <= options
+            ):
                 continue
             inside = path.removeprefix(root) if root != "/" else path
-            found.append(Hierarchy(version, frozenset(filter(None, names.split(","))), point / inside.strip("/")))
+            found.append(
+                Hierarchy(version, frozenset(filter(None, names.split(","))), point / inside.strip("/"))
+            )
     return found
 
 
@@ -149,7 +153,11 @@ class Groups:
             folder = one.base / (MARK + name)
             try:
                 folder.mkdir(exist_ok=True)
-                useful = one.controllers if one.version == 1 else _v2_controllers(one.base) and _v2_controllers(folder)
+                useful = (
+                    one.controllers
+                    if one.version == 1
+                    else _v2_controllers(one.base) and _v2_controllers(folder)
+                )
             except OSError:
                 continue
             limits |= useful
@@ -167,7 +175,9 @@ class Groups:
         slot.kill()
         for file, text in _settings(limits):
             if (path := slot._file(file)) is not None:
-                with contextlib.suppress(OSError):  # no swap accounting, no cpu controller: limits that do not exist here
+                with contextlib.suppress(
+                    OSError
+                ):  # no swap accounting, no cpu controller: limits that do not exist here
                     _write(path, text)
         return slot
 
@@ -185,13 +195,21 @@ def _settings(limits: GroupLimits) -> list[tuple[str, str]]:
     found: list[tuple[str, str]] = []
     if limits.memory_bytes:
         memory = str(limits.memory_bytes)
-        found += [("memory.limit_in_bytes", memory), ("memory.memsw.limit_in_bytes", memory), ("memory.max", memory)]
+        found += [
+            ("memory.limit_in_bytes", memory),
+            ("memory.memsw.limit_in_bytes", memory),
+            ("memory.max", memory),
+        ]
         found += [("memory.swap.max", "0"), ("memory.swappiness", "0")]
     if limits.processes:
         found.append(("pids.max", str(limits.processes)))
     if limits.cpus:
         quota = int(limits.cpus * 100_000)
-        found += [("cpu.cfs_period_us", "100000"), ("cpu.cfs_quota_us", str(quota)), ("cpu.max", f"{quota} 100000")]
+        found += [
+            ("cpu.cfs_period_us", "100000"),
+            ("cpu.cfs_quota_us", str(quota)),
+            ("cpu.max", f"{quota} 100000"),
+        ]
     return found
 
 

@@ -82,9 +82,9 @@ class Bin:
 
     def empty(self, timeout_s: float = 10.0) -> None:
         """Waits until what was thrown so far is gone, at most so long."""
-        done = threading.Event()
-        threading.Thread(target=lambda: (self._queue.join(), done.set()), daemon=True).start()
-        done.wait(timeout_s)
+        waiter = threading.Thread(target=self._queue.join, daemon=True)
+        waiter.start()
+        waiter.join(timeout_s)
 
     def _work(self) -> None:
         while (path := self._queue.get()) is not None:
@@ -99,7 +99,9 @@ def remove_tree(path: Path) -> None:
         shutil.rmtree(path, onerror=_open_up)
     except (RecursionError, OSError):
         # Thousands of levels: rm walks without recursion.
-        subprocess.run(["rm", "-rf", "--one-file-system", "--", str(path)], check=False, stderr=subprocess.DEVNULL)  # noqa: S607
+        subprocess.run(
+            ["rm", "-rf", "--one-file-system", "--", str(path)], check=False, stderr=subprocess.DEVNULL
+        )
 
 
 def _open_up(function: object, name: str, info: object) -> None:

@@ -56,7 +56,7 @@ def children_of(pid: int) -> list[int]:
     """Direct children, over all threads of the process."""
     found: list[int] = []
     try:
-        for thread in os.listdir(f"/proc/{pid}/task"):
+        for thread in os.listdir(f"/proc/{pid}/task"):  # noqa: PTH208 - hot, stdlib script
             with open(f"/proc/{pid}/task/{thread}/children", "rb") as file:  # noqa: PTH123 - hot, stdlib script
                 found.extend(int(child) for child in file.read().split())
     except OSError:
@@ -210,7 +210,7 @@ class Launcher:
                 _reap_all(body)
             # Only now: a change of credentials clears the death signal.
             libc.prctl(PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
-            os.execve(body["argv"][0], body["argv"], body["env"])
+            os.execve(body["argv"][0], body["argv"], body["env"])  # noqa: S606 - argv from the runner, no shell
         except BaseException as error:  # noqa: BLE001 - the child must never run the launcher's loop
             self.say({"failed": ident, "error": f"{type(error).__name__}: {error}"})
         finally:
@@ -273,8 +273,15 @@ class Launcher:
         exit_read, exit_write = os.pipe()
         path = f"/proc/{os.getpid()}/fd/{self.networks[name]}"
         try:
-            full = [*argv, f"--ready-fd={ready_write}", f"--exit-fd={exit_read}", "--netns-type=path", path, "tap0"]
-            slirp = subprocess.Popen(  # noqa: S603 - argv list, no shell
+            full = [
+                *argv,
+                f"--ready-fd={ready_write}",
+                f"--exit-fd={exit_read}",
+                "--netns-type=path",
+                path,
+                "tap0",
+            ]
+            slirp = subprocess.Popen(
                 full, pass_fds=(ready_write, exit_read), stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
                 stderr=subprocess.DEVNULL,
             )  # fmt: skip
@@ -336,7 +343,10 @@ def _add_rejects(targets: list[list[Any]]) -> None:
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as control:
         for address, mask in targets:
             flags = rtf_up | rtf_reject | (rtf_host if mask == "255.255.255.255" else 0)
-            parts = [struct.pack("@HH4s8x", socket.AF_INET, 0, socket.inet_aton(text)) for text in (address, "0.0.0.0", mask)]  # noqa: S104 - a route's gateway, nothing listens
+            parts = [
+                struct.pack("@HH4s8x", socket.AF_INET, 0, socket.inet_aton(text))
+                for text in (address, "0.0.0.0", mask)  # noqa: S104 - a route's gateway, nothing listens
+            ]
             entry = struct.pack("@L16s16s16sHhLPhPLLH", 0, *parts, flags, 0, 0, 0, 0, 0, 0, 0, 0)
             try:
                 fcntl.ioctl(control, siocaddrt, entry.ljust(160, b"\0"))
@@ -350,7 +360,7 @@ def _reap_all(body: dict[str, Any]) -> None:
     job = os.fork()
     if job == 0:
         os.setsid()
-        os.execve(body["argv"][0], body["argv"], body["env"])
+        os.execve(body["argv"][0], body["argv"], body["env"])  # noqa: S606 - argv from the runner, no shell
 
     def end(*_: object) -> None:
         while below := descendants(os.getpid()):
@@ -360,7 +370,11 @@ def _reap_all(body: dict[str, Any]) -> None:
                 while os.waitpid(-1, os.WNOHANG)[0]:
                     pass
 
-    signal.signal(signal.SIGTERM, lambda *_: (end(), os._exit(143)))
+    def leave(*_: object) -> None:
+        end()
+        os._exit(143)
+
+    signal.signal(signal.SIGTERM, leave)
     libc.prctl(PR_SET_PDEATHSIG, signal.SIGTERM, 0, 0, 0)
     while True:
         pid, status = os.wait()

@@ -18,13 +18,17 @@ from runyard.runner.sandbox.box import BoxPlan, Level, Limits, Sandbox, SandboxE
 from runyard.runner.sandbox.bubblewrap import BubblewrapSandbox, Means
 from runyard.runner.sandbox.network import Outside
 from runyard.runner.sandbox.plain import PlainSandbox
-from runyard.runner.sandbox.spawner import LauncherGone, SpawnFailed, Spawner
+from runyard.runner.sandbox.spawner import LauncherGone, Spawner, SpawnFailed
 
 PROBE_S = 20.0
 
 
 def choose(
-    work: Path, *, limits: Limits | None = None, network: Network = Network.INTERNET, allow_plain: bool = False
+    work: Path,
+    *,
+    limits: Limits | None = None,
+    network: Network = Network.INTERNET,
+    allow_plain: bool = False,
 ) -> Sandbox:
     """The best level that works here. `work` is a folder of ours for job files. SandboxError when none may be used."""
     work = work.absolute()
@@ -37,7 +41,9 @@ def choose(
         return found
     if not allow_plain:
         raise SandboxError(
-            "no sandbox works here: " + "; ".join(notes) + ". Install bubblewrap (apt install bubblewrap), or accept that jobs run "
+            "no sandbox works here: "
+            + "; ".join(notes)
+            + ". Install bubblewrap (apt install bubblewrap), or accept that jobs run "
             "unprotected with RUNYARD_ALLOW_PLAIN=1"
         )
     return PlainSandbox(work, limits, tuple(notes))
@@ -87,8 +93,15 @@ def _bubblewrap(work: Path, limits: Limits, network: Network, notes: list[str]) 
     level = Level.FULL if groups else Level.BUBBLEWRAP
     best = Means(bwrap, level, root, True, program, groups)
     tries = [(best, "")]
-    tries.append((replace(best, disable_userns=False), "jobs may make user namespaces: this bubblewrap cannot forbid it"))
-    tries.append((replace(best, disable_userns=False, seccomp=None), "no system call filter: the kernel refused it"))
+    tries.append(
+        (
+            replace(best, disable_userns=False),
+            "jobs may make user namespaces: this bubblewrap cannot forbid it",
+        )
+    )
+    tries.append(
+        (replace(best, disable_userns=False, seccomp=None), "no system call filter: the kernel refused it")
+    )
     failure = ""
     for means, note in tries:
         try:
@@ -124,7 +137,7 @@ def _probe(sandbox: BubblewrapSandbox) -> None:
     box = sandbox.open(BoxPlan(0, "probe"))
     try:
         process = box.run(("true",), {"PATH": "/usr/bin:/bin"}, "/builds/probe")
-        with open(process.output, "rb") as output:
+        with os.fdopen(process.output, "rb") as output:
             said = output.read(4000).decode(errors="replace").strip()
         if process.wait(PROBE_S) != 0:
             raise SandboxError(said or "it ended without a word")

@@ -14,7 +14,7 @@ import struct
 from collections.abc import Sequence
 
 from runyard.model.plan import Network
-from runyard.runner.sandbox.spawner import LauncherGone, SpawnFailed, Spawner
+from runyard.runner.sandbox.spawner import LauncherGone, Spawner, SpawnFailed
 
 SIOCGIFADDR = 0x8915
 METADATA = ("169.254.0.0", "255.255.0.0")
@@ -33,7 +33,14 @@ class Outside:
         found = shutil.which("slirp4netns")
         self.note = ""
         if allowed is Network.INTERNET and os.geteuid() == 0 and found:
-            self._slirp = (found, "--configure", "--mtu=65520", "--disable-host-loopback", "--enable-sandbox", "--enable-seccomp")
+            self._slirp = (
+                found,
+                "--configure",
+                "--mtu=65520",
+                "--disable-host-loopback",
+                "--enable-sandbox",
+                "--enable-seccomp",
+            )
             self._blocked = (METADATA, *((address, "255.255.255.255") for address in own_addresses()))
             self._try()
         elif allowed is Network.INTERNET:

@@ -15,7 +15,7 @@ from pathlib import Path
 from runyard.runner.sandbox.box import BoxPlan, Level, Limits, Places, SandboxError
 from runyard.runner.sandbox.bubblewrap import FIRST_UID, BubblewrapProcess
 from runyard.runner.sandbox.folders import BUILDS, HOME, SlotFolders
-from runyard.runner.sandbox.spawner import Child, LauncherGone, Spawn, SpawnFailed, Spawner
+from runyard.runner.sandbox.spawner import Child, LauncherGone, Spawn, Spawner, SpawnFailed
 
 WARNING = "jobs are NOT isolated: they can read what this user can read and reach what this machine can reach"
 
@@ -29,7 +29,9 @@ class PlainBox:
         builds = folders.path / BUILDS
         project = plan.project
         self.uid = sandbox.uid(plan.slot)
-        self.inside = Places(str(builds), f"{builds}/{project}", f"{builds}/{project}.tmp", str(folders.path / HOME))
+        self.inside = Places(
+            str(builds), f"{builds}/{project}", f"{builds}/{project}.tmp", str(folders.path / HOME)
+        )
         self.outside = self.inside
         self._sandbox = sandbox
         self._folders = folders
@@ -42,7 +44,9 @@ class PlainBox:
             raise SandboxError(f"{argv[0]} is not installed on this machine")
         limits = self._sandbox.limits
         read_end, write_end = os.pipe2(os.O_CLOEXEC)
-        rlimits = {"CORE": 0, "NOFILE": limits.open_files} | ({"FSIZE": limits.file_bytes} if limits.file_bytes else {})
+        rlimits = {"CORE": 0, "NOFILE": limits.open_files} | (
+            {"FSIZE": limits.file_bytes} if limits.file_bytes else {}
+        )
         try:
             spawn = Spawn(
                 [program, *argv[1:]], env, {1: write_end, 2: write_end}, cwd=cwd, uid=self.uid, rlimits=rlimits, reaper=True

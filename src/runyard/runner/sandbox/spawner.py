@@ -100,7 +100,7 @@ class Spawner:
         self._stage = tempfile.mkdtemp(prefix="runyard-stage-")
         self._control: socket.socket | None = None
         self._process: subprocess.Popen[bytes] | None = None
-        self._exposed: dict[str, str] = {}
+        self._exposed: dict[tuple[str, int, int], str] = {}
         self._closed = False
 
     @property
@@ -121,7 +121,9 @@ class Spawner:
             )
         self._exposed.clear()
         self._control = ours
-        threading.Thread(target=self._read, args=(ours, self._process), name="launcher-reader", daemon=True).start()
+        threading.Thread(
+            target=self._read, args=(ours, self._process), name="launcher-reader", daemon=True
+        ).start()
         return ours
 
     def _read(self, control: socket.socket, process: subprocess.Popen[bytes]) -> None:
@@ -167,7 +169,9 @@ class Spawner:
             if child:
                 child.error = message["error"]
 
-    def ask(self, op: str, fds: Sequence[int] = (), child: Child | None = None, **more: Any) -> dict[str, Any]:
+    def ask(
+        self, op: str, fds: Sequence[int] = (), child: Child | None = None, **more: Any
+    ) -> dict[str, Any]:
         """One request and its reply."""
         ident = child.ident if child else next(self._ids)
         event, answer = threading.Event(), {}  # type: tuple[threading.Event, dict[str, Any]]
@@ -205,10 +209,12 @@ class Spawner:
 
     def expose(self, path: str) -> str:
         """A path by which job uids reach `path`, whatever the modes of the folders above it. Needs root."""
-        found = self._exposed.get(path)
+        info = Path(path).stat()
+        key = (path, info.st_dev, info.st_ino)  # a file put in its place since is another
+        found = self._exposed.get(key)
         if found is None:
             found = str(self.ask("expose", path=path, stage=self._stage)["path"])
-            self._exposed[path] = found
+            self._exposed[key] = found
         return found
 
     def network(self, name: str, slirp: Sequence[str], blocked: Sequence[tuple[str, str]]) -> None:

@@ -1,0 +1,278 @@
+"""The steps that are no process of the job: checkout, download, upload, cache. Called by `job.py`, between steps, when nothing of the job lives."""
+
+from __future__ import annotations
+
+import gzip
+import os
+import shutil
+import stat
+import tempfile
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+from runyard.model.errors import Conflict, NotFound, RunyardError, TooLarge
+from runyard.model.plan import Assignment, InputArtifact, StepKind, StepPlan
+from runyard.model.state import Outcome, Reason
+from runyard.runner.artifacts import Choice, TooManyFiles, add_files, choose, clear, give_to, unpack
+from runyard.runner.cache import Cache, CacheKeyError
+from runyard.runner.link import Link, Parcel
+from runyard.runner.packing import pack
+from runyard.runner.room import safe_folder
+from runyard.runner.steps import Ended, Scene
+from runyard.syntax.archives import ArchiveError
+from runyard.syntax.patterns import PatternError, path_glob
+
+UNPACK_LIMIT_BYTES = 20 << 30
+PASSED = Ended(Outcome.PASSED)
+
+
+@dataclass(frozen=True, slots=True)
+class Builtins:
+    """What built-in steps need beside the scene."""
+
+    link: Link
+    work: Assignment
+    cache: Cache
+    spool: Path  # for archives on their way
+
+    def run(self, scene: Scene, step: StepPlan) -> Ended:
+        """The step's end; trouble is told in the log."""
+        params = (
+            scene.facts.deep(step.params, scene.facts.context(scene.env | scene.facts.env))
+            if step.templated
+            else step.params
+        )
+        verbs: Mapping[StepKind, Callable[[Scene, Mapping[str, Any]], Ended]] = {
+            StepKind.CHECKOUT: self._checkout,
+            StepKind.DOWNLOAD: self._download,
+            StepKind.UPLOAD: self._upload,
+            StepKind.CACHE_RESTORE: self._restore,
+            StepKind.CACHE_SAVE: self._save,
+        }
+        try:
+            return verbs[step.kind](scene, params)
+        except (ArchiveError, PatternError, CacheKeyError, TooManyFiles, OSError) as error:
+            return _failed(scene, f"{step.name}: {error}")
+
+    def _checkout(self, scene: Scene, params: Mapping[str, Any]) -> Ended:
+        strategy = str(params.get("strategy", "fetch"))
+        target = safe_folder(Path(scene.box.outside.workspace), str(params.get("path") or ""))
+        if target is None:
+            return _failed(scene, f"the checkout's path {params.get('path')!r} is not inside the workspace")
+        if strategy == "none":
+            scene.log.system("Skipping Git repository setup")
+            return PASSED
+        clear(target)  # what an earlier step left could be a repository with hooks of its own
+        if strategy == "empty":
+            return PASSED
+        ref, sha = str(params.get("ref") or ""), str(params.get("sha") or "")
+        if not ref and not sha:
+            sha = self.work.sha
+            ref = (
+                ""
+                if self.work.job.stock
+                else ("refs/tags/" if self.work.tag else "refs/heads/") + self.work.ref
+            )
+        try:
+            sha = self.link.checkout(self.work, sha, ref, int(params.get("depth") or 0), target)
+        except RunyardError as error:
+            scene.log.system(f"\x1b[31;1mERROR: the commit could not be laid out: {error.message}\x1b[0;m")
+            return Ended(Outcome.ERRORED, Reason.CHECKOUT, message=error.message)
+        give_to(target, scene.box.uid)
+        scene.log.system(f"\x1b[32;1mChecking out {sha[:8]} as {self.work.ref}...\x1b[0;m")
+        return PASSED
+
+    def _download(self, scene: Scene, params: Mapping[str, Any]) -> Ended:
+        workspace = Path(scene.box.outside.workspace)
+        if params.get("from") == "run":
+            return self._download_from_run(scene, params, workspace)
+        wanted = set(params["jobs"]) if params.get("jobs") is not None else None
+        for given in self.work.inputs:
+            if not given.from_need or not given.filename.endswith(".zip"):
+                continue
+            if wanted is not None and not wanted & {given.job_name, given.job_key}:
+                continue
+            scene.log.system(
+                f"\x1b[32;1mDownloading artifacts for {given.job_name} ({given.attempt_id})...\x1b[0;m"
+            )
+            try:
+                self._unpack(given, workspace, scene)
+            except NotFound as error:
+                return Ended(Outcome.ERRORED, Reason.MISSING_DEPENDENCY, message=error.message)
+        return PASSED
+
+    def _download_from_run(self, scene: Scene, params: Mapping[str, Any], workspace: Path) -> Ended:
+        """As download-artifact: a named one into `path`, several into a folder each unless merged."""
+        latest = {
+            one.name: one
+            for one in sorted(self.work.inputs, key=lambda i: i.id)
+            if one.filename.endswith(".zip")
+        }
+        name, pattern = str(params.get("name") or ""), str(params.get("pattern") or "")
+        if name:
+            chosen = [latest[name]] if name in latest else []
+        else:
+            glob = path_glob(pattern) if pattern else None
+            chosen = [one for key, one in sorted(latest.items()) if glob is None or glob.found_in(key)]
+        if name and not chosen:
+            return _failed(scene, f"Unable to download artifact(s): Artifact not found for name: {name}")
+        root = str(params.get("path") or "")
+        inside = scene.box.inside.workspace
+        root = (
+            root.removeprefix(inside).lstrip("/") if root == inside or root.startswith(inside + "/") else root
+        )
+        for given in chosen:
+            apart = not name and not params.get("merge_multiple")
+            target = safe_folder(workspace, f"{root}/{given.name}" if apart else root)
+            if target is None:
+                return _failed(scene, f"the path {root!r} is not inside the workspace")
+            self._unpack(given, target, scene)
+            scene.log.system(f"Artifact {given.name} was downloaded ({given.size_bytes} bytes)")
+        return PASSED
+
+    def _unpack(self, given: InputArtifact, target: Path, scene: Scene) -> None:
+        with self.link.open(self.work, given) as file:
+            unpack(file, target, uid=scene.box.uid, limit_bytes=UNPACK_LIMIT_BYTES)
+
+    def _upload(self, scene: Scene, params: Mapping[str, Any]) -> Ended:
+        choice = self._choice(scene, params)
+        if not choice.paths:
+            return _nothing(scene, params)
+        root = Path(scene.box.outside.workspace)
+        parcel = Parcel(
+            name=str(params.get("name") or params.get("type") or "artifact"),
+            type=str(params.get("type") or "archive"),
+            format=str(params.get("format") or "zip"),
+            filename=str(params.get("filename") or f"{params.get('name') or 'artifacts'}.zip"),
+            expires="expire_in_s" in params,
+            expire_in_s=params.get("expire_in_s"),
+            replace=bool(params.get("overwrite")),
+        )
+        self.spool.mkdir(parents=True, exist_ok=True, mode=0o700)
+        with tempfile.TemporaryDirectory(dir=self.spool) as folder:
+            file = Path(folder) / "parcel"
+            _write(
+                parcel.format, root, choice, file, _common(choice) if params.get("root") == "common" else ""
+            )
+            try:
+                self.link.upload(self.work, parcel, file)
+            except (Conflict, TooLarge) as error:
+                return _failed(scene, f"Uploading {parcel.name}: {error.message}")
+        scene.log.system(
+            f'Uploading artifacts as "{parcel.type}": {parcel.name}, {len(choice.paths)} entries'
+        )
+        return PASSED
+
+    def _choice(self, scene: Scene, params: Mapping[str, Any]) -> Choice:
+        """The files of an upload or a cache, with words about each pattern."""
+        root, inside = Path(scene.box.outside.workspace), scene.box.inside.workspace
+        patterns = [str(p) for p in params.get("paths") or ()]
+        exclude = [str(p) for p in params.get("exclude") or ()]
+        choice = choose(root, patterns, exclude, inside)
+        if params.get("hidden") is False:
+            kept = [p for p in choice.paths if not any(part.startswith(".") for part in p.split("/"))]
+            choice.paths = dict.fromkeys(kept)
+        if params.get("untracked"):
+            add_files(root, _untracked(scene), exclude, choice)
+        for pattern, count in choice.matched.items():
+            if count:
+                scene.log.system(f"{pattern}: found {count} matching artifact files and directories")
+            else:
+                scene.log.system(f"\x1b[0;33mWARNING: {pattern}: no matching files\x1b[0;m")
+        for warning in choice.warnings:
+            scene.log.system(f"\x1b[0;33mWARNING: {warning}\x1b[0;m")
+        return choice
+
+    def _restore(self, scene: Scene, params: Mapping[str, Any]) -> Ended:
+        if params.get("policy") == "push":
+            return PASSED
+        keys = [str(params.get("key") or "default"), *map(str, params.get("fallback_keys") or ())]
+        found = self.cache.restore(
+            self.work.project_id, self._is_protected, keys, Path(scene.box.outside.workspace), scene.box.uid
+        )
+        scene.log.system(f"Successfully extracted cache {found}" if found else f"No cache for {keys[0]}")
+        return Ended(Outcome.PASSED, outputs={"cache-hit": "true" if found == keys[0] else "false"})
+
+    def _save(self, scene: Scene, params: Mapping[str, Any]) -> Ended:
+        if params.get("policy") == "pull":
+            return PASSED
+        choice = self._choice(scene, params)
+        key = str(params.get("key") or "default")
+        size = self.cache.save(
+            self.work.project_id, self._is_protected, key, Path(scene.box.outside.workspace), choice
+        )
+        scene.log.system(f"Created cache {key} ({size} bytes)")
+        return PASSED
+
+    @property
+    def _is_protected(self) -> bool:
+        names = ("CI_COMMIT_REF_PROTECTED", "GITHUB_REF_PROTECTED")
+        return any(v.key in names and v.value == "true" for v in self.work.variables)
+
+
+def _failed(scene: Scene, message: str) -> Ended:
+    scene.log.system(f"\x1b[31;1mERROR: {message}\x1b[0;m")
+    return Ended(Outcome.FAILED, Reason.SCRIPT, message=message)
+
+
+def _nothing(scene: Scene, params: Mapping[str, Any]) -> Ended:
+    sentence = f"No files were found for {params.get('name') or 'the artifact'}; nothing is uploaded."
+    match params.get("if_no_files", "warn"):
+        case "error":
+            return _failed(scene, sentence)
+        case "ignore":
+            return PASSED
+        case _:
+            scene.log.system(f"\x1b[0;33mWARNING: {sentence}\x1b[0;m")
+            return PASSED
+
+
+def _untracked(scene: Scene) -> Sequence[str]:
+    """Asked of git inside the box: the repository is the job's, so its configuration is too."""
+    process = scene.box.run(
+        ("git", "-c", "safe.directory=*", "-c", "core.fsmonitor=false", "ls-files", "--others", "-z"),
+        {"PATH": scene.env.get("PATH", ""), "HOME": scene.box.inside.home},
+        scene.box.inside.workspace,
+    )
+    with os.fdopen(process.output, "rb") as output:
+        found = output.read(64 << 20)
+    if process.wait(60) != 0:
+        process.kill()
+        return ()
+    return [os.fsdecode(name) for name in found.split(b"\0") if name]
+
+
+def _common(choice: Choice) -> str:
+    """The least folder that all files are in (upload-artifact names its entries from there)."""
+    files = [PurePosixPath(p) for p in choice.paths]
+    if not files:
+        return ""
+    common = os.path.commonpath([str(f.parent) for f in files])
+    return "" if common == "." else common
+
+
+def _write(form: str, root: Path, choice: Choice, target: Path, base: str) -> None:
+    """As zip, as gzip (one member per file, as gitlab-runner does), or as it is."""
+    with target.open("w+b") as out:
+        if form == "zip":
+            names = (
+                [p[len(base) + 1 :] for p in choice.paths if len(p) > len(base)]
+                if base
+                else list(choice.paths)
+            )
+            pack(root / base, names, out)
+            return
+        for path in choice.paths:
+            fd = os.open(root / path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+            with os.fdopen(fd, "rb") as file:
+                if not stat.S_ISREG(os.fstat(fd).st_mode):
+                    continue
+                if form == "gzip":
+                    with gzip.GzipFile(
+                        filename=PurePosixPath(path).name, mode="wb", fileobj=out, mtime=0
+                    ) as member:
+                        shutil.copyfileobj(file, member, 1 << 20)
+                else:
+                    shutil.copyfileobj(file, out, 1 << 20)

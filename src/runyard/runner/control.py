@@ -1,0 +1,120 @@
+"""How a cancel, a lost lease or a time limit reaches a running step. One Control per attempt; its watcher is the only thread beside the slot's.
+
+Promise: what the server says arrives within the moment it takes to ring (in-process) or the poll interval (remote), however silent the job.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+import time
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+
+from runyard.engine.dispatch import Verdict
+from runyard.model.errors import RunyardError
+from runyard.model.plan import Assignment
+from runyard.runner.link import Link
+from runyard.runner.sandbox import Process
+
+AFTER_TROUBLE_S = 1.0
+
+
+class Control:
+    """The server's latest word, and a descriptor that is readable when it changed."""
+
+    def __init__(self, link: Link, work: Assignment, timeout_s: float) -> None:
+        self.verdict = Verdict.GO
+        self.wake = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
+        self.deadline = time.monotonic() + timeout_s
+        self._link = link
+        self._work = work
+        self._ended = threading.Event()
+        self._lock = threading.Lock()
+        self._thread = threading.Thread(target=self._watch, name=f"watch-{work.attempt_id}", daemon=True)
+        self._thread.start()
+
+    def hear(self, verdict: Verdict) -> None:
+        """A word can only get sterner."""
+        order = (Verdict.GO, Verdict.STOP, Verdict.ABORT)
+        with self._lock:
+            if self._ended.is_set() or order.index(verdict) <= order.index(self.verdict):
+                return
+            self.verdict = verdict
+            os.eventfd_write(self.wake, 1)
+
+    def _watch(self) -> None:
+        while not self._ended.is_set() and self.verdict is not Verdict.ABORT:
+            try:
+                verdict = self._link.watch(self._work)
+            except RunyardError:
+                self._ended.wait(AFTER_TROUBLE_S)
+                continue
+            self.hear(verdict)
+            if verdict is Verdict.STOP:
+                self._ended.wait(AFTER_TROUBLE_S)  # nothing softer can come; only the lease must be kept
+
+    def close(self) -> None:
+        """The watcher leaves at its next wake-up; nobody waits for it."""
+        with self._lock:
+            self._ended.set()
+            os.close(self.wake)
+
+
+class Stopper:
+    """Ends one process: TERM, grace, KILL. `why` is the first reason given."""
+
+    def __init__(self, process: Process, control: Control, grace_s: float, timeout_s: float | None) -> None:
+        self.why = ""
+        self._process = process
+        self._control = control
+        self._grace_s = grace_s
+        self._timeout_at = time.monotonic() + timeout_s if timeout_s is not None else None
+        self._kill_at: float | None = None
+
+    def look(self) -> None:
+        """Acts on the server's word."""
+        with suppress(BlockingIOError):
+            os.eventfd_read(self._control.wake)
+        match self._control.verdict:
+            case Verdict.GO:
+                return
+            case Verdict.STOP:
+                self.stop("canceled")
+            case Verdict.ABORT:
+                self.why = self.why or "aborted"
+                self._process.kill()
+
+    def stop(self, why: str) -> None:
+        """Asks everyone inside to end, and notes when patience ends."""
+        if not self.why:
+            self.why = why
+            self._process.terminate()
+            self._kill_at = time.monotonic() + self._grace_s
+
+    def moments(self) -> Sequence[tuple[float, Callable[[], None]]]:
+        """What must happen when, for `streams.pump`."""
+        if self.why:
+            return [(self._kill_at, self._kill)] if self._kill_at is not None else ()
+        found: list[tuple[float, Callable[[], None]]] = [
+            (self._control.deadline, lambda: self.stop("job_timeout"))
+        ]
+        if self._timeout_at is not None:
+            found.append((self._timeout_at, lambda: self.stop("step_timeout")))
+        return found
+
+    def _kill(self) -> None:
+        self._kill_at = None
+        self._process.kill()
+
+    def wait(self) -> int:
+        """The exit code, once the pipe is closed; a job that closed its output may still run, so limits go on."""
+        code = self._process.wait(1.0)
+        while code is None:
+            self.look()
+            now = time.monotonic()
+            for at, act in self.moments():
+                if at <= now:
+                    act()
+            code = self._process.wait(0.5)
+        return code

@@ -1,0 +1,119 @@
+"""What expressions in steps may know, growing step by step: env, steps, job.status, runner. Used by `job.py`, `steps.py`, `builtins.py`."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import platform
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+from runyard.model.plan import Assignment, StepPlan
+from runyard.model.state import Outcome
+from runyard.runner.artifacts import choose
+from runyard.runner.sandbox import Box
+from runyard.syntax.expressions import Functions, Status, Value, condition, render, with_late
+
+DEFAULT_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+ARCHITECTURES = {"x86_64": "X64", "aarch64": "ARM64", "i686": "X86", "armv7l": "ARM"}
+_WORDS = {Outcome.PASSED: "success", Outcome.SKIPPED: "skipped", Outcome.CANCELED: "cancelled"}
+
+
+class Facts:
+    """One attempt's knowledge. `failed` and `canceled` decide what still runs."""
+
+    def __init__(self, work: Assignment, box: Box, slot: int) -> None:
+        self.failed = False
+        self.canceled = False
+        self.env: dict[str, str] = {}
+        self.paths: tuple[str, ...] = ()
+        self._work = work
+        self._steps: dict[str, Any] = {}
+        self._workspace = Path(box.outside.workspace)
+        self._inside = box.inside.workspace
+        given = work.facts.get("runner") or {}
+        self._runner = {
+            **given,
+            "name": given.get("description") or "runyard",
+            "os": "Linux",
+            "arch": ARCHITECTURES.get(platform.machine(), platform.machine().upper()),
+            "temp": box.inside.temp,
+            "workspace": box.inside.workspace,
+            "tool_cache": f"{box.inside.temp}/_tool",
+            "slot": slot,
+        }
+        self.functions: Functions = {"hashfiles": self._hash_files}
+
+    @property
+    def status(self) -> Status:
+        """For success(), failure() and cancelled()."""
+        return Status(
+            success=not (self.failed or self.canceled),
+            failure=self.failed and not self.canceled,
+            cancelled=self.canceled,
+        )
+
+    @property
+    def job_status(self) -> str:
+        """Actions' word for how it stands."""
+        return "cancelled" if self.canceled else "failure" if self.failed else "success"
+
+    def context(self, env: Mapping[str, str]) -> dict[str, Any]:
+        """Everything, with this environment."""
+        facts = {
+            **self._work.facts,
+            "runner": self._runner,
+            "env": env,
+            "steps": self._steps,
+            "job": {**(self._work.facts.get("job") or {}), "status": self.job_status},
+        }
+        return with_late(facts, self._work.job.late) if self._work.job.late else facts
+
+    def wanted(self, step: StepPlan) -> bool:
+        """Whether a step's condition holds now."""
+        if step.condition is None:
+            return self.status.success
+        return condition(step.condition, self.context(self.env), self.status, functions=self.functions)
+
+    def render(self, text: str, context: Mapping[str, Any]) -> str:
+        """A template's text."""
+        return render(text, context, functions=self.functions, status=self.status)
+
+    def deep(self, value: Any, context: Mapping[str, Any]) -> Any:
+        """The same for every text inside a built-in's params."""
+        if isinstance(value, str):
+            return self.render(value, context)
+        if isinstance(value, Mapping):
+            return {key: self.deep(inner, context) for key, inner in value.items()}
+        if isinstance(value, (list, tuple)):
+            return [self.deep(inner, context) for inner in value]
+        return value
+
+    def note(self, key: str, outcome: Outcome, conclusion: Outcome, outputs: Mapping[str, str]) -> None:
+        """`steps.<key>` from now on."""
+        known = self._steps.get(key, {}).get("outputs", {})
+        self._steps[key] = {
+            "outcome": _WORDS.get(outcome, "failure"),
+            "conclusion": _WORDS.get(conclusion, "failure"),
+            "outputs": {**known, **outputs},
+        }
+
+    def _hash_files(self, arguments: Sequence[Value]) -> Value:
+        """SHA-256 over the SHA-256 of each matching file, in order of name; empty when none matches."""
+        given = [str(argument) for argument in arguments]
+        found = choose(
+            self._workspace,
+            [g for g in given if not g.startswith("!")],
+            [g[1:] for g in given if g.startswith("!")],
+            self._inside,
+        )
+        whole, any_file = hashlib.sha256(), False
+        for path in sorted(found.paths):
+            with suppress(OSError):
+                fd = os.open(self._workspace / path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
+                with os.fdopen(fd, "rb") as file:
+                    whole.update(hashlib.file_digest(file, "sha256").digest())
+                    any_file = True
+        return whole.hexdigest() if any_file else ""

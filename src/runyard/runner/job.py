@@ -1,0 +1,246 @@
+"""Executes one Assignment in one Box and says how it ended. Called by `loop.py`, one call per slot at a time.
+
+Promises: steps run in order, each judged by its condition; after-steps run after failure and cancel; when this returns, nothing of the job
+lives and the server has the whole log before the last word (contracts/reliability.md §2).
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from concurrent.futures import Future
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from runyard.engine.dispatch import Finish, Verdict
+from runyard.engine.ports import Clock
+from runyard.model.errors import RunyardError
+from runyard.model.plan import Assignment, Network, StepKind, StepPlan
+from runyard.model.state import Outcome, Reason, State
+from runyard.model.work import Step
+from runyard.runner import voice
+from runyard.runner.builtins import Builtins
+from runyard.runner.cache import Cache
+from runyard.runner.control import Control
+from runyard.runner.facts import DEFAULT_PATH, Facts
+from runyard.runner.link import Link, Taken
+from runyard.runner.reports import coverage
+from runyard.runner.room import Room
+from runyard.runner.sandbox import Box, BoxPlan, ImageUnavailable, Sandbox, SandboxError
+from runyard.runner.sandbox.container import Images
+from runyard.runner.steps import Ended, Scene, run
+from runyard.runner.streams import Log
+from runyard.syntax.expressions import ExpressionError, render
+
+
+@dataclass(frozen=True, slots=True)
+class Means:
+    """What a slot executes with. `network` is the most that a job's own plan may have."""
+
+    link: Link
+    sandbox: Sandbox
+    images: Images
+    cache: Cache
+    spool: Path
+    now: Clock
+    network: Network = Network.INTERNET
+    grace_s: float = 10.0
+
+    def notes(self) -> list[str]:
+        """What an operator should read at start: the level, and a sentence for everything that is less than it could be."""
+        return [f"sandbox: {self.sandbox.level}", *(f"sandbox: {note}" for note in self.sandbox.notes)]
+
+
+class Execution:
+    """One attempt from claim to finish."""
+
+    def __init__(self, means: Means, work: Assignment, slot: int) -> None:
+        self._means = means
+        self._work = work
+        self._slot = slot
+        self._control = Control(means.link, work, work.timeout_s)
+        mask = b"***" if voice.speaks_actions(work) else b"[MASKED]"
+        self._log = Log(self._send, work.masks, mask, keep_tail=bool(work.job.coverage))
+        self._voice = voice.Voice(self._log, work)
+        self._end = Finish(Outcome.PASSED)
+        self.abandoned = False
+
+    def abandon(self) -> None:
+        """The runner shuts down: end now, say nothing."""
+        self.abandoned = True
+        self._control.hear(Verdict.ABORT)
+
+    def run(self) -> None:
+        """Everything. Trouble of ours becomes the attempt's end, never an exception."""
+        try:
+            self._voice.begin(self._means.sandbox.level, self._slot)
+            self._in_box()
+        except ImageUnavailable as error:
+            self._trouble(Reason.IMAGE_UNAVAILABLE, error.message)
+        except ExpressionError as error:
+            self._trouble(Reason.BAD_PLAN, str(error))
+        except (SandboxError, OSError, ValueError) as error:
+            self._trouble(Reason.RUNNER_SYSTEM, str(error))
+        except RunyardError as error:
+            self._trouble(Reason.RUNNER_SYSTEM, error.message)
+        finally:
+            self._finish()
+
+    def _trouble(self, reason: Reason, message: str) -> None:
+        message = self._log.masker.once(message.encode("utf-8", "replace")).decode("utf-8", "replace")
+        self._voice.trouble(message)
+        self._end = Finish(Outcome.ERRORED, reason, message=message)
+
+    def _in_box(self) -> None:
+        work, job = self._work, self._work.job
+        network = self._means.network if job.network is Network.INTERNET else job.network
+        with self._means.images.root(job.image) as root:
+            box = self._means.sandbox.open(BoxPlan(self._slot, work.project_path, network, job.binds, root))
+            room = Room(box.outside.temp, box.inside.temp, box.uid)
+            try:
+                env = self._environment(box, room, root.env if root else {})
+                facts = Facts(work, box, self._slot)
+                scene = Scene(box, self._log, facts, self._control, room, env, self._means.grace_s)
+                self._steps(scene)
+                self._outputs(scene)
+            finally:
+                room.close()
+                left = box.close()
+            if left:
+                raise SandboxError(f"processes of the job did not end: {left}")
+
+    def _environment(self, box: Box, room: Room, image: Mapping[str, str]) -> dict[str, str]:
+        """PATH and HOME, then the variables in order; file variables become paths."""
+        env = {
+            "PATH": DEFAULT_PATH,
+            **image,
+            "HOME": box.inside.home,
+            **self._voice.environment(self._slot, box),
+        }
+        for variable in self._work.variables:
+            if variable.file:
+                env[variable.key] = room.write(
+                    variable.key, variable.value.encode("utf-8", "surrogateescape")
+                )
+            else:
+                env[variable.key] = variable.value
+        return env
+
+    def _steps(self, scene: Scene) -> None:
+        builtins = Builtins(self._means.link, self._work, self._means.cache, self._means.spool)
+        for position, step in enumerate(self._work.job.steps):
+            self._listen(scene)
+            if self._control.verdict is Verdict.ABORT:
+                return
+            row = Step(self._work.attempt_id, position, step.key, step.name)
+            if not self._may_run(scene, step):
+                scene.facts.note(step.key, Outcome.SKIPPED, Outcome.SKIPPED, {})
+                self._note(step, replace(row, state=State.DONE, outcome=Outcome.SKIPPED))
+                continue
+            row = replace(row, state=State.RUNNING, started_at=self._means.now(), log_start=self._log.size)
+            self._note(step, row)
+            self._voice.enter(step)
+            ended = self._one(scene, builtins, step, position)
+            self._voice.leave(step)
+            self._judge(scene, step, ended)
+            self._note(
+                step,
+                replace(
+                    row, state=State.DONE, outcome=ended.outcome, exit_code=ended.exit_code, finished_at=self._means.now(),
+                    log_end=self._log.size, extra=ended.extra,
+                ),
+            )  # fmt: skip
+
+    def _listen(self, scene: Scene) -> None:
+        if self._control.verdict is not Verdict.GO:
+            scene.facts.canceled = True
+
+    def _may_run(self, scene: Scene, step: StepPlan) -> bool:
+        """After the time limit only what keeps results still runs: the server's own deadline is near."""
+        if (
+            self._end.reason is Reason.TIMEOUT
+            and time.monotonic() > self._control.deadline
+            and step.kind is StepKind.RUN
+        ):
+            return False
+        return scene.facts.wanted(step)
+
+    def _one(self, scene: Scene, builtins: Builtins, step: StepPlan, position: int) -> Ended:
+        try:
+            return run(scene, step, position) if step.kind is StepKind.RUN else builtins.run(scene, step)
+        except (ExpressionError, ValueError) as error:
+            self._voice.trouble(str(error))
+            return Ended(Outcome.FAILED, Reason.SCRIPT, message=str(error))
+
+    def _judge(self, scene: Scene, step: StepPlan, ended: Ended) -> None:
+        """What the step's end means for the job."""
+        facts = scene.facts
+        conclusion = ended.outcome
+        if ended.outcome is Outcome.CANCELED:
+            facts.canceled = True
+        elif ended.outcome is not Outcome.PASSED:
+            tolerated = step.continue_on_error
+            if isinstance(tolerated, str):
+                tolerated = facts.render(tolerated, facts.context(scene.env | facts.env)).strip() == "true"
+            late = ended.reason is Reason.TIMEOUT and time.monotonic() >= self._control.deadline
+            if tolerated and not late:
+                conclusion = Outcome.PASSED
+            elif not facts.failed:
+                facts.failed = True
+                self._end = Finish(ended.outcome, ended.reason, ended.exit_code, ended.message)
+        facts.note(step.key, ended.outcome, conclusion, ended.outputs)
+
+    def _outputs(self, scene: Scene) -> None:
+        self._listen(scene)
+        if scene.facts.canceled:
+            self._end = replace(self._end, outcome=Outcome.CANCELED, reason=Reason.BY_USER)
+        elif self._end.outcome is Outcome.PASSED:
+            self._end = replace(self._end, exit_code=0)
+        if self._work.job.outputs:
+            context = scene.facts.context(scene.env | scene.facts.env)
+            values = {
+                k: render(v, context, functions=scene.facts.functions)
+                for k, v in self._work.job.outputs.items()
+            }
+            # GitHub: an output that holds a secret is not set.
+            safe = {
+                k: v
+                for k, v in values.items()
+                if self._log.masker.once(v.encode("utf-8", "replace")) == v.encode("utf-8", "replace")
+            }
+            self._end = replace(self._end, outputs=safe)
+
+    def _note(self, step: StepPlan, row: Step) -> None:
+        if not step.hidden:
+            self._means.link.step(self._work, row)
+
+    def _send(self, offset: int, data: bytes) -> Future[Taken]:
+        future = self._means.link.log(self._work, offset, data)
+        future.add_done_callback(self._told)
+        return future
+
+    def _told(self, future: Future[Taken]) -> None:
+        with suppress(Exception):
+            self._control.hear(future.result().verdict)
+
+    def _finish(self) -> None:
+        work = self._work
+        try:
+            if self._control.verdict is Verdict.ABORT:
+                if self.abandoned:
+                    self._means.link.give_back(work)
+                return
+            self._voice.end(self._end)
+            self._log.end_stream()
+            self._log.drain()
+            figure = coverage(work.job.coverage, self._log.tail()) if work.job.coverage else None
+            end = replace(self._end, log_bytes=self._log.size, log_crc=self._log.crc, coverage=figure)
+            self._means.link.finish(work, end)
+        finally:
+            self._control.close()
+
+
+def execute(means: Means, work: Assignment, slot: int) -> None:
+    """Runs an assignment to its end."""
+    Execution(means, work, slot).run()

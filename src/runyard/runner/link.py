@@ -1,0 +1,71 @@
+"""The runner protocol as a runner sees it: what it asks of the server, in-process (`local.py`) or over HTTP (`remote.py`).
+
+The same verbs as `engine/dispatch.py`, each safe to repeat. Called from slot threads; every method blocks unless it answers a Future.
+"""
+
+from __future__ import annotations
+
+from concurrent.futures import Future
+from dataclasses import dataclass
+from pathlib import Path
+from typing import BinaryIO, Protocol
+
+from runyard.engine.dispatch import Finish, Verdict
+from runyard.model.plan import Assignment, InputArtifact
+from runyard.model.work import Step
+
+
+@dataclass(frozen=True, slots=True)
+class Taken:
+    """What the server said to log bytes; fits `streams.Receipt`."""
+
+    verdict: Verdict
+    accepted: bool
+    size: int
+
+
+@dataclass(frozen=True, slots=True)
+class Parcel:
+    """An artifact about to be sent. `expires` is whether `expire_in_s` was given; None then means never."""
+
+    name: str
+    type: str
+    format: str
+    filename: str
+    expires: bool = False
+    expire_in_s: int | None = None
+    replace: bool = False
+
+
+class Link(Protocol):
+    """One runner's line to its server."""
+
+    def claim(self) -> Assignment | None:
+        """Waits for an assignment; None when the line was closed. One thread at a time really waits."""
+
+    def log(self, work: Assignment, offset: int, data: bytes) -> Future[Taken]:
+        """Sends log bytes; in order."""
+
+    def step(self, work: Assignment, row: Step) -> None:
+        """Notes how a step goes; does not wait."""
+
+    def watch(self, work: Assignment) -> Verdict:
+        """Waits for a word about this attempt and keeps its lease meanwhile; answers at least every few seconds."""
+
+    def upload(self, work: Assignment, parcel: Parcel, file: Path) -> None:
+        """Stores an artifact. Conflict when another of that name exists, TooLarge beyond the limit."""
+
+    def open(self, work: Assignment, given: InputArtifact) -> BinaryIO:
+        """A readable, seekable file of an artifact the assignment names. NotFound when it is gone."""
+
+    def checkout(self, work: Assignment, sha: str, ref: str, depth: int, into: Path) -> str:
+        """Lays a commit out in `into` (empty); `sha` empty: what `ref` means now. Answers the commit's sha."""
+
+    def finish(self, work: Assignment, end: Finish) -> None:
+        """The last word; waits until the server has it. Quiet when the attempt is no longer ours."""
+
+    def give_back(self, work: Assignment) -> None:
+        """Returns the attempt unharmed."""
+
+    def close(self) -> None:
+        """Ends every waiting `claim`."""

@@ -1,0 +1,206 @@
+"""The runner protocol in-process: the built-in runner's line to the engine through the Database, Bell, Blobs and Source ports. Made by app."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from concurrent.futures import Future
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import BinaryIO
+
+from runyard.engine import dispatch
+from runyard.engine.dispatch import Finish, LogReply, Verdict
+from runyard.engine.ports import ArtifactFilter, Bell, Blobs, Clock, Database, Page, Source, Tx, Vault
+from runyard.engine.terms import Terms
+from runyard.model.errors import Conflict, Forbidden, NotFound, RunyardError
+from runyard.model.plan import Assignment, InputArtifact
+from runyard.model.state import State
+from runyard.model.work import Artifact, Attempt, Runner, Step
+from runyard.runner.link import Parcel, Taken
+from runyard.runner.reports import dotenv_variables
+
+CLAIM_WAIT_S = 30.0
+BUILT_IN = "built_in"
+
+
+@dataclass(frozen=True, slots=True)
+class Ports:
+    """What the line is made of. `mint` makes a job token for an attempt (`http.auth.job_token`)."""
+
+    db: Database
+    bell: Bell
+    blobs: Blobs
+    source: Source
+    vault: Vault
+    terms: Terms
+    now: Clock
+    mint: Callable[[int], str]
+
+
+def enroll(ports: Ports, description: str, tags: tuple[str, ...], token_hash: str) -> Runner:
+    """The built-in runner's row: one per server, taken over at each start."""
+
+    def find(tx: Tx) -> Runner:
+        for row in tx.runners(Page(limit=1000)):
+            if row.extra.get(BUILT_IN):
+                kept = replace(
+                    row, description=description, tags=tags, contacted_at=ports.now(), paused=False
+                )
+                tx.save(kept)
+                return kept
+        fresh = Runner(
+            0, token_hash, description, tags, protected=True, stock=False, contacted_at=ports.now(), created_at=ports.now(),
+            info={"name": "runyard"}, extra={BUILT_IN: True},
+        )  # fmt: skip
+        return tx.add(fresh)
+
+    return ports.db.submit_write(find).result()
+
+
+class LocalLink:
+    """Keeps the promises of `link.Link`."""
+
+    def __init__(self, ports: Ports, runner: Runner) -> None:
+        self._ports = ports
+        self._runner = runner
+        self._turn = threading.Lock()
+        self._closed = threading.Event()
+
+    def claim(self) -> Assignment | None:
+        """Only the thread whose turn it is asks and waits; the next one asks at once, so a burst is spread without a herd."""
+        p = self._ports
+        with self._turn:
+            while not self._closed.is_set():
+                seen = p.bell.version("queue")
+                found = p.db.submit_write(self._claim).result()
+                if found is not None:
+                    return found
+                if not self._closed.is_set():
+                    p.bell.wait("queue", seen, CLAIM_WAIT_S)
+        return None
+
+    def _claim(self, tx: Tx) -> Assignment | None:
+        p = self._ports
+        runner = tx.get(Runner, self._runner.id) or self._runner
+        return dispatch.claim(tx, runner, p.mint, p.now(), p.terms, p.vault)
+
+    def log(self, work: Assignment, offset: int, data: bytes) -> Future[Taken]:
+        """One transaction; the store groups commits."""
+        p = self._ports
+
+        def append(tx: Tx) -> Taken:
+            try:
+                reply: LogReply = dispatch.log(
+                    tx, work.attempt_id, work.token, offset, data, p.now(), p.terms
+                )
+            except (Forbidden, NotFound):
+                return Taken(Verdict.ABORT, False, -1)
+            return Taken(
+                reply.verdict, reply.accepted, reply.size if reply.verdict is not Verdict.ABORT else -1
+            )
+
+        return p.db.submit_write(append)
+
+    def step(self, work: Assignment, row: Step) -> None:
+        """In order with the log and the end, because the store's writer is."""
+        p = self._ports
+
+        def note(tx: Tx) -> None:
+            with suppress(Forbidden, NotFound):
+                dispatch.step(tx, work.attempt_id, work.token, row, p.now(), p.terms)
+
+        p.db.submit_write(note)
+
+    def watch(self, work: Assignment) -> Verdict:
+        """Rung by a cancel, by our own log (which is cheap to look at), or by time: then the lease is renewed."""
+        p, topic = self._ports, f"attempt:{work.attempt_id}"
+        seen = p.bell.version(topic)
+        verdict = self._standing(work)
+        if verdict is not Verdict.GO:
+            return verdict
+        if p.bell.wait(topic, seen, work.lease_s / 3) != seen:
+            return self._standing(work)
+        try:
+            return p.db.submit_write(
+                lambda tx: dispatch.beat(tx, work.attempt_id, work.token, p.now(), p.terms).verdict
+            ).result()
+        except (Forbidden, NotFound):
+            return Verdict.ABORT
+
+    def _standing(self, work: Assignment) -> Verdict:
+        attempt = self._ports.db.submit_read(lambda tx: tx.get(Attempt, work.attempt_id)).result()
+        if attempt is None or attempt.token_hash != dispatch.token_hash(work.token):
+            return Verdict.ABORT
+        match attempt.state:
+            case State.RUNNING:
+                return Verdict.GO
+            case State.STOPPING:
+                return Verdict.STOP
+            case State.WAITING | State.HELD | State.QUEUED | State.DONE:
+                return Verdict.ABORT
+
+    def upload(self, work: Assignment, parcel: Parcel, file: Path) -> None:
+        """Blob first, row second."""
+        p = self._ports
+        outputs = dotenv_variables(file) if parcel.type == "dotenv" else {}
+        blob = p.blobs.put_file(file)
+        now = p.now()
+        expires_at = dispatch.default_expiry(p.terms, now, parcel.expire_in_s)
+        row = Artifact(
+            0, work.attempt_id, work.run_id, work.project_id, parcel.name, parcel.type, parcel.format, parcel.filename,
+            blob.size_bytes, blob.sha256, blob.key, now, None if parcel.expires and parcel.expire_in_s is None else expires_at,
+        )  # fmt: skip
+
+        def note(tx: Tx) -> None:
+            if parcel.replace:
+                for old in tx.artifacts(
+                    ArtifactFilter(attempt_id=work.attempt_id, name=parcel.name), Page(limit=100)
+                ):
+                    tx.remove(Artifact, old.id)
+            dispatch.artifact(tx, work.attempt_id, work.token, row, p.now(), outputs)
+
+        p.db.submit_write(note).result()
+
+    def open(self, work: Assignment, given: InputArtifact) -> BinaryIO:
+        """The blob itself where blobs are files."""
+        path = self._ports.blobs.local_path(given.blob)
+        try:
+            return path.open("rb") if path else self._ports.blobs.seekable(given.blob)
+        except FileNotFoundError:
+            raise NotFound(f"The artifact {given.name!r} of {given.job_name!r} is gone.") from None
+
+    def checkout(self, work: Assignment, sha: str, ref: str, depth: int, into: Path) -> str:
+        """From the mirror, without a network."""
+        source = self._ports.source
+        full = ref
+        if not sha:
+            commit, short, is_tag = source.resolve(work.project_id, ref)
+            sha = commit.sha
+            full = f"refs/tags/{short}" if is_tag else f"refs/heads/{short}"
+        source.checkout(work.project_id, sha, full, depth, into)
+        return sha
+
+    def finish(self, work: Assignment, end: Finish) -> None:
+        """Durable when it returns."""
+        p = self._ports
+
+        def end_it(tx: Tx) -> None:
+            with suppress(Conflict, Forbidden, NotFound):
+                dispatch.finish(tx, work.attempt_id, work.token, end, p.now())
+
+        p.db.submit_write(end_it).result()
+
+    def give_back(self, work: Assignment) -> None:
+        """At shutdown."""
+        p = self._ports
+        with suppress(RunyardError):
+            p.db.submit_write(
+                lambda tx: dispatch.give_back(tx, work.attempt_id, work.token, p.now(), p.terms)
+            ).result()
+
+    def close(self) -> None:
+        """Wakes the thread that waits."""
+        self._closed.set()
+        self._ports.bell.ring(["queue"])

@@ -1,0 +1,166 @@
+"""Secrets never show in a log: the byte-stream masker. Used by `streams.py`; pure.
+
+Promise: however the bytes are cut into chunks, the output is the same, and no needle is in it. Overlapping needles are hidden as one
+(contracts/reliability.md §5 B). At most the bytes that may still begin a needle are held back.
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+from collections.abc import Iterable
+from typing import Any
+from urllib.parse import quote, quote_plus
+from xml.sax.saxutils import escape
+
+import re2
+
+MIN_VALUE_BYTES = 3
+MIN_LINE_BYTES = 8
+MIN_VARIANT_BYTES = 8
+PREFIX_BUDGET_BYTES = 1 << 20
+_compile: Any = re2.compile
+_OPTIONS = re2.Options()
+_OPTIONS.encoding = re2.Options.Encoding.LATIN1
+_OPTIONS.literal = False
+_OPTIONS.longest_match = True
+_OPTIONS.log_errors = False
+_OPTIONS.max_mem = 64 << 20
+
+
+def needles(values: Iterable[str]) -> frozenset[bytes]:
+    """The byte strings that hide these values: itself, its lines, and the spellings that tools make of it."""
+    found: set[bytes] = set()
+    for value in values:
+        raw = value.encode("utf-8", "surrogateescape")
+        if len(raw.strip()) < MIN_VALUE_BYTES:
+            continue
+        found.add(raw)
+        stripped = raw.strip()
+        found.add(stripped)
+        found.update(line.strip() for line in raw.splitlines() if len(line.strip()) >= MIN_LINE_BYTES)
+        if len(stripped) >= MIN_VARIANT_BYTES:
+            for form in {raw, stripped}:
+                found.update(_spellings(form))
+    return frozenset(needle for needle in found if len(needle) >= MIN_VALUE_BYTES)
+
+
+def _spellings(raw: bytes) -> Iterable[bytes]:
+    text = raw.decode("utf-8", "replace")
+    yield json.dumps(text)[1:-1].encode()
+    yield json.dumps(text, ensure_ascii=False)[1:-1].encode("utf-8", "replace")
+    yield quote(raw, safe="").encode()
+    yield quote(raw).encode()
+    yield quote_plus(raw).encode()
+    yield escape(text, {'"': "&quot;", "'": "&#39;"}).encode("utf-8", "replace")
+    for shift in range(3):
+        # Inside a longer text a value begins at any of three places of a base64 group; only the characters it alone decides are its own.
+        first = (shift * 8 + 5) // 6
+        last = (shift + len(raw)) * 8 // 6
+        for encode in (base64.b64encode, base64.urlsafe_b64encode):
+            yield encode(b"\0" * shift + raw)[first:last]
+    yield base64.b64encode(raw)
+    yield base64.urlsafe_b64encode(raw)
+
+
+class Masker:
+    """`feed` chunks, then `close` once. `add` hides more values from then on."""
+
+    def __init__(self, values: Iterable[str] = (), mask: bytes = b"[MASKED]") -> None:
+        self._mask = mask
+        self._needles: frozenset[bytes] = frozenset()
+        self._held = b""
+        self._covered = 0  # bytes at the front of what is held that a mask already stands for
+        self.add(values)
+
+    def add(self, values: Iterable[str]) -> None:
+        """From the next byte that is not out yet."""
+        fresh = needles(values)
+        if fresh <= self._needles:
+            return
+        self._needles |= fresh
+        self._longest = max(map(len, self._needles))
+        ordered = sorted(self._needles, key=len, reverse=True)
+        self._pattern = _compile(b"|".join(map(_escaped, ordered)), _OPTIONS)
+        self._prefixes = _prefixes(ordered)
+        self._firsts = frozenset(needle[0] for needle in ordered)
+        self._apart = self._prefixes is not None and not _may_overlap(ordered, self._prefixes)
+
+    def feed(self, data: bytes) -> bytes:
+        """What may be shown now."""
+        if not self._needles:
+            return data
+        whole = self._held + data if self._held else data
+        cut = self._open_from(whole)
+        return self._emit(whole, cut)
+
+    def close(self) -> bytes:
+        """What was held back: no more bytes will complete a needle."""
+        return self._emit(self._held, len(self._held)) if self._held else b""
+
+    def once(self, data: bytes) -> bytes:
+        """A text of its own, beside the stream."""
+        other = Masker((), self._mask)
+        other.__dict__.update(self.__dict__, _held=b"", _covered=0)
+        return other.feed(data) + other.close()
+
+    def _emit(self, whole: bytes, cut: int) -> bytes:
+        """Everything before `cut`; a mask that reaches beyond it is written once and remembered as cover."""
+        parts: list[bytes] = []
+        at = self._covered
+        for start, end in self._spans(whole, self._covered):
+            if start >= cut:
+                break
+            if start >= at:
+                parts += (whole[at:start], self._mask)
+            at = max(at, end)
+        if at < cut:
+            parts.append(whole[at:cut])
+        self._held = whole[cut:]
+        self._covered = max(0, at - cut)
+        return parts[0] if len(parts) == 1 else b"".join(parts)
+
+    def _spans(self, whole: bytes, covered: int) -> Iterable[tuple[int, int]]:
+        """Matches in order of start, longest at each start; those that overlap one before come too, unless none can."""
+        if self._apart and covered == 0:
+            for match in self._pattern.finditer(whole):
+                yield match.span()
+            return
+        # A cover's inside is looked at again: a needle that begins in it may reach further.
+        search, at = self._pattern.search, 0
+        while (match := search(whole, at)) is not None:
+            start, end = match.span()
+            yield start, end
+            at = start + 1
+
+    def _open_from(self, whole: bytes) -> int:
+        """Where the first needle that is not complete yet may begin; the end when there is none."""
+        size = len(whole)
+        begin = max(0, size - self._longest + 1)
+        tail = whole[begin:]
+        for offset, byte in enumerate(tail):
+            if byte in self._firsts and self._is_prefix(tail[offset:]):
+                return begin + offset
+        return size
+
+    def _is_prefix(self, piece: bytes) -> bool:
+        if self._prefixes is not None:
+            return piece in self._prefixes
+        return any(len(needle) > len(piece) and needle.startswith(piece) for needle in self._needles)
+
+
+def _escaped(needle: bytes) -> bytes:
+    """As a pattern: every byte by its number, so that nothing is special."""
+    return b"".join(b"\\x%02x" % byte for byte in needle)
+
+
+def _prefixes(ordered: list[bytes]) -> frozenset[bytes] | None:
+    """All proper prefixes, when they fit a budget (a long key has as many bytes of prefixes as the square of its length)."""
+    if sum(len(needle) ** 2 for needle in ordered) // 2 > PREFIX_BUDGET_BYTES:
+        return None
+    return frozenset(needle[:size] for needle in ordered for size in range(1, len(needle)))
+
+
+def _may_overlap(ordered: list[bytes], prefixes: frozenset[bytes]) -> bool:
+    """Whether one needle's end can be another's (or its own) beginning."""
+    return any(needle[start:] in prefixes for needle in ordered for start in range(1, len(needle)))

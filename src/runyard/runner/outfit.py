@@ -1,0 +1,47 @@
+"""Puts a runner's means together: sandbox, cache, images, folders. Called by app and by `runyard runner`."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+
+from runyard.model.plan import Network
+from runyard.runner.cache import Cache
+from runyard.runner.job import Means
+from runyard.runner.link import Link
+from runyard.runner.sandbox import Limits, choose
+from runyard.runner.sandbox.container import Images
+
+
+def outfit(
+    link: Link,
+    folder: Path,
+    limits: Limits,
+    network: Network,
+    *,
+    allow_plain: bool = False,
+    grace_s: float = 10.0,
+) -> Means:
+    """Everything below `folder`: work, cache, images, spool. SandboxError when no level may be used here."""
+    folder.mkdir(parents=True, exist_ok=True)
+    spool = folder / "spool"
+    for left in spool.iterdir() if spool.is_dir() else ():
+        if left.is_dir():
+            _remove(left)
+    sandbox = choose(folder / "work", limits=limits, network=network, allow_plain=allow_plain)
+    return Means(
+        link=link,
+        sandbox=sandbox,
+        images=Images(folder / "images"),
+        cache=Cache(folder / "cache"),
+        spool=spool,
+        now=lambda: time.time_ns() // 1_000_000,
+        network=network,
+        grace_s=grace_s,
+    )
+
+
+def _remove(folder: Path) -> None:
+    from runyard.runner.sandbox.folders import remove_tree
+
+    remove_tree(folder)

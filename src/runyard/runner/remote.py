@@ -1,0 +1,343 @@
+"""The runner protocol over HTTP: GitLab's runner API plus the payload key `runyard` (contracts/gitlab.md §2). Made by `runyard runner`.
+
+Every call is repeated on network trouble and 5xx with growing pauses; a call that may be repeated changes nothing the second time. One
+connection per thread.
+"""
+
+from __future__ import annotations
+
+import http.client
+import json
+import platform
+import secrets
+import tempfile
+import threading
+import time
+from collections.abc import Iterable, Iterator, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, BinaryIO
+from urllib.parse import quote, urlencode, urlsplit
+
+import msgspec
+
+from runyard import __version__
+from runyard.engine.dispatch import Finish, Verdict
+from runyard.model.errors import Conflict, Forbidden, Invalid, NotFound, TooLarge, Unavailable
+from runyard.model.plan import Assignment, InputArtifact
+from runyard.model.state import Outcome
+from runyard.model.work import Step
+from runyard.runner.link import Parcel, Taken
+from runyard.runner.sandbox.git import fetch
+
+FEATURES = (
+    "variables", "image", "artifacts", "cache", "fallback_cache_keys", "shared", "upload_multiple_artifacts", "upload_raw_artifacts",
+    "refspecs", "masking", "raw_variables", "artifacts_exclude", "multi_build_steps", "trace_checksum", "trace_size", "cancelable",
+    "return_exit_code", "cancel_gracefully", "runyard",
+)  # fmt: skip
+RETRIES, FIRST_PAUSE_S, LONGEST_PAUSE_S = 8, 0.2, 10.0
+TIMEOUT_S = 90.0  # longer than the server holds a poll
+WATCH_S = 2.0
+POLL_PAUSE_S = 1.0
+PIECE_BYTES = 1 << 20
+STOPPING = frozenset({"canceling"})
+ENDED = frozenset({"canceled", "failed", "success", "skipped"})
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """One HTTP answer, read whole (or into a file)."""
+
+    status: int
+    headers: Mapping[str, str]
+    body: bytes
+
+    @property
+    def verdict(self) -> Verdict:
+        """What `Job-Status` and the code say together."""
+        word = self.headers.get("job-status", "")
+        if word in STOPPING:
+            return Verdict.STOP
+        return Verdict.ABORT if self.status in (403, 404) or word in ENDED else Verdict.GO
+
+
+class Wire:
+    """HTTP/1.1 with kept connections, one per thread."""
+
+    def __init__(self, url: str) -> None:
+        parts = urlsplit(url)
+        if parts.scheme not in ("http", "https") or not parts.hostname:
+            raise Invalid(f"{url!r} is not the address of a server")
+        self._secure = parts.scheme == "https"
+        self._place = (parts.hostname, parts.port or (443 if self._secure else 80))
+        self._base = parts.path.rstrip("/") + "/api/v4"
+        self._local = threading.local()
+        self.closing = threading.Event()
+
+    def call(
+        self, method: str, path: str, *, body: bytes | Path | None = None, headers: Mapping[str, str] | None = None,
+        into: BinaryIO | None = None, tries: int = RETRIES, wrap: tuple[bytes, bytes] = (b"", b""),
+    ) -> Answer:  # fmt: skip
+        """The answer below 500; Unavailable when none comes. A Path is streamed, between the two ends of `wrap`."""
+        pause, problem = FIRST_PAUSE_S, ""
+        for left in range(tries, 0, -1):
+            try:
+                answer = self._once(method, path, body, headers or {}, into, wrap)
+                if answer.status < 500 and answer.status not in (408, 429):
+                    return answer
+                problem = f"the server answered {answer.status}"
+            except (OSError, http.client.HTTPException) as error:
+                problem = f"{type(error).__name__}: {error}"
+                self._drop()
+            if left > 1 and self.closing.wait(pause):
+                break
+            pause = min(pause * 2, LONGEST_PAUSE_S)
+        raise Unavailable(f"{method} {path.partition('?')[0]}: {problem}")
+
+    def _once(
+        self, method: str, path: str, body: bytes | Path | None, headers: Mapping[str, str], into: BinaryIO | None,
+        wrap: tuple[bytes, bytes],
+    ) -> Answer:  # fmt: skip
+        connection = getattr(self._local, "connection", None)
+        if connection is None:
+            kind = http.client.HTTPSConnection if self._secure else http.client.HTTPConnection
+            connection = self._local.connection = kind(*self._place, timeout=TIMEOUT_S)
+        sent: bytes | Iterable[bytes] | None
+        given = {"User-Agent": f"runyard-runner/{__version__}", "Accept": "application/json", **headers}
+        if isinstance(body, Path):
+            given["Content-Length"] = str(len(wrap[0]) + body.stat().st_size + len(wrap[1]))
+            sent = _pieces(body, wrap)
+        else:
+            sent = body
+        connection.request(method, self._base + path, body=sent, headers=given)
+        answer = connection.getresponse()
+        found = {key.lower(): value for key, value in answer.getheaders()}
+        if into is not None and answer.status == 200:
+            into.seek(0)
+            into.truncate()
+            while piece := answer.read(PIECE_BYTES):
+                into.write(piece)
+            return Answer(answer.status, found, b"")
+        return Answer(answer.status, found, answer.read())
+
+    def _drop(self) -> None:
+        connection = getattr(self._local, "connection", None)
+        if connection is not None:
+            connection.close()
+            self._local.connection = None
+
+
+def _pieces(file: Path, wrap: tuple[bytes, bytes]) -> Iterator[bytes]:
+    yield wrap[0]
+    with file.open("rb") as source:
+        while piece := source.read(PIECE_BYTES):
+            yield piece
+    yield wrap[1]
+
+
+class RemoteLink:
+    """Keeps the promises of `link.Link`."""
+
+    def __init__(self, url: str, token: str, spool: Path) -> None:
+        self._wire = Wire(url)
+        self._token = token
+        self._spool = spool
+        self._system_id = f"r_{secrets.token_hex(6)}"
+        self._turn = threading.Lock()
+        self._last_update = ""
+        self._logs: dict[int, ThreadPoolExecutor] = {}
+
+    @property
+    def _info(self) -> dict[str, Any]:
+        return {
+            "name": "runyard", "version": __version__, "revision": "", "platform": "linux", "architecture": platform.machine(),
+            "executor": "runyard", "shell": "bash", "features": dict.fromkeys(FEATURES, True),
+        }  # fmt: skip
+
+    def verify(self) -> None:
+        """Forbidden when the token is none."""
+        answer = self._json(
+            "POST",
+            "/runners/verify",
+            {"token": self._token, "system_id": self._system_id, "info": self._info},
+        )
+        if answer.status in (401, 403):
+            raise Forbidden("The server does not know this runner token.")
+        if answer.status != 200:
+            raise Unavailable(f"The server answered {answer.status} to /runners/verify.")
+
+    def claim(self) -> Assignment | None:
+        """Long poll: the server holds the request while the queue stands still."""
+        with self._turn:
+            while not self._wire.closing.is_set():
+                asked = {
+                    "token": self._token,
+                    "system_id": self._system_id,
+                    "last_update": self._last_update,
+                    "info": self._info,
+                }
+                answer = self._json("POST", "/jobs/request", asked, tries=1)
+                if answer.status == 201:
+                    payload = json.loads(answer.body)
+                    if "runyard" not in payload:
+                        raise Unavailable("The server sent a job that this runner cannot read.")
+                    return msgspec.convert(payload["runyard"], Assignment, strict=False)
+                if answer.status == 403:
+                    raise Forbidden("The server does not know this runner token (any more).")
+                update = answer.headers.get("x-gitlab-last-update", "")
+                if answer.status != 204 or update == "":
+                    self._wire.closing.wait(POLL_PAUSE_S)
+                self._last_update = update
+        return None
+
+    def log(self, work: Assignment, offset: int, data: bytes) -> Future[Taken]:
+        """One sender thread per attempt keeps the order."""
+        pool = self._logs.get(work.attempt_id)
+        if pool is None:
+            pool = self._logs[work.attempt_id] = ThreadPoolExecutor(
+                1, thread_name_prefix=f"log-{work.attempt_id}"
+            )
+        return pool.submit(self._append, work, offset, data)
+
+    def _append(self, work: Assignment, offset: int, data: bytes) -> Taken:
+        if not data:
+            return Taken(Verdict.GO, True, offset)
+        headers = {
+            "JOB-TOKEN": work.token,
+            "Content-Type": "text/plain",
+            "Content-Range": f"{offset}-{offset + len(data) - 1}",
+        }
+        try:
+            answer = self._wire.call("PATCH", f"/jobs/{work.attempt_id}/trace", body=data, headers=headers)
+        except Unavailable:
+            return Taken(Verdict.ABORT, False, -1)  # gone for longer than any lease
+        size = int(answer.headers.get("range", "0-0").partition("-")[2] or 0)
+        if answer.verdict is Verdict.ABORT:
+            return Taken(Verdict.ABORT, False, -1)
+        return Taken(answer.verdict, answer.status == 202, size)
+
+    def step(self, work: Assignment, row: Step) -> None:
+        """After the log bytes before it, by the same sender."""
+        said = {
+            key: value
+            for key, value in msgspec.to_builtins(row).items()
+            if key not in ("attempt_id", "position")
+        }
+        pool = self._logs.setdefault(
+            work.attempt_id, ThreadPoolExecutor(1, thread_name_prefix=f"log-{work.attempt_id}")
+        )
+        pool.submit(self._quietly, "PUT", f"/jobs/{work.attempt_id}/steps/{row.position}", said, work.token)
+
+    def _quietly(self, method: str, path: str, said: Mapping[str, Any], token: str) -> None:
+        try:
+            self._json(method, path, said, {"JOB-TOKEN": token})
+        except Unavailable:
+            return
+
+    def watch(self, work: Assignment) -> Verdict:
+        """A keep-alive every few seconds, as gitlab-runner sends."""
+        self._wire.closing.wait(WATCH_S)
+        answer = self._json(
+            "PUT", f"/jobs/{work.attempt_id}", {"token": work.token, "state": "running", "info": self._info}
+        )
+        return answer.verdict
+
+    def upload(self, work: Assignment, parcel: Parcel, file: Path) -> None:
+        """One multipart part, streamed."""
+        query = {"artifact_format": parcel.format, "artifact_type": parcel.type, "artifact_name": parcel.name}
+        if parcel.expires:
+            query["expire_in"] = "never" if parcel.expire_in_s is None else f"{parcel.expire_in_s} seconds"
+        edge = secrets.token_hex(16)
+        name = parcel.filename.replace('"', "_").replace("\r", "_").replace("\n", "_")
+        head = f'--{edge}\r\nContent-Disposition: form-data; name="file"; filename="{name}"\r\nContent-Type: application/octet-stream\r\n\r\n'
+        answer = self._wire.call(
+            "POST",
+            f"/jobs/{work.attempt_id}/artifacts?{urlencode(query, quote_via=quote)}",
+            body=file,
+            headers={"JOB-TOKEN": work.token, "Content-Type": f"multipart/form-data; boundary={edge}"},
+            wrap=(head.encode(), f"\r\n--{edge}--\r\n".encode()),
+        )
+        if answer.status == 413:
+            raise TooLarge("the artifact is larger than the server takes")
+        if answer.status not in (200, 201):
+            raise Conflict(_message(answer))
+
+    def open(self, work: Assignment, given: InputArtifact) -> BinaryIO:
+        """Downloaded into a nameless file."""
+        self._spool.mkdir(parents=True, exist_ok=True, mode=0o700)
+        file = tempfile.TemporaryFile(dir=self._spool)  # noqa: SIM115 - the caller closes it
+        answer = self._wire.call(
+            "GET",
+            f"/jobs/{given.attempt_id}/artifacts?artifact_id={given.id}",
+            headers={"JOB-TOKEN": work.token},
+            into=file,
+        )
+        if answer.status != 200:
+            file.close()
+            raise NotFound(f"The artifact {given.name!r} of {given.job_name!r} is gone ({answer.status}).")
+        file.seek(0)
+        return file
+
+    def checkout(self, work: Assignment, sha: str, ref: str, depth: int, into: Path) -> str:
+        """By git over HTTP with the job's token; the run's own commit by its kept ref, which a force-push cannot take away."""
+        kept = f"refs/pipelines/{work.run_id}" if sha == work.sha else ""
+        return fetch(work.repo_url, work.token, sha, ref, kept, depth, into)
+
+    def finish(self, work: Assignment, end: Finish) -> None:
+        """State and checksum as GitLab wants them, all the rest under `runyard`."""
+        pool = self._logs.pop(work.attempt_id, None)
+        if pool is not None:
+            pool.shutdown(wait=True)
+        said: dict[str, Any] = {
+            "token": work.token,
+            "state": "success" if end.outcome is Outcome.PASSED else "failed",
+            "info": self._info,
+            "output": {"checksum": f"crc32:{end.log_crc or 0:08x}", "bytesize": end.log_bytes or 0},
+            "runyard": {
+                "outcome": end.outcome.value, "reason": end.reason.value, "message": end.message, "outputs": dict(end.outputs),
+                "coverage": end.coverage,
+            },
+        }  # fmt: skip
+        if end.exit_code is not None and end.outcome is not Outcome.PASSED:
+            said["exit_code"] = end.exit_code
+        for _ in range(RETRIES):
+            answer = self._json("PUT", f"/jobs/{work.attempt_id}", said)
+            if answer.status != 202:
+                return
+            time.sleep(1.0)
+
+    def give_back(self, work: Assignment) -> None:
+        """GitLab's protocol has no such word; the lease ends by itself."""
+        pool = self._logs.pop(work.attempt_id, None)
+        if pool is not None:
+            pool.shutdown(wait=False, cancel_futures=True)
+
+    def close(self) -> None:
+        """Ends pauses; a held poll ends by itself or with the process."""
+        self._wire.closing.set()
+
+    def _json(
+        self,
+        method: str,
+        path: str,
+        said: Mapping[str, Any],
+        headers: Mapping[str, str] | None = None,
+        tries: int = RETRIES,
+    ) -> Answer:
+        body = msgspec.json.encode(said)
+        return self._wire.call(
+            method,
+            path,
+            body=body,
+            headers={"Content-Type": "application/json", **(headers or {})},
+            tries=tries,
+        )
+
+
+def _message(answer: Answer) -> str:
+    try:
+        found = json.loads(answer.body)
+        return str(found.get("message") or found.get("error") or answer.status)
+    except (ValueError, AttributeError):
+        return f"the server answered {answer.status}"

@@ -1,0 +1,207 @@
+"""One process step: environment, script file, process, output, what it wrote for later steps. Called by `job.py`."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from runyard.model.plan import StepPlan
+from runyard.model.state import Outcome, Reason
+from runyard.runner.control import Control, Stopper
+from runyard.runner.facts import Facts
+from runyard.runner.room import Room
+from runyard.runner.sandbox import Box
+from runyard.runner.streams import Log, pump
+from runyard.syntax import envfiles
+from runyard.syntax.commands import Command, CommandStream, masks_of
+
+FILES = ("GITHUB_ENV", "GITHUB_PATH", "GITHUB_OUTPUT", "GITHUB_STATE", "GITHUB_STEP_SUMMARY")
+ANNOTATIONS = frozenset(("error", "warning", "notice"))
+READ_LIMIT_BYTES = 1 << 20
+
+
+@dataclass(frozen=True, slots=True)
+class Ended:
+    """How a step went. `extra` goes to its row: summary, annotations."""
+
+    outcome: Outcome
+    reason: Reason = Reason.NONE
+    exit_code: int | None = None
+    message: str = ""
+    outputs: Mapping[str, str] = field(default_factory=dict)
+    extra: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(slots=True)
+class Scene:
+    """What every step of an attempt works with."""
+
+    box: Box
+    log: Log
+    facts: Facts
+    control: Control
+    room: Room
+    env: dict[str, str]  # of the job: variables, PATH, HOME
+    grace_s: float
+
+
+@dataclass(slots=True)
+class _Heard:
+    """Commands that a step spoke."""
+
+    outputs: dict[str, str] = field(default_factory=dict)
+    annotations: list[dict[str, Any]] = field(default_factory=list)
+
+
+def run(scene: Scene, step: StepPlan, position: int) -> Ended:
+    """Executes the step; its process and everything it started has ended when this returns."""
+    env, names = _environment(scene, step, position)
+    context = scene.facts.context(env)
+    argv, cwd = _command(scene, step, position, context)
+    limit = _timeout_s(scene, step, context)
+    if step.commands:
+        _show_command(scene.log, step, argv)
+    process = scene.box.run(argv, env, cwd)
+    stopper = Stopper(process, scene.control, scene.grace_s, limit)
+    heard = _Heard()
+    stream = CommandStream() if step.commands else None
+    take = scene.log.write if stream is None else lambda data: _act(scene.log, stream.feed(data), heard)
+    stopper.look()
+    pump(process.output, take, scene.log, scene.control.wake, stopper.look, stopper.moments)
+    if stream is not None:
+        _act(scene.log, stream.close(), heard)
+    code = stopper.wait()
+    scene.log.end_stream()
+    ended = _judged(scene, step, stopper.why, code, limit)
+    if step.commands:
+        ended = _read_files(scene, names, ended, heard)
+    scene.room.remove(f"script-{position}", *names.values())
+    return ended
+
+
+def _environment(scene: Scene, step: StepPlan, position: int) -> tuple[dict[str, str], dict[str, str]]:
+    """The process's whole environment, and the names of its $GITHUB_* files."""
+    env = {**scene.env, **scene.facts.env}
+    names = {}
+    if step.commands:
+        for name in FILES:
+            names[name] = f"{name.lower()}-{position}"
+            env[name] = scene.room.write(names[name], b"")
+    if step.env:
+        context = scene.facts.context(env) if step.templated else {}
+        late = {k: scene.facts.render(v, context) if step.templated else v for k, v in step.env.items()}
+        env.update(late)
+    if scene.facts.paths:
+        env["PATH"] = ":".join([*scene.facts.paths, env.get("PATH", "")])
+    return {k: v for k, v in env.items() if k and "=" not in k and "\0" not in k + v}, names
+
+
+def _command(
+    scene: Scene, step: StepPlan, position: int, context: Mapping[str, Any]
+) -> tuple[list[str], str]:
+    """argv with the script's path, and the working directory, which never leaves the workspace by its name."""
+    show = scene.facts.render
+    path = ""
+    if step.script is not None:
+        script = show(step.script, context) if step.templated else step.script
+        path = scene.room.write(f"script-{position}", script.encode("utf-8", "surrogateescape"), 0o700)
+    argv = [
+        path if part == "{script}" else show(part, context) if step.templated else part for part in step.argv
+    ]
+    workspace = scene.box.inside.workspace
+    cwd = _joined(workspace, show(step.cwd, context) if step.templated else step.cwd)
+    if cwd != workspace and not cwd.startswith(workspace + "/"):
+        raise ValueError(f"working directory {step.cwd!r} is not inside the workspace")
+    return argv, cwd
+
+
+def _joined(workspace: str, given: str) -> str:
+    return os.path.normpath(given if given.startswith("/") else f"{workspace}/{given}")
+
+
+def _timeout_s(scene: Scene, step: StepPlan, context: Mapping[str, Any]) -> float | None:
+    if step.timeout_s is None or isinstance(step.timeout_s, (int, float)):
+        return step.timeout_s
+    text = scene.facts.render(step.timeout_s, context)
+    return float(text) if text.strip() else None
+
+
+def _show_command(log: Log, step: StepPlan, argv: list[str]) -> None:
+    """As GitHub shows a step: a closed group with the script and the shell."""
+    lines = [f"##[group]{step.name}"]
+    if step.script is not None:
+        lines += [f"\x1b[36;1m{line}\x1b[0m" for line in step.script.splitlines()]
+        lines.append("shell: " + " ".join("{0}" if part == "{script}" else part for part in step.argv))
+    log.system("\n".join([*lines, "##[endgroup]"]))
+
+
+def _act(log: Log, pieces: list[bytes | Command], heard: _Heard) -> None:
+    for piece in pieces:
+        if isinstance(piece, bytes):
+            log.write(piece)
+        elif piece.name == "add-mask":
+            log.masker.add(masks_of(piece.data))
+        elif piece.name == "set-output":
+            heard.outputs[piece.properties.get("name", "")] = piece.data
+        elif piece.name in ANNOTATIONS:
+            heard.annotations.append({"level": piece.name, "message": piece.data, **piece.properties})
+
+
+def _judged(scene: Scene, step: StepPlan, why: str, code: int, limit: float | None) -> Ended:
+    match why:
+        case "aborted" | "canceled":
+            return Ended(Outcome.CANCELED, exit_code=code)
+        case "job_timeout":
+            return Ended(Outcome.FAILED, Reason.TIMEOUT, code, "The job took longer than its time limit.")
+        case "step_timeout":
+            minutes = f"{(limit or 0) / 60:g}"
+            message = f"The action '{step.name}' has timed out after {minutes} minutes."
+            scene.log.system(f"##[error]{message}" if step.commands else message)
+            return Ended(Outcome.FAILED, Reason.TIMEOUT, code, message)
+        case _ if code == 0:
+            return Ended(Outcome.PASSED, exit_code=0)
+    if scene.box.out_of_memory():
+        message = "The job used more memory than it may and was ended."
+        scene.log.system(f"##[error]{message}" if step.commands else f"\x1b[31;1m{message}\x1b[0;m")
+        return Ended(Outcome.FAILED, Reason.OUT_OF_MEMORY, code, message)
+    if step.commands:
+        scene.log.system(f"##[error]Process completed with exit code {code}.")
+    return Ended(Outcome.FAILED, Reason.SCRIPT, code)
+
+
+def _read_files(scene: Scene, names: Mapping[str, str], ended: Ended, heard: _Heard) -> Ended:
+    """Also after a failure; a file that cannot be read fails the step (GitHub)."""
+    facts, extra = scene.facts, dict(ended.extra)
+    read = {name: scene.room.read(file, READ_LIMIT_BYTES) for name, file in names.items()}
+    outputs = dict(heard.outputs)
+    try:
+        outputs.update(envfiles.pairs(read["GITHUB_OUTPUT"]))
+        added = envfiles.environment(read["GITHUB_ENV"])
+        facts.env.update(added.variables)
+        for name in added.refused:
+            scene.log.system(f"##[warning]Can't store {name} output parameter using '$GITHUB_ENV' command.")
+        facts.paths = envfiles.with_paths(facts.paths, read["GITHUB_PATH"])
+    except envfiles.EnvFileError as error:
+        scene.log.system(f"##[error]{error}")
+        heard.annotations.append({"level": "error", "message": str(error)})
+        ended = replace(
+            ended, outcome=Outcome.FAILED, reason=ended.reason or Reason.SCRIPT, message=str(error)
+        )
+    try:
+        if summary := envfiles.summary(read["GITHUB_STEP_SUMMARY"]):
+            masked = scene.log.masker.once(summary.encode("utf-8", "replace"))
+            extra["summary"] = masked.decode("utf-8", "replace")
+    except envfiles.EnvFileError as error:
+        heard.annotations.append({"level": "error", "message": str(error)})
+    if heard.annotations:
+        extra["annotations"] = [_masked(scene.log, one) for one in heard.annotations]
+    return replace(ended, outputs=outputs, extra=extra)
+
+
+def _masked(log: Log, annotation: Mapping[str, Any]) -> dict[str, Any]:
+    return {
+        k: log.masker.once(str(v).encode("utf-8", "replace")).decode("utf-8", "replace")
+        for k, v in annotation.items()
+    }

@@ -1,0 +1,172 @@
+"""From a step's pipe to the log: big reads, workflow commands, masking, offsets and CRC, chunks to the server. Used by `steps.py`.
+
+Promises: bytes are counted and summed exactly as sent; nothing is handled per line; what is not sent yet is bounded (`IN_FLIGHT` chunks).
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import select
+import time
+import zlib
+from collections import deque
+from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import Future
+from typing import Any, Protocol
+
+from runyard.runner.masking import Masker
+
+READ_BYTES = 1 << 20
+CHUNK_BYTES = 1 << 20
+IN_FLIGHT = 3
+SHOW_AFTER_S = 0.2
+TAIL_BYTES = 1 << 20
+
+
+class Receipt(Protocol):
+    """What the server says to log bytes."""
+
+    accepted: bool
+    size: int
+
+
+Send = Callable[[int, bytes], "Future[Any]"]  # of a Receipt
+
+
+class Log:
+    """One attempt's log. `write` masks; `system` is the runner's own voice, masked as well."""
+
+    def __init__(
+        self, send: Send, masks: Iterable[str], mask: bytes = b"[MASKED]", *, keep_tail: bool = False
+    ) -> None:
+        self._send = send
+        self.masker = Masker(masks, mask)
+        self._pending: list[bytes] = []
+        self._pending_bytes = 0
+        self._since = 0.0
+        self._flying: deque[tuple[int, bytes, Future[Any]]] = deque()
+        self._sent = 0
+        self.size = 0
+        self.crc = 0
+        self.stopped = False  # the server wants no more
+        self._tail: deque[bytes] | None = deque() if keep_tail else None
+        self._tail_bytes = 0
+
+    def write(self, data: bytes) -> None:
+        """Bytes of the job."""
+        self._add(self.masker.feed(data))
+
+    def system(self, text: str) -> None:
+        """A line of the runner."""
+        self.end_stream()
+        self._add(self.masker.feed(text.encode("utf-8", "surrogateescape") + b"\n"))
+        self.end_stream()
+
+    def end_stream(self) -> None:
+        """A step has ended: nothing that it printed can still grow into a secret."""
+        self._add(self.masker.close())
+
+    def _add(self, shown: bytes) -> None:
+        if not shown:
+            return
+        if not self._pending:
+            self._since = time.monotonic()
+        self._pending.append(shown)
+        self._pending_bytes += len(shown)
+        self.size += len(shown)
+        self.crc = zlib.crc32(shown, self.crc)
+        if self._tail is not None:
+            self._tail.append(shown)
+            self._tail_bytes += len(shown)
+            while self._tail_bytes - len(self._tail[0]) > TAIL_BYTES:
+                self._tail_bytes -= len(self._tail.popleft())
+        if self._pending_bytes >= CHUNK_BYTES:
+            self.flush()
+
+    def tail(self) -> bytes:
+        """The last megabyte or so, when it was asked for."""
+        return b"".join(self._tail or ())[-TAIL_BYTES:]
+
+    def due_in_s(self) -> float | None:
+        """When pending bytes should be shown; None when there are none."""
+        return max(0.0, self._since + SHOW_AFTER_S - time.monotonic()) if self._pending else None
+
+    def flush(self) -> None:
+        """Hands pending bytes over; waits only when too much is under way."""
+        if self._pending and not self.stopped:
+            data = self._pending[0] if len(self._pending) == 1 else b"".join(self._pending)
+            self._flying.append((self._sent, data, self._send(self._sent, data)))
+            self._sent += len(data)
+        self._pending, self._pending_bytes = [], 0
+        self._settle(IN_FLIGHT)
+
+    def drain(self) -> None:
+        """Waits until the server has everything (or wants no more)."""
+        self.flush()
+        self._settle(0)
+
+    def _settle(self, allowed: int) -> None:
+        while self._flying and (len(self._flying) > allowed or self._flying[0][2].done()):
+            offset, data, future = self._flying.popleft()
+            receipt = future.result()
+            if receipt.accepted or self.stopped:
+                continue
+            if not offset <= receipt.size <= offset + len(data):
+                self.stopped = True  # the server has ended the log, or lost more than we still hold
+                continue
+            again = [(offset, data), *((o, d) for o, d, _ in self._flying)]
+            for _, _, other in self._flying:
+                other.exception()  # let those under way come down before bytes are sent again
+            self._flying.clear()
+            for start, piece in again:
+                skip = max(0, receipt.size - start)
+                self._flying.append((start + skip, piece[skip:], self._send(start + skip, piece[skip:])))
+            return
+
+
+def widen(pipe: int) -> None:
+    """A larger pipe saves wake-ups; the system may refuse."""
+    try:
+        fcntl.fcntl(pipe, fcntl.F_SETPIPE_SZ, READ_BYTES)
+    except OSError:
+        return
+
+
+def pump(
+    pipe: int,
+    take: Callable[[bytes], None],
+    log: Log,
+    wake: int,
+    on_wake: Callable[[], None],
+    until: Callable[[], Sequence[tuple[float, Callable[[], None]]]],
+) -> None:
+    """Reads until the pipe's other end is closed, and closes it. `wake` is readable when `on_wake` should run (a cancel);
+    `until` lists moments (monotonic) with what must happen then (time limits); a moment in the past fires at once."""
+    widen(pipe)
+    poll = select.poll()
+    poll.register(pipe, select.POLLIN)
+    poll.register(wake, select.POLLIN)
+    try:
+        while True:
+            now = time.monotonic()
+            moments = until()
+            for at, act in moments:
+                if at <= now:
+                    act()
+            waits = [at - now for at, _ in moments if at > now]
+            if (due := log.due_in_s()) is not None:
+                if due == 0:
+                    log.flush()
+                else:
+                    waits.append(due)
+            ready = dict(poll.poll(min(waits) * 1000 + 1 if waits else None))
+            if wake in ready:
+                on_wake()
+            if pipe in ready:
+                data = os.read(pipe, READ_BYTES)
+                if not data:
+                    return
+                take(data)
+    finally:
+        os.close(pipe)
