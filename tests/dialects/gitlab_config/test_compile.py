@@ -270,3 +270,28 @@ a: {script: "echo ${{ x }}", artifacts: {paths: [$OUT/x, y]}}
     context = {"env": {"CI_PROJECT_DIR": "/w"}}
     assert render(steps["script"].env["DEEP"], context) == "/w/out/$x/"
     assert "echo ${{ x }}\n" in render(steps["script"].script or "", context)
+
+
+def test_time_limits_of_scripts_come_from_variables(tree: Any, trigger: Any) -> None:
+    text = "variables: {RUNNER_SCRIPT_TIMEOUT: 10m, RUNNER_AFTER_SCRIPT_TIMEOUT: 1m}\na: {script: x, after_script: [y]}"
+    steps = {step.key: step for step in make(text, tree, trigger)["a"].steps}
+    assert (steps["script"].timeout_s, steps["after_script"].timeout_s) == (600, 60)
+
+
+def test_what_only_stock_runners_do_is_a_warning(tree: Any, trigger: Any) -> None:
+    text = "a: {script: x, services: [redis], variables: {GIT_SUBMODULE_STRATEGY: recursive}}"
+    plan = compile(trigger(), tree({".gitlab-ci.yml": text}))
+    assert [warning.split(": ", 1)[0] for warning in plan.warnings] == [
+        ".gitlab-ci.yml:1:27",
+        ".gitlab-ci.yml:1:1",
+    ]
+
+
+def test_pipeline_inputs_are_refused(tree: Any, trigger: Any) -> None:
+    with pytest.raises(Invalid, match="takes no inputs"):
+        compile(trigger(inputs={"a": "b"}), tree({".gitlab-ci.yml": "a: {script: x}"}))
+
+
+def test_the_pipelines_name_is_a_variable_of_its_jobs(tree: Any, trigger: Any) -> None:
+    text = "workflow: {name: n-$CI_COMMIT_REF_NAME}\na: {script: x}"
+    assert values(make(text, tree, trigger)["a"])["CI_PIPELINE_NAME"] == "n-main"

@@ -23,6 +23,9 @@ GENERATED = {
     "many jobs": "".join(f"j{i}: {{script: x}}\n" for i in range(9000)),
     "many hidden": "".join(f".j{i}: {{script: x}}\n" for i in range(9000)) + "a: {script: x}",
     "reference bomb": ".r0: {script: [a, b, c]}\n" + REFS + "j: {script: !reference [.r8, script]}",
+    "reference chain": ".r0: {script: [x]}\n" + "".join(f".r{i}: {{script: [!reference [.r{i - 1}, script]]}}\n" for i in range(1, 3000)) + "j: {script: x}",
+    "reference tower": ".r0: {script: " + "[" * 50 + "]" * 50 + "}\n"
+    + "".join(f".r{i}: {{script: {'[' * 50}!reference [.r{i - 1}, script]{']' * 50}}}\n" for i in range(1, 200)) + "j: {script: x}",
     "wide extends": ".b: {{variables: {{{}}}}}\n".format(", ".join(f"V{i}: x" for i in range(2000)))
     + "".join(f"j{i}: {{extends: [.b, .b, .b], script: x}}\n" for i in range(1000)),
     "many rules": "j:\n  script: x\n  rules:\n" + "    - if: $A == 'b'\n" * 20_000,

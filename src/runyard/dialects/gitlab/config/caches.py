@@ -8,9 +8,10 @@ import hashlib
 from runyard.dialects.gitlab.config.predefined import is_protected
 from runyard.dialects.gitlab.config.scope import Scope
 from runyard.dialects.gitlab.config.spec import CacheSpec, JobSpec
-from runyard.dialects.gitlab.config.steps import Cache, Checkout
+from runyard.dialects.gitlab.config.steps import AFTER_SCRIPT_S, Cache, Checkout
 from runyard.model.errors import TooLarge
 from runyard.model.trigger import Files, Trigger
+from runyard.syntax.durations import DurationError, seconds
 
 POLICIES = ("pull-push", "pull", "push")
 DEFAULT_DEPTH = 20
@@ -35,6 +36,7 @@ def _cache(spec: CacheSpec, scope: Scope, trigger: Trigger, files: Files) -> Cac
         untracked=spec.untracked,
         policy=policy if policy in POLICIES else "pull-push",
         when=spec.when,
+        protected=is_protected(trigger) and not spec.unprotect,
     )
 
 
@@ -66,11 +68,23 @@ def _safe(key: str) -> str:
 
 
 def checkout_of(scope: Scope) -> Checkout:
-    """GIT_STRATEGY, GIT_DEPTH and GIT_CLEAN_FLAGS."""
+    """GIT_STRATEGY, GIT_DEPTH, GIT_CLEAN_FLAGS and the time limits of scripts."""
     strategy = scope.expand(scope.plain.get("GIT_STRATEGY", "fetch")).lower()
     depth = scope.expand(scope.plain.get("GIT_DEPTH", str(DEFAULT_DEPTH)))
     return Checkout(
         strategy if strategy in ("fetch", "clone", "none", "empty") else "fetch",
         int(depth) if depth.isascii() and depth.isdigit() and len(depth) < 7 else DEFAULT_DEPTH,
         scope.plain.get("GIT_CLEAN_FLAGS", "") != "none",
+        _limit(scope, "RUNNER_SCRIPT_TIMEOUT"),
+        _limit(scope, "RUNNER_AFTER_SCRIPT_TIMEOUT") or AFTER_SCRIPT_S,
     )
+
+
+def _limit(scope: Scope, key: str) -> int | None:
+    """Seconds of a duration in a variable; what is none is ignored, as gitlab-runner does."""
+    if key not in scope.plain:
+        return None
+    try:
+        return seconds(scope.expand(scope.plain[key])) or None
+    except DurationError:
+        return None

@@ -62,6 +62,8 @@ def entries(files: Files) -> list[str]:
 def compile(trigger: Trigger, files: Files) -> Plan:
     """The plan of one trigger."""
     path = config_path(trigger.project)
+    if trigger.inputs:
+        raise Invalid("This pipeline takes no inputs: `spec:inputs` is not served here.")
     out = Findings()
     content = _content(files, path, out)
     out.check()

@@ -206,11 +206,12 @@ class Weigher:
         if isinstance(node, Scalar):
             return 1
         if id(node) not in self._known:
-            self._known[id(node)] = 1 + sum(map(self, _below(node)))
+            self._known[id(node)] = 1 + sum(map(self, children(node)))
         return self._known[id(node)]
 
 
-def _below(node: Node) -> Iterable[Node]:
+def children(node: Node) -> Iterable[Node]:
+    """The nodes right below a node."""
     match node:
         case Sequence():
             return node.items

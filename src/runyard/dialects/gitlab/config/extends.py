@@ -5,8 +5,9 @@ of references doubles as readily as aliases do.
 """
 
 import json
+from typing import NamedTuple
 
-from runyard.dialects.gitlab.config.document import MAX_NODES, REFERENCE, merge
+from runyard.dialects.gitlab.config.document import MAX_NODES, REFERENCE, children, merge
 from runyard.dialects.gitlab.config.fields import texts
 from runyard.dialects.gitlab.config.findings import Findings, Place, nearest
 from runyard.syntax.yamltree import Entry, Mapping, Mark, Node, Scalar, Sequence, Tagged, walk
@@ -110,10 +111,22 @@ def dereferenced(root: Mapping, out: Findings) -> Mapping:
     return Mapping(root.at, entries)
 
 
+class _Resolved(NamedTuple):
+    """What a reference stands for: how much it weighs, how deep it nests, how many references it goes through."""
+
+    node: Node
+    weight: int
+    height: int
+    references: int
+
+
 class _Resolver:
+    """Every path is resolved once; depth and budget count what each use splices in, so that nothing doubles unseen."""
+
     def __init__(self, root: Mapping, out: Findings) -> None:
         self.root, self.out = root, out
-        self._done: dict[tuple[str, ...], tuple[Node, int]] = {}
+        self._done: dict[tuple[str, ...], _Resolved] = {}
+        self._inner = [0]  # for each open reference: the deepest chain found inside it so far
         self._budget = MAX_NODES
 
     def resolve(self, node: Node, chain: tuple[tuple[str, ...], ...], nesting: int) -> Node:
@@ -148,22 +161,43 @@ class _Resolver:
         if path in chain:
             self.out.error(node.at, f"{shown} is part of a circular chain")
             return _nothing(node.at)
+        resolved = self._resolved(node, path, shown, chain, nesting)
+        if resolved is None:
+            return _nothing(node.at)
+        if len(chain) + resolved.references > MAX_DEPTH:
+            self.out.error(node.at, f"{shown} is nested deeper than {MAX_DEPTH} references")
+        elif nesting + resolved.height > MAX_NESTING:
+            self.out.error(node.at, f"the configuration is nested deeper than {MAX_NESTING} levels")
+        elif resolved.weight > self._budget:
+            self.out.error(node.at, f"references splice in more than {MAX_NODES} nodes")
+        else:
+            self._budget -= resolved.weight
+            self._inner[-1] = max(self._inner[-1], resolved.references)
+            return resolved.node
+        return _nothing(node.at)
+
+    def _resolved(
+        self,
+        node: Tagged,
+        path: tuple[str, ...],
+        shown: str,
+        chain: tuple[tuple[str, ...], ...],
+        nesting: int,
+    ) -> _Resolved | None:
+        if path in self._done:
+            return self._done[path]
         if len(chain) >= MAX_DEPTH:
             self.out.error(node.at, f"{shown} is nested deeper than {MAX_DEPTH} references")
-            return _nothing(node.at)
-        if path not in self._done:
-            target = self._find(path)
-            if target is None:
-                self.out.error(node.at, f"{shown} could not be found")
-                return _nothing(node.at)
-            found = self.resolve(target, (*chain, path), nesting + 1)
-            self._done[path] = found, sum(1 for _ in walk(found))
-        result, weight = self._done[path]
-        self._budget -= weight
-        if self._budget < 0:
-            self.out.error(node.at, f"references splice in more than {MAX_NODES} nodes")
-            return _nothing(node.at)
-        return result
+            return None
+        target = self._find(path)
+        if target is None:
+            self.out.error(node.at, f"{shown} could not be found")
+            return None
+        self._inner.append(0)
+        found = self.resolve(target, (*chain, path), nesting + 1)
+        resolved = _Resolved(found, sum(1 for _ in walk(found)), _height(found), self._inner.pop() + 1)
+        self._done[path] = resolved
+        return resolved
 
     def _path(self, node: Tagged) -> tuple[str, ...] | None:
         value = node.value
@@ -179,6 +213,14 @@ class _Resolver:
                 return None
             current = current.get(part)
         return current
+
+
+def _height(node: Node) -> int:
+    """Levels of collections, one row of nodes after the other."""
+    height, row = 0, [node]
+    while row := [child for one in row for child in children(one)]:
+        height += 1
+    return height
 
 
 def _nothing(at: Mark) -> Node:

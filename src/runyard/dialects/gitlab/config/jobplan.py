@@ -58,6 +58,7 @@ class Drawing:
 
 def draw(drawing: Drawing, out: Findings) -> JobPlan:
     """The plan of one job."""
+    _warn(drawing, out)
     job, leg, verdict, scope = drawing.job, drawing.leg, drawing.verdict, drawing.scope
     environment = _environment(job, scope)
     variables = (*drawing.variables, *_environment_variables(environment))
@@ -100,6 +101,15 @@ def draw(drawing: Drawing, out: Findings) -> JobPlan:
         coverage=_coverage(job.coverage),
         extra={"gitlab": payload(job, leg, verdict, drawing.stage_idx, decided)},
     )
+
+
+def _warn(drawing: Drawing, out: Findings) -> None:
+    """What a stock runner does and ours does not."""
+    job, plain = drawing.job, drawing.scope.plain
+    if job.services:
+        out.warn(job.services[0].at, f"jobs:{job.name}:services are started by stock runners only")
+    if plain.get("GIT_SUBMODULE_STRATEGY", "none") not in ("", "none"):
+        out.warn(job.at, f"jobs:{job.name}: GIT_SUBMODULE_STRATEGY is followed by stock runners only")
 
 
 def _environment(job: JobSpec, scope: Scope) -> dict[str, Any] | None:

@@ -18,6 +18,7 @@ MAX_CACHES = 4
 MAX_FALLBACK_KEYS = 5
 MAX_SERVICES = 50
 MAX_PATHS = 1000
+MAX_ENVIRONMENT = 255
 IMAGE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:/@+-]{0,511}")
 IMAGE_HINT = "expected like registry/name:tag"
 RESULTS = ("on_success", "on_failure", "always")
@@ -311,6 +312,9 @@ def environment(node: Node, place: Place) -> Environment | None:
     if texts.get("name") is None:
         place.wrong(node.at, "should have a `name`")
         return None
+    for key in ("name", "url"):
+        if len(texts.get(key) or "") > MAX_ENVIRONMENT:
+            place.wrong(given[key].at, f"{key} is too long (maximum is {MAX_ENVIRONMENT} characters)")
     if stop := given.get("auto_stop_in"):
         fields.expiry(stop, place.sub("auto_stop_in"))
     action, tier = given.get("action"), given.get("deployment_tier")

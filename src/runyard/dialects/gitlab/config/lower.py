@@ -18,6 +18,7 @@ from runyard.dialects.gitlab.config.predefined import (
     MANUAL,
     job_variables,
     late_variables,
+    named,
     pipeline_variables,
     user_variables,
 )
@@ -69,6 +70,10 @@ def lower(config: Config, trigger: Trigger, ground: Ground, path: str) -> Plan:
         "on_job_failure": auto_cancel.get("on_job_failure", config.workflow.on_job_failure),
         "config_path": path,
     }
+    if extra["name"]:
+        pipeline.predefined = Layer(
+            (*pipeline.predefined.variables, named("CI_PIPELINE_NAME", extra["name"]))
+        )
     skipped = _is_skipped(trigger)
     jobs = () if skipped else _jobs(pipeline)
     pipeline.ground.out.check()

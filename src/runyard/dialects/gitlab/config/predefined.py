@@ -14,7 +14,15 @@ from runyard.model.trigger import ZERO_SHA, Trigger
 
 # Only a runner knows these and gives them to every process (gitlab.md §2.7; `runner.voice` for ours).
 RUNNER_KNOWN = frozenset(
-    ["CI_PROJECT_DIR", "CI_BUILDS_DIR", "CI_CONCURRENT_ID", "CI_CONCURRENT_PROJECT_ID", "CI_JOB_TIMEOUT", "CI_RUNNER_VERSION", "CI_RUNNER_EXECUTABLE_ARCH"]
+    [
+        "CI_PROJECT_DIR",
+        "CI_BUILDS_DIR",
+        "CI_CONCURRENT_ID",
+        "CI_CONCURRENT_PROJECT_ID",
+        "CI_JOB_TIMEOUT",
+        "CI_RUNNER_VERSION",
+        "CI_RUNNER_EXECUTABLE_ARCH",
+    ]
 )
 
 MANUAL = Variable("CI_JOB_MANUAL", "true", raw=True)
@@ -36,17 +44,17 @@ def pipeline_variables(trigger: Trigger, config_path: str) -> list[Variable]:
     }
     if trigger.source != "trigger":
         del values["CI_PIPELINE_TRIGGERED"]
-    return [_known(key, value) for key, value in values.items()]
+    return [named(key, value) for key, value in values.items()]
 
 
 def user_variables(trigger: Trigger) -> list[Variable]:
     """Who asked."""
     user = trigger.actor
     return [
-        _known("GITLAB_USER_ID", str(user.id)),
-        _known("GITLAB_USER_EMAIL", user.email),
-        _known("GITLAB_USER_LOGIN", user.username),
-        _known("GITLAB_USER_NAME", user.name or user.username),
+        named("GITLAB_USER_ID", str(user.id)),
+        named("GITLAB_USER_EMAIL", user.email),
+        named("GITLAB_USER_LOGIN", user.username),
+        named("GITLAB_USER_NAME", user.name or user.username),
     ]
 
 
@@ -61,7 +69,7 @@ def job_variables(job: JobSpec, leg: Leg) -> list[Variable]:
     }
     if leg.index:
         values["CI_NODE_INDEX"] = str(leg.index)
-    found = [_known(key, value) for key, value in values.items()]
+    found = [named(key, value) for key, value in values.items()]
     return [*found, Variable("CI_JOB_IMAGE", job.image.name)] if job.image else found
 
 
@@ -94,7 +102,8 @@ def is_protected(trigger: Trigger) -> bool:
     return not trigger.tag and trigger.ref == trigger.project.default_branch
 
 
-def _known(key: str, value: str) -> Variable:
+def named(key: str, value: str) -> Variable:
+    """A literal variable; no process could take a NUL."""
     return Variable(key, value.replace("\0", ""), raw=True)
 
 

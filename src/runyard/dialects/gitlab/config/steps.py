@@ -34,6 +34,7 @@ class Cache:
     untracked: bool
     policy: str
     when: str
+    protected: bool
 
     def params(self, env: Mapping[str, str]) -> dict[str, Any]:
         """Of the steps that restore and save it."""
@@ -44,16 +45,19 @@ class Cache:
             "policy": self.policy,
             "when": self.when,
             "untracked": self.untracked,
+            "protected": self.protected,
         }
 
 
 @dataclass(frozen=True, slots=True)
 class Checkout:
-    """How the sources are laid out, from GIT_* variables."""
+    """What GIT_* and RUNNER_*_TIMEOUT variables ask of the runner."""
 
     strategy: str = "fetch"
     depth: int = 20
     clean: bool = True
+    script_s: int | None = None
+    after_script_s: int = AFTER_SCRIPT_S
 
 
 def steps_of(
@@ -66,9 +70,7 @@ def steps_of(
     """All steps. `env` is `runner_env`'s; `download` None: there is nothing to fetch from other jobs."""
     steps = []
     if job.pre_get_sources:
-        steps.append(
-            _shell("pre_get_sources", "pre_get_sources_script", job.pre_get_sources, env, section="")
-        )
+        steps.append(_shell("pre_get_sources", "pre_get_sources_script", job.pre_get_sources, env, None, ""))
     if checkout.strategy != "none":
         params = {"depth": checkout.depth, "strategy": checkout.strategy, "clean": checkout.clean}
         steps.append(
@@ -85,28 +87,38 @@ def steps_of(
                 section="download_artifacts",
             )
         )
-    steps.append(_shell("script", "script", (*job.before_script, *job.script), env, section="step_script"))
+    steps.append(
+        _shell("script", "script", (*job.before_script, *job.script), env, checkout.script_s, "step_script")
+    )
     if job.after_script:
-        steps.append(_after(job.after_script, env))
+        steps.append(_after(job.after_script, env, checkout.after_script_s))
     steps += [_save(i, cache, env) for i, cache in enumerate(caches) if cache.policy != "pull"]
     if job.artifacts:
         steps += uploads(job.artifacts, env)
     return tuple(steps)
 
 
-def _shell(key: str, name: str, commands: tuple[str, ...], env: Mapping[str, str], section: str) -> StepPlan:
+def _shell(
+    key: str,
+    name: str,
+    commands: tuple[str, ...],
+    env: Mapping[str, str],
+    timeout_s: int | None,
+    section: str,
+) -> StepPlan:
     return StepPlan(
         key,
         name,
         argv=SHELL,
         script=escaped(text_of(commands)),
         env=env,
+        timeout_s=timeout_s,
         templated=True,
         section=section,
     )
 
 
-def _after(commands: tuple[str, ...], env: Mapping[str, str]) -> StepPlan:
+def _after(commands: tuple[str, ...], env: Mapping[str, str], timeout_s: int) -> StepPlan:
     """In a shell of its own, also after failure and cancel, its own failure ignored; not when the script never began."""
     return StepPlan(
         "after_script",
@@ -115,7 +127,7 @@ def _after(commands: tuple[str, ...], env: Mapping[str, str]) -> StepPlan:
         script=escaped(text_of(commands)),
         env={**env, "CI_JOB_STATUS": _STATUS},
         condition="always() && steps.script.outcome != 'skipped'",
-        timeout_s=AFTER_SCRIPT_S,
+        timeout_s=timeout_s,
         continue_on_error=True,
         templated=True,
         section="after_script",
