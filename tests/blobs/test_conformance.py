@@ -183,6 +183,26 @@ def test_local_files_are_private_and_abandoned_uploads_are_swept(tmp_path: Path)
     assert living.exists()
 
 
+@pytest.mark.root
+def test_a_full_disk_is_unavailable_and_leaves_nothing(tmp_path: Path) -> None:
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    if (
+        os.geteuid() != 0
+        or subprocess.run(["mount", "-t", "tmpfs", "-o", "size=4m", "none", disk]).returncode
+    ):
+        pytest.skip("mounting a small disk needs root")
+    try:
+        blobs = open_blobs(disk / "b")
+        with pytest.raises(Unavailable) as caught:
+            blobs.put(pieces(BIG))
+        assert caught.value.retry_after_s
+        assert list(blobs.walk()) == []
+        assert blobs.put(pieces(BIG[: 1 << 20])).size_bytes == 1 << 20
+    finally:
+        subprocess.run(["umount", "-l", disk], check=True)
+
+
 def test_places_that_cannot_be_opened_are_refused(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(Unavailable):

@@ -15,6 +15,7 @@ from runyard.store.sqlite import SqliteLink, SqliteStore
 from runyard.store.transaction import StoreTx
 
 PASSED = ((State.DONE, Outcome.PASSED),)
+OPEN = ((State.RUNNING, None), (State.STOPPING, None))
 MANY = ((State.DONE, None), (State.RUNNING, None))
 LISTS = {
     "runs": lambda tx: tx.runs(RunFilter(), Page()),
@@ -34,6 +35,7 @@ LISTS = {
     "attempts of a project and states": lambda tx: tx.attempts(
         AttemptFilter(project_id=1, wanted=MANY), Page()
     ),
+    "open attempts": lambda tx: tx.attempts(AttemptFilter(wanted=OPEN), Page(descending=False)),
     "attempts of a run": lambda tx: tx.attempts(AttemptFilter(run_id=1, project_id=1, wanted=MANY), Page()),
     "attempts of a job": lambda tx: tx.attempts(AttemptFilter(job_id=1), Page()),
     "attempts of a runner": lambda tx: tx.attempts(AttemptFilter(runner_id=1), Page()),
@@ -151,6 +153,7 @@ def test_lists_are_flat_when_history_grows(made: Any) -> None:
                     RunFilter(project_id=1, wanted=((State.RUNNING, None), (State.DONE, Outcome.CANCELED))),
                     Page(),
                 )
+                tx.runs(RunFilter(wanted=((State.DONE, None),), updated_before_at=0), Page(descending=False))
             return time.perf_counter() - began
 
     with store.begin() as tx:

@@ -219,9 +219,10 @@ class PostgresTx(StoreTx):
     def attempts(self, filter: AttemptFilter, page: Page) -> list[tuple[Job, Attempt]]:
         if filter.run_id is not None:
             self._lock_runs([filter.run_id])
-        elif filter.job_id is not None:
-            self._lock_run_of("jobs", filter.job_id)
-        return super().attempts(filter, page)
+        found = super().attempts(filter, page)
+        while self._lock_runs(a.run_id for _, a in found):
+            found = super().attempts(filter, page)
+        return found
 
     def due(self, now: int, limit: int) -> list[Attempt]:
         return self._read_locked(lambda: super(PostgresTx, self).due(now, limit))

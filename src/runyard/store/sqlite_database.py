@@ -181,8 +181,7 @@ class SqliteDatabase:
             # After a failed fsync the kernel may have dropped the pages: a retry would lie.
             self._disk_failed = True
         told = [future for _, future in group.waiting()]
-        if first[1] not in told and not first[1].done():
-            first[1].set_running_or_notify_cancel()
+        if not group.answers and (first[1].running() or first[1].set_running_or_notify_cancel()):
             told.append(first[1])
         for future in told:
             future.set_exception(error)

@@ -192,6 +192,7 @@ runs = _numbered(
     Index("runs_of_ref", "project_id", "ref", "id"),
     Index("runs_of_sha", "project_id", "sha", "id"),
     Index("runs_of_dialect", "dialect", "id"),
+    Index("runs_updated", "updated_at"),
     Index("runs_of_state", "state", "outcome", "id"),
     Index("runs_of_project_state", "project_id", "state", "outcome", "id"),
 )
@@ -290,6 +291,7 @@ def _some_attempts(name: str, where: str, *columns: str, unique: bool = False) -
 
 
 _some_attempts("attempts_one_open", "state <> 'done'", "job_id", unique=True)
+_some_attempts("attempts_open", "state <> 'done'", "state", "id")
 _some_attempts("attempts_of_runner", "runner_id IS NOT NULL", "runner_id", "id")
 _some_attempts("attempts_delayed", "hold = 'delayed'", "run_after_at")
 _some_attempts("attempts_leased", "lease_until_at IS NOT NULL", "lease_until_at")

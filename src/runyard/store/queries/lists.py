@@ -57,6 +57,8 @@ def one_pair(conditions: Conditions, state: str, outcome: str | None) -> Conditi
     """A copy of the conditions that also asks for this state."""
     copy = Conditions(list(conditions.terms), list(conditions.values))
     copy.add("state = ?", state)
+    if state != State.DONE.value:
+        copy.add("state <> 'done'")  # said literally, it lets a partial index of open work serve
     if outcome is None:
         copy.add("outcome IS NULL")
     else:

@@ -14,6 +14,7 @@ from runyard.store.rows import ATTEMPT, JOB, RUN, STEP, WORKFLOW
 MOST_COUNTED = 10_001
 
 _RUN_BY_IDEMPOTENCY = f"{RUN.select} WHERE project_id = ? AND idempotency_key = ?"
+_ANY_BEFORE = "SELECT 1 FROM runs WHERE updated_at < ? LIMIT 1"
 _WORKFLOWS = f"{WORKFLOW.select} WHERE run_id = ? ORDER BY id"
 _STEPS = f"{STEP.select} WHERE attempt_id = ? ORDER BY position"
 _JOBS_OF_RUN = f"{JOB.select} WHERE run_id = ?"
@@ -35,6 +36,9 @@ def run_by_idempotency(link: Link, project_id: int, key: str) -> Run | None:
 
 
 def runs(link: Link, filter: RunFilter, page: Page) -> list[Run]:
+    before = filter.updated_before_at
+    if before is not None and not link.rows(_ANY_BEFORE, (before,)):
+        return []  # the usual answer to retention, which otherwise would walk all of history to find nothing
     found = window_of_states(link, RUN.select, _conditions(filter), filter.wanted, page)
     return [RUN.decode(r) for r in found]
 

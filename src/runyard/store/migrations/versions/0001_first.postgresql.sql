@@ -22,6 +22,7 @@ CREATE INDEX runs_of_ref ON runs (project_id, ref, id);
 CREATE INDEX runs_of_sha ON runs (project_id, sha, id);
 CREATE INDEX runs_of_state ON runs (state, outcome, id);
 CREATE INDEX runs_passed ON runs (project_id, ref, id) WHERE outcome = 'passed';
+CREATE INDEX runs_updated ON runs (updated_at);
 CREATE TABLE secret_variables ( id BIGSERIAL NOT NULL, key TEXT NOT NULL, value TEXT NOT NULL, project_id BIGINT, masked SMALLINT NOT NULL, protected SMALLINT NOT NULL, file SMALLINT NOT NULL, raw SMALLINT NOT NULL, environment_scope TEXT NOT NULL, kind TEXT NOT NULL, extra TEXT NOT NULL, PRIMARY KEY (id), FOREIGN KEY(project_id) REFERENCES projects (id) ON DELETE CASCADE );
 CREATE UNIQUE INDEX secret_variables_key ON secret_variables (coalesce(project_id, 0), kind, key, environment_scope);
 CREATE INDEX secret_variables_project ON secret_variables (project_id);
@@ -46,6 +47,7 @@ CREATE INDEX attempts_of_project_state ON attempts (project_id, state, outcome, 
 CREATE INDEX attempts_of_run ON attempts (run_id, id);
 CREATE INDEX attempts_of_runner ON attempts (runner_id, id) WHERE runner_id IS NOT NULL;
 CREATE UNIQUE INDEX attempts_one_open ON attempts (job_id) WHERE state <> 'done';
+CREATE INDEX attempts_open ON attempts (state, id) WHERE state <> 'done';
 CREATE INDEX attempts_queued ON attempts (queued_at, id) WHERE state = 'queued';
 CREATE TABLE artifacts ( id BIGSERIAL NOT NULL, attempt_id BIGINT NOT NULL, run_id BIGINT NOT NULL, project_id BIGINT NOT NULL, name TEXT NOT NULL, type TEXT NOT NULL, format TEXT NOT NULL, filename TEXT NOT NULL, size_bytes BIGINT NOT NULL, sha256 TEXT NOT NULL, blob TEXT NOT NULL, created_at BIGINT NOT NULL, expires_at BIGINT, extra TEXT NOT NULL, PRIMARY KEY (id), FOREIGN KEY(attempt_id) REFERENCES attempts (id) ON DELETE CASCADE );
 CREATE INDEX artifacts_blob ON artifacts (blob);
