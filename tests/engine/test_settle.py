@@ -202,6 +202,19 @@ def test_only_the_newest_waits_where_one_may_wait(house: Any, job: Any) -> None:
     assert [house.shown(r)["d"] for r in runs] == ["queued", "canceled", "concurrency"]
 
 
+def test_later_jobs_of_the_workflow_that_owns_a_group_take_nobodys_place(house: Any, job: Any) -> None:
+    def flow() -> Plan:
+        rule = Concurrency("main", single_pending=True)
+        return Plan((WorkflowPlan("w", jobs=(job("a"), job("b", needs=("a",))), concurrency=rule),))
+
+    first, second = house.accept(plan=flow()), house.accept(plan=flow())
+    assert house.shown(second) == {"a": "concurrency", "b": "waiting"}
+    house.finish(house.claim())
+    assert (house.shown(first), house.shown(second)["a"]) == ({"a": "passed", "b": "queued"}, "concurrency")
+    house.finish(house.claim())
+    assert house.shown(second)["a"] == "queued"
+
+
 def test_optional_needs_that_are_not_there_are_dropped(house: Any, job: Any) -> None:
     run = house.accept(job("a", needs=(Need("ghost", optional=True),)))
     assert house.shown(run) == {"a": "queued"}

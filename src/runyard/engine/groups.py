@@ -27,7 +27,7 @@ def enter(board: Board, node: Node) -> None:
     others = _others(board.tx, node.job, node.attempt, rule)
     if rule.cancel_in_progress or rule.single_pending:
         for member in others:
-            if rule.cancel_in_progress or _is_held(member[1]):
+            if _arrives_after(node, member, rule) and (rule.cancel_in_progress or _is_held(member[1])):
                 _cancel(board, member)
         others = _others(board.tx, node.job, node.attempt, rule)
     if not _blocks(others, rule):
@@ -59,6 +59,11 @@ def release(tx: Tx, project_id: int, group: str, now: int) -> set[int]:
 def _blocks(others: list[Member], rule: Concurrency) -> bool:
     """Active others always block. Held ones are older, so they go first, unless a whole workflow is the member: it owns the group until it ends."""
     return any(rule.by_workflow is False or not _is_held(attempt) for _, attempt in others)
+
+
+def _arrives_after(node: Node, other: Member, rule: Concurrency) -> bool:
+    """A workflow arrives once, with its first job: its later jobs take nobody's place."""
+    return not rule.by_workflow or node.job.workflow_id > other[0].workflow_id
 
 
 def _others(tx: Tx, job: Job, attempt: Attempt, rule: Concurrency) -> list[Member]:
