@@ -190,7 +190,11 @@ class Builtins:
             return PASSED
         keys = [str(params.get("key") or "default"), *map(str, params.get("fallback_keys") or ())]
         found = self.cache.restore(
-            self.work.project_id, self._is_protected, keys, Path(scene.box.outside.workspace), scene.box.uid
+            self.work.project_id,
+            self._is_protected(params),
+            keys,
+            Path(scene.box.outside.workspace),
+            scene.box.uid,
         )
         scene.log.system(f"Successfully extracted cache {found}" if found else f"No cache for {keys[0]}")
         return Ended(Outcome.PASSED, outputs={"cache-hit": "true" if found == keys[0] else "false"})
@@ -201,13 +205,15 @@ class Builtins:
         choice = self._choice(scene, params)
         key = str(params.get("key") or "default")
         size = self.cache.save(
-            self.work.project_id, self._is_protected, key, Path(scene.box.outside.workspace), choice
+            self.work.project_id, self._is_protected(params), key, Path(scene.box.outside.workspace), choice
         )
         scene.log.system(f"Created cache {key} ({size} bytes)")
         return PASSED
 
-    @property
-    def _is_protected(self) -> bool:
+    def _is_protected(self, params: Mapping[str, Any]) -> bool:
+        """As the plan says; a job's variables may lie about its ref (GitLab lets YAML override predefined ones)."""
+        if "protected" in params:
+            return params["protected"] is True
         names = ("CI_COMMIT_REF_PROTECTED", "GITHUB_REF_PROTECTED")
         return any(v.key in names and v.value == "true" for v in self.work.variables)
 

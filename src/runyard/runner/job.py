@@ -32,6 +32,7 @@ from runyard.runner.sandbox.container import Images
 from runyard.runner.steps import Ended, Scene, run
 from runyard.runner.streams import Log
 from runyard.syntax.expressions import ExpressionError, render
+from runyard.syntax.variables import expand
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,7 +112,8 @@ class Execution:
                 raise SandboxError(f"processes of the job did not end: {left}")
 
     def _environment(self, box: Box, room: Room, image: Mapping[str, str]) -> dict[str, str]:
-        """PATH and HOME, then the variables in order; file variables become paths."""
+        """PATH and HOME, then the variables; file variables become paths. A stock job's variables may still name what only we know
+        (`$CI_PROJECT_DIR`); then unknown names vanish and `$$` is a dollar, as in gitlab-runner."""
         env = {
             "PATH": DEFAULT_PATH,
             **image,
@@ -125,6 +127,14 @@ class Execution:
                 )
             else:
                 env[variable.key] = variable.value
+        if not self._work.job.stock:
+            return env
+        open_ = [v for v in self._work.variables if not (v.raw or v.file) and "$" in v.value]
+        known = {key: value for key, value in env.items() if key not in {v.key for v in open_}}
+        for variable in open_:
+            env[variable.key] = value = expand(variable.value, known)
+            if variable.masked:
+                self._log.masker.add([value])
         return env
 
     def _steps(self, scene: Scene) -> None:

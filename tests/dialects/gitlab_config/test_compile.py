@@ -255,21 +255,23 @@ def test_dependency_names_of_parallel_jobs(tree: Any, trigger: Any) -> None:
     assert next(s for s in job.steps if s.key == "download").params["jobs"] == ["b"]
 
 
-def test_variables_that_name_the_runners_own_are_templates_in_the_steps(tree: Any, trigger: Any) -> None:
+def test_paths_are_templates_over_the_jobs_environment_and_scripts_are_none(tree: Any, trigger: Any) -> None:
     text = """
-variables: {OUT: $CI_PROJECT_DIR/out, DEEP: "${OUT}/$$x/$UNSET", OVER: $CI_PROJECT_DIR, RAW: {value: $CI_PROJECT_DIR, expand: false}}
-a: {script: "echo ${{ x }}", artifacts: {paths: [$OUT/x, y]}}
+variables: {OUT: $CI_PROJECT_DIR/out}
+a: {script: "echo ${{ x }}", after_script: ["echo ${{ y }}"], artifacts: {paths: ["$OUT/${{ z }}", y, $$X], exclude: ["%T%"]}}
 """
-    job = make(text, tree, trigger, variables=(Variable("OVER", "pipeline"),))["a"]
-    steps = {step.key: step for step in job.steps}
-    assert steps["script"].env == {
-        "OUT": "${{ env.CI_PROJECT_DIR }}/out",
-        "DEEP": "${{ env.CI_PROJECT_DIR }}/out/$x/${{ env.UNSET }}",
-    }
-    assert steps["upload"].params["paths"] == ["${{ env.CI_PROJECT_DIR }}/out/x", "y"]
-    context = {"env": {"CI_PROJECT_DIR": "/w"}}
-    assert render(steps["script"].env["DEEP"], context) == "/w/out/$x/"
-    assert "echo ${{ x }}\n" in render(steps["script"].script or "", context)
+    steps = {step.key: step for step in make(text, tree, trigger)["a"].steps}
+    context = {"env": {"OUT": "/w/out"}, "job": {"status": "failure"}}
+    assert not steps["script"].templated
+    assert "echo ${{ x }}\n" in (steps["script"].script or "")
+    assert "echo ${{ y }}\n" in render(steps["after_script"].script or "", context)
+    assert render(steps["after_script"].env["CI_JOB_STATUS"], context) == "failed"
+    assert [render(path, context) for path in steps["upload"].params["paths"]] == [
+        "/w/out/${{ z }}",
+        "y",
+        "$X",
+    ]
+    assert steps["upload"].params["exclude"] == ["%T%"]
 
 
 def test_time_limits_of_scripts_come_from_variables(tree: Any, trigger: Any) -> None:

@@ -4,7 +4,6 @@ Called by lower for every leg. Notes a problem where a name cannot be used (an i
 """
 
 import re
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -45,7 +44,6 @@ class Drawing:
     leg: Leg
     verdict: Verdict
     variables: tuple[Variable, ...]
-    env: Mapping[str, str]
     scope: Scope
     needs: tuple[Need, ...] | None
     dependencies: list[str] | None
@@ -77,7 +75,7 @@ def draw(drawing: Drawing, out: Findings) -> JobPlan:
     return JobPlan(
         key=leg.name,
         name=leg.name,
-        steps=steps_of(job, drawing.env, drawing.checkout, drawing.caches, drawing.download),
+        steps=steps_of(job, drawing.checkout, drawing.caches, drawing.download),
         group=job.name,
         stage=job.stage,
         stage_index=drawing.stage_rank,

@@ -24,7 +24,6 @@ from runyard.dialects.gitlab.config.predefined import (
 )
 from runyard.dialects.gitlab.config.scope import Layer, Scope, VariableError
 from runyard.dialects.gitlab.config.spec import Config, JobSpec, Rule, Variables
-from runyard.dialects.gitlab.config.steps import runner_env
 from runyard.model.errors import NothingToRun
 from runyard.model.plan import JobPlan, Plan, Variable, WorkflowPlan
 from runyard.model.trigger import Trigger
@@ -207,7 +206,6 @@ def _plan(
             leg=one.leg,
             verdict=verdict,
             variables=(*pipeline.predefined.variables, *mine, *yaml.values(), *pipeline.user.variables),
-            env=runner_env(yaml.values(), pipeline.outer.plain),
             scope=scope,
             needs=needs,
             dependencies=dependency_names(job, needs, present.legs),

@@ -1,7 +1,7 @@
 """GitLab's predefined variables (gitlab.md §3.12), as far as one server without merge requests and registries can know them.
 
 Called by the compiler. What is known at the trigger is literal (raw: a commit message must not expand); ids, tokens and addresses of rows
-that do not exist yet are templates over the facts of the claim; what only the runner knows is in `RUNNER_KNOWN`.
+that do not exist yet are templates over the facts of the claim. CI_PROJECT_DIR and its like are the runner's to add (`runner.voice`).
 """
 
 from datetime import UTC, datetime
@@ -11,19 +11,6 @@ from runyard.dialects.gitlab.config.parallel import Leg
 from runyard.dialects.gitlab.config.spec import JobSpec
 from runyard.model.plan import Variable
 from runyard.model.trigger import ZERO_SHA, Trigger
-
-# Only a runner knows these and gives them to every process (gitlab.md §2.7; `runner.voice` for ours).
-RUNNER_KNOWN = frozenset(
-    [
-        "CI_PROJECT_DIR",
-        "CI_BUILDS_DIR",
-        "CI_CONCURRENT_ID",
-        "CI_CONCURRENT_PROJECT_ID",
-        "CI_JOB_TIMEOUT",
-        "CI_RUNNER_VERSION",
-        "CI_RUNNER_EXECUTABLE_ARCH",
-    ]
-)
 
 MANUAL = Variable("CI_JOB_MANUAL", "true", raw=True)
 

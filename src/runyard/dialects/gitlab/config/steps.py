@@ -1,22 +1,19 @@
 """The steps of a job in the order gitlab-runner's stages have: sources, cache, artifacts, script, after_script, cache, artifacts.
 
 Called by lower. Texts that hold `$VAR` for the runner become `${{ env.VAR }}` templates, so that the runner needs to know one language
-only; names that only a runner knows (CI_PROJECT_DIR) reach the processes through each step's environment.
+only. Scripts go in as they are, never as templates.
 """
 
-from collections.abc import Collection, Iterable, Mapping
-from contextlib import suppress
+from collections.abc import Mapping
 from dataclasses import dataclass
-from graphlib import CycleError, TopologicalSorter
 from typing import Any
 
-from runyard.dialects.gitlab.config.predefined import RUNNER_KNOWN
 from runyard.dialects.gitlab.config.reports import REPORTS
 from runyard.dialects.gitlab.config.scope import escaped
 from runyard.dialects.gitlab.config.script import SHELL, text_of
 from runyard.dialects.gitlab.config.spec import ArtifactsSpec, JobSpec
-from runyard.model.plan import StepKind, StepPlan, Variable
-from runyard.syntax.variables import MAX_TOTAL_BYTES, VariableError, dollar_references, expand, references
+from runyard.model.plan import StepKind, StepPlan
+from runyard.syntax.variables import dollar_references, expand
 
 AFTER_SCRIPT_S = 300
 
@@ -36,11 +33,12 @@ class Cache:
     when: str
     protected: bool
 
-    def params(self, env: Mapping[str, str]) -> dict[str, Any]:
+    @property
+    def params(self) -> dict[str, Any]:
         """Of the steps that restore and save it."""
         return {
             "key": self.key,
-            "paths": [runner_template(path, env) for path in self.paths],
+            "paths": [runner_template(path) for path in self.paths],
             "fallback_keys": list(self.fallback_keys),
             "policy": self.policy,
             "when": self.when,
@@ -62,21 +60,20 @@ class Checkout:
 
 def steps_of(
     job: JobSpec,
-    env: Mapping[str, str],
     checkout: Checkout,
     caches: tuple[Cache, ...],
     download: Mapping[str, Any] | None,
 ) -> tuple[StepPlan, ...]:
-    """All steps. `env` is `runner_env`'s; `download` None: there is nothing to fetch from other jobs."""
+    """All steps. `download` None: there is nothing to fetch from other jobs."""
     steps = []
     if job.pre_get_sources:
-        steps.append(_shell("pre_get_sources", "pre_get_sources_script", job.pre_get_sources, env, None, ""))
+        steps.append(_shell("pre_get_sources", "pre_get_sources_script", job.pre_get_sources, None, ""))
     if checkout.strategy != "none":
         params = {"depth": checkout.depth, "strategy": checkout.strategy, "clean": checkout.clean}
         steps.append(
             StepPlan("checkout", "Get sources", StepKind.CHECKOUT, params=params, section="get_sources")
         )
-    steps += [_restore(i, cache, env) for i, cache in enumerate(caches) if cache.policy != "push"]
+    steps += [_restore(i, cache) for i, cache in enumerate(caches) if cache.policy != "push"]
     if download is not None:
         steps.append(
             StepPlan(
@@ -88,44 +85,28 @@ def steps_of(
             )
         )
     steps.append(
-        _shell("script", "script", (*job.before_script, *job.script), env, checkout.script_s, "step_script")
+        _shell("script", "script", (*job.before_script, *job.script), checkout.script_s, "step_script")
     )
     if job.after_script:
-        steps.append(_after(job.after_script, env, checkout.after_script_s))
-    steps += [_save(i, cache, env) for i, cache in enumerate(caches) if cache.policy != "pull"]
+        steps.append(_after(job.after_script, checkout.after_script_s))
+    steps += [_save(i, cache) for i, cache in enumerate(caches) if cache.policy != "pull"]
     if job.artifacts:
-        steps += uploads(job.artifacts, env)
+        steps += uploads(job.artifacts)
     return tuple(steps)
 
 
-def _shell(
-    key: str,
-    name: str,
-    commands: tuple[str, ...],
-    env: Mapping[str, str],
-    timeout_s: int | None,
-    section: str,
-) -> StepPlan:
-    return StepPlan(
-        key,
-        name,
-        argv=SHELL,
-        script=escaped(text_of(commands)),
-        env=env,
-        timeout_s=timeout_s,
-        templated=True,
-        section=section,
-    )
+def _shell(key: str, name: str, commands: tuple[str, ...], timeout_s: int | None, section: str) -> StepPlan:
+    return StepPlan(key, name, argv=SHELL, script=text_of(commands), timeout_s=timeout_s, section=section)
 
 
-def _after(commands: tuple[str, ...], env: Mapping[str, str], timeout_s: int) -> StepPlan:
+def _after(commands: tuple[str, ...], timeout_s: int) -> StepPlan:
     """In a shell of its own, also after failure and cancel, its own failure ignored; not when the script never began."""
     return StepPlan(
         "after_script",
         "after_script",
         argv=SHELL,
         script=escaped(text_of(commands)),
-        env={**env, "CI_JOB_STATUS": _STATUS},
+        env={"CI_JOB_STATUS": _STATUS},
         condition="always() && steps.script.outcome != 'skipped'",
         timeout_s=timeout_s,
         continue_on_error=True,
@@ -134,30 +115,30 @@ def _after(commands: tuple[str, ...], env: Mapping[str, str], timeout_s: int) ->
     )
 
 
-def _restore(i: int, cache: Cache, env: Mapping[str, str]) -> StepPlan:
+def _restore(i: int, cache: Cache) -> StepPlan:
     key = f"cache_restore_{i}"
     return StepPlan(
-        key, "Restore cache", StepKind.CACHE_RESTORE, params=cache.params(env), templated=True, section="restore_cache",
+        key, "Restore cache", StepKind.CACHE_RESTORE, params=cache.params, templated=True, section="restore_cache",
         continue_on_error=True,
     )  # fmt: skip
 
 
-def _save(i: int, cache: Cache, env: Mapping[str, str]) -> StepPlan:
+def _save(i: int, cache: Cache) -> StepPlan:
     return StepPlan(
-        f"cache_save_{i}", "Save cache", StepKind.CACHE_SAVE, params=cache.params(env), templated=True, section="archive_cache",
+        f"cache_save_{i}", "Save cache", StepKind.CACHE_SAVE, params=cache.params, templated=True, section="archive_cache",
         condition=_CONDITION[cache.when], continue_on_error=True,
     )  # fmt: skip
 
 
-def uploads(artifacts: ArtifactsSpec, env: Mapping[str, str]) -> list[StepPlan]:
+def uploads(artifacts: ArtifactsSpec) -> list[StepPlan]:
     """The archive, then one upload per report (reports always go up)."""
     found = []
     if artifacts.paths or artifacts.untracked:
         params = {
-            "name": runner_template(artifacts.name or "artifacts", env),
-            "filename": runner_template(artifacts.name or "artifacts", env) + ".zip",
-            "paths": [runner_template(path, env) for path in artifacts.paths],
-            "exclude": [runner_template(path, env) for path in artifacts.exclude],
+            "name": runner_template(artifacts.name or "artifacts"),
+            "filename": runner_template(artifacts.name or "artifacts") + ".zip",
+            "paths": [runner_template(path) for path in artifacts.paths],
+            "exclude": [runner_template(path) for path in artifacts.exclude],
             "untracked": artifacts.untracked,
             "type": "archive",
             "format": "zip",
@@ -172,7 +153,7 @@ def uploads(artifacts: ArtifactsSpec, env: Mapping[str, str]) -> list[StepPlan]:
         params = {
             "name": filename,
             "filename": filename,
-            "paths": [runner_template(path, env) for path in paths],
+            "paths": [runner_template(path) for path in paths],
             "type": kind,
             "format": form,
             "if_no_files": "warn",
@@ -196,43 +177,8 @@ def _upload(key: str, name: str, params: Mapping[str, Any], condition: str, when
     )
 
 
-def runner_template(text: str, env: Mapping[str, str]) -> str:
-    """`$VAR` for the runner as a template: `env` (from `runner_env`) first, else the job's environment. `%X%` is for Windows and stays."""
+def runner_template(text: str) -> str:
+    """`$VAR` for the runner as a template over the job's environment. `%X%` is for Windows and stays."""
     if "$" not in text:
         return text
-    return expand(escaped(text), {name: env.get(name) or _of_env(name) for name in dollar_references(text)})
-
-
-def _of_env(name: str) -> str:
-    return f"${{{{ env.{name} }}}}"
-
-
-def runner_env(variables: Iterable[Variable], overridden: Collection[str]) -> dict[str, str]:
-    """Variables whose values name what only the runner knows, as templates for a step's environment; the assignment leaves such
-    references as written, for stock runners. A variable that the project or the pipeline overrides is not ours to set."""
-    last = {variable.key: variable for variable in variables if variable.key not in overridden}
-    known = RUNNER_KNOWN - last.keys()
-    if not any(name in v.value for name in known for v in last.values() if "$" in v.value):
-        return {}
-    texts = {k: v.value for k, v in last.items() if not (v.raw or v.file or v.late)}
-    graph = {
-        key: [name for name in references(text) if name in texts and name != key]
-        for key, text in texts.items()
-    }
-    try:
-        order = list(TopologicalSorter(graph).static_order())
-    except CycleError:  # the assignment will say so
-        return {}
-    env: dict[str, str] = {}
-    size = 0
-    for key in order:
-        names = {
-            name: env.get(name) or _of_env(name) for name in dollar_references(texts[key]) if name != key
-        }
-        if known & names.keys() or env.keys() & names.keys():
-            with suppress(VariableError):
-                env[key] = expand(escaped(texts[key]), names)
-                size += len(env[key])
-        if size > MAX_TOTAL_BYTES:
-            raise VariableError(f"the variables up to {key} expand to more than {MAX_TOTAL_BYTES} bytes")
-    return env
+    return expand(escaped(text), {name: f"${{{{ env.{name} }}}}" for name in dollar_references(text)})
