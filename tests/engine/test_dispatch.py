@@ -10,10 +10,10 @@ from runyard.engine import control, dispatch, upkeep
 from runyard.engine.dispatch import Finish, Verdict
 from runyard.engine.ports import ArtifactFilter, Page
 from runyard.engine.views import attempt_view, log_from
-from runyard.model.errors import Conflict, Forbidden, Invalid, NotFound
+from runyard.model.errors import Conflict, Forbidden, Invalid, NotFound, Unavailable
 from runyard.model.plan import Gate, Image, Need, Order, StepKind, StepPlan, Variable
 from runyard.model.state import Outcome, Reason, State
-from runyard.model.work import Artifact, Runner, SecretVariable, Step
+from runyard.model.work import Artifact, Project, Runner, SecretVariable, Step
 
 UPLOAD = StepPlan("up", "upload", kind=StepKind.UPLOAD, params={"paths": ["x"]})
 DOWNLOAD = StepPlan("down", "download", kind=StepKind.DOWNLOAD, params={"from": "needs"})
@@ -308,3 +308,20 @@ def test_a_runner_that_shuts_down_gives_its_job_back(house: Any, job: Any) -> No
     with pytest.raises(Conflict):
         house.finish(got)
     assert house.finish(house.claim()).number == 2
+
+
+def test_a_secret_that_cannot_be_opened_stops_its_own_project_only(house: Any, job: Any) -> None:
+    class LostKey:
+        def seal(self, text: str) -> str:
+            return text
+
+        def open(self, sealed: str) -> str:
+            raise Unavailable("A stored secret cannot be opened")
+
+    house.do(lambda tx: tx.add(SecretVariable(0, "S", "x", house.project.id, kind="secret")))
+    run = house.accept(job("a"))
+    house.project = house.do(lambda tx: tx.add(Project(0, "group/other")))
+    house.accept(job("b"))
+    house.vault = LostKey()
+    assert house.claim().job.key == "b"
+    assert house.latest(run)["a"].reason is Reason.BAD_PLAN

@@ -130,3 +130,16 @@ def test_a_whole_workflow_is_one_member_of_its_concurrency_group(house: Any, job
     house.work()
     assert house.shown(second) == {"a": "queued"}
     assert house.run(second).state is State.QUEUED
+
+
+def test_a_workflow_at_work_takes_nobodys_place_with_its_later_jobs(house: Any, job: Any) -> None:
+    rule = Concurrency("deploy", single_pending=True)
+
+    def one(*jobs: Any) -> Any:
+        return house.accept(plan=Plan((WorkflowPlan("w", jobs=jobs, concurrency=rule),)))
+
+    first, second = one(job("a"), job("b", needs=("a",))), one(job("a"))
+    house.work()
+    assert (house.shown(first), house.shown(second)) == ({"a": "passed", "b": "queued"}, {"a": "concurrency"})
+    third = one(job("a"))
+    assert (house.shown(second), house.shown(third)) == ({"a": "canceled"}, {"a": "concurrency"})

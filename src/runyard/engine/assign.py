@@ -14,6 +14,7 @@ from runyard.engine.gates import need_facts
 from runyard.engine.ports import ArtifactFilter, Page, Tx, Vault
 from runyard.engine.terms import Terms
 from runyard.engine.views import secrets_of, variables_of
+from runyard.model.errors import Unavailable
 from runyard.model.plan import (
     Assignment,
     Image,
@@ -60,15 +61,22 @@ def assemble(tx: Tx, place: Place, runner: Runner, token: str, vault: Vault, ter
     """The assignment, or Undeliverable."""
     job, run = place.job, place.run
     inputs, handed = _inputs(tx, place)
-    secrets = secrets_of(tx, place.project, run.ref, vault)
-    facts = _facts(place, runner, terms) | {"secrets": secrets}
     try:
+        secrets = secrets_of(tx, place.project, run.ref, vault)
+        facts = _facts(place, runner, terms) | {"secrets": secrets}
         facts_at_claim = with_late(_with_token(facts, token), job.plan.late)
-        own = variables_of(tx, place.project, run.ref, vault) if job.plan.extra.get("project_variables") else ()
+        own = (
+            variables_of(tx, place.project, run.ref, vault) if job.plan.extra.get("project_variables") else ()
+        )
         variables = _final(_variables(job.plan, own, handed, run, place.attempt), facts_at_claim)
         plan = _rendered(job.plan, facts_at_claim)
-    except (ExpressionError, VariableError) as error:
+    except (ExpressionError, VariableError, Unavailable) as error:
         raise Undeliverable(Reason.BAD_PLAN, f"This job cannot be made ready: {error}") from error
+    except (RecursionError, ValueError, TypeError, ArithmeticError) as error:
+        # Whatever a stranger's text does, the queue goes on behind it.
+        raise Undeliverable(
+            Reason.BAD_PLAN, f"This job cannot be made ready: {type(error).__name__}"
+        ) from error
     masks = {v.value for v in variables if v.masked} | set(secrets.values()) | {token}
     return Assignment(
         attempt_id=place.attempt.id,

@@ -273,7 +273,9 @@ class InputArtifact:
 class Assignment:
     """What a runner receives with a claim: all it needs, nothing to ask later.
 
-    `variables` are final: late values rendered, `$X` expanded, in order. `masks` are the values that must never show in the log.
+    `variables` are rendered and expanded among themselves, in order. A `$X` that names none of them, and `$$`, stay as written: the runner,
+    which alone knows its paths (CI_PROJECT_DIR, file variables), passes each value that is not raw through `syntax.variables.expand` once more.
+    `masks` are the values that must never show in the log.
     """
 
     attempt_id: int
