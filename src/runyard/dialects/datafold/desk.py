@@ -48,6 +48,8 @@ class Desk:
     async def json(self, request: Request) -> Any:
         """The body as strict JSON; 422 in FastAPI's shape when it is not."""
         data = await whole(request, self.services.settings.body_limit_bytes)
+        if b"\\u0000" in data:  # databases refuse it late and badly
+            raise SchemaRefused([{"loc": ["body"], "msg": "text may not contain NUL", "type": "value_error"}])
         try:
             return decode_json(data)
         except Invalid as error:

@@ -29,7 +29,39 @@ from runyard.model.work import Connection, Project, Record, User
 HOME = "datafold/data-diffs"
 MOST_LISTED = 5000
 SORTABLE = frozenset(
-    ["id", "data_source1_id", "data_source2_id", "table1", "table2", "pk_columns", "include_columns", "exclude_columns", "filter1", "filter2", "done", "created_at", "updated_at", "status", "source", "result", "archived", "purged", "kind", "tags", "ci_run_id", "pr_num", "pr_branch", "stats.match_ratio", "diff_stats_pks", "diff_stats_rows", "diff_stats_values", "user_id", "query1", "query2", "time_column"]
+    [
+        "id",
+        "data_source1_id",
+        "data_source2_id",
+        "table1",
+        "table2",
+        "pk_columns",
+        "include_columns",
+        "exclude_columns",
+        "filter1",
+        "filter2",
+        "done",
+        "created_at",
+        "updated_at",
+        "status",
+        "source",
+        "result",
+        "archived",
+        "purged",
+        "kind",
+        "tags",
+        "ci_run_id",
+        "pr_num",
+        "pr_branch",
+        "stats.match_ratio",
+        "diff_stats_pks",
+        "diff_stats_rows",
+        "diff_stats_values",
+        "user_id",
+        "query1",
+        "query2",
+        "time_column",
+    ]
 )
 _SHOWN_AS = {"pr_num": "ci_pr_num", "pr_branch": "ci_pr_branch"}
 _STATS = {

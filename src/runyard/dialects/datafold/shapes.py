@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field
 
 Text = Annotated[str, Field(max_length=1000)]
 Name = Annotated[str, Field(max_length=300)]
@@ -16,20 +16,7 @@ Number = Annotated[int, Field(ge=0, le=2**53)]
 Sql = Annotated[str, Field(max_length=100_000)]
 
 
-class Strict(BaseModel):
-    """No NUL anywhere: databases refuse it late and badly."""
-
-    model_config = ConfigDict(strict=False)
-
-    @model_validator(mode="before")
-    @classmethod
-    def _no_nul(cls, value: Any) -> Any:
-        if isinstance(value, dict) and any(isinstance(v, str) and "\0" in v for v in value.values()):
-            raise ValueError("text may not contain NUL")
-        return value
-
-
-class PrDetails(Strict):
+class PrDetails(BaseModel):
     """APIPrDetails: starts a run."""
 
     pr_number: Number
@@ -39,7 +26,7 @@ class PrDetails(Strict):
     base_sha: Text
 
 
-class CiDiff(Strict):
+class CiDiff(BaseModel):
     """One submitted pair."""
 
     prod: Annotated[str, Field(min_length=1, max_length=1000)]
@@ -49,7 +36,7 @@ class CiDiff(Strict):
     exclude_columns: Columns = []
 
 
-class CiConfig(Strict):
+class CiConfig(BaseModel):
     """Our addition: a CI configuration (datafold.md §8.1). `repository` is a project's path or id."""
 
     name: Annotated[str, Field(min_length=1, max_length=200)]
@@ -62,7 +49,7 @@ class CiConfig(Strict):
     submit_timeout_s: Annotated[int, Field(ge=1, le=30 * 86400)] = 86400
 
 
-class DataSource(Strict):
+class DataSource(BaseModel):
     """A data source to create. `options` depends on `type`."""
 
     model_config = ConfigDict(extra="allow")
@@ -73,7 +60,7 @@ class DataSource(Strict):
     float_tolerance: float = 0.0
 
 
-class PostgresOptions(Strict):
+class PostgresOptions(BaseModel):
     """PostgreSQLConfig. `rootcert` and `role` are refused: a tenant may not name files or change who we are."""
 
     host: Annotated[str, Field(min_length=1, max_length=128)]
@@ -87,13 +74,13 @@ class PostgresOptions(Strict):
     rootcert: None = None
 
 
-class DuckDbOptions(Strict):
+class DuckDbOptions(BaseModel):
     """The vendor's DuckDB has no options; ours needs the file (documented as ours)."""
 
     path: Annotated[str, Field(min_length=1, max_length=4000)]
 
 
-class ColumnTolerance(Strict):
+class ColumnTolerance(BaseModel):
     """diff_tolerances_per_column."""
 
     column_name: Name
@@ -101,7 +88,7 @@ class ColumnTolerance(Strict):
     tolerance_mode: Literal["absolute", "relative"]
 
 
-class DataDiff(Strict):
+class DataDiff(BaseModel):
     """ApiDataDiffData: one diff to make now."""
 
     data_source1_id: Number
@@ -137,7 +124,7 @@ class DataDiff(Strict):
     tags: list[Name] | None = None
 
 
-class DiffPatch(Strict):
+class DiffPatch(BaseModel):
     """PATCH of a diff."""
 
     archived: bool | None = None

@@ -1,0 +1,272 @@
+"""Data sources and single diffs: shapes, filters, cancel, secrets, refusals."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+
+from runyard.model.work import Connection
+
+TABLES = (
+    "CREATE TABLE a AS SELECT i AS id, i::double AS f, 'x' AS s FROM range(10) r(i)",
+    "CREATE TABLE b AS SELECT id, f + 0.001 AS f, upper(s) AS s FROM a WHERE id > 0",
+)
+
+
+@pytest.fixture
+def source(house: Any) -> int:
+    return int(house.warehouse(*TABLES))
+
+
+def body(source: int, **more: Any) -> dict[str, Any]:
+    return {
+        "data_source1_id": source,
+        "data_source2_id": source,
+        "table1": ["a"],
+        "table2": ["main", "b"],
+        "pk_columns": ["id"],
+        **more,
+    }
+
+
+def test_a_diff_from_creation_to_its_results(house: Any, source: int) -> None:
+    made = house.ok(
+        "POST", "datadiffs", body(source, filter1=None, filter2=None, include_columns=[], exclude_columns=[])
+    )
+    assert (made["status"], made["done"], made["kind"], made["algorithm"], made["result"]) == (
+        "queued",
+        False,
+        "in_db",
+        "join",
+        None,
+    )
+    assert made["diff_stats"]["diff_pks"] is None
+    assert house.ok("GET", f"datadiffs/{made['id']}/summary_results") == {"status": "pending"}
+    assert house.work() == 1
+    full = house.ok("GET", f"datadiffs/{made['id']}")
+    assert (full["status"], full["result"], full["diff_progress"]["completed_steps"]) == (
+        "done",
+        "different",
+        1,
+    )
+    assert full["diff_stats"] | {"match_ratio": None} == {
+        "version": "1", "diff_pks": 1 / 19, "diff_rows": 1.0, "diff_values": 1.0, "diff_schema": 0.0, "diff_null_pks": 0.0,
+        "diff_duplicate_pks": 0.0, "diff_rows_count": 9, "diff_rows_number": 9, "match_ratio": None, "rows_added": 0,
+        "rows_removed": 1, "table_a_row_count": 10, "table_b_row_count": 9, "sampled": False, "errors": 0,
+    }  # fmt: skip
+    result = house.ok("GET", f"datadiffs/{made['id']}/summary_results")
+    assert result == {
+        "status": "success",
+        "pks": {"total_rows": [10, 9], "nulls": [0, 0], "dupes": [0, 0], "exclusives": [1, 0], "distincts": [10, 9]},
+        "values": {
+            "total_rows": 9, "compared_columns": 2, "total_values": 18, "rows_with_differences": 9, "values_with_differences": 18,
+            "columns_with_differences": 2,
+            "columns_diff_stats": [
+                {"column_name": "f", "match": 0.0, "values_different": 9}, {"column_name": "s", "match": 0.0, "values_different": 9},
+            ],
+        },
+        "schema": {
+            "columns_mismatched": [0, 0], "column_type_mismatches": 0, "column_reorders": 0, "column_counts": [3, 3],
+            "column_type_differs": [], "exclusive_columns": [[], []],
+        },
+        "dependencies": [],
+        "materialized_results": {"diff": None, "exclusives": None, "duplicates1": None, "duplicates2": None},
+        "exclusives_profile": None,
+    }  # fmt: skip
+    summary = house.ok("GET", f"datadiffs/{made['id']}/summary")
+    assert (summary["data_source1_name"], summary["table2"], summary["results_count"]) == (
+        "warehouse",
+        "main.b",
+        10,
+    )
+    assert (
+        house.call("GET", f"/datadiffs/{made['id']}/overview")
+        .headers["location"]
+        .startswith("/datafold/data-diffs/-/jobs/")
+    )
+
+
+def test_options_reach_the_comparison(house: Any, source: int) -> None:
+    more = {
+        "diff_tolerance": 0.01,
+        "tolerance_mode": "absolute",
+        "table_modifiers": ["case_insensitive_strings"],
+        "filter1": "id > 0",
+    }
+    made = house.ok("POST", "datadiffs", body(source, **more))
+    house.work()
+    assert house.ok("GET", f"datadiffs/{made['id']}")["result"] == "identical"
+    query = {"table1": None, "query1": "SELECT * FROM b", "pk_columns": [], "infer_pk": True}
+    made = house.ok("POST", "datadiffs", body(source, **query))
+    house.work()
+    full = house.ok("GET", f"datadiffs/{made['id']}")
+    assert (full["result"], full["pk_columns"], full["query1"]) == ("identical", ["id"], "SELECT * FROM b")
+
+
+def test_two_data_sources_are_compared_across(house: Any, source: int) -> None:
+    other = house.warehouse("CREATE TABLE b AS SELECT i AS id FROM range(9) r(i)", name="other")
+    made = house.ok("POST", "datadiffs", body(source, data_source2_id=other, include_columns=["id"]))
+    house.work()
+    full = house.ok("GET", f"datadiffs/{made['id']}")
+    assert (full["kind"], full["algorithm"], full["result"]) == ("cross_db", "fetch_and_join", "missing-pks")
+
+
+@pytest.mark.parametrize(
+    ("more", "field"),
+    [
+        ({"pk_columns": []}, "pk_columns"),
+        ({"table1": None}, "table1"),
+        ({"query1": "select 1"}, "table1"),
+        ({"table1": None, "file1": "s3://x"}, "file1"),
+        ({"column_rules": [{"column": "f", "equal_if": "{a} = {b}"}]}, "column_rules"),
+        ({"materialize_dataset1": True}, "materialize_dataset1"),
+        ({"infer_pk_avoid_names": ["id"]}, "infer_pk_avoid_names"),
+        ({"datetime_tolerance": 7}, "datetime_tolerance"),
+    ],
+)
+def test_what_is_not_served_is_refused_by_name(
+    house: Any, source: int, more: dict[str, Any], field: str
+) -> None:
+    answer = house.call("POST", "/api/v1/datadiffs", body(source, **more))
+    assert answer.status_code == 422
+    assert answer.json()["detail"][0]["loc"] == ["body", field]
+
+
+def test_a_missing_data_source_in_the_payload_is_422_and_in_the_url_404(house: Any, source: int) -> None:
+    answer = house.call("POST", "/api/v1/datadiffs", body(99))
+    assert (answer.status_code, answer.json()["title"]) == (422, "Bad request")
+    for path in (
+        "data_sources/99",
+        "data_sources/99/summary",
+        "datadiffs/99",
+        "datadiffs/1",
+        "ci/99",
+        "ci/1/runs",
+    ):
+        answer = house.call("GET", f"/api/v1/{path}")
+        assert (answer.status_code, answer.json()["type"]) == (404, "/errors/not-found"), path
+
+
+def test_diffs_are_listed_by_page_order_and_filter(house: Any, source: int) -> None:
+    ids = [house.ok("POST", "datadiffs", body(source, tags=[tag]))["id"] for tag in "xyz"]
+    house.work()
+    page = house.ok("GET", "datadiffs?page_size=2&page=2")
+    assert ([d["id"] for d in page["results"]], page["count"], page["total_pages"]) == ([ids[2]], 3, 2)
+    assert [d["id"] for d in house.ok("GET", "datadiffs?sort_order=desc")["results"]] == ids[::-1]
+    assert house.ok("GET", "datadiffs?status=failed,waiting")["count"] == 0
+    assert house.ok("GET", f"datadiffs?status=done&id={ids[0]},{ids[2]}&order_by=created_at")["count"] == 2
+    assert house.call("GET", "/api/v1/datadiffs?order_by=nope").status_code == 422
+    house.ok("PATCH", f"datadiffs/{ids[0]}", {"archived": True})
+    assert [d["id"] for d in house.ok("GET", "datadiffs?archived=true")["results"]] == [ids[0]]
+
+
+def test_a_waiting_diff_is_cancelled_and_a_finished_one_stays(house: Any, source: int) -> None:
+    first = house.ok("POST", "datadiffs", body(source))["id"]
+    assert house.ok("POST", f"datadiffs/{first}/cancel") == {"id": first, "status": "cancelled"}
+    assert (
+        house.ok("GET", f"datadiffs/{first}/summary_results")["error"]["error_type"] == "CancelledException"
+    )
+    second = house.ok("POST", "datadiffs", body(source))["id"]
+    house.work()
+    assert house.ok("POST", f"datadiffs/{second}/cancel")["status"] == "done"
+
+
+def test_a_data_source_never_shows_its_secrets(house: Any) -> None:
+    options = {"host": "db", "user": "u", "dbname": "d", "password": "hush-hush"}
+    made = house.ok("POST", "data_sources", {"name": "pg", "type": "pg", "options": options})
+    assert (made["options"], made["type"]) == (None, "pg")
+    text = json.dumps([house.ok("GET", "data_sources"), house.ok("GET", f"data_sources/{made['id']}")])
+    assert "hush" not in text
+    stored = house.write(lambda tx: tx.get(Connection, made["id"]))
+    assert "hush" not in repr(stored)
+    assert house.ok("GET", f"data_sources/{made['id']}/summary") == {
+        "id": made["id"],
+        "name": "pg",
+        "type": "pg",
+    }
+    assert {t["type"] for t in house.ok("GET", "data_sources/types")} == {
+        "pg",
+        "postgres_aurora",
+        "postgres_aws_rds",
+        "duckdb",
+    }
+
+
+@pytest.mark.parametrize(
+    ("given", "loc"),
+    [
+        ({"name": "x", "type": "oracle", "options": {}}, ["body", "type"]),
+        ({"name": "x", "type": "pg", "options": {"host": "h", "user": "u"}}, ["body", "pg", "options", "dbname"]),
+        ({"name": "x", "type": "pg", "options": {"host": "h", "user": "u", "dbname": "d", "rootcert": "/etc/passwd"}}, ["body", "pg", "options", "rootcert"]),
+        ({"name": "x", "type": "duckdb", "options": {"path": "relative"}}, ["body", "duckdb", "options", "path"]),
+        ({"name": "x", "type": "duckdb"}, ["body", "duckdb", "options", "path"]),
+        ({"type": "pg"}, ["body", "name"]),
+    ],
+)  # fmt: skip
+def test_a_wrong_data_source_is_refused_by_option(house: Any, given: Any, loc: list[str]) -> None:
+    answer = house.call("POST", "/api/v1/data_sources", given)
+    assert answer.status_code == 422
+    assert answer.json()["detail"][0]["loc"] == loc
+
+
+def test_two_data_sources_may_not_have_one_name(house: Any, source: int) -> None:
+    given = {"name": "warehouse", "type": "duckdb", "options": {"path": "/x"}}
+    answer = house.call("POST", "/api/v1/data_sources", given)
+    assert (answer.status_code, answer.json()["type"]) == (409, "/errors/integrity")
+    assert house.call("POST", "/api/v1/data_sources", given, key="Key glpat-plain").status_code == 403
+
+
+@pytest.mark.parametrize("key", ["", "Key", "Key wrong", "wrong", "Basic eDp5", "Key glpat-root extra"])
+def test_without_a_valid_key_nothing_is_told(house: Any, key: str) -> None:
+    for path in ("data_sources", "datadiffs", "ci", "ci/1/runs", "organization/meta"):
+        answer = house.call("GET", f"/api/v1/{path}", key=key)
+        assert (answer.status_code, answer.headers["content-type"]) == (401, "application/problem+json")
+
+
+@pytest.mark.parametrize("key", ["Key glpat-root", "glpat-root", "Bearer glpat-root", "key glpat-root"])
+def test_the_key_may_come_in_the_ways_the_docs_show(house: Any, key: str) -> None:
+    assert house.call("GET", "/api/v1/organization/meta", key=key).json() == {
+        "org_id": 1,
+        "org_name": "Runyard",
+        "user_id": 1,
+    }
+    assert house.call("POST", "/api/internal/sdk/log", {"logs": []}, key=key).json() == {}
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"",
+        b"{",
+        b"[" * 100_000,
+        b'{"pr_number": NaN}',
+        b"\xff",
+        b"null",
+        b"[]",
+        b'["a\\u0000b"]',
+        b'{"pr_number": 99999999999999999999}',
+        b"x" * (2 << 20),
+    ],
+)
+def test_hostile_bodies_are_refused_cleanly(house: Any, source: int, content: bytes) -> None:
+    config = house.config(source)
+    for path in (f"ci/{config}/trigger", f"ci/{config}/7", "datadiffs", "ci", "data_sources"):
+        answer = house.call("POST", f"/api/v1/{path}", content)
+        if (path, content) == (f"ci/{config}/7", b"[]"):
+            assert answer.json()["run_id"] is None
+        else:
+            assert answer.status_code in (413, 422), (path, answer.text)
+
+
+@pytest.mark.parametrize("id", ["x", "0", "-1", "9223372036854775808", "1.5", "%00"])
+def test_an_id_that_is_none_is_422(house: Any, id: str) -> None:
+    for path in (f"ci/{id}/runs", f"datadiffs/{id}", f"data_sources/{id}"):
+        assert house.call("GET", f"/api/v1/{path}").status_code == 422
+
+
+def test_unknown_calls_and_methods_answer_as_problems(house: Any) -> None:
+    for method, path, status in (("GET", "/api/v1/monitors", 404), ("DELETE", "/api/v1/datadiffs", 405)):
+        answer = house.call(method, path)
+        assert (answer.status_code, answer.headers["content-type"]) == (status, "application/problem+json")
