@@ -42,7 +42,7 @@ def bare_seconds(count: int, slots: int) -> float:
     from runyard.runner.sandbox.levels import choose
 
     with tempfile.TemporaryDirectory() as folder:
-        sandbox = choose(Path(folder), network=Network.INTERNET)
+        sandbox = choose(Path(folder, "work"), network=Network.INTERNET)
         try:
 
             def one(slot: int) -> None:
@@ -106,7 +106,7 @@ def chain(live: Live) -> Figure:
 
 LINE = "0123456789" * 9 + "abcdefghi"
 LINES = 1_000_000
-PRINT = f"yes {LINE} | head -n {LINES}"
+PRINT = f"(yes {LINE} || true) | head -n {LINES}"
 
 
 def log(live: Live) -> list[Figure]:
@@ -180,7 +180,7 @@ MANY_FILES = 'mkdir tree && cd tree && seq -w 1 10000 | while read i; do echo "f
 def artifacts(live: Live, name: str, make: str) -> Figure:
     floor, how = _zip_floor(make)
     project = live.project(
-        f"bench/artifacts-{name}",
+        f"bench/artifacts-{len(make)}",
         {".gitlab-ci.yml": ARTIFACTS.format(make=f"'{make}'" if "'" not in make else make)},
     )
     _, pipeline = live.run(project, 0.05)
