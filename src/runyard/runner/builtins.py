@@ -154,7 +154,11 @@ class Builtins:
         with tempfile.TemporaryDirectory(dir=self.spool) as folder:
             file = Path(folder) / "parcel"
             _write(
-                parcel.format, root, choice, file, _common(choice) if params.get("root") == "common" else ""
+                parcel.format,
+                root,
+                choice,
+                file,
+                _common(root, choice) if params.get("root") == "common" else "",
             )
             try:
                 self.link.upload(self.work, parcel, file)
@@ -250,13 +254,15 @@ def _untracked(scene: Scene) -> Sequence[str]:
     return [os.fsdecode(name) for name in found.split(b"\0") if name]
 
 
-def _common(choice: Choice) -> str:
+def _common(root: Path, choice: Choice) -> str:
     """The least folder that all files are in (upload-artifact names its entries from there)."""
-    files = [PurePosixPath(p) for p in choice.paths]
-    if not files:
-        return ""
-    common = os.path.commonpath([str(f.parent) for f in files])
+    folders = [str(PurePosixPath(p).parent) for p in choice.paths if not _is_folder(root / p)]
+    common = os.path.commonpath(folders) if folders else "."
     return "" if common == "." else common
+
+
+def _is_folder(path: Path) -> bool:
+    return path.is_dir() and not path.is_symlink()
 
 
 def _write(form: str, root: Path, choice: Choice, target: Path, base: str) -> None:

@@ -7,6 +7,7 @@ import os
 import platform
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,16 @@ from runyard.model.plan import Assignment, StepPlan
 from runyard.model.state import Outcome
 from runyard.runner.artifacts import choose
 from runyard.runner.sandbox import Box
-from runyard.syntax.expressions import Functions, Status, Value, condition, render, with_late
+from runyard.syntax.expressions import (
+    ExpressionError,
+    Functions,
+    Status,
+    Value,
+    condition,
+    has_expression,
+    render,
+    with_late,
+)
 
 DEFAULT_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 ARCHITECTURES = {"x86_64": "X64", "aarch64": "ARM64", "i686": "X86", "armv7l": "ARM"}
@@ -71,11 +81,19 @@ class Facts:
         }
         return with_late(facts, self._work.job.late) if self._work.job.late else facts
 
-    def wanted(self, step: StepPlan) -> bool:
-        """Whether a step's condition holds now."""
+    def wanted(self, step: StepPlan, env: Mapping[str, str]) -> bool:
+        """Whether a step's condition holds now, in this environment."""
         if step.condition is None:
             return self.status.success
-        return condition(step.condition, self.context(self.env), self.status, functions=self.functions)
+        return condition(step.condition, self.context(env), self.status, functions=self.functions)
+
+    def named(self, step: StepPlan, env: Mapping[str, str]) -> StepPlan:
+        """The step under its rendered name; one that cannot be rendered yet keeps its template."""
+        if not (step.templated and has_expression(step.name)):
+            return step
+        with suppress(ExpressionError):
+            return replace(step, name=self.render(step.name, self.context(env)))
+        return step
 
     def render(self, text: str, context: Mapping[str, Any]) -> str:
         """A template's text."""

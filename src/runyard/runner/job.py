@@ -139,10 +139,11 @@ class Execution:
 
     def _steps(self, scene: Scene) -> None:
         builtins = Builtins(self._means.link, self._work, self._means.cache, self._means.spool)
-        for position, step in enumerate(self._work.job.steps):
+        for position, planned in enumerate(self._work.job.steps):
             self._listen(scene)
             if self._control.verdict is Verdict.ABORT:
                 return
+            step = scene.facts.named(planned, scene.env | scene.facts.env)
             row = Step(self._work.attempt_id, position, step.key, step.name)
             if not self._may_run(scene, step):
                 scene.facts.note(step.key, Outcome.SKIPPED, Outcome.SKIPPED, {})
@@ -174,7 +175,7 @@ class Execution:
             and step.kind is StepKind.RUN
         ):
             return False
-        return scene.facts.wanted(step)
+        return scene.facts.wanted(step, scene.env | scene.facts.env)
 
     def _one(self, scene: Scene, builtins: Builtins, step: StepPlan, position: int) -> Ended:
         try:
