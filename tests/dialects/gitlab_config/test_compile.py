@@ -297,3 +297,34 @@ def test_pipeline_inputs_are_refused(tree: Any, trigger: Any) -> None:
 def test_the_pipelines_name_is_a_variable_of_its_jobs(tree: Any, trigger: Any) -> None:
     text = "workflow: {name: n-$CI_COMMIT_REF_NAME}\na: {script: x}"
     assert values(make(text, tree, trigger)["a"])["CI_PIPELINE_NAME"] == "n-main"
+
+
+def test_every_late_variable_renders_over_the_claims_facts(tree: Any, trigger: Any) -> None:
+    facts = {
+        "run": {"id": 5, "number": 2, "url": "http://h/p/5"},
+        "attempt": {"id": 9, "token": "tok", "url": "http://h/j/9"},
+        "runner": {"id": 1, "description": "r", "tags": ["docker", "a b"]},
+    }
+    late = [v for v in make("a: {script: x}", tree, trigger)["a"].variables if v.late]
+    found = {v.key: render(v.value, facts) for v in late}
+    assert found == {
+        "CI_PIPELINE_ID": "5",
+        "CI_PIPELINE_IID": "2",
+        "CI_PIPELINE_URL": "http://h/p/5",
+        "CI_JOB_ID": "9",
+        "CI_JOB_URL": "http://h/j/9",
+        "CI_JOB_TOKEN": "tok",
+        "CI_REPOSITORY_URL": "http://gitlab-ci-token:tok@localhost/group/sub/app.git",
+        "CI_RUNNER_ID": "1",
+        "CI_RUNNER_DESCRIPTION": "r",
+        "CI_RUNNER_TAGS": '["docker", "a b"]',
+    }
+    nobody = {**facts, "runner": {"id": 1, "description": "", "tags": []}}
+    assert {render(v.value, nobody) for v in late if v.key == "CI_RUNNER_TAGS"} == {"[]"}
+
+
+def test_files_of_includes_share_one_budget(tree: Any, trigger: Any) -> None:
+    big = "x: {{script: [{}]}}".format(", ".join(["a"] * 15_000))
+    files = {f"ci/{i}.yml": big.replace("x:", f"x{i}:") for i in range(9)}
+    with pytest.raises(Invalid, match=r"more than \d+ nodes"):
+        compile(trigger(), tree({".gitlab-ci.yml": "include: 'ci/*.yml'", **files}))

@@ -42,6 +42,7 @@ def check_graph(config: Config, out: Findings) -> None:
     if count > MAX_LEGS:
         out.error(config.at, f"the configuration makes {count} jobs; at most {MAX_LEGS} are allowed")
         return
+    _check_leg_names(config, out)
     order = {stage: i for i, stage in enumerate(config.stages)}
     names = Names(config)
     for job in config.jobs.values():
@@ -56,6 +57,18 @@ def check_graph(config: Config, out: Findings) -> None:
         _check_on_stop(job, config, out)
     if not out.errors:
         _check_cycles(config, names, out)
+
+
+def _check_leg_names(config: Config, out: Findings) -> None:
+    """Two jobs of one name could not be told apart by needs, by retries or in the list."""
+    seen = set(config.jobs)
+    for job in config.jobs.values():
+        if job.parallel is None:
+            continue
+        for leg in legs(job.name, job.parallel):
+            if leg.name in seen:
+                out.error(job.at, f"jobs:{job.name}:parallel makes two jobs named `{leg.name[:80]}`")
+            seen.add(leg.name)
 
 
 def _lists(job: JobSpec) -> Iterator[tuple[NeedSpec, ...]]:
