@@ -10,7 +10,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from runyard.engine.moves import move, share
+from runyard.engine.moves import is_failure, move, share
 from runyard.engine.order import arrange
 from runyard.engine.ports import Tx
 from runyard.model.errors import NotFound
@@ -136,8 +136,7 @@ class Board:
 
     def ended(self, node: Node) -> None:
         """Notes an end: siblings may have to stop, a concurrency group may be free."""
-        attempt = node.attempt
-        if attempt.outcome in (Outcome.FAILED, Outcome.ERRORED) and not attempt.tolerated:
+        if is_failure(node.attempt):
             self.failed.append(node)
         if node.plan.concurrency is not None:
             self.groups.add(node.plan.concurrency.group)

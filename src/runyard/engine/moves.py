@@ -12,7 +12,7 @@ from runyard.engine.ports import Tx
 from runyard.model.errors import Conflict
 from runyard.model.fold import Share
 from runyard.model.plan import JobPlan
-from runyard.model.state import LEASED, Hold, Outcome, State, may_move
+from runyard.model.state import Hold, Outcome, State, may_move
 from runyard.model.work import Attempt, Job
 
 _BAD_ENDS = frozenset({Outcome.FAILED, Outcome.ERRORED, Outcome.CANCELED})
@@ -85,8 +85,3 @@ def _entering(attempt: Attempt, state: State, now: int) -> dict[str, Any]:
             }
         case State.WAITING | State.HELD | State.STOPPING:
             return {}
-
-
-def is_leased(attempt: Attempt) -> bool:
-    """Whether a runner holds it."""
-    return attempt.state in LEASED
