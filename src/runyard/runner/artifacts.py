@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from runyard.syntax import archives
-from runyard.syntax.patterns import Pattern, path_glob
+from runyard.syntax.patterns import path_glob
 
 MAX_FILES = archives.MAX_ENTRIES
 GLOB_SIGNS = frozenset("*?[{")
@@ -50,14 +50,15 @@ def choose(root: Path, patterns: Iterable[str], exclude: Iterable[str] = (), ins
     unwanted = [path_glob(p) for p in (_relative(e, inside) for e in exclude) if p]
     for given in patterns:
         pattern = _relative(given, inside)
-        before = len(choice.paths)
+        found = 0
         if pattern is None:
             choice.warn(f"{given}: is not inside the workspace, skipped")
         else:
             for path, info in _matching(root, pattern, choice):
                 if not any(one.found_in(path) for one in unwanted):
                     _judge(root, path, info, choice)
-        choice.matched[given] = len(choice.paths) - before
+                    found += path in choice.paths
+        choice.matched[given] = found
     return choice
 
 
@@ -79,13 +80,13 @@ def _relative(given: str, inside: str) -> str | None:
         text = text[len(inside) :].lstrip("/")
     while text.startswith("./"):
         text = text[2:].lstrip("/")
-    text = "" if text == "." else text.rstrip("/")
+    text = "" if text in (".", "/") else text
     return None if ".." in text.split("/") else text
 
 
 def _matching(root: Path, pattern: str, choice: Choice) -> Iterator[tuple[str, os.stat_result]]:
     """A folder stands for all that is in it; a glob is looked for below its literal part only."""
-    parts = pattern.split("/") if pattern else []
+    parts = pattern.rstrip("/").split("/") if pattern else []
     literal: list[str] = []
     for part in parts:
         if GLOB_SIGNS & set(part):
@@ -105,18 +106,20 @@ def _matching(root: Path, pattern: str, choice: Choice) -> Iterator[tuple[str, o
             yield from _below(root, start, choice)
         return
     if stat.S_ISDIR(info.st_mode):
-        yield from _globbed(root, start, path_glob(pattern), choice)
+        yield from _globbed(root, start, pattern, choice)
 
 
-def _globbed(root: Path, start: str, glob: Pattern, choice: Choice) -> Iterator[tuple[str, os.stat_result]]:
-    taken: list[str] = []  # the innermost folder that matched: all below it comes along
+def _globbed(root: Path, start: str, pattern: str, choice: Choice) -> Iterator[tuple[str, os.stat_result]]:
+    """What matches below `start`, and all that is in a folder that matches. `a/*/` means folders only."""
+    glob, only_folders = path_glob(pattern.rstrip("/")), pattern.endswith("/")
+    taken: set[str] = set()
     for path, info in _below(root, start, choice):
-        while taken and not path.startswith(taken[-1]):
-            taken.pop()
-        if taken or glob.found_in(path):
+        is_folder = stat.S_ISDIR(info.st_mode)
+        below = path.rpartition("/")[0] in taken
+        if below or ((is_folder or not only_folders) and glob.found_in(path)):
             yield path, info
-            if stat.S_ISDIR(info.st_mode) and not taken:
-                taken.append(path + "/")
+            if is_folder:
+                taken.add(path)
 
 
 def _below(root: Path, start: str, choice: Choice) -> Iterator[tuple[str, os.stat_result]]:

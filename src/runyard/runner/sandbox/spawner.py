@@ -140,6 +140,7 @@ class Spawner:
         with self._lock:
             if self._control is control:
                 self._control = None
+                self._exposed.clear()  # its namespace went with it
             children, waiting = list(self._children.values()), list(self._waiting.values())
             self._children.clear()
             self._waiting.clear()
