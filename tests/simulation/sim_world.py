@@ -65,7 +65,7 @@ class Claim:
 @dataclass
 class World:
     pick: Pick
-    check_every: int = 1
+    store: Any = field(default_factory=lambda: SqliteStore(":memory:"))
     now: int = START
     steps: int = 0
     claims: list[Claim] = field(default_factory=list)
@@ -76,7 +76,6 @@ class World:
     trail: list[str] = field(default_factory=list)
 
     def __post_init__(self) -> None:
-        self.store = SqliteStore(":memory:")
         with self.store.begin() as tx:
             self.user = tx.add(User(0, "root"))
             self.project = tx.add(Project(0, "group/project", "project"))
@@ -480,8 +479,7 @@ class World:
         self.trail.append(name)
         self.steps += 1
         getattr(self, name)()
-        if self.steps % self.check_every == 0:
-            everything(self.store, self.logs, self.blobs, self.now)
+        everything(self.store, self.logs, self.blobs, self.now)
 
 
 def _last_token(attempt_id: int) -> str:
@@ -533,9 +531,10 @@ CHATTY = (
 PROFILES = [COMMON, COMMON, COMMON, LOSSY, CHATTY]
 
 
-def history(seed: int, steps: int) -> None:
+def history(seed: int, steps: int, store: Any = None) -> None:
     """One random history with its drain; the note in a failure replays it."""
-    world = World(random.Random(seed).randrange)
+    pick = random.Random(seed).randrange
+    world = World(pick) if store is None else World(pick, store)
     events = PROFILES[seed % len(PROFILES)]
     try:
         for _ in range(steps):

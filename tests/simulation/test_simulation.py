@@ -72,6 +72,14 @@ def test_no_history_breaks_a_promise_and_all_work_ends(block: int) -> None:
         history(seed, 60)
 
 
+@pytest.mark.postgres
+@pytest.mark.parametrize("seed", [0, 3, 4])
+def test_postgresql_keeps_the_same_promises(fresh_postgres_url: str, seed: int) -> None:
+    from runyard.store.postgres import PostgresStore
+
+    history(seed, 30, PostgresStore(fresh_postgres_url))
+
+
 @pytest.mark.slow
 def test_hypothesis_finds_no_broken_promise_in_a_long_search() -> None:
     long = settings(QUICK, max_examples=400, stateful_step_count=60, phases=[Phase.generate, Phase.shrink])
