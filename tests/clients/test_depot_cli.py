@@ -98,6 +98,15 @@ class Depot:
         return self.server.until(lambda: self.tree(run), lambda tree: tree["status"] in wanted, seconds)
 
 
+def clone(server: LiveServer, repo: str, folder: Path) -> Depot:
+    """The CLI in a fresh clone, as a user has it."""
+    target = folder / "clone"
+    server.git(
+        folder, "clone", "-q", f"{server.url.replace('://', f'://root:{TOKEN}@')}/{repo}.git", str(target)
+    )
+    return Depot(server, target, repo)
+
+
 @pytest.fixture(scope="module")
 def depot(server: LiveServer, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Depot]:
     if not BINARY.exists():
@@ -109,15 +118,7 @@ def depot(server: LiveServer, tmp_path_factory: pytest.TempPathFactory) -> Itera
     }
     files |= {".depot/workflows/slow.yml": SLOW, ".depot/workflows/flaky.yml": FLAKY}
     server.push("depot/wordfreq", files)
-    folder = tmp_path_factory.mktemp("clone") / "wordfreq"
-    server.git(
-        folder.parent,
-        "clone",
-        "-q",
-        f"{server.url.replace('://', f'://root:{TOKEN}@')}/depot/wordfreq.git",
-        str(folder),
-    )
-    yield Depot(server, folder, "depot/wordfreq")
+    yield clone(server, "depot/wordfreq", tmp_path_factory.mktemp("clone"))
 
 
 @pytest.fixture(scope="module")
@@ -198,7 +199,7 @@ def test_artifacts(depot: Depot, passed: Any, tmp_path: Path) -> None:
     rows = listed["artifacts"] if isinstance(listed, dict) else listed
     assert [row["name"] for row in rows] == ["dist"]
     target = tmp_path / "dist.zip"
-    depot("artifacts", "download", rows[0]["artifact_id"], "--output", str(target))
+    depot("artifacts", "download", rows[0]["artifact_id"], "--output-file", str(target))
     with zipfile.ZipFile(target) as archive:
         assert sorted(archive.namelist()) == ["SHA256SUMS", "wordfreq-1.2.0.tar.gz"]
 
@@ -222,7 +223,8 @@ def test_follow_ends_with_the_job(depot: Depot) -> None:
 def test_retry_of_a_failed_job(depot: Depot) -> None:
     run = depot.run(".depot/workflows/flaky.yml")
     depot.until(run, "failed")
-    assert "(attempt #2, queued)" in depot("retry", run, "--job", "work")
+    job = next(job["job_id"] for key, job in jobs(depot.tree(run)).items() if key.endswith("work"))
+    assert "(attempt #2, queued)" in depot("retry", run, "--job", job)
     tree = depot.until(run, "finished")
     assert [len(job["attempts"]) for key, job in jobs(tree).items() if key.endswith("work")] == [2]
     assert "attempt 2 says" in depot("logs", run, "--job", "work")
@@ -262,12 +264,17 @@ def test_dispatch_with_inputs(depot: Depot) -> None:
     assert code == 1 and "invalid_argument" in out
 
 
+def test_a_broken_file_is_refused_with_its_place(depot: Depot, tmp_path: Path) -> None:
+    broken = "on: push\njobs:\n  a:\n    runs-on: x\n    steps: [{run: x, iff: y}]\n"
+    depot.server.push("depot/broken", {CI: broken})
+    other = clone(depot.server, "depot/broken", tmp_path)
+    code, out = other.try_("run", "--repo", "depot/broken", "--workflow", CI)
+    assert code == 1 and "invalid_argument" in out
+    # The CLI sends its own rendering of the file, so only the words are ours.
+    assert "Unexpected value 'iff' (did you mean 'if'?)" in out
+
+
 def test_what_is_wrong_is_said(depot: Depot) -> None:
-    broken = depot.folder / ".depot/workflows/broken.yml"
-    broken.write_text("on: push\njobs:\n  a:\n    runs-on: x\n    steps: [{run: x, iff: y}]\n")
-    code, out = depot.try_("run", "--repo", depot.repo, "--workflow", str(broken.relative_to(depot.folder)))
-    assert code == 1 and "Unexpected value 'iff'" in out and "did you mean 'if'?" in out
-    broken.unlink()
     code, out = depot.try_("logs", "0123456789")
     assert code == 1 and "not_found" in out
     code, out = depot.try_("run", "--repo", "depot/nope", "--workflow", CI)
