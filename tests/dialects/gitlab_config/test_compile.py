@@ -1,10 +1,12 @@
 """Decisions at compile time that examples do not show: precedence, what rules see, who is in the pipeline."""
 
+import re
 from typing import Any
 
 import pytest
 
 from runyard.dialects.gitlab.config import compile, config_path, entries
+from runyard.dialects.gitlab.config.predefined import environment_slug
 from runyard.model.errors import Invalid, NothingToRun
 from runyard.model.plan import JobPlan, Order, Plan, Variable
 from runyard.model.trigger import Commit
@@ -53,6 +55,15 @@ def test_predefined_variables_of_a_branch_and_a_tag(tree: Any, trigger: Any) -> 
         "true",
     )
     assert "CI_COMMIT_BRANCH" not in tagged
+
+
+def test_environment_slugs_are_short_and_tell_names_apart() -> None:
+    assert environment_slug("production") == "production"
+    found = {name: environment_slug(name) for name in ("review/a", "review-a/", "Prod", "1", "x" * 40, "é")}
+    assert len(set(found.values())) == len(found)
+    for made in found.values():
+        assert re.fullmatch(r"[a-z][a-z0-9-]{0,22}[a-z0-9]", made), made
+    assert found["review/a"].startswith("review-a-")
 
 
 def test_ids_and_tokens_are_late_and_the_token_is_masked(tree: Any, trigger: Any) -> None:

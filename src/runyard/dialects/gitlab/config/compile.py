@@ -56,7 +56,10 @@ def config_path(project: Project) -> str:
 
 def entries(files: Files) -> list[str]:
     """`.gitlab-ci.yml` when there is one."""
-    return [CONFIG_PATH] if CONFIG_PATH in files.paths() else []
+    try:
+        return [CONFIG_PATH] if files.read(CONFIG_PATH) is not None else []
+    except TooLarge:
+        return [CONFIG_PATH]
 
 
 def compile(trigger: Trigger, files: Files) -> Plan:

@@ -12,7 +12,7 @@ from runyard.dialects.gitlab.config.findings import Findings
 from runyard.dialects.gitlab.config.keywords import IMAGE_HINT, IMAGE_NAME
 from runyard.dialects.gitlab.config.parallel import Leg
 from runyard.dialects.gitlab.config.payload import payload
-from runyard.dialects.gitlab.config.predefined import slug
+from runyard.dialects.gitlab.config.predefined import environment_slug
 from runyard.dialects.gitlab.config.scope import Scope
 from runyard.dialects.gitlab.config.spec import ImageSpec, JobSpec, RetrySpec
 from runyard.dialects.gitlab.config.steps import Cache, Checkout, steps_of
@@ -142,7 +142,7 @@ def _environment_variables(environment: dict[str, Any] | None) -> tuple[Variable
         return ()
     values = {
         "CI_ENVIRONMENT_NAME": environment["name"],
-        "CI_ENVIRONMENT_SLUG": slug(environment["name"])[:24].strip("-"),
+        "CI_ENVIRONMENT_SLUG": environment_slug(environment["name"]),
         "CI_ENVIRONMENT_ACTION": environment["action"],
         "CI_ENVIRONMENT_TIER": environment["deployment_tier"],
     }
