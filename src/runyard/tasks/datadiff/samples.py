@@ -146,13 +146,16 @@ def _restorable(duck: Duck, pairing: Pairing) -> dict[str, str]:
     for i, p in enumerate(pairing.values):
         wishes[f"a{i}"], wishes[f"b{i}"] = _wish(p.a), _wish(p.b)
     wishes = {name: kind for name, kind in wishes.items() if kind}
-    if not wishes:
-        return {}
-    lost = ", ".join(
-        f"count(*) FILTER (WHERE {n} IS NOT NULL AND TRY_CAST({n} AS {k}) IS NULL)" for n, k in wishes.items()
-    )
-    row = duck.one(f"SELECT {lost} FROM diff")
-    return {n: f"CAST({n} AS {k})" for (n, k), bad in zip(wishes.items(), row, strict=True) if not bad}
+    doubtful = {n: k for n, k in wishes.items() if k.startswith(("DECIMAL", "DATE", "TIMESTAMP"))}
+    lossy: set[str] = set()
+    if doubtful:
+        lost = ", ".join(
+            f"count(*) FILTER (WHERE {n} IS NOT NULL AND TRY_CAST({n} AS {k}) IS NULL)"
+            for n, k in doubtful.items()
+        )
+        row = duck.one(f"SELECT {lost} FROM diff")
+        lossy = {n for n, bad in zip(doubtful, row, strict=True) if bad}
+    return {n: f"CAST({n} AS {k})" for n, k in wishes.items() if n not in lossy}
 
 
 def _wish(column: Column) -> str:
