@@ -116,6 +116,15 @@ def actor_of(attempt: Attempt, run: Run) -> int | None:
     return attempt.actor_id or run.actor_id
 
 
+def find_job(tx: Tx, attempt_id: int) -> tuple[Pair, Surroundings] | None:
+    """One job with what it refers to."""
+    attempt = tx.get(Attempt, attempt_id)
+    job = tx.get(Job, attempt.job_id) if attempt else None
+    if attempt is None or job is None:
+        return None
+    return (job, attempt), surroundings(tx, attempt.project_id, [(job, attempt)])
+
+
 @dataclass(slots=True)
 class Bodies:
     """Makes finished bodies."""
@@ -143,6 +152,11 @@ class Bodies:
         """Bodies of many jobs; what is shared between them is made once."""
         now, server = self.services.now(), self.services.server
         users = {id: shapes.job_user(row, server) for id, row in around.users.items()}
+        carriers = {
+            id: (shapes.runner(row, now), shapes.runner_manager(row, now))
+            for id, row in around.runners.items()
+        }
+        pipelines = {id: shapes.pipeline_basic(row, project, server) for id, row in around.runs.items()}
         commits: dict[str, dict[str, Any] | None] = {}
         bodies = []
         for job, attempt in pairs:
@@ -156,22 +170,18 @@ class Bodies:
                 shapes.job(
                     run, job, attempt, project, server, now,
                     users.get(actor_of(attempt, run) or 0), commits[run.sha],
-                    around.runners.get(attempt.runner_id or 0), around.artifacts.get(attempt.id, ()), log_size(attempt),
+                    pipelines[run.id],
+                    carriers.get(attempt.runner_id or 0), around.artifacts.get(attempt.id, ()), log_size(attempt),
                 )
             )  # fmt: skip
         return bodies
 
     async def job(self, project: Project, attempt_id: int) -> dict[str, Any]:
         """One job as it is now."""
+        return self.shown(project, await self.services.db.read(lambda tx: find_job(tx, attempt_id)))
 
-        def load(tx: Tx) -> tuple[Pair, Surroundings] | None:
-            attempt = tx.get(Attempt, attempt_id)
-            job = tx.get(Job, attempt.job_id) if attempt else None
-            if attempt is None or job is None:
-                return None
-            return (job, attempt), surroundings(tx, attempt.project_id, [(job, attempt)])
-
-        found = await self.services.db.read(load)
+    def shown(self, project: Project, found: tuple[Pair, Surroundings] | None) -> dict[str, Any]:
+        """The body of what `find_job` found."""
         bodies = self.jobs(project, [found[0]], found[1]) if found else []
         if not bodies:
             raise missing("Job")

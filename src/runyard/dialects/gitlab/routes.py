@@ -83,9 +83,15 @@ def _endpoint(desk: Desk, lines: dict[str, Line]) -> Callable[[Request], Awaitab
     return endpoint
 
 
+HOT = frozenset(
+    {f"{PREFIX}/projects/{{id}}/jobs", f"{PREFIX}/projects/{{id}}/pipelines", f"{PREFIX}/jobs/request"}
+)
+
+
 def _specificity(path: str) -> tuple[int, ...]:
-    """Fixed segments before named ones before the rest of a path: `jobs/artifacts/…` is no job id."""
-    return tuple(2 if ":path}" in part else 1 if part.startswith("{") else 0 for part in path.split("/")[1:])
+    """Fixed segments before named ones before the rest of a path: `jobs/artifacts/…` is no job id. What is asked most is tried first."""
+    kinds = (2 if ":path}" in part else 1 if part.startswith("{") else 0 for part in path.split("/")[1:])
+    return (path not in HOT, *kinds)
 
 
 async def _refused(request: Request, error: Exception) -> Response:

@@ -4,13 +4,20 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, replace
-from typing import Any
 
 from starlette.responses import Response, StreamingResponse
 
-from runyard.dialects.gitlab.asking import window_of
+from runyard.dialects.gitlab.asking import Window, window_of
 from runyard.dialects.gitlab.desk import Desk, Door, Entry, Line
-from runyard.dialects.gitlab.gathering import Bodies, find_jobs, surroundings, words_of
+from runyard.dialects.gitlab.gathering import (
+    Bodies,
+    Pair,
+    Surroundings,
+    find_job,
+    find_jobs,
+    surroundings,
+    words_of,
+)
 from runyard.dialects.gitlab.inputs import job_variables
 from runyard.dialects.gitlab.refusals import answer_json, missing
 from runyard.engine import control
@@ -21,6 +28,7 @@ from runyard.model.errors import Conflict, Forbidden, Invalid
 from runyard.model.work import Attempt, Project, Run
 
 ORDERS = frozenset({"id"})
+Found = tuple[list[Pair], bool, Surroundings, Window]
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,13 +42,21 @@ class Jobs:
         """The table."""
         p, job = "/projects/{id}", "/projects/{id}/jobs/{job_id}"
         return [
-            Line("GET", f"{p}/jobs", Door.JOB_READER, self.of_project, "List a project's jobs"),
+            Line(
+                "GET",
+                f"{p}/jobs",
+                Door.JOB_READER,
+                self.listed,
+                "List a project's jobs",
+                look=self.of_project,
+            ),
             Line(
                 "GET",
                 f"{p}/pipelines/{{pipeline_id}}/jobs",
                 Door.JOB_READER,
-                self.of_pipeline,
+                self.listed,
                 "List a pipeline's jobs",
+                look=self.of_pipeline,
             ),
             Line(
                 "GET",
@@ -49,7 +65,7 @@ class Jobs:
                 self.bridges,
                 "List a pipeline's bridges",
             ),
-            Line("GET", job, Door.JOB_READER, self.one, "Get a job"),
+            Line("GET", job, Door.JOB_READER, self.one, "Get a job", look=_find_one),
             Line("GET", "/job", Door.USER_OR_JOB, self.own, "Get the job of a job token"),
             Line("GET", f"{job}/trace", Door.READER, self.trace, "Get a job's log"),
             Line("POST", f"{job}/cancel", Door.USER, self.cancel, "Cancel a job"),
@@ -58,27 +74,22 @@ class Jobs:
             Line("POST", f"{job}/play", Door.USER, self.play, "Play a job"),
         ]
 
-    async def of_project(self, entry: Entry) -> Response:
+    def of_project(self, tx: Tx, entry: Entry) -> Found:
         """Newest first, every attempt, never counted."""
         entry.parameters.choice("order_by", ORDERS, "id")
-        return await self._list(entry, AttemptFilter(project_id=entry.project.id), None)
+        return _find(tx, entry, AttemptFilter(project_id=entry.project.id), None)
 
-    async def of_pipeline(self, entry: Entry) -> Response:
+    def of_pipeline(self, tx: Tx, entry: Entry) -> Found:
         """Latest attempts unless include_retried."""
-        run = await self.desk.run(entry)
+        run = tx.get(Run, entry.id("pipeline_id", "Pipeline"))
+        if run is None or run.project_id != entry.project.id:
+            raise missing("Pipeline")
         retried = entry.parameters.flag("include_retried") or False
-        return await self._list(entry, AttemptFilter(run_id=run.id, latest_only=not retried), run)
+        return _find(tx, entry, AttemptFilter(run_id=run.id, latest_only=not retried), run)
 
-    async def _list(self, entry: Entry, filter: AttemptFilter, run: Run | None) -> Response:
-        window = window_of(entry.parameters)
-        words = words_of(entry.parameters.texts("scope"), "scope")
-        wanted = replace(filter, wanted=words.wanted)
-
-        def load(tx: Tx) -> Any:
-            pairs, more = find_jobs(tx, wanted, words, window)
-            return pairs, more, surroundings(tx, entry.project.id, pairs, [run] if run else [])
-
-        pairs, more, around = await self.desk.services.db.read(load)
+    async def listed(self, entry: Entry) -> Response:
+        """A page of jobs."""
+        pairs, more, around, window = entry.found
         last = pairs[-1][1].id if pairs else 0
         return self.desk.listed(entry, window, self.bodies.jobs(entry.project, pairs, around), last, more)
 
@@ -90,8 +101,7 @@ class Jobs:
 
     async def one(self, entry: Entry) -> Response:
         """One job."""
-        _, _, attempt = await self.desk.attempt(entry)
-        return answer_json(await self.bodies.job(entry.project, attempt.id))
+        return answer_json(self.bodies.shown(entry.project, entry.found))
 
     async def own(self, entry: Entry) -> Response:
         """The job that asks."""
@@ -163,6 +173,18 @@ class Jobs:
         except Conflict:
             raise Forbidden("Job is not erasable!") from None
         return answer_json(await self.bodies.job(entry.project, attempt.id), 201)
+
+
+def _find(tx: Tx, entry: Entry, filter: AttemptFilter, run: Run | None) -> Found:
+    window = window_of(entry.parameters)
+    words = words_of(entry.parameters.texts("scope"), "scope")
+    pairs, more = find_jobs(tx, replace(filter, wanted=words.wanted), words, window)
+    return pairs, more, surroundings(tx, entry.project.id, pairs, [run] if run else []), window
+
+
+def _find_one(tx: Tx, entry: Entry) -> tuple[Pair, Surroundings] | None:
+    found = find_job(tx, entry.id("job_id", "Job"))
+    return found if found and found[0][1].project_id == entry.project.id else None
 
 
 async def _exactly(desk: Desk, attempt: Attempt, size: int) -> AsyncIterator[bytes]:

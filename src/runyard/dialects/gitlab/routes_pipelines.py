@@ -33,6 +33,7 @@ SCOPES: dict[str, tuple[tuple[State, Outcome | None], ...]] = {
 }
 ORDERS = frozenset({"id", "status", "ref", "updated_at", "user_id"})
 MOST_SCANNED = 5_000
+Found = tuple[list[Run], bool, int | None, Window]
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +47,7 @@ class Pipelines:
         """The table."""
         p, one = "/projects/{id}", "/projects/{id}/pipelines/{pipeline_id}"
         return [
-            Line("GET", f"{p}/pipelines", Door.READER, self.list, "List pipelines"),
+            Line("GET", f"{p}/pipelines", Door.READER, self.list, "List pipelines", look=_find),
             Line("POST", f"{p}/pipeline", Door.USER, self.create, "Create a pipeline"),
             Line(
                 "GET", f"{p}/pipelines/latest", Door.READER, self.latest, "Get the latest pipeline of a ref"
@@ -69,34 +70,7 @@ class Pipelines:
 
     async def list(self, entry: Entry) -> Response:
         """Newest first. Counted up to 10,000, as GitLab does."""
-        window = window_of(entry.parameters)
-        parameters = entry.parameters
-        parameters.choice("order_by", ORDERS, "id")
-        filter, empty = _filter(parameters, entry.project.id)
-        username, name = parameters.text("username"), parameters.text("name")
-        hold = HELD_WORDS.get(parameters.text("status") or "")
-        yaml_errors = parameters.flag("yaml_errors")
-
-        def load(tx: Tx) -> tuple[list[Run], bool, int | None]:
-            actor = tx.user_by_name(username) if username else None
-            if empty or (username and actor is None):
-                return [], False, 0
-            checks: list[Callable[[Run], bool]] = []
-            if actor is not None:
-                checks.append(lambda run: run.actor_id == actor.id)
-            if name:
-                checks.append(lambda run: run.name == name)
-            if hold is not None:
-                checks.append(lambda run: run.hold is hold)
-            if yaml_errors is not None:
-                checks.append(lambda run: bool(run.error) is yaml_errors)
-            if checks:
-                return _scan(tx, filter, window, checks)
-            found = tx.runs(filter, window.page_of(1))
-            total = None if window.by_key else tx.count_runs(filter)
-            return found[: window.per_page], len(found) > window.per_page, total
-
-        runs, more, total = await self.desk.services.db.read(load)
+        runs, more, total, window = entry.found
         server = self.desk.services.server
         rows = [shapes.pipeline_basic(run, entry.project, server) for run in runs]
         return self.desk.listed(entry, window, rows, runs[-1].id if runs else 0, more, total)
@@ -190,6 +164,30 @@ async def start(desk: Desk, request: RunRequest) -> Run:
         raise FieldErrors("base", ["Reference not found"]) from None
     except Invalid as error:
         raise FieldErrors("base", [str(p) for p in error.problems] or [error.message]) from None
+
+
+def _find(tx: Tx, entry: Entry) -> Found:
+    window, given = window_of(entry.parameters), entry.parameters
+    given.choice("order_by", ORDERS, "id")
+    filter, empty = _filter(given, entry.project.id)
+    username, name = given.text("username"), given.text("name")
+    actor = tx.user_by_name(username) if username else None
+    if empty or (username and actor is None):
+        return [], False, 0, window
+    checks: list[Callable[[Run], bool]] = []
+    if actor is not None:
+        checks.append(lambda run: run.actor_id == actor.id)
+    if name:
+        checks.append(lambda run: run.name == name)
+    if (hold := HELD_WORDS.get(given.text("status") or "")) is not None:
+        checks.append(lambda run: run.hold is hold)
+    if (yaml_errors := given.flag("yaml_errors")) is not None:
+        checks.append(lambda run: bool(run.error) is yaml_errors)
+    if checks:
+        return *_scan(tx, filter, window, checks), window
+    found = tx.runs(filter, window.page_of(1))
+    total = None if window.by_key else tx.count_runs(filter)
+    return found[: window.per_page], len(found) > window.per_page, total, window
 
 
 def _filter(parameters: Parameters, project_id: int) -> tuple[RunFilter, bool]:
