@@ -95,9 +95,9 @@ class Parameters:
         return int(value)
 
     def choice(self, name: str, allowed: frozenset[str], default: str) -> str:
-        """One of some words."""
+        """One of some words; an empty one counts as not given (gitlab-runner 14 sends `access_level: ""`)."""
         value = self.text(name)
-        if value is None:
+        if not value:
             return default
         if value not in allowed:
             raise BadParameter(f"{name} does not have a valid value")

@@ -127,7 +127,7 @@ def changed(row: Runner, given: Parameters) -> Runner:
     untagged = given.flag("run_untagged")
     level = given.choice("access_level", LEVELS, "ref_protected" if row.protected else "not_protected")
     timeout = given.number("maximum_timeout")
-    if timeout is not None and timeout < 600:
+    if timeout and timeout < 600:
         raise BadParameter("maximum_timeout needs to be at least 10 minutes")
     return replace(
         row,
