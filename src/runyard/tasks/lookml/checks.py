@@ -109,7 +109,7 @@ def _twins(node: Node) -> Iterator[Finding]:
     """Two fields or joins of one name in the same block."""
     seen: dict[tuple[str, str], Node] = {}
     for child in node.all(*FIELD_KEYS, "join", "set"):
-        space = "field" if child.key in FIELD_KEYS else child.key
+        space = "field" if child.key in FIELD_KEYS and child.key != "dimension_group" else child.key
         first = seen.setdefault((space, child.value), child)
         if first is not child and child.value:
             name = f"{node.value.removeprefix('+')}.{child.value}"
@@ -186,7 +186,8 @@ def _kinds(view: View) -> Iterator[Finding]:
     """One name used for two kinds of field."""
     seen: dict[str, Node] = {}
     for node in view.node.all(*FIELD_KEYS):
-        first = seen.setdefault(node.value, node)
+        # A dimension_group's fields have names of their own, so `score` may be a dimension and a group.
+        first = seen.setdefault(node.value, node) if node.key != "dimension_group" else node
         if first.key != node.key:
             yield finding(
                 node,
@@ -237,9 +238,7 @@ _TYPES = {
 def _type(field: Field) -> Iterator[Finding]:
     kind, node = field.type, field.node
     known = _TYPES[field.kind]
-    is_date = (
-        field.kind != "measure" and kind.startswith("date_") and is_timeframe(kind.removeprefix("date_"))
-    )
+    is_date = kind.startswith("date_") and is_timeframe(kind.removeprefix("date_"))
     if kind not in known and not is_date:
         yield finding(
             node.get("type") or node,
@@ -248,8 +247,6 @@ def _type(field: Field) -> Iterator[Finding]:
             field=field.id,
             suggestion=nearest(kind, known),
         )
-    elif field.kind == "measure" and kind in AGGREGATES - {"count"} and not node.get("sql"):
-        yield finding(node, "missing", f'measure "{field.id}" of type {kind} has no sql', field=field.id)
 
 
 def _own_references(view: View, node: Node, model: Model) -> Iterator[Finding]:

@@ -113,7 +113,7 @@ class ExploreChecks:
             )
         if node.get("sql_on") and raw is None and not _names_itself(join):
             message = f'sql_on of join "{join.alias}" does not mention "{join.alias}"'
-            yield self._find(explore, node.get("sql_on") or node, "sql_on", message, Severity.WARNING)
+            yield self._find(explore, node.get("sql_on") or node, "sql_on", message, Severity.INFO)
         known = {explore.alias, *(j.alias for j in explore.joins)}
         for word in node.words("required_joins"):
             if word not in known:
@@ -203,8 +203,11 @@ class ExploreChecks:
                 if view is None and (owner or alias) in {j.alias for j in explore.joins}:
                     continue  # the missing view is reported already
                 known = (view.sets() if short.endswith("*") else view.fields) if view else {}
-                if short == "ALL_FIELDS*" or (
-                    view and (short.removesuffix("*") in known or short in view.groups)
+                whole_view = word.endswith("*") and word.removesuffix("*") in explore.views
+                if (
+                    short == "ALL_FIELDS*"
+                    or whole_view
+                    or (view and (short.removesuffix("*") in known or short in view.groups))
                 ):
                     continue
                 kind = "set" if short.endswith("*") else "field"
@@ -221,21 +224,18 @@ class ExploreChecks:
         """Aggregates of a view whose rows some declared join repeats need the view's primary key."""
         if explore.node.text("symmetric_aggregates") == "no":
             return
-        repeated: dict[str, Join] = {}
+        repeated: set[str] = set()
         for join in explore.joins:
-            if not join.node.get("relationship"):
-                continue
-            if join.relationship in MANY_RIGHT:
-                repeated.setdefault(explore.alias, join)
-            if join.relationship in MANY_LEFT:
-                repeated.setdefault(join.alias, join)
+            if join.node.get("relationship"):
+                repeated |= {explore.alias} if join.relationship in MANY_RIGHT else set()
+                repeated |= {join.alias} if join.relationship in MANY_LEFT else set()
         visible = explore.visible()
-        for alias, join in repeated.items():
+        for alias in sorted(repeated):
             view = explore.views.get(alias)
             if view is None or view.primary_key is not None:
                 continue
             if any(a == alias and f.kind == "measure" and f.type in KEYED for a, f in visible):
-                message = f'view "{view.name}" has measures and no primary_key, and join "{join.alias}" repeats its rows'
+                message = f'view "{view.name}" has measures and no primary_key, and joins repeat its rows'
                 yield self._find(explore, view.node, "no_primary_key", message, Severity.WARNING)
 
     def tests(self) -> Iterator[Finding]:

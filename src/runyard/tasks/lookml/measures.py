@@ -38,7 +38,12 @@ def measure(compiler: FieldCompiler, alias: str, wanted: Field) -> Expression:
     test = _filter(compiler, alias, wanted)
     if kind == "count":
         return _count(compiler, alias, wanted, test)
-    x = compiler.sql(alias, wanted)
+    listed = wanted.node.get("list_field") if kind == "list" else None
+    x = (
+        compiler.field(*compiler.lookup(listed.value, alias, listed, wanted.view))
+        if listed
+        else compiler.sql(alias, wanted)
+    )
     kept = joined("CASE WHEN ", test, " THEN ", x, " END") if test else x
     if kind.endswith("_distinct") and kind != "count_distinct":
         return _keyed(

@@ -66,15 +66,13 @@ class Family:
             layers.append(node)
         self._open.pop()
         merged = merge(layers, root)
-        if self.kind == "explore":
-            _inherit_view(merged, layers, root)
         self._done[name] = merged
         return merged
 
     def _bases(self, node: Node) -> list[Node]:
         """What this declaration extends, each already effective."""
         found = []
-        for base in _extends(node):
+        for base in extended_names(node):
             if base in self._open:
                 chain = " → ".join([*self._open[self._open.index(base) :], base])
                 self._find(node, "circular_extends", f"circular extends: {chain}")
@@ -90,7 +88,7 @@ class Family:
         return found
 
 
-def _extends(node: Node) -> list[str]:
+def extended_names(node: Node) -> list[str]:
     """The names in `extends` and in the old form `extends: name`; `+name` means the same as `name`."""
     names: list[str] = []
     for child in node.all("extends", "extends__all"):
@@ -102,29 +100,6 @@ def _extends(node: Node) -> list[str]:
             elif item.value:
                 names.append(item.value.removeprefix("+"))
     return names
-
-
-def _inherit_view(merged: Node, layers: list[Node], root: Node) -> None:
-    """An extending explore starts from its base's view, not from a view of its own name, unless it says so."""
-    if merged.get("view_name") or (merged.get("from") and root.get("from")):
-        return
-    bases = [
-        layer
-        for layer in layers
-        if layer is not root and layer.value != root.value and not layer.value.startswith("+")
-    ]
-    if bases:
-        base = bases[-1]
-        merged.children.append(
-            Node(
-                root.file,
-                "view_name",
-                root.at,
-                Kind.WORD,
-                base.text("view_name") or base.value,
-                root.value_at,
-            )
-        )
 
 
 def merge(layers: list[Node], root: Node) -> Node:

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import PurePosixPath
 
 from runyard.tasks.lookml.findings import Finding
-from runyard.tasks.lookml.merge import Family
+from runyard.tasks.lookml.merge import Family, extended_names
 from runyard.tasks.lookml.project import Project
 from runyard.tasks.lookml.timeframes import DEFAULT_INTERVALS, DEFAULT_TIMEFRAMES
 from runyard.tasks.lookml.tree import FIELD_KEYS, Node
@@ -160,6 +160,8 @@ class Explore:
         """The fields of `set*`, `view.set*` or `ALL_FIELDS*`."""
         owner, _, short = name.rpartition(".")
         owner = owner or alias
+        if "." not in name and name in self.views:
+            return [f"{name}.{f}" for f in self.views[name].fields]  # `view*` is everything of the view
         view = self.views.get(owner)
         if view is None or depth > 20:
             return []
@@ -245,7 +247,7 @@ def _parts(node: Node) -> list[tuple[str, str]]:
 
 
 def _make_explore(model: Model, node: Node) -> Explore:
-    alias = node.text("view_name") or node.value
+    alias = node.text("view_name") or _own_or_inherited(model, node)
     explore = Explore(node.value, model, node, alias, node.text("from") or alias)
     for child in node.all("join"):
         explore.joins.append(
@@ -256,6 +258,20 @@ def _make_explore(model: Model, node: Node) -> Explore:
         if view is not None:
             explore.views[name] = view
     return explore
+
+
+def _own_or_inherited(model: Model, node: Node) -> str:
+    """The view that an explore without view_name starts from: that of its own name; when there is none (and no `from`), the nearest
+    extended explore's that is a view. Looker wants view_name there, but projects exist that leave it out."""
+    name, seen = node.value, set[str]()
+    while not node.get("from") and name not in model.views.roots and name not in seen:
+        seen.add(name)
+        root = model.explores.roots.get(name)
+        bases = extended_names(root) if root is not None else []
+        if not bases:
+            return node.value
+        name = bases[-1]
+    return node.value if node.get("from") or name not in model.views.roots else name
 
 
 def models(project: Project) -> list[Model]:

@@ -182,7 +182,7 @@ class _Parser:
             line, column = self.file.place(at)
             message = f'"{key}" is not closed by ";;" before the next block'
             self.findings.append(Finding("syntax", message, Severity.ERROR, self.file.path, line, column))
-            end = self.at + lost.start()
+            end = self.at + _own_end(text, lost.start())
             text = self.text[self.at : end]
         lead = len(text) - len(text.lstrip())
         self.add(key, at, Kind.RAW, text.strip(), self.at + lead)
@@ -216,6 +216,19 @@ class _Parser:
                     self.add(word, at, Kind.WORD, self.word(_WORD, "a value"), value_at)
             else:
                 self.add("", at, Kind.WORD, word, at)
+
+
+def _own_end(text: str, limit: int) -> int:
+    """Where a parameter without `;;` most likely ends: at the brace that closes its block, else at the next block."""
+    depth = 0
+    for at in range(limit):
+        if text[at] == "{":
+            depth += 1
+        elif text[at] == "}":
+            depth -= 1
+            if depth < 0:
+                return at
+    return limit
 
 
 def parse(file: SourceFile) -> tuple[Node, list[Finding]]:

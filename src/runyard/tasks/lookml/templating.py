@@ -126,7 +126,8 @@ class _ConditionTag(Tag):
     def parse(self, stream: TokenStream) -> Node:
         """The body is parsed, so that its errors are found, but never rendered."""
         token = stream.eat(TOKEN_TAG)
-        stream.eat(TOKEN_EXPRESSION)
+        if stream.current.kind == TOKEN_EXPRESSION:  # {% incrementcondition %} has none
+            stream.eat(TOKEN_EXPRESSION)
         block = get_parser(self.env).parse_block(stream, frozenset((self.end, TOKEN_EOF)))
         if stream.current.kind != TOKEN_TAG or stream.current.value != self.end:
             raise LiquidSyntaxError(f"{{% {self.name} %}} is never closed", token=token)
