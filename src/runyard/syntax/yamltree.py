@@ -284,6 +284,8 @@ class _Reader:
                 raise self._fail(f"unknown tag {_shown_tag(tag)}", at)
             plain, tag = False, None
         text = event.value
+        if "\0" in text:  # written as an escape; no process, file name or database takes it
+            raise self._fail("character U+0000 is not allowed", at)
         node: Node = Scalar(at, resolve(text) if plain else text, text, plain)
         if tag is not None:
             node = Tagged(at, tag, node)

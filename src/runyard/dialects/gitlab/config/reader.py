@@ -95,6 +95,8 @@ def _may_be_job(name: str, entry: Entry, place: Place) -> bool:
         place.error(at, f"jobs:{name} config: `{name}` is a reserved word and cannot name a job")
     elif not isinstance(entry.value, Mapping):
         place.wrong(at, f"contains unknown keys: {name[:80]}", nearest(name, ROOT))
+    elif any(ord(char) < 32 or ord(char) == 127 for char in name):
+        place.error(at, f"jobs name {name[:40]!r} contains control characters")
     elif not name.strip():
         place.error(at, "jobs name can't be blank")
     elif len(name) > MAX_NAME:
@@ -128,6 +130,9 @@ def _stages(node: Node | None, place: Place) -> tuple[str, ...]:
     names: tuple[str, ...] | None = ("build", "test", "deploy")
     if node is not None and not fields.is_null(node):
         names = fields.texts(node, place, 1000)
+        for name in names or ():
+            if not 0 < len(name) <= MAX_NAME or any(ord(char) < 32 for char in name):
+                place.wrong(node.at, f"has a bad name: {name[:40]!r}")
     middle = [name for name in dict.fromkeys(names or ()) if name not in (".pre", ".post")]
     return (".pre", *middle, ".post")
 

@@ -11,7 +11,7 @@ from runyard.dialects.gitlab.config.findings import Place
 from runyard.dialects.gitlab.config.parallel import matrix_of
 from runyard.dialects.gitlab.config.spec import AllowFailure, NeedSpec, Paths, Policy, Rule, VariableSpec
 from runyard.syntax.patterns import PatternError, path_glob
-from runyard.syntax.variables import KEY
+from runyard.syntax.variables import KEY, MAX_VALUE_BYTES
 from runyard.syntax.yamltree import Mapping, Node, Scalar
 
 MAX_RULES = 1000
@@ -174,7 +174,9 @@ def variables_of(node: Node, place: Place, *, described: bool = False) -> dict[s
             )
             continue
         value = _variable(entry.value, place.sub(key), described)
-        if value is not None:
+        if value is not None and len(value.text.encode("utf-8", "replace")) > MAX_VALUE_BYTES:
+            place.sub(key).wrong(entry.value.at, f"is too long (maximum is {MAX_VALUE_BYTES} bytes)")
+        elif value is not None:
             found[key] = value
     return found
 
