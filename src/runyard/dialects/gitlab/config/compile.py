@@ -160,7 +160,7 @@ def _read(
     loader = Loader(files, out, holds, expand)
     try:
         root = loader.load(path, content)
-        includes = tuple(included.path for included in loader.included)
+        includes = tuple(loader.included)
         if root is None:
             return _Reading(None, None, includes)
         root = extended(root, out)

@@ -39,14 +39,6 @@ _ELSEWHERE = {
 }
 
 
-@dataclass(frozen=True, slots=True)
-class Included:
-    """A file that was read besides the root."""
-
-    path: str
-    by: Mark
-
-
 @dataclass(slots=True)
 class Loader:
     """Reads a tree's configuration. `holds` judges include:rules; `expand` fills variables into paths."""
@@ -55,7 +47,7 @@ class Loader:
     out: Findings
     holds: Callable[[Node, Place], bool]
     expand: Callable[[str], str]
-    included: list[Included] = field(default_factory=list)
+    included: list[str] = field(default_factory=list)
     uses_references: bool = False
     _nodes: int = MAX_NODES
 
@@ -124,7 +116,7 @@ class Loader:
         if len(self.included) >= MAX_INCLUDES:
             self.out.error(at, f"Maximum of {MAX_INCLUDES} nested includes are allowed!")
             return None
-        self.included.append(Included(path, at))
+        self.included.append(path)
         try:
             content = self.files.read(path)
         except TooLarge:

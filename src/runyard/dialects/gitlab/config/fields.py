@@ -5,14 +5,10 @@ text keep the text that was written.
 """
 
 from collections.abc import Iterable
-from enum import StrEnum
-from typing import TypeVar
 
 from runyard.dialects.gitlab.config.findings import Place, nearest
 from runyard.syntax.durations import DurationError, seconds, seconds_or_never
 from runyard.syntax.yamltree import Entry, Mapping, Node, Scalar, Sequence
-
-E = TypeVar("E", bound=StrEnum)
 
 MAX_NESTING = 10
 MAX_LINES = 20_000

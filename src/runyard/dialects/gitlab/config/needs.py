@@ -40,9 +40,6 @@ class Present:
         job = self.names.job_of(name)
         return job is not None and job.name in self.giving
 
-    def legs_of(self, name: str) -> list[str]:
-        return self.legs.get(name) or ([name] if name in self._all else [])
-
 
 def wanted(need: NeedSpec) -> list[str]:
     """The names that one element of `needs` stands for."""

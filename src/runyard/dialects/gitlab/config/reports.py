@@ -1,6 +1,6 @@
 """Artifact types of GitLab: the report keywords, their upload format and default file name (gitlab.md §2.6)."""
 
-# type: (format, file name)
+# By type: (format, file name).
 REPORTS: dict[str, tuple[str, str]] = {
     "junit": ("gzip", "junit.xml"),
     "dotenv": ("gzip", ".env"),
