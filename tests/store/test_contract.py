@@ -688,3 +688,26 @@ def test_blobs_in_use_are_named_by_artifacts_logs_and_uploads(store: Any, made: 
         tx.save(replace(record, data={}))
         assert tx.blobs_in_use(keys) == {"art", "log"}
         assert tx.blobs_in_use([]) == set()
+
+
+def test_big_pieces_of_log_come_back_whole_wherever_they_lie(store: Any, made: Any) -> None:
+    pieces = [bytes([i]) * size for i, size in enumerate((10, 70_000, 1 << 20, 5, 200_000))]
+    with store.begin() as tx:
+        _, [(_, attempt)] = made.add_graph(tx, made.plan("a"))
+        at = 0
+        for piece in pieces:
+            tx.append_log(attempt.id, at, piece)
+            at += len(piece)
+    with store.look() as tx:
+        chunks = tx.log_chunks(attempt.id, 0, 1 << 30)
+        assert b"".join(data for _, data in chunks) == b"".join(pieces)
+        ((offset, data), *_) = tx.log_chunks(attempt.id, 100_000, 1)
+        assert data[100_000 - offset] == 2
+    with pytest.raises(Conflict), store.begin() as tx:
+        tx.append_log(attempt.id, 10, b"x" * 80_000)
+    with store.look() as tx:
+        assert b"".join(data for _, data in tx.log_chunks(attempt.id, 0, 1 << 30)) == b"".join(pieces)
+    with store.begin() as tx:
+        tx.drop_log(attempt.id)
+    with store.look() as tx:
+        assert tx.log_chunks(attempt.id, 0, 1 << 30) == []

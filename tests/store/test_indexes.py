@@ -65,7 +65,7 @@ class Recorder(SqliteLink):
     """Notes every statement with its values."""
 
     def __init__(self, connection: Any) -> None:
-        super().__init__(connection)
+        super().__init__(connection, None)
         self.seen: list[tuple[str, Any]] = []
 
     def rows(self, sql: str, values: Any = ()) -> Any:

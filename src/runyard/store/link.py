@@ -11,12 +11,15 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import Any, Protocol
 
 from runyard.model.work import Attempt, Job
+from runyard.store.log_files import LogFiles
 
 Columns = tuple[Any, ...]
 
 
 class Link(Protocol):
-    """One connection inside one transaction."""
+    """One connection inside one transaction. `files` take big log pieces where there are any (SQLite on disk)."""
+
+    files: LogFiles | None
 
     def rows(self, sql: str, values: Sequence[Any] = ()) -> list[Columns]: ...
     def run(self, sql: str, values: Sequence[Any] = ()) -> int:

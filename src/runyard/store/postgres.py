@@ -37,6 +37,7 @@ from runyard.model.work import (
 )
 from runyard.store import schema
 from runyard.store.link import Columns, JobCache
+from runyard.store.log_files import LogFiles
 from runyard.store.queries import queue
 from runyard.store.transaction import StoreTx
 
@@ -99,6 +100,7 @@ class PostgresLink:
 
     def __init__(self, connection: Driver) -> None:
         self._cursor = connection.cursor(binary=True)
+        self.files: LogFiles | None = None
 
     def rows(self, sql: str, values: Sequence[Any] = ()) -> list[Columns]:
         try:

@@ -17,6 +17,7 @@ from runyard.engine.ports import Bell
 from runyard.model.errors import Conflict, Invalid, Unavailable
 from runyard.store import schema
 from runyard.store.link import Columns, JobCache
+from runyard.store.log_files import LogFiles
 from runyard.store.transaction import StoreTx
 
 BUSY_S = 5.0
@@ -56,8 +57,9 @@ def refusal(error: Exception) -> Exception:
 class SqliteLink:
     """One connection inside one transaction."""
 
-    def __init__(self, connection: sqlite3.Connection) -> None:
+    def __init__(self, connection: sqlite3.Connection, files: LogFiles | None) -> None:
         self._execute = connection.execute
+        self.files = files
 
     def rows(self, sql: str, values: Sequence[Any] = ()) -> list[Columns]:
         try:
@@ -88,10 +90,12 @@ class SqliteStore:
         self._bell = bell
         self._turn = threading.Lock()
         self._idle: list[sqlite3.Connection] = []
+        self.files = None if self.in_memory else LogFiles(Path(f"{self.path}-logs"))
         try:
             self._writer = self._connect()
             try:
                 self._prepare()
+                self._sweep_files()
             except BaseException:
                 self._writer.close()
                 raise
@@ -141,6 +145,13 @@ class SqliteStore:
 
             upgrade_sqlite(self._writer)
 
+    def _sweep_files(self) -> None:
+        if self.files is not None:
+            known = self._writer.execute(
+                "SELECT DISTINCT attempt_id FROM log_chunks WHERE data = x''"
+            ).fetchall()
+            self.files.sweep({row[0] for row in known})
+
     def _roll_back(self) -> None:
         """Also after SQLite rolled back by itself (full disk, I/O error)."""
         self.jobs.clear()
@@ -155,6 +166,8 @@ class SqliteStore:
             try:
                 self._writer.execute("BEGIN IMMEDIATE")
                 yield self._writer
+                if self.files is not None:
+                    self.files.sync()
                 self._writer.execute("COMMIT")
             except BaseException as error:
                 self._roll_back()
@@ -173,6 +186,8 @@ class SqliteStore:
         for tx in transactions:
             self.jobs.put(tx.new_jobs.values())
             topics |= tx.topics
+            if tx.dropped_logs and self.files is not None:
+                self.files.forget(tx.dropped_logs)
         if topics and self._bell is not None:
             self._bell.ring(topics)
 
@@ -180,7 +195,7 @@ class SqliteStore:
     def begin(self) -> Iterator[StoreTx]:
         """A write transaction on this thread: committed at the end of the block, rolled back when the block raises."""
         with self.turn() as connection:
-            tx = StoreTx(SqliteLink(connection), self.jobs)
+            tx = StoreTx(SqliteLink(connection, self.files), self.jobs)
             yield tx
         self.settle(tx)
 
@@ -211,7 +226,7 @@ class SqliteStore:
             connection.execute("PRAGMA query_only = ON")
             connection.execute("BEGIN")
             try:
-                yield StoreTx(SqliteLink(connection), self.jobs)
+                yield StoreTx(SqliteLink(connection, self.files), self.jobs)
             finally:
                 connection.execute("ROLLBACK")
         except sqlite3.Error as error:
@@ -222,3 +237,5 @@ class SqliteStore:
             for connection in [*self._idle, self._writer]:
                 connection.close()
             self._idle.clear()
+            if self.files is not None:
+                self.files.close()

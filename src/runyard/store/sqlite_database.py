@@ -210,7 +210,7 @@ class Group:
     ) -> None:
         if not future.set_running_or_notify_cancel():
             return
-        tx = StoreTx(SqliteLink(connection), store.jobs)
+        tx = StoreTx(SqliteLink(connection, store.files), store.jobs)
         connection.execute("SAVEPOINT work")
         try:
             answer = work(tx)

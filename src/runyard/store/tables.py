@@ -419,6 +419,7 @@ log_chunks = _table(
     "log_chunks",
     _number("attempt_id", _of("attempts")),
     _number("start"),
+    _number("size"),  # with no data the bytes lie in a file (log_files.py)
     Column("data", LargeBinary, nullable=False),
     PrimaryKeyConstraint("attempt_id", "start"),
 )

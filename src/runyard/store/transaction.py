@@ -40,6 +40,7 @@ class StoreTx:
         self._jobs = jobs
         self.new_jobs: dict[int, Job] = {}
         self.topics: dict[str, None] = {}
+        self.dropped_logs: list[int] = []
         # Encoded rows as this transaction last saw them: saving writes only what has changed since.
         self._seen: dict[tuple[type[Any], int], Sequence[Any]] = {}
 
@@ -220,6 +221,7 @@ class StoreTx:
 
     def drop_log(self, attempt_id: int) -> None:
         content.drop_log(self._link, attempt_id)
+        self.dropped_logs.append(attempt_id)
 
     def unsealed(self, limit: int) -> list[Attempt]:
         return content.unsealed(self._link, limit)

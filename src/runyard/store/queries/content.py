@@ -6,17 +6,23 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from runyard.engine.ports import ArtifactFilter, Page
+from runyard.model.errors import Unavailable
 from runyard.model.work import Artifact, Attempt
 from runyard.store.link import Link
+from runyard.store.log_files import FROM_BYTES
 from runyard.store.queries.lists import Conditions, window
 from runyard.store.rows import ARTIFACT, ATTEMPT
 
-_APPEND = "INSERT INTO log_chunks (attempt_id, start, data) VALUES (?, ?, ?)"
+_APPEND = "INSERT INTO log_chunks (attempt_id, start, size, data) VALUES (?, ?, ?, ?)"
 _CHUNK_AT = (
-    "SELECT start, data FROM log_chunks WHERE attempt_id = ? AND start <= ? ORDER BY start DESC LIMIT 1"
+    "SELECT start, size, data FROM log_chunks WHERE attempt_id = ? AND start <= ? ORDER BY start DESC LIMIT 1"
 )
-_CHUNKS = "SELECT start, data FROM log_chunks WHERE attempt_id = ? AND start > ? AND start < ? ORDER BY start"
-_NEXT_CHUNK = "SELECT start, data FROM log_chunks WHERE attempt_id = ? AND start > ? ORDER BY start LIMIT 1"
+_CHUNKS = (
+    "SELECT start, size, data FROM log_chunks WHERE attempt_id = ? AND start > ? AND start < ? ORDER BY start"
+)
+_NEXT_CHUNK = (
+    "SELECT start, size, data FROM log_chunks WHERE attempt_id = ? AND start > ? ORDER BY start LIMIT 1"
+)
 _DROP = "DELETE FROM log_chunks WHERE attempt_id = ?"
 # Hops from attempt to attempt along the primary key: the cost is the number of unsealed logs, not of chunks or attempts.
 _UNSEALED = f"""
@@ -34,27 +40,42 @@ _ARCHIVE_OF = f"""
 
 
 def append_log(link: Link, attempt_id: int, offset: int, data: bytes) -> None:
-    link.run(_APPEND, (attempt_id, offset, data))
+    if link.files is not None and len(data) >= FROM_BYTES:
+        link.run(_APPEND, (attempt_id, offset, len(data), b""))  # first: it refuses a place that is taken
+        link.files.write(attempt_id, offset, data)
+    else:
+        link.run(_APPEND, (attempt_id, offset, len(data), data))
 
 
 def log_chunks(link: Link, attempt_id: int, start: int, limit_bytes: int) -> list[tuple[int, bytes]]:
     chunks: list[tuple[int, bytes]] = []
     reached = 0
-    for offset, data in link.rows(_CHUNK_AT, (attempt_id, start)):
-        if offset + len(data) > start:
-            chunks.append((offset, data))
-            reached = offset + len(data) - start
+    for offset, size, data in link.rows(_CHUNK_AT, (attempt_id, start)):
+        if offset + size > start:
+            chunks.append((offset, _bytes_of(link, attempt_id, offset, size, data)))
+            reached = offset + size - start
     if reached >= limit_bytes and chunks:
         return chunks
     following = link.rows(_CHUNKS, (attempt_id, start, start + limit_bytes))
     if not following and not chunks:
         following = link.rows(_NEXT_CHUNK, (attempt_id, start))
-    for offset, data in following:
-        chunks.append((offset, data))
-        reached += len(data)
+    for offset, size, data in following:
+        chunks.append((offset, _bytes_of(link, attempt_id, offset, size, data)))
+        reached += size
         if reached >= limit_bytes:
             break
     return chunks
+
+
+def _bytes_of(link: Link, attempt_id: int, offset: int, size: int, data: bytes) -> bytes:
+    if data or not size:
+        return data
+    if link.files is None:
+        raise Unavailable("This log lies in files of another server.")
+    try:
+        return link.files.read(attempt_id, offset, size)
+    except OSError as error:
+        raise Unavailable(f"A piece of log cannot be read: {error.strerror}.") from error
 
 
 def drop_log(link: Link, attempt_id: int) -> None:

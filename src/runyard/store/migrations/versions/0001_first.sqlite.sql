@@ -55,7 +55,7 @@ CREATE INDEX artifacts_expiry ON artifacts (expires_at);
 CREATE INDEX artifacts_of_attempt ON artifacts (attempt_id, id);
 CREATE INDEX artifacts_of_project ON artifacts (project_id, id);
 CREATE INDEX artifacts_of_run ON artifacts (run_id, id);
-CREATE TABLE log_chunks ( attempt_id INTEGER NOT NULL, start INTEGER NOT NULL, data BLOB NOT NULL, PRIMARY KEY (attempt_id, start), FOREIGN KEY(attempt_id) REFERENCES attempts (id) ON DELETE CASCADE ) STRICT;
+CREATE TABLE log_chunks ( attempt_id INTEGER NOT NULL, start INTEGER NOT NULL, size INTEGER NOT NULL, data BLOB NOT NULL, PRIMARY KEY (attempt_id, start), FOREIGN KEY(attempt_id) REFERENCES attempts (id) ON DELETE CASCADE ) STRICT;
 CREATE TABLE queue ( attempt_id INTEGER NOT NULL, run_id INTEGER NOT NULL, project_id INTEGER NOT NULL, lane TEXT NOT NULL, queued_at INTEGER NOT NULL, PRIMARY KEY (attempt_id), FOREIGN KEY(attempt_id) REFERENCES attempts (id) ON DELETE CASCADE ) STRICT;
 CREATE INDEX queue_lane ON queue (lane, attempt_id);
 CREATE INDEX queue_project_lane ON queue (project_id, lane, attempt_id);
