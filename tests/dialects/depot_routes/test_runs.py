@@ -206,6 +206,8 @@ def test_broken_requests_are_refused_in_the_vendors_shape(house: Any) -> None:
     assert send(b"{}", "application/json", path="/depot.ci.v1.CIService/Nope").status_code == 404
     assert send(b"{}", "application/json", path="/depot.ci.v9.X/Nope").status_code == 404
     assert send(b"x" * (5 << 20), "application/json").status_code == 429
+    grpc = send(b"\0\0\0\0\0", "application/grpc")
+    assert (grpc.status_code, grpc.headers["grpc-status"], grpc.content) == (200, "12", b"")
     unknown = send(b"{}", "application/json", **{"content-encoding": "br"})
     assert (unknown.status_code, unknown.json()["code"]) == (501, "unimplemented")
 

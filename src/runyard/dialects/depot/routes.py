@@ -145,9 +145,27 @@ def mount(services: Services) -> Asgi:
         path = scope["path"]
         if path.startswith(DOWNLOAD_PATH):
             await downloads(scope, receive, send)
+        elif _is_grpc(scope):
+            await _refuse_grpc(send)
         elif path.startswith("/depot.core."):
             await organizations(scope, receive, send)
         else:
             await ci(scope, receive, send)
 
     return door
+
+
+def _is_grpc(scope: Scope) -> bool:
+    kind = next((value for name, value in scope["headers"] if name == b"content-type"), b"")
+    return bool(kind == b"application/grpc" or kind.startswith(b"application/grpc+"))
+
+
+async def _refuse_grpc(send: Send) -> None:
+    """gRPC's status comes in HTTP/2 trailers, which granian does not send (depot.md §7); a refusal fits in the headers."""
+    headers = [
+        (b"content-type", b"application/grpc"),
+        (b"grpc-status", b"12"),
+        (b"grpc-message", b"gRPC is not served here; use Connect or gRPC-Web"),
+    ]
+    await send({"type": "http.response.start", "status": 200, "headers": headers})
+    await send({"type": "http.response.body", "body": b""})
