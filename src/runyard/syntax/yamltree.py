@@ -19,6 +19,11 @@ from yaml._yaml import CParser
 Plain: TypeAlias = "bool | int | float | str | list[Plain] | dict[str, Plain] | None"
 
 
+# Nodes are not written to after they are made; they are not `frozen` because that alone would make reading a third slower.
+
+_new = tuple.__new__  # as `Mark(…)`, in half the time; there are two for every line of a file
+
+
 class Mark(NamedTuple):
     """Where a node begins; line and column count from 1."""
 
@@ -38,7 +43,7 @@ class YamlError(ValueError):
         self.message, self.line, self.column, self.file = message, line, column, file
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@dataclass(slots=True, eq=False)
 class Scalar:
     """`value` is what the schema makes of it, `text` what was written (quotes and escapes removed)."""
 
@@ -48,7 +53,7 @@ class Scalar:
     plain: bool
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@dataclass(slots=True, eq=False)
 class Sequence:
     at: Mark
     items: "tuple[Node, ...]"
@@ -59,7 +64,7 @@ class Entry(NamedTuple):
     value: "Node"
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@dataclass(slots=True, eq=False)
 class Mapping:
     """Keys are text, unique, in written order; merge keys are already resolved."""
 
@@ -74,7 +79,7 @@ class Mapping:
         return self.entries[key].key.at
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@dataclass(slots=True, eq=False)
 class Tagged:
     """A node under a tag that the caller allowed, e.g. GitLab's `!reference [job, script]`."""
 
@@ -259,7 +264,7 @@ class _Reader:
 
     def _mark(self, event: Any) -> Mark:
         mark = event.start_mark
-        return Mark(mark.line + 1, mark.column + 1, self.file)
+        return _new(Mark, (mark.line + 1, mark.column + 1, self.file))
 
     def _charge(self, weight: int, at: Mark) -> None:
         self._weight += weight
@@ -273,7 +278,7 @@ class _Reader:
 
     def _scalar(self, event: Any) -> None:
         mark = event.start_mark
-        at = Mark(mark.line + 1, mark.column + 1, self.file)
+        at = _new(Mark, (mark.line + 1, mark.column + 1, self.file))
         self._weight += 1
         if self._weight > self._most:
             self._charge(0, at)
@@ -362,7 +367,7 @@ class _Reader:
     def _end_entry(self, frame: _Frame, key: Scalar, node: Node, at: Mark) -> None:
         frame.key = None
         if not (key.plain and key.text == "<<"):
-            frame.entries[key.text] = Entry(key, node)
+            frame.entries[key.text] = _new(Entry, (key, node))
             return
         sources = node.items if isinstance(node, Sequence) else (node,)
         # In a list the first wins, between two `<<` lines the later one (Ruby's Psych, which GitLab uses).
