@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import os
+import re
+import shutil
+import subprocess
 import sys
 import time
 import zipfile
@@ -9,8 +13,10 @@ import zlib
 from collections.abc import Callable
 from pathlib import Path
 
+import pytest
+
 from runyard.engine import control
-from runyard.model.plan import Bind, JobPlan, Need, Network, StepKind, StepPlan, Variable
+from runyard.model.plan import Bind, Image, JobPlan, Need, Network, StepKind, StepPlan, Variable
 from runyard.model.state import Outcome, Reason, State
 
 from .conftest import Yard, actions, clock, sh
@@ -224,8 +230,6 @@ def test_a_broken_template_fails_its_step_with_a_sentence(yard: Yard) -> None:
 
 
 def test_an_image_that_is_not_here_says_what_to_do(yard: Yard) -> None:
-    from runyard.model.plan import Image
-
     attempt, log = yard.run(sh("true"), image=Image("localhost/no-such-image:1"))
     assert (attempt.outcome, attempt.reason) == (Outcome.ERRORED, Reason.IMAGE_UNAVAILABLE)
     assert "pull" in attempt.message or "install" in attempt.message, log
@@ -238,7 +242,7 @@ def test_this_python_runs_inside_by_its_binds(yard: Yard, tmp_path: Path) -> Non
     import runyard
 
     places = {sys.prefix, sys.base_prefix, str(Path(runyard.__file__).parent.parent)}
-    binds = tuple(Bind(p) for p in sorted(places)) + (Bind(str(secret)),)
+    binds = (*(Bind(p) for p in sorted(places)), Bind(str(secret)))
     program = f"import runyard, pathlib; print('py', pathlib.Path({str(secret)!r}).read_text())"
     step = StepPlan("t", "t", argv=(sys.executable, "-I", "-c", program))
     attempt, log = yard.run(step, binds=binds)
@@ -265,3 +269,45 @@ def test_shutdown_gives_the_job_back(make_yard: Callable[..., Yard]) -> None:
     yard.loop.stop(0.2)
     attempt = yard.attempt(attempt_id)
     assert (attempt.outcome, attempt.reason) == (Outcome.ERRORED, Reason.RUNNER_LOST)
+
+
+@pytest.mark.root
+def test_an_image_job_runs_on_the_images_files(yard: Yard, tmp_path: Path) -> None:
+    """A tiny image made here: the host's busybox or sh with its libraries, imported into podman. No registry takes part."""
+    if os.geteuid() != 0 or shutil.which("podman") is None:
+        pytest.skip("NOT TESTED: image jobs need root and podman")
+    root = tmp_path / "root"
+    for program in ("/bin/sh", "/bin/cat", "/bin/ls"):
+        _copy_with_libraries(Path(program), root)
+    (root / "etc").mkdir(exist_ok=True)
+    (root / "etc" / "image-release").write_text("from the image\n")
+    (root / "etc" / "resolv.conf").write_text("nameserver 6.6.6.6\n")
+    subprocess.run(["tar", "-cf", tmp_path / "root.tar", "-C", root, "."], check=True)
+    name = "localhost/runyard-test-image:1"
+    subprocess.run(
+        ["podman", "import", "-c", "ENV FROM_IMAGE=yes", tmp_path / "root.tar", name],
+        check=True,
+        capture_output=True,
+    )
+    try:
+        script = "cat /etc/image-release; echo $FROM_IMAGE; ls /; cat /etc/resolv.conf; echo w > made; (echo x > /usr/evil) 2>&1 || echo read-only"
+        attempt, log = yard.run(sh(script), image=Image(name))
+        assert attempt.outcome is Outcome.PASSED, log
+        assert "from the image\nyes\n" in log and "read-only" in log and "6.6.6.6" not in log
+    finally:
+        subprocess.run(["podman", "image", "umount", name], capture_output=True, check=False)
+        subprocess.run(["podman", "rmi", "-f", name], capture_output=True, check=False)
+
+
+def _copy_with_libraries(program: Path, root: Path) -> None:
+    listed = subprocess.run(["ldd", program], capture_output=True, text=True, check=True).stdout
+    for path in [str(program), *re.findall(r"(/\S+)", listed)]:
+        target = root / path.lstrip("/")
+        target.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(path, target)
+
+
+def test_image_names_cannot_be_options(yard: Yard) -> None:
+    for name in ("--privileged", "-v/:/h", "alpine --net=host", "../x", ""):
+        attempt, _ = yard.run(sh("true"), image=Image(name))
+        assert (attempt.outcome, attempt.reason) == (Outcome.ERRORED, Reason.IMAGE_UNAVAILABLE)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import json
 import time
+from itertools import pairwise
 from urllib.parse import quote
 
 from hypothesis import given, settings
@@ -18,7 +19,7 @@ PEM = "-----BEGIN KEY-----\nMIIEvQIBADANBgkq\nhkiG9w0BAQEFAASC\nshort\n-----END 
 def masked(values: list[str], data: bytes, cuts: list[int] | None = None) -> bytes:
     masker = Masker(values)
     edges = [0, *sorted(cuts or []), len(data)]
-    pieces = [masker.feed(data[a:b]) for a, b in zip(edges, edges[1:], strict=False)]
+    pieces = [masker.feed(data[a:b]) for a, b in pairwise(edges)]
     return b"".join(pieces) + masker.close()
 
 

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
+import logging
 import threading
 import time
-
-import structlog
 
 from runyard.model.errors import RunyardError
 from runyard.runner.job import Execution, Means
 
-log = structlog.get_logger("runner")
+log = logging.getLogger("runyard.runner")
 
 TROUBLE_WAIT_S = 2.0
 
@@ -58,7 +57,7 @@ class RunnerLoop:
             try:
                 work = self._means.link.claim()
             except RunyardError as error:
-                log.warning("the claim failed, will try again", error=error.message)
+                log.warning("the claim failed, will try again", extra={"error": error.message})
                 self._stopping.wait(TROUBLE_WAIT_S)
                 continue
             except Exception:
@@ -76,7 +75,7 @@ class RunnerLoop:
             try:
                 execution.run()
             except Exception:
-                log.exception("an attempt could not be executed", attempt=work.attempt_id)
+                log.exception("an attempt could not be executed", extra={"attempt": work.attempt_id})
             finally:
                 with self._lock:
                     self._running.pop(slot, None)

@@ -10,11 +10,14 @@ import http.client
 import json
 import platform
 import secrets
+import socket
 import tempfile
 import threading
 import time
+import weakref
 from collections.abc import Iterable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -73,6 +76,7 @@ class Wire:
         self._place = (parts.hostname, parts.port or (443 if self._secure else 80))
         self._base = parts.path.rstrip("/") + "/api/v4"
         self._local = threading.local()
+        self._open: weakref.WeakSet[http.client.HTTPConnection] = weakref.WeakSet()
         self.closing = threading.Event()
 
     def call(
@@ -103,6 +107,7 @@ class Wire:
         if connection is None:
             kind = http.client.HTTPSConnection if self._secure else http.client.HTTPConnection
             connection = self._local.connection = kind(*self._place, timeout=TIMEOUT_S)
+            self._open.add(connection)
         sent: bytes | Iterable[bytes] | None
         given = {"User-Agent": f"runyard-runner/{__version__}", "Accept": "application/json", **headers}
         if isinstance(body, Path):
@@ -120,6 +125,14 @@ class Wire:
                 into.write(piece)
             return Answer(answer.status, found, b"")
         return Answer(answer.status, found, answer.read())
+
+    def hang_up(self) -> None:
+        """Ends every call that is under way; no more are made."""
+        self.closing.set()
+        for connection in list(self._open):
+            if connection.sock is not None:
+                with suppress(OSError):
+                    connection.sock.shutdown(socket.SHUT_RDWR)
 
     def _drop(self) -> None:
         connection = getattr(self._local, "connection", None)
@@ -141,6 +154,7 @@ class RemoteLink:
 
     def __init__(self, url: str, token: str, spool: Path) -> None:
         self._wire = Wire(url)
+        self._poll = Wire(url)  # of its own, so that a held poll can be ended while jobs go on talking
         self._token = token
         self._spool = spool
         self._system_id = f"r_{secrets.token_hex(6)}"
@@ -170,14 +184,25 @@ class RemoteLink:
     def claim(self) -> Assignment | None:
         """Long poll: the server holds the request while the queue stands still."""
         with self._turn:
-            while not self._wire.closing.is_set():
+            while not self._poll.closing.is_set():
                 asked = {
                     "token": self._token,
                     "system_id": self._system_id,
                     "last_update": self._last_update,
                     "info": self._info,
                 }
-                answer = self._json("POST", "/jobs/request", asked, tries=1)
+                try:
+                    answer = self._poll.call(
+                        "POST",
+                        "/jobs/request",
+                        body=msgspec.json.encode(asked),
+                        headers={"Content-Type": "application/json"},
+                        tries=1,
+                    )
+                except Unavailable:
+                    if self._poll.closing.is_set():
+                        return None
+                    raise
                 if answer.status == 201:
                     payload = json.loads(answer.body)
                     if "runyard" not in payload:
@@ -187,7 +212,7 @@ class RemoteLink:
                     raise Forbidden("The server does not know this runner token (any more).")
                 update = answer.headers.get("x-gitlab-last-update", "")
                 if answer.status != 204 or update == "":
-                    self._wire.closing.wait(POLL_PAUSE_S)
+                    self._poll.closing.wait(POLL_PAUSE_S)
                 self._last_update = update
         return None
 
@@ -237,7 +262,7 @@ class RemoteLink:
 
     def watch(self, work: Assignment) -> Verdict:
         """A keep-alive every few seconds, as gitlab-runner sends."""
-        self._wire.closing.wait(WATCH_S)
+        time.sleep(WATCH_S)
         answer = self._json(
             "PUT", f"/jobs/{work.attempt_id}", {"token": work.token, "state": "running", "info": self._info}
         )
@@ -314,8 +339,8 @@ class RemoteLink:
             pool.shutdown(wait=False, cancel_futures=True)
 
     def close(self) -> None:
-        """Ends pauses; a held poll ends by itself or with the process."""
-        self._wire.closing.set()
+        """Ends the held poll."""
+        self._poll.hang_up()
 
     def _json(
         self,

@@ -30,6 +30,7 @@ ETC_COPIED = (
     "nsswitch.conf", "host.conf", "services", "protocols", "mime.types", "fonts", "perl", "python3", "java", "debian_version", "os-release",
 )  # fmt: skip
 ETC_SHOWN = ("alternatives", "ssl", "pki")  # larger: shown as they are
+IMAGE_HIDDEN = frozenset(("proc", "dev", "sys", "tmp", "run", "builds", "etc", "home"))
 PASSWD = f"root:x:0:0:root:/root:/bin/sh\njob:x:{INSIDE_ID}:{INSIDE_ID}::{INSIDE_HOME}:/bin/sh\nnobody:x:65534:65534::/:/bin/false\n"
 GROUP = f"root:x:0:\njob:x:{INSIDE_ID}:\nnogroup:x:65534:\n"
 HOSTS = "127.0.0.1 localhost\n::1 localhost\n"
@@ -161,7 +162,10 @@ class BubblewrapSandbox:
         uid = FIRST_UID + plan.slot if self.means.own_uids else None
         folders = self._folders.setdefault(plan.slot, SlotFolders(self._work, plan.slot, uid))
         folders.renew(plan.project)
-        return BubblewrapBox(self, plan, folders)
+        try:
+            return BubblewrapBox(self, plan, folders)
+        except (LauncherGone, SpawnFailed) as error:
+            raise SandboxError(f"the job's box could not be made: {error}") from error
 
     def group(self, slot: int) -> cgroups.Slot | None:
         """The slot's control groups, made once."""
@@ -182,7 +186,12 @@ class BubblewrapSandbox:
 
     def visible(self, path: str) -> str:
         """The name by which the job's uid reaches a path of ours."""
-        return self.spawner.expose(path) if self.means.own_uids else path
+        if not self.means.own_uids:
+            return path
+        try:
+            return self.spawner.expose(path)
+        except (LauncherGone, SpawnFailed, OSError) as error:
+            raise SandboxError(f"{path} cannot be shown to a job: {error}") from error
 
     def _write_etc(self) -> None:
         self._etc.mkdir(parents=True, exist_ok=True, mode=0o755)
@@ -269,19 +278,26 @@ class BubblewrapSandbox:
 
     def _image_root(self, root: RootFs, etc: str) -> list[str]:
         """The image's folders; /etc entry by entry, because hosts and resolv.conf are ours."""
-        top = self.visible(str(root.path))
         arguments: list[str] = []
-        for entry in sorted(e.name for e in root.path.iterdir()):
-            if entry not in ("proc", "dev", "sys", "tmp", "run", "builds", "etc", "home"):
-                arguments += _show(root.path, top, entry)
+        for path in sorted(root.path.iterdir()):
+            if path.name not in IMAGE_HIDDEN:
+                arguments += self._show(path, f"/{path.name}")
         inner = root.path / "etc"
         if inner.is_dir() and not inner.is_symlink():
-            for entry in sorted(e.name for e in inner.iterdir()):
-                if entry not in ("hosts", "resolv.conf", "mtab"):
-                    arguments += _show(root.path, top, f"etc/{entry}")
+            for path in sorted(inner.iterdir()):
+                if path.name not in ("hosts", "resolv.conf", "mtab"):
+                    arguments += self._show(path, f"/etc/{path.name}")
         for name in ("hosts", "resolv.conf"):
             arguments += ("--ro-bind", f"{etc}/{name}", f"/etc/{name}")
         return arguments
+
+    def _show(self, path: Path, name: str) -> tuple[str, ...]:
+        """One entry of an image: a link stays a link, so that it cannot lead to ours. Folders are exposed one by one, because the
+        image's root itself may be closed to others."""
+        if path.is_symlink():
+            return ("--symlink", str(path.readlink()), name)
+        parent = self.visible(str(path.parent)) + "/" + path.name if path.parent.name == "etc" else ""
+        return ("--ro-bind", parent or self.visible(str(path)), name)
 
 
 def _readable_copy(path: Path, folder: Path) -> Path:
@@ -300,14 +316,6 @@ def _copy(source: Path, target: Path) -> None:
             shutil.copytree(source, target, symlinks=True, dirs_exist_ok=True)
         elif source.exists():
             shutil.copyfile(source, target)
-
-
-def _show(root: Path, visible: str, entry: str) -> tuple[str, ...]:
-    """One top-level entry of an image: a link stays a link, so that it cannot lead to ours."""
-    path = root / entry
-    if path.is_symlink():
-        return ("--symlink", str(path.readlink()), f"/{entry}")
-    return ("--ro-bind", f"{visible}/{entry}", f"/{entry}")
 
 
 def _rlimits(limits: Limits, *, with_processes: bool) -> dict[str, int]:

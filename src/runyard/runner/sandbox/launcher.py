@@ -26,6 +26,7 @@ from typing import Any
 CLONE_NEWNS, CLONE_NEWNET = 0x00020000, 0x40000000
 MS_BIND, MS_REC, MS_SLAVE = 0x1000, 0x4000, 0x80000
 PR_SET_PDEATHSIG, PR_SET_CHILD_SUBREAPER = 1, 36
+MOVE_MOUNT, AT_FDCWD, MOVE_MOUNT_F_EMPTY_PATH = 429, -100, 4
 MESSAGE_BYTES, MAX_FDS = 1 << 16, 32
 
 libc = ctypes.CDLL(None, use_errno=True)
@@ -244,11 +245,17 @@ class Launcher:
             self.stage = self._private_stage(message["stage"])
         self.exposed += 1
         target = f"{self.stage}/{self.exposed}"
-        if Path(message["path"]).is_dir():
+        if message["folder"]:
             Path(target).mkdir()
         else:
             Path(target).touch()
-        mount(message["path"], target, "none", MS_BIND | MS_REC)
+        if fds:
+            _check(
+                libc.syscall(MOVE_MOUNT, fds[0], b"", AT_FDCWD, target.encode(), MOVE_MOUNT_F_EMPTY_PATH),
+                "move_mount",
+            )
+        else:
+            mount(message["path"], target, "none", MS_BIND | MS_REC)
         self.say({"reply": message["id"], "path": target})
 
     def _private_stage(self, folder: str) -> str:

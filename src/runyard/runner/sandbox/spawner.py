@@ -7,10 +7,12 @@ every wait ends with `LauncherGone`; the next request starts a new launcher.
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import itertools
 import json
 import os
 import socket
+import stat
 import subprocess
 import sys
 import tempfile
@@ -22,6 +24,7 @@ from typing import Any
 
 SCRIPT = Path(__file__).with_name("launcher.py")
 ANSWER_S = 30.0
+OPEN_TREE, AT_FDCWD, OPEN_TREE_CLONE, AT_RECURSIVE = 428, -100, 1, 0x8000
 
 
 class LauncherGone(Exception):
@@ -214,7 +217,16 @@ class Spawner:
         key = (path, info.st_dev, info.st_ino)  # a file put in its place since is another
         found = self._exposed.get(key)
         if found is None:
-            found = str(self.ask("expose", path=path, stage=self._stage)["path"])
+            tree = _cloned_mount(path)
+            try:
+                fds = [] if tree is None else [tree]
+                asked = self.ask(
+                    "expose", fds, path=path, stage=self._stage, folder=stat.S_ISDIR(info.st_mode)
+                )
+            finally:
+                if tree is not None:
+                    os.close(tree)
+            found = str(asked["path"])
             self._exposed[key] = found
         return found
 
@@ -234,6 +246,15 @@ class Spawner:
             process.wait()
         with contextlib.suppress(OSError):
             Path(self._stage).rmdir()
+
+
+def _cloned_mount(path: str) -> int | None:
+    """The path as a detached mount of our namespace: podman keeps image mounts private, so the launcher's own lookup would find them empty."""
+    libc = ctypes.CDLL(None, use_errno=True)
+    fd: int = libc.syscall(
+        OPEN_TREE, AT_FDCWD, os.fsencode(path), OPEN_TREE_CLONE | AT_RECURSIVE | os.O_CLOEXEC
+    )
+    return fd if fd >= 0 else None
 
 
 @contextlib.contextmanager
