@@ -30,6 +30,7 @@ for _level in (
 
 KEPT = "refs/pipelines/"
 PACKS = 40
+HEAD_TIME_S = 60.0
 MIRROR_TIME_S = 1800.0
 MIRROR_GROWTH_BYTES = 10 << 30
 # Every push becomes one pack: checkouts copy few files, and receive-pack checks objects (`fsckObjects`) while indexing.
@@ -112,7 +113,7 @@ class GitSource:
             path,
             [*_pinned(remote), "ls-remote", "--quiet", "--symref", "--end-of-options", remote.url, "HEAD"],
             environment=_protocol(remote),
-            timeout_s=120.0,
+            timeout_s=HEAD_TIME_S,
         )
         for line in said.decode("utf-8", "replace").splitlines():
             if line.startswith("ref: refs/heads/") and line.endswith("\tHEAD"):

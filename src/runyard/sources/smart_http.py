@@ -15,7 +15,7 @@ import weakref
 from collections.abc import AsyncIterator, Awaitable, Callable, MutableMapping, Sequence
 from dataclasses import dataclass
 from typing import Any
-from urllib.parse import parse_qs, unquote
+from urllib.parse import parse_qs
 
 from runyard.engine.ports import RefUpdate
 from runyard.model.errors import (
@@ -105,8 +105,7 @@ class GitHttp:
             await _refuse(send, error)
 
     async def _serve(self, scope: Scope, receive: Receive, send: Send) -> None:
-        path = unquote(scope["path"])
-        match = _PATH.fullmatch(path)
+        match = _PATH.fullmatch(scope["path"])  # the server has decoded it, once
         if match is None:
             raise NotFound
         project, suffix, rest = match.groups()

@@ -107,8 +107,8 @@ def history(repository: pygit2.Repository, sha: str, limit: int, skip: int) -> l
 
 
 def named_commits(repository: pygit2.Repository, prefix: str) -> list[tuple[str, Commit]]:
-    """Refs under a prefix, by name, with their commits; refs that mean no commit are left out."""
-    names = sorted(name for name in repository.references if name.startswith(prefix))
+    """Refs under a prefix, by name, with their commits; refs that mean no commit, or have a hostile name, are left out."""
+    names = sorted(name for name in repository.references if name.startswith(prefix) and _is_harmless(name))
     found = []
     for name in names[:REFS_LIMIT]:
         try:
@@ -116,6 +116,14 @@ def named_commits(repository: pygit2.Repository, prefix: str) -> list[tuple[str,
         except NotFound:
             continue
     return found
+
+
+def _is_harmless(name: str) -> bool:
+    try:
+        check_ref(name)
+    except Invalid:
+        return False
+    return True
 
 
 class CommitFiles:

@@ -139,3 +139,12 @@ def test_paths_are_decoded_once() -> None:
     assert segmented(b"/projects/a%2Fb/jobs") == "/projects/a\x1fb/jobs"
     assert segmented(b"/x/%252F") == "/x/%2F"
     assert segmented(b"/x/%1f") is None and segmented(b"/x/%ff") is None
+
+
+def test_the_openapi_page_lists_every_route(house: Any) -> None:
+    answer = house.call("GET", "/openapi.json", token=None)
+    assert answer.status_code == 200
+    shown = answer.json()["paths"]
+    for line in lines(house):
+        path = "/api/v4" + line.path.replace(":path}", "}")
+        assert line.method.lower() in shown[path], path

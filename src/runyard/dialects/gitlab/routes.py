@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Awaitable, Callable, Sequence
 from itertools import groupby
 
-import structlog
 from fastapi import FastAPI, Request
 from starlette.exceptions import HTTPException
 from starlette.responses import Response
@@ -13,6 +13,7 @@ from starlette.responses import Response
 from runyard.dialects import Asgi
 from runyard.dialects.gitlab.desk import Desk, Line
 from runyard.dialects.gitlab.gathering import Bodies
+from runyard.dialects.gitlab.openapi import document
 from runyard.dialects.gitlab.paths import SegmentPaths
 from runyard.dialects.gitlab.refusals import answer_json, problem
 from runyard.dialects.gitlab.routes_artifacts import Artifacts
@@ -31,7 +32,7 @@ from runyard.http.services import Services
 from runyard.model.errors import RunyardError
 
 PREFIX = "/api/v4"
-log = structlog.get_logger("gitlab")
+log = logging.getLogger("runyard.gitlab")
 
 
 def mount(services: Services) -> Asgi:
@@ -46,9 +47,10 @@ def mount(services: Services) -> Asgi:
         by_method = {line.method: line for line in same}
         # One route per path, so that a known path with a wrong method is a 405 that names the right ones.
         api.add_api_route(
-            PREFIX + path, _endpoint(desk, by_method), methods=sorted(by_method), response_model=None,
+            PREFIX + path, _endpoint(desk, by_method), methods=sorted(by_method), response_model=None, include_in_schema=False,
             name=path, summary=next(iter(by_method.values())).summary or path,
         )  # fmt: skip
+    api.openapi = lambda: document(lines, PREFIX, services.server.version)  # type: ignore[method-assign]
     api.router.routes.sort(key=lambda route: _specificity(getattr(route, "path", "")))
     api.add_exception_handler(RunyardError, _refused)
     api.add_exception_handler(HTTPException, _unrouted)
