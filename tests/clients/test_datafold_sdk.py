@@ -199,3 +199,60 @@ def test_a_wrong_key_ends_the_client_with_1(server: LiveServer, client: Client) 
     done = subprocess.run(argv, env=env, capture_output=True, text=True, timeout=60, check=False)
     assert done.returncode == 1
     assert "401" in done.stderr
+
+
+def manifest(schema: str, checksum: str) -> dict[str, Any]:
+    """One model, as dbt writes it, with a uniqueness test."""
+    customers = {
+        "resource_type": "model", "name": "customers", "alias": "customers", "schema": schema, "fqn": ["shop", "customers"],
+        "checksum": {"name": "sha256", "checksum": checksum}, "config": {"materialized": "table"}, "depends_on": {"nodes": []},
+        "original_file_path": "models/customers.sql", "patch_path": None, "columns": {"id": {"name": "id"}},
+    }  # fmt: skip
+    test = {
+        "resource_type": "test", "attached_node": "model.shop.customers", "depends_on": {"nodes": ["model.shop.customers"]},
+        "test_metadata": {"name": "unique", "kwargs": {"column_name": "id"}},
+    }  # fmt: skip
+    return {"nodes": {"model.shop.customers": customers, "test.shop.1": test}}
+
+
+def test_dbt_uploads_are_compared_and_waited_for(
+    server: LiveServer, client: Client, source: int, tmp_path: Path
+) -> None:
+    config = client.api(
+        "ci", {"name": f"dbt {source}", "repository": project(server), "data_source_id": source}
+    )
+    given = ["--ci-config-id", str(config["id"])]
+
+    def folder(name: str, checksum: str) -> str:
+        target = tmp_path / name
+        target.mkdir()
+        (target / "manifest.json").write_text(json.dumps(manifest(name, checksum)))
+        (target / "run_results.json").write_text("{}")
+        return str(target)
+
+    keys = client.run("dbt", "check-primary-keys", *given, folder("prod", "1") + "/manifest.json")
+    assert keys.returncode == 0, keys.stderr
+    assert "uniqueness" in keys.stdout
+    base, head = "e" * 40, "f" * 40
+    prod = ["--run-type", "production", "--target-folder", str(tmp_path / "prod"), "--commit-sha", base]
+    done = client.run("dbt", "upload", *given, *prod)
+    assert done.returncode == 0, done.stderr
+    pr = ["--run-type", "pull_request", "--target-folder", folder("pr", "2"), "--commit-sha", head]
+    waited = client.run("dbt", "upload-and-wait", *given, *pr)
+    assert waited.returncode == 0, waited.stderr
+    (run,) = client.api(f"ci/{config['id']}/runs?pr_sha={head}")
+    assert run["status"] == "done"
+    (diff,) = client.api(f"datadiffs?ci_run_id={run['id']}")["results"]
+    assert (diff["result"], diff["pk_columns"], diff["affected_columns"]) == ("different", ["id"], ["email"])
+    checked = client.run(
+        "dbt",
+        "check-post-upload-dbt-artifacts",
+        *given,
+        "--branch",
+        "x",
+        "--commit-sha",
+        head,
+        "--run-type",
+        "pull_request",
+    )
+    assert checked.returncode == 0, checked.stderr

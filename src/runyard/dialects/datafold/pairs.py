@@ -32,11 +32,13 @@ def from_ci(diffs: Sequence[CiDiff], config: Record, connection: Connection, vau
             "pk_columns": diff.pk or [],
             "include_columns": diff.include_columns,
             "exclude_columns": [*diff.exclude_columns, *data.get("ignore_columns", ())],
+            "filter1": diff.filter,
+            "filter2": diff.filter,
         }
         side = str(connection.id)
         spec = {
-            "a": {"connection": side, "table": diff.prod},
-            "b": {"connection": side, "table": diff.pr},
+            "a": {"connection": side, "table": diff.prod, "filter": diff.filter or ""},
+            "b": {"connection": side, "table": diff.pr, "filter": diff.filter or ""},
             "key": request["pk_columns"],
             "include": diff.include_columns,
             "exclude": request["exclude_columns"],

@@ -10,7 +10,7 @@ from starlette.exceptions import HTTPException
 from starlette.responses import Response
 
 from runyard.dialects import Asgi
-from runyard.dialects.datafold import routes_ci, routes_diffs, routes_meta, routes_sources
+from runyard.dialects.datafold import routes_ci, routes_dbt, routes_diffs, routes_meta, routes_sources
 from runyard.dialects.datafold.desk import Desk
 from runyard.dialects.datafold.refusals import SchemaRefused, answer, problem
 from runyard.http.services import Services
@@ -28,7 +28,7 @@ def mount(services: Services) -> Asgi:
         redoc_url=None,
         redirect_slashes=False,
     )
-    for part in (routes_ci, routes_sources, routes_diffs, routes_meta):
+    for part in (routes_ci, routes_dbt, routes_sources, routes_diffs, routes_meta):
         api.include_router(part.router(desk))
     api.add_exception_handler(RunyardError, _refused)
     api.add_exception_handler(RequestValidationError, _unfit)

@@ -76,12 +76,20 @@ def submit(tx: Tx, owner: Record, pr: str, jobs: Sequence[JobPlan], now: int, te
     run = next(runs(tx, owner, pr=pr, open_only=True), None)
     if run is None:
         return None
+    give(tx, run.id, jobs, now, terms)
+    return run.id
+
+
+def give(tx: Tx, run_id: int, jobs: Sequence[JobPlan], now: int, terms: Terms) -> None:
+    """Adds diffs to an open run; nothing happens to one that has ended meanwhile."""
+    run = tx.get(Run, run_id)
+    if run is None or run.state is State.DONE:
+        return
     if jobs:
         extend(tx, run.id, WORKFLOW, jobs, now, terms)
         note_diffs(tx, run, now)
     else:
         conclude(tx, run.id, now)
-    return run.id
 
 
 def note_diffs(tx: Tx, run: Run, now: int) -> list[Record]:

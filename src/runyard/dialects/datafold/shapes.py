@@ -34,6 +34,7 @@ class CiDiff(BaseModel):
     pk: Columns | None = None
     include_columns: Columns = []
     exclude_columns: Columns = []
+    filter: Sql | None = None  # ours; dbt models may name one in meta.datafold.datadiff
 
 
 class CiConfig(BaseModel):
@@ -46,6 +47,7 @@ class CiConfig(BaseModel):
     fail_on_errors: bool = True  # "Mark the CI check as failed on errors"
     fail_on_primary_key_issues: bool = False
     ignore_columns: Columns = []
+    slim_diff: bool = False  # dbt: only changed models, not those downstream of them
     submit_timeout_s: Annotated[int, Field(ge=1, le=30 * 86400)] = 86400
 
 
