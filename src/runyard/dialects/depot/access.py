@@ -6,12 +6,12 @@ Connect code, every other exception `internal` without a word about it (the log 
 
 from __future__ import annotations
 
+import logging
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextvars import ContextVar
 from dataclasses import dataclass
 from typing import Any
 
-import structlog
 from connectrpc.code import Code
 from connectrpc.errors import ConnectError
 from connectrpc.request import RequestContext
@@ -34,7 +34,7 @@ from runyard.model.errors import (
 )
 from runyard.model.work import Project, Run
 
-log = structlog.get_logger("depot")
+log = logging.getLogger("runyard.depot")
 
 CODES: dict[type[RunyardError], Code] = {
     NotFound: Code.NOT_FOUND,

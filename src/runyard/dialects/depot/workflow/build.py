@@ -15,7 +15,7 @@ from runyard.dialects.depot.workflow import facts, matrix, steps
 from runyard.dialects.depot.workflow.document import ConcurrencyDoc, ContainerDoc, JobDoc, WorkflowDoc
 from runyard.dialects.depot.workflow.findings import Findings
 from runyard.dialects.depot.workflow.nodes import Text
-from runyard.dialects.depot.workflow.static import Static, uses_matrix
+from runyard.dialects.depot.workflow.static import Static, texts, uses_matrix
 from runyard.model.plan import Concurrency, Gate, Image, JobPlan, Need, Order, Variable, WorkflowPlan
 from runyard.model.trigger import Trigger
 
@@ -99,7 +99,8 @@ def _legs(job: JobDoc, context: dict[str, Any], findings: Findings) -> Iterator[
             raise ValueError("A matrix must be a mapping")
         legs = matrix.expand(values)
     except ValueError as error:
-        findings.error(job.matrix.at, str(error))
+        if not any(outer.is_sampled(text) for text in texts(job.matrix)):
+            findings.error(job.matrix.at, str(error))
         return
     fail_fast = outer.boolean(job.fail_fast, "`fail-fast`")
     parallel = (

@@ -15,9 +15,11 @@ MAX_MESSAGE = 500
 
 @dataclass(slots=True)
 class Findings:
-    """Grows while a file is read."""
+    """Grows while a file is read. `sampled`: contexts that hold samples only (a check without a trigger), so that what
+    depends on them cannot be judged."""
 
     problems: list[Problem] = field(default_factory=list)
+    sampled: frozenset[str] = frozenset()
 
     def error(self, at: Mark, message: str, suggestion: str = "") -> None:
         """Something that stops the file from being run."""

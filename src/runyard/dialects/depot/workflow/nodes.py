@@ -15,7 +15,8 @@ from runyard.syntax.expressions import has_expression, is_expression, to_string
 from runyard.syntax.yamltree import Entry, Mapping, Mark, Node, Scalar, Sequence
 
 ID = re.compile(r"[A-Za-z_][A-Za-z0-9_-]{0,99}\Z")
-VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*\Z")
+# A dash makes a name that shells cannot read but processes can; GitHub's own starter workflows have some.
+VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_-]*\Z")
 
 
 @dataclass(frozen=True, slots=True)
@@ -154,7 +155,7 @@ class Reader:
         for name, entry in self.entries(node):
             if not VARIABLE.match(name):
                 message = f"'{name[:80]}' cannot be the name of an environment variable"
-                self.findings.error(entry.key.at, message, "letters, digits and _ only")
+                self.findings.error(entry.key.at, message, "letters, digits, _ and - only")
             text = self.text(entry.value)
             if "\0" in text.value:
                 self.findings.error(text.at, f"The value of '{name}' contains a NUL character")

@@ -66,8 +66,6 @@ def _text(reader: Reader, parts: dict[str, Node], key: str) -> Text | None:
     text = reader.filled(parts[key], f"`{key}`") if key in ("uses", "shell") else reader.text(parts[key])
     if key == "uses" and text.is_late:
         reader.findings.error(text.at, "`uses` takes no expressions")
-    elif key == "shell" and text.is_late:
-        reader.findings.error(text.at, "`shell` of a step takes no expressions", "use defaults.run.shell")
     else:
         check(reader.findings, text, Place.STEP)
     return text

@@ -5,7 +5,7 @@ A text that asks for facts of later (needs, secrets, steps) is refused with its 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,7 +15,6 @@ from runyard.syntax import yamltree
 from runyard.syntax.expressions import (
     ExpressionError,
     Value,
-    condition_references,
     references,
     render_value,
     to_string,
@@ -49,8 +48,13 @@ class Static:
         try:
             return render_value(text.value, self.facts)
         except ExpressionError as error:
-            self.findings.error(text.at, error.message)
+            if not self.is_sampled(text):
+                self.findings.error(text.at, error.message)
             return None
+
+    def is_sampled(self, text: Text) -> bool:
+        """Whether a text's value comes from samples."""
+        return bool(_roots(text) & self.findings.sampled)
 
     def text(self, text: Text, what: str) -> str:
         """The value as a string."""
@@ -70,7 +74,7 @@ class Static:
         before = len(self.findings.problems)
         found = to_number(self.value(value, what))
         if found != found or found in (float("inf"), float("-inf")):
-            if len(self.findings.problems) == before:
+            if len(self.findings.problems) == before and not self.is_sampled(value):
                 self.findings.error(value.at, f"{what} must be a number")
             return 0.0
         return found
@@ -90,16 +94,24 @@ class Static:
                 return self.value(Text(node.value, node.at), what)
 
     def _missing(self, text: Text) -> str:
-        try:
-            roots = {path.split(".", 1)[0] for path in references(text.value)} if text.is_late else set()
-        except ExpressionError:
-            return ""
-        return min(roots - self.facts.keys(), default="")
+        return min(_roots(text) - self.facts.keys(), default="")
+
+
+def _roots(text: Text) -> frozenset[str]:
+    """The contexts that a text names; none for one that cannot be read (that is found where it is checked)."""
+    try:
+        return frozenset(path.split(".", 1)[0] for path in references(text.value))
+    except ExpressionError:
+        return frozenset()
+
+
+def texts(node: yamltree.Node) -> Iterator[Text]:
+    """Every text of a tree."""
+    for part in yamltree.walk(node):
+        if isinstance(part, yamltree.Scalar) and isinstance(part.value, str):
+            yield Text(part.value, part.at)
 
 
 def uses_matrix(text: Text) -> bool:
     """Whether a text names the matrix."""
-    try:
-        return any(path.split(".", 1)[0] == "matrix" for path in condition_references(text.value))
-    except ExpressionError:
-        return False
+    return "matrix" in _roots(text)
