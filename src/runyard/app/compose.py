@@ -5,14 +5,15 @@ from __future__ import annotations
 import importlib
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 
 from runyard.app.first_start import Keys, ensure_root
 from runyard.dialects import Dialect, Words
 from runyard.engine.ports import Bell, Blobs, Database
 from runyard.engine.terms import Terms
 from runyard.http.auth import new_token, resolver, signer
-from runyard.http.front import Asgi, Door, Front
+from runyard.http.front import Asgi, Door, Front, Late
 from runyard.http.gitdoor import GitDoor
 from runyard.http.launch import Launcher
 from runyard.http.services import Services
@@ -47,7 +48,8 @@ class House:
     dialects: Mapping[str, Dialect]
     source: GitSource
     keys: Keys
-    front: Front | None
+    front: Front | None = None
+    late: tuple[Late, ...] = ()  # applications to make when there is time
 
     def close(self) -> None:
         """Lets go of the database; everything answered before is durable."""
@@ -58,16 +60,16 @@ def build(settings: Settings, keys: Keys, url: str) -> House:
     """The whole server for this external address."""
     house = build_core(settings, keys, url)
     services = house.services
-    doors = [Door(d.name, d.prefixes, d.mount(services)) for d in house.dialects.values()]
-    from runyard.web.routes import site  # after the dialects, whose frameworks it shares
-
+    late = [Late(partial(d.mount, services)) for d in house.dialects.values()]
+    doors = [Door(d.name, d.prefixes, app) for d, app in zip(house.dialects.values(), late, strict=True)]
+    web, probes = Late(partial(_site, services, list(house.dialects))), Late(partial(health, services))
     git = GitDoor(services.db, services.source, services.now, services.principal, house.launcher, url)
     front = Front(
-        doors=[*doors, Door("health", ("/healthz", "/readyz", "/metrics"), health(services))],
+        doors=[*doors, Door("health", ("/healthz", "/readyz", "/metrics"), probes)],
         git=GitHttp(house.source, git.authorize, git.pushed),
-        web=site(services, list(house.dialects)),
+        web=web,
     )
-    return House(settings, services, house.launcher, house.dialects, house.source, keys, front)
+    return replace(house, front=front, late=(*late, web, probes))
 
 
 def build_core(settings: Settings, keys: Keys, url: str) -> House:
@@ -81,7 +83,7 @@ def build_core(settings: Settings, keys: Keys, url: str) -> House:
     dialects = load_dialects()
     launcher = Launcher(terms, db, source, vault, clock, dialects)
     services = _services(settings, terms, db, bell, source, vault, keys, launcher, _words(dialects))
-    return House(settings, services, launcher, dialects, source, keys, None)
+    return House(settings, services, launcher, dialects, source, keys)
 
 
 def _services(
@@ -128,6 +130,12 @@ def _words(dialects: Mapping[str, Dialect]) -> Callable[[str], Words]:
             raise NotFound(f"There is no dialect {name!r}.") from None
 
     return words
+
+
+def _site(services: Services, dialects: list[str]) -> Asgi:
+    from runyard.web.routes import site
+
+    return site(services, dialects)
 
 
 def health(services: Services) -> Asgi:

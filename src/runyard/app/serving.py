@@ -9,12 +9,12 @@ import signal
 import socket
 import sys
 
-import structlog
 from granian.constants import Interfaces
 from granian.server.embed import Server
 
 from runyard.app.compose import House, build
 from runyard.app.first_start import prepare
+from runyard.app.journal import write_json_lines
 from runyard.app.loops import Loops
 from runyard.model.errors import Invalid, Unavailable
 from runyard.settings import Settings
@@ -24,16 +24,7 @@ DRAIN_S = 10.0
 
 def serve_forever(settings: Settings) -> None:
     """Serves until SIGTERM or SIGINT. Raises before the ready line when it cannot start."""
-    structlog.configure(
-        processors=[
-            structlog.processors.add_log_level,
-            structlog.processors.TimeStamper(fmt="iso", utc=True),
-            structlog.processors.format_exc_info,
-            structlog.processors.JSONRenderer(),
-        ],
-        logger_factory=structlog.WriteLoggerFactory(sys.stderr),
-        cache_logger_on_first_use=True,
-    )
+    write_json_lines()
     keys = prepare(settings)
     host, port = address(settings.listen)
     url = (settings.external_url or f"http://{_shown(host)}:{port}").rstrip("/")
@@ -69,7 +60,9 @@ async def _serve(house: House, host: str, port: int) -> None:
         sys.stderr.flush()
         sys.stdout.write(f"runyard ready http://{_shown(host)}:{port}\n")
         sys.stdout.flush()
+        warming = asyncio.create_task(_warm(house))
         await asyncio.wait([serving, asyncio.create_task(stop.wait())], return_when=asyncio.FIRST_COMPLETED)
+        warming.cancel()
     finally:
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(DRAIN_S):
@@ -77,6 +70,12 @@ async def _serve(house: House, host: str, port: int) -> None:
         server.stop()  # type: ignore[no-untyped-call]  # granian has no types here
         with contextlib.suppress(asyncio.CancelledError, TimeoutError):
             await asyncio.wait_for(serving, DRAIN_S)
+
+
+async def _warm(house: House) -> None:
+    """Makes every door's application, one after the other, beside the first requests."""
+    for app in house.late:
+        await asyncio.to_thread(app.made)
 
 
 async def _accepting(host: str, port: int, serving: asyncio.Task[None]) -> None:

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
+import logging
 import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import partial
-
-import structlog
 
 from runyard.engine import upkeep
 from runyard.engine.housekeeping import seal_logs, sweep_blobs
@@ -16,7 +15,7 @@ from runyard.engine.ports import Blobs, Clock, Database
 from runyard.engine.terms import Terms
 from runyard.model.errors import RunyardError
 
-log = structlog.get_logger("upkeep")
+log = logging.getLogger("runyard.upkeep")
 
 ROUND_S = 1.0
 SWEEP_LIMIT = 100
@@ -54,7 +53,7 @@ class Upkeep:
             jump = upkeep.jumped(wall, self.now(), int((time.monotonic() - steady) * 1000))
             wall, steady = self.now(), time.monotonic()
             if jump:
-                log.warning("the clock jumped", milliseconds=jump)
+                log.warning("the clock jumped", extra={"milliseconds": jump})
                 self._try(partial(self._forgive, jump))
             self._try(self._sweep)
             self._try(lambda: seal_logs(self.db, self.blobs))
@@ -86,6 +85,6 @@ class Upkeep:
         try:
             work()
         except RunyardError as error:
-            log.warning("upkeep failed, will try again", error=error.message)
+            log.warning("upkeep failed, will try again", extra={"error": error.message})
         except Exception:
             log.exception("upkeep failed, will try again")

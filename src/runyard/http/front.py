@@ -8,11 +8,11 @@ from __future__ import annotations
 
 import asyncio
 import json
+import logging
+import threading
 from collections.abc import Awaitable, Callable, Mapping, MutableMapping, Sequence
 from dataclasses import dataclass
 from typing import Any
-
-import structlog
 
 from runyard.http.problems import headers_of, status_of
 from runyard.model.errors import RunyardError
@@ -26,7 +26,7 @@ Asgi = Callable[[Scope, Receive, Send], Awaitable[None]]
 HEADERS_LIMIT_BYTES = 32 * 1024
 SILENT_BODY_S = 60.0
 
-log = structlog.get_logger("http")
+log = logging.getLogger("runyard.http")
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +36,28 @@ class Door:
     name: str
     prefixes: tuple[str, ...]
     app: Asgi
+
+
+class Late:
+    """A door's application, made when it is first asked or when there is time after the start: frameworks take longer to import than to serve."""
+
+    def __init__(self, make: Callable[[], Asgi]) -> None:
+        self._make = make
+        self._lock = threading.Lock()
+        self._app: Asgi | None = None
+
+    def made(self) -> Asgi:
+        """The application; only the first call takes long."""
+        with self._lock:
+            if self._app is None:
+                self._app = self._make()
+            return self._app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        app = self._app
+        if app is None:
+            app = await asyncio.to_thread(self.made)
+        await app(scope, receive, send)
 
 
 class Front:
@@ -61,7 +83,7 @@ class Front:
         except (asyncio.CancelledError, ConnectionError):
             raise
         except Exception:
-            log.exception("request failed", method=scope["method"], path=scope["path"])
+            log.exception("request failed", extra={"method": scope["method"], "path": scope["path"]})
             await answered.fallback(500, "500 Internal Server Error", {})
 
     def door(self, path: str) -> Asgi:

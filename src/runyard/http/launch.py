@@ -6,11 +6,10 @@ Built by app with the dialects it mounts; dialects reach `start` through Service
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Protocol
-
-import structlog
 
 from runyard.engine.ports import Clock, Database, RefUpdate, Source, Tx, Vault
 from runyard.engine.terms import Terms
@@ -22,7 +21,7 @@ from runyard.model.plan import Plan, WorkflowPlan
 from runyard.model.trigger import ZERO_SHA, Commit, Files, Push, Trigger
 from runyard.model.work import Project, Run, User
 
-log = structlog.get_logger("launch")
+log = logging.getLogger("runyard.launch")
 
 HEADS, TAGS = "refs/heads/", "refs/tags/"
 PUSHED_REFS = 20  # of one push; more would start a flood (git push --mirror), GitLab's limit is 4
@@ -93,7 +92,8 @@ class Launcher:
             starts = await asyncio.to_thread(compiler.on_push, push, files)
         except RunyardError as error:
             log.warning(
-                "push not understood", dialect=compiler.name, project=push.project.path, error=error.message
+                "push not understood",
+                extra={"dialect": compiler.name, "project": push.project.path, "error": error.message},
             )
             return []
         runs = []
@@ -167,7 +167,7 @@ class Launcher:
         try:
             await asyncio.to_thread(self.source.keep, trigger.project.id, run.id, trigger.sha)
         except RunyardError as error:  # the run stands; only a force-push could now take its commit away
-            log.warning("commit not kept", run=run.id, error=error.message)
+            log.warning("commit not kept", extra={"run": run.id, "error": error.message})
         return run
 
     async def _adopt_default_branch(self, project: Project, updates: Sequence[RefUpdate]) -> None:

@@ -7,11 +7,13 @@ import threading
 import time
 
 from runyard.model.errors import RunyardError
+from runyard.runner.control import DISK_CLAIM_BYTES, free_bytes
 from runyard.runner.job import Execution, Means
 
 log = logging.getLogger("runyard.runner")
 
 TROUBLE_WAIT_S = 2.0
+FULL_WAIT_S = 10.0
 
 
 class RunnerLoop:
@@ -54,6 +56,10 @@ class RunnerLoop:
 
     def _work(self, slot: int) -> None:
         while not self._stopping.is_set():
+            if free_bytes(str(self._means.spool.parent)) < DISK_CLAIM_BYTES:
+                log.warning("the disk is nearly full, no new jobs are taken")
+                self._stopping.wait(FULL_WAIT_S)
+                continue
             try:
                 work = self._means.link.claim()
             except RunyardError as error:

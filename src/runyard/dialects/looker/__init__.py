@@ -2,10 +2,18 @@
 
 from __future__ import annotations
 
-from runyard.dialects import Dialect
+from runyard.dialects import Asgi, Dialect
 from runyard.dialects.looker.compile import check, compile_suite, entries, on_push
-from runyard.dialects.looker.routes import mount
 from runyard.dialects.looker.words import WORDS
+from runyard.http.services import Services
+
+
+def mount(services: Services) -> Asgi:
+    """The routes; imported only when the door is opened."""
+    from runyard.dialects.looker.routes import mount as routes
+
+    return routes(services)
+
 
 DIALECT = Dialect(
     name="looker",
