@@ -153,3 +153,43 @@ view: b {
 }
 """
     assert validate(make({"m.model.lkml": HEAD + text})) == []
+
+
+FIELDS = """explore: a {
+  always_filter: { filters: [a.id: "1", b.idd: "2"] }
+  conditionally_filter: { filters: [a.idd: "1"] unless: [id] }
+  access_filter: { field: a.city user_attribute: x }
+  aggregate_table: daily { query: { dimensions: [id] measures: [a.count] } }
+  join: b { sql_on: ${b.id} = ${a.id} ;; relationship: one_to_one }
+}
+view: b { dimension: id { primary_key: yes } }
+view: a {
+  dimension: id { primary_key: yes order_by_field: idd drill_fields: [id, all*, some*, b.anything, b*] }
+  measure: n { type: count label_from_parameter: id }
+  set: all { fields: [id] }
+}
+"""
+
+
+def test_fields_named_outside_sql_are_looked_up(make: Make) -> None:
+    findings = validate(make({"m.model.lkml": HEAD + FIELDS}))
+    assert [(f.line, f.message.split('"')[1], f.severity.value) for f in findings] == [
+        (3, "b.idd", "error"),
+        (4, "a.idd", "error"),
+        (5, "a.city", "error"),
+        (6, "a.count", "warning"),
+        (11, "a.idd", "error"),
+        (11, "a.some", "warning"),
+    ]
+
+
+def test_one_missing_view_is_one_finding(make: Make) -> None:
+    text = """explore: a {
+  join: gone { sql_on: ${gone.id} = ${a.id} ;; }
+  always_filter: { filters: [gone.x: "1", a.inherited: "2"] }
+  fields: [ALL_FIELDS*, -gone.x, -a.inherited]
+}
+view: a { extends: [lost] dimension: id { sql: ${inherited} || ${gone.y} ;; } measure: m { type: sum sql: ${id} ;; filters: [gone.z: "1"] } }
+"""
+    found = [(f.code, f.line) for f in validate(make({"m.model.lkml": HEAD + text}))]
+    assert found == [("unknown_view", 3), ("unknown_extends", 7)]

@@ -18,7 +18,7 @@ from runyard.engine.ports import ArtifactFilter, Blobs, Page, Tx
 from runyard.engine.views import JobView, RunView, run_tree
 from runyard.model.errors import RunyardError
 from runyard.model.state import Outcome, Reason, State
-from runyard.model.work import Artifact, Record, Run
+from runyard.model.work import Artifact, Run
 
 MAX_REPORT_BYTES = 32 << 20
 _ALL = Page(limit=100, descending=False)
@@ -89,7 +89,6 @@ class RunFacts:
 
     view: RunView
     reports: Mapping[int, Artifact]  # by attempt
-    suite: Record | None
     actor: str
     project_path: str
 
@@ -98,9 +97,7 @@ def facts(tx: Tx, run: Run, actor: str, project_path: str) -> RunFacts:
     """The rows behind one run."""
     view = run_tree(tx, run.id)
     found = {a.attempt_id: a for a in tx.artifacts(ArtifactFilter(run_id=run.id, type=REPORT), _ALL)}
-    suite_id = str(extra_of(run).get("suite_id", ""))
-    suite = tx.get(Record, int(suite_id)) if suite_id.isdigit() else None
-    return RunFacts(view, found, suite, actor, project_path)
+    return RunFacts(view, found, actor, project_path)
 
 
 def extra_of(run: Run) -> Mapping[str, Any]:

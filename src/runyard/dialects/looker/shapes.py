@@ -166,17 +166,13 @@ def legacy_run(known: RunFacts, found: list[Validated]) -> Json:
             "result": shaped,
             "schedule": {"enabled": False, "day": None, "hour": None, "frequency": "daily"},
             "target_branch": None,
-            "title": _title(known),
+            "title": run.name,
             "trigger": TRIGGERS.get(run.source, "unknown"),
             "change_request": None,
             "suite_id": str(extra.get("suite_id", "")),
             "username": known.actor or None,
         }
     }
-
-
-def _title(known: RunFacts) -> str:
-    return str(known.suite.data.get("name")) if known.suite is not None else known.view.run.name
 
 
 def ci_run(known: RunFacts, found: list[Validated], server_url: str) -> Json:
@@ -189,7 +185,7 @@ def ci_run(known: RunFacts, found: list[Validated], server_url: str) -> Json:
         "ci_suite_id": str(extra.get("suite_id", "")),
         "project_id": known.project_path,
         "status": run_status(run, found),
-        "title": _title(known),
+        "title": run.name,
         "trigger_type": TRIGGERS.get(run.source, "unknown"),
         "user_id": run.actor_id,
         "triggered_by_name": known.actor or None,

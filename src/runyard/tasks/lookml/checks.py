@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 
-from runyard.tasks.lookml import templating
+from runyard.tasks.lookml import field_lists, templating
 from runyard.tasks.lookml.explore_checks import ExploreChecks, add_context
 from runyard.tasks.lookml.findings import RANK, Finding, Severity, nearest
 from runyard.tasks.lookml.measures import AGGREGATES
@@ -134,6 +134,7 @@ def _model(model: Model) -> Iterator[Finding]:
         explore = model.explore(name)
         if explore is not None and not explore.is_required_extension:
             yield from explores.explore(explore)
+            yield from field_lists.of_explore(explore)
     yield from explores.tests()
     yield from model.views.findings
     yield from model.explores.findings
@@ -177,8 +178,9 @@ def _view(view: View, model: Model) -> Iterator[Finding]:
             yield from _type(field)
     for node in view.node.all(*FIELD_KEYS):
         yield from _own_references(view, node, model)
-    for name, node in view.sets().items():
+    for name, node in view.sets().items() if view.is_complete else ():
         yield from _set(view, name, node, model)
+    yield from field_lists.of_view(view, model)
     yield from _circles(view)
 
 
@@ -257,7 +259,7 @@ def _own_references(view: View, node: Node, model: Model) -> Iterator[Finding]:
             continue
         owner, _, short = reference.name.rpartition(".")
         if short == "SQL_TABLE_NAME":
-            if owner not in model.views.roots and not _is_alias(owner, model):
+            if owner not in model.views.roots and owner not in model.aliases:
                 guess = nearest(owner, model.views.roots)
                 yield finding(
                     reference.node,
@@ -269,12 +271,14 @@ def _own_references(view: View, node: Node, model: Model) -> Iterator[Finding]:
                 )
             continue
         if owner in ("", view.name) and short not in view.fields:
+            if not view.is_complete:
+                continue
             yield _inaccessible(
                 reference.at, reference.node, f"{view.name}.{short}", name, _guess(short, view)
             )
         elif owner in ("", view.name):
             yield from _kind_of_reference(view, node, view.fields[short], reference.node, reference.at)
-        elif owner not in model.views.roots and not _is_alias(owner, model):
+        elif owner not in model.views.roots and owner not in model.aliases:
             guess = nearest(owner, model.views.roots)
             yield _inaccessible(
                 reference.at, reference.node, reference.name, name, f"{guess}.{short}" if guess else ""
@@ -293,15 +297,6 @@ def _inaccessible(at: int, node: Node, wanted: str, user: str, guess: str) -> Fi
         f'Unknown or inaccessible field "{wanted}" referenced in "{user}". Check for typos and missing joins.'
     )
     return finding(node, "unknown_field", message, field=user, suggestion=guess, at=at)
-
-
-def _is_alias(name: str, model: Model) -> bool:
-    """Whether some explore of the model uses the name for a view."""
-    for explore_name in model.explores.roots:
-        explore = model.explore(explore_name)
-        if explore and name in explore.views:
-            return True
-    return False
 
 
 def _kind_of_reference(view: View, user: Node, used: Field, node: Node, at: int) -> Iterator[Finding]:

@@ -72,7 +72,7 @@ class FieldCompiler:
 
     def _typed(self, alias: str, wanted: Field) -> Expression:
         """By type: what Looker makes of `sql`."""
-        if wanted.kind in ("filter", "parameter"):
+        if wanted.kind == "parameter" or (wanted.kind == "filter" and not wanted.node.get("sql")):
             raise Unresolved(
                 f'"{wanted.id}" is a {wanted.kind} and has no SQL value',
                 wanted.node.file.path,

@@ -29,6 +29,7 @@ class ExploreChecks:
 
     def __init__(self, model: Model) -> None:
         self.model = model
+        self._references: dict[Node, list[Reference]] = {}  # by field: many explores show the same view
 
     def _find(
         self,
@@ -152,7 +153,7 @@ class ExploreChecks:
             return
         owner = alias if not owner or (view and owner == view.name and owner not in explore.views) else owner
         target = explore.views.get(owner)
-        if target is not None and short in target.fields:
+        if (target is not None and short in target.fields) or explore.is_open(owner):
             return
         guess = nearest(short, target.fields) if target else nearest(owner, explore.views)
         suggestion = f"{owner}.{guess}" if target and guess else f"{guess}.{short}" if guess else ""
@@ -164,14 +165,16 @@ class ExploreChecks:
 
     def _field(self, explore: Explore, alias: str, field: Field) -> Iterator[Finding]:
         """References that leave the field's own view; those inside it are checked once per view."""
-        for reference in in_block(field.node):
+        if field.node not in self._references:
+            self._references[field.node] = [r for r in in_block(field.node) if "." in r.name]
+        for reference in self._references[field.node]:
             owner = reference.name.rpartition(".")[0]
             if owner in ("", field.view.name) or reference.name.endswith(".SQL_TABLE_NAME"):
                 continue
             if (
                 owner not in explore.views
                 and owner not in self.model.views.roots
-                and not self._known_alias(owner)
+                and owner not in self.model.aliases
             ):
                 continue  # reported once per view
             name = f"{field.view.name}.{field.group or field.name}"
@@ -180,13 +183,10 @@ class ExploreChecks:
             owner, _, short = name.rpartition(".")
             owner = alias if owner in ("", field.view.name) else owner
             target = explore.views.get(owner)
-            if target is None or short not in target.fields:
+            if (target is None or short not in target.fields) and not explore.is_open(owner):
                 guess = nearest(short, target.fields) if target else nearest(owner, explore.views)
                 message = f'Unknown or inaccessible field "{owner}.{short}" referenced in filters of "{field.id}". Check for typos and missing joins.'
                 yield self._find(explore, node, "unknown_field", message, field=field.id, suggestion=guess)
-
-    def _known_alias(self, name: str) -> bool:
-        return any((e := self.model.explore(n)) and name in e.views for n in self.model.explores.roots)
 
     def _fields_lists(self, explore: Explore) -> Iterator[Finding]:
         """Names in `fields` of the explore and its joins."""
@@ -200,8 +200,8 @@ class ExploreChecks:
                 word = item.value.removeprefix("-")
                 owner, _, short = word.rpartition(".")
                 view = explore.views.get(owner or alias)
-                if view is None and (owner or alias) in {j.alias for j in explore.joins}:
-                    continue  # the missing view is reported already
+                if explore.is_open(owner or alias):
+                    continue
                 known = (view.sets() if short.endswith("*") else view.fields) if view else {}
                 whole_view = word.endswith("*") and word.removesuffix("*") in explore.views
                 if (

@@ -25,6 +25,9 @@ class Family:
         self.findings: list[Finding] = []
         self._done: dict[str, Node] = {}
         self._open: list[str] = []
+        self.incomplete: set[str] = (
+            set()
+        )  # names that extend something unknown: nobody can say what they hold
         for node in declarations:
             self._declare(node)
         for name, nodes in self.refinements.items():
@@ -77,6 +80,7 @@ class Family:
                 chain = " → ".join([*self._open[self._open.index(base) :], base])
                 self._find(node, "circular_extends", f"circular extends: {chain}")
             elif base not in self.roots:
+                self.incomplete.add(self._open[-1])
                 self._find(
                     node,
                     "unknown_extends",
@@ -85,6 +89,7 @@ class Family:
                 )
             elif (merged := self.effective(base)) is not None:
                 found.append(merged)
+                self.incomplete |= {self._open[-1]} if base in self.incomplete else set()
         return found
 
 

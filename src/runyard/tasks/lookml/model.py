@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import PurePosixPath
 
 from runyard.tasks.lookml.findings import Finding
@@ -47,6 +48,7 @@ class View:
     node: Node
     fields: dict[str, Field] = field(default_factory=dict)
     groups: dict[str, Node] = field(default_factory=dict)
+    is_complete: bool = True  # false when it extends a view that is not there
 
     @property
     def primary_key(self) -> Field | None:
@@ -103,6 +105,11 @@ class Explore:
     def is_required_extension(self) -> bool:
         """Such an explore cannot be queried by itself."""
         return self.node.text("extension") == "required"
+
+    def is_open(self, alias: str) -> bool:
+        """Whether nobody can say which fields the alias has: its view is missing or extends a missing one, which is a finding of its own."""
+        view = self.views.get(alias)
+        return not view.is_complete if view else alias in {self.alias, *(j.alias for j in self.joins)}
 
     def find(self, reference: str) -> Field | None:
         """A field by `alias.field`, or by `field` of the base view."""
@@ -204,7 +211,10 @@ class Model:
         """The effective view; an unknown name gives None."""
         if name not in self._views:
             node = self.views.effective(name)
-            self._views[name] = make_view(node) if node else None
+            view = make_view(node) if node else None
+            if view is not None:
+                view.is_complete = name not in self.views.incomplete
+            self._views[name] = view
         return self._views[name]
 
     def explore(self, name: str) -> Explore | None:
@@ -213,6 +223,12 @@ class Model:
             node = self.explores.effective(name)
             self._explores[name] = _make_explore(self, node) if node else None
         return self._explores[name]
+
+    @cached_property
+    def aliases(self) -> frozenset[str]:
+        """Every name that some explore gives to a view, whether the view exists or not."""
+        found = [e for name in self.explores.roots if (e := self.explore(name))]
+        return frozenset(a for e in found for a in (e.alias, *(j.alias for j in e.joins)))
 
     def all_explores(self) -> list[Explore]:
         """Every explore that is not only there to be extended."""
