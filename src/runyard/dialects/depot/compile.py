@@ -14,6 +14,7 @@ from runyard.dialects.depot.workflow import triggers
 from runyard.dialects.depot.workflow.build import Event, build, run_name
 from runyard.dialects.depot.workflow.document import JobDoc, WorkflowDoc
 from runyard.dialects.depot.workflow.findings import Findings, nearest
+from runyard.dialects.depot.workflow.lint import lint
 from runyard.dialects.depot.workflow.read import read
 from runyard.model.errors import Invalid, NotFound, NothingToRun, Problem
 from runyard.model.plan import Plan, WorkflowPlan
@@ -158,6 +159,7 @@ def check(files: Files, path: str) -> list[Problem]:
     if doc is not None:
         inputs = {name: _sample(doc, name) for name in doc.triggers.inputs}
         build(doc, _SAMPLE, Event("workflow_dispatch", inputs), None, findings)
+        lint(doc, findings)
     return findings.sorted
 
 

@@ -107,7 +107,7 @@ def functions_in(text: str) -> frozenset[str]:
 
 
 def references(text: str) -> frozenset[str]:
-    """Dotted context paths in a text's `${{ }}`, e.g. `github.event.number`, `needs.*.result`."""
+    """Dotted context paths in a text's `${{ }}`, e.g. `github.event.number`, `needs.*.result`; `x[0].y` is `x.*.y`."""
     return _referred(_nodes(text))
 
 
@@ -189,9 +189,14 @@ def _path(node: Node, inner: set[int]) -> str | None:
             node = node.of
         elif isinstance(node, Index):
             key = node.key
-            names = [*names, key.value] if isinstance(key, Literal) and isinstance(key.value, str) else []
+            names = [*names, _segment(key)] if isinstance(key, Literal) else []
             node = node.of
         else:
             return None
     inner.add(id(node))
     return ".".join([node.name.lower(), *reversed(names)])
+
+
+def _segment(key: Literal) -> str:
+    """A written key; which member of an array it is does not matter, so a number counts as all of them."""
+    return key.value if isinstance(key.value, str) else "*"

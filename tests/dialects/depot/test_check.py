@@ -1,0 +1,80 @@
+"""`runyard check` of workflows: what is warned about beyond what is refused."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import pytest
+
+from runyard.dialects.depot import DIALECT
+from runyard.model.trigger import Files
+
+PATH = ".depot/workflows/a.yml"
+
+
+class One:
+    """A tree of one file."""
+
+    def __init__(self, text: str) -> None:
+        self.text = text
+
+    def read(self, path: str) -> bytes | None:
+        return self.text.encode() if path == PATH else None
+
+    def paths(self) -> Sequence[str]:
+        return [PATH]
+
+    def changed(self, base: str | None = None) -> frozenset[str] | None:
+        return None
+
+
+def checked(steps: str, job: str = "") -> list[tuple[int, str, str]]:
+    text = f"on: push\njobs:\n  first: {{runs-on: x, steps: [{{run: x}}]}}\n  a:\n    needs: first\n    runs-on: x\n{job}    steps:\n{steps}"
+    files: Files = One(text)
+    return [(p.line, p.severity, p.message) for p in DIALECT.check(files, PATH)]
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "github.head_ref",
+        "github.event.issue.title",
+        "github.event.commits[0].message",
+        "github.event.pages.*.page_name",
+    ],
+)
+def test_strangers_text_in_a_script_is_warned_about(path: str) -> None:
+    found = checked(
+        f"      - run: echo ${{{{ {path} }}}}\n      - env: {{T: '${{{{ {path} }}}}'}}\n        run: echo \"$T\"\n"
+    )
+    assert [(line, severity) for line, severity, _ in found] == [(8, "warning")]
+
+
+def test_an_if_that_is_always_true() -> None:
+    found = checked("      - {run: x, if: \"${{ github.ref_name }} == 'main'\"}\n")
+    assert found == [(8, "warning", "this `if` is always true: there is text around its ${{ }}")]
+
+
+def test_needs_and_steps_that_are_not_there() -> None:
+    found = checked(
+        "      - {id: s, run: 'echo ${{ steps.t.outputs.a }}'}\n      - {id: t, run: 'echo ${{ needs.frist.result }}', if: steps.x.outcome == 'success'}\n"
+    )
+    assert [message for _, _, message in found] == [
+        "no earlier step of this job has the id 't'",
+        "'frist' is not among the needs of job 'a', so this is empty",
+        "no earlier step of this job has the id 'x'",
+    ]
+    assert (
+        checked(
+            "      - {id: s, run: x}\n      - {run: 'echo ${{ steps.S.outcome }} ${{ needs.*.result }} ${{ needs.first.result }}'}\n"
+        )
+        == []
+    )
+
+
+def test_a_missing_file_is_a_problem_and_the_example_has_none() -> None:
+    from pathlib import Path
+
+    assert [p.message for p in DIALECT.check(One(""), "nope.yml")] == ["There is no such file"]
+    example = Path(__file__).parents[3] / "examples/depot/.depot/workflows/ci.yml"
+    assert DIALECT.check(One(example.read_text()), PATH) == []
