@@ -311,3 +311,35 @@ def test_image_names_cannot_be_options(yard: Yard) -> None:
     for name in ("--privileged", "-v/:/h", "alpine --net=host", "../x", ""):
         attempt, _ = yard.run(sh("true"), image=Image(name))
         assert (attempt.outcome, attempt.reason) == (Outcome.ERRORED, Reason.IMAGE_UNAVAILABLE)
+
+
+def test_a_replaced_file_is_shown_anew(yard: Yard, tmp_path: Path) -> None:
+    shown = tmp_path / "rows.db"
+    for text in ("first", "second"):
+        fresh = tmp_path / "fresh"
+        fresh.write_text(text)
+        fresh.chmod(0o644)
+        fresh.rename(shown)
+        _, log = yard.run(sh(f"cat {shown}; echo"), binds=(Bind(str(shown)),))
+        assert text in log
+
+
+def test_a_full_disk_ends_the_job_and_takes_no_new_one(yard: Yard, monkeypatch: pytest.MonkeyPatch) -> None:
+    from runyard.runner import control as watching
+
+    monkeypatch.setattr(watching, "DISK_LOOK_S", 0.1)
+    monkeypatch.setattr(watching, "DISK_STOP_BYTES", 1 << 60)
+    attempt, log = yard.run(sh("sleep 30"))
+    assert (attempt.outcome, attempt.reason) == (Outcome.ERRORED, Reason.RUNNER_SYSTEM)
+    assert "disk of this runner is full" in log
+
+
+def test_an_internal_surprise_is_the_attempts_end_not_the_runners(yard: Yard) -> None:
+    attempt, _ = yard.run(sh("true", cwd="../../etc"))
+    assert attempt.outcome is Outcome.FAILED
+    attempt, log = yard.run(StepPlan("c", "c", StepKind.CHECKOUT, params={"sha": "0" * 40}))
+    assert (attempt.outcome, attempt.reason) == (Outcome.ERRORED, Reason.CHECKOUT), log
+    attempt, _ = yard.run(sh("true"), binds=(Bind("/no/such/file"),))
+    assert (attempt.outcome, attempt.reason) == (Outcome.ERRORED, Reason.RUNNER_SYSTEM)
+    attempt, _ = yard.run(sh("true"))
+    assert attempt.outcome is Outcome.PASSED

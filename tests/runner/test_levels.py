@@ -140,3 +140,14 @@ def test_the_plain_level_runs_and_cleans(tmp_path: Path) -> None:
     with pytest.raises(SandboxError):
         sandbox.open(BoxPlan(1, "group/app")).run(("no-such-program",), {}, "/")
     sandbox.close()
+
+
+def test_two_runners_cannot_share_a_folder_and_a_crashed_ones_slots_are_removed(tmp_path: Path) -> None:
+    first = choose(tmp_path / "work", allow_plain=True)
+    with pytest.raises(SandboxError, match="another runner"):
+        choose(tmp_path / "work", allow_plain=True)
+    first.close()
+    (tmp_path / "work" / "slot9" / "builds").mkdir(parents=True)
+    second = choose(tmp_path / "work", allow_plain=True)
+    assert not (tmp_path / "work" / "slot9").exists()
+    second.close()

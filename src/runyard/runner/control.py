@@ -18,6 +18,15 @@ from runyard.runner.link import Link
 from runyard.runner.sandbox import Process
 
 AFTER_TROUBLE_S = 1.0
+DISK_LOOK_S = 2.0
+DISK_STOP_BYTES = 128 << 20  # below this a running job is ended
+DISK_CLAIM_BYTES = 512 << 20  # below this nothing new is started (contracts/reliability.md §3)
+
+
+def free_bytes(folder: str) -> int:
+    """What a job may still write there."""
+    about = os.statvfs(folder)
+    return about.f_bavail * about.f_frsize
 
 
 class Control:
@@ -62,10 +71,14 @@ class Control:
 
 
 class Stopper:
-    """Ends one process: TERM, grace, KILL. `why` is the first reason given."""
+    """Ends one process: TERM, grace, KILL. `why` is the first reason given. Looks after the disk under `folder` meanwhile."""
 
-    def __init__(self, process: Process, control: Control, grace_s: float, timeout_s: float | None) -> None:
+    def __init__(
+        self, process: Process, control: Control, grace_s: float, timeout_s: float | None, folder: str
+    ) -> None:
         self.why = ""
+        self._folder = folder
+        self._disk_at = time.monotonic() + DISK_LOOK_S
         self._process = process
         self._control = control
         self._grace_s = grace_s
@@ -99,9 +112,15 @@ class Stopper:
         found: list[tuple[float, Callable[[], None]]] = [
             (self._control.deadline, lambda: self.stop("job_timeout"))
         ]
+        found.append((self._disk_at, self._look_at_disk))
         if self._timeout_at is not None:
             found.append((self._timeout_at, lambda: self.stop("step_timeout")))
         return found
+
+    def _look_at_disk(self) -> None:
+        self._disk_at = time.monotonic() + DISK_LOOK_S
+        if free_bytes(self._folder) < DISK_STOP_BYTES:
+            self.stop("disk_full")
 
     def _kill(self) -> None:
         self._kill_at = None

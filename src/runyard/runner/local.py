@@ -22,6 +22,7 @@ from runyard.runner.link import Parcel, Taken
 from runyard.runner.reports import dotenv_variables
 
 CLAIM_WAIT_S = 30.0
+NOTED_EVERY_MS = 600_000
 BUILT_IN = "built_in"
 
 
@@ -84,6 +85,9 @@ class LocalLink:
     def _claim(self, tx: Tx) -> Assignment | None:
         p = self._ports
         runner = tx.get(Runner, self._runner.id) or self._runner
+        if p.now() - (runner.contacted_at or 0) > NOTED_EVERY_MS:
+            runner = replace(runner, contacted_at=p.now())
+            tx.save(runner)
         return dispatch.claim(tx, runner, p.mint, p.now(), p.terms, p.vault)
 
     def log(self, work: Assignment, offset: int, data: bytes) -> Future[Taken]:

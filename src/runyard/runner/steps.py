@@ -64,7 +64,7 @@ def run(scene: Scene, step: StepPlan, position: int) -> Ended:
     if step.commands:
         _show_command(scene.log, step, argv)
     process = scene.box.run(argv, env, cwd)
-    stopper = Stopper(process, scene.control, scene.grace_s, limit)
+    stopper = Stopper(process, scene.control, scene.grace_s, limit, scene.box.outside.builds)
     heard = _Heard()
     stream = CommandStream() if step.commands else None
     take = scene.log.write if stream is None else lambda data: _act(scene.log, stream.feed(data), heard)
@@ -153,6 +153,10 @@ def _judged(scene: Scene, step: StepPlan, why: str, code: int, limit: float | No
     match why:
         case "aborted" | "canceled":
             return Ended(Outcome.CANCELED, exit_code=code)
+        case "disk_full":
+            message = "The disk of this runner is full; the job was ended."
+            scene.log.system(f"##[error]{message}" if step.commands else message)
+            return Ended(Outcome.ERRORED, Reason.RUNNER_SYSTEM, code, message)
         case "job_timeout":
             return Ended(Outcome.FAILED, Reason.TIMEOUT, code, "The job took longer than its time limit.")
         case "step_timeout":

@@ -10,7 +10,7 @@ from __future__ import annotations
 import contextlib
 import os
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -156,6 +156,7 @@ class BubblewrapSandbox:
         self._etc = work / "etc"
         self._write_etc()
         self._base = self._base_arguments()
+        self.on_close: Callable[[], None] = lambda: None
 
     def open(self, plan: BoxPlan) -> BubblewrapBox:
         """Fresh folders for the slot, then a box over them."""
@@ -183,6 +184,7 @@ class BubblewrapSandbox:
             self.means.groups.close()
         for folders in self._folders.values():
             folders.retire()
+        self.on_close()
 
     def visible(self, path: str) -> str:
         """The name by which the job's uid reaches a path of ours."""

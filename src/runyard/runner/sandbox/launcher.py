@@ -24,7 +24,7 @@ from pathlib import Path
 from typing import Any
 
 CLONE_NEWNS, CLONE_NEWNET = 0x00020000, 0x40000000
-MS_BIND, MS_REC, MS_SLAVE = 0x1000, 0x4000, 0x80000
+MS_BIND, MS_REC, MS_SLAVE, MNT_DETACH = 0x1000, 0x4000, 0x80000, 2
 PR_SET_PDEATHSIG, PR_SET_CHILD_SUBREAPER = 1, 36
 MOVE_MOUNT, AT_FDCWD, MOVE_MOUNT_F_EMPTY_PATH = 429, -100, 4
 MESSAGE_BYTES, MAX_FDS = 1 << 16, 32
@@ -257,6 +257,11 @@ class Launcher:
         else:
             mount(message["path"], target, "none", MS_BIND | MS_REC)
         self.say({"reply": message["id"], "path": target})
+
+    def do_hide(self, message: dict[str, Any], fds: list[int]) -> None:
+        """Takes an exposed path away; boxes that have it keep it."""
+        _check(libc.umount2(message["path"].encode(), MNT_DETACH), "umount")
+        self.say({"reply": message["id"]})
 
     def _private_stage(self, folder: str) -> str:
         """A tmpfs that only we and our children see. Slave: what the host mounts later (image root file systems) still arrives."""

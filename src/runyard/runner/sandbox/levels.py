@@ -5,12 +5,15 @@ Promise: the level that is printed is one in which `true` has really run; each s
 
 from __future__ import annotations
 
+import fcntl
 import os
 import shutil
 import tempfile
+import time
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
+from typing import IO
 
 from runyard.model.plan import Network
 from runyard.runner.sandbox import bpf, cgroups
@@ -34,19 +37,41 @@ def choose(
     work = work.absolute()
     work.mkdir(parents=True, exist_ok=True)
     limits = limits or Limits()
+    lock = _own(work)
     sweep()
     notes: list[str] = []
-    found = _bubblewrap(work, limits, network, notes)
-    if found is not None:
-        return found
-    if not allow_plain:
+    found: BubblewrapSandbox | PlainSandbox | None
+    try:
+        found = _bubblewrap(work, limits, network, notes)
+        if found is None and allow_plain:
+            found = PlainSandbox(work, limits, tuple(notes))
+    except BaseException:
+        lock.close()
+        raise
+    if found is None:
+        lock.close()
         raise SandboxError(
             "no sandbox works here: "
             + "; ".join(notes)
             + ". Install bubblewrap (apt install bubblewrap), or accept that jobs run "
             "unprotected with RUNYARD_ALLOW_PLAIN=1"
         )
-    return PlainSandbox(work, limits, tuple(notes))
+    found.on_close = lock.close
+    return found
+
+
+def _own(work: Path) -> IO[bytes]:
+    """Two runners on one folder would remove each other's files; a crashed one left slots behind, which are removed."""
+    lock = (work / "lock").open("wb")
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        lock.close()
+        raise SandboxError(f"another runner uses the folder {work}") from None
+    (work / "trash").mkdir(exist_ok=True, mode=0o700)
+    for left in work.glob("slot*"):
+        left.rename(work / "trash" / f"{left.name}-{os.getpid()}-{time.time_ns()}")
+    return lock
 
 
 def instance_name() -> str:

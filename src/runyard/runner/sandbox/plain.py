@@ -9,7 +9,7 @@ from __future__ import annotations
 import contextlib
 import os
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from runyard.runner.sandbox.box import BoxPlan, Level, Limits, Places, SandboxError
@@ -85,6 +85,7 @@ class PlainSandbox:
         self.spawner = Spawner()
         self._work = work
         self._folders: dict[int, SlotFolders] = {}
+        self.on_close: Callable[[], None] = lambda: None
 
     def uid(self, slot: int) -> int | None:
         """Even here root's jobs do not run as root, where their uid can reach the folders."""
@@ -102,3 +103,4 @@ class PlainSandbox:
         self.spawner.close()
         for folders in self._folders.values():
             folders.retire()
+        self.on_close()

@@ -103,7 +103,7 @@ class Spawner:
         self._stage = tempfile.mkdtemp(prefix="runyard-stage-")
         self._control: socket.socket | None = None
         self._process: subprocess.Popen[bytes] | None = None
-        self._exposed: dict[tuple[str, int, int], str] = {}
+        self._exposed: dict[str, tuple[tuple[int, int], str]] = {}
         self._closed = False
 
     @property
@@ -214,9 +214,10 @@ class Spawner:
     def expose(self, path: str) -> str:
         """A path by which job uids reach `path`, whatever the modes of the folders above it. Needs root."""
         info = Path(path).stat()
-        key = (path, info.st_dev, info.st_ino)  # a file put in its place since is another
-        found = self._exposed.get(key)
-        if found is None:
+        inode, found = self._exposed.get(path, ((0, 0), ""))
+        if inode != (info.st_dev, info.st_ino):  # new, or a file put in its place since
+            if found:
+                self.ask("hide", path=found)
             tree = _cloned_mount(path)
             try:
                 fds = [] if tree is None else [tree]
@@ -227,7 +228,7 @@ class Spawner:
                 if tree is not None:
                     os.close(tree)
             found = str(asked["path"])
-            self._exposed[key] = found
+            self._exposed[path] = ((info.st_dev, info.st_ino), found)
         return found
 
     def network(self, name: str, slirp: Sequence[str], blocked: Sequence[tuple[str, str]]) -> None:
