@@ -11,7 +11,7 @@ from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 
 from runyard.dialects.depot.workflow.findings import Findings, nearest
-from runyard.syntax.expressions import has_expression, is_expression, to_string
+from runyard.syntax.expressions import ExpressionError, has_expression, is_expression, to_string
 from runyard.syntax.yamltree import Entry, Mapping, Mark, Node, Scalar, Sequence
 
 ID = re.compile(r"[A-Za-z_][A-Za-z0-9_-]{0,99}\Z")
@@ -170,7 +170,5 @@ def is_whole(text: str) -> bool:
         return False
     try:
         return is_expression(stripped)
-    except ValueError:
-        return True
-    except Exception:  # noqa: BLE001 - a broken expression is reported where it is checked
+    except ExpressionError:
         return True
