@@ -19,6 +19,9 @@ FILES = sorted(path for path in CORPUS.iterdir() if path.suffix in (".yml", ".bi
 REFS = "".join(
     f".r{i}: {{script: [{', '.join([f'!reference [.r{i - 1}, script]'] * 20)}]}}\n" for i in range(1, 9)
 )
+# Each takes well under a second alone; a busy machine with shared cores may double or triple that. What explodes takes minutes.
+LIMIT_S = 3
+
 GENERATED = {
     "many jobs": "".join(f"j{i}: {{script: x}}\n" for i in range(9000)),
     "many hidden": "".join(f".j{i}: {{script: x}}\n" for i in range(9000)) + "a: {script: x}",
@@ -51,7 +54,7 @@ def test_giants_end_soon_as_a_plan_or_as_invalid(name: str, tree: Any, trigger: 
         start = time.process_time()
         with contextlib.suppress(Invalid):
             work()
-        assert time.process_time() - start < 1.5
+        assert time.process_time() - start < LIMIT_S
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: path.name)
@@ -60,7 +63,7 @@ def test_the_corpus_is_refused_with_a_place(path: Path, tree: Any, trigger: Any)
     start = time.process_time()
     with pytest.raises(Invalid) as caught:
         compile(trigger(), files)
-    assert time.process_time() - start < 1
+    assert time.process_time() - start < LIMIT_S
     assert all(p.file and p.line >= 1 and p.column >= 1 for p in caught.value.problems)
     assert check(files)
 
@@ -192,4 +195,4 @@ def assert_survives(text: str | bytes, tree: Any, trigger: Any) -> None:
         assert problem.message
         assert problem.line >= 1
     lint(files)
-    assert time.process_time() - start < 1
+    assert time.process_time() - start < LIMIT_S
