@@ -88,7 +88,9 @@ def _sql(trigger: Trigger, data: Mapping[str, Any], files: Files) -> JobPlan:
     variables += [
         Variable(f"RUNYARD_MASK_{i}", s, masked=True, raw=True, public=False) for i, s in enumerate(secrets)
     ]
-    paths = [str(s["file"]) for s in given.values() if s.get("dialect") == "duckdb" and s.get("file")]
+    databases = [str(s["file"]) for s in given.values() if s.get("dialect") == "duckdb" and s.get("file")]
+    # With the write-ahead log, or DuckDB would show older data; a file that is not there is the validator's to report.
+    paths = [path for file in databases for path in (file, f"{file}.wal") if Path(path).exists()]
     network = Network.HOST if any(s.get("dialect") != "duckdb" for s in given.values()) else Network.NONE
     return _validation("sql", argv, SQL_TIMEOUT_S, trigger, tuple(variables), paths, network)
 
