@@ -35,7 +35,7 @@ jobs:
           mkdir -p "$RUNNER_TEMP/bin"; printf '#!/bin/sh\\necho tool ran' > "$RUNNER_TEMP/bin/mytool"; chmod +x "$RUNNER_TEMP/bin/mytool"
           echo "$RUNNER_TEMP/bin" >> "$GITHUB_PATH"
           echo "## Summary" >> "$GITHUB_STEP_SUMMARY"
-      - env: {LAYER: step}
+      - env: {LAYER: step, PATTERNS: "**/*.txt\n!none"}
         run: |
           echo "[1] $LAYER $ONLY $LATER ${NODE_OPTIONS:-unset}"
           mytool
@@ -44,7 +44,7 @@ jobs:
           test "$PWD" = "$GITHUB_WORKSPACE" && test "${{ github.workspace }}" = "$PWD" && echo "[4] workspace"
           python3 -c "import json,os; print('[5]', json.load(open(os.environ['GITHUB_EVENT_PATH']))['repository']['full_name'])"
           test "$GITHUB_SHA" = "$(git rev-parse HEAD)" && echo "[6] checked out"
-          echo "[7] ${{ hashFiles('**/*.txt') != '' }} ${{ hashFiles('none') == '' }}"
+          echo "[7] ${{ hashFiles('**/*.txt') != '' }} ${{ hashFiles('none') == '' }} ${{ hashFiles('a.txt', 'sub/*') == hashFiles(env.PATTERNS) }}"
       - {run: "pwd; echo \\"[8] $(basename $PWD)\\"", working-directory: sub, shell: sh}
       - {run: "print('[9] python')", shell: "python3 {0}"}
       - run: |
@@ -182,7 +182,7 @@ def test_steps(server: LiveServer) -> None:
         "4": "workspace",
         "5": "actions/steps",
         "6": "checked out",
-        "7": "true true",
+        "7": "true true true",
         "8": "sub",
         "9": "python",
         "10": "***",

@@ -120,7 +120,8 @@ class Facts:
 
     def _hash_files(self, arguments: Sequence[Value]) -> Value:
         """SHA-256 over the SHA-256 of each matching file, in order of name; empty when none matches."""
-        given = [str(argument) for argument in arguments]
+        lines = (line.strip() for argument in arguments for line in str(argument).splitlines())
+        given = [line for line in lines if line and line != "--follow-symbolic-links"]
         found = choose(
             self._workspace,
             [g for g in given if not g.startswith("!")],
