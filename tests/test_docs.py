@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from runyard.app.compose import load_dialects
+from runyard.cli import vocabulary
 from runyard.cli.settings import markdown
 
 ROOT = Path(__file__).parents[1]
@@ -15,6 +17,10 @@ PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md"), *(ROOT / "be
 
 def test_the_settings_page_is_made_from_the_settings() -> None:
     assert (ROOT / "docs/settings.md").read_text() == markdown()
+
+
+def test_the_vocabulary_is_made_from_the_words() -> None:
+    assert (ROOT / "docs/vocabulary.md").read_text() == vocabulary.markdown(load_dialects())
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda p: p.relative_to(ROOT).as_posix())

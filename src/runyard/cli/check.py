@@ -118,9 +118,7 @@ def compile_file(
     if output == "json":
         typer.echo(json.dumps(data, indent=2))
     else:
-        import yaml
-
-        typer.echo(yaml.safe_dump(data, sort_keys=False, allow_unicode=True, width=110), nl=False)
+        typer.echo(_yaml(data), nl=False)
 
 
 def pair(text: str) -> Variable:
@@ -165,4 +163,19 @@ def _trimmed(value: Any) -> Any:
     if isinstance(value, dict):
         kept = {k: _trimmed(v) for k, v in value.items()}
         return {k: v for k, v in kept.items() if v not in (None, "", [], {}, False)}
-    return [_trimmed(v) for v in value] if isinstance(value, list) else value
+    return [_trimmed(v) for v in value] if isinstance(value, list | tuple) else value
+
+
+def _yaml(data: Any) -> str:
+    """Readable YAML: texts of several lines stand as blocks."""
+    import yaml
+
+    class Readable(yaml.SafeDumper):
+        """A dumper of our own, so that nobody else's output changes."""
+
+    def text(dumper: yaml.SafeDumper, value: str) -> yaml.ScalarNode:
+        style = "|" if "\n" in value else None
+        return dumper.represent_scalar("tag:yaml.org,2002:str", value, style=style)
+
+    Readable.add_representer(str, text)
+    return yaml.dump(data, Dumper=Readable, sort_keys=False, allow_unicode=True, width=110)

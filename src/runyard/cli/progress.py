@@ -16,7 +16,7 @@ from rich.text import Text
 from runyard.engine import views
 from runyard.engine.ports import Tx
 from runyard.http.services import Services
-from runyard.model.state import LEASED, Outcome, State
+from runyard.model.state import LEASED, Hold, Outcome, State
 from runyard.model.work import Attempt, Job, Run
 
 LOOK_S = 0.1
@@ -119,9 +119,7 @@ def follow(services: Services, run_id: int, screen: Screen) -> tuple[Run, list[t
                 _show(services, screen, job, attempt)
             if status is not None:
                 status.update(Text(_summary(graph), style="dim"))
-            if run.state is State.DONE or all(
-                a.state in (State.DONE, State.HELD, State.WAITING) for _, a in graph
-            ):
+            if run.state is State.DONE or not any(_goes_on(attempt) for _, attempt in graph):
                 return run, graph
             services.bell.wait(topic, seen, LOOK_S)
 
@@ -148,6 +146,12 @@ def _look(tx: Tx, run_id: int) -> tuple[Run, list[tuple[Job, Attempt]]]:
     run = tx.get(Run, run_id)
     assert run is not None  # noqa: S101 - this process is the only one that could remove it
     return run, tx.graph(run_id)
+
+
+def _goes_on(attempt: Attempt) -> bool:
+    """Whether it will move without a person. A job that still waits does only if another one goes on."""
+    by_itself = attempt.state is State.HELD and attempt.hold is not Hold.MANUAL
+    return by_itself or attempt.state in LEASED or attempt.state is State.QUEUED
 
 
 def _show(services: Services, screen: Screen, job: Job, attempt: Attempt) -> None:

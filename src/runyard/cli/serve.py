@@ -24,7 +24,7 @@ def serve(
 ) -> None:
     """Serve all four APIs, git and the web page on one port."""
     from runyard.app.serving import serve_forever
-    from runyard.settings import Settings
+    from runyard.cli.settings import read_settings
 
     given: dict[str, Any] = {
         "data": data,
@@ -35,7 +35,7 @@ def serve(
         "external_url": external_url,
     }
     try:
-        serve_forever(Settings(**{k: v for k, v in given.items() if v is not None}))
+        serve_forever(read_settings(**{k: v for k, v in given.items() if v is not None}))
     except RunyardError as error:
         typer.echo(f"runyard: {error.message}", err=True)
         raise typer.Exit(2) from None

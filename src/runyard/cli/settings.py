@@ -3,11 +3,26 @@
 from __future__ import annotations
 
 import json
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
+from pydantic import ValidationError
 
+from runyard.model.errors import Invalid
 from runyard.settings import SECRETS, Settings
+
+
+def read_settings(**given: Any) -> Settings:
+    """From flags, environment and file, for every verb. Invalid names the setting; a value is not repeated, it may be a secret."""
+    try:
+        return Settings(**given)
+    except ValidationError as error:
+        told = [
+            f"{'.'.join(map(str, one['loc']))}: {one['msg']}" for one in error.errors(include_input=False)
+        ]
+        raise Invalid(f"These settings make no sense: {'; '.join(told)}.") from None
+    except (OSError, ValueError) as error:  # a *_FILE that is not there, a runyard.toml that is no TOML
+        raise Invalid(f"The settings cannot be read: {error}.") from None
 
 
 def settings(
@@ -17,7 +32,12 @@ def settings(
     if output == "markdown":
         typer.echo(markdown(), nl=False)
         return
-    values = {k: "(set)" if k in SECRETS and v else v for k, v in Settings().model_dump(mode="json").items()}
+    try:
+        found = read_settings()
+    except Invalid as error:
+        typer.echo(f"runyard: {error.message}", err=True)
+        raise typer.Exit(2) from None
+    values = {k: "(set)" if k in SECRETS and v else v for k, v in found.model_dump(mode="json").items()}
     if output == "json":
         typer.echo(json.dumps(values, indent=2))
         return

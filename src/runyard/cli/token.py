@@ -18,10 +18,10 @@ def token(
 ) -> None:
     """Make an access token for a user; prints it once, only its hash is kept."""
     from runyard.app.first_start import make_token
-    from runyard.settings import Settings
+    from runyard.cli.settings import read_settings
 
     try:
-        typer.echo(make_token(Settings(data=data) if data else Settings(), username, name, days))
+        typer.echo(make_token(read_settings(data=data) if data else read_settings(), username, name, days))
     except RunyardError as error:
         typer.echo(f"runyard: {error.message}", err=True)
         raise typer.Exit(2) from None

@@ -1,0 +1,144 @@
+"""`runyard run` in a working copy: what would happen on push, now, uncommitted changes included."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+PIPELINE = """
+stages: [build, test]
+compile:
+  stage: build
+  script: [cat note.txt, "echo built > out.txt"]
+  artifacts: {paths: [out.txt]}
+unit:
+  stage: test
+  script: [cat out.txt]
+lint:
+  stage: test
+  script: [exit 4]
+  allow_failure: true
+release:
+  stage: test
+  when: manual
+  script: [echo released]
+"""
+WORKFLOW = """
+on: push
+jobs:
+  one:
+    runs-on: ubuntu-latest
+    steps:
+      - uses: actions/checkout@v4
+      - run: cat note.txt
+"""
+
+
+@pytest.fixture
+def copy(tmp_path: Path) -> Path:
+    """A committed working copy with a change that is not committed."""
+    git = ["git", "-c", "user.name=t", "-c", "user.email=t@example.org"]
+    (tmp_path / "note.txt").write_text("committed\n")
+    for command in (["init", "-q", "-b", "main"], ["add", "-A"], ["commit", "-qm", "first"]):
+        subprocess.run([*git, *command], cwd=tmp_path, check=True)
+    (tmp_path / "note.txt").write_text("as it stands\n")
+    return tmp_path
+
+
+def runyard(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    argv = [sys.executable, "-m", "runyard", "run", *arguments]
+    return subprocess.run(argv, cwd=folder, capture_output=True, text=True, timeout=120)
+
+
+def outcomes(done: subprocess.CompletedProcess[str]) -> dict[str, Any]:
+    return {job["name"]: job["state"] for run in json.loads(done.stdout) for job in run["jobs"]}
+
+
+def test_a_pipeline_runs_as_the_copy_stands(copy: Path) -> None:
+    (copy / ".gitlab-ci.yml").write_text(PIPELINE)
+    done = runyard(copy)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "compile │ as it stands" in done.stdout
+    assert "unit │ built" in done.stdout
+    assert "lint failed" in done.stdout
+    assert "\x1b" not in done.stdout
+    assert not (copy / "out.txt").exists()
+
+
+def test_a_workflow_runs_too_and_json_is_all_of_stdout(copy: Path) -> None:
+    (copy / ".github/workflows").mkdir(parents=True)
+    (copy / ".github/workflows/ci.yml").write_text(WORKFLOW)
+    done = runyard(copy, "--output", "json")
+    assert done.returncode == 0, done.stderr
+    assert outcomes(done) == {"one": "passed"}
+    assert "as it stands" in done.stderr
+
+
+def test_only_the_named_jobs_and_a_named_manual_one_starts(copy: Path) -> None:
+    (copy / ".gitlab-ci.yml").write_text(PIPELINE)
+    done = runyard(copy, "release", "--output", "json")
+    assert done.returncode == 0, done.stderr
+    assert outcomes(done) == {"release": "passed"}
+    assert runyard(copy, "relase").returncode == 2
+
+
+def test_failure_is_exit_1_and_what_cannot_run_is_exit_2(copy: Path) -> None:
+    (copy / ".gitlab-ci.yml").write_text("a: {script: exit 3}\n")
+    assert runyard(copy).returncode == 1
+    (copy / ".gitlab-ci.yml").write_text("a: {scrip: exit 3}\n")
+    done = runyard(copy)
+    assert done.returncode == 2
+    assert ".gitlab-ci.yml:1:" in done.stderr
+    (copy / ".gitlab-ci.yml").unlink()
+    done = runyard(copy)
+    assert done.returncode == 2
+    assert "--file" in done.stderr
+
+
+def test_a_delayed_job_is_waited_for(copy: Path) -> None:
+    (copy / ".gitlab-ci.yml").write_text("a: {when: delayed, start_in: 1 second, script: echo late}\n")
+    done = runyard(copy, "--output", "json")
+    assert outcomes(done) == {"a": "passed"}
+
+
+def test_the_list_runs_nothing(copy: Path) -> None:
+    (copy / ".gitlab-ci.yml").write_text(PIPELINE)
+    done = runyard(copy, "--list")
+    assert done.returncode == 0
+    assert [line.split()[1] for line in done.stdout.splitlines()] == ["compile", "unit", "lint", "release"]
+
+
+def test_ctrl_c_cancels_and_leaves_no_process(copy: Path) -> None:
+    mark = f"runyard-test-{os.getpid()}"
+    (copy / ".gitlab-ci.yml").write_text(f"a:\n  script: ['exec -a {mark} sleep 300']\n")
+    argv = [sys.executable, "-m", "runyard", "run"]
+    process = subprocess.Popen(argv, cwd=copy, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    try:
+        end = time.monotonic() + 60
+        while not alive(mark) and time.monotonic() < end:
+            time.sleep(0.05)
+        assert alive(mark)
+        process.send_signal(signal.SIGINT)
+        said, _ = process.communicate(timeout=60)
+    finally:
+        process.kill()
+    assert process.returncode == 1, said
+    assert not alive(mark)
+
+
+def alive(mark: str) -> bool:
+    for path in Path("/proc").glob("[0-9]*/cmdline"):
+        try:
+            if path.read_bytes().split(b"\0")[0] == mark.encode():
+                return True
+        except OSError:
+            continue
+    return False
