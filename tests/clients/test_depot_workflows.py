@@ -35,7 +35,7 @@ jobs:
           mkdir -p "$RUNNER_TEMP/bin"; printf '#!/bin/sh\\necho tool ran' > "$RUNNER_TEMP/bin/mytool"; chmod +x "$RUNNER_TEMP/bin/mytool"
           echo "$RUNNER_TEMP/bin" >> "$GITHUB_PATH"
           echo "## Summary" >> "$GITHUB_STEP_SUMMARY"
-      - env: {LAYER: step, PATTERNS: "**/*.txt\n!none"}
+      - env: {LAYER: step, PATTERNS: "**/*.txt\\n!none"}
         run: |
           echo "[1] $LAYER $ONLY $LATER ${NODE_OPTIONS:-unset}"
           mytool
