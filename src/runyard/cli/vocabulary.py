@@ -16,22 +16,22 @@ One meaning each; the left column is the only spelling in code. Made by `python 
 |---|---|---|
 | Project | a repository plus its dialect settings | project · repo · project · CI config's repository |
 | Trigger | a request that something be run, before we agree | create pipeline · Run · create run · trigger |
-| Plan | what a dialect compiled from text; pure data | – |
+| Plan | what a dialect compiled from text; pure data | - |
 | Run | one accepted trigger | pipeline · run · CI run · CI run |
-| Workflow | one file's or suite's worth of jobs inside a run | pipeline · workflow · suite run · – |
+| Workflow | one file's or suite's worth of jobs inside a run | pipeline · workflow · suite run · - |
 | Job | a named node of the graph; shows its latest attempt | job name · job · validator · data diff |
-| Gate | what lets a job start once its needs are done | when/rules · if · – · – |
-| Attempt | one try of one job; the only thing with a state machine | **job id** · attempt · – · – |
-| Step | one process of an attempt | script section · step · – · – |
-| Log | bytes of an attempt, append-only by offset | trace · logs · console · – |
+| Gate | what lets a job start once its needs are done | when/rules · if · - · - |
+| Attempt | one try of one job; the only thing with a state machine | **job id** · attempt · - · - |
+| Step | one process of an attempt | script section · step · - · - |
+| Log | bytes of an attempt, append-only by offset | trace · logs · console · - |
 | Artifact | a named blob that an attempt left; a *report* is one with a type the server reads | artifacts · artifact · result · diff result |
-| Suite | which validators, which scope | – · – · CI suite · – |
-| Runner | someone who may claim | runner · – · – · – |
-| Lease | a runner's right to an attempt until a time | – |
-| Bell | "something changed, look again"; carries no truth | – |
-| Dialect | one vendor: compile, routes, words, shapes | – |
-| Words | a dialect's status vocabulary, both directions, total | – |
-| Blob | immutable bytes | – |
+| Suite | which validators, which scope | - · - · CI suite · - |
+| Runner | someone who may claim | runner · - · - · - |
+| Lease | a runner's right to an attempt until a time | - |
+| Bell | "something changed, look again"; carries no truth | - |
+| Dialect | one vendor: compile, routes, words, shapes | - |
+| Words | a dialect's status vocabulary, both directions, total | - |
+| Blob | immutable bytes | - |
 
 ## Statuses
 
