@@ -14,7 +14,7 @@ from typing import Any
 
 import runyard
 from runyard.dialects import PushTrigger
-from runyard.dialects.looker.suites import SERVED, enabled
+from runyard.dialects.looker.suites import SERVED, enabled, written
 from runyard.model.errors import Invalid, Problem, Severity, TooLarge
 from runyard.model.plan import Bind, JobPlan, Network, Plan, StepKind, StepPlan, Variable, WorkflowPlan
 from runyard.model.trigger import Files, Push, Trigger
@@ -33,7 +33,8 @@ MODEL = ".model.lkml"
 def compile_suite(trigger: Trigger, files: Files) -> Plan:
     """The plan of one suite run."""
     suite: Mapping[str, Any] = trigger.options.get("suite") or {}
-    data: Mapping[str, Any] = suite.get("data") or {}
+    # Without a suite (`runyard compile`): what a suite with a name and nothing else asks for.
+    data: Mapping[str, Any] = suite.get("data") or written({"name": "default"})
     wanted = enabled(data)
     if not wanted:
         raise Invalid("The suite has no validator switched on.")

@@ -1,0 +1,141 @@
+"""The dialect's seam without a server: what a tree would run, its problems, its plan; and the `fields` language."""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import dataclass
+from typing import Any
+
+import pytest
+
+from runyard.dialects.looker import DIALECT
+from runyard.dialects.looker.compile import connection_names
+from runyard.dialects.looker.projection import parse, project
+from runyard.model.errors import Invalid
+from runyard.model.plan import StepKind
+from runyard.model.trigger import Push, Trigger
+from runyard.model.work import Project, User
+
+from .conftest import bakery
+
+ROW = Project(1, "group/bakery")
+SOMEONE = User(1, "root")
+
+
+@dataclass
+class Tree:
+    """Files of a commit."""
+
+    files: dict[str, str]
+
+    def read(self, path: str) -> bytes | None:
+        return self.files[path].encode() if path in self.files else None
+
+    def paths(self) -> list[str]:
+        return sorted(self.files)
+
+    def changed(self, base: str | None = None) -> frozenset[str] | None:
+        return None
+
+
+def plan(files: dict[str, str], **options: Any) -> Any:
+    return DIALECT.compile(
+        Trigger(ROW, "looker", "api", "main", "f" * 40, SOMEONE, 1, options=options), Tree(files)
+    )
+
+
+def test_a_tree_is_ours_when_it_has_models() -> None:
+    assert list(DIALECT.entries(Tree(bakery()))) == ["models/bakery.model.lkml"]
+    assert list(DIALECT.entries(Tree({"a.view.lkml": ""}))) == []
+    assert list(DIALECT.entries(Tree({"imported_projects/x/m.model.lkml": ""}))) == []
+
+
+def test_problems_belong_to_the_first_model_that_sees_the_file() -> None:
+    files = {
+        "a.model.lkml": 'connection: "c"\ninclude: "v.view"\n',
+        "b.model.lkml": 'connection: "c"\ninclude: "v.view"\nexplore: nothing {}\n',
+        "v.view.lkml": "view: v {\n dimension: x { sql: ${y} ;; }\n}",
+    }
+    found = {
+        p: [(x.file, x.line, x.severity) for x in DIALECT.check(Tree(files), p)]
+        for p in ("a.model.lkml", "b.model.lkml")
+    }
+    assert found == {
+        "a.model.lkml": [("v.view.lkml", 2, "error")],
+        "b.model.lkml": [("b.model.lkml", 3, "error")],
+    }
+    assert DIALECT.check(Tree(bakery()), "models/bakery.model.lkml") == []
+
+
+def test_without_a_suite_both_validators_run() -> None:
+    made = plan(bakery())
+    (workflow,) = made.workflows
+    assert [job.key for job in workflow.jobs] == ["lookml", "sql"]
+    for job in workflow.jobs:
+        assert [s.kind for s in job.steps] == [StepKind.CHECKOUT, StepKind.RUN, StepKind.UPLOAD]
+        assert job.steps[1].argv[:5] == (sys.executable, "-I", "-m", "runyard.tasks.lookml", job.key)
+        assert job.steps[2].condition == "always()"
+
+
+def test_options_of_the_suite_reach_the_program() -> None:
+    from runyard.dialects.looker.suites import written
+
+    data = written(
+        {
+            "name": "x",
+            "lookml_validator_config_severity": "success",
+            "lookml_validator_config_timeout": 30,
+            "sql_validator_config_fail_fast": True,
+            "sql_validator_config_ignore_hidden": True,
+            "sql_validator_config_chunk_size": 7,
+            "sql_validator_config_selectors": ["bakery/*"],
+            "sql_validator_config_exclusions": ["bakery/orders"],
+        }
+    )
+    attributes = [{"name": "region", "value": "eu --out=/etc/x"}]
+    made = plan(bakery(), suite={"id": 5, "data": data}, user_attributes=attributes)
+    lookml, sql = made.workflows[0].jobs
+    assert lookml.timeout_s == 30
+    assert lookml.steps[1].argv[-2:] == ("--severity", "info")
+    wanted = [
+        "--chunk-size",
+        "7",
+        "--fail-fast",
+        "--ignore-hidden",
+        "--select=bakery/*",
+        "--exclude=bakery/orders",
+    ]
+    assert list(sql.steps[1].argv[-7:]) == [*wanted, "--user-attribute=region=eu --out=/etc/x"]
+
+
+def test_a_suite_without_validators_is_invalid() -> None:
+    with pytest.raises(Invalid, match="no validator"):
+        plan(bakery(), suite={"id": 1, "data": {"name": "x"}})
+
+
+def test_only_named_connections_are_handed_over() -> None:
+    assert connection_names(Tree(bakery())) == {"bakery"}
+    assert connection_names(Tree({"m.model.lkml": 'connection: "a" {{{', "x.lkml": 'connection: "no"'})) == {
+        "a"
+    }
+
+
+def test_pushes_start_nothing() -> None:
+    assert list(DIALECT.on_push(Push(ROW, SOMEONE, "main", False, "0" * 40, "f" * 40), Tree(bakery()))) == []
+
+
+@pytest.mark.parametrize(
+    ("fields", "expected"),
+    [
+        ("", {"a": 1, "b": {"c": 2, "d": [{"e": 3, "f": 4}]}}),
+        ("a", {"a": 1}),
+        (" a , zzz ", {"a": 1}),
+        ("b(c)", {"b": {"c": 2}}),
+        ("a,b(d(e))", {"a": 1, "b": {"d": [{"e": 3}]}}),
+        ("b(d(f", {"b": {"d": [{"f": 4}]}}),
+        ("a)),b", {"a": 1, "b": {"c": 2, "d": [{"e": 3, "f": 4}]}}),
+    ],
+)
+def test_fields(fields: str, expected: dict[str, Any]) -> None:
+    value = {"a": 1, "b": {"c": 2, "d": [{"e": 3, "f": 4}]}}
+    assert project(value, parse(fields)) == expected

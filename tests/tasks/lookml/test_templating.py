@@ -1,0 +1,57 @@
+"""Liquid in LookML: Looker's tags, and budgets for hostile templates."""
+
+from __future__ import annotations
+
+import time
+
+import pytest
+
+from runyard.tasks.lookml.templating import Facts, LiquidProblem, check, render
+
+FACTS = Facts({"_model": {"_name": "m"}}, lambda name: f"<{name}>", user_attributes={"region": "e'u"})
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("{% parameter v.p %} AND {% parameter q %}", "<v.p> AND <q>"),
+        ("x {% condition f %} anything ${y} {% endcondition %} z", "x 1=1 z"),
+        ("{% incrementcondition %} at {% endincrementcondition %}", "1=1"),
+        ("a > {% date_start f %} AND a < {% date_end f %}", "a > NULL AND a < NULL"),
+        ("{{ _user_attributes['region'] | sql_quote }}", "'e''u'"),
+        ("{{ _user_attributes['none'] }}", ""),
+        ("{% if _model._name == 'm' %}yes{% else %}no{% endif %}", "yes"),
+        ("{% assign x = 'a' %}{{ x | upcase }}", "A"),
+    ],
+)
+def test_lookers_tags(text: str, expected: str) -> None:
+    assert render(text, FACTS) == expected
+
+
+@pytest.mark.parametrize(
+    ("text", "line"),
+    [
+        ("\n\n{% if %}{% endif %}", 3),
+        ("{% condition f %} x", 1),
+        ("\n{% parameter %}", 2),
+        ("{% include 'secret' %}", 1),
+        ("{% render 'secret' %}", 1),
+        ("{{ a | no_such_filter }}", 1),
+        ("{{", 1),
+        ("{% if a %}" * 20_000, 1),
+        ("{% for i in (1..10000000) %}x{% endfor %}", 1),
+        (
+            "{% for i in (1..4999) %}{{ 'xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx' | append: 'y' }}{% endfor %}"
+            * 10,
+            1,
+        ),
+        ("x" * (2 << 20), 1),
+    ],
+)
+def test_bad_and_hostile_templates_are_located_and_quick(text: str, line: int) -> None:
+    started = time.monotonic()
+    with pytest.raises(LiquidProblem) as caught:
+        check(text)
+        render(text, FACTS)
+    assert caught.value.line == line
+    assert time.monotonic() - started < 5
