@@ -58,10 +58,18 @@ def inflate(data: bytes, limit_bytes: int) -> bytes:
 def decode_json(data: bytes) -> Any:
     """Strict JSON: no NaN, no endless nesting, no invalid UTF-8; Invalid says where."""
     try:
-        return json.loads(data.decode(), parse_constant=_refuse_constant)
+        text = data.decode()
+        found = json.loads(text, parse_constant=_refuse_constant)
+        if (
+            "\\u" in text
+        ):  # an escaped half of a surrogate pair is JSON, but no text that a database or a hash could take
+            json.dumps(found, ensure_ascii=False).encode()
+        return found
     except json.JSONDecodeError as error:
         message = f"The body is not JSON: {error.msg} at line {error.lineno}, column {error.colno}."
         raise Invalid(message) from None
+    except UnicodeEncodeError:
+        raise Invalid("The body has half of a surrogate pair, which is no text.") from None
     except UnicodeDecodeError as error:
         raise Invalid(f"The body is not UTF-8 at byte {error.start}.") from None
     except RecursionError:

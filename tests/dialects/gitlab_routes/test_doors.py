@@ -59,7 +59,8 @@ def test_no_route_ever_fails_inside(house: Any) -> None:
     project = house.project()
     house.pipeline(project)
     odd = [{"json": {}}, {"json": {"ref": 5, "variables": {"a": []}, "name": None}}, {"data": {"a[b][c]": "1", "variables[][key]": "x"}}, {"content": b"{", "headers": {"Content-Type": "application/json"}},
-           {"content": b"[1]", "headers": {"Content-Type": "application/json"}}, {"content": b"\xff\xfe", "headers": {"Content-Type": "text/yaml"}}]  # fmt: skip
+           {"content": b"[1]", "headers": {"Content-Type": "application/json"}}, {"content": b"\xff\xfe", "headers": {"Content-Type": "text/yaml"}},
+        {"content": b'{"token": "\\ud800", "key": "A", "value": "\\ud800", "ref": "\\ud800"}', "headers": {"Content-Type": "application/json"}}]  # fmt: skip
     for line in lines(house):
         if line.method == "DELETE" and line.path == "/projects/{id}":
             continue

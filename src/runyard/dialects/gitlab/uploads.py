@@ -5,6 +5,7 @@ Only the part `file` is kept; small fields beside it are texts. A body that is c
 
 from __future__ import annotations
 
+import logging
 import os
 import tempfile
 from collections.abc import Callable
@@ -18,6 +19,9 @@ from starlette.requests import Request
 
 from runyard.http.bodies import stream
 from runyard.model.errors import Invalid
+
+# The parser logs every malformed body as a warning; a stranger must not be able to fill our log with them.
+logging.getLogger("python_multipart").setLevel(logging.CRITICAL)
 
 FIELD_BYTES = 64 << 10
 FIELDS = 50
