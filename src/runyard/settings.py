@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from pydantic import Field
 from pydantic_settings import (
@@ -68,7 +68,7 @@ class Settings(BaseSettings):
     allow_plain: bool = Field(
         default=False, description="Allow running jobs without a sandbox when bubblewrap is not there."
     )
-    network: str = Field(
+    network: Literal["none", "internet", "host"] = Field(
         default="internet", description="What jobs may reach: none, internet (not this machine), host."
     )
     job_memory_bytes: int = Field(default=4 << 30, description="Memory limit of a job, bytes.")
@@ -76,7 +76,7 @@ class Settings(BaseSettings):
     job_cpus: float = Field(default=0.0, description="CPU limit of a job in cores; 0 means none.")
 
     lease_s: int = Field(
-        default=60, description="A runner that is silent so long has lost its attempt, seconds."
+        default=60, gt=0, description="A runner that is silent so long has lost its attempt, seconds."
     )
     requeues: int = Field(
         default=2, description="How often a job whose runner was lost is handed out again by itself."

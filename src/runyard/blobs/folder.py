@@ -32,7 +32,9 @@ class FolderBlobs:
         try:
             self._temporary.mkdir(parents=True, exist_ok=True)
         except OSError as error:
-            raise _refusal(error) from error
+            raise Unavailable(
+                f"The folder {self._folder} of the blobs cannot be used: {error.strerror}."
+            ) from error
         self._shelves = {entry.name for entry in os.scandir(self._folder)}
         self._sweep()
 

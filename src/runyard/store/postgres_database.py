@@ -12,8 +12,11 @@ from collections.abc import Awaitable, Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any, TypeVar
 
+import psycopg
+from psycopg import conninfo
+
 from runyard.engine.ports import Bell, Tx
-from runyard.model.errors import Unavailable
+from runyard.model.errors import Invalid, Unavailable
 from runyard.store.postgres import Clash, PostgresStore, Wanted
 from runyard.store.postgres_bell import PostgresBell
 
@@ -79,7 +82,23 @@ def _submitted(pool: ThreadPoolExecutor, run: Callable[..., Any], work: Callable
 
 
 def open_postgres(url: str) -> tuple[PostgresDatabase, Bell]:
+    """Invalid when the URL is none, Unavailable with the address (never the password) when nobody answers there."""
     bell = PostgresBell()
-    store = PostgresStore(url, bell)
+    place = _place(url)
+    try:
+        store = PostgresStore(url, bell)
+    except Unavailable as error:
+        why = str(error.__cause__ or "").strip().splitlines()
+        raise Unavailable(
+            f"The database at {place} cannot be reached{f' ({why[-1].strip()})' if why else ''}."
+        ) from error
     bell.start(store.connect)
     return PostgresDatabase(store, bell), bell
+
+
+def _place(url: str) -> str:
+    try:
+        given = conninfo.conninfo_to_dict(url.replace("postgresql+psycopg:", "postgresql:", 1))
+    except psycopg.Error:
+        raise Invalid("The database URL is not postgresql://USER:PASSWORD@HOST:PORT/NAME.") from None
+    return f"{given.get('host') or 'this machine'}:{given.get('port') or 5432}"

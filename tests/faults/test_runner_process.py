@@ -1,0 +1,189 @@
+"""The runner as a process of its own: killed, paused, cut off (reliability.md §2.3, §8 rows 12, 13, 28)."""
+
+from __future__ import annotations
+
+import re
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+
+import pytest
+
+from tests.faults.stories import jobs, project, single, trace, trigger, until_printed, until_status
+from tests.faults.verdict import sqlite_rows
+from tests.faults.watch import Witness, groups_of, living
+from tests.live_server import LiveServer
+
+PATH = "team/fleet"
+REGISTRATION = "registration-token-of-the-fault-battery"
+
+
+class Fleet:
+    """Runner processes of one server that has none built in."""
+
+    def __init__(self, server: LiveServer) -> None:
+        self.server = server
+        self.processes: list[subprocess.Popen[str]] = []
+        status, answer = server.call(
+            "POST",
+            "/api/v4/runners",
+            {"token": REGISTRATION, "run_untagged": True, "info": {"features": {"runyard": True}}},
+        )
+        assert status == 201, answer
+        self.token = answer["token"]
+
+    def start(self) -> subprocess.Popen[str]:
+        """Returns once it asks for jobs."""
+        work = self.server.folder / f"runner{len(self.processes)}"
+        argv = [
+            sys.executable,
+            "-m",
+            "runyard",
+            "runner",
+            "--url",
+            self.server.url,
+            "--token",
+            self.token,
+            "--slots",
+            "1",
+        ]
+        with (self.server.folder / "runner.log").open("a") as log:
+            process = subprocess.Popen(
+                [*argv, "--network", "host", "--work", str(work)],
+                stdout=subprocess.PIPE,
+                stderr=log,
+                text=True,
+            )
+        self.processes.append(process)
+        assert process.stdout is not None
+        assert process.stdout.readline().startswith("runyard runner ready")
+        return process
+
+    def kill(self, process: subprocess.Popen[str]) -> None:
+        """SIGKILL."""
+        process.kill()
+        process.wait(10)
+
+    def close(self) -> None:
+        for process in self.processes:
+            if process.poll() is None:
+                process.send_signal(signal.SIGCONT)
+                process.kill()
+            process.wait(10)
+            assert process.stdout is not None
+            process.stdout.close()
+
+
+@pytest.fixture
+def fleet(serve: Callable[..., LiveServer]) -> Iterator[Fleet]:
+    server = serve(
+        RUNYARD_RUNNER_SLOTS="0",
+        RUNYARD_LEASE_S="3",
+        RUNYARD_REQUEUES="2",
+        RUNYARD_REGISTRATION_TOKEN=REGISTRATION,
+    )
+    made = Fleet(server)
+    yield made
+    made.close()
+
+
+def hello(witness: Witness, then: str) -> str:
+    """A job that the witness sees."""
+    return f'exec 9<>/dev/tcp/127.0.0.1/{witness.port}; echo "$CI_JOB_ID $CI_PIPELINE_ID $CI_JOB_NAME" >&9\necho begun\n{then}'
+
+
+def running(fleet: Fleet, run: int, attempts: int) -> int:
+    """The id of the last attempt, once that many exist and it has begun to print."""
+    found = fleet.server.until(
+        lambda: jobs(fleet.server, PATH, run),
+        lambda js: len(js) == attempts and js[0]["status"] == "running",
+        30,
+    )
+    until_printed(fleet.server, PATH, found[0]["id"], "begun", 20)
+    return int(found[0]["id"])
+
+
+def test_a_killed_runner_gives_the_job_back_twice_and_then_it_is_lost(
+    fleet: Fleet, witness: Witness, mark: str
+) -> None:
+    server = fleet.server
+    server.push(PATH, single(hello(witness, "sleep 60"), mark), "start [skip ci]")
+    run = trigger(server, PATH)
+    for attempt in (1, 2, 3):
+        runner = fleet.start()
+        running(fleet, run, attempt)
+        fleet.kill(runner)
+        server.until(lambda: living(mark), lambda left: not left, 5)
+        if attempt < 3:
+            server.until(lambda: jobs(server, PATH, run), lambda js, n=attempt: len(js) == n + 1, 15)  # type: ignore[misc]
+    until_status(server, PATH, run, {"failed"}, 15)
+    ends = sqlite_rows(server.folder)("SELECT outcome, reason FROM attempts ORDER BY id")
+    assert ends == [("errored", "runner_lost")] * 3
+    assert witness.broken == []
+    fresh = fleet.start()
+    assert [groups_of(p.pid) for p in fleet.processes if p is not fresh] == [[], [], []]
+
+
+def test_a_runner_that_slept_beyond_its_lease_is_told_to_stop_and_one_result_stands(
+    fleet: Fleet, witness: Witness, mark: str
+) -> None:
+    server = fleet.server
+    script = hello(witness, 'for i in $(seq 1 40); do echo "line $i of $CI_JOB_ID"; sleep 0.1; done')
+    server.push(PATH, single(script, mark), "start [skip ci]")
+    sleeper = fleet.start()
+    run = trigger(server, PATH)
+    first = running(fleet, run, 1)
+    sleeper.send_signal(signal.SIGSTOP)  # its job goes on printing into the pipe
+    server.until(lambda: jobs(server, PATH, run), lambda js: len(js) == 2, 15)
+    before = trace(server, PATH, first)
+    sleeper.send_signal(signal.SIGCONT)
+    until_status(server, PATH, run, {"success"}, 60)
+    found = {j["id"]: j for j in jobs(server, PATH, run)}
+    second = max(found)
+    assert {i: j["status"] for i, j in found.items()} == {first: "failed", second: "success"}
+    assert re.findall(rf"line (\d+) of {second}", trace(server, PATH, second)) == [
+        str(i) for i in range(1, 41)
+    ]
+    assert trace(server, PATH, first) == before
+    server.until(lambda: living(mark), lambda left: not left, 10)
+    assert [b for b in witness.broken if "was run twice" in b] == []
+
+
+def test_a_server_that_is_away_for_a_while_gets_the_whole_log(
+    fleet: Fleet, witness: Witness, mark: str
+) -> None:
+    server = fleet.server
+    lines = 400
+    script = hello(witness, f'for i in $(seq 1 {lines}); do echo "line $i of $CI_JOB_ID"; sleep 0.02; done')
+    server.push(PATH, single(script, mark), "start [skip ci]")
+    fleet.start()
+    run = trigger(server, PATH)
+    attempt = running(fleet, run, 1)
+    server.kill()
+    time.sleep(5)  # the outage itself: longer than the lease
+    server.start()
+    until_status(server, PATH, run, {"success"}, 60)
+    assert [j["id"] for j in jobs(server, PATH, run)] == [attempt]
+    text = trace(server, PATH, attempt)
+    assert re.findall(rf"^line (\d+) of {attempt}\r?$", text, re.MULTILINE) == [
+        str(i) for i in range(1, lines + 1)
+    ]
+    assert sqlite_rows(server.folder)("SELECT message FROM attempts") == [("",)]
+    assert witness.broken == []
+
+
+def test_a_runner_that_is_told_to_end_gives_its_job_back_at_once(
+    fleet: Fleet, witness: Witness, mark: str
+) -> None:
+    server = fleet.server
+    server.push(PATH, single(hello(witness, "test -e again || sleep 60"), mark), "start [skip ci]")
+    run = trigger(server, PATH)
+    runner = fleet.start()
+    running(fleet, run, 1)
+    runner.terminate()
+    assert runner.wait(25) == 0
+    assert living(mark) == []
+    server.until(lambda: jobs(server, PATH, run), lambda js: len(js) == 2, 10)
+    assert server.call("POST", f"{project(server, PATH)}/pipelines/{run}/cancel")[0] == 200
