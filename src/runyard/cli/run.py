@@ -82,10 +82,12 @@ class LocalRun:
         ).result()
         self.copy: Workcopy = import_workcopy(folder.resolve(), self.house.source, self.project.id)
         self.project = replace(self.project, default_branch=self.copy.branch)
+        # A clean copy differs from nothing, and path filters would leave nothing to run: then all files count as changed.
+        self.base = self.copy.base_sha if self.copy.changed else ""
         self.actor: User = services.db.submit_read(lambda tx: tx.user_by_name("root")).result() or User(
             1, "root"
         )
-        self.files: Files = services.source.files(self.project.id, self.copy.sha, self.copy.base_sha or None)
+        self.files: Files = services.source.files(self.project.id, self.copy.sha, self.base or None)
 
     def close(self) -> None:
         """Lets everything go."""
@@ -104,9 +106,7 @@ class LocalRun:
                     problems=[Problem("no door runs a file of this name, or it is not there", file=file)]
                 )
             return wanted
-        push = Push(
-            self.project, self.actor, self.copy.branch, False, self.copy.base_sha or "0" * 40, self.copy.sha
-        )
+        push = Push(self.project, self.actor, self.copy.branch, False, self.base or "0" * 40, self.copy.sha)
         found = [
             self._request(dialect, "", start.source, dict(start.options))
             for dialect in self.house.dialects.values()
@@ -129,7 +129,7 @@ class LocalRun:
             actor=self.actor,
             ref=f"refs/heads/{self.copy.branch}",
             sha=self.copy.sha,
-            before_sha=self.copy.base_sha or None,
+            before_sha=self.base or None,
             variables=tuple(self.variables),
             options={**(options or {}), **chosen},
         )
