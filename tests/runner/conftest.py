@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 import io
 import os
+import socket
+import threading
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -12,20 +16,28 @@ from typing import Any
 
 import pygit2
 import pytest
+from granian.constants import Interfaces
+from granian.server.embed import Server
 
+from runyard.app.compose import build
+from runyard.app.first_start import prepare
+from runyard.app.serving import address
 from runyard.blobs import open_blobs
 from runyard.engine import trigger as engine_trigger
 from runyard.engine.ports import ArtifactFilter, AttemptFilter, Page
 from runyard.engine.terms import Terms
-from runyard.http.auth import hash_token, job_token
+from runyard.http.auth import hash_token, job_token, new_token
 from runyard.model.plan import JobPlan, Network, Plan, StepPlan, WorkflowPlan
 from runyard.model.state import State
 from runyard.model.trigger import Trigger
-from runyard.model.work import Artifact, Attempt, Project, Step, User
+from runyard.model.work import Artifact, Attempt, Project, Runner, Step, User
+from runyard.runner.link import Link
 from runyard.runner.local import LocalLink, Ports, enroll
 from runyard.runner.loop import RunnerLoop
 from runyard.runner.outfit import outfit
+from runyard.runner.remote import RemoteLink
 from runyard.runner.sandbox import Level, Limits, Sandbox, SandboxError, choose
+from runyard.settings import Settings
 from runyard.sources.repositories import GitSource
 from runyard.store import open_database
 from runyard.store.vault import AesVault
@@ -58,7 +70,7 @@ class Yard:
     project: Project
     user: User
     sha: str
-    link: LocalLink
+    link: Link
     loop: RunnerLoop | None = None
     level: Level = Level.PLAIN
     runs: list[int] = field(default_factory=list)
@@ -175,10 +187,73 @@ def make_yard(tmp_path: Path) -> Iterator[Callable[..., Yard]]:
         yard.ports.db.close()
 
 
-@pytest.fixture
-def yard(make_yard: Callable[..., Yard]) -> Yard:
-    """One slot, no network."""
-    return make_yard()
+class RemoteServer:
+    """The whole server in this process, on a port of its own, so that tests can look inside while the runner speaks HTTP."""
+
+    def __init__(self, folder: Path) -> None:
+        settings = Settings(data=folder / "data", listen="127.0.0.1:0", runner_slots=0)
+        host, port = address(settings.listen)
+        self.url = f"http://{host}:{port}"
+        self.house = build(settings, prepare(settings), self.url)
+        self._loop = asyncio.new_event_loop()
+        self._thread = threading.Thread(target=self._serve, args=(host, port), daemon=True)
+        self._thread.start()
+        for _ in range(500):
+            with contextlib.suppress(OSError), socket.create_connection((host, port), 1):
+                break
+            time.sleep(0.02)
+        services = self.house.services
+        self.ports = Ports(
+            services.db, services.bell, services.blobs, services.source, services.vault, services.terms, services.now, job_token
+        )  # fmt: skip
+        self.project, self.user, self.sha = seed(self.ports)
+
+    def _serve(self, host: str, port: int) -> None:
+        asyncio.set_event_loop(self._loop)
+        self._server = Server(
+            self.house.front,
+            address=host,
+            port=port,
+            interface=Interfaces.ASGI,
+            websockets=False,
+            log_enabled=False,
+        )
+        self._loop.run_until_complete(self._server.serve())
+        self._loop.close()
+
+    def runner_token(self) -> str:
+        token = new_token("glrt-")
+        row = Runner(0, hash_token(token), "remote", stock=False, created_at=clock())
+        self.ports.db.submit_write(lambda tx: tx.add(row)).result()
+        return token
+
+    def close(self) -> None:
+        self._loop.call_soon_threadsafe(self._server.stop)
+        self._thread.join(10)
+        self.house.close()
+
+
+@pytest.fixture(scope="session")
+def remote_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RemoteServer]:
+    server = RemoteServer(tmp_path_factory.mktemp("remote"))
+    yield server
+    server.close()
+
+
+@pytest.fixture(params=["in-process", "over HTTP"])
+def yard(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Yard]:
+    """One slot, no network; every test that asks for it runs on both implementations of the runner protocol."""
+    if request.param == "in-process":
+        yield request.getfixturevalue("make_yard")()
+        return
+    server: RemoteServer = request.getfixturevalue("remote_server")
+    link = RemoteLink(server.url, server.runner_token(), tmp_path / "spool")
+    link.verify()
+    means = outfit(link, tmp_path / "runner", Limits(), Network.NONE, allow_plain=True, grace_s=1.0)
+    loop = RunnerLoop(means, 1)
+    loop.start()
+    yield Yard(server.ports, server.project, server.user, server.sha, link, loop, means.sandbox.level)
+    loop.stop(5)
 
 
 @pytest.fixture

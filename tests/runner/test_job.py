@@ -163,8 +163,7 @@ def test_reports_and_dotenv(yard: Yard) -> None:
     assert "url is http://x" in yard.log(b), yard.log(a)
 
 
-def test_cancel_stops_the_script_and_runs_the_after_step(make_yard: Callable[..., Yard]) -> None:
-    yard = make_yard(grace_s=5.0)
+def test_cancel_stops_the_script_and_runs_the_after_step(yard: Yard) -> None:
     (attempt_id,) = yard.submit(
         JobPlan("j", "j", network=Network.NONE, steps=(
             sh("trap 'echo caught; exit 1' TERM; echo begun; while true; do sleep 0.1; done"),
@@ -178,7 +177,7 @@ def test_cancel_stops_the_script_and_runs_the_after_step(make_yard: Callable[...
     yard.ports.db.submit_write(lambda tx: control.cancel_attempt(tx, attempt_id, clock())).result()
     attempt = yard.wait(attempt_id)
     assert attempt.outcome is Outcome.CANCELED
-    assert time.monotonic() - started < 3
+    assert time.monotonic() - started < 6
     assert "caught" in yard.log(attempt_id) and "after" in yard.log(attempt_id)
 
 

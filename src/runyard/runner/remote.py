@@ -1,7 +1,6 @@
 """The runner protocol over HTTP: GitLab's runner API plus the payload key `runyard` (contracts/gitlab.md §2). Made by `runyard runner`.
 
-Every call is repeated on network trouble and 5xx with growing pauses; a call that may be repeated changes nothing the second time. One
-connection per thread.
+Every call is repeated on network trouble and 5xx with growing pauses; a call that may be repeated changes nothing the second time.
 """
 
 from __future__ import annotations
@@ -14,7 +13,6 @@ import socket
 import tempfile
 import threading
 import time
-import weakref
 from collections.abc import Iterable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
@@ -39,7 +37,10 @@ FEATURES = (
     "refspecs", "masking", "raw_variables", "artifacts_exclude", "multi_build_steps", "trace_checksum", "trace_size", "cancelable",
     "return_exit_code", "cancel_gracefully", "runyard",
 )  # fmt: skip
-RETRIES, FIRST_PAUSE_S, LONGEST_PAUSE_S = 8, 0.2, 10.0
+FIRST_PAUSE_S, LONGEST_PAUSE_S = 0.2, 5.0
+# Longer than a lease: a server that was away gives every lease anew when it is back, so only its word ends a job, never its silence.
+PATIENCE_S = 180.0
+FINAL_TRIES = 8
 TIMEOUT_S = 90.0  # longer than the server holds a poll
 WATCH_S = 2.0
 POLL_PAUSE_S = 1.0
@@ -66,7 +67,7 @@ class Answer:
 
 
 class Wire:
-    """HTTP/1.1 with kept connections, one per thread."""
+    """HTTP/1.1 over kept connections; any thread may call."""
 
     def __init__(self, url: str) -> None:
         parts = urlsplit(url)
@@ -75,39 +76,41 @@ class Wire:
         self._secure = parts.scheme == "https"
         self._place = (parts.hostname, parts.port or (443 if self._secure else 80))
         self._base = parts.path.rstrip("/") + "/api/v4"
-        self._local = threading.local()
-        self._open: weakref.WeakSet[http.client.HTTPConnection] = weakref.WeakSet()
+        self._lock = threading.Lock()
+        self._idle: list[http.client.HTTPConnection] = []
+        self._busy: set[http.client.HTTPConnection] = set()
+        self._retired = False
         self.closing = threading.Event()
 
     def call(
         self, method: str, path: str, *, body: bytes | Path | None = None, headers: Mapping[str, str] | None = None,
-        into: BinaryIO | None = None, tries: int = RETRIES, wrap: tuple[bytes, bytes] = (b"", b""),
+        into: BinaryIO | None = None, patience_s: float = PATIENCE_S, wrap: tuple[bytes, bytes] = (b"", b""),
     ) -> Answer:  # fmt: skip
         """The answer below 500; Unavailable when none comes. A Path is streamed, between the two ends of `wrap`."""
         pause, problem = FIRST_PAUSE_S, ""
-        for left in range(tries, 0, -1):
+        until = time.monotonic() + patience_s
+        while True:
+            connection = self._take()
+            kept = False
             try:
-                answer = self._once(method, path, body, headers or {}, into, wrap)
+                answer = self._once(connection, method, path, body, headers or {}, into, wrap)
+                kept = True
                 if answer.status < 500 and answer.status not in (408, 429):
                     return answer
                 problem = f"the server answered {answer.status}"
             except (OSError, http.client.HTTPException) as error:
                 problem = f"{type(error).__name__}: {error}"
-                self._drop()
-            if left > 1 and self.closing.wait(pause):
+            finally:
+                self._give(connection if kept else None, connection)
+            if time.monotonic() + pause > until or self.closing.wait(pause):
                 break
             pause = min(pause * 2, LONGEST_PAUSE_S)
         raise Unavailable(f"{method} {path.partition('?')[0]}: {problem}")
 
     def _once(
-        self, method: str, path: str, body: bytes | Path | None, headers: Mapping[str, str], into: BinaryIO | None,
+        self, connection: http.client.HTTPConnection, method: str, path: str, body: bytes | Path | None, headers: Mapping[str, str], into: BinaryIO | None,
         wrap: tuple[bytes, bytes],
     ) -> Answer:  # fmt: skip
-        connection = getattr(self._local, "connection", None)
-        if connection is None:
-            kind = http.client.HTTPSConnection if self._secure else http.client.HTTPConnection
-            connection = self._local.connection = kind(*self._place, timeout=TIMEOUT_S)
-            self._open.add(connection)
         sent: bytes | Iterable[bytes] | None
         given = {"User-Agent": f"runyard-runner/{__version__}", "Accept": "application/json", **headers}
         if isinstance(body, Path):
@@ -126,19 +129,41 @@ class Wire:
             return Answer(answer.status, found, b"")
         return Answer(answer.status, found, answer.read())
 
+    def _take(self) -> http.client.HTTPConnection:
+        with self._lock:
+            if self._idle:
+                connection = self._idle.pop()
+            else:
+                kind = http.client.HTTPSConnection if self._secure else http.client.HTTPConnection
+                connection = kind(*self._place, timeout=TIMEOUT_S)
+            self._busy.add(connection)
+            return connection
+
+    def _give(self, kept: http.client.HTTPConnection | None, connection: http.client.HTTPConnection) -> None:
+        with self._lock:
+            self._busy.discard(connection)
+            if kept is not None and not self._retired:
+                self._idle.append(kept)
+                return
+        connection.close()
+
+    def retire(self) -> None:
+        """Calls go on, but no connection is kept after them."""
+        with self._lock:
+            self._retired = True
+            idle, self._idle = self._idle, []
+        for connection in idle:
+            connection.close()
+
     def hang_up(self) -> None:
         """Ends every call that is under way; no more are made."""
         self.closing.set()
-        for connection in list(self._open):
-            if connection.sock is not None:
-                with suppress(OSError):
-                    connection.sock.shutdown(socket.SHUT_RDWR)
-
-    def _drop(self) -> None:
-        connection = getattr(self._local, "connection", None)
-        if connection is not None:
-            connection.close()
-            self._local.connection = None
+        self.retire()
+        with self._lock:
+            busy = [connection.sock for connection in self._busy if connection.sock is not None]
+        for sock in busy:
+            with suppress(OSError):
+                sock.shutdown(socket.SHUT_RDWR)
 
 
 def _pieces(file: Path, wrap: tuple[bytes, bytes]) -> Iterator[bytes]:
@@ -197,7 +222,7 @@ class RemoteLink:
                         "/jobs/request",
                         body=msgspec.json.encode(asked),
                         headers={"Content-Type": "application/json"},
-                        tries=1,
+                        patience_s=0,
                     )
                 except Unavailable:
                     if self._poll.closing.is_set():
@@ -306,8 +331,9 @@ class RemoteLink:
 
     def checkout(self, work: Assignment, sha: str, ref: str, depth: int, into: Path) -> str:
         """By git over HTTP with the job's token; the run's own commit by its kept ref, which a force-push cannot take away."""
-        kept = f"refs/pipelines/{work.run_id}" if sha == work.sha else ""
-        return fetch(work.repo_url, work.token, sha, ref, kept, depth, into)
+        heads = f"refs/tags/{work.ref}" if work.tag else f"refs/heads/{work.ref}"
+        wanted = (f"refs/pipelines/{work.run_id}", heads) if sha == work.sha else ()
+        return fetch(work.repo_url, work.token, sha, ref, wanted, depth, into)
 
     def finish(self, work: Assignment, end: Finish) -> None:
         """State and checksum as GitLab wants them, all the rest under `runyard`."""
@@ -326,7 +352,7 @@ class RemoteLink:
         }  # fmt: skip
         if end.exit_code is not None and end.outcome is not Outcome.PASSED:
             said["exit_code"] = end.exit_code
-        for _ in range(RETRIES):
+        for _ in range(FINAL_TRIES):
             answer = self._json("PUT", f"/jobs/{work.attempt_id}", said)
             if answer.status != 202:
                 return
@@ -341,6 +367,7 @@ class RemoteLink:
     def close(self) -> None:
         """Ends the held poll."""
         self._poll.hang_up()
+        self._wire.retire()
 
     def _json(
         self,
@@ -348,7 +375,7 @@ class RemoteLink:
         path: str,
         said: Mapping[str, Any],
         headers: Mapping[str, str] | None = None,
-        tries: int = RETRIES,
+        patience_s: float = PATIENCE_S,
     ) -> Answer:
         body = msgspec.json.encode(said)
         return self._wire.call(
@@ -356,7 +383,7 @@ class RemoteLink:
             path,
             body=body,
             headers={"Content-Type": "application/json", **(headers or {})},
-            tries=tries,
+            patience_s=patience_s,
         )
 
 

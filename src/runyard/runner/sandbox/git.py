@@ -10,6 +10,7 @@ import base64
 import os
 import re
 import subprocess
+from collections.abc import Sequence
 from pathlib import Path
 
 from runyard.model.errors import Invalid, Unavailable
@@ -18,8 +19,8 @@ FETCH_S = 1800
 SHA = re.compile(r"[0-9a-f]{40}(?:[0-9a-f]{24})?")
 
 
-def fetch(url: str, token: str, sha: str, ref: str, refspec: str, depth: int, into: Path) -> str:
-    """Lays out `sha` (or what `ref` means) in `into`; answers the commit."""
+def fetch(url: str, token: str, sha: str, ref: str, wanted: Sequence[str], depth: int, into: Path) -> str:
+    """Lays out `sha` (or what `ref` means) in `into`; answers the commit. `wanted`: what to ask for, the first that the server has."""
     if not url.startswith(("http://", "https://")) or (sha and not SHA.fullmatch(sha)):
         raise Invalid("this repository address or commit cannot be used")
     if ref.startswith("-") or any(c in ref for c in " ~^:?*[\\\0") or ".." in ref:
@@ -34,10 +35,16 @@ def fetch(url: str, token: str, sha: str, ref: str, refspec: str, depth: int, in
     }  # fmt: skip
     _git(["init", "-q", "--template=", "."], into, env)
     depths = [f"--depth={depth}"] if depth > 0 else []
-    _git(["fetch", "-q", "--no-tags", *depths, "--end-of-options", url, refspec or ref or sha], into, env)
-    found = sha or _git(["rev-parse", "FETCH_HEAD"], into, env).strip()
-    _git(["checkout", "-q", "-f", "--detach", found], into, env)
-    return found
+    trouble = Unavailable("there is nothing to fetch")
+    for refspec in dict.fromkeys(filter(None, (*wanted, ref, sha))):
+        try:
+            _git(["fetch", "-q", "--no-tags", *depths, "--end-of-options", url, refspec], into, env)
+            found = sha or _git(["rev-parse", "FETCH_HEAD"], into, env).strip()
+            _git(["checkout", "-q", "-f", "--detach", found], into, env)
+            return found
+        except Unavailable as error:
+            trouble = error
+    raise trouble
 
 
 def _git(argv: list[str], cwd: Path, env: dict[str, str]) -> str:
