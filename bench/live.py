@@ -39,9 +39,12 @@ class Live:
 
     def raw(self, method: str, path: str, body: object = None) -> tuple[int, bytes]:
         headers = {"PRIVATE-TOKEN": TOKEN, "Content-Type": "application/json"}
-        self.connection.request(
-            method, f"/api/v4{path}", json.dumps(body) if body is not None else None, headers
-        )
+        data = json.dumps(body) if body is not None else None
+        try:
+            self.connection.request(method, f"/api/v4{path}", data, headers)
+        except OSError:  # an idle connection was closed meanwhile
+            self.connection.close()
+            self.connection.request(method, f"/api/v4{path}", data, headers)
         answer = self.connection.getresponse()
         return answer.status, answer.read()
 
