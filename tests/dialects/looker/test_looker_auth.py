@@ -103,6 +103,8 @@ def test_the_workspace_is_kept_with_the_session(house: House) -> None:
 def test_a_project_is_named_by_path_id_or_last_name(house: House, spelling: str) -> None:
     house.push(bakery())
     assert house.ok("GET", f"/projects/{spelling}/continuous_integration/suites") == []
+    assert house.ok("GET", f"/projects/{spelling}")["git_production_branch_name"] == "main"
+    assert [p["id"] for p in house.ok("GET", "/projects")] == ["group/bakery"]
 
 
 def test_errors_have_lookers_shape_and_never_null(house: House) -> None:

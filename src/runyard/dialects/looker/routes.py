@@ -13,7 +13,13 @@ from starlette.exceptions import HTTPException
 from starlette.responses import Response
 
 from runyard.dialects import Asgi
-from runyard.dialects.looker import routes_auth, routes_connections, routes_runs, routes_suites
+from runyard.dialects.looker import (
+    routes_auth,
+    routes_connections,
+    routes_projects,
+    routes_runs,
+    routes_suites,
+)
 from runyard.dialects.looker.desk import SLASH, Line, enter
 from runyard.dialects.looker.refusals import DOCS, answer, problem
 from runyard.http.services import Services
@@ -24,7 +30,8 @@ PREFIX = "/api/4.0"
 
 def table() -> list[Line]:
     """All lines. Fixed segments stand before named ones of the same place: `/runs/search` is no run id."""
-    lines = [*routes_auth.LINES, *routes_connections.LINES, *routes_suites.LINES, *routes_runs.LINES]
+    nouns = (routes_auth, routes_connections, routes_projects, routes_suites, routes_runs)
+    lines = [line for noun in nouns for line in noun.LINES]
     return sorted(lines, key=lambda line: (["{" in part for part in line.path.split("/")], line.path))
 
 
