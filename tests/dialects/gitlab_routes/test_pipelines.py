@@ -284,3 +284,30 @@ def test_meta_and_fleet(house: Any) -> None:
         house.call("DELETE", "/runners", token=None, json={"token": reset.json()["token"]}).status_code == 204
     )
     assert house.call("GET", f"/runners/{made.json()['id']}").status_code == 404
+
+
+def test_a_project_may_keep_its_configuration_elsewhere(house: Any) -> None:
+    project = house.project(config="x: [", **{"other.yml": "there: {script: [x]}\n"})
+    house.call("PUT", f"/projects/{project}", json={"ci_config_path": "other.yml"})
+    pipeline = house.pipeline(project)
+    assert [j["name"] for j in house.get(f"/projects/{project}/pipelines/{pipeline['id']}/jobs")] == ["there"]
+
+
+def test_runs_of_other_dialects_are_seen_through_this_door(house: Any) -> None:
+    from runyard.engine.trigger import accept
+    from runyard.model.plan import JobPlan, Plan, WorkflowPlan
+    from runyard.model.trigger import Trigger
+    from runyard.model.work import Project, User
+
+    project = house.project()
+
+    def start(tx: Any) -> Any:
+        row, root = tx.get(Project, project), tx.user_by_name("root") or User(0, "")
+        plan = Plan(workflows=(WorkflowPlan(key="ci.yml", jobs=(JobPlan(key="b", name="Build it"),)),))
+        return accept(tx, Trigger(row, "depot", "api", "main", "a" * 40, root, 1), plan, 1)
+
+    run = house.write(start)
+    jobs = house.get(f"/projects/{project}/pipelines/{run.id}/jobs")
+    assert [(j["name"], j["status"], j["commit"]) for j in jobs] == [("Build it", "pending", None)]
+    assert house.claim(house.runner()).status_code == 204
+    assert house.claim(house.runner(), features={"runyard": True}).status_code == 201
