@@ -42,12 +42,12 @@ def test_findings_exit_with_one_and_are_located(tmp_path: Path, bakery_file: Pat
     view.write_text(
         view.read_text()
         .replace("${TABLE}.price", "${TABLE}.prize")
-        .replace("${name} LIKE '%cake", "${nam} LIKE '%cake")
+        .replace("${name} LIKE '%cake", "${namxe} LIKE '%cake")
     )
     done = run("check", str(bad), "-c", f"bakery=duckdb://{bakery_file}")
     assert done.exit_code == 1
     assert (
-        'views/products.view.lkml:19:20: error: Unknown or inaccessible field "products.nam"' in done.output
+        'views/products.view.lkml:19:20: error: Unknown or inaccessible field "products.namxe"' in done.output
     )
     assert "products.price: Binder Error" in done.output
     assert "at views/products.view.lkml:14" in done.output

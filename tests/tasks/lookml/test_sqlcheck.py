@@ -24,7 +24,7 @@ ORDERS = """view: orders {
   dimension: bad {
     sql:
       UPPER(
-        ${TABLE}.statuss) ;;
+        ${TABLE}.statuz) ;;
   }
   dimension: worse { sql: ${bad} || 'x' ;; }
   dimension: ignored { tags: ["ci: ignore"] sql: nonsense ;; }
@@ -61,7 +61,7 @@ def test_each_failing_dimension_is_named_with_its_line(make: Make, shop: Connect
         "orders.worse": ("orders.view.lkml", 7),
         "orders.quiet": ("orders.view.lkml", 13),
     }
-    assert all("statuss" in e.message or "nothing" in e.message for e in tested.errors)
+    assert all("statuz" in e.message or "nothing" in e.message for e in tested.errors)
     assert all("1=2" in e.sql and "LIMIT 0" in e.sql and e.sql_line for e in tested.errors)
 
 

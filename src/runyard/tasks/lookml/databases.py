@@ -200,7 +200,6 @@ class _Postgres:
         import psycopg
 
         self._psycopg = psycopg
-        self._name = wanted.name
         options = f"-c statement_timeout={int(timeout_s * 1000)} -c default_transaction_read_only=on -c lock_timeout=5000"
         if wanted.schema:
             options += " -c search_path=" + '"{}"'.format(wanted.schema.replace('"', '""')).replace(
