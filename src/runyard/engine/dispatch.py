@@ -22,7 +22,7 @@ from enum import StrEnum
 
 from runyard.engine.assign import Place, Undeliverable, assemble, flow_of, looks_at_others, timeout_of
 from runyard.engine.board import load
-from runyard.engine.ending import end, lose, stopped_as
+from runyard.engine.ending import GIVEN_BACK, end, lose, stopped_as
 from runyard.engine.moves import move
 from runyard.engine.ports import ArtifactFilter, Page, Tx, Vault
 from runyard.engine.settle import settle
@@ -286,8 +286,9 @@ def give_back(tx: Tx, attempt_id: int, token: str, now: int, terms: Terms) -> Re
     attempt = leased(tx, attempt_id, token)
     if attempt is None:
         return _aborted(tx, attempt_id)
+    given = replace(attempt, extra={**attempt.extra, GIVEN_BACK: True})
     return Reply(
-        Verdict.ABORT, lose(tx, attempt, now, terms, "The runner was shut down and gave the job back.")
+        Verdict.ABORT, lose(tx, given, now, terms, "The runner was shut down and gave the job back.")
     )
 
 

@@ -22,6 +22,9 @@ from runyard.model.work import Attempt, Job
 NEVER_RETRIED = frozenset({Reason.MISSING_DEPENDENCY, Reason.BAD_PLAN, Reason.STUCK})
 """A new attempt would end the same way (GitLab's retry overrides, contracts/gitlab.md §3.9)."""
 
+GIVEN_BACK = "given_back"
+"""In an attempt's `extra`: its runner was shut down in good order, so the job is not suspected of killing runners (reliability.md §8 row 13)."""
+
 HISTORY = Page(limit=1000, descending=False)
 
 
@@ -126,10 +129,10 @@ def _retries(tx: Tx, job: Job, ended: Attempt) -> bool:
 
 
 def _losses(tx: Tx, job: Job) -> int:
-    """Lost attempts since a person last started it."""
+    """Lost attempts since a person last started it, those that were given back aside."""
     count = 0
     for attempt in reversed(_history(tx, job)):
-        count += attempt.reason is Reason.RUNNER_LOST
+        count += attempt.reason is Reason.RUNNER_LOST and GIVEN_BACK not in attempt.extra
         if not attempt.automatic:
             break
     return count
