@@ -10,6 +10,8 @@ from typing import Any
 
 import pytest
 
+from runyard.dialects.gitlab import routes_runner
+
 
 def zipped(**files: str) -> bytes:
     out = io.BytesIO()
@@ -330,6 +332,14 @@ def test_a_runner_token_opens_no_user_door_and_a_job_token_only_its_own(house: A
     assert update(house, second, "success").status_code == 403
     update(house, job, "success")
     assert house.call("GET", "/job", token=None, headers=as_job).status_code == 401
+
+
+def test_a_storm_of_registrations_ends(house: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(routes_runner, "MOST_RUNNERS", 2)
+    house.runner()
+    house.runner()
+    answer = house.call("POST", "/runners", token=None, json={"token": "GRsecret"})
+    assert answer.status_code == 403 and "too many runners" in answer.json()["message"]
 
 
 def test_bad_pieces_of_the_protocol(house: Any) -> None:

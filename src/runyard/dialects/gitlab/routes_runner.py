@@ -19,7 +19,7 @@ from runyard.dialects.gitlab.coverage import coverage_of
 from runyard.dialects.gitlab.desk import Desk, Door, Entry, Line
 from runyard.dialects.gitlab.payload import payload, payload_for_ours
 from runyard.dialects.gitlab.refusals import answer_json, missing
-from runyard.dialects.gitlab.routes_fleet import changed
+from runyard.dialects.gitlab.routes_fleet import MOST_RUNNERS, changed
 from runyard.dialects.gitlab.words import HEARD_REASONS, say
 from runyard.engine import dispatch
 from runyard.engine.dispatch import Finish, Verdict
@@ -89,6 +89,8 @@ class RunnerProtocol:
 
         def add(tx: Tx) -> Runner:
             owner = self._registrar(tx, text)
+            if tx.runners(Page(limit=1, offset=MOST_RUNNERS - 1)):
+                raise Forbidden("there are too many runners; remove some first")
             row = changed(Runner(0, hash_token(token), created_at=services.now(), info=info), given)
             return tx.add(
                 replace(row, project_id=owner.project_id if owner else None, stock=not _is_ours(info))
