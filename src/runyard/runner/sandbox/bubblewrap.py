@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import os
 import shutil
+import threading
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -27,7 +28,7 @@ INSIDE_HOME = "/home/job"
 ARGS_FD, SECCOMP_FD = 3, 4
 ETC_COPIED = (
     "ca-certificates", "ca-certificates.conf", "crypto-policies", "ld.so.cache", "ld.so.conf", "ld.so.conf.d", "localtime", "timezone",
-    "nsswitch.conf", "host.conf", "services", "protocols", "mime.types", "fonts", "perl", "python3", "java", "debian_version", "os-release",
+    "nsswitch.conf", "host.conf", "services", "protocols", "mime.types", "fonts", "perl", "python3", "debian_version", "os-release",
 )  # fmt: skip
 ETC_SHOWN = ("alternatives", "ssl", "pki")  # larger: shown as they are
 IMAGE_HIDDEN = frozenset(("proc", "dev", "sys", "tmp", "run", "builds", "etc", "home"))
@@ -154,7 +155,9 @@ class BubblewrapSandbox:
         self._folders: dict[int, SlotFolders] = {}
         self._groups: dict[int, cgroups.Slot] = {}
         self._etc = work / "etc"
-        self._write_etc()
+        self._etc_lock = threading.Lock()
+        shutil.rmtree(self._etc, ignore_errors=True)
+        self._etc.mkdir(parents=True, mode=0o755)
         self._base = self._base_arguments()
         self.on_close: Callable[[], None] = lambda: None
 
@@ -195,30 +198,31 @@ class BubblewrapSandbox:
         except (LauncherGone, SpawnFailed, OSError) as error:
             raise SandboxError(f"{path} cannot be shown to a job: {error}") from error
 
-    def _write_etc(self) -> None:
-        self._etc.mkdir(parents=True, exist_ok=True, mode=0o755)
-        host_resolver = Path("/etc/resolv.conf")
-        resolvers = {
-            Network.NONE: "",
-            Network.INTERNET: self.outside.resolver,
-            Network.HOST: host_resolver.read_text(errors="replace") if host_resolver.exists() else "",
-        }
-        shutil.rmtree(self._etc)
-        for network, resolver in resolvers.items():
+    def _etc_for(self, network: Network) -> str:
+        """The folder that is a box's /etc under this network, made when first asked for; as the launcher sees it."""
+        with self._etc_lock:
             folder = self._etc / network.value
-            folder.mkdir(parents=True, mode=0o755)
-            for name in ETC_COPIED:
-                _copy(Path("/etc") / name, folder / name)
-            for name in ETC_SHOWN:
-                (folder / name).mkdir()
-            for name, text in {
-                "passwd": PASSWD,
-                "group": GROUP,
-                "hosts": HOSTS,
-                "resolv.conf": resolver,
-            }.items():
-                (folder / name).write_text(text, encoding="utf-8")
-                (folder / name).chmod(0o644)
+            if not folder.exists():
+                self._write_etc(folder, network)
+        return f"{self.visible(str(self._work))}/etc/{network.value}"
+
+    def _write_etc(self, folder: Path, network: Network) -> None:
+        fresh = folder.with_suffix(".new")
+        fresh.mkdir(parents=True, mode=0o755)
+        for path in sorted({*(Path("/etc") / name for name in ETC_COPIED), *Path("/etc").glob("java-*")}):
+            _copy(path, fresh / path.name)
+        for name in ETC_SHOWN:
+            (fresh / name).mkdir()
+        resolver = ""
+        if network is Network.INTERNET:
+            resolver = self.outside.resolver
+        elif network is Network.HOST and Path("/etc/resolv.conf").exists():
+            resolver = Path("/etc/resolv.conf").read_text(errors="replace")
+        ours = {"passwd": PASSWD, "group": GROUP, "hosts": HOSTS, "resolv.conf": resolver}
+        for name, text in ours.items():
+            (fresh / name).write_text(text, encoding="utf-8")
+            (fresh / name).chmod(0o644)
+        fresh.rename(folder)
 
     def _base_arguments(self) -> tuple[str, ...]:
         arguments = [
@@ -244,7 +248,7 @@ class BubblewrapSandbox:
         if own_network or plan.network is Network.HOST:
             arguments.append("--share-net")
         used = plan.network if own_network or plan.network is Network.HOST else Network.NONE
-        etc = f"{self.visible(str(self._work))}/etc/{used.value}"
+        etc = self._etc_for(used)
         arguments += self._host_root(etc) if plan.root is None else self._image_root(plan.root, etc)
         arguments += ("--proc", "/proc", "--dev", "/dev")
         slot = self.visible(str(self._work)) + "/" + folders.path.name
@@ -275,7 +279,8 @@ class BubblewrapSandbox:
                 arguments += ("--ro-bind", str(path), str(path))
         arguments += ("--ro-bind", etc, "/etc")
         for name in ETC_SHOWN:
-            arguments += ("--ro-bind-try", f"/etc/{name}", f"/etc/{name}")
+            if (Path("/etc") / name).is_dir():
+                arguments += ("--ro-bind", f"/etc/{name}", f"/etc/{name}")
         return arguments
 
     def _image_root(self, root: RootFs, etc: str) -> list[str]:
