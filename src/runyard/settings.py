@@ -6,7 +6,7 @@ import os
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import Field
+from pydantic import Field, field_validator
 from pydantic_settings import (
     BaseSettings,
     PydanticBaseSettingsSource,
@@ -36,6 +36,7 @@ class Settings(BaseSettings):
 
     data: Path = Field(
         default=Path("runyard-data"),
+        validate_default=True,
         description="Folder of the database, blobs, repositories, caches and the root token.",
     )
     listen: str = Field(
@@ -108,6 +109,12 @@ class Settings(BaseSettings):
         default=True, description="import_url may be a path on this machine (administrators only)."
     )
     jobs_per_run: int = Field(default=2000, description="Most jobs one run may have.")
+
+    @field_validator("data")
+    @classmethod
+    def _absolute(cls, data: Path) -> Path:
+        """git and sandboxes are started from other folders; a relative path would name another place there."""
+        return data.absolute()
 
     @classmethod
     def settings_customise_sources(

@@ -61,7 +61,7 @@ class GitSource:
 
     def __init__(self, root: Path, *, allow_local: bool = False) -> None:
         """`allow_local`: mirrors may come from paths here and from hosts of private networks."""
-        self._root = root
+        self._root = root.absolute()  # git is started in /
         self._allow_local = allow_local
         root.mkdir(parents=True, exist_ok=True)
 

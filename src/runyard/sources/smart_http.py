@@ -146,9 +146,13 @@ class GitHttp:
             start = (
                 b"" if version.startswith("version=2") else packet(f"# service={service}\n".encode()) + FLUSH
             )
+            chunks = stream.chunks()
+            first = await anext(chunks, b"")
+            if not first:  # git said why on its stderr only; an empty answer would read as "no access"
+                raise Unavailable("git cannot open this repository on the server")
             await _begin(send, 200, f"application/x-{service}-advertisement")
-            await send({"type": "http.response.body", "body": start, "more_body": True})
-            await _pump_out(stream, send)
+            await send({"type": "http.response.body", "body": start + first, "more_body": True})
+            await _pump_out(chunks, send)
 
     async def _upload(self, scope: Scope, access: Access, receive: Receive, send: Send) -> None:
         stream = await self._start(UPLOAD_PACK, access, ["--stateless-rpc"], _protocol(scope))
@@ -157,7 +161,7 @@ class GitHttp:
             await _begin(send, 200, "application/x-git-upload-pack-result")
             watch = asyncio.create_task(_until_gone(receive, stream))
             try:
-                await _pump_out(stream, send)
+                await _pump_out(stream.chunks(), send)
             finally:
                 watch.cancel()
 
@@ -252,8 +256,8 @@ def _bad_name(request: PushRequest) -> str:
     return ""
 
 
-async def _pump_out(stream: GitStream, send: Send) -> None:
-    async for chunk in stream.chunks():
+async def _pump_out(chunks: AsyncIterator[bytes], send: Send) -> None:
+    async for chunk in chunks:
         await send({"type": "http.response.body", "body": chunk, "more_body": True})
     await send({"type": "http.response.body", "body": b"", "more_body": False})
 
