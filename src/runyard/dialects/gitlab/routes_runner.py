@@ -6,6 +6,7 @@ without a word (contract §0).
 
 from __future__ import annotations
 
+import asyncio
 import hmac
 import re
 import secrets
@@ -142,15 +143,28 @@ class RunnerProtocol:
         bell = self.desk.services.bell
         seen = bell.version("queue")
         if given.text("last_update") == _stamp(seen) and not row.paused:
-            seen = await bell.changed("queue", seen, HOLD_S)
-            if (
-                await entry.request.is_disconnected()
-            ):  # a job claimed for nobody would wait for its lease to run out
+            heard = await self._queue_moved(entry, seen)
+            if heard is None:  # a job claimed for nobody would wait for its lease to run out
                 return Response(status_code=204)
+            seen = heard
         found = None if row.paused else await self._claim(row, info)
         if found is None:
             return Response(status_code=204, headers={"X-GitLab-Last-Update": _stamp(seen)})
         return answer_json(found, 201)
+
+    async def _queue_moved(self, entry: Entry, seen: int) -> int | None:
+        """The queue's version after its next bell or the hold; None when the runner left. Its leaving is awaited beside the bell, because a
+        mere look (`is_disconnected`) never finds it under this server."""
+        bell = asyncio.ensure_future(self.desk.services.bell.changed("queue", seen, HOLD_S))
+        gone = asyncio.ensure_future(entry.request.receive())
+        try:
+            await asyncio.wait({bell, gone}, return_when=asyncio.FIRST_COMPLETED)
+            if gone.done() and gone.result().get("type") == "http.disconnect":
+                return None
+            return await bell
+        finally:
+            bell.cancel()
+            gone.cancel()
 
     async def _claim(self, row: Runner, info: Mapping[str, Any]) -> dict[str, Any] | None:
         services = self.desk.services
