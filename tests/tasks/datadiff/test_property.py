@@ -42,8 +42,11 @@ VALUES = st.tuples(
     st.none() | st.booleans(),
     st.none() | st.dates(),
 )
-KEYS = st.tuples(st.none() | st.integers(0, 6), st.none() | st.sampled_from(["", "a", "A", "a ", "1"]))
-ROWS = st.lists(st.builds(lambda k, v: (*k, *v), KEYS, VALUES), max_size=14)
+KEYS = st.tuples(
+    st.sampled_from([0, 1, 2, 3, 4, 5, None]), st.sampled_from(["", "a", "A", "a ", "1", "11", None])
+)
+ROW = st.builds(lambda k, v: (*k, *v), KEYS, VALUES)
+ROWS = st.lists(ROW, min_size=4, max_size=14) | st.lists(ROW, max_size=2)
 
 
 @st.composite
@@ -52,7 +55,7 @@ def tables(draw: Any) -> tuple[list[Any], list[Any]]:
     a = draw(ROWS)
     b = []
     for row in a:
-        match draw(st.sampled_from("=======d2cc")):
+        match draw(st.sampled_from("===d2ccn")):
             case "d":
                 continue
             case "2":
@@ -60,6 +63,9 @@ def tables(draw: Any) -> tuple[list[Any], list[Any]]:
             case "c":
                 at = draw(st.integers(0, len(COLUMNS) - 1))
                 b.append((*row[: 2 + at], draw(VALUES)[at], *row[3 + at :]))
+            case "n":
+                at = draw(st.integers(0, len(COLUMNS) - 1))
+                b.append((*row[: 2 + at], None, *row[3 + at :]))
             case _:
                 b.append(row)
     b += draw(st.lists(st.builds(lambda k, v: (*k, *v), KEYS, VALUES), max_size=4))

@@ -21,6 +21,7 @@ from runyard.tasks.datadiff.statements import Input
 _CANDIDATES = frozenset(
     {Kind.INTEGER, Kind.DECIMAL, Kind.STRING, Kind.FIXED, Kind.UUID, Kind.DATE}
 )  # Datafold never proposes floats, timestamps, arrays, booleans, binaries
+_FIRST_ROWS = 20_000
 _SINGLES, _IN_PAIRS = 16, 6  # how many columns are tried alone, and in twos and threes
 
 Promises = Sequence[tuple[str, frozenset[str]]]
@@ -110,12 +111,22 @@ class Search:
         return complete
 
     def _unique(self, pairs: Sequence[Pair]) -> bool:
-        for index, source in enumerate(self.inputs):
-            columns = ", ".join(f"t.{quoted((p.a, p.b)[index].name)}" for p in pairs)
-            again = f"SELECT 1 FROM {source.relation} AS t WHERE {source.where} GROUP BY {columns} HAVING count(*) > 1 LIMIT 1"
-            if self.rows(again):
-                return False
-        return True
+        """A look at some rows first: most columns that are not unique show it there, and whole tables may be large."""
+        return all(
+            not self._repeats(pairs, index, limit)
+            for limit in (f" LIMIT {_FIRST_ROWS}", "")
+            for index in range(2)
+        )
+
+    def _repeats(self, pairs: Sequence[Pair], index: int, limit: str) -> bool:
+        source = self.inputs[index]
+        names = [f"k{i}" for i in range(len(pairs))]
+        columns = ", ".join(
+            f"t.{quoted((p.a, p.b)[index].name)} AS {k}" for k, p in zip(names, pairs, strict=True)
+        )
+        rows = f"SELECT {columns} FROM {source.relation} AS t WHERE {source.where}{limit}"
+        keys = ", ".join(names)
+        return bool(self.rows(f"SELECT 1 FROM ({rows}) AS r GROUP BY {keys} HAVING count(*) > 1 LIMIT 1"))
 
     def _none(self) -> Found:
         raise CouldNot(
