@@ -5,6 +5,7 @@ Called by dispatch.claim only. `Undeliverable` says why this attempt can never b
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
@@ -25,7 +26,7 @@ from runyard.model.plan import (
     Variable,
 )
 from runyard.model.state import Reason
-from runyard.model.work import Artifact, Attempt, Job, Project, Run, Runner
+from runyard.model.work import Artifact, Attempt, Connection, Job, Project, Run, Runner
 from runyard.syntax.expressions import ExpressionError, render, with_late
 from runyard.syntax.variables import Value, VariableError, expand_all
 
@@ -65,10 +66,9 @@ def assemble(tx: Tx, place: Place, runner: Runner, token: str, vault: Vault, ter
         secrets = secrets_of(tx, place.project, run.ref, vault)
         facts = _facts(place, runner, terms) | {"secrets": secrets}
         facts_at_claim = with_late(_with_token(facts, token), job.plan.late)
-        own = (
-            variables_of(tx, place.project, run.ref, vault) if job.plan.extra.get("project_variables") else ()
-        )
-        variables = _final(_variables(job.plan, own, handed, run, place.attempt), facts_at_claim)
+        own = variables_of(tx, place.project, run.ref, vault) if job.plan.project_variables else ()
+        asked, passwords = _connections(tx, job.plan, vault)
+        variables = _final(_variables(job.plan, own, handed, run, place.attempt) + asked, facts_at_claim)
         plan = _rendered(job.plan, facts_at_claim)
     except (ExpressionError, VariableError, Unavailable) as error:
         raise Undeliverable(Reason.BAD_PLAN, f"This job cannot be made ready: {error}") from error
@@ -77,7 +77,7 @@ def assemble(tx: Tx, place: Place, runner: Runner, token: str, vault: Vault, ter
         raise Undeliverable(
             Reason.BAD_PLAN, f"This job cannot be made ready: {type(error).__name__}"
         ) from error
-    masks = {v.value for v in variables if v.masked} | set(secrets.values()) | {token}
+    masks = {v.value for v in variables if v.masked} | set(secrets.values()) | passwords | {token}
     return Assignment(
         attempt_id=place.attempt.id,
         attempt_number=place.attempt.number,
@@ -101,6 +101,22 @@ def assemble(tx: Tx, place: Place, runner: Runner, token: str, vault: Vault, ter
         lease_s=terms.lease_s,
         log_limit_bytes=terms.log_limit_bytes,
     )
+
+
+def _connections(tx: Tx, plan: JobPlan, vault: Vault) -> tuple[tuple[Variable, ...], set[str]]:
+    """$RUNYARD_CONNECTIONS, and what in it must never show."""
+    if not plan.connections:
+        return (), set()
+    told: dict[str, Mapping[str, Any]] = {}
+    secret: set[str] = set()
+    for use in plan.connections:
+        row = tx.get(Connection, use.connection_id)
+        if row is None:
+            raise Unavailable(f"the connection {use.name} was removed")
+        sealed: Mapping[str, Any] = json.loads(vault.open(row.sealed)) if row.sealed else {}
+        told[use.name] = {**use.settings, **sealed}
+        secret |= {str(value) for value in sealed.values() if value}
+    return (Variable("RUNYARD_CONNECTIONS", json.dumps(told), raw=True, public=False),), secret
 
 
 def timeout_of(plan: JobPlan, runner: Runner, terms: Terms) -> int:

@@ -137,6 +137,16 @@ class Bind:
 
 
 @dataclass(frozen=True, slots=True)
+class ConnectionUse:
+    """A database that a job may ask: as `name` in the JSON of $RUNYARD_CONNECTIONS. The row's secrets join at claim and are masked; a plan never
+    holds them. Only server-made plans carry these."""
+
+    name: str
+    connection_id: int
+    settings: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
 class StepPlan:
     """One process, or one built-in with `params`.
 
@@ -204,10 +214,14 @@ class JobPlan:
     concurrency: Concurrency | None = None
     interruptible: bool = False
     fail_fast: bool = False  # a failed leg cancels its open siblings of `group`
-    fail_run: bool = False  # its failure cancels the rest of the run (set by accept from Plan.cancel_on_failure)
+    fail_run: bool = (
+        False  # its failure cancels the rest of the run (set by accept from Plan.cancel_on_failure)
+    )
     max_parallel: int | None = None  # of `group`
     network: Network = Network.INTERNET
     binds: tuple[Bind, ...] = ()
+    connections: tuple[ConnectionUse, ...] = ()
+    project_variables: bool = False  # the project's own variables join the environment at claim
     protected: bool = False  # only a runner for protected refs may take it
     requeue_lost: bool = True  # may be handed out again when its runner is lost
     stock: bool = False  # a stock gitlab-runner can execute it (from `extra["gitlab"]`)

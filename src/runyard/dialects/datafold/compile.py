@@ -18,13 +18,13 @@ from runyard.dialects import PushTrigger
 from runyard.model.errors import Invalid, Problem
 from runyard.model.plan import (
     Bind,
+    ConnectionUse,
     Gate,
     JobPlan,
     Network,
     Plan,
     StepKind,
     StepPlan,
-    Variable,
     When,
     WorkflowPlan,
 )
@@ -64,13 +64,13 @@ def compile_run(trigger: Trigger, files: Files) -> Plan:
 
 def diff_job(
     spec: Mapping[str, Any],
-    connections: Mapping[str, Mapping[str, Any]],
+    connections: Sequence[ConnectionUse],
     request: Mapping[str, Any],
     *,
     errors_fail: bool,
     confirm: bool,
 ) -> JobPlan:
-    """One pair as a job. `connections`: by id, with their secrets; `request`: what the API shows of the diff.
+    """One pair as a job. `connections`: named by id; `request`: what the API shows of the diff.
 
     Differences are a finding, not a failure: exit 1 is tolerated, so the run ends well and shows a warning.
     """
@@ -87,8 +87,8 @@ def diff_job(
         "--out",
         "datadiff",
     )
-    dialects = {str(c["dialect"]) for c in connections.values()}
-    files = [str(c["file"]) for c in connections.values() if c["dialect"] == "duckdb"]
+    dialects = {str(c.settings["dialect"]) for c in connections}
+    files = [str(c.settings["file"]) for c in connections if c.settings["dialect"] == "duckdb"]
     return JobPlan(
         key=key,
         name=name[:200],
@@ -98,7 +98,7 @@ def diff_job(
             _upload("rows", "Keep the differing rows", ROWS_FILE, ROWS),
         ),
         gate=Gate(When.MANUAL) if confirm else Gate(),
-        variables=_variables(connections),
+        connections=tuple(connections),
         allow_failure_exit_codes=(DIFFERENT,) if errors_fail else (DIFFERENT, COULD_NOT),
         network=Network.NONE if dialects == {"duckdb"} else Network.HOST,
         binds=tuple(Bind(path) for path in [*_own_paths(), *_with_logs(files)]),
@@ -116,14 +116,6 @@ def _upload(key: str, name: str, filename: str, type: str) -> StepPlan:
         "if_no_files": "ignore",
     }
     return StepPlan(key, name, StepKind.UPLOAD, params=params, condition="always()")
-
-
-def _variables(connections: Mapping[str, Mapping[str, Any]]) -> tuple[Variable, ...]:
-    """The whole JSON is masked as one value; the passwords inside it need masks of their own."""
-    texts = {"RUNYARD_CONNECTIONS": json.dumps(connections)}
-    passwords = sorted({str(c["password"]) for c in connections.values() if c.get("password")})
-    texts |= {f"RUNYARD_MASK_{i}": password for i, password in enumerate(passwords)}
-    return tuple(Variable(k, v, masked=True, raw=True, public=False) for k, v in texts.items())
 
 
 def _with_logs(files: Sequence[str]) -> list[str]:

@@ -12,12 +12,11 @@ from runyard.dialects.datafold import sources
 from runyard.dialects.datafold.compile import diff_job
 from runyard.dialects.datafold.refusals import UnknownReference, refused_field
 from runyard.dialects.datafold.shapes import CiDiff, DataDiff
-from runyard.engine.ports import Vault
 from runyard.model.plan import JobPlan
 from runyard.model.work import Connection, Record
 
 
-def from_ci(diffs: Sequence[CiDiff], config: Record, connection: Connection, vault: Vault) -> list[JobPlan]:
+def from_ci(diffs: Sequence[CiDiff], config: Record, connection: Connection) -> list[JobPlan]:
     """Jobs for submitted pairs; the same pair twice is one job."""
     data = config.data
     threshold = data.get("ci_diff_threshold")
@@ -47,7 +46,7 @@ def from_ci(diffs: Sequence[CiDiff], config: Record, connection: Connection, vau
         }
         job = diff_job(
             spec,
-            {side: sources.for_job(connection, vault)},
+            [sources.for_job(connection)],
             request,
             errors_fail=bool(data.get("fail_on_errors", True)),
             confirm=confirm,
@@ -66,7 +65,7 @@ def _tolerance(connection: Connection) -> dict[str, Any]:
     return {"tolerance": {"value": value}} if value > 0 else {}
 
 
-def from_api(request: DataDiff, a: Connection, b: Connection, vault: Vault) -> JobPlan:
+def from_api(request: DataDiff, a: Connection, b: Connection) -> JobPlan:
     """The job of one API diff; 422 for what is not served."""
     _served(request)
     given = request.model_dump(exclude_unset=True)
@@ -91,7 +90,7 @@ def from_api(request: DataDiff, a: Connection, b: Connection, vault: Vault) -> J
             t.column_name: {"value": t.tolerance_value, "mode": t.tolerance_mode}
             for t in request.diff_tolerances_per_column
         }
-    connections = {str(c.id): sources.for_job(c, vault) for c in (a, b)}
+    connections = [sources.for_job(c) for c in {c.id: c for c in (a, b)}.values()]
     return diff_job(spec, connections, given, errors_fail=True, confirm=False)
 
 

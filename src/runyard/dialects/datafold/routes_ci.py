@@ -123,7 +123,7 @@ class Ci:
             return owner, sources.find(tx, int(owner.data["data_source_id"]))
 
         owner, connection = await self.services.db.read(look)
-        jobs = pairs.from_ci(diffs, owner, connection, self.services.vault)
+        jobs = pairs.from_ci(diffs, owner, connection)
         now, terms = self.services.now(), self.services.terms
         run_id = await self.services.db.write(
             lambda tx: runs.submit(tx, owner, str(pr_num), jobs, now, terms)

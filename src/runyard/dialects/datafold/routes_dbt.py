@@ -110,7 +110,7 @@ class Dbt:
         wanted = [
             _pair(production[i], proposed[i]) for i in manifests.changed(production, proposed, slim=slim)
         ]
-        jobs = pairs.from_ci(wanted, owner, connection, self.services.vault)
+        jobs = pairs.from_ci(wanted, owner, connection)
         now, terms = self.services.now(), self.services.terms
         await self.services.db.write(lambda tx: runs.give(tx, run_id, jobs, now, terms))
 

@@ -105,7 +105,7 @@ class Diffs:
             return sources.find(tx, given.data_source1_id), sources.find(tx, given.data_source2_id)
 
         a, b = await self.services.db.read(look)
-        job = pairs.from_api(given, a, b, self.services.vault)
+        job = pairs.from_api(given, a, b)
         run = await self.services.start(
             RunRequest(
                 project=await self._home(person.user),

@@ -15,6 +15,7 @@ from runyard.dialects.datafold.desk import validated
 from runyard.dialects.datafold.refusals import SchemaRefused, UnknownReference, refused_field
 from runyard.dialects.datafold.shapes import DataSource, DuckDbOptions, PostgresOptions
 from runyard.engine.ports import Tx, Vault
+from runyard.model.plan import ConnectionUse
 from runyard.model.work import Connection
 
 POSTGRES = ("pg", "postgres_aurora", "postgres_aws_rds")
@@ -80,13 +81,14 @@ def find(tx: Tx, id: int) -> Connection:
     return found
 
 
-def for_job(connection: Connection, vault: Vault) -> dict[str, Any]:
-    """What the program of a diff needs, secrets and all."""
-    secrets = json.loads(vault.open(connection.sealed)) if connection.sealed else {}
+def for_job(connection: Connection) -> ConnectionUse:
+    """What the program of a diff needs, but for the secrets, which join at claim."""
     settings = {k: v for k, v in connection.settings.items() if v not in (None, "")}
     if "path" in settings and "file" not in settings:
         settings["file"] = settings["path"]
-    return {**settings, **secrets, "dialect": _COMPARED[connection.dialect]}
+    return ConnectionUse(
+        str(connection.id), connection.id, {**settings, "dialect": _COMPARED[connection.dialect]}
+    )
 
 
 def kind_of(connection: Connection) -> str:

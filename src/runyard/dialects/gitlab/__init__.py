@@ -33,7 +33,7 @@ def _compile(trigger: Trigger, files: Files) -> Plan:
 
 
 def _with_own(job: JobPlan) -> JobPlan:
-    return replace(job, extra={**job.extra, "project_variables": True})
+    return replace(job, project_variables=True)
 
 
 def _on_push(push: Push, files: Files) -> Sequence[PushTrigger]:

@@ -6,7 +6,6 @@ secrets}, `user_attributes`, `branch`, `commit`. A validator that is not served 
 
 from __future__ import annotations
 
-import json
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path, PurePosixPath
@@ -16,7 +15,7 @@ import runyard
 from runyard.dialects import PushTrigger
 from runyard.dialects.looker.suites import SERVED, enabled, written
 from runyard.model.errors import Invalid, Problem, Severity, TooLarge
-from runyard.model.plan import Bind, JobPlan, Network, Plan, StepKind, StepPlan, Variable, WorkflowPlan
+from runyard.model.plan import Bind, ConnectionUse, JobPlan, Network, Plan, StepKind, StepPlan, WorkflowPlan
 from runyard.model.trigger import Files, Push, Trigger
 from runyard.tasks.lookml.findings import RANK, Finding
 from runyard.tasks.lookml.findings import Severity as Rank
@@ -83,17 +82,16 @@ def _sql(trigger: Trigger, data: Mapping[str, Any], files: Files) -> JobPlan:
         argv.append(f"--user-attribute={attribute['name']}={attribute['value']}")
     named = connection_names(files)
     given = {n: s for n, s in (trigger.options.get("connections") or {}).items() if n in named}
-    variables = [Variable("RUNYARD_CONNECTIONS", json.dumps(given), masked=True, raw=True, public=False)]
-    # The whole JSON is masked as one value; the passwords inside it need masks of their own.
-    secrets = sorted({str(s["password"]) for s in given.values() if s.get("password")})
-    variables += [
-        Variable(f"RUNYARD_MASK_{i}", s, masked=True, raw=True, public=False) for i, s in enumerate(secrets)
+    uses = tuple(ConnectionUse(name, int(s["id"]), s["settings"]) for name, s in given.items())
+    databases = [
+        str(use.settings["file"])
+        for use in uses
+        if use.settings.get("dialect") == "duckdb" and use.settings.get("file")
     ]
-    databases = [str(s["file"]) for s in given.values() if s.get("dialect") == "duckdb" and s.get("file")]
     # With the write-ahead log, or DuckDB would show older data; a file that is not there is the validator's to report.
     paths = [path for file in databases for path in (file, f"{file}.wal") if Path(path).exists()]
-    network = Network.HOST if any(s.get("dialect") != "duckdb" for s in given.values()) else Network.NONE
-    return _validation("sql", argv, SQL_TIMEOUT_S, trigger, tuple(variables), paths, network)
+    network = Network.HOST if any(u.settings.get("dialect") != "duckdb" for u in uses) else Network.NONE
+    return _validation("sql", argv, SQL_TIMEOUT_S, trigger, uses, paths, network)
 
 
 def _validation(
@@ -101,7 +99,7 @@ def _validation(
     argv: Sequence[str],
     timeout_s: int,
     trigger: Trigger,
-    variables: tuple[Variable, ...] = (),
+    connections: tuple[ConnectionUse, ...] = (),
     paths: Sequence[str] = (),
     network: Network = Network.NONE,
 ) -> JobPlan:
@@ -140,7 +138,7 @@ def _validation(
             StepPlan("validate", f"{TITLES[validator]} validator", argv=program),
             StepPlan("report", "Keep the report", StepKind.UPLOAD, params=upload, condition="always()"),
         ),
-        variables=variables,
+        connections=connections,
         timeout_s=timeout_s,
         network=network,
         binds=tuple(Bind(p) for p in [*_own_paths(), *paths]),

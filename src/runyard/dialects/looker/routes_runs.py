@@ -13,7 +13,6 @@ from runyard.dialects.looker import results, shapes
 from runyard.dialects.looker.desk import Ask, Line
 from runyard.dialects.looker.refusals import Detail, Unprocessable, empty, invalid, missing_field
 from runyard.dialects.looker.results import RunFacts, Validated
-from runyard.dialects.looker.routes_connections import settings_of
 from runyard.dialects.looker.routes_suites import suite_in
 from runyard.dialects.looker.words import HEAR, word
 from runyard.engine.control import cancel_run
@@ -117,7 +116,9 @@ async def _start(ask: Ask) -> Run:
 async def _begin(ask: Ask, project: Project, user: User, ref: str, sha: str, options: dict[str, Any]) -> Run:
     services = ask.services
     rows = await services.db.read(lambda tx: tx.connections())
-    options["connections"] = {row.name: settings_of(row, services.vault) for row in rows}
+    options["connections"] = {
+        row.name: {"id": row.id, "settings": {**row.settings, "dialect": row.dialect}} for row in rows
+    }
     request = RunRequest(project, "looker", "api", user, ref=ref, sha=sha, options=options)
     try:
         return await services.start(request)
