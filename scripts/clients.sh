@@ -8,11 +8,12 @@ if [ ! -e .venv-clients/ready ] || [ constraints/clients.txt -nt .venv-clients/r
   touch .venv-clients/ready
 fi
 if command -v npm >/dev/null; then
-  if [ ! -e .clients/ready ]; then
+  packages="@depot/cli-linux-x64@0.0.1-cli.2.102.12 @gitbeaker/rest@43.8.0"
+  if [ "$(cat .clients/ready 2>/dev/null)" != "$packages" ]; then
     mkdir -p .clients
-    npm install --silent --no-audit --no-fund --prefix .clients @depot/cli-linux-x64@0.0.1-cli.2.102.12 >/dev/null
-    touch .clients/ready
+    npm install --silent --no-audit --no-fund --prefix .clients $packages >/dev/null
+    echo "$packages" > .clients/ready
   fi
 else
-  echo "!! npm is not here: the depot CLI cannot be fetched; its tests and its part of the demo will be skipped, loudly" >&2
+  echo "!! npm is not here: the depot CLI and gitbeaker cannot be fetched; their tests and the depot part of the demo will be skipped, loudly" >&2
 fi

@@ -1,7 +1,7 @@
 """The one ASGI application on the one port: finds the door by path, guards it, and answers when nothing else does.
 
-Guards, for every door: the size of headers, a body that falls silent, a door that raised. A door gets the request untouched otherwise: `raw_path` decides
-(a vendor may encode slashes), the prefix is not cut off, and no global state leaks between doors.
+Guards, for every door: the size of headers, a body that falls silent, a door that raised, a flood of bad tokens, answers that a browser would sniff.
+A door gets the request untouched otherwise: `raw_path` decides (a vendor may encode slashes), the prefix is not cut off, and no global state leaks.
 """
 
 from __future__ import annotations
@@ -14,8 +14,10 @@ from collections.abc import Awaitable, Callable, Mapping, MutableMapping, Sequen
 from dataclasses import dataclass
 from typing import Any
 
+from runyard.http.guesses import Guesses, is_refusal
 from runyard.http.problems import headers_of, status_of
 from runyard.model.errors import RunyardError
+from runyard.sources.smart_http import serves
 
 Scope = MutableMapping[str, Any]
 Message = MutableMapping[str, Any]
@@ -25,6 +27,8 @@ Asgi = Callable[[Scope, Receive, Send], Awaitable[None]]
 
 HEADERS_LIMIT_BYTES = 32 * 1024
 SILENT_BODY_S = 60.0
+NOSNIFF = (b"x-content-type-options", b"nosniff")
+TOO_MANY = {"message": "429 Too Many Requests: too many invalid tokens from this address"}
 
 log = logging.getLogger("runyard.http")
 
@@ -67,6 +71,7 @@ class Front:
         self.table = sorted(((p, d) for d in doors for p in d.prefixes), key=lambda pair: -len(pair[0]))
         self.git = git
         self.web = web
+        self.guesses = Guesses()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "lifespan":
@@ -75,7 +80,7 @@ class Front:
             return None
         if sum(len(k) + len(v) for k, v in scope["headers"]) > HEADERS_LIMIT_BYTES:
             return await plain(send, 431, {"message": "431 Request Header Fields Too Large"})
-        answered = _Answered(send)
+        answered = _Answered(send, scope, self.guesses)
         try:
             await self.door(scope["path"])(scope, self._guarded(scope, receive), answered)
         except RunyardError as error:
@@ -92,7 +97,7 @@ class Front:
         for prefix, door in self.table:
             if collapsed.startswith(prefix):
                 return door.app
-        return self.git if ".git/" in collapsed else self.web
+        return self.git if serves(collapsed) else self.web
 
     def _guarded(self, scope: Scope, receive: Receive) -> Receive:
         """A body that stays silent for a minute is given up: a stalled upload must not hold a door open for ever."""
@@ -111,15 +116,31 @@ class Front:
 
 
 class _Answered:
-    """Remembers whether a response has begun, so that a failing door still answers once."""
+    """Remembers whether a response has begun, so that a failing door still answers once. Turns the refusal too many into 429."""
 
-    def __init__(self, send: Send) -> None:
+    def __init__(self, send: Send, scope: Scope, guesses: Guesses) -> None:
         self.send = send
+        self.scope = scope
+        self.guesses = guesses
         self.begun = False
+        self.replaced = False
 
     async def __call__(self, message: Message) -> None:
-        self.begun = self.begun or message["type"] == "http.response.start"
+        if self.replaced:
+            return
+        if message["type"] == "http.response.start":
+            self.begun = True
+            headers = list(message.get("headers") or ())
+            if is_refusal(message["status"], self.scope["path"], headers) and not self._may_guess_on():
+                self.replaced = True
+                return await plain(self.send, 429, TOO_MANY, {"Retry-After": "60"})
+            if not any(name.lower() == NOSNIFF[0] for name, _ in headers):
+                message = {**message, "headers": [*headers, NOSNIFF]}
         await self.send(message)
+
+    def _may_guess_on(self) -> bool:
+        client = self.scope.get("client")
+        return self.guesses.refused(str(client[0]) if client else "")
 
     async def fallback(self, status: int, text: str, headers: Mapping[str, str]) -> None:
         """Answers in the plainest shape every vendor's client survives: a JSON object with `message`."""

@@ -46,7 +46,7 @@ class GitDoor:
             project = await self._born(path, who, service)
         if not who.may_see(project):
             raise NotFound
-        return Access(project.id, sees_runs=True, who=who.user)
+        return Access(project.id, sees_runs=who.is_job, who=who.user)
 
     async def _born(self, path: str, who: Principal, service: str) -> Project:
         if who.is_job or service != RECEIVE:
