@@ -265,6 +265,9 @@ class Source(Protocol):
     def mirror(self, project_id: int, url: str) -> str:
         """Fetches everything from `url` (again); returns the default branch."""
 
+    def mirror_public(self, project_id: int, url: str) -> str:
+        """The same, for those who may not name this machine or its networks; Forbidden when the address turns out to be there."""
+
     def remove(self, project_id: int) -> None: ...
     def resolve(self, project_id: int, ref: str) -> tuple[Commit, str, bool]:
         """(commit, short ref name, is a tag) for a branch, tag, `refs/…`, HEAD or sha."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import re
+from collections.abc import Callable
 from dataclasses import replace
 
 from runyard.engine.ports import Clock, Database, Source, Tx
@@ -43,8 +44,10 @@ async def create_project(
     default_branch: str = "main",
     visibility: str = "private",
     import_url: str = "",
+    is_admin: bool = True,
 ) -> Project:
-    """The stored project with its repository (mirrored when there is an import_url). Conflict when the path is taken.
+    """The stored project with its repository (mirrored when there is an import_url). Conflict when the path is taken. Who is no administrator
+    mirrors public addresses only.
 
     The row comes first because it gives the id; a repository that cannot be made takes the row away again.
     """
@@ -65,18 +68,20 @@ async def create_project(
 
     project = await db.write(add)
     try:
-        return await _repository(db, source, project)
+        return await _repository(source, db, project, source.mirror if is_admin else source.mirror_public)
     except RunyardError:
         await db.write(lambda tx: tx.remove(Project, project.id))
         await asyncio.to_thread(source.remove, project.id)
         raise
 
 
-async def _repository(db: Database, source: Source, project: Project) -> Project:
+async def _repository(
+    source: Source, db: Database, project: Project, fetch: Callable[[int, str], str]
+) -> Project:
     await asyncio.to_thread(source.create, project.id, project.default_branch)
     if not project.import_url:
         return project
-    branch = await asyncio.to_thread(source.mirror, project.id, project.import_url)
+    branch = await asyncio.to_thread(fetch, project.id, project.import_url)
     mirrored = replace(project, default_branch=branch)
     await db.write(lambda tx: tx.save(mirrored))
     return mirrored

@@ -29,6 +29,7 @@ for _level in (
     pygit2.settings.search_path[_level] = ""
 
 KEPT = "refs/pipelines/"
+_TOO_NEAR = "repositories on this machine or its private networks may not be mirrored here"
 PACKS = 40
 HEAD_TIME_S = 60.0
 MIRROR_TIME_S = 1800.0
@@ -87,10 +88,20 @@ class GitSource:
         shutil.rmtree(path, ignore_errors=True)
 
     def mirror(self, project_id: int, url: str) -> str:
-        """Fetches every branch and tag from `url`; returns the default branch."""
+        """Fetches every branch and tag from `url`; returns the default branch. For administrators: `url` may be local where that is allowed."""
         remote = parse_remote(url)
         if remote.local and not self._allow_local:
-            raise Forbidden("repositories on this machine or its private networks may not be mirrored here")
+            raise Forbidden(_TOO_NEAR)
+        return self._mirror(project_id, remote)
+
+    def mirror_public(self, project_id: int, url: str) -> str:
+        """The same for everyone else. The very address that is connected to is judged here: an earlier judgement may be of another one (D3)."""
+        remote = parse_remote(url)
+        if remote.local:
+            raise Forbidden(_TOO_NEAR)
+        return self._mirror(project_id, remote)
+
+    def _mirror(self, project_id: int, remote: Remote) -> str:
         self.create(project_id, "main")
         path = self.git_dir(project_id)
         default = self._remote_head(path, remote)

@@ -25,7 +25,7 @@ MOST_TAGS = 50
 
 @dataclass(frozen=True, slots=True)
 class Fleet:
-    """Handlers. Runners of the instance are the administrator's."""
+    """Handlers. Runners are the administrator's."""
 
     desk: Desk
     bodies: Bodies
@@ -41,7 +41,7 @@ class Fleet:
             Line("PUT", one, Door.ADMIN, self.change, "Change a runner"),
             Line("DELETE", one, Door.ADMIN, self.delete, "Delete a runner"),
             Line("GET", f"{one}/jobs", Door.ADMIN, self.jobs, "List a runner's jobs"),
-            Line("POST", "/user/runners", Door.USER, self.create, "Create a runner"),
+            Line("POST", "/user/runners", Door.ADMIN, self.create, "Create a runner"),
         ]
 
     async def list(self, entry: Entry) -> Response:
@@ -91,7 +91,8 @@ class Fleet:
         )
 
     async def create(self, entry: Entry) -> Response:
-        """A runner with its token, shown this once; the machine then only verifies it."""
+        """A runner with its token, shown this once; the machine then only verifies it. A runner is given secrets (database passwords too), so
+        only administrators add them."""
         given, services = entry.parameters, self.desk.services
         kind = given.choice("runner_type", KINDS, "")
         if kind == "":
@@ -99,8 +100,6 @@ class Fleet:
         if kind == "group_type":
             raise Forbidden("groups have no runners of their own here")
         project_id = given.number("project_id") if kind == "project_type" else None
-        if kind == "instance_type" and not entry.who.user.is_admin:
-            raise Forbidden
         token = services.new_token("glrt-")
         row = changed(Runner(0, hash_token(token), project_id=project_id, created_at=services.now()), given)
 

@@ -75,10 +75,13 @@ class Projects:
                 services.db, services.source, services.now, path,
                 name=(parameters.text("name") or "")[:255], default_branch=branch,
                 visibility=parameters.choice("visibility", VISIBILITIES, "private"), import_url=import_url,
+                is_admin=entry.who.user.is_admin,
             )  # fmt: skip
         except Conflict:
             raise FieldErrors("path", ["has already been taken"]) from None
         except Unavailable as error:
+            if not import_url:
+                raise
             raise FieldErrors("import_url", [error.message]) from None
         settings = _settings(parameters)
         if settings:
@@ -142,11 +145,12 @@ class Projects:
         return answer_json({"message": "202 Accepted"}, 202)
 
     async def pull(self, entry: Entry) -> Response:
-        """Fetches the import_url again."""
-        project = entry.project
+        """Fetches the import_url again. A public name may lead to this machine by now, so the address is judged again for who asks."""
+        project, source = entry.project, self.desk.services.source
         if not project.import_url:
             raise Invalid("the project is no mirror")
-        await asyncio.to_thread(self.desk.services.source.mirror, project.id, project.import_url)
+        fetch = source.mirror if entry.who.user.is_admin else source.mirror_public
+        await asyncio.to_thread(fetch, project.id, project.import_url)
         return Response(status_code=200)
 
     async def none(self, entry: Entry) -> Response:

@@ -91,7 +91,9 @@ class Triggers:
             return None
         who: Any = principal_in(tx, text, self.desk.services.now()) if text.startswith("glcbt-") else None
         if who is not None:
-            return (who.user, "pipeline") if who.may_see(entry.project) else None
+            # Seeing a public project is not starting something in it (reliability.md §5 F4).
+            is_own = who.attempt is not None and who.attempt.project_id == entry.project.id
+            return (who.user, "pipeline") if is_own else None
         token = tx.token_by_hash(hash_token(text))
         if token is None or token.kind != "trigger" or token.revoked_at is not None:
             return None

@@ -92,13 +92,15 @@ class Variables:
         value = given.text("value")
         if value is not None and len(value.encode("utf-8", "surrogatepass")) > VALUE_BYTES:
             raise FieldErrors("value", [f"is too long (maximum is {VALUE_BYTES} characters)"])
-        masked = given.flag("masked_and_hidden") or given.flag("masked")
+        hidden = bool(row.extra.get("hidden")) or given.flag("masked_and_hidden") or False
+        masked = hidden or given.flag("masked")
         masked = row.masked if masked is None else masked
         if masked and value is not None and not _MASKABLE.fullmatch(value):
             raise FieldErrors("value", ["is invalid"])
         is_raw, is_protected = given.flag("raw"), given.flag("protected")
         kind = given.choice("variable_type", TYPES, "file" if row.file else "env_var")
         description = given.text("description")
+        extra = {**row.extra, **({"hidden": True} if hidden else {})}
         return replace(
             row,
             value=self.desk.services.vault.seal(value) if value is not None else row.value,
@@ -107,17 +109,17 @@ class Variables:
             raw=row.raw if is_raw is None else is_raw,
             file=kind == "file",
             environment_scope=given.text("environment_scope") or row.environment_scope,
-            extra=row.extra if description is None else {**row.extra, "description": description[:255]},
+            extra=extra if description is None else {**extra, "description": description[:255]},
         )
 
     def _shape(self, row: SecretVariable) -> dict[str, Any]:
         return {
             "variable_type": "file" if row.file else "env_var",
             "key": row.key,
-            "value": self.desk.services.vault.open(row.value),
+            "value": None if row.extra.get("hidden") else self.desk.services.vault.open(row.value),
             "protected": row.protected,
             "masked": row.masked,
-            "hidden": False,
+            "hidden": bool(row.extra.get("hidden")),
             "raw": row.raw,
             "environment_scope": row.environment_scope,
             "description": row.extra.get("description"),
