@@ -73,7 +73,12 @@ def _():
 @attempt("list other processes")
 def _():
     mine = {b"bwrap", b"python3", os.path.basename(sys.executable).encode(), b"sh"}
-    names = {open(f"/proc/{p}/comm", "rb").read().strip() for p in os.listdir("/proc") if p.isdigit()}
+    names = set()
+    for pid in filter(str.isdigit, os.listdir("/proc")):
+        try:
+            names.add(open(f"/proc/{pid}/comm", "rb").read().strip())
+        except OSError:
+            pass  # it ended meanwhile
     return names - mine
 
 

@@ -62,10 +62,6 @@ class Cache:
         self._bound()
         return size
 
-    def has(self, project_id: int, protected: bool, key: str) -> bool:
-        """Whether the key has content."""
-        return self._path(project_id, protected, key).exists()
-
     def _path(self, project_id: int, protected: bool, key: str) -> Path:
         if not key or len(key) > MAX_KEY_CHARS or any(ord(c) < 32 for c in key):
             raise CacheKeyError(f"a cache key has 1 to {MAX_KEY_CHARS} characters and no line breaks")

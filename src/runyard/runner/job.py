@@ -250,8 +250,3 @@ class Execution:
             self._means.link.finish(work, end)
         finally:
             self._control.close()
-
-
-def execute(means: Means, work: Assignment, slot: int) -> None:
-    """Runs an assignment to its end."""
-    Execution(means, work, slot).run()

@@ -17,7 +17,7 @@ from runyard.model.work import Step
 
 @dataclass(frozen=True, slots=True)
 class Taken:
-    """What the server said to log bytes; fits `streams.Receipt`."""
+    """What the server said to log bytes."""
 
     verdict: Verdict
     accepted: bool

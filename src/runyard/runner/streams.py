@@ -13,7 +13,7 @@ import zlib
 from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import Future
-from typing import Any, Protocol
+from typing import Any
 
 from runyard.runner.masking import Masker
 
@@ -24,14 +24,7 @@ SHOW_AFTER_S = 0.2
 TAIL_BYTES = 1 << 20
 
 
-class Receipt(Protocol):
-    """What the server says to log bytes."""
-
-    accepted: bool
-    size: int
-
-
-Send = Callable[[int, bytes], "Future[Any]"]  # of a Receipt
+Send = Callable[[int, bytes], "Future[Any]"]  # of link.Taken: accepted, size
 
 
 class Log:

@@ -84,7 +84,6 @@ class BubblewrapBox:
         builds = base / BUILDS
         self.outside = Places(str(builds), f"{builds}/{project}", f"{builds}/{project}.tmp", str(base / HOME))
         self._sandbox = sandbox
-        self._plan = plan
         self._folders = folders
         self._network = sandbox.outside.enter(plan.network, plan.slot)
         self._fixed = sandbox.fixed_arguments(plan, folders, self._network is not None)

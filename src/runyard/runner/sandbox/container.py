@@ -37,7 +37,6 @@ class Images:
         self._work = work
         self._lock = threading.Lock()
         self._known: dict[str, tuple[float, RootFs]] = {}
-        self._engine: str | None = None
 
     @contextmanager
     def root(self, image: Image | None) -> Iterator[RootFs | None]:

@@ -80,12 +80,6 @@ class Bin:
         """Removes the tree soon."""
         self._queue.put(path)
 
-    def empty(self, timeout_s: float = 10.0) -> None:
-        """Waits until what was thrown so far is gone, at most so long."""
-        waiter = threading.Thread(target=self._queue.join, daemon=True)
-        waiter.start()
-        waiter.join(timeout_s)
-
     def _work(self) -> None:
         while (path := self._queue.get()) is not None:
             with contextlib.suppress(OSError):

@@ -27,7 +27,6 @@ class Outside:
     def __init__(self, spawner: Spawner, allowed: Network) -> None:
         self.spawner = spawner
         self.resolver = RESOLVER
-        self._allowed = allowed
         self._slirp: Sequence[str] = ()
         self._blocked: Sequence[tuple[str, str]] = ()
         found = shutil.which("slirp4netns")
@@ -61,12 +60,6 @@ class Outside:
         name = f"slot{slot}"
         self.spawner.network(name, self._slirp, self._blocked)
         return name
-
-    def limit(self, wanted: Network) -> Network:
-        """What a job gets of what its plan wants. HOST stands only in plans the server made itself."""
-        if wanted is Network.INTERNET:
-            return self._allowed
-        return wanted
 
 
 def own_addresses() -> list[str]:
