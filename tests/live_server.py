@@ -9,7 +9,7 @@ import subprocess
 import sys
 import time
 import urllib.request
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 from urllib.error import HTTPError
@@ -21,8 +21,9 @@ TOKEN = "glpat-tests-root-token"
 class LiveServer:
     """Starts, stops, kills and starts again on the same data folder and port."""
 
-    def __init__(self, folder: Path, **settings: str) -> None:
+    def __init__(self, folder: Path, wrap: Sequence[str] = (), **settings: str) -> None:
         self.folder = folder
+        self.wrap = wrap  # a command that ends by executing what follows it
         self.settings = settings
         self.listen = "127.0.0.1:0"
         self.url = ""
@@ -34,6 +35,7 @@ class LiveServer:
         """Returns once it has said ready."""
         env = {**os.environ, "RUNYARD_ROOT_TOKEN": TOKEN, "PYTHONWARNINGS": "error", **self.settings}
         argv = [
+            *self.wrap,
             sys.executable,
             "-m",
             "runyard",

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import importlib
+import os
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from functools import partial
+from pathlib import Path
 
 from runyard.app.first_start import Keys, ensure_root
 from runyard.dialects import Dialect, Words
@@ -25,6 +27,7 @@ from runyard.sources.smart_http import GitHttp
 from runyard.store import open_database
 from runyard.store.vault import AesVault
 
+FREE_BYTES = 512 << 20
 DIALECTS = ("gitlab", "depot", "looker", "datafold")
 
 
@@ -81,7 +84,7 @@ def build_core(settings: Settings, keys: Keys, url: str) -> House:
     terms = Terms.of(settings, server)
     vault = AesVault(keys.secret_key)
     dialects = load_dialects()
-    launcher = Launcher(terms, db, source, vault, clock, dialects)
+    launcher = Launcher(terms, db, source, vault, clock, dialects, room_in(settings.data))
     services = _services(settings, terms, db, bell, source, vault, keys, launcher, _words(dialects))
     return House(settings, services, launcher, dialects, source, keys)
 
@@ -113,6 +116,19 @@ def _services(
         words=words,
         sign=signer(keys.secret_key.encode()),
     )
+
+
+def room_in(folder: Path) -> Callable[[], bool]:
+    """Whether there is more free space than running jobs and the database may need to end well (reliability.md §3)."""
+
+    def has_room() -> bool:
+        try:
+            status = os.statvfs(folder)
+        except OSError:
+            return True  # whoever writes there will be told better
+        return status.f_bavail * status.f_frsize >= FREE_BYTES
+
+    return has_room
 
 
 def open_store(settings: Settings) -> Blobs:

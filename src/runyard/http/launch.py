@@ -16,7 +16,7 @@ from runyard.engine.terms import Terms
 from runyard.engine.trigger import accept
 from runyard.engine.views import variables_of
 from runyard.http.services import RunRequest
-from runyard.model.errors import Invalid, NothingToRun, RunyardError
+from runyard.model.errors import Invalid, NothingToRun, RunyardError, Unavailable
 from runyard.model.plan import Plan, WorkflowPlan
 from runyard.model.trigger import ZERO_SHA, Commit, Files, Push, Trigger
 from runyard.model.work import Project, Run, User
@@ -34,6 +34,9 @@ class PushStart(Protocol):
     def source(self) -> str: ...
     @property
     def options(self) -> Mapping[str, Any]: ...
+
+
+NO_ROOM = "The server's disk is nearly full; there is no space for new work. What is there stays readable."
 
 
 class Compiler(Protocol):
@@ -57,9 +60,12 @@ class Launcher:
     vault: Vault
     now: Clock
     dialects: Mapping[str, Compiler]
+    has_room: Callable[[], bool] = lambda: True  # whether the disk can take new work (reliability.md §3)
 
     async def start(self, request: RunRequest, edit: Callable[[Plan], Plan] = lambda plan: plan) -> Run:
         """Services.start. `edit` may change the plan before it is accepted (`runyard run JOB…`)."""
+        if not await asyncio.to_thread(self.has_room):
+            raise Unavailable(NO_ROOM, retry_after_s=60)
         trigger, files = await self._trigger(request)
         plan = await asyncio.to_thread(self.dialects[request.dialect].compile, trigger, files)
         return await self._accept(trigger, edit(plan))
