@@ -16,6 +16,8 @@ setup: .venv/ready ## a virtual environment with Runyard and its tools
 	$(BIN)/python -m pip install -q --disable-pip-version-check --require-hashes -r constraints/uv.txt
 	$(BIN)/uv pip install -q --python $(BIN)/python --require-hashes -r constraints/dev.txt
 	$(BIN)/uv pip install -q --python $(BIN)/python --no-deps --no-build-isolation -e .
+	@$(BIN)/python -m compileall -q src
+	@env -u PYTHONDONTWRITEBYTECODE $(BIN)/python scripts/warm.py
 	touch $@
 
 system: ## Debian packages the tests and the sandbox use (needs root; skipped otherwise)

@@ -33,6 +33,19 @@ def sqlite_schema(path: Path) -> list[Any]:
     return [*sorted(tidy), *version]
 
 
+@pytest.mark.parametrize("dialect", ["sqlite", "postgresql"])
+def test_the_statements_of_a_fresh_database_are_those_of_the_tables(dialect: str) -> None:
+    assert schema.statements(dialect) == schema.compiled(dialect), "run python -m runyard.store.schema"
+
+
+def test_making_a_fresh_database_imports_no_sqlalchemy(tmp_path: Path) -> None:
+    program = (
+        "import sys; from pathlib import Path; from runyard.store import open_database\n"
+        f"open_database('', Path({str(tmp_path)!r}))[0].close(); assert 'sqlalchemy' not in sys.modules"
+    )
+    subprocess.run([sys.executable, "-c", program], check=True)
+
+
 def test_fresh_equals_migrated_on_sqlite(tmp_path: Path) -> None:
     SqliteStore(tmp_path / "fresh.db").close()
     connection = sqlite3.connect(tmp_path / "migrated.db", isolation_level=None, check_same_thread=False)

@@ -1,18 +1,19 @@
 """Which schema a database has, and bringing it to ours. Called by the stores when they open.
 
-A fresh database is made from tables.py at once and stamped; an older one is upgraded by Alembic; a newer one is refused. SQLAlchemy
-and Alembic are imported only when there is something to make, so that an ordinary start pays for neither.
+A fresh database is made from `fresh/*.sql` at once and stamped; an older one is upgraded by Alembic; a newer one is refused. The files
+are made from tables.py by `python -m runyard.store.schema`, so that no start pays for SQLAlchemy; tests keep them equal.
 """
 # ruff: noqa: S608 - only names of columns and marks are pasted into SQL; every value is bound
 
 from __future__ import annotations
 
-from functools import lru_cache
+from pathlib import Path
 
 from runyard.model.errors import Conflict
 
 REVISIONS = ("0001",)
 HEAD = REVISIONS[-1]
+FRESH = Path(__file__).parent / "fresh"
 
 
 def is_current(version: str) -> bool:
@@ -25,9 +26,13 @@ def is_current(version: str) -> bool:
     return version == HEAD
 
 
-@lru_cache
 def statements(dialect: str) -> tuple[str, ...]:
-    """The DDL of tables.py for "sqlite" or "postgresql", with the stamp."""
+    """The DDL of a fresh database for "sqlite" or "postgresql", with the stamp; a statement is a line."""
+    return tuple((FRESH / f"{dialect}.sql").read_text(encoding="utf-8").splitlines())
+
+
+def compiled(dialect: str) -> tuple[str, ...]:
+    """What `statements` answers, made from tables.py."""
     from sqlalchemy.dialects import postgresql, sqlite
     from sqlalchemy.schema import CreateIndex, CreateTable
 
@@ -43,3 +48,8 @@ def statements(dialect: str) -> tuple[str, ...]:
         ]
     made.append(f"INSERT INTO alembic_version (version_num) VALUES ('{HEAD}')")
     return tuple(" ".join(statement.split()) for statement in made)
+
+
+if __name__ == "__main__":
+    for name in ("sqlite", "postgresql"):
+        (FRESH / f"{name}.sql").write_text("\n".join(compiled(name)) + "\n", encoding="utf-8")
