@@ -15,7 +15,6 @@ import socket
 import stat
 import subprocess
 import sys
-import tempfile
 import threading
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -24,6 +23,9 @@ from typing import Any
 
 SCRIPT = Path(__file__).with_name("launcher.py")
 ANSWER_S = 30.0
+STAGE = Path(
+    "/run/runyard-stage"
+)  # one empty folder for all: each launcher mounts over it in a namespace of its own
 OPEN_TREE, AT_FDCWD, OPEN_TREE_CLONE, AT_RECURSIVE = 428, -100, 1, 0x8000
 
 
@@ -100,7 +102,6 @@ class Spawner:
         self._send_lock = threading.Lock()
         self._waiting: dict[int, tuple[threading.Event, dict[str, Any]]] = {}
         self._children: dict[int, Child] = {}
-        self._stage = tempfile.mkdtemp(prefix="runyard-stage-")
         self._control: socket.socket | None = None
         self._process: subprocess.Popen[bytes] | None = None
         self._exposed: dict[str, tuple[tuple[int, int], str]] = {}
@@ -218,11 +219,12 @@ class Spawner:
         if inode != (info.st_dev, info.st_ino):  # new, or a file put in its place since
             if found:
                 self.ask("hide", path=found)
+            STAGE.mkdir(mode=0o711, exist_ok=True)
             tree = _cloned_mount(path)
             try:
                 fds = [] if tree is None else [tree]
                 asked = self.ask(
-                    "expose", fds, path=path, stage=self._stage, folder=stat.S_ISDIR(info.st_mode)
+                    "expose", fds, path=path, stage=str(STAGE), folder=stat.S_ISDIR(info.st_mode)
                 )
             finally:
                 if tree is not None:
@@ -245,8 +247,6 @@ class Spawner:
                 control.shutdown(socket.SHUT_RDWR)
         if process:
             process.wait()
-        with contextlib.suppress(OSError):
-            Path(self._stage).rmdir()
 
 
 def _cloned_mount(path: str) -> int | None:
