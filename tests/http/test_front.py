@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from runyard.http.front import Door, Front
+from runyard.http.guesses import Guesses, is_refusal
 from runyard.model.errors import Busy, Conflict, Gone, Invalid, NotFound, RunyardError, TooLarge, Unavailable
 
 
@@ -110,3 +111,41 @@ def test_a_door_that_breaks_after_its_head_answers_no_second_time() -> None:
 
 def test_endless_headers_are_refused() -> None:
     assert ask(FRONT, "/", [(b"x", b"y" * 40_000)])[0] == 431
+
+
+def test_too_many_refusals_from_one_address_become_429_but_valid_tokens_pass() -> None:
+    status = [401]
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        await send({"type": "http.response.start", "status": status[0], "headers": []})
+        await send({"type": "http.response.body", "body": b"{}"})
+
+    front = Front(doors=[], git=app, web=app)
+    now = [0.0]
+    front.guesses = Guesses(burst=3, refill_per_s=1, clock=lambda: now[0])
+    assert [ask(front, "/x")[0] for _ in range(5)] == [401, 401, 401, 429, 429]
+    got, body, headers = ask(front, "/x")
+    assert (got, headers["retry-after"], "429" in json.loads(body)["message"]) == (429, "60", True)
+    status[0] = 200
+    assert ask(front, "/x")[0] == 200
+    status[0] = 401
+    now[0] = 2.0
+    assert [ask(front, "/x")[0] for _ in range(3)] == [401, 401, 429]
+
+
+def test_the_count_of_refusals_has_a_bounded_memory() -> None:
+    guesses = Guesses(burst=1, refill_per_s=0, addresses=100, clock=lambda: 0.0)
+    assert all(guesses.refused(f"10.0.{i // 256}.{i % 256}") for i in range(1000))
+    assert len(guesses._left) == 100
+
+
+def test_what_counts_as_a_bad_token() -> None:
+    assert is_refusal(401, "/api/v4/user", [])
+    assert is_refusal(403, "/api/v4/jobs/request", [])
+    assert not is_refusal(403, "/api/v4/jobs/1", [(b"Job-Status", b"canceled")])
+    assert is_refusal(404, "/api/4.0/login", [])
+    assert not is_refusal(404, "/api/4.0/projects/x", [])
+
+
+def test_no_answer_is_sniffed() -> None:
+    assert ask(FRONT, "/api/v4/user")[2]["x-content-type-options"] == "nosniff"

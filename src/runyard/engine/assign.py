@@ -169,7 +169,13 @@ def _with_token(facts: dict[str, Any], token: str) -> dict[str, Any]:
 def _variables(
     plan: JobPlan, own: tuple[Variable, ...], handed: tuple[Variable, ...], run: Run, attempt: Attempt
 ) -> tuple[Variable, ...]:
-    """Later wins: the plan's, what needs handed on (dotenv), the project's, the trigger's, those given at play (GitLab's precedence)."""
+    """Later wins: the plan's, what needs handed on (dotenv), the project's, the trigger's, those given at play (GitLab's precedence).
+
+    A server-made plan holds passwords and may reach this machine's network, so nobody adds to its environment: LD_PRELOAD or PGHOSTADDR,
+    given at play through another vendor's door, would hand them over (reliability.md §5 A4).
+    """
+    if plan.binds or plan.connections:
+        return plan.variables
     return plan.variables + handed + own + run.variables + attempt.variables
 
 

@@ -133,7 +133,8 @@ class _Answered:
             headers = list(message.get("headers") or ())
             if is_refusal(message["status"], self.scope["path"], headers) and not self._may_guess_on():
                 self.replaced = True
-                return await plain(self.send, 429, TOO_MANY, {"Retry-After": "60"})
+                await plain(self.send, 429, TOO_MANY, {"Retry-After": "60"})
+                return
             if not any(name.lower() == NOSNIFF[0] for name, _ in headers):
                 message = {**message, "headers": [*headers, NOSNIFF]}
         await self.send(message)
