@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import shutil
 import threading
 import time
 from collections.abc import Callable
@@ -75,3 +76,29 @@ def test_nothing_is_lost_when_the_server_is_killed_again_and_again(
     assert server.process.returncode == 0
     assert living(mark) == []
     assert rows("PRAGMA integrity_check") == [("ok",)]
+
+
+def test_a_kill_between_a_row_and_its_part_in_git_is_mended_by_the_next_start(
+    serve: Callable[..., LiveServer], mark: str
+) -> None:
+    """The two moments are a few hundred microseconds long, so what a kill there leaves is laid out by hand."""
+    server = serve(RUNYARD_RUNNER_SLOTS="0")
+    sha = server.push(PATH, fan(None, mark, width=1), "start [skip ci]")
+    run = trigger(server, PATH)
+    assert (
+        server.call("POST", "/api/v4/projects", {"name": "half", "path": "half", "namespace_path": "team"})[0]
+        == 201
+    )
+    server.kill()
+    repositories = server.folder / "data" / "repositories"
+    (half,) = (head.parent for head in repositories.rglob("HEAD") if not list((head.parent / "objects").rglob("pack-*"))
+               and not list((head.parent / "refs" / "heads").iterdir()) and not (head.parent / "packed-refs").exists())  # fmt: skip
+    shutil.rmtree(half)
+    kept = [path for path in repositories.rglob(str(run)) if path.parent.name == "pipelines"]
+    assert kept
+    for path in kept:
+        path.unlink()
+    server.start()
+    assert [path.read_text().strip() for path in kept] == [sha]
+    assert server.call("GET", "/api/v4/projects/team%2Fhalf")[0] == 200
+    server.push("team/half", {"a": "b"})

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from runyard.app.compose import House
+from runyard.app.mending import mend
 from runyard.app.upkeep import Upkeep
 from runyard.http.auth import hash_token, job_token, new_token
 from runyard.model.plan import Network
@@ -26,6 +27,7 @@ class Loops:
 
     def start(self) -> list[str]:
         """Begins; answers sentences for the operator."""
+        mend(self.house.services.db, self.house.services.source)
         self.upkeep.start()
         settings = self.house.settings
         if settings.runner_slots == 0:

@@ -42,6 +42,10 @@ class GitDoor:
             raise Unauthenticated
         if who.is_job and service == RECEIVE:
             raise Forbidden("A job token may read its project, not push to it.")
+        if service == RECEIVE:
+            await (
+                self.launcher.check_room()
+            )  # before git stores anything: else the branch would move and nothing would run
         if project is None:
             project = await self._born(path, who, service)
         if not who.may_see(project):

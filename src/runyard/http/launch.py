@@ -64,11 +64,15 @@ class Launcher:
 
     async def start(self, request: RunRequest, edit: Callable[[Plan], Plan] = lambda plan: plan) -> Run:
         """Services.start. `edit` may change the plan before it is accepted (`runyard run JOB…`)."""
-        if not await asyncio.to_thread(self.has_room):
-            raise Unavailable(NO_ROOM, retry_after_s=60)
+        await self.check_room()
         trigger, files = await self._trigger(request)
         plan = await asyncio.to_thread(self.dialects[request.dialect].compile, trigger, files)
         return await self._accept(trigger, edit(plan))
+
+    async def check_room(self) -> None:
+        """Unavailable when the disk is too full for new work."""
+        if not await asyncio.to_thread(self.has_room):
+            raise Unavailable(NO_ROOM, retry_after_s=60)
 
     async def compiled(self, request: RunRequest) -> Plan:
         """The plan alone."""
