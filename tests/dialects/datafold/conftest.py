@@ -14,25 +14,17 @@ import duckdb
 import httpx
 import pytest
 
-from runyard.blobs import open_blobs
 from runyard.dialects.datafold import DIALECT
 from runyard.engine import dispatch
 from runyard.engine.ports import Tx
-from runyard.engine.terms import Terms
-from runyard.http.auth import hash_token, job_token, new_token, resolver
-from runyard.http.launch import Launcher
+from runyard.http.auth import job_token
 from runyard.http.services import Services
 from runyard.model.plan import StepKind
 from runyard.model.state import Outcome, Reason
-from runyard.model.trigger import ServerFacts
-from runyard.model.work import Artifact, Project, Runner, Token, User
-from runyard.settings import Settings
-from runyard.sources import GitSource
-from runyard.store import open_database
-from runyard.store.vault import AesVault
+from runyard.model.work import Artifact, Project, Runner
 from runyard.tasks.datadiff.__main__ import main
+from tests.services import ROOT, services_of
 
-ROOT, PLAIN = "glpat-root", "glpat-plain"
 T = TypeVar("T")
 
 
@@ -153,32 +145,10 @@ class House:
 
 @pytest.fixture
 def house(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[House]:
-    settings = Settings(data=tmp_path, body_limit_bytes=1 << 20)
-    server = ServerFacts(url="http://ci.test")
-    terms = Terms.of(settings, server)
-    db, bell = open_database("sqlite://", tmp_path)
-    source, vault = GitSource(tmp_path / "repositories", allow_local=True), AesVault("key")
-    time = [1_800_000_000_000]
-
-    def now() -> int:
-        return time[0]
-
-    launcher = Launcher(terms, db, source, vault, now, {"datafold": DIALECT})
-    services = Services(
-        settings=settings, terms=terms, server=server, db=db, bell=bell, blobs=open_blobs(str(tmp_path / "blobs")), source=source,
-        vault=vault, now=now, new_token=new_token, principal=resolver(db, now), start=launcher.start,
-        words=lambda _: DIALECT.words, sign=lambda text, until: "",
-    )  # fmt: skip
-
-    def people(tx: Tx) -> None:
-        for name, text, admin in (("root", ROOT, True), ("plain", PLAIN, False)):
-            user = tx.add(User(0, name, name.title(), f"{name}@x.test", is_admin=admin))
-            tx.add(Token(0, "personal", hash_token(text), user.id, scopes=("api",)))
-        tx.add(Project(0, "data/shop", "shop"))
-
-    db.submit_write(people).result()
+    services, time = services_of(DIALECT, tmp_path)
+    services.db.submit_write(lambda tx: tx.add(Project(0, "data/shop", "shop"))).result()
     made = House(services, DIALECT.mount(services), tmp_path, monkeypatch, time)
     yield made
     made.loop.run_until_complete(made.loop.shutdown_default_executor())
     made.loop.close()
-    db.close()
+    services.db.close()

@@ -14,25 +14,17 @@ from typing import Any, TypeVar
 import httpx
 import pytest
 
-from runyard.blobs import open_blobs
 from runyard.dialects.depot import DIALECT
 from runyard.engine import dispatch
 from runyard.engine.ports import Tx
-from runyard.engine.terms import Terms
-from runyard.http.auth import hash_token, job_token, new_token, resolver, signer
-from runyard.http.launch import Launcher
+from runyard.http.auth import job_token
 from runyard.http.projects import create_project
 from runyard.http.services import Services
 from runyard.model.plan import Assignment
 from runyard.model.state import Outcome, State
-from runyard.model.trigger import ServerFacts
-from runyard.model.work import Artifact, Runner, Step, Token, User
-from runyard.settings import Settings
-from runyard.sources import GitSource
-from runyard.store import open_database
-from runyard.store.vault import AesVault
+from runyard.model.work import Artifact, Runner, Step
+from tests.services import ROOT, services_of
 
-ROOT = "glpat-root"
 T = TypeVar("T")
 
 WORKFLOW = """
@@ -174,31 +166,10 @@ class House:
 
 @pytest.fixture
 def house(tmp_path: Path) -> Iterator[House]:
-    settings = Settings(data=tmp_path)
-    server = ServerFacts(url="http://ci.test")
-    terms = Terms.of(settings, server)
-    db, bell = open_database("sqlite://", tmp_path)
-    source, vault = GitSource(tmp_path / "repositories", allow_local=True), AesVault("key")
-    time = [1_800_000_000_000]
-
-    def now() -> int:
-        return time[0]
-
-    launcher = Launcher(terms, db, source, vault, now, {"depot": DIALECT})
-    services = Services(
-        settings=settings, terms=terms, server=server, db=db, bell=bell, blobs=open_blobs(str(tmp_path / "blobs")), source=source,
-        vault=vault, now=now, new_token=new_token, principal=resolver(db, now), start=launcher.start,
-        words=lambda _: DIALECT.words, sign=signer(b"secret"),
-    )  # fmt: skip
-
-    def people(tx: Tx) -> Runner:
-        user = tx.add(User(0, "root", "Root", "root@x.test", is_admin=True))
-        tx.add(Token(0, "personal", hash_token(ROOT), user.id, scopes=("api",)))
-        return tx.add(Runner(0, "hash", "by hand", stock=False))
-
-    runner = db.submit_write(people).result()
+    services, time = services_of(DIALECT, tmp_path)
+    runner = services.db.submit_write(lambda tx: tx.add(Runner(0, "hash", "by hand", stock=False))).result()
     made = House(services, DIALECT.mount(services), tmp_path, runner, time)
     yield made
     made.loop.run_until_complete(made.loop.shutdown_default_executor())
     made.loop.close()
-    db.close()
+    services.db.close()

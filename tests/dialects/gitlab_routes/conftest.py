@@ -12,21 +12,11 @@ from typing import Any, TypeVar
 import httpx
 import pytest
 
-from runyard.blobs import open_blobs
 from runyard.dialects.gitlab import DIALECT
 from runyard.engine.ports import Tx
-from runyard.engine.terms import Terms
-from runyard.http.auth import hash_token, new_token, resolver
-from runyard.http.launch import Launcher
 from runyard.http.services import Services
-from runyard.model.trigger import ServerFacts
-from runyard.model.work import Token, User
-from runyard.settings import Settings
-from runyard.sources import GitSource
-from runyard.store import open_database
-from runyard.store.vault import AesVault
+from tests.services import ROOT, services_of
 
-ROOT, PLAIN = "glpat-root", "glpat-plain"
 T = TypeVar("T")
 
 CONFIG = """
@@ -122,33 +112,11 @@ class House:
 
 @pytest.fixture
 def house(tmp_path: Path) -> Iterator[House]:
-    settings = Settings(
-        data=tmp_path, registration_token="GRsecret", artifact_limit_bytes=4 << 20, body_limit_bytes=1 << 20
+    services, time = services_of(
+        DIALECT, tmp_path, registration_token="GRsecret", artifact_limit_bytes=4 << 20
     )
-    server = ServerFacts(url="http://ci.test")
-    terms = Terms.of(settings, server)
-    db, bell = open_database("sqlite://", tmp_path)
-    source, vault = GitSource(tmp_path / "repositories", allow_local=True), AesVault("key")
-    time = [1_800_000_000_000]
-
-    def now() -> int:
-        return time[0]
-
-    launcher = Launcher(terms, db, source, vault, now, {"gitlab": DIALECT})
-    services = Services(
-        settings=settings, terms=terms, server=server, db=db, bell=bell, blobs=open_blobs(str(tmp_path / "blobs")), source=source,
-        vault=vault, now=now, new_token=new_token, principal=resolver(db, now), start=launcher.start,
-        words=lambda _: DIALECT.words, sign=lambda text, until: "",
-    )  # fmt: skip
-
-    def people(tx: Tx) -> None:
-        for name, text, admin in (("root", ROOT, True), ("plain", PLAIN, False)):
-            user = tx.add(User(0, name, name.title(), f"{name}@x.test", is_admin=admin))
-            tx.add(Token(0, "personal", hash_token(text), user.id, scopes=("api",)))
-
-    db.submit_write(people).result()
     made = House(services, DIALECT.mount(services), tmp_path, time)
     yield made
     made.loop.run_until_complete(made.loop.shutdown_default_executor())
     made.loop.close()
-    db.close()
+    services.db.close()

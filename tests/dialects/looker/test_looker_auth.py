@@ -7,7 +7,9 @@ from typing import Any
 import httpx
 import pytest
 
-from .conftest import PLAIN, ROOT, House, bakery
+from tests.services import PLAIN, ROOT
+
+from .conftest import House, bakery
 
 
 def login(house: House, **more: Any) -> httpx.Response:

@@ -11,8 +11,9 @@ from runyard.dialects import all_statuses
 from runyard.dialects.looker.words import HEAR, SAY
 from runyard.engine.ports import Page, RunFilter
 from runyard.model.plan import Network
+from tests.services import PLAIN
 
-from .conftest import PLAIN, House, bakery
+from .conftest import House, bakery
 
 RUNS = "/projects/group%2Fbakery/continuous_integration/runs"
 LEGACY = "/projects/group%2Fbakery/ci"

@@ -8,8 +8,9 @@ from typing import Any
 import pytest
 
 from runyard.model.work import Connection
+from tests.services import PLAIN
 
-from .conftest import PLAIN, House
+from .conftest import House
 
 SUITES = "/projects/1/continuous_integration/suites"
 
