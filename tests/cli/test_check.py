@@ -77,3 +77,14 @@ def test_help_lists_every_verb(tmp_path: Path) -> None:
     for verb in ("serve", "run", "check", "compile", "runner", "token", "settings", "diff", "lookml"):
         assert f"  {verb} " in said
         assert "Usage" in runyard(tmp_path, verb, "--help").stdout
+
+
+def test_nothing_to_check_is_no_success(tmp_path: Path) -> None:
+    (tmp_path / "readme.md").write_text("nothing here\n")
+    empty = runyard(tmp_path, "check")
+    assert (empty.returncode, empty.stdout) == (2, "")
+    assert "nothing to check" in empty.stderr
+    (tmp_path / ".gitlab-ci.yml").write_text("a: {script: [true]}\n")
+    wrong = runyard(tmp_path, "check", ".gitlab-ci.yaml")
+    assert wrong.returncode == 2
+    assert "'.gitlab-ci.yaml'" in wrong.stderr

@@ -90,6 +90,30 @@ def test_only_the_named_jobs_and_a_named_manual_one_starts(copy: Path) -> None:
     assert runyard(copy, "relase").returncode == 2
 
 
+def test_a_folder_with_a_pipeline_of_its_own_runs_as_a_project(copy: Path) -> None:
+    inner = copy / "services/inner"
+    inner.mkdir(parents=True)
+    (copy / ".gitlab-ci.yml").write_text("outer:\n  script: [exit 3]\n")
+    (inner / ".gitlab-ci.yml").write_text("inner:\n  script: [cat here.txt, test ! -e services]\n")
+    (inner / "here.txt").write_text("of the folder\n")
+    done = runyard(inner)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "of the folder" in done.stdout
+    (copy / "services/plain").mkdir()
+    assert runyard(copy / "services/plain").returncode == 1  # no pipeline of its own: the one around it
+
+
+def test_what_waits_for_a_person_says_how_it_is_started(copy: Path) -> None:
+    (copy / ".gitlab-ci.yml").write_text(PIPELINE)
+    assert "starts by hand: runyard run release" in runyard(copy).stdout
+
+
+def test_a_folder_that_is_not_there_is_a_sentence(copy: Path) -> None:
+    done = runyard(copy, "-C", "elsewhere")
+    assert done.returncode == 2
+    assert done.stderr.startswith("runyard: There is no folder")
+
+
 def test_failure_is_exit_1_and_what_cannot_run_is_exit_2(copy: Path) -> None:
     (copy / ".gitlab-ci.yml").write_text("a: {script: exit 3}\n")
     assert runyard(copy).returncode == 1

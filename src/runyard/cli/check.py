@@ -62,12 +62,9 @@ def check(
     """Find every problem in pipeline and workflow files; exit 0 none, 1 some, 2 could not."""
     tree = FolderFiles(folder.resolve())
     try:
-        found = [
-            (path, problem)
-            for dialect in load_dialects().values()
-            for path in _chosen(dialect, tree, files or [])
-            for problem in dialect.check(tree, path)
-        ]
+        chosen = [(d, path) for d in load_dialects().values() for path in _chosen(d, tree, files or [])]
+        _all_meant([path for _, path in chosen], files or [], folder)
+        found = [(path, problem) for dialect, path in chosen for problem in dialect.check(tree, path)]
     except RunyardError as error:
         typer.echo(f"runyard: {error.message}", err=True)
         raise typer.Exit(2) from None
@@ -76,7 +73,7 @@ def check(
     else:
         for _, problem in found:
             typer.echo(f"{_place(problem)}: {problem.severity}: {problem.message}{_hint(problem)}")
-        typer.echo(f"{len(found)} problem{'' if len(found) == 1 else 's'}", err=True)
+        typer.echo(f"{_count(len(found), 'problem')} in {_count(len(chosen), 'file')}", err=True)
     if any(problem.severity == "error" for _, problem in found):
         raise typer.Exit(1)
 
@@ -85,7 +82,28 @@ def _chosen(dialect: Dialect, tree: FolderFiles, wanted: Sequence[str]) -> list[
     entries = list(dialect.entries(tree))
     if not wanted:
         return entries
-    return [e for e in entries if any(fnmatch.fnmatch(e, w.removeprefix("./")) for w in wanted)]
+    return [e for e in entries if any(_meant(e, w) for w in wanted)]
+
+
+def _all_meant(chosen: Sequence[str], wanted: Sequence[str], folder: Path) -> None:
+    """Nothing to check is no success: a wrong name or folder would pass for a clean one."""
+    if not chosen and not wanted:
+        raise Invalid(
+            f"There is nothing to check in {folder.resolve()}: no .gitlab-ci.yml, no workflow, no LookML model."
+        )
+    for one in wanted:
+        if not any(_meant(path, one) for path in chosen):
+            raise Invalid(
+                f"No door runs a file {one!r} in {folder.resolve()}; name files as seen from the repository, and the repository with -C."
+            )
+
+
+def _meant(path: str, wanted: str) -> bool:
+    return fnmatch.fnmatch(path, wanted.removeprefix("./"))
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number} {noun}{'' if number == 1 else 's'}"
 
 
 def _place(problem: Problem) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import shlex
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -102,7 +103,7 @@ class Screen:
                 mark = Text(GLYPHS.get(word, "○"), style=STYLES[word])
                 state = word + (" (allowed)" if attempt.tolerated else "")
                 table.add_row(
-                    mark, Text(job.name), Text(state, style=STYLES[word]), seconds, Text(attempt.message)
+                    mark, Text(job.name), Text(state, style=STYLES[word]), seconds, Text(_why(job, attempt))
                 )
         self.console.print()
         self.console.print(table)
@@ -174,6 +175,12 @@ def _piece(services: Services, attempt: Attempt, at: int) -> bytes:
 
 def _word(attempt: Attempt) -> str:
     return str(attempt.outcome) if attempt.outcome else str(attempt.state)
+
+
+def _why(job: Job, attempt: Attempt) -> str:
+    if attempt.hold is Hold.MANUAL and attempt.state is State.HELD:
+        return f"starts by hand: runyard run {shlex.quote(job.name)}"
+    return attempt.message
 
 
 def _seconds(attempt: Attempt) -> float | None:

@@ -18,19 +18,19 @@ import typer
 from runyard.app.compose import House, build_core, clock
 from runyard.app.first_start import prepare
 from runyard.app.loops import Loops
-from runyard.cli.check import pair
+from runyard.cli.check import FolderFiles, pair
 from runyard.cli.progress import Screen, follow
 from runyard.dialects import Dialect
 from runyard.engine import control
 from runyard.engine.ports import Tx
 from runyard.http.services import RunRequest
-from runyard.model.errors import Invalid, NothingToRun, Problem, RunyardError
+from runyard.model.errors import Invalid, NotFound, NothingToRun, Problem, RunyardError
 from runyard.model.plan import Gate, JobPlan, Plan, Variable, When, WorkflowPlan
 from runyard.model.state import Outcome
 from runyard.model.trigger import Files, Push
 from runyard.model.work import Project, Run, User
 from runyard.settings import Settings
-from runyard.sources.workcopy import Workcopy, import_workcopy
+from runyard.sources.workcopy import Workcopy, import_folder, import_workcopy
 
 LOCAL = "local/project"
 
@@ -80,7 +80,7 @@ class LocalRun:
         self.project = services.db.submit_write(
             lambda tx: tx.add(Project(id=0, path=LOCAL, name="project", created_at=clock()))
         ).result()
-        self.copy: Workcopy = import_workcopy(folder.resolve(), self.house.source, self.project.id)
+        self.copy = self._copy(folder.resolve())
         self.project = replace(self.project, default_branch=self.copy.branch)
         # A clean copy differs from nothing, and path filters would leave nothing to run: then all files count as changed.
         self.base = self.copy.base_sha if self.copy.changed else ""
@@ -88,6 +88,14 @@ class LocalRun:
             1, "root"
         )
         self.files: Files = services.source.files(self.project.id, self.copy.sha, self.base or None)
+
+    def _copy(self, folder: Path) -> Workcopy:
+        """The working copy around the folder; the folder alone when it has a pipeline or workflow itself, as in a repository of many."""
+        if not folder.is_dir():
+            raise NotFound(f"There is no folder {folder}.")
+        own = FolderFiles(folder)
+        take = import_folder if any(d.entries(own) for d in self.house.dialects.values()) else import_workcopy
+        return take(folder, self.house.source, self.project.id)
 
     def close(self) -> None:
         """Lets everything go."""

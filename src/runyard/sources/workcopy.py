@@ -31,16 +31,8 @@ class Workcopy:
 
 def import_workcopy(folder: Path, source: GitSource, project_id: int) -> Workcopy:
     """Takes the working copy around `folder` into the project's repository, on its present branch."""
-    found = pygit2.discover_repository(str(folder))
-    if found is None:
-        raise NotFound(f"{folder} is not inside a git working copy; run `git init` there first.")
-    try:
-        theirs = pygit2.Repository(found)
-    except pygit2.GitError as error:
-        raise Invalid(f"git refuses {folder}: {error}.") from None
-    if theirs.is_bare or theirs.workdir is None:
-        raise Invalid(f"{folder} is a bare repository; a working copy is needed.")
-    branch = "main" if theirs.head_is_detached or theirs.head_is_unborn else theirs.head.shorthand
+    theirs = _around(folder)
+    branch = _branch(theirs)
     source.create(project_id, branch)
     ours = _borrowing(source.git_dir(project_id), theirs)
     base = None if theirs.head_is_unborn else theirs.head.peel(pygit2.Commit)
@@ -52,6 +44,39 @@ def import_workcopy(folder: Path, source: GitSource, project_id: int) -> Workcop
         sha = str(ours.create_commit(None, AUTHOR, AUTHOR, "The working copy as it is", tree, parents))
     ours.references.create(f"refs/heads/{branch}", sha, force=True)
     return Workcopy(Path(theirs.workdir), branch, sha, str(base.id) if base else "", changed)
+
+
+def import_folder(folder: Path, source: GitSource, project_id: int) -> Workcopy:
+    """Takes a folder of a working copy as if it were a repository of its own, without the history of the one around it."""
+    theirs = _around(folder)
+    if folder.samefile(theirs.workdir):
+        return import_workcopy(folder, source, project_id)
+    branch = _branch(theirs)
+    source.create(project_id, branch)
+    ours = _borrowing(source.git_dir(project_id), theirs)
+    base = None if theirs.head_is_unborn else theirs.head.peel(pygit2.Commit)
+    tree, _ = _tree(ours, theirs, base)
+    inside = ours[tree][folder.relative_to(Path(theirs.workdir).resolve()).as_posix()]
+    sha = str(ours.create_commit(None, AUTHOR, AUTHOR, "The folder as it is", inside.id, []))
+    ours.references.create(f"refs/heads/{branch}", sha, force=True)
+    return Workcopy(folder, branch, sha, "", 0)
+
+
+def _around(folder: Path) -> pygit2.Repository:
+    found = pygit2.discover_repository(str(folder))
+    if found is None:
+        raise NotFound(f"{folder} is not inside a git working copy; run `git init` there first.")
+    try:
+        theirs = pygit2.Repository(found)
+    except pygit2.GitError as error:
+        raise Invalid(f"git refuses {folder}: {error}.") from None
+    if theirs.is_bare or theirs.workdir is None:
+        raise Invalid(f"{folder} is a bare repository; a working copy is needed.")
+    return theirs
+
+
+def _branch(theirs: pygit2.Repository) -> str:
+    return "main" if theirs.head_is_detached or theirs.head_is_unborn else str(theirs.head.shorthand)
 
 
 def _borrowing(git_dir: Path, theirs: pygit2.Repository) -> pygit2.Repository:

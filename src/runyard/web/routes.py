@@ -73,7 +73,13 @@ class Site:
             merged = {**chosen, **({"page": 0} if "page" not in changes else {}), **changes}
             return "?" + urlencode({k: v for k, v in merged.items() if v})
 
-        more: dict[str, Any] = {"wanted": wanted, "dialect": dialect, "page": page, "link": link, "live": "/-/events/runs"}
+        more: dict[str, Any] = {
+            "wanted": wanted,
+            "dialect": dialect,
+            "page": page,
+            "link": link,
+            "live": "/-/events/runs",
+        }
         return self.templates.page(request, "runs.html", person, **found, **more)
 
     async def run(self, request: Request) -> Response:
@@ -82,7 +88,10 @@ class Site:
         path, run_id = request.path_params["path"], request.path_params["id"]
         it = await self.services.db.read(lambda tx: pages.run_page(tx, person, path, run_id))
         said = self.templates.said(it.run.dialect, it.run.state, it.run.outcome, it.run.hold)
-        more: dict[str, Any] = {"can": pages.may_change(person), "here": f"/{it.project.path}/-/pipelines/{it.run.id}"}
+        more: dict[str, Any] = {
+            "can": pages.may_change(person),
+            "here": f"/{it.project.path}/-/pipelines/{it.run.id}",
+        }
         events = f"/-/events/run/{it.run.id}" if it.run.state is not State.DONE else ""
         return self.templates.page(request, "run.html", person, it=it, said=said, live=events, **more)
 
@@ -102,7 +111,12 @@ class Site:
             lines += view.feed(piece)
         if it.attempt.state is State.DONE:
             lines += view.rest()
-        shown: dict[str, Any] = {"lines": lines, "from": at - len(view.pending), "first_line": view.line, "skipped": skipped}
+        shown: dict[str, Any] = {
+            "lines": lines,
+            "from": at - len(view.pending),
+            "first_line": view.line,
+            "skipped": skipped,
+        }
         here = f"/{it.project.path}/-/jobs/{it.attempt.id}"
         said = self.templates.said(it.run.dialect, it.attempt.state, it.attempt.outcome, it.attempt.hold)
         events = f"/-/events/run/{it.run.id}" if it.attempt.state is not State.DONE else ""
