@@ -178,7 +178,10 @@ def test_a_runner_that_is_told_to_end_gives_its_job_back_at_once(
     fleet: Fleet, witness: Witness, mark: str
 ) -> None:
     server = fleet.server
-    server.push(PATH, single(hello(witness, "test -e again || sleep 60"), mark), "start [skip ci]")
+    server.kill()
+    server.settings |= {"RUNYARD_LEASE_S": "60", "RUNYARD_REQUEUES": "0"}
+    server.start()
+    server.push(PATH, single(hello(witness, "sleep 60"), mark), "start [skip ci]")
     run = trigger(server, PATH)
     runner = fleet.start()
     running(fleet, run, 1)

@@ -223,6 +223,8 @@ class RunnerProtocol:
             return await self._keep_alive(number, token)
         if state not in ("success", "failed"):
             raise Invalid("Unknown build state")
+        if _gives_back(entry):
+            return await self._give_back(number, token)
         end = _finish(entry, state)
         services = self.desk.services
         if await self._lacks_log(number, token, end):
@@ -254,6 +256,18 @@ class RunnerProtocol:
             return _aborted(status)
         headers = {"Job-Status": status, "X-GitLab-Trace-Update-Interval": str(TRACE_INTERVAL_S)}
         return answer_json("200", 200, headers)
+
+    async def _give_back(self, number: int, token: str) -> Response:
+        """Our own runner shuts down; the job is handed out again at once and this one is over."""
+        services = self.desk.services
+        now = services.now()
+        try:
+            reply = await services.db.write(
+                lambda tx: dispatch.give_back(tx, number, token, now, services.terms)
+            )
+        except (Forbidden, NotFound) as error:
+            raise _lost(error) from None
+        return answer_json("200", 200, {"Job-Status": _word(reply.attempt)})
 
     async def _lacks_log(self, number: int, token: str, end: Finish) -> bool:
         """Whether bytes that the runner sent never arrived: 412 makes it send the log again from 0."""
@@ -347,6 +361,11 @@ def _aborted(status: str) -> Response:
 
 def _lost(error: Forbidden | NotFound) -> Exception:
     return missing("Job") if isinstance(error, NotFound) else Forbidden()
+
+
+def _gives_back(entry: Entry) -> bool:
+    ours = entry.parameters.values.get("runyard")
+    return isinstance(ours, Mapping) and ours.get("given_back") is True
 
 
 def _finish(entry: Entry, state: str) -> Finish:
