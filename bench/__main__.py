@@ -9,6 +9,14 @@ from bench import figures
 from bench.figures import Figure
 from bench.live import Live, server
 
+
+def datadiff(live: Live) -> Sequence[Figure]:
+    """A million rows a side."""
+    from bench.datadiff import in_duckdb
+
+    return in_duckdb(1_000_000)
+
+
 SUITES: dict[str, Callable[[Live], Figure | Sequence[Figure]]] = {
     "start": figures.start,
     "noop": figures.noop,
@@ -16,6 +24,7 @@ SUITES: dict[str, Callable[[Live], Figure | Sequence[Figure]]] = {
     "chain": figures.chain,
     "log": figures.log,
     "artifact": lambda live: figures.artifacts(live, "one file of 500 MB", figures.ONE_FILE),
+    "datadiff": datadiff,
     "artifacts": lambda live: figures.artifacts(live, "10,000 small files", figures.MANY_FILES),
 }
 
