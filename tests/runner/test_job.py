@@ -11,11 +11,13 @@ import time
 import zipfile
 import zlib
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from runyard.engine import control
+from runyard.engine.ports import ArtifactFilter, Page
 from runyard.model.plan import Bind, Image, JobPlan, Need, Network, StepKind, StepPlan, Variable
 from runyard.model.state import Outcome, Reason, State
 
@@ -58,6 +60,32 @@ def test_variables_files_and_masks_reach_the_job(yard: Yard) -> None:
     assert attempt.outcome is Outcome.PASSED, log
     assert "it's $HOME" in log and "<[MASKED]>" in log and "line two" in log
     assert "super-secret" not in log and "c3VwZXItc2Vjcm" not in log
+
+
+def test_names_and_messages_hide_what_the_log_hides(yard: Yard) -> None:
+    """What shows in vendors' answers beside the log (reliability.md §5 B6, B7)."""
+    secret = "super-secret-value"
+    upload = StepPlan(
+        "up", "Upload", StepKind.UPLOAD, params={"paths": ["f"], "name": f"art-{secret}", "type": "archive"}
+    )
+    attempt, log = yard.run(
+        replace(
+            actions(
+                'echo x > f; echo "::warning file=a.py::about $SECRET"; echo "# $SECRET" > $GITHUB_STEP_SUMMARY'
+            ),
+            name=f"Deploy {secret}",
+        ),
+        upload,
+        variables=(Variable("SECRET", secret, masked=True),),
+    )
+    assert attempt.outcome is Outcome.PASSED, log
+    rows = yard.ports.db.submit_read(
+        lambda tx: tx.artifacts(ArtifactFilter(attempt_id=attempt.id), Page(limit=9))
+    ).result()
+    assert len(rows) == 1 and rows[0].name.startswith("art-")
+    steps = yard.steps(attempt.id)
+    assert steps[0].extra["summary"] and steps[0].extra["annotations"]
+    assert secret not in f"{steps} {rows} {attempt} {log}"
 
 
 def test_environment_files_and_outputs_travel_between_steps(yard: Yard) -> None:

@@ -110,7 +110,7 @@ class Builtins:
             for one in sorted(self.work.inputs, key=lambda i: i.id)
             if one.filename.endswith(".zip")
         }
-        name, pattern = str(params.get("name") or ""), str(params.get("pattern") or "")
+        name, pattern = scene.log.shown(str(params.get("name") or "")), str(params.get("pattern") or "")
         if name:
             chosen = [latest[name]] if name in latest else []
         else:
@@ -141,11 +141,12 @@ class Builtins:
         if not choice.paths:
             return _nothing(scene, params)
         root = Path(scene.box.outside.workspace)
+        name = scene.log.shown(str(params.get("name") or params.get("type") or "artifact"))
         parcel = Parcel(
-            name=str(params.get("name") or params.get("type") or "artifact"),
+            name=name,
             type=str(params.get("type") or "archive"),
             format=str(params.get("format") or "zip"),
-            filename=str(params.get("filename") or f"{params.get('name') or 'artifacts'}.zip"),
+            filename=scene.log.shown(str(params.get("filename") or f"{params.get('name') or 'artifacts'}.zip")),
             expires="expire_in_s" in params,
             expire_in_s=params.get("expire_in_s"),
             replace=bool(params.get("overwrite")),

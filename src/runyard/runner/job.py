@@ -12,6 +12,7 @@ from concurrent.futures import Future
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 from runyard.engine.dispatch import Finish, Verdict
 from runyard.engine.ports import Clock
@@ -89,7 +90,7 @@ class Execution:
             self._finish()
 
     def _trouble(self, reason: Reason, message: str) -> None:
-        message = self._log.masker.once(message.encode("utf-8", "replace")).decode("utf-8", "replace")
+        message = self._log.shown(message)
         self._voice.trouble(message)
         self._end = Finish(Outcome.ERRORED, reason, message=message)
 
@@ -224,7 +225,8 @@ class Execution:
 
     def _note(self, step: StepPlan, row: Step) -> None:
         if not step.hidden:
-            self._means.link.step(self._work, row)
+            shown = replace(row, name=self._log.shown(row.name), extra=_shown(row.extra, self._log))
+            self._means.link.step(self._work, shown)
 
     def _send(self, offset: int, data: bytes) -> Future[Taken]:
         future = self._means.link.log(self._work, offset, data)
@@ -246,7 +248,21 @@ class Execution:
             self._log.end_stream()
             self._log.drain()
             figure = coverage(work.job.coverage, self._log.tail()) if work.job.coverage else None
-            end = replace(self._end, log_bytes=self._log.size, log_crc=self._log.crc, coverage=figure)
+            message = self._log.shown(self._end.message)
+            end = replace(self._end, message=message, log_bytes=self._log.size, log_crc=self._log.crc, coverage=figure)
             self._means.link.finish(work, end)
         finally:
             self._control.close()
+
+
+def _shown(value: Any, log: Log) -> Any:
+    """Annotations and summaries without secrets."""
+    match value:
+        case str():
+            return log.shown(value)
+        case Mapping():
+            return {key: _shown(inner, log) for key, inner in value.items()}
+        case list() | tuple():
+            return [_shown(inner, log) for inner in value]
+        case _:
+            return value

@@ -56,6 +56,10 @@ class Log:
         self._add(self.masker.feed(text.encode("utf-8", "surrogateescape") + b"\n"))
         self.end_stream()
 
+    def shown(self, text: str) -> str:
+        """A text as others may see it: names and messages show in APIs and pages, so they hide what the log hides (reliability.md §5 B7)."""
+        return self.masker.once(text.encode("utf-8", "replace")).decode("utf-8", "replace")
+
     def end_stream(self) -> None:
         """A step has ended: nothing that it printed can still grow into a secret."""
         self._add(self.masker.close())
