@@ -3,6 +3,8 @@
 set -euo pipefail
 packages=(bubblewrap slirp4netns postgresql podman chromium git iproute2 util-linux)
 missing=()
+command -v npm >/dev/null || packages+=(npm)
+"${PYTHON:-python3}" -c 'import ensurepip' 2>/dev/null || packages+=(python3-venv)
 for p in "${packages[@]}"; do dpkg-query -W -f='${Status}' "$p" 2>/dev/null | grep -q 'install ok installed' || missing+=("$p"); done
 [ ${#missing[@]} -eq 0 ] && exit 0
 if [ "$(id -u)" -ne 0 ]; then
