@@ -138,7 +138,7 @@ def fill(tx: Tx, house: House) -> tuple[dict[str, str], dict[str, str]]:
     record = tx.add(Record(0, "looker.suite", own.id, "1", {}, now, now))
     ids = {
         "id": "own%2Fone", "project_id": "own%2Fone", "path:path": "own/one", "job_id": str(attempt), "pipeline_id": str(run), "run_id": str(run),
-        "id:int": str(attempt), "runner_id": "1", "user_id": str(person.id), "suite_id": str(record.id), "position": "1", "key": "K",
+        "id:row": str(attempt), "runner_id": "1", "user_id": str(person.id), "suite_id": str(record.id), "position": "1", "key": "K",
     }  # fmt: skip
     return ids, tokens | {"foreign job": foreign, "runner": "glrt-2"}
 

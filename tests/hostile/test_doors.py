@@ -239,6 +239,36 @@ def test_unknown_things_are_not_found(server: LiveServer, looker_token: str, ven
     shape(vendor, status, data)
 
 
+@pytest.mark.parametrize(
+    "path",
+    [
+        "/?page=%C2%B2",
+        "/?page=" + "9" * 5000,
+        "/hostile/one/-/jobs/" + "9" * 5000,
+        "/hostile/one/-/jobs/99999999999999999999",
+        "/hostile/one/-/pipelines/" + "9" * 5000,
+        "/-/events/run/" + "9" * 5000,
+        "/-/events/run/99999999999999999999",
+        "/hostile/one/-/jobs/1/log-events?from=%C2%B2&lines=" + "9" * 5000,
+        "/%00",
+        "/a%00b/-/jobs/1",
+        "/%ff%fe",
+        "/static/..%2f..%2fsession.py",
+        "/static/%2e%2e/session.py",
+        "/hostile/one.git/config",
+        "/hostile/one.git/HEAD",
+    ],
+)
+def test_odd_addresses_of_pages_are_refused_as_pages(server: LiveServer, path: str) -> None:
+    connection = http.client.HTTPConnection(server.url.removeprefix("http://"), timeout=20)
+    connection.request("GET", path)
+    answer = connection.getresponse()
+    data = answer.read()
+    connection.close()
+    assert answer.status < 500 and b"Traceback" not in data, (path, answer.status, data[:200])
+    assert answer.getheader("x-content-type-options") == "nosniff"
+
+
 HOSTILE_FILES = {
     "deep": "[" * 100_000,
     "laughs": "a: &a [x]\n"

@@ -18,7 +18,7 @@ from runyard.model.errors import Invalid, TooLarge
 async def stream(request: Request, limit_bytes: int) -> AsyncIterator[bytes]:
     """The body in pieces, TooLarge beyond the limit whatever Content-Length promised, Invalid when it was cut short."""
     declared = request.headers.get("content-length", "")
-    if declared.isdigit() and int(declared) > limit_bytes:
+    if declared.isascii() and declared.isdigit() and int(declared[:18]) > limit_bytes:
         raise TooLarge(f"The body may have at most {limit_bytes} bytes.")
     size = 0
     try:

@@ -6,6 +6,7 @@ Addresses follow GitLab's (`/group/name/-/pipelines/1`, `/-/jobs/2`), so that ev
 from __future__ import annotations
 
 import asyncio
+import re
 from collections.abc import Awaitable, Callable
 from functools import partial
 from pathlib import Path
@@ -13,6 +14,7 @@ from typing import Any
 from urllib.parse import urlencode
 
 from starlette.applications import Starlette
+from starlette.convertors import Convertor, register_url_convertor
 from starlette.middleware import Middleware
 from starlette.middleware.gzip import GZipMiddleware
 from starlette.requests import Request
@@ -59,7 +61,7 @@ class Site:
         path = request.path_params.get("path", "")
         wanted, dialect = request.query_params.get("state", ""), request.query_params.get("dialect", "")
         number = request.query_params.get("page", "0")
-        page = min(int(number), 10_000) if number.isdigit() else 0
+        page = min(_number(number), 10_000)
 
         def load(tx: Tx) -> dict[str, Any]:
             project = pages.find_project(tx, person, path) if path else None
@@ -151,9 +153,7 @@ class Site:
     async def log_events(self, request: Request) -> Response:
         """The log from `from` on, as rendered lines, until the job ends."""
         it = await self._job(request, await who(self.services, request))
-        start, lines = (
-            int(v) if v.isdigit() else 0 for v in (request.query_params.get(k, "") for k in ("from", "lines"))
-        )
+        start, lines = (_number(request.query_params.get(k, "")) for k in ("from", "lines"))
         return live.events(live.log_lines(self.services, it.attempt.id, start, lines))
 
     async def run_events(self, request: Request) -> Response:
@@ -253,6 +253,28 @@ class Site:
         )
 
 
+class _RowId(Convertor[int]):
+    """An id that a database can hold: Python refuses to read 5,000 digits, databases those beyond 64 bits."""
+
+    regex = "[0-9]{1,18}"
+
+    def convert(self, value: str) -> int:
+        """The number."""
+        return int(value)
+
+    def to_string(self, value: int) -> str:
+        """The number again."""
+        return str(value)
+
+
+register_url_convertor("row", _RowId())
+
+
+def _number(text: str) -> int:
+    """A number that a browser sent; 0 for anything else (`²` is a digit to Python, but no number)."""
+    return int(text) if re.fullmatch(r"[0-9]{1,18}", text) else 0
+
+
 def _local(target: str) -> str:
     """Only paths of this site; `//host` would leave it."""
     return target if target.startswith("/") and not target.startswith(("//", "/\\")) else "/"
@@ -283,7 +305,7 @@ def site(services: Services, dialects: list[str]) -> Starlette:
     def post(path: str, act: Act, *, is_run: bool) -> Route:
         return Route(path, partial(it.change, act, is_run), methods=["POST"])
 
-    run, job = "/{path:path}/-/pipelines/{id:int}", "/{path:path}/-/jobs/{id:int}"
+    run, job = "/{path:path}/-/pipelines/{id:row}", "/{path:path}/-/jobs/{id:row}"
     page: Callable[[str, Callable[[Request], Awaitable[Response]]], Route] = Route
     routes = [
         page("/", it.runs),
@@ -292,7 +314,7 @@ def site(services: Services, dialects: list[str]) -> Starlette:
         Route("/sign-in", it.sign_in, methods=["POST"]),
         Route("/sign-out", it.sign_out, methods=["POST"]),
         page("/-/events/runs", it.list_events),
-        page("/-/events/run/{id:int}", it.run_events),
+        page("/-/events/run/{id:row}", it.run_events),
         page(run, it.run),
         post(run + "/cancel", control.cancel_run, is_run=True),
         post(run + "/retry", control.retry_run, is_run=True),
@@ -302,7 +324,7 @@ def site(services: Services, dialects: list[str]) -> Starlette:
         post(job + "/cancel", control.cancel_attempt, is_run=False),
         post(job + "/retry", control.retry, is_run=False),
         post(job + "/play", control.play, is_run=False),
-        page("/{path:path}/-/artifacts/{id:int}", it.artifact),
+        page("/{path:path}/-/artifacts/{id:row}", it.artifact),
         page("/{path:path}/-/pipelines", it.runs),
         page("/{path:path}", it.runs),
     ]
