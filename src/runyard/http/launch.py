@@ -16,7 +16,7 @@ from runyard.engine.terms import Terms
 from runyard.engine.trigger import accept
 from runyard.engine.views import variables_of
 from runyard.http.services import RunRequest
-from runyard.model.errors import Invalid, NothingToRun, RunyardError, Unavailable
+from runyard.model.errors import Invalid, NotFound, NothingToRun, RunyardError, Unavailable
 from runyard.model.plan import Plan, WorkflowPlan
 from runyard.model.trigger import ZERO_SHA, Commit, Files, Push, Trigger
 from runyard.model.work import Project, Run, User
@@ -176,6 +176,8 @@ class Launcher:
         run = await self.db.write(lambda tx: accept(tx, trigger, plan, self.now(), self.terms))
         try:
             await asyncio.to_thread(self.source.keep, trigger.project.id, run.id, trigger.sha)
+        except (NotFound, Invalid):
+            pass  # Datafold's commits need not be in a repository of ours
         except RunyardError as error:  # the run stands; only a force-push could now take its commit away
             log.warning("commit not kept", extra={"run": run.id, "error": error.message})
         return run
