@@ -280,6 +280,24 @@ def test_steps_of_our_runner_are_noted(house: Any) -> None:
     )
 
 
+def test_a_job_cannot_fill_the_database_with_steps(house: Any) -> None:
+    """It holds the token that its runner uses (reliability.md §5 J6)."""
+    project = house.project()
+    house.pipeline(project)
+    ours = house.claim(house.runner(), features={"runyard": True}).json()
+
+    def put(position: int, **more: Any) -> int:
+        answer = house.call(
+            "PUT", f"/jobs/{ours['id']}/steps/{position}", token=None, headers={"JOB-TOKEN": ours["token"]},
+            json={"name": "x", "state": "running", **more},
+        )  # fmt: skip
+        return int(answer.status_code)
+
+    assert put(0) == 200
+    assert put(99) == 404
+    assert put(0, extra={"summary": "x" * (3 << 20)}) == 413
+
+
 def test_nothing_to_do_is_204_with_a_stamp_and_a_paused_runner_gets_nothing(house: Any) -> None:
     token = house.runner()
     answer = house.claim(token)

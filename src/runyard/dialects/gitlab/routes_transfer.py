@@ -6,6 +6,7 @@ An upload streams into a file, the file becomes a blob, and only then is there a
 from __future__ import annotations
 
 import asyncio
+import json
 import zlib
 from dataclasses import dataclass
 from typing import Any
@@ -21,14 +22,17 @@ from runyard.dialects.gitlab.words import say
 from runyard.engine import dispatch
 from runyard.engine.ports import ArtifactFilter, Page, Tx
 from runyard.http.auth import attempt_of
-from runyard.model.errors import Conflict, Forbidden, Invalid, NotFound
+from runyard.model.errors import Conflict, Forbidden, Invalid, NotFound, TooLarge
 from runyard.model.state import Outcome, State
-from runyard.model.work import Artifact, Attempt, Step
+from runyard.model.work import Artifact, Attempt, Job, Step
 from runyard.syntax.durations import DurationError, seconds
 
 FORMATS = frozenset({"zip", "gzip", "raw"})
 TYPE_CHARACTERS = 64
 DOTENV_BYTES = 5 << 10
+EXTRA_BYTES = (
+    2 << 20
+)  # a summary of 1 MiB with annotations; a job holds its own token and could fill the database with steps
 _ALL = Page(limit=10_000, descending=False)
 
 
@@ -146,7 +150,15 @@ class Transfer:
         row = _step(number, int(position), entry.parameters.values)
         services = self.desk.services
         now = services.now()
-        reply = await services.db.write(lambda tx: dispatch.step(tx, number, token, row, now, services.terms))
+
+        def note(tx: Tx) -> dispatch.Reply:
+            attempt = tx.get(Attempt, number)
+            job = tx.get(Job, attempt.job_id) if attempt else None
+            if job is not None and row.position >= len(job.plan.steps):
+                raise missing("Step")
+            return dispatch.step(tx, number, token, row, now, services.terms)
+
+        reply = await services.db.write(note)
         status = 403 if reply.verdict is dispatch.Verdict.ABORT else 200
         attempt = reply.attempt
         return answer_json({}, status, {"Job-Status": say(attempt.state, attempt.outcome, attempt.hold)})
@@ -210,9 +222,11 @@ def _step(attempt_id: int, position: int, said: Any) -> Step:
             value if isinstance(value, int) and not isinstance(value, bool) and abs(value) < 2**53 else None
         )
 
+    extra = said.get("extra")
+    if extra and len(json.dumps(extra, ensure_ascii=False)) > EXTRA_BYTES:
+        raise TooLarge(f"What a step tells may have at most {EXTRA_BYTES} bytes.")
     try:
         outcome = said.get("outcome")
-        extra = said.get("extra")
         return Step(
             attempt_id=attempt_id, position=position, key=str(said.get("key", ""))[:255], name=str(said.get("name", ""))[:255],
             state=State(said.get("state", "running")), outcome=Outcome(outcome) if outcome else None,
