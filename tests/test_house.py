@@ -80,8 +80,10 @@ def test_every_dialect_has_the_same_files() -> None:
 
 def test_no_registry_host_is_named() -> None:
     root = SRC.parents[1]
-    hosts = re.compile(r"(pypi\.org|files\.pythonhosted|registry\.npmjs|deb\.debian\.org|proxy\.golang|crates\.io)")
-    skipped = {".venv", ".venv-clients", ".clients", ".git", "node_modules"}
+    hosts = re.compile(
+        r"(pypi\.org|files\.pythonhosted|registry\.npmjs|deb\.debian\.org|proxy\.golang|crates\.io)"
+    )
+    skipped = {".clients", ".git", "node_modules", *(p.name for p in root.glob(".venv*"))}
     texts = [
         p
         for p in root.rglob("*")

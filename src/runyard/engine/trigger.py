@@ -98,7 +98,7 @@ def _run_of(tx: Tx, trigger: Trigger, plan: Plan, now: int) -> Run:
         idempotency_key=trigger.idempotency_key or None,
         created_at=now,
         updated_at=now,
-        extra=plan.extra,
+        extra={"title": trigger.commit.title[:200], **plan.extra} if trigger.commit.message else plan.extra,
     )
 
 

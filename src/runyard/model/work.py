@@ -102,7 +102,7 @@ class Run:
     updated_at: int = 0
     started_at: int | None = None
     finished_at: int | None = None
-    extra: Json = field(default_factory=dict)
+    extra: Json = field(default_factory=dict)  # the dialect's; "title": the commit's, for pages
 
 
 @dataclass(frozen=True, slots=True)

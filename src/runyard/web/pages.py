@@ -8,9 +8,10 @@ from dataclasses import dataclass
 from runyard.engine.ports import ArtifactFilter, AttemptFilter, Page, RunFilter, Tx
 from runyard.http.services import Principal
 from runyard.model.errors import NotFound
-from runyard.model.state import Hold, Outcome, State
+from runyard.model.state import Outcome, State
 from runyard.model.work import Artifact, Attempt, Job, Project, Run, Runner, Step, User, Workflow
 from runyard.web.graph import Picture, lay_out
+from runyard.web.why import why
 
 PAGE = 30
 
@@ -52,7 +53,9 @@ class RunPage:
     run: Run
     project: Project
     actor: User | None
-    workflows: Sequence[tuple[Workflow, Picture, Sequence[tuple[Job, Attempt]]]]
+    workflows: Sequence[
+        tuple[Workflow, Picture, Sequence[tuple[Job, Attempt, str]]]
+    ]  # str: why it is where it is
     artifacts: Sequence[tuple[Artifact, Job]]
 
 
@@ -69,6 +72,7 @@ class JobPage:
     artifacts: Sequence[Artifact]
     runner: Runner | None
     actor: User | None
+    why: str
 
 
 def mark(state: State, outcome: Outcome | None, warnings: bool = False) -> str:
@@ -76,19 +80,6 @@ def mark(state: State, outcome: Outcome | None, warnings: bool = False) -> str:
     if state is not State.DONE or outcome is None:
         return str(state)
     return "warned" if warnings and outcome is Outcome.PASSED else str(outcome)
-
-
-def held_for(hold: Hold | None) -> str:
-    """What a held job waits for, for people."""
-    match hold:
-        case Hold.MANUAL:
-            return "waits for someone to start it"
-        case Hold.DELAYED:
-            return "waits for its time"
-        case Hold.CONCURRENCY:
-            return "waits for its concurrency group"
-        case None:
-            return ""
 
 
 def list_runs(
@@ -117,7 +108,7 @@ def find_project(tx: Tx, who: Principal | None, path: str) -> Project:
     return project
 
 
-def run_page(tx: Tx, who: Principal | None, path: str, run_id: int) -> RunPage:
+def run_page(tx: Tx, who: Principal | None, path: str, run_id: int, now: int) -> RunPage:
     """A run of that project."""
     project = find_project(tx, who, path)
     run = tx.get(Run, run_id)
@@ -125,16 +116,18 @@ def run_page(tx: Tx, who: Principal | None, path: str, run_id: int) -> RunPage:
         raise NotFound("There is no such run.")
     graph = tx.graph(run.id)
     by_job = {a.id: j for j, a in graph}
+    runners = _runners(tx, graph)
     workflows = []
     for workflow in tx.workflows(run.id):
         members = [(j, a) for j, a in graph if j.workflow_id == workflow.id]
-        workflows.append((workflow, lay_out(members), members))
+        told = [(j, a, why(j, a, graph, runners, now)) for j, a in members]
+        workflows.append((workflow, lay_out(members), told))
     artifacts = tx.artifacts(ArtifactFilter(run_id=run.id), Page(limit=500, descending=False))
     shown = [(a, by_job[a.attempt_id]) for a in artifacts if a.attempt_id in by_job]
     return RunPage(run, project, _actor(tx, run.actor_id), workflows, shown)
 
 
-def job_page(tx: Tx, who: Principal | None, path: str, attempt_id: int) -> JobPage:
+def job_page(tx: Tx, who: Principal | None, path: str, attempt_id: int, now: int) -> JobPage:
     """An attempt of that project."""
     project = find_project(tx, who, path)
     attempt = tx.get(Attempt, attempt_id)
@@ -143,6 +136,7 @@ def job_page(tx: Tx, who: Principal | None, path: str, attempt_id: int) -> JobPa
     job, run = tx.get(Job, attempt.job_id), tx.get(Run, attempt.run_id)
     if job is None or run is None:
         raise NotFound("There is no such job.")
+    graph = tx.graph(run.id) if attempt.state is State.WAITING else []
     siblings = tx.attempts(AttemptFilter(job_id=job.id), Page(limit=100, descending=False))
     return JobPage(
         run=run,
@@ -154,7 +148,13 @@ def job_page(tx: Tx, who: Principal | None, path: str, attempt_id: int) -> JobPa
         artifacts=tx.artifacts(ArtifactFilter(attempt_id=attempt.id), Page(limit=200, descending=False)),
         runner=tx.get(Runner, attempt.runner_id) if attempt.runner_id else None,
         actor=_actor(tx, attempt.actor_id or run.actor_id),
+        why=why(job, attempt, graph, _runners(tx, [(job, attempt)]), now),
     )
+
+
+def _runners(tx: Tx, graph: Sequence[tuple[Job, Attempt]]) -> list[Runner]:
+    """Looked at only when something waits for one."""
+    return tx.runners(Page(limit=500)) if any(a.state is State.QUEUED for _, a in graph) else []
 
 
 def may_change(who: Principal | None) -> bool:

@@ -32,7 +32,6 @@ class Templates:
             size=format.size,
             exact=format.exact,
             mark=pages.mark,
-            held_for=pages.held_for,
             glyphs=pages.GLYPHS,
             dialects=dialects,
             server=services.server.url,

@@ -33,11 +33,13 @@ from runyard.model.state import State
 from runyard.model.work import Artifact, Attempt, Run
 from runyard.web import live, pages
 from runyard.web.ansi import LogHtml
+from runyard.web.markdown import render
 from runyard.web.render import Templates
 from runyard.web.session import COOKIE, SESSION_S, same_origin, sign_in, sign_out, who
 
 HERE = Path(__file__).parent
 SHOWN_LOG_BYTES = 512 * 1024
+SUMMARY, SUMMARY_BYTES = "summary", 256 * 1024
 HEADERS = {
     "Content-Security-Policy": "default-src 'self'; style-src 'self' 'unsafe-inline'; img-src 'self'; object-src 'none'; "
     "base-uri 'none'; form-action 'self'; frame-ancestors 'none'",
@@ -88,7 +90,9 @@ class Site:
         """One run."""
         person = await who(self.services, request)
         path, run_id = request.path_params["path"], request.path_params["id"]
-        it = await self.services.db.read(lambda tx: pages.run_page(tx, person, path, run_id))
+        it = await self.services.db.read(
+            lambda tx: pages.run_page(tx, person, path, run_id, self.services.now())
+        )
         said = self.templates.said(it.run.dialect, it.run.state, it.run.outcome, it.run.hold)
         more: dict[str, Any] = {
             "can": pages.may_change(person),
@@ -119,11 +123,23 @@ class Site:
             "first_line": view.line,
             "skipped": skipped,
         }
+        shown["summaries"] = await asyncio.to_thread(self._summaries, it)
         here = f"/{it.project.path}/-/jobs/{it.attempt.id}"
         said = self.templates.said(it.run.dialect, it.attempt.state, it.attempt.outcome, it.attempt.hold)
         events = f"/-/events/run/{it.run.id}" if it.attempt.state is not State.DONE else ""
         more: dict[str, Any] = {"can": pages.may_change(person), "here": here, "said": said, "live": events}
         return self.templates.page(request, "job.html", person, it=it, **shown, **more)
+
+    def _summaries(self, it: pages.JobPage) -> list[str]:
+        """What the job says of itself, as HTML: its steps' summaries, then its artifacts of the type `summary`. Both are Markdown."""
+        texts = [str(step.extra.get("summary") or "") for step in it.steps]
+        for artifact in it.artifacts:
+            if artifact.type == SUMMARY:
+                kept = b"".join(
+                    self.services.blobs.open(artifact.blob, 0, min(artifact.size_bytes, SUMMARY_BYTES))
+                )
+                texts.append(kept.decode("utf-8", "replace"))
+        return [render(text[:SUMMARY_BYTES]) for text in texts if text.strip()]
 
     async def _skip(self, attempt: Attempt, start: int) -> tuple[int, int]:
         """(lines before, offset of the first whole line at or after `start`)."""
@@ -137,7 +153,9 @@ class Site:
 
     async def _job(self, request: Request, person: Principal | None) -> pages.JobPage:
         path, attempt_id = request.path_params["path"], request.path_params["id"]
-        return await self.services.db.read(lambda tx: pages.job_page(tx, person, path, attempt_id))
+        return await self.services.db.read(
+            lambda tx: pages.job_page(tx, person, path, attempt_id, self.services.now())
+        )
 
     async def raw(self, request: Request) -> Response:
         """The log as it is, never as a page."""
@@ -203,7 +221,7 @@ class Site:
         path, row_id, now = request.path_params["path"], request.path_params["id"], self.services.now()
 
         def work(tx: Tx) -> object:
-            (pages.run_page if is_run else pages.job_page)(tx, person, path, row_id)
+            (pages.run_page if is_run else pages.job_page)(tx, person, path, row_id, now)
             return act(tx, row_id, now, person.user.id)
 
         done = await self.services.db.write(work)

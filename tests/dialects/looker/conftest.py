@@ -125,7 +125,7 @@ class House:
         path = folder / params["paths"][0]
         if not path.exists():
             return
-        if rewrite:
+        if rewrite and path.suffix == ".json":
             path.write_text(json.dumps(rewrite(json.loads(path.read_text()))))
         ref = self.services.blobs.put_file(path)
         row = Artifact(

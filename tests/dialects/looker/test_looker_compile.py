@@ -72,9 +72,11 @@ def test_without_a_suite_both_validators_run() -> None:
     (workflow,) = made.workflows
     assert [job.key for job in workflow.jobs] == ["lookml", "sql"]
     for job in workflow.jobs:
-        assert [s.kind for s in job.steps] == [StepKind.CHECKOUT, StepKind.RUN, StepKind.UPLOAD]
+        kinds = [StepKind.CHECKOUT, StepKind.RUN, StepKind.UPLOAD, StepKind.UPLOAD]
+        assert [s.kind for s in job.steps] == kinds
         assert job.steps[1].argv[:5] == (sys.executable, "-I", "-m", "runyard.tasks.lookml", job.key)
-        assert job.steps[2].condition == "always()"
+        assert [s.params["type"] for s in job.steps[2:]] == ["lookml", "summary"]
+        assert {s.condition for s in job.steps[2:]} == {"always()"}
 
 
 def test_options_of_the_suite_reach_the_program() -> None:

@@ -96,6 +96,7 @@ def diff_job(
             StepPlan("diff", "Compare", argv=program, script=json.dumps(spec, indent=1)),
             _upload("report", "Keep the report", RESULT_FILE, REPORT),
             _upload("rows", "Keep the differing rows", ROWS_FILE, ROWS),
+            _upload("summary", "Keep the summary", "summary.md", "summary"),
         ),
         gate=Gate(When.MANUAL) if confirm else Gate(),
         connections=tuple(connections),

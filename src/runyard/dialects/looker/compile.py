@@ -103,7 +103,7 @@ def _validation(
     paths: Sequence[str] = (),
     network: Network = Network.NONE,
 ) -> JobPlan:
-    out = f"runyard-{validator}.json"
+    out, summary = f"runyard-{validator}.json", f"runyard-{validator}.md"
     # -I: the repository is the working folder, and nothing of it may be imported as Python.
     program = (
         sys.executable,
@@ -115,16 +115,10 @@ def _validation(
         ".",
         "--out",
         out,
+        "--summary",
+        summary,
         *argv,
     )
-    upload = {
-        "name": validator,
-        "paths": [out],
-        "type": REPORT,
-        "format": "raw",
-        "filename": out,
-        "if_no_files": "warn",
-    }
     return JobPlan(
         key=validator,
         name=f"{TITLES[validator]} validator",
@@ -136,7 +130,8 @@ def _validation(
                 params={"sha": trigger.sha, "depth": 1},
             ),
             StepPlan("validate", f"{TITLES[validator]} validator", argv=program),
-            StepPlan("report", "Keep the report", StepKind.UPLOAD, params=upload, condition="always()"),
+            _upload("report", "Keep the report", validator, out, REPORT),
+            _upload("summary", "Keep the summary", f"{validator} summary", summary, "summary"),
         ),
         connections=connections,
         timeout_s=timeout_s,
@@ -144,6 +139,18 @@ def _validation(
         binds=tuple(Bind(p) for p in [*_own_paths(), *paths]),
         extra={"looker": {"validator": validator}},
     )
+
+
+def _upload(key: str, title: str, name: str, file: str, type: str) -> StepPlan:
+    params = {
+        "name": name,
+        "paths": [file],
+        "type": type,
+        "format": "raw",
+        "filename": file,
+        "if_no_files": "warn",
+    }
+    return StepPlan(key, title, StepKind.UPLOAD, params=params, condition="always()")
 
 
 TITLES = {"lookml": "LookML", "sql": "SQL", "assert": "Assert", "content": "Content", "style": "Style"}

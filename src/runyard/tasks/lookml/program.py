@@ -22,6 +22,7 @@ from runyard.tasks.lookml.model import models
 from runyard.tasks.lookml.project import Project, load
 from runyard.tasks.lookml.report import EXIT, Json, failure, lookml_report, sql_report, tested_lines
 from runyard.tasks.lookml.sqlcheck import TriedExplore
+from runyard.tasks.lookml.summary import summary
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -39,6 +40,8 @@ def main(argv: Sequence[str] | None = None) -> int:
             result = failure(options.validator, str(error) or type(error).__name__)
     result["summary"]["seconds"] = round(time.monotonic() - started, 3)
     _finish(result, options.out)
+    if options.summary:
+        Path(options.summary).write_text(summary(result), encoding="utf-8")
     return EXIT[result["status"]]
 
 
@@ -50,6 +53,7 @@ def _arguments() -> argparse.ArgumentParser:
     parser.add_argument("validator", choices=["lookml", "sql"])
     parser.add_argument("--project", required=True, help="the project's folder")
     parser.add_argument("--out", help="file for the JSON result")
+    parser.add_argument("--summary", help="file for the result as Markdown, for people")
     parser.add_argument(
         "--severity",
         choices=[s.value for s in Severity],
@@ -163,9 +167,9 @@ def from_environment(text: str) -> dict[str, Connection]:
 
 
 def _finish(result: Json, out: str | None) -> None:
-    summary = ", ".join(f"{k} {v}" for k, v in result["summary"].items())
+    counts = ", ".join(f"{k} {v}" for k, v in result["summary"].items())
     if result["problem"]:
         _log(f"could not validate: {result['problem']}")
-    _log(f"{result['validator']} validator: {result['status']}, {result['error_count']} errors ({summary})")
+    _log(f"{result['validator']} validator: {result['status']}, {result['error_count']} errors ({counts})")
     if out:
         Path(out).write_text(json.dumps(result, ensure_ascii=False, indent=1), encoding="utf-8")
