@@ -6,6 +6,7 @@ An archive is a stranger's: names are judged, links are never followed, director
 
 from __future__ import annotations
 
+import lzma
 import stat
 import struct
 import zipfile
@@ -19,6 +20,10 @@ DIRECTORY_BYTES = 64 << 20
 FILE_BYTES = 5 << 30
 RATIO, RATIO_FROM_BYTES = 200, 10 << 20
 _PIECE = 256 << 10
+# What zipfile raises for archives that lie: offsets before the file's start, odd methods, passwords, names that are no text.
+DAMAGE = (
+    zipfile.BadZipFile, zlib.error, lzma.LZMAError, struct.error, EOFError, OSError, ValueError, RuntimeError, NotImplementedError,
+)  # fmt: skip
 _END = struct.Struct("<4s4H2LH")
 
 
@@ -46,7 +51,7 @@ def open_file(file: BinaryIO, path: str) -> tuple[int, Iterator[bytes]]:
         found = archive.getinfo(check_path(path))
     except KeyError:
         raise NotFound("404 Not found") from None
-    except (zipfile.BadZipFile, OSError, ValueError, NotImplementedError, struct.error):
+    except DAMAGE:
         raise Invalid("the archive cannot be read") from None
     kind = stat.S_IFMT(found.external_attr >> 16)  # many writers leave it empty
     if found.is_dir() or kind not in (0, stat.S_IFREG):
@@ -63,7 +68,7 @@ def _pieces(archive: zipfile.ZipFile, found: zipfile.ZipInfo) -> Iterator[bytes]
         with archive.open(found) as reading:
             while piece := reading.read(_PIECE):
                 yield piece
-    except (zipfile.BadZipFile, zlib.error, EOFError, RuntimeError, NotImplementedError) as error:
+    except DAMAGE as error:
         raise ConnectionError("the archive is damaged") from error
 
 
