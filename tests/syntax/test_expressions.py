@@ -316,3 +316,10 @@ def test_late_places_are_filled_without_touching_the_facts() -> None:
     assert facts["github"] == {"sha": "abc", "event": {"a": 1}}
     again = with_late({**filled, "runner": {"workspace": "/w"}}, late)
     assert again["github"]["workspace"] == "/w"
+
+
+@pytest.mark.parametrize("text", ['"\\ud800"', '{"\\udfff": 1}', '["a", {"b": "\\udc00x"}]'])
+def test_half_a_surrogate_pair_is_refused_where_it_is_read(text: str) -> None:
+    with pytest.raises(ExpressionError):
+        render("${{ toJSON(fromJSON('" + text + "')) }}", {})
+    assert render("${{ fromJSON('\"\\ud83d\\ude00\"') }}", {}) == "\U0001f600"

@@ -174,6 +174,9 @@ def from_json(arguments: Sequence[Value], budget: Budget, offset: int) -> Value:
         parsed: Value = json.loads(
             text, parse_int=_whole, parse_constant=_no_constant, object_pairs_hook=_pairs
         )
+        if "\\u" in text:
+            # Half of a surrogate pair is JSON, but no text that a database takes: it would fail whoever stores the name made of it.
+            json.dumps(parsed, ensure_ascii=False).encode()
     except (ValueError, RecursionError):
         # The parser's own message quotes the document, which may be a secret.
         raise ExpressionError("fromJSON() was given a text that is not JSON", offset) from None
