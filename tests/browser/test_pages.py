@@ -142,3 +142,30 @@ def test_without_script_the_pages_still_tell_everything(browser: Browser, server
     tab.locator(".jobs a", has_text="slow").click()
     expect(tab.locator("#log")).to_contain_text("last words")
     context.close()
+
+
+SUMMARY = """
+on: push
+jobs:
+  report:
+    runs-on: ubuntu-latest
+    steps:
+      - run: |
+          printf '## Found\\n\\n| what | many |\\n|---|---:|\\n| <script>alert(4)</script> | 3 |\\n' >> "$GITHUB_STEP_SUMMARY"
+"""
+
+
+@pytest.mark.parametrize("width", [1280, 390])
+def test_what_a_job_found_is_a_table(
+    page: Page, server: LiveServer, complaints: list[str], width: int
+) -> None:
+    path = f"browser/found{width}"
+    server.push(path, {".depot/workflows/ci.yml": SUMMARY})
+    page.set_viewport_size({"width": width, "height": 800})
+    page.goto(f"/{path}")
+    page.locator(".runs a.cover").first.click()
+    page.locator(".card", has_text="report").click()
+    expect(page.locator(".summary h4")).to_have_text("Found", timeout=20_000)
+    expect(page.locator(".summary td").first).to_have_text("<script>alert(4)</script>")
+    assert page.evaluate("document.documentElement.scrollWidth") <= width
+    assert complaints == []

@@ -45,7 +45,12 @@ def test_a_push_to_a_server_whose_data_folder_is_the_default_one(tmp_path: Path)
         git("add", ".", cwd=work)
         git("commit", "-qm", "first", cwd=work)
         said = git("push", f"{url.replace('://', f'://root:{token}@')}/team/app.git", "HEAD:main", cwd=work)
-        assert f"{url}/team/app/-/pipelines/1" in said
+        assert f"gitlab run 1 started: {url}/team/app/-/pipelines/1" in said
+        (work / ".gitlab-ci.yml").write_text("a:\n  scrpt: [echo]\n")
+        git("commit", "-qam", "second", cwd=work)
+        said = git("push", f"{url.replace('://', f'://root:{token}@')}/team/app.git", "HEAD:main", cwd=work)
+        assert "gitlab run 2 cannot start: .gitlab-ci.yml:1:1: " in said
+        assert "(and 1 more)" in said
     finally:
         server.send_signal(signal.SIGTERM)
         assert server.wait(30) == 0

@@ -10,7 +10,7 @@ import pytest
 from starlette.testclient import TestClient
 
 from runyard.model.state import State
-from runyard.model.work import Attempt, Project
+from runyard.model.work import Artifact, Attempt, Project
 from runyard.web.routes import site
 from tests.web.conftest import HOSTILE, TOKEN, World
 
@@ -159,3 +159,30 @@ def test_filters_and_pages_take_any_text(person: TestClient) -> None:
         "?page=abc",
     ):
         assert person.get("/" + query).status_code == 200
+
+
+def test_what_a_job_found_is_shown_and_escaped(person: TestClient, world: World) -> None:
+    attempt = world.attempts["compile"]
+    ref = world.services.blobs.put([f"| a |\n|---|\n| {HOSTILE} |\n".encode()])
+
+    def found(tx):  # type: ignore[no-untyped-def]
+        of = tx.get(Attempt, attempt)
+        for kind in ("summary", "archive"):
+            row = Artifact(
+                0, of.id, of.run_id, of.project_id, kind, kind, "raw", "s.md", ref.size_bytes, ref.sha256, ref.key
+            )  # fmt: skip
+            tx.add(row)
+
+    world.write(found)
+    html = person.get(f"/team/app/-/jobs/{attempt}").text
+    assert html.count('class="summary"') == 1
+    assert "<td>&lt;img src=x onerror=alert(1)&gt;</td>" in html
+
+
+def test_jobs_that_do_not_run_say_why(person: TestClient, world: World) -> None:
+    html = person.get(f"/team/app/-/pipelines/{world.run.id}").text
+    assert "waits for compile" not in html  # it is done
+    assert "waits for unit: [3.11], unit: [3.12], lint" in html
+    page = person.get(f"/team/app/-/jobs/{world.attempts['deploy']}").text
+    assert "waits for unit" in page
+    assert "The log begins when the job does." in page

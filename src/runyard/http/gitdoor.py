@@ -74,5 +74,9 @@ class GitDoor:
         return [self._line(project, run) for run in runs]
 
     def _line(self, project: Project, run: Run) -> str:
-        what = run.error.splitlines()[0] if run.error else "started"
-        return f"{run.dialect} run {run.id} {what}: {self.url}/{project.path}/-/pipelines/{run.id}"
+        page = f"{self.url}/{project.path}/-/pipelines/{run.id}"
+        if not run.error:
+            return f"{run.dialect} run {run.id} started: {page}"
+        first, *more = run.error.splitlines()
+        rest = f" (and {len(more)} more)" if more else ""
+        return f"{run.dialect} run {run.id} cannot start: {first}{rest}: {page}"

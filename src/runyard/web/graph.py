@@ -47,7 +47,7 @@ def lay_out(graph: Sequence[tuple[Job, Attempt]]) -> Picture:
         titles.append((x, key[1]))
         cards += [Card(j, a, x, TOP + row * (HEIGHT + GAP_Y)) for row, (j, a) in enumerate(members)]
     rows = max((len(m) for m in columns.values()), default=0)
-    width = max(0, len(columns) * (WIDTH + GAP_X) - GAP_X)
+    width = max(0, len(columns) * (WIDTH + GAP_X) - GAP_X // 2)  # half a gap for brackets of the last column
     return Picture(tuple(cards), tuple(titles), tuple(_edges(cards)), width, TOP + rows * (HEIGHT + GAP_Y))
 
 
@@ -84,5 +84,8 @@ def _edges(cards: Sequence[Card]) -> list[str]:
                 x1, y1 = parent.x + WIDTH, parent.y + HEIGHT // 2
                 x2, y2 = card.x, card.y + HEIGHT // 2
                 bend = GAP_X // 2
-                paths.append(f"M{x1} {y1} C{x1 + bend} {y1} {x2 - bend} {y2} {x2} {y2}")
+                if parent.x == card.x:  # of one stage: around the right side, as a bracket
+                    paths.append(f"M{x1} {y1} C{x1 + bend} {y1} {x1 + bend} {y2} {x1} {y2}")
+                else:
+                    paths.append(f"M{x1} {y1} C{x1 + bend} {y1} {x2 - bend} {y2} {x2} {y2}")
     return paths[:EDGES_SHOWN]

@@ -57,6 +57,7 @@ class RunPage:
         tuple[Workflow, Picture, Sequence[tuple[Job, Attempt, str]]]
     ]  # str: why it is where it is
     artifacts: Sequence[tuple[Artifact, Job]]
+    retriable: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,7 +125,8 @@ def run_page(tx: Tx, who: Principal | None, path: str, run_id: int, now: int) ->
         workflows.append((workflow, lay_out(members), told))
     artifacts = tx.artifacts(ArtifactFilter(run_id=run.id), Page(limit=500, descending=False))
     shown = [(a, by_job[a.attempt_id]) for a in artifacts if a.attempt_id in by_job]
-    return RunPage(run, project, _actor(tx, run.actor_id), workflows, shown)
+    unwell = any(a.outcome in (Outcome.FAILED, Outcome.ERRORED, Outcome.CANCELED) for _, a in graph)
+    return RunPage(run, project, _actor(tx, run.actor_id), workflows, shown, unwell)
 
 
 def job_page(tx: Tx, who: Principal | None, path: str, attempt_id: int, now: int) -> JobPage:
