@@ -13,7 +13,7 @@ import pytest
 
 from runyard.model.plan import Network
 from runyard.runner.sandbox import BoxPlan, Sandbox
-from runyard.runner.sandbox.network import own_addresses
+from runyard.runner.sandbox.network import local_addresses, own_addresses
 
 pytestmark = pytest.mark.root
 HOSTILE = Path(__file__).with_name("hostile_job.py").read_text()
@@ -136,3 +136,11 @@ def test_a_fork_bomb_meets_its_limit_and_its_neighbour_lives(full: Sandbox) -> N
 def test_the_world_is_not_there_without_a_network(full: Sandbox) -> None:
     _, said, _ = run(full, "python3", "-c", "import socket; print([n for _, n in socket.if_nameindex()])")
     assert "tap0" not in said and "eth0" not in said
+
+
+def test_secondary_addresses_of_an_interface_are_own_too() -> None:
+    """In a network namespace of its own, where addresses may be added."""
+    script = "ip link set lo up; ip addr add 192.0.2.7/24 dev lo; ip addr add 192.0.2.8/24 dev lo; cat /proc/net/fib_trie"
+    done = subprocess.run(["unshare", "-n", "sh", "-ec", script], capture_output=True, text=True, check=True)
+    assert local_addresses(done.stdout) == ["192.0.2.7", "192.0.2.8"]
+    assert set(own_addresses()) <= set(local_addresses(Path("/proc/net/fib_trie").read_text()))

@@ -8,15 +8,18 @@ from __future__ import annotations
 
 import fcntl
 import os
+import re
 import shutil
 import socket
 import struct
 from collections.abc import Sequence
+from pathlib import Path
 
 from runyard.model.plan import Network
 from runyard.runner.sandbox.spawner import LauncherGone, Spawner, SpawnFailed
 
 SIOCGIFADDR = 0x8915
+TRIE = Path("/proc/net/fib_trie")
 METADATA = ("169.254.0.0", "255.255.0.0")
 RESOLVER = "nameserver 10.0.2.3\n"
 
@@ -63,7 +66,21 @@ class Outside:
 
 
 def own_addresses() -> list[str]:
-    """IPv4 addresses of this machine's interfaces, loopback aside."""
+    """IPv4 addresses of this machine, secondary ones too, loopback aside."""
+    try:
+        found = local_addresses(TRIE.read_text(encoding="ascii"))
+    except OSError:
+        found = []
+    return found or _first_addresses()
+
+
+def local_addresses(trie: str) -> list[str]:
+    """What the kernel's routing trie marks as its own; an interface's ioctl tells only the first of its addresses."""
+    found = re.findall(r"\|-- ([0-9.]+)\n\s+/32 host LOCAL", trie)
+    return [address for address in dict.fromkeys(found) if not address.startswith("127.")]
+
+
+def _first_addresses() -> list[str]:
     found = []
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as control:
         for _, name in socket.if_nameindex():
