@@ -55,6 +55,7 @@ LISTS = {
     "project by path": lambda tx: tx.project_by_path("a/b"),
     "user by name": lambda tx: tx.user_by_name("a"),
     "token": lambda tx: tx.token_by_hash("a"),
+    "tokens of a user": lambda tx: tx.tokens_of(1),
     "log": lambda tx: tx.log_chunks(1, 5, 10),
 }
 # Lists without a narrowing condition walk the primary key backwards and stop at their limit.

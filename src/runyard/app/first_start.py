@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from runyard.engine.ports import Tx
 from runyard.http.auth import hash_token, new_token
-from runyard.model.errors import Invalid, Unavailable
+from runyard.model.errors import Invalid, NotFound, Unavailable
 from runyard.model.work import Token, User
 from runyard.settings import Settings
 
@@ -54,27 +54,46 @@ def _kept(path: Path, prefix: str) -> str:
         return text
 
 
+ROOT_TOKEN = "root token"  # noqa: S105 - its name
+
+
 def ensure_root(tx: Tx, root_token: str, now: int) -> User:
-    """The administrator, with exactly this token."""
+    """The administrator, with this token; an earlier root token is worth nothing any more."""
     root = tx.user_by_name("root") or tx.add(
         User(
             id=0, username="root", name="Administrator", email="root@localhost", is_admin=True, created_at=now
         )
     )
     hashed = hash_token(root_token)
-    if tx.token_by_hash(hashed) is None:
+    known = tx.token_by_hash(hashed)
+    if known is None:
         tx.add(
             Token(
                 id=0,
                 kind="personal",
                 hash=hashed,
                 user_id=root.id,
-                name="root token",
+                name=ROOT_TOKEN,
                 scopes=("api",),
                 created_at=now,
             )
         )
+    elif known.revoked_at is not None:
+        tx.save(replace(known, revoked_at=None))
+    # A changed root token means that the old one may be in wrong hands: it ends, with the sessions that were opened with it.
+    live = [t for t in tx.tokens_of(root.id) if t.revoked_at is None and t.hash != hashed]
+    earlier = [t for t in live if t.name == ROOT_TOKEN]
+    for token in (*earlier, *(t for t in live if t.kind == "session" and earlier)):
+        tx.save(replace(token, revoked_at=now))
     return root
+
+
+def revoke(tx: Tx, user: User, now: int) -> int:
+    """Ends every token and session of a user; answers how many."""
+    live = [t for t in tx.tokens_of(user.id) if t.revoked_at is None]
+    for token in live:
+        tx.save(replace(token, revoked_at=now))
+    return len(live)
 
 
 def add_token(tx: Tx, username: str, text: str, name: str, days: int, now: int) -> None:
@@ -108,5 +127,25 @@ def make_token(settings: Settings, username: str, name: str, days: int) -> str:
         text = new_token("glpat-")
         db.submit_write(lambda tx: add_token(tx, username, text, name, days, clock())).result()
         return text
+    finally:
+        db.close()
+
+
+def revoke_tokens(settings: Settings, username: str) -> int:
+    """`runyard token USER --revoke`: ends all tokens and sessions of a user, under the same conditions."""
+    from runyard.app.compose import clock
+    from runyard.store import open_database
+
+    prepare(settings)
+    db, _ = open_database(settings.database, settings.data)
+
+    def work(tx: Tx) -> int:
+        user = tx.user_by_name(username)
+        if user is None:
+            raise NotFound(f"There is no user {username[:100]!r}.")
+        return revoke(tx, user, clock())
+
+    try:
+        return db.submit_write(work).result()
     finally:
         db.close()

@@ -15,13 +15,20 @@ def token(
     data: Annotated[Path | None, typer.Option(help="The server's data folder")] = None,
     name: Annotated[str, typer.Option(help="What the token is for")] = "command line",
     days: Annotated[int, typer.Option(help="Days it lives; 0 for ever")] = 365,
+    revoke: Annotated[
+        bool, typer.Option("--revoke", help="End all tokens and sessions of the user instead")
+    ] = False,
 ) -> None:
-    """Make an access token for a user; prints it once, only its hash is kept."""
-    from runyard.app.first_start import make_token
+    """Make an access token for a user; prints it once, only its hash is kept. Or end all that the user has."""
+    from runyard.app.first_start import make_token, revoke_tokens
     from runyard.cli.settings import read_settings
 
     try:
-        typer.echo(make_token(read_settings(data=data) if data else read_settings(), username, name, days))
+        settings = read_settings(data=data) if data else read_settings()
+        if revoke:
+            typer.echo(f"{revoke_tokens(settings, username)} tokens and sessions of {username} ended")
+        else:
+            typer.echo(make_token(settings, username, name, days))
     except RunyardError as error:
         typer.echo(f"runyard: {error.message}", err=True)
         raise typer.Exit(2) from None

@@ -144,6 +144,9 @@ class StoreTx:
     def token_by_hash(self, hash: str) -> Token | None:
         return people.token_by_hash(self._link, hash)
 
+    def tokens_of(self, user_id: int) -> list[Token]:
+        return people.tokens_of(self._link, user_id)
+
     def runner_by_hash(self, token_hash: str) -> Runner | None:
         return people.runner_by_hash(self._link, token_hash)
 

@@ -12,6 +12,7 @@ from runyard.store.rows import CONNECTION, PROJECT, RECORD, RUNNER, SECRET_VARIA
 _PROJECT_BY_PATH = f"{PROJECT.select} WHERE lower(path) = lower(?)"
 _USER_BY_NAME = f"{USER.select} WHERE lower(username) = lower(?)"
 _TOKEN_BY_HASH = f"{TOKEN.select} WHERE hash = ?"
+_TOKENS_OF = f"{TOKEN.select} WHERE user_id = ? ORDER BY id"
 _RUNNER_BY_HASH = f"{RUNNER.select} WHERE token_hash = ?"
 _CONNECTIONS = f"{CONNECTION.select} ORDER BY id"
 _VARIABLES = f"{SECRET_VARIABLE.select} WHERE project_id IS NULL ORDER BY id"
@@ -50,6 +51,10 @@ def user_by_name(link: Link, username: str) -> User | None:
 def token_by_hash(link: Link, hash: str) -> Token | None:
     found = link.rows(_TOKEN_BY_HASH, (hash,))
     return TOKEN.decode(found[0]) if found else None
+
+
+def tokens_of(link: Link, user_id: int) -> list[Token]:
+    return [TOKEN.decode(r) for r in link.rows(_TOKENS_OF, (user_id,))]
 
 
 def runner_by_hash(link: Link, token_hash: str) -> Runner | None:
