@@ -178,18 +178,24 @@ MANY_FILES = 'mkdir tree && cd tree && seq -w 1 10000 | while read i; do echo "f
 
 
 def artifacts(live: Live, name: str, make: str) -> Figure:
-    floor, how = _zip_floor(make)
+    """Ours and the floor in turns, the best of three each: ext4 is slow for a minute wherever many files were just removed, whoever comes next."""
     project = live.project(
-        f"bench/artifacts-{len(make)}",
-        {".gitlab-ci.yml": ARTIFACTS.format(make=f"'{make}'" if "'" not in make else make)},
+        f"bench/artifacts-{len(make)}", {".gitlab-ci.yml": ARTIFACTS.format(make=f"'{make}'")}
     )
-    _, pipeline = live.run(project, 0.05)
-    jobs = {j["name"]: j["id"] for j in live.call("GET", f"{project}/pipelines/{pipeline['id']}/jobs")}
-    stamps = {n: _stamp(live.raw("GET", f"{project}/jobs/{i}/trace")[1]) for n, i in jobs.items()}
-    ours = (stamps["take"] - stamps["make"]) / 1e9
+    rounds = [(_handed_on(live, project), _zip_floor(make)) for _ in range(3)]
+    ours = min(seconds for seconds, _ in rounds)
+    floor, how = min(found for _, found in rounds)
     return Figure(
         f"artifacts to a next job, {name}", f"{ours:.2f} s", f"{floor:.2f} s ({how})", ours / floor, 2.5
     )
+
+
+def _handed_on(live: Live, project: str) -> float:
+    """Seconds from the end of the first job's script to the start of the second's."""
+    _, pipeline = live.run(project, 0.05)
+    jobs = {j["name"]: j["id"] for j in live.call("GET", f"{project}/pipelines/{pipeline['id']}/jobs")}
+    stamps = {n: _stamp(live.raw("GET", f"{project}/jobs/{i}/trace")[1]) for n, i in jobs.items()}
+    return (stamps["take"] - stamps["make"]) / 1e9
 
 
 def _stamp(trace: bytes) -> int:

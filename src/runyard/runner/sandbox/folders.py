@@ -7,15 +7,20 @@ which the next start removes.
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import os
 import queue
 import shutil
 import stat
 import subprocess
+import sys
 import threading
+import time
 from pathlib import Path
 
 BUILDS, HOME, TEMP = "builds", "home", "tmp"
+PAUSE_S = 1.0
+FS_IOC_GETFLAGS, FS_IOC_SETFLAGS, FS_TOPDIR_FL = 0x80086601, 0x40086602, 0x00020000  # linux/fs.h, 64 bit
 
 
 class SlotFolders:
@@ -27,6 +32,7 @@ class SlotFolders:
         self._uid = uid
         self._count = 0
         self._bin = Bin.of(self._trash)
+        _spread(base)
 
     def renew(self, project: str) -> None:
         """Empty builds, home and temp; the project's workspace and its `.tmp` twin inside builds."""
@@ -54,18 +60,38 @@ class SlotFolders:
             self._bin.throw(target)
 
 
+def _spread(folder: Path) -> None:
+    """Asks ext4 to place each new folder in here in a block group of its own. ext4 does not give an inode again within a minute of its deletion and
+    looks at every such inode first, so files made where a predecessor's were just removed take two to eight times as long."""
+    with contextlib.suppress(OSError):
+        fd = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+        try:
+            flags = bytearray(8)
+            fcntl.ioctl(fd, FS_IOC_GETFLAGS, flags)
+            fcntl.ioctl(
+                fd,
+                FS_IOC_SETFLAGS,
+                (int.from_bytes(flags, sys.byteorder) | FS_TOPDIR_FL).to_bytes(8, sys.byteorder),
+            )
+        finally:
+            os.close(fd)
+
+
 class Bin:
-    """One background thread per trash folder that removes trees, so that no job waits for its predecessor's files."""
+    """One background thread per trash folder that removes trees, so that no job waits for its predecessor's files.
+
+    It lets `PAUSE_S` pass first: the next job of a chain unpacks its inputs just then, and unlinking thousands of files beside it would double its time.
+    """
 
     _all: dict[Path, Bin] = {}  # noqa: RUF012 - one bin per folder in this process
     _lock = threading.Lock()
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
-        self._queue: queue.Queue[Path | None] = queue.Queue()
+        self._queue: queue.SimpleQueue[tuple[float, Path]] = queue.SimpleQueue()
         folder.mkdir(parents=True, exist_ok=True, mode=0o700)
         for left in folder.iterdir():
-            self._queue.put(left)
+            self._queue.put((0.0, left))
         threading.Thread(target=self._work, name="runyard-bin", daemon=True).start()
 
     @classmethod
@@ -78,13 +104,14 @@ class Bin:
 
     def throw(self, path: Path) -> None:
         """Removes the tree soon."""
-        self._queue.put(path)
+        self._queue.put((time.monotonic() + PAUSE_S, path))
 
     def _work(self) -> None:
-        while (path := self._queue.get()) is not None:
+        while True:
+            due, path = self._queue.get()
+            time.sleep(max(0.0, due - time.monotonic()))
             with contextlib.suppress(OSError):
                 remove_tree(path)
-            self._queue.task_done()
 
 
 def remove_tree(path: Path) -> None:
