@@ -56,7 +56,7 @@ class Duck:
                 raise CouldNot(Fault.CONNECTION, f"There is no DuckDB file {file}.")
             catalog = f"db{len(self.attached)}"
             try:
-                self.connection.execute(f"ATTACH {text(path)} AS {catalog} (READ_ONLY)")
+                self.connection.execute(f"ATTACH {text(path)} AS {catalog} (TYPE duckdb, READ_ONLY)")
             except duckdb.Error as error:
                 raise CouldNot(
                     Fault.CONNECTION, f"{file} cannot be opened: {_line(error)}.", retryable=True
