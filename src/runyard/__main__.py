@@ -55,7 +55,7 @@ def main() -> None:
         load(verb)(args=rest, prog_name=f"runyard {verb}")
     else:
         near = difflib.get_close_matches(verb, VERBS, 1)
-        hint = f"; did you mean `runyard {near[0]}`?" if near else ""
+        hint = f"; did you mean `runyard {near[0]}`?" if near else "; `runyard --help` lists them"
         sys.stderr.write(f"runyard: there is no verb {verb!r}{hint}\n")
         sys.exit(2)
 

@@ -88,3 +88,11 @@ def test_nothing_to_check_is_no_success(tmp_path: Path) -> None:
     wrong = runyard(tmp_path, "check", ".gitlab-ci.yaml")
     assert wrong.returncode == 2
     assert "'.gitlab-ci.yaml'" in wrong.stderr
+
+
+def test_an_unknown_output_is_refused(tmp_path: Path) -> None:
+    for verb in ("check", "run", "compile", "settings"):
+        done = runyard(tmp_path, verb, "--output", "xml")
+        assert done.returncode == 2
+        assert "--output" in done.stderr
+        assert "Traceback" not in done.stderr

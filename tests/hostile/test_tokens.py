@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from runyard.app.first_start import ensure_root, make_token, revoke_tokens
+from runyard.app.first_start import ensure_root, make_token, prepare, revoke_tokens
 from runyard.engine.ports import Database
 from runyard.http.auth import hash_token, principal_in
 from runyard.model.errors import NotFound
@@ -47,6 +47,9 @@ def test_a_changed_root_token_ends_the_earlier_one_and_its_sessions(db: Database
 
 def test_all_tokens_of_a_user_can_be_ended(tmp_path: Path) -> None:
     settings = Settings(data=tmp_path, root_token="glpat-root")
+    with pytest.raises(NotFound, match="no server's data folder"):
+        make_token(settings, "ada", "test", 0)
+    prepare(settings)
     ada, eve = (make_token(settings, name, "test", 0) for name in ("ada", "eve"))
     assert revoke_tokens(settings, "eve") == 1
     assert revoke_tokens(settings, "eve") == 0

@@ -114,6 +114,14 @@ def add_token(tx: Tx, username: str, text: str, name: str, days: int, now: int) 
     )
 
 
+def _must_exist(settings: Settings) -> None:
+    """A token for a folder that nobody serves would open nothing."""
+    if not settings.secret_key and not (settings.data / "secret-key").exists():
+        raise NotFound(
+            f"{settings.data} is no server's data folder; name it with --data, or start `runyard serve` once to make it."
+        )
+
+
 def make_token(settings: Settings, username: str, name: str, days: int) -> str:
     """`runyard token`: works on the data folder of a stopped server (SQLite) or of any (PostgreSQL)."""
     from runyard.app.compose import clock
@@ -121,7 +129,7 @@ def make_token(settings: Settings, username: str, name: str, days: int) -> str:
 
     if not username.isascii() or not username.replace("-", "").replace("_", "").replace(".", "").isalnum():
         raise Invalid("A user name has letters, digits, '.', '_' and '-' only.")
-    prepare(settings)
+    _must_exist(settings)
     db, _ = open_database(settings.database, settings.data)
     try:
         text = new_token("glpat-")
@@ -136,7 +144,7 @@ def revoke_tokens(settings: Settings, username: str) -> int:
     from runyard.app.compose import clock
     from runyard.store import open_database
 
-    prepare(settings)
+    _must_exist(settings)
     db, _ = open_database(settings.database, settings.data)
 
     def work(tx: Tx) -> int:

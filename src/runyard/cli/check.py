@@ -8,7 +8,7 @@ import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import msgspec
 import typer
@@ -57,7 +57,7 @@ def check(
         list[str] | None, typer.Argument(help="Files or patterns; default: all that any door would run")
     ] = None,
     folder: Annotated[Path, typer.Option("--folder", "-C", help="The repository")] = Path(),
-    output: Annotated[str, typer.Option(help="text or json")] = "text",
+    output: Annotated[Literal["text", "json"], typer.Option(help="text or json")] = "text",
 ) -> None:
     """Find every problem in pipeline and workflow files; exit 0 none, 1 some, 2 could not."""
     tree = FolderFiles(folder.resolve())
@@ -119,7 +119,7 @@ def compile_file(
     folder: Annotated[Path, typer.Option("--folder", "-C", help="The repository")] = Path(),
     ref: Annotated[str, typer.Option(help="The branch it would run on")] = "main",
     var: Annotated[list[str] | None, typer.Option(help="KEY=VALUE, as often as needed")] = None,
-    output: Annotated[str, typer.Option(help="yaml or json")] = "yaml",
+    output: Annotated[Literal["yaml", "json"], typer.Option(help="yaml or json")] = "yaml",
 ) -> None:
     """Print the plan a file compiles to; exit 0, or 2 with the located problems."""
     tree = FolderFiles(folder.resolve())

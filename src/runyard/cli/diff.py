@@ -119,7 +119,7 @@ def _show(result: dict[str, Any], output: Output) -> None:
 
 
 def _table(result: dict[str, Any]) -> None:
-    console = Console(highlight=False, markup=False)
+    console = Console(highlight=False, markup=False, soft_wrap=True)
     pks, values, schema = result["pks"], result["values"], result["schema"]
     found = Table("", "A", "B", title=_plain(f"{result['a']} → {result['b']}"), title_justify="left")
     for words, pair in (

@@ -11,7 +11,7 @@ import tempfile
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
@@ -42,9 +42,11 @@ def run(
     ] = "",
     folder: Annotated[Path, typer.Option("--folder", "-C", help="The working copy")] = Path(),
     var: Annotated[list[str] | None, typer.Option(help="KEY=VALUE for the jobs, as often as needed")] = None,
-    slots: Annotated[int, typer.Option(help="Jobs at once")] = max(2, os.cpu_count() or 2),
+    slots: Annotated[int, typer.Option(min=1, max=1000, help="Jobs at once")] = max(2, os.cpu_count() or 2),
     list_jobs: Annotated[bool, typer.Option("--list", help="Show the jobs, run nothing")] = False,
-    output: Annotated[str, typer.Option(help="text, or json for the result alone on stdout")] = "text",
+    output: Annotated[
+        Literal["text", "json"], typer.Option(help="text, or json for the result alone on stdout")
+    ] = "text",
 ) -> None:
     """Run this working copy's pipeline or workflow now."""
     try:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import typer
 from pydantic import ValidationError
@@ -26,7 +26,9 @@ def read_settings(**given: Any) -> Settings:
 
 
 def settings(
-    output: Annotated[str, typer.Option(help="table, json or markdown (defaults only)")] = "table",
+    output: Annotated[
+        Literal["table", "json", "markdown"], typer.Option(help="table, json or markdown (defaults only)")
+    ] = "table",
 ) -> None:
     """Print every setting, its value and what it means."""
     if output == "markdown":

@@ -99,7 +99,8 @@ class Wire:
                     return answer
                 problem = f"the server answered {answer.status}"
             except (OSError, http.client.HTTPException) as error:
-                problem = f"{type(error).__name__}: {error}"
+                said = getattr(error, "strerror", None) or str(error) or type(error).__name__
+                problem = f"{said} (at {self._place[0]}:{self._place[1]})"
             finally:
                 self._give(connection if kept else None, connection)
             if time.monotonic() + pause > until or self.closing.wait(pause):
