@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from runyard.model.errors import RunyardError
+from runyard.model.errors import Conflict, RunyardError
 
 
 def token(
@@ -29,6 +29,10 @@ def token(
             typer.echo(f"{revoke_tokens(settings, username)} tokens and sessions of {username} ended")
         else:
             typer.echo(make_token(settings, username, name, days))
+    except Conflict as error:
+        hint = " Stop it first: with SQLite, tokens are made and ended while nobody serves the folder."
+        typer.echo(f"runyard: {error.message}{hint}", err=True)
+        raise typer.Exit(2) from None
     except RunyardError as error:
         typer.echo(f"runyard: {error.message}", err=True)
         raise typer.Exit(2) from None
