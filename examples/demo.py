@@ -238,9 +238,10 @@ def main() -> int:
             print(
                 f"{row.door:<10}{row.run:<14}{row.jobs:>5}  {row.outcome:<12}{row.seconds:>8.1f}{'' if row.good else '   expected ' + row.expected}"
             )
-        print(f"\npage   {demo.url}   (sign in with {TOKEN})")
-        if sys.stdin.isatty() and sys.stdout.isatty():
-            print("Ctrl-C ends the server.")
+        stays = sys.stdin.isatty() and sys.stdout.isatty()
+        until = "until Ctrl-C" if stays else "ended with this; in a terminal it stays"
+        print(f"\npage   {demo.url}   (sign in with {TOKEN}; {until})")
+        if stays:
             demo.server.wait()
     except KeyboardInterrupt:
         pass
