@@ -35,7 +35,7 @@ lint: setup ## what a machine can judge
 	$(BIN)/ruff check src tests bench examples
 	$(BIN)/mypy
 	$(BIN)/lint-imports
-	$(BIN)/codespell src docs bench examples *.md
+	$(BIN)/codespell -L convertor,convertors src docs bench examples *.md
 
 check: lint ## lint and the fast tests, under a minute
 	$(PYTEST) -n 2 -m "not slow and not browser and not client and not root" tests
