@@ -7,20 +7,17 @@ which the next start removes.
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import os
 import queue
 import shutil
 import stat
 import subprocess
-import sys
 import threading
 import time
 from pathlib import Path
 
 BUILDS, HOME, TEMP = "builds", "home", "tmp"
 PAUSE_S = 1.0
-FS_IOC_GETFLAGS, FS_IOC_SETFLAGS, FS_TOPDIR_FL = 0x80086601, 0x40086602, 0x00020000  # linux/fs.h, 64 bit
 
 
 class SlotFolders:
@@ -32,7 +29,6 @@ class SlotFolders:
         self._uid = uid
         self._count = 0
         self._bin = Bin.of(self._trash)
-        _spread(base)
 
     def renew(self, project: str) -> None:
         """Empty builds, home and temp; the project's workspace and its `.tmp` twin inside builds."""
@@ -58,23 +54,6 @@ class SlotFolders:
         with contextlib.suppress(FileNotFoundError):
             self.path.rename(target)
             self._bin.throw(target)
-
-
-def _spread(folder: Path) -> None:
-    """Asks ext4 to place each new folder in here in a block group of its own. ext4 does not give an inode again within a minute of its deletion and
-    looks at every such inode first, so files made where a predecessor's were just removed take two to eight times as long."""
-    with contextlib.suppress(OSError):
-        fd = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-        try:
-            flags = bytearray(8)
-            fcntl.ioctl(fd, FS_IOC_GETFLAGS, flags)
-            fcntl.ioctl(
-                fd,
-                FS_IOC_SETFLAGS,
-                (int.from_bytes(flags, sys.byteorder) | FS_TOPDIR_FL).to_bytes(8, sys.byteorder),
-            )
-        finally:
-            os.close(fd)
 
 
 class Bin:
