@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import urllib.request
 from typing import Any
 from urllib.error import HTTPError
@@ -109,13 +110,21 @@ jobs:
       - uses: actions/upload-artifact@v4
         with: {name: single, path: single.txt}
       - {uses: actions/upload-artifact@v4, with: {name: none, path: nothing/, if-no-files-found: ignore}}
+      - {id: up, uses: actions/upload-artifact@v4, with: {name: digest, path: single.txt}}
+      - {id: named, continue-on-error: true, uses: actions/upload-artifact@v4, with: {name: "a:b", path: single.txt}}
+      - {id: co, uses: actions/checkout@v4, with: {path: co}}
+      - run: |
+          echo "digest ${{ steps.up.outputs.artifact-digest }} named ${{ steps.named.outcome }}"
+          test "${{ steps.co.outputs.commit }}" = "$GITHUB_SHA" -a "${{ steps.co.outputs.ref }}" = "$GITHUB_REF"
+          test -d "$RUNNER_TOOL_CACHE" -a "$AGENT_TOOLSDIRECTORY" = "$RUNNER_TOOL_CACHE"
       - {id: missing, continue-on-error: true, uses: actions/upload-artifact@v4, with: {name: m, path: nothing/, if-no-files-found: error}}
       - run: echo "missing ${{ steps.missing.outcome }}"
   b:
     needs: a
     runs-on: ubuntu-latest
     steps:
-      - {uses: actions/download-artifact@v4, with: {name: tree, path: got}}
+      - {id: down, uses: actions/download-artifact@v4, with: {name: tree, path: got}}
+      - {run: 'test "${{ steps.down.outputs.download-path }}" = "$GITHUB_WORKSPACE/got"'}
       - uses: actions/download-artifact@v4
         with: {path: all}
       - {uses: actions/download-artifact@v4, with: {pattern: "s*", path: merged, merge-multiple: true}}
@@ -219,8 +228,10 @@ def test_artifacts_travel(server: LiveServer) -> None:
     jobs = door.pushed()
     assert {job["status"] for job in jobs.values()} == {"finished"}, door.log(jobs["a"])
     assert "missing failure" in door.log(jobs["a"])
+    assert re.search(r"^digest [0-9a-f]{64} named failure$", door.log(jobs["a"]), re.MULTILINE)
     listed = [row for row in door.log(jobs["b"]).splitlines() if row.endswith(".txt")]
     assert listed == [
+        "all/digest/single.txt",
         "all/single/single.txt",
         "all/tree/deep/two.txt",
         "all/tree/one.txt",

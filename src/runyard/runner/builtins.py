@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import hashlib
 import os
 import shutil
 import stat
@@ -25,6 +26,8 @@ from runyard.syntax.archives import ArchiveError
 from runyard.syntax.patterns import PatternError, path_glob
 
 UNPACK_LIMIT_BYTES = 20 << 30
+NOT_IN_NAMES = frozenset('":<>|*?\r\n\\/')
+SAID_NOT_IN_NAMES = '" : < > | * ? \\ / or a line break'
 PASSED = Ended(Outcome.PASSED)
 
 
@@ -82,7 +85,7 @@ class Builtins:
             return Ended(Outcome.ERRORED, Reason.CHECKOUT, message=error.message)
         give_to(target, scene.box.uid)
         scene.log.system(f"\x1b[32;1mChecking out {sha[:8]} as {self.work.ref}...\x1b[0;m")
-        return PASSED
+        return Ended(Outcome.PASSED, outputs={"ref": ref or sha, "commit": sha})
 
     def _download(self, scene: Scene, params: Mapping[str, Any]) -> Ended:
         workspace = Path(scene.box.outside.workspace)
@@ -130,7 +133,7 @@ class Builtins:
                 return _failed(scene, f"the path {root!r} is not inside the workspace")
             self._unpack(given, target, scene)
             scene.log.system(f"Artifact {given.name} was downloaded ({given.size_bytes} bytes)")
-        return PASSED
+        return Ended(Outcome.PASSED, outputs={"download-path": f"{inside}/{root}".rstrip("/")})
 
     def _unpack(self, given: InputArtifact, target: Path, scene: Scene) -> None:
         with self.link.open(self.work, given) as file:
@@ -142,11 +145,20 @@ class Builtins:
             return _nothing(scene, params)
         root = Path(scene.box.outside.workspace)
         name = scene.log.shown(str(params.get("name") or params.get("type") or "artifact"))
+        action = (
+            params.get("root") == "common"
+        )  # upload-artifact's way, with its outputs and its rule for names
+        if action and set(name) & NOT_IN_NAMES:
+            return _failed(
+                scene, f"The artifact name is not valid: {name}. It may not hold any of {SAID_NOT_IN_NAMES}"
+            )
         parcel = Parcel(
             name=name,
             type=str(params.get("type") or "archive"),
             format=str(params.get("format") or "zip"),
-            filename=scene.log.shown(str(params.get("filename") or f"{params.get('name') or 'artifacts'}.zip")),
+            filename=scene.log.shown(
+                str(params.get("filename") or f"{params.get('name') or 'artifacts'}.zip")
+            ),
             expires="expire_in_s" in params,
             expire_in_s=params.get("expire_in_s"),
             replace=bool(params.get("overwrite")),
@@ -161,6 +173,7 @@ class Builtins:
                 file,
                 _common(root, choice) if params.get("root") == "common" else "",
             )
+            outputs = {"artifact-digest": _digest(file)} if action else {}
             try:
                 self.link.upload(self.work, parcel, file)
             except (Conflict, TooLarge) as error:
@@ -168,7 +181,7 @@ class Builtins:
         scene.log.system(
             f'Uploading artifacts as "{parcel.type}": {parcel.name}, {len(choice.paths)} entries'
         )
-        return PASSED
+        return Ended(Outcome.PASSED, outputs=outputs)
 
     def _choice(self, scene: Scene, params: Mapping[str, Any]) -> Choice:
         """The files of an upload or a cache, with words about each pattern."""
@@ -221,6 +234,11 @@ class Builtins:
             return params["protected"] is True
         names = ("CI_COMMIT_REF_PROTECTED", "GITHUB_REF_PROTECTED")
         return any(v.key in names and v.value == "true" for v in self.work.variables)
+
+
+def _digest(file: Path) -> str:
+    with file.open("rb") as data:
+        return hashlib.file_digest(data, "sha256").hexdigest()
 
 
 def _failed(scene: Scene, message: str) -> Ended:

@@ -28,6 +28,7 @@ from runyard.syntax.expressions import (
 
 DEFAULT_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 ARCHITECTURES = {"x86_64": "X64", "aarch64": "ARM64", "i686": "X86", "armv7l": "ARM"}
+TOOL_CACHE = "_tool"
 _WORDS = {Outcome.PASSED: "success", Outcome.SKIPPED: "skipped", Outcome.CANCELED: "cancelled"}
 
 
@@ -51,7 +52,7 @@ class Facts:
             "arch": ARCHITECTURES.get(platform.machine(), platform.machine().upper()),
             "temp": box.inside.temp,
             "workspace": box.inside.workspace,
-            "tool_cache": f"{box.inside.temp}/_tool",
+            "tool_cache": f"{box.inside.temp}/{TOOL_CACHE}",
             "slot": slot,
         }
         self.functions: Functions = {"hashfiles": self._hash_files}

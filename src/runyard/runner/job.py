@@ -24,7 +24,7 @@ from runyard.runner import voice
 from runyard.runner.builtins import Builtins
 from runyard.runner.cache import Cache
 from runyard.runner.control import Control
-from runyard.runner.facts import DEFAULT_PATH, Facts
+from runyard.runner.facts import DEFAULT_PATH, TOOL_CACHE, Facts
 from runyard.runner.link import Link, Taken
 from runyard.runner.reports import coverage
 from runyard.runner.room import Room
@@ -100,6 +100,7 @@ class Execution:
         with self._means.images.root(job.image) as root:
             box = self._means.sandbox.open(BoxPlan(self._slot, work.project_path, network, job.binds, root))
             room = Room(box.outside.temp, box.inside.temp, box.uid)
+            room.folder(TOOL_CACHE)
             try:
                 env = self._environment(box, room, root.env if root else {})
                 facts = Facts(work, box, self._slot)
@@ -249,7 +250,9 @@ class Execution:
             self._log.drain()
             figure = coverage(work.job.coverage, self._log.tail()) if work.job.coverage else None
             message = self._log.shown(self._end.message)
-            end = replace(self._end, message=message, log_bytes=self._log.size, log_crc=self._log.crc, coverage=figure)
+            end = replace(
+                self._end, message=message, log_bytes=self._log.size, log_crc=self._log.crc, coverage=figure
+            )
             self._means.link.finish(work, end)
         finally:
             self._control.close()

@@ -40,6 +40,13 @@ class Room:
             os.close(fd)
         return f"{self.inside}/{name}"
 
+    def folder(self, name: str) -> None:
+        """An empty folder for the job, unless something has that name."""
+        with suppress(FileExistsError):
+            os.mkdir(name, 0o700, dir_fd=self._fd)
+            if self._uid is not None:
+                os.chown(name, self._uid, self._uid, dir_fd=self._fd, follow_symlinks=False)
+
     def read(self, name: str, limit_bytes: int) -> bytes:
         """At most one byte more than the limit; empty when there is no regular file (any more)."""
         try:

@@ -31,6 +31,7 @@ STEP_ENVIRONMENT: Mapping[str, str] = {
     "GITHUB_WORKSPACE": "${{ github.workspace }}",
     "RUNNER_TEMP": "${{ runner.temp }}",
     "RUNNER_TOOL_CACHE": "${{ runner.tool_cache || format('{0}/_tool', runner.temp) }}",
+    "AGENT_TOOLSDIRECTORY": "${{ runner.tool_cache || format('{0}/_tool', runner.temp) }}",
     "RUNNER_OS": "${{ runner.os || 'Linux' }}",
     "RUNNER_ARCH": "${{ runner.arch || 'X64' }}",
     "RUNNER_NAME": "${{ runner.name || runner.description || 'runyard' }}",
