@@ -108,6 +108,22 @@ def test_a_missing_base_table_is_the_explores_error(make: Make, shop: Connection
     assert [(e.dimension, e.file, e.line) for e in tested.errors] == [("", "m.model.lkml", 3)]
 
 
+def test_missing_views_are_errors_even_when_only_sql_is_validated(make: Make, shop: Connection) -> None:
+    text = """connection: "shop"
+explore: ghosts {
+  view_name: nowhere }
+explore: orders {
+  join: phantoms { sql_on: ${phantoms.id} = ${orders.id} ;; } }
+view: orders { dimension: id {} }
+"""
+    ghosts, orders = run(make, shop, {"m.model.lkml": text})
+    assert (ghosts.status, orders.status) == ("failed", "failed")
+    assert [(e.message, e.line) for e in (*ghosts.errors, *orders.errors)] == [
+        ('unknown view "nowhere" of explore "ghosts"', 3),
+        ('unknown view "phantoms" of join "phantoms"', 5),
+    ]
+
+
 def test_aggregates_in_dimensions_and_unresolved_references_are_errors(make: Make, shop: Connection) -> None:
     text = 'connection: "shop"\nexplore: orders {}\nview: orders { dimension: id {} dimension: s { sql: SUM(${id}) ;; }\ndimension: u { sql: ${idd} ;; } }'
     (tested,) = run(make, shop, {"m.model.lkml": text})

@@ -149,13 +149,32 @@ def try_explore(explore: Explore, database: Database, options: Options) -> Tried
     """One explore against an open database."""
     wanted = dimensions(explore, options)
     tested = TriedExplore(explore.model.name, explore.name, dimensions=len(wanted))
-    if not wanted:
+    tested.errors += _missing_views(explore)
+    if explore.alias not in explore.views:
+        tested.status = "failed"
+        return tested
+    if not wanted and not tested.errors:
         tested.status, tested.skip_reason = "skipped", "no_dimensions"
         return tested
     compiler = FieldCompiler(context(explore, database.dialect, options.user_attributes, wanted))
     _Trial(compiler, database, options, tested).run(wanted)
     tested.status = "failed" if tested.errors else "passed"
     return tested
+
+
+def _missing_views(explore: Explore) -> list[SqlError]:
+    """Their dimensions cannot be tested, and nobody who switched only this validator on may take that for success."""
+    users = [("explore", explore.name, explore.alias, explore.view_name, explore.node)]
+    users += [
+        ("join", j.alias, j.alias, j.view_name, j.node) for j in explore.joins if j.node.get("sql") is None
+    ]
+    found = []
+    for kind, name, alias, view, node in users:
+        if alias not in explore.views:
+            place = node.get("from") or node.get("view_name") or node
+            message = f'unknown view "{view}" of {kind} "{name}"'
+            found.append(SqlError(message, "", "", place.file.path, place.line))
+    return found
 
 
 class _Trial:
