@@ -10,7 +10,7 @@ from runyard.engine import control, dispatch
 from runyard.engine.ports import ArtifactFilter, AttemptFilter, Page
 from runyard.engine.views import attempt_view, run_tree
 from runyard.model.errors import Conflict, NotFound
-from runyard.model.plan import Concurrency, Gate, Order, Plan, Variable, When, WorkflowPlan
+from runyard.model.plan import Concurrency, Gate, Order, Plan, Retry, Variable, When, WorkflowPlan
 from runyard.model.state import Hold, Outcome, Reason, State
 from runyard.model.work import Artifact, Run
 
@@ -210,3 +210,13 @@ def test_stage_jobs_that_were_skipped_come_back_with_a_retry(house: Any, job: An
     house.do(control.retry_run, run.id, house.now)
     assert [house.work(), house.work(), house.work()] == ["a", "z", "y"]
     assert house.run(run).outcome is Outcome.PASSED
+
+
+def test_a_skipped_attempt_takes_nothing_from_the_retry_rule(house: Any, job: Any) -> None:
+    run = house.accept(job("a"), job("b", needs=("a",), retry=Retry(1, ("script",))))
+    house.finish(house.claim(), Outcome.FAILED, reason=Reason.SCRIPT, exit_code=1)
+    assert house.latest(run)["b"].outcome is Outcome.SKIPPED
+    house.do(control.retry, house.latest(run)["a"].id, house.now)
+    house.finish(house.claim())
+    house.finish(house.claim(), Outcome.FAILED, reason=Reason.SCRIPT, exit_code=1)
+    assert house.latest(run)["b"].number == 3 and house.latest(run)["b"].state is State.QUEUED

@@ -89,31 +89,37 @@ def test_a_run_that_awaited_jobs_in_vain_is_concluded(house: Any) -> None:
 
 
 def test_a_newer_commit_supersedes_what_has_not_started(house: Any, job: Any) -> None:
-    old = house.accept(job("a"))
-    house.accept(plan=plan(job("a"), supersedes="conservative"), sha="b" * 40)
+    old = house.accept(plan=plan(job("a"), supersedes="conservative"))
+    house.accept(job("a"), sha="b" * 40)
     assert house.latest(old)["a"].reason is Reason.SUPERSEDED
     assert house.run(old).outcome is Outcome.CANCELED
 
 
 def test_a_started_job_that_may_not_be_interrupted_saves_its_run(house: Any, job: Any) -> None:
-    old = house.accept(job("a"), job("b"))
+    old = house.accept(plan=plan(job("a"), job("b"), supersedes="conservative"))
     house.claim()
-    house.accept(plan=plan(job("a"), supersedes="conservative"), sha="b" * 40)
+    house.accept(plan=plan(job("a"), supersedes="interruptible"), sha="b" * 40)
     assert house.shown(old) == {"a": "running", "b": "queued"}
 
 
 def test_interruptible_supersedes_only_interruptible_jobs(house: Any, job: Any) -> None:
-    old = house.accept(job("a", interruptible=True), job("b"))
+    old = house.accept(plan=plan(job("a", interruptible=True), job("b"), supersedes="interruptible"))
     house.claim()
-    house.accept(plan=plan(job("a"), supersedes="interruptible"), sha="b" * 40)
+    house.accept(plan=plan(job("a"), supersedes="conservative"), sha="b" * 40)
     assert house.shown(old) == {"a": "stopping", "b": "queued"}
+
+
+def test_a_run_that_says_none_is_never_superseded(house: Any, job: Any) -> None:
+    old = house.accept(job("a"))
+    house.accept(plan=plan(job("a"), supersedes="conservative"), sha="b" * 40)
+    assert house.shown(old) == {"a": "queued"}
 
 
 @pytest.mark.parametrize("change", [{"ref": "other"}, {"dialect": "depot"}, {"tag": True}, {"sha": "a" * 40}])
 def test_only_runs_of_the_same_branch_dialect_and_another_commit_are_superseded(
     house: Any, job: Any, change: Any
 ) -> None:
-    old = house.accept(job("a"))
+    old = house.accept(plan=plan(job("a"), supersedes="conservative"))
     house.accept(plan=plan(job("a"), supersedes="conservative"), **{"sha": "b" * 40, **change})
     assert house.shown(old) == {"a": "queued"}
 

@@ -124,8 +124,13 @@ def _retries(tx: Tx, job: Job, ended: Attempt) -> bool:
         return False
     if not may_retry(rule, ended.reason, ended.exit_code):
         return False
-    earlier = [a for a in _history(tx, job) if a.number < ended.number and a.reason is not Reason.RUNNER_LOST]
+    earlier = [a for a in _history(tx, job) if a.number < ended.number and _tried(a)]
     return len(earlier) < rule.max
+
+
+def _tried(attempt: Attempt) -> bool:
+    """An attempt that was skipped, or lost with its runner, took nothing from the rule's `max`."""
+    return attempt.outcome is not Outcome.SKIPPED and attempt.reason is not Reason.RUNNER_LOST
 
 
 def _losses(tx: Tx, job: Job) -> int:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from typing import Any
 
 from runyard.engine.board import Board, Node, load
 from runyard.engine.order import checked
@@ -22,6 +23,7 @@ from runyard.model.state import OPEN, Outcome, Reason, State
 from runyard.model.trigger import Trigger
 from runyard.model.work import Attempt, Job, Run, Workflow
 
+SUPERSEDED_BY = "superseded_by_newer"  # in a run's extra: the rule a newer commit cancels it by
 SUPERSEDABLE = 100  # older open runs of one ref that one trigger looks at; more cannot pile up when each does
 
 
@@ -36,8 +38,8 @@ def accept(tx: Tx, trigger: Trigger, plan: Plan, now: int, terms: Terms = Terms(
     run = tx.add(_run_of(tx, trigger, plan, now))
     for workflow in plan.workflows:
         _add_workflow(tx, run, plan, workflow, now)
-    if plan.supersedes != "none" and not plan.skipped:
-        _supersede(tx, run, plan.supersedes, now)
+    if not plan.skipped:
+        _supersede(tx, run, now)
     return settle(tx, run.id, now)
 
 
@@ -98,8 +100,14 @@ def _run_of(tx: Tx, trigger: Trigger, plan: Plan, now: int) -> Run:
         idempotency_key=trigger.idempotency_key or None,
         created_at=now,
         updated_at=now,
-        extra={"title": trigger.commit.title[:200], **plan.extra} if trigger.commit.message else plan.extra,
+        extra=_extra(trigger, plan),
     )
+
+
+def _extra(trigger: Trigger, plan: Plan) -> dict[str, Any]:
+    title = {"title": trigger.commit.title[:200]} if trigger.commit.message else {}
+    rule = {SUPERSEDED_BY: plan.supersedes} if plan.supersedes != "none" else {}
+    return {**title, **rule, **plan.extra}
 
 
 def _add_workflow(tx: Tx, run: Run, plan: Plan, workflow: WorkflowPlan, now: int) -> None:
@@ -162,8 +170,9 @@ def _add_jobs(tx: Tx, run: Run, row: Workflow, plans: Sequence[JobPlan], first: 
     )
 
 
-def _supersede(tx: Tx, run: Run, rule: str, now: int) -> None:
-    """GitLab's auto_cancel for a new commit: older open runs of the branch, other commit, same dialect (contracts/gitlab.md §3.9)."""
+def _supersede(tx: Tx, run: Run, now: int) -> None:
+    """GitLab's auto_cancel for a new commit: older open runs of the branch, other commit, same dialect (contracts/gitlab.md §3.9), each by
+    the rule of its own configuration, not by the newer one's."""
     if run.tag:
         return
     wanted = tuple((state, None) for state in sorted(OPEN))
@@ -172,9 +181,10 @@ def _supersede(tx: Tx, run: Run, rule: str, now: int) -> None:
         Page(limit=SUPERSEDABLE),
     )
     for old in older:
-        if old.id != run.id and old.sha != run.sha:
+        rule = old.extra.get(SUPERSEDED_BY, "none")
+        if old.id != run.id and old.sha != run.sha and rule != "none":
             board = load(tx, old.id, now)
-            for node in _superseded(board, rule):
+            for node in _superseded(board, str(rule)):
                 board.cancel(node, Reason.SUPERSEDED, f"Superseded by run {run.number}.")
             finish_board(board)
 

@@ -38,11 +38,22 @@ def job_token(attempt_id: int) -> str:
 
 def attempt_of(tx: Tx, text: str) -> Attempt | None:
     """The leased attempt that this job token belongs to."""
+    attempt = _attempt_named(tx, text)
+    return attempt if attempt is not None and attempt.state in LEASED else None
+
+
+def ended_attempt_of(tx: Tx, text: str) -> Attempt | None:
+    """The attempt whose dead token this is: it opens nothing, but its runner may hear how the job ended."""
+    attempt = _attempt_named(tx, text)
+    return attempt if attempt is not None and attempt.state not in LEASED else None
+
+
+def _attempt_named(tx: Tx, text: str) -> Attempt | None:
     number = text.removeprefix(JOB_PREFIX).split("-", 1)[0]
     if not (text.startswith(JOB_PREFIX) and number.isascii() and number.isdigit() and len(number) < 19):
         return None
     attempt = tx.get(Attempt, int(number))
-    if attempt is None or attempt.state not in LEASED:
+    if attempt is None or not attempt.token_hash:
         return None
     return attempt if hmac.compare_digest(attempt.token_hash, hash_token(text)) else None
 

@@ -255,8 +255,8 @@ class WorkflowPlan:
 class Plan:
     """Everything one accepted trigger will do.
 
-    `supersedes`: open older runs of the same project, dialect and ref are canceled (GitLab auto_cancel): "none", "conservative"
-    (only while nothing uninterruptible has started) or "interruptible" (only interruptible jobs). `skipped`: the run is stored, done and skipped.
+    `supersedes`: what a newer run of the same project, dialect and ref cancels of this one (GitLab auto_cancel): "none", "conservative"
+    (all, while nothing uninterruptible has started) or "interruptible" (only interruptible jobs). `skipped`: the run is stored, done and skipped.
     """
 
     workflows: tuple[WorkflowPlan, ...]

@@ -58,7 +58,10 @@ class Voice:
             "CI_CONCURRENT_ID": str(slot),
             "CI_CONCURRENT_PROJECT_ID": str(slot),
             "CI_DISPOSABLE_ENVIRONMENT": "true",
+            "CI_JOB_STARTED_AT": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
+            "CI_JOB_STATUS": "running",  # after_script hears another word
             "CI_JOB_TIMEOUT": str(self._work.timeout_s),
+            "CI_RUNNER_REVISION": "runyard",
             "CI_RUNNER_VERSION": __version__,
             "CI_RUNNER_EXECUTABLE_ARCH": f"linux/{platform.machine()}",
         }

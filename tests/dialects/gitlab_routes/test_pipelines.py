@@ -311,3 +311,36 @@ def test_runs_of_other_dialects_are_seen_through_this_door(house: Any) -> None:
     assert [(j["name"], j["status"], j["commit"]) for j in jobs] == [("Build it", "pending", None)]
     assert house.claim(house.runner()).status_code == 204
     assert house.claim(house.runner(), features={"runyard": True}).status_code == 201
+
+
+def test_the_coverage_of_a_pipeline_is_the_mean_of_its_jobs(house: Any) -> None:
+    project = house.project(
+        config="a: {script: [x], coverage: '/cov ([0-9.]+)/'}\nb: {script: [x], coverage: '/cov ([0-9.]+)/'}\nc: {script: [x]}\n"
+    )
+    pipeline = house.pipeline(project)
+    token = house.runner()
+    for text in (b"cov 20.5\n", b"cov 30.5\n", b"none\n"):
+        job = house.claim(token).json()
+        headers = {
+            "JOB-TOKEN": job["token"],
+            "Content-Range": f"0-{len(text) - 1}",
+            "Content-Type": "text/plain",
+        }
+        house.call("PATCH", f"/jobs/{job['id']}/trace", token=None, headers=headers, content=text)
+        house.call("PUT", f"/jobs/{job['id']}", token=None, json={"token": job["token"], "state": "success"})
+    assert house.get(f"/projects/{project}/pipelines/{pipeline['id']}")["coverage"] == "25.50"
+
+
+def test_a_source_that_is_none_is_refused(house: Any) -> None:
+    project = house.project()
+    answer = house.call("GET", f"/projects/{project}/pipelines?source=x")
+    assert (answer.status_code, answer.json()) == (400, {"error": "source does not have a valid value"})
+    assert house.get(f"/projects/{project}/pipelines?source=schedule") == []
+
+
+def test_whoever_may_read_may_ask_for_the_headers_alone(house: Any) -> None:
+    project = house.project()
+    house.pipeline(project)
+    answer = house.call("HEAD", f"/projects/{project}/jobs")
+    assert answer.status_code == 200 and answer.headers["x-page"] == "1"
+    assert house.call("HEAD", f"/projects/{project}/jobs", token=None).status_code == 401

@@ -223,11 +223,62 @@ def test_cancel_reaches_a_graceful_runner_and_ends_an_old_one(house: Any) -> Non
     assert update(house, graceful, "failed", failure_reason="script_failure").status_code == 200
     assert house.get(f"/projects/{project}/jobs/{graceful['id']}")["status"] == "canceled"
     old = house.claim(token, features={"trace_reset": True}).json()
-    house.call("POST", f"/projects/{project}/jobs/{old['id']}/cancel", json={})
-    assert trace(house, old, 0, b"x").headers["job-status"] == "canceled"
-    assert house.get(f"/projects/{project}/jobs/{old['id']}")["status"] == "canceled"
-    assert update(house, old, "failed").status_code == 200
-    assert trace(house, old, 1, b"x").status_code == 403
+    ended = house.call("POST", f"/projects/{project}/jobs/{old['id']}/cancel", json={}).json()
+    assert ended["status"] == "canceled" and ended["finished_at"]
+    told = trace(house, old, 0, b"x")
+    assert told.status_code == 403 and told.headers["job-status"] == "canceled"
+    assert update(house, old, "failed").headers["job-status"] == "canceled"
+    house.pipeline(project)
+    third = house.claim(token, features={}).json()
+    run = house.call(
+        "POST", f"/projects/{project}/pipelines/{third['job_info']['pipeline_id']}/cancel"
+    ).json()
+    assert run["status"] == "canceled"
+
+
+def test_every_call_for_a_job_that_is_over_hears_how_it_ended(house: Any) -> None:
+    project = house.project(config="a:\n  script: [x]\n")
+    house.pipeline(project)
+    job = house.claim(house.runner()).json()
+    assert update(house, job, "success").status_code == 200
+    sent = upload(house, job, zipped(a="1"), artifact_type="archive", artifact_format="zip")
+    read = house.call("GET", f"/jobs/{job['id']}/artifacts", token=None, headers={"JOB-TOKEN": job["token"]})
+    for answer in (sent, read, trace(house, job, 0, b"x"), update(house, job, "running")):
+        assert answer.status_code == 403 and answer.headers["job-status"] == "success"
+    wrong = house.call(
+        "GET", f"/jobs/{job['id']}/artifacts", token=None, headers={"JOB-TOKEN": f"{job['token']}x"}
+    )
+    assert wrong.status_code == 403 and "job-status" not in wrong.headers
+
+
+def test_a_known_type_has_one_format(house: Any) -> None:
+    project = house.project(config="a:\n  script: [x]\n")
+    house.pipeline(project)
+    job = house.claim(house.runner()).json()
+    for kind, form in (("archive", "gzip"), ("junit", "zip"), ("dotenv", "raw")):
+        answer = upload(house, job, zipped(a="1"), artifact_type=kind, artifact_format=form)
+        assert answer.status_code == 400 and "Invalid file format" in answer.json()["message"]
+
+
+def test_no_dependencies_means_no_dotenv_either(house: Any) -> None:
+    project = house.project(
+        config="""
+stages: [one, two]
+a: {stage: one, script: [x], artifacts: {reports: {dotenv: e.env}}}
+b: {stage: two, script: [x], dependencies: []}
+c: {stage: two, script: [x], dependencies: [a]}
+d: {stage: two, script: [x]}
+"""
+    )
+    house.pipeline(project)
+    token = house.runner()
+    first = house.claim(token).json()
+    sent = upload(house, first, gzip.compress(b"WORD=1\n"), artifact_type="dotenv", artifact_format="gzip")
+    assert sent.status_code == 201
+    update(house, first, "success")
+    jobs = [house.claim(token).json() for _ in range(3)]
+    got = {job["job_info"]["name"]: "WORD" in {v["key"] for v in job["variables"]} for job in jobs}
+    assert got == {"b": False, "c": True, "d": True}
 
 
 def test_a_stock_runner_never_gets_what_it_cannot_execute_and_ours_gets_the_whole_plan(house: Any) -> None:
@@ -400,7 +451,7 @@ def test_bad_pieces_of_the_protocol(house: Any) -> None:
         house.call("POST", f"{at}/artifacts", token=None, headers=multipart, content=cut).status_code == 400
     )
     assert update(house, job, "failed", failure_reason="made_up", exit_code=10**9).status_code == 200
-    assert house.get(f"/projects/{project}/jobs/{job['id']}")["failure_reason"] == "runner_system_failure"
+    assert house.get(f"/projects/{project}/jobs/{job['id']}")["failure_reason"] == "unknown_failure"
 
 
 def test_a_log_that_did_not_arrive_is_asked_for_again(house: Any) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import io
 import struct
 import zipfile
@@ -107,6 +108,7 @@ def test_junit() -> None:
     assert suite.cases[0]["execution_time"] == 1000.5
     with pytest.raises(ValueError, match="document type"):
         read(b'<!DOCTYPE x [<!ENTITY a "aaaa">]><x>&a;</x>')
+    assert reports._members(gzip.compress(b"<a/>") + gzip.compress(b"<b/>")) == [b"<a/>", b"<b/>"]
     assert reports._documents(b"<a/><?xml version='1.0'?><b/>") == [b"<a/>", b"<?xml version='1.0'?><b/>"]
 
 

@@ -37,8 +37,8 @@ def _with_own(job: JobPlan) -> JobPlan:
 
 
 def _on_push(push: Push, files: Files) -> Sequence[PushTrigger]:
-    """A branch or tag with a configuration starts one pipeline, unless the pusher says `-o ci.skip`."""
-    if "ci.skip" in push.options or files.read(config.config_path(push.project)) is None:
+    """A branch or tag with a configuration starts one pipeline; `-o ci.skip` makes it a skipped one (contract §3.1)."""
+    if files.read(config.config_path(push.project)) is None:
         return []
     return [PushTrigger("push", {})]
 

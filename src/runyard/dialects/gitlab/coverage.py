@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import re
 
-from runyard.engine.ports import Tx
+from runyard.engine.ports import AttemptFilter, Page, Tx
 from runyard.http.logs import log_bytes
 from runyard.http.services import Services
+from runyard.model.state import Outcome, State
 from runyard.model.work import Attempt, Job
 from runyard.syntax import patterns
 from runyard.syntax.patterns import PatternError
@@ -31,6 +32,13 @@ async def coverage_of(services: Services, attempt_id: int) -> float | None:
     start = max(0, attempt.log_bytes - TAIL_BYTES)
     tail = b"".join([piece async for piece in log_bytes(services, attempt.id, start, attempt.log_bytes)])
     return last_match(pattern, tail.decode("utf-8", "replace"))
+
+
+def mean_coverage(tx: Tx, run_id: int) -> str | None:
+    """A pipeline's: the mean over its successful jobs that have one, with two digits, as GitLab writes it."""
+    passed = AttemptFilter(run_id=run_id, latest_only=True, wanted=((State.DONE, Outcome.PASSED),))
+    found = [a.coverage for _, a in tx.attempts(passed, Page(limit=10_000)) if a.coverage is not None]
+    return f"{sum(found) / len(found):.2f}" if found else None
 
 
 def last_match(pattern: str, text: str) -> float | None:

@@ -12,6 +12,7 @@ from typing import Any
 
 from runyard.dialects.gitlab import shapes
 from runyard.dialects.gitlab.asking import Window
+from runyard.dialects.gitlab.coverage import mean_coverage
 from runyard.dialects.gitlab.refusals import BadParameter, missing
 from runyard.dialects.gitlab.words import HEAR, HELD_WORDS
 from runyard.engine.ports import ArtifactFilter, AttemptFilter, Page, RunFilter, Tx
@@ -192,6 +193,9 @@ class Bodies:
         actor_id = run.actor_id or 0
         actor = await self.services.db.read(lambda tx: tx.get(User, actor_id)) if actor_id else None
         found = self.commit(project.id, run.sha)
-        return shapes.pipeline(
+        body = shapes.pipeline(
             run, project, self.services.server, actor, found.committed_at if found else None
         )
+        if run.state in (State.DONE, State.HELD):  # while it goes on it is polled, and the mean would move
+            body["coverage"] = await self.services.db.read(lambda tx: mean_coverage(tx, run.id))
+        return body

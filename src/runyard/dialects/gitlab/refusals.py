@@ -50,6 +50,14 @@ class FieldErrors(Invalid):
         super().__init__("; ".join(messages))
 
 
+class JobOver(Forbidden):
+    """A runner's call for a job that is no longer its own; `Job-Status` says how it stands."""
+
+    def __init__(self, status: str) -> None:
+        self.status = status
+        super().__init__("Job is not running")
+
+
 def missing(thing: str) -> NotFound:
     """`404 <Thing> Not Found`."""
     return NotFound(f"404 {thing} Not Found")
@@ -57,7 +65,8 @@ def missing(thing: str) -> NotFound:
 
 def problem(error: RunyardError) -> Response:
     """The response for an error."""
-    return answer_json(body_of(error), status_of(error), headers_of(error))
+    heard = {"Job-Status": error.status} if isinstance(error, JobOver) else {}
+    return answer_json(body_of(error), status_of(error), {**headers_of(error), **heard})
 
 
 def body_of(error: RunyardError) -> dict[str, Any]:

@@ -85,26 +85,29 @@ async def _suites(services: Services, run: Run) -> list[Suite]:
 def _suite(services: Services, name: str, job_id: int, blob: str) -> Suite:
     suite = Suite(name, job_id)
     try:
-        for document in _documents(_inflated(b"".join(services.blobs.open(blob, 0, FILE_BYTES)))):
-            _read(document, suite)
+        for member in _members(b"".join(services.blobs.open(blob, 0, FILE_BYTES))):
+            for document in _documents(member):
+                _read(document, suite)
     except (ExpatError, ValueError, zlib.error) as error:
         suite.cases.clear()
         suite.error = f"JUnit XML parsing failed: {error}"[:500]
     return suite
 
 
-def _inflated(data: bytes) -> bytes:
-    """Every member: gitlab-runner concatenates one per matching file (contract §2.6)."""
+def _members(data: bytes) -> list[bytes]:
+    """Every member by itself: gitlab-runner concatenates one per matching file (contract §2.6), each a document of its own."""
     if not data.startswith(b"\x1f\x8b"):
-        return data
-    out = bytearray()
+        return [data]
+    found: list[bytes] = []
+    left = FILE_BYTES
     while data.startswith(b"\x1f\x8b"):
         machine = zlib.decompressobj(31)
-        out += machine.decompress(data, FILE_BYTES - len(out) + 1)
-        if len(out) > FILE_BYTES or machine.unconsumed_tail:
+        found.append(machine.decompress(data, left + 1))
+        left -= len(found[-1])
+        if left < 0 or machine.unconsumed_tail:
             raise ValueError("the report is too large")
         data = machine.unused_data
-    return bytes(out)
+    return found
 
 
 def _documents(data: bytes) -> list[bytes]:

@@ -45,6 +45,10 @@ def mount(services: Services) -> Asgi:
     lines = sorted(table(desk), key=lambda line: line.path)
     for path, same in groupby(lines, key=lambda line: line.path):
         by_method = {line.method: line for line in same}
+        if (
+            "GET" in by_method
+        ):  # whoever may read may ask for the headers alone; the HTTP server sends no body
+            by_method.setdefault("HEAD", by_method["GET"])
         # One route per path, so that a known path with a wrong method is a 405 that names the right ones.
         api.add_api_route(
             PREFIX + path, _endpoint(desk, by_method), methods=sorted(by_method), response_model=None, include_in_schema=False,

@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from starlette.responses import Response, StreamingResponse
 
 from runyard.dialects.gitlab.asking import Window, window_of
+from runyard.dialects.gitlab.canceling import end_unheard
 from runyard.dialects.gitlab.desk import Desk, Door, Entry, Line
 from runyard.dialects.gitlab.gathering import (
     Bodies,
@@ -125,7 +126,7 @@ class Jobs:
         return StreamingResponse(_exactly(self.desk, attempt, size), 200, headers, "text/plain")
 
     async def cancel(self, entry: Entry) -> Response:
-        """A running job is told to stop; `force` ends one that is stopping. What has ended stays as it is."""
+        """A running job is told to stop, or ends at once when its runner cannot stop gracefully; `force` ends one that is stopping. What has ended stays as it is."""
         _, _, attempt = await self.desk.attempt(entry)
         now, actor = self.desk.services.now(), entry.who.user.id
         force = entry.parameters.flag("force") or False
@@ -133,7 +134,7 @@ class Jobs:
         def act(tx: Tx) -> Attempt:
             if force:
                 return control.force_cancel(tx, attempt.id, now, actor)
-            return control.cancel_attempt(tx, attempt.id, now, actor)
+            return end_unheard(tx, control.cancel_attempt(tx, attempt.id, now, actor), now)
 
         try:
             await self.desk.services.db.write(act)

@@ -10,12 +10,13 @@ from starlette.responses import Response
 
 from runyard.dialects.gitlab import shapes
 from runyard.dialects.gitlab.asking import Parameters, Window, window_of
+from runyard.dialects.gitlab.canceling import end_all_unheard
 from runyard.dialects.gitlab.desk import Desk, Door, Entry, Line
 from runyard.dialects.gitlab.gathering import Bodies, words_of
 from runyard.dialects.gitlab.inputs import pipeline_variables
 from runyard.dialects.gitlab.refusals import FieldErrors, answer_json, missing
 from runyard.dialects.gitlab.reports import report, summary
-from runyard.dialects.gitlab.words import HEAR, HELD_WORDS
+from runyard.dialects.gitlab.words import HEAR, HELD_WORDS, SOURCES
 from runyard.engine import control
 from runyard.engine.ports import Page, RunFilter, Tx
 from runyard.http.services import RunRequest
@@ -137,7 +138,9 @@ class Pipelines:
         """All that is open. Nothing to cancel is no error."""
         run = await self.desk.run(entry)
         now, actor = self.desk.services.now(), entry.who.user.id
-        fresh = await self.desk.services.db.write(lambda tx: control.cancel_run(tx, run.id, now, actor))
+        fresh = await self.desk.services.db.write(
+            lambda tx: end_all_unheard(tx, control.cancel_run(tx, run.id, now, actor), now)
+        )
         return await self._shown(entry, fresh)
 
     async def delete(self, entry: Entry) -> Response:
@@ -203,7 +206,7 @@ def _filter(parameters: Parameters, project_id: int) -> tuple[RunFilter, bool]:
         wanted=wanted,
         ref=parameters.text("ref"),
         sha_prefix=sha,
-        source=parameters.text("source"),
+        source=parameters.choice("source", SOURCES, "") or None,
         tag=tag,
         updated_after_at=parameters.time("updated_after"),
         updated_before_at=parameters.time("updated_before"),

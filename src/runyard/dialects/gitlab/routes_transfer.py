@@ -6,6 +6,7 @@ An upload streams into a file, the file becomes a blob, and only then is there a
 from __future__ import annotations
 
 import asyncio
+import hmac
 import json
 import zlib
 from dataclasses import dataclass
@@ -15,19 +16,22 @@ from starlette.responses import Response
 
 from runyard.dialects.gitlab.desk import Desk, Door, Entry, Line
 from runyard.dialects.gitlab.dotenv import parse_dotenv
-from runyard.dialects.gitlab.refusals import answer_json, missing
+from runyard.dialects.gitlab.refusals import JobOver, answer_json, missing
 from runyard.dialects.gitlab.routes_artifacts import serve_blob
 from runyard.dialects.gitlab.uploads import Upload, receive_upload
 from runyard.dialects.gitlab.words import say
 from runyard.engine import dispatch
 from runyard.engine.ports import ArtifactFilter, Page, Tx
-from runyard.http.auth import attempt_of
+from runyard.http.auth import attempt_of, ended_attempt_of, hash_token
 from runyard.model.errors import Conflict, Forbidden, Invalid, NotFound, TooLarge
 from runyard.model.state import Outcome, State
 from runyard.model.work import Artifact, Attempt, Job, Step
 from runyard.syntax.durations import DurationError, seconds
 
 FORMATS = frozenset({"zip", "gzip", "raw"})
+TYPES = {"archive": "zip", "lsif": "zip"} | dict.fromkeys(
+    ("junit", "dotenv", "cobertura", "jacoco", "metrics", "cyclonedx", "annotations"), "gzip"
+)  # contract §2.6
 TYPE_CHARACTERS = 64
 DOTENV_BYTES = 5 << 10
 EXTRA_BYTES = (
@@ -93,6 +97,8 @@ class Transfer:
         given = {**upload.fields, **{k: v for k, v in entry.parameters.values.items() if isinstance(v, str)}}
         kind = given.get("artifact_type") or "archive"
         form = given.get("artifact_format") or ("zip" if kind == "archive" else "raw")
+        if kind in TYPES and form != TYPES[kind]:
+            raise Invalid("Invalid file format with specified file type")
         if form not in FORMATS or len(kind) > TYPE_CHARACTERS or not kind.replace("_", "").isalnum():
             raise Invalid("artifact_format or artifact_type does not have a valid value")
         name = given.get("artifact_name") or kind
@@ -128,7 +134,8 @@ class Transfer:
         def find(tx: Tx) -> Artifact | None:
             asking = attempt_of(tx, token)
             if asking is None:
-                raise Forbidden
+                own = ended_attempt_of(tx, token)
+                raise Forbidden if own is None else _over(own, token)
             target = tx.get(Attempt, number)
             if target is None or target.project_id != asking.project_id:
                 return None
@@ -180,7 +187,7 @@ class Transfer:
 
         asking, named = await self.desk.services.db.read(find)
         if asking is None or asking.id != number:
-            raise Forbidden
+            raise Forbidden if named is None else _over(named, token)
         return asking, token if named else ""
 
 
@@ -194,6 +201,13 @@ def _token(entry: Entry) -> str:
     if not token or len(token) > 512:
         raise Forbidden
     return token
+
+
+def _over(attempt: Attempt, token: str) -> Forbidden:
+    """Who holds a job's token hears how the job ended (contract §0: a runner sees `forbidden` only, otherwise)."""
+    if not hmac.compare_digest(attempt.token_hash, hash_token(token)):
+        return Forbidden()
+    return JobOver(say(attempt.state, attempt.outcome, attempt.hold))
 
 
 def _fields(row: Artifact) -> dict[str, Any]:

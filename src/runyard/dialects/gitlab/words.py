@@ -69,7 +69,31 @@ REASONS: Mapping[Reason, str] = {
     Reason.GATE: "unknown_failure",
 }
 
-# What a runner may say; anything else counts as a system failure, as the runner itself falls back (contracts §2.3 failure_reasons).
+# Where a pipeline may come from (contract §1.2).
+SOURCES = frozenset(
+    [
+        "push",
+        "web",
+        "trigger",
+        "schedule",
+        "api",
+        "external",
+        "pipeline",
+        "chat",
+        "webide",
+        "merge_request_event",
+        "external_pull_request_event",
+        "parent_pipeline",
+        "ondemand_dast_scan",
+        "ondemand_dast_validation",
+        "security_orchestration_policy",
+        "container_registry_push",
+        "duo_workflow",
+        "pipeline_execution_policy_schedule",
+    ]
+)
+
+# What a runner may say; anything else is an unknown failure (contracts §1.1).
 HEARD_REASONS: Mapping[str, tuple[Outcome, Reason]] = {
     "script_failure": (Outcome.FAILED, Reason.SCRIPT),
     "job_execution_timeout": (Outcome.FAILED, Reason.TIMEOUT),
@@ -79,7 +103,7 @@ HEARD_REASONS: Mapping[str, tuple[Outcome, Reason]] = {
     "image_pull_failure": (Outcome.ERRORED, Reason.IMAGE_UNAVAILABLE),
     "runner_external_dependency_failure": (Outcome.ERRORED, Reason.IMAGE_UNAVAILABLE),
     "missing_dependency_failure": (Outcome.ERRORED, Reason.MISSING_DEPENDENCY),
-    "unknown_failure": (Outcome.ERRORED, Reason.RUNNER_SYSTEM),
+    "unknown_failure": (Outcome.ERRORED, Reason.NONE),
 }
 
 # text, label, icon of `detailed_status`; the group is the status with dashes.

@@ -32,7 +32,7 @@ RETRY_REASONS: dict[str, tuple[Reason, ...]] = {
     "missing_dependency_failure": (Reason.MISSING_DEPENDENCY,),
     "runner_interrupted": (Reason.RUNNER_LOST,),
     "runner_external_dependency_failure": (Reason.IMAGE_UNAVAILABLE,),
-    "unknown_failure": (Reason.BAD_PLAN,),
+    "unknown_failure": (Reason.NONE, Reason.BAD_PLAN),
 }
 
 

@@ -75,10 +75,10 @@ def download_of(
             if rank
             else []
         )
-    if job.dependencies is None:
+    if job.dependencies is None or (specs is None and not rank):
         return {"from": "needs"} if groups else None
-    chosen = [name for name in job.dependencies if present.has(name) and present.gives(name)]
-    return {"from": "needs", "jobs": chosen} if chosen else None
+    # An empty list is kept: it also says that no dotenv report of an earlier stage is handed on.
+    return {"from": "needs", "jobs": [name for name in job.dependencies if present.has(name)]}
 
 
 def dependency_names(

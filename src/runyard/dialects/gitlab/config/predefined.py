@@ -6,6 +6,7 @@ that do not exist yet are templates over the facts of the claim. CI_PROJECT_DIR 
 
 import hashlib
 import re
+import zlib
 from datetime import UTC, datetime
 from urllib.parse import urlsplit
 
@@ -134,6 +135,8 @@ def _server(trigger: Trigger) -> dict[str, str]:
         "CI_SERVER_VERSION_MINOR": version[1],
         "CI_SERVER_VERSION_PATCH": version[2],
         "CI_SERVER_REVISION": "runyard",
+        "CI_SERVER_SHELL_SSH_HOST": parts.hostname or "",
+        "CI_SERVER_SHELL_SSH_PORT": "22",
         "CI_API_V4_URL": f"{server.url}/api/v4",
         "CI_API_GRAPHQL_URL": f"{server.url}/api/graphql",
         "GITLAB_FEATURES": "",
@@ -151,6 +154,7 @@ def _project(trigger: Trigger, config_path: str) -> dict[str, str]:
         "CI_PROJECT_PATH": project.path,
         "CI_PROJECT_PATH_SLUG": slug(project.path),
         "CI_PROJECT_NAMESPACE": namespace,
+        "CI_PROJECT_NAMESPACE_ID": str(zlib.crc32(namespace.lower().encode()) & 0x7FFFFFFF or 1),
         "CI_PROJECT_NAMESPACE_SLUG": slug(namespace),
         "CI_PROJECT_ROOT_NAMESPACE": namespace.split("/")[0],
         "CI_PROJECT_URL": f"{trigger.server.url}/{project.path}",
