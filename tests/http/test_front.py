@@ -149,3 +149,48 @@ def test_what_counts_as_a_bad_token() -> None:
 
 def test_no_answer_is_sniffed() -> None:
     assert ask(FRONT, "/api/v4/user")[2]["x-content-type-options"] == "nosniff"
+
+
+@pytest.mark.parametrize(
+    ("headers", "heard"),
+    [
+        ([(b"content-length", b"500000")], 5),
+        ([(b"transfer-encoding", b"chunked")], 5),
+        ([(b"content-length", b"500")], 0),
+        ([(b"content-length", b"500000"), (b"expect", b"100-continue")], 0),
+    ],
+)
+def test_a_large_refused_body_is_heard_before_the_refusal_is_sent(
+    headers: list[tuple[bytes, bytes]], heard: int
+) -> None:
+    """Else a client that sends everything before it reads sees a broken pipe instead of its 413."""
+    events: list[str] = []
+    left = ["part"] * 4 + ["last"]
+
+    async def receive() -> Any:
+        events.append(left.pop(0))
+        return {"type": "http.request", "body": b"x" * 100_000, "more_body": bool(left)}
+
+    async def send(message: Any) -> None:
+        events.append(message["type"])
+
+    scope = {"type": "http", "method": "POST", "path": "/x", "headers": headers, "query_string": b""}
+    asyncio.run(Front([], door("git"), raising(TooLarge("too large")))(scope, receive, send))
+    assert events.index("http.response.start") == heard == len(events) - 2
+
+
+def test_a_refused_body_is_not_heard_for_ever() -> None:
+    count = 0
+
+    async def receive() -> Any:
+        nonlocal count
+        count += 1
+        return {"type": "http.request", "body": b"x" * (8 << 20), "more_body": True}
+
+    async def send(message: Any) -> None:
+        pass
+
+    headers = [(b"content-length", b"9000000000000")]
+    scope = {"type": "http", "method": "POST", "path": "/x", "headers": headers, "query_string": b""}
+    asyncio.run(Front([], door("git"), raising(TooLarge("too large")))(scope, receive, send))
+    assert count == 8

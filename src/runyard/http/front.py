@@ -11,6 +11,7 @@ import json
 import logging
 import threading
 from collections.abc import Awaitable, Callable, Mapping, MutableMapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -27,6 +28,9 @@ Asgi = Callable[[Scope, Receive, Send], Awaitable[None]]
 
 HEADERS_LIMIT_BYTES = 32 * 1024
 SILENT_BODY_S = 60.0
+UNHEARD_BYTES = 64 << 10
+DRAIN_BYTES = 64 << 20
+DRAIN_S = 5.0
 NOSNIFF = (b"x-content-type-options", b"nosniff")
 TOO_MANY = {"message": "429 Too Many Requests: too many invalid tokens from this address"}
 
@@ -80,9 +84,10 @@ class Front:
             return None
         if sum(len(k) + len(v) for k, v in scope["headers"]) > HEADERS_LIMIT_BYTES:
             return await plain(send, 431, {"message": "431 Request Header Fields Too Large"})
-        answered = _Answered(send, scope, self.guesses)
+        guarded = self._guarded(scope, receive)
+        answered = _Answered(guarded, send, scope, self.guesses)
         try:
-            await self.door(scope["path"])(scope, self._guarded(scope, receive), answered)
+            await self.door(scope["path"])(scope, guarded, answered)
         except RunyardError as error:
             await answered.fallback(status_of(error), error.message, headers_of(error))
         except (asyncio.CancelledError, ConnectionError):
@@ -118,7 +123,8 @@ class Front:
 class _Answered:
     """Remembers whether a response has begun, so that a failing door still answers once. Turns the refusal too many into 429."""
 
-    def __init__(self, send: Send, scope: Scope, guesses: Guesses) -> None:
+    def __init__(self, receive: Receive, send: Send, scope: Scope, guesses: Guesses) -> None:
+        self.receive = receive
         self.send = send
         self.scope = scope
         self.guesses = guesses
@@ -130,6 +136,8 @@ class _Answered:
             return
         if message["type"] == "http.response.start":
             self.begun = True
+            if message["status"] >= 400:
+                await _drain(self.scope, self.receive)
             headers = list(message.get("headers") or ())
             if is_refusal(message["status"], self.scope["path"], headers) and not self._may_guess_on():
                 self.replaced = True
@@ -147,6 +155,24 @@ class _Answered:
         """Answers in the plainest shape every vendor's client survives: a JSON object with `message`."""
         if not self.begun:
             await plain(self, status, {"message": text}, headers)
+
+
+async def _drain(scope: Scope, receive: Receive) -> None:
+    """Hears the rest of a refused body, within bounds: many clients (Python's http.client) send all of it before they read, and a connection
+    closed meanwhile takes the refusal with it. Who asked `Expect: 100-continue` reads first."""
+    headers = {name.lower(): value for name, value in scope["headers"]}
+    length = headers.get(b"content-length", b"")
+    large = int(length) > UNHEARD_BYTES if length.isdigit() else b"transfer-encoding" in headers
+    if not large or b"expect" in headers or scope.get("http_version") == "2":
+        return
+    left = DRAIN_BYTES
+    with suppress(TimeoutError):
+        async with asyncio.timeout(DRAIN_S):
+            while left > 0 and scope.get("runyard.body") != "complete":
+                message = await receive()
+                if message["type"] != "http.request":
+                    return
+                left -= len(message.get("body", b""))
 
 
 async def plain(send: Send, status: int, body: object, headers: Mapping[str, str] | None = None) -> None:
