@@ -47,7 +47,7 @@ jobs:
           test "$GITHUB_SHA" = "$(git rev-parse HEAD)" && echo "[6] checked out"
           echo "[7] ${{ hashFiles('**/*.txt') != '' }} ${{ hashFiles('none') == '' }} ${{ hashFiles('a.txt', 'sub/*') == hashFiles(env.PATTERNS) }}"
       - {run: "pwd; echo \\"[8] $(basename $PWD)\\"", working-directory: sub, shell: sh}
-      - {run: "print('[9] python')", shell: "python3 {0}"}
+      - {run: "print('[9] python')", shell: python}
       - run: |
           echo "::add-mask::s3cr3tvalue"
           echo "[10] s3cr3tvalue"

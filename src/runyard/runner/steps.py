@@ -20,6 +20,8 @@ from runyard.syntax.commands import Command, CommandStream, masks_of
 FILES = ("GITHUB_ENV", "GITHUB_PATH", "GITHUB_OUTPUT", "GITHUB_STATE", "GITHUB_STEP_SUMMARY")
 ANNOTATIONS = frozenset(("error", "warning", "notice"))
 READ_LIMIT_BYTES = 1 << 20
+PYTHON = ("sh", "-c", 'exec "$(command -v python || command -v python3 || echo python)" "$@"', "python")
+"""For `shell: python`: GitHub's images have a `python`, Debian has `python3` only, and only inside the box is it known which."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,6 +112,8 @@ def _command(
     argv = [
         path if part == "{script}" else show(part, context) if step.templated else part for part in step.argv
     ]
+    if argv[:1] == ["python"]:
+        argv = [*PYTHON, *argv[1:]]
     workspace = scene.box.inside.workspace
     cwd = _joined(workspace, show(step.cwd, context) if step.templated else step.cwd)
     if cwd != workspace and not cwd.startswith(workspace + "/"):
