@@ -43,6 +43,16 @@ def test_a_diff_from_creation_to_its_results(house: Any, source: int) -> None:
         None,
     )
     assert made["diff_stats"]["diff_pks"] is None
+    assert (made["compare_duplicates"], made["infer_pk"], made["archived"]) == (True, False, False)
+    asked_for_nothing = (
+        "diff_tolerance",
+        "sampling_ratio",
+        "column_mapping",
+        "query1",
+        "time_interval_end",
+        "tags",
+    )
+    assert {made[name] for name in asked_for_nothing} == {None}
     assert house.ok("GET", f"datadiffs/{made['id']}/summary_results") == {"status": "pending"}
     assert house.work() == 1
     full = house.ok("GET", f"datadiffs/{made['id']}")

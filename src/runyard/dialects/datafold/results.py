@@ -169,6 +169,27 @@ def _ratio(part: int, whole: int) -> float:
     return part / whole if whole else 0.0
 
 
+_NULLS = """
+    table1 query1 file1 file1_options filter1 table2 query2 file2 file2_options filter2 time_travel_point1 time_travel_point2
+    columns_to_compare column_mapping column_rules diff_tolerance tolerance_mode diff_tolerances_per_column datetime_tolerance
+    table_modifiers sort_array_columns infer_pk_avoid_names infer_pk_avoid_types sampling_tolerance sampling_confidence sampling_ratio
+    sampling_max_rows sampling_threshold materialize_dataset1 materialize_dataset2 materialization_destination_id time_column
+    time_aggregate time_interval_start time_interval_end bisection_factor bisection_threshold download_limit per_column_diff_limit
+    run_profiles tags data_source1_session_parameters data_source2_session_parameters
+"""
+UNASKED: Json = {
+    **dict.fromkeys(_NULLS.split()),
+    "include_columns": [],
+    "exclude_columns": [],
+    "infer_pk": False,
+    "compare_duplicates": True,
+    "materialize_without_sampling": False,
+    "archived": False,
+    "purged": False,
+}
+"""What a diff echoes of the request's fields that were not given (§3.1)."""
+
+
 def full(diff: Diff) -> Json:
     """ApiDataDiffFull."""
     stored, request = diff.stored, diff.stored.record.data.get("request", {})
@@ -184,9 +205,7 @@ def full(diff: Diff) -> Json:
     )
     same = request.get("data_source1_id") == request.get("data_source2_id")
     return {
-        **dict.fromkeys(("query1", "query2", "file1", "file2", "filter1", "filter2", "time_column", "tags")),
-        "include_columns": [],
-        "exclude_columns": [],
+        **UNASKED,
         **request,
         "pk_columns": request.get("pk_columns") or key or [],
         "id": stored.record.id,
