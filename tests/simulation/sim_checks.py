@@ -6,6 +6,7 @@ from collections import Counter, defaultdict
 from collections.abc import Sequence
 from typing import Any
 
+from runyard.engine.ending import GIVEN_BACK
 from runyard.engine.ports import AttemptFilter, Page, RunFilter, Tx
 from runyard.engine.settle import settle
 from runyard.model.fold import Folded, Share, fold, fold_parents
@@ -166,7 +167,7 @@ def _retries(rows: Sequence[tuple[Job, Attempt]]) -> None:
     for job, a in rows:
         before = last.get(job.id)
         if before is not None and a.automatic and before.reason is Reason.RUNNER_LOST:
-            lost[job.id] += 1
+            lost[job.id] += not before.extra.get(GIVEN_BACK)  # a runner that shut down lost nothing
             assert job.plan.requeue_lost, "a job that forbids it was handed out again"
             assert lost[job.id] <= 2, "a lost job was handed out too often"
         elif before is not None and not a.automatic:

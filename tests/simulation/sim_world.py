@@ -277,7 +277,8 @@ class World:
         plan = self.read(lambda tx: tx.graph(after.run_id))
         rule = next(job.plan.retry for job, _ in plan if job.id == after.job_id)
         listed = "always" in rule.when or end.reason.value in rule.when or end.exit_code in rule.exit_codes
-        tries = len([a for a in history if a.number < after.number and a.reason is not Reason.RUNNER_LOST])
+        told = [a for a in history if a.number < after.number and a.outcome is not Outcome.SKIPPED]
+        tries = len([a for a in told if a.reason is not Reason.RUNNER_LOST])
         bad = end.outcome in (Outcome.FAILED, Outcome.ERRORED)
         newer = [a for a in self.read(lambda tx: _history(tx, after)) if a.number > after.number]
         if bad and not newer and not after.tolerated:
