@@ -21,6 +21,7 @@ from runyard.dialects.gitlab.routes_fleet import Fleet
 from runyard.dialects.gitlab.routes_jobs import Jobs
 from runyard.dialects.gitlab.routes_lint import Lint
 from runyard.dialects.gitlab.routes_meta import Meta
+from runyard.dialects.gitlab.routes_people import People
 from runyard.dialects.gitlab.routes_pipelines import Pipelines
 from runyard.dialects.gitlab.routes_projects import Projects
 from runyard.dialects.gitlab.routes_repository import Repository
@@ -74,6 +75,7 @@ def table(desk: Desk) -> list[Line]:
         Triggers(desk, bodies).lines,
         Lint(desk).lines,
         Meta(desk, bodies).lines,
+        People(desk).lines,
         Fleet(desk, bodies).lines,
         RunnerProtocol(desk).lines,
         Transfer(desk).lines,

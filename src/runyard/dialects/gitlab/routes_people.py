@@ -1,0 +1,107 @@
+"""People and their access tokens, as administrators keep them: the part of GitLab's Users API that a team of a few needs on a running server."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, replace
+
+from starlette.responses import Response
+
+from runyard.dialects.gitlab import shapes
+from runyard.dialects.gitlab.asking import id_of
+from runyard.dialects.gitlab.desk import Desk, Door, Entry, Line
+from runyard.dialects.gitlab.refusals import answer_json, missing
+from runyard.engine.ports import Tx
+from runyard.http.auth import hash_token
+from runyard.model.errors import Conflict, Invalid
+from runyard.model.work import Token, User
+
+USERNAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,127}")
+
+
+@dataclass(frozen=True, slots=True)
+class People:
+    """Handlers."""
+
+    desk: Desk
+
+    def lines(self) -> list[Line]:
+        """The table."""
+        return [
+            Line("GET", "/users", Door.USER, self.find, "Find a user by name"),
+            Line("POST", "/users", Door.ADMIN, self.create, "Create a user"),
+            Line("GET", "/users/{user}", Door.USER, self.get, "Get a user"),
+            Line(
+                "POST",
+                "/users/{user}/personal_access_tokens",
+                Door.ADMIN,
+                self.grant,
+                "Create a token for a user",
+            ),
+            Line(
+                "DELETE", "/personal_access_tokens/self", Door.USER, self.revoke, "Revoke the current token"
+            ),
+        ]
+
+    async def find(self, entry: Entry) -> Response:
+        """The user with exactly this `username`; without one, whoever asks."""
+        name = entry.parameters.text("username")
+        found = entry.who.user
+        if name:
+            named = await self.desk.services.db.read(lambda tx: tx.user_by_name(name))
+            if named is None:
+                return answer_json([])
+            found = named
+        return answer_json([shapes.user(found, self.desk.services.server)])
+
+    async def get(self, entry: Entry) -> Response:
+        """One user."""
+        return answer_json(shapes.user(await self._user(entry), self.desk.services.server))
+
+    async def create(self, entry: Entry) -> Response:
+        """`username`, and `name`, `email` where given. There are no passwords here: grant a token next."""
+        given, services = entry.parameters, self.desk.services
+        username = given.required("username")
+        if not USERNAME.fullmatch(username):
+            raise Invalid("username may have letters, digits, '_', '-' and '.' only")
+        row = User(
+            0, username, (given.text("name") or username)[:255], (given.text("email") or "")[:255], created_at=services.now()
+        )  # fmt: skip
+
+        def add(tx: Tx) -> User:
+            if tx.user_by_name(username) is not None:
+                raise Conflict("Username has already been taken")
+            return tx.add(row)
+
+        return answer_json(shapes.user(await services.db.write(add), services.server), 201)
+
+    async def grant(self, entry: Entry) -> Response:
+        """A token that acts as the user, shown this once."""
+        given, services = entry.parameters, self.desk.services
+        user, text = await self._user(entry), services.new_token("glpat-")
+        row = Token(
+            0, "personal", hash_token(text), user.id, None, given.required("name")[:255], ("api",), services.now(), given.time("expires_at")
+        )  # fmt: skip
+        stored = await services.db.write(lambda tx: tx.add(row))
+        body = {
+            "id": stored.id, "name": stored.name, "revoked": False, "created_at": shapes.when(stored.created_at),
+            "scopes": list(stored.scopes), "user_id": user.id, "active": True,
+            "expires_at": (shapes.when(stored.expires_at) or "")[:10] or None, "token": text,
+        }  # fmt: skip
+        return answer_json(body, 201)
+
+    async def revoke(self, entry: Entry) -> Response:
+        """The token that asks ends here."""
+        token = entry.who.token
+        if token is None:
+            raise missing("Token")
+        now = self.desk.services.now()
+        await self.desk.services.db.write(lambda tx: tx.save(replace(token, revoked_at=now)))
+        return Response(status_code=204)
+
+    async def _user(self, entry: Entry) -> User:
+        number = id_of(entry.part("user"))
+        found = await self.desk.services.db.read(lambda tx: tx.get(User, number) if number else None)
+        if found is None:
+            raise missing("User")
+        return found
