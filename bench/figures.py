@@ -126,7 +126,8 @@ def log(live: Live) -> list[Figure]:
     start = trace.find((LINE + "\n").encode())
     crc = zlib.crc32(trace[start : start + len(body)])
     if status != 200 or crc != zlib.crc32(body):
-        raise RuntimeError("the log is not complete")
+        held = len(trace) - start
+        raise RuntimeError(f"the log is not complete: {held} of {len(body)} bytes from {start} on, status {status}")
     rate = len(body) / job["duration"]
     return [
         Figure(

@@ -10,7 +10,7 @@ import logging
 from collections.abc import Iterator
 
 from runyard.engine.ports import Database, Page, RunFilter, Source
-from runyard.model.errors import RunyardError
+from runyard.model.errors import Invalid, NotFound, RunyardError
 from runyard.model.state import State
 from runyard.model.work import Project, Run
 
@@ -30,6 +30,8 @@ def mend(db: Database, source: Source) -> None:
     for run in _open_runs(db):
         try:
             source.keep(run.project_id, run.id, run.sha)
+        except (Invalid, NotFound):
+            continue  # Datafold's commits need not be in a repository of ours
         except (RunyardError, OSError) as error:
             log.warning("the commit of run %d is not kept: %s", run.id, error)
 
