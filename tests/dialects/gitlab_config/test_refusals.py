@@ -191,3 +191,11 @@ def test_lint_shows_what_it_merged(tree: Any) -> None:
     assert lint(files, content="x: {script: y}").jobs[0]["script"] == ["y"]
     assert lint(files, content="x: [").errors
     assert lint(tree({})).errors
+
+
+def test_variables_in_a_circle_are_refused(tree: Any, trigger: Any) -> None:
+    config = "variables: {A: $B-1, B: $A}\nx: {script: a}\n"
+    with pytest.raises(Invalid, match="x: circular variable reference detected: A, B"):
+        compile(trigger(), tree({".gitlab-ci.yml": config}))
+    alone = "variables: {PATH: $PATH:/opt, C: $PATH}\nx: {script: a}\n"
+    assert compile(trigger(), tree({".gitlab-ci.yml": alone})).workflows

@@ -344,3 +344,10 @@ def test_whoever_may_read_may_ask_for_the_headers_alone(house: Any) -> None:
     answer = house.call("HEAD", f"/projects/{project}/jobs")
     assert answer.status_code == 200 and answer.headers["x-page"] == "1"
     assert house.call("HEAD", f"/projects/{project}/jobs", token=None).status_code == 401
+
+
+def test_a_ref_without_a_configuration_says_so(house: Any) -> None:
+    project = house.project()
+    house.call("PUT", f"/projects/{project}", json={"ci_config_path": "no.yml"})
+    answer = house.call("POST", f"/projects/{project}/pipeline", json={"ref": "main"})
+    assert (answer.status_code, answer.json()) == (400, {"message": {"base": ["Missing CI config file"]}})

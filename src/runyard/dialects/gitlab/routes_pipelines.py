@@ -25,6 +25,7 @@ from runyard.model.state import Outcome, State
 from runyard.model.work import Run
 
 NOTHING = "Pipeline will not run for the selected trigger. The rules configuration prevented any jobs from being added to the pipeline."
+MISSING_CONFIG = "Missing CI config file"  # as the compiler says it
 SCOPES: dict[str, tuple[tuple[State, Outcome | None], ...]] = {
     "running": ((State.RUNNING, None),),
     "pending": ((State.QUEUED, None), (State.WAITING, None)),
@@ -161,8 +162,9 @@ async def start(desk: Desk, request: RunRequest) -> Run:
     """Starts a pipeline; what the compiler or git refuses becomes GitLab's `base` errors."""
     try:
         return await desk.services.start(request)
-    except NothingToRun:
-        raise FieldErrors("base", [NOTHING]) from None
+    except NothingToRun as error:
+        said = error.message if error.message == MISSING_CONFIG else NOTHING
+        raise FieldErrors("base", [said]) from None
     except NotFound:
         raise FieldErrors("base", ["Reference not found"]) from None
     except Invalid as error:

@@ -188,7 +188,7 @@ class RunnerProtocol:
         """Appends from `Content-Range: start-end`; a gap is answered with 416 and our size."""
         number, token = _job_of(entry)
         match = _RANGE.fullmatch(entry.request.headers.get("content-range", ""))
-        if match is None:
+        if match is None or int(match[2]) + 1 < int(match[1]):
             raise Invalid(
                 "Missing header Content-Range"
                 if "content-range" not in entry.request.headers

@@ -22,7 +22,7 @@ from runyard.dialects.gitlab.config.predefined import (
     pipeline_variables,
     user_variables,
 )
-from runyard.dialects.gitlab.config.scope import Layer, Scope, VariableError
+from runyard.dialects.gitlab.config.scope import Layer, Scope, VariableError, circle_in
 from runyard.dialects.gitlab.config.spec import Config, JobSpec, Rule, Variables
 from runyard.model.errors import NothingToRun
 from runyard.model.plan import JobPlan, Plan, Variable, WorkflowPlan
@@ -200,6 +200,9 @@ def _plan(
     specs = job.needs if verdict.needs is None else verdict.needs
     needs = needs_of(one.leg.name, specs, present, out) if specs is not None else None
     rank = ranks[job.stage]
+    circle = circle_in(yaml.values())
+    if circle:
+        out.error(job.at, f"{one.leg.name}: {circle}")
     try:
         drawing = Drawing(
             job=job,

@@ -5,9 +5,10 @@ Expansion happens only when a text asks for it, because most texts name no varia
 """
 
 from collections.abc import Iterable, Iterator, Mapping
+from graphlib import CycleError, TopologicalSorter
 
 from runyard.model.plan import Variable
-from runyard.syntax.variables import Value, VariableError, expand, expand_all
+from runyard.syntax.variables import Value, VariableError, expand, expand_all, references
 
 _OPEN = "${{"
 
@@ -50,6 +51,20 @@ class Scope:
             yield from layer.variables
 
 
+def circle_in(variables: Iterable[Variable]) -> str:
+    """GitLab's words for variables that name each other in a circle; empty when none do. Only texts that name something can take part."""
+    named = {v.key: v.value for v in variables if not v.raw and "$" in v.value}
+    if len(named) < 2:
+        return ""
+    graph = {key: [n for n in references(text) if n in named and n != key] for key, text in named.items()}
+    try:
+        TopologicalSorter(graph).prepare()
+    except CycleError as error:
+        members = set(error.args[1])
+        return f"circular variable reference detected: {', '.join(key for key in named if key in members)}"
+    return ""
+
+
 def _finals(values: list[Value]) -> dict[str, str]:
     raw = {value.key: value.raw for value in values}
     found = expand_all(values).values
@@ -61,4 +76,4 @@ def escaped(text: str) -> str:
     return text.replace(_OPEN, f"{_OPEN} '{_OPEN}' }}}}")
 
 
-__all__ = ["Layer", "Scope", "VariableError", "escaped"]
+__all__ = ["Layer", "Scope", "VariableError", "circle_in", "escaped"]
