@@ -127,7 +127,9 @@ def log(live: Live) -> list[Figure]:
     crc = zlib.crc32(trace[start : start + len(body)])
     if status != 200 or crc != zlib.crc32(body):
         held = len(trace) - start
-        raise RuntimeError(f"the log is not complete: {held} of {len(body)} bytes from {start} on, status {status}")
+        raise RuntimeError(
+            f"the log is not complete: {held} of {len(body)} bytes from {start} on, status {status}"
+        )
     rate = len(body) / job["duration"]
     return [
         Figure(
