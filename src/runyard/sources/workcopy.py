@@ -56,7 +56,7 @@ def import_folder(folder: Path, source: GitSource, project_id: int) -> Workcopy:
     ours = _borrowing(source.git_dir(project_id), theirs)
     base = None if theirs.head_is_unborn else theirs.head.peel(pygit2.Commit)
     tree, _ = _tree(ours, theirs, base)
-    inside = ours[tree][folder.relative_to(Path(theirs.workdir).resolve()).as_posix()]
+    inside = ours[tree].peel(pygit2.Tree)[folder.relative_to(Path(theirs.workdir).resolve()).as_posix()]
     sha = str(ours.create_commit(None, AUTHOR, AUTHOR, "The folder as it is", inside.id, []))
     ours.references.create(f"refs/heads/{branch}", sha, force=True)
     return Workcopy(folder, branch, sha, "", 0)
