@@ -1,9 +1,10 @@
-"""The background work of a server: upkeep, and the built-in runner. Started after the port answers, stopped before the database closes."""
+"""The background work of a server: upkeep, the dialects' rounds, and the built-in runner. Started after the port answers, stopped before the database closes."""
 
 from __future__ import annotations
 
 from runyard.app.compose import House
 from runyard.app.mending import mend
+from runyard.app.rounds import Rounds
 from runyard.app.upkeep import Upkeep
 from runyard.http.auth import hash_token, job_token, new_token
 from runyard.model.plan import Network
@@ -23,12 +24,14 @@ class Loops:
         services = house.services
         self.house = house
         self.upkeep = Upkeep(services.db, services.blobs, services.now, services.terms)
+        self.rounds = Rounds(services.bell, [r for d in house.dialects.values() for r in d.rounds(services)])
         self.runner: RunnerLoop | None = None
 
     def start(self) -> list[str]:
         """Begins; answers sentences for the operator."""
         mend(self.house.services.db, self.house.services.source)
         self.upkeep.start()
+        self.rounds.start()
         settings = self.house.settings
         if settings.runner_slots == 0:
             return ["built-in runner: off (--runner-slots 0); jobs wait for other runners"]
@@ -77,4 +80,5 @@ class Loops:
         """Ends; what still runs is handed back unharmed."""
         if self.runner is not None:
             self.runner.stop()
+        self.rounds.stop()
         self.upkeep.stop()

@@ -6,7 +6,7 @@ A dialect folder has the same files everywhere: `__init__.py` (the Dialect value
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -38,12 +38,31 @@ class PushTrigger:
 
 
 @dataclass(frozen=True, slots=True)
+class Round:
+    """Work that nobody asks for: schedules that fall due, time limits of a vendor's own.
+
+    `work` comes at start, then `every_s` seconds after it ended, and at once when `topic` rings. It must be safe to repeat, to be cut short, and to run
+    on several replicas at the same time: what is due is taken in one write transaction (read, move its next time on), then done.
+    """
+
+    name: str
+    work: Callable[[], Awaitable[None]]
+    every_s: float = 10.0
+    topic: str = ""
+
+
+def no_rounds(services: Services) -> Sequence[Round]:
+    """For a dialect that only answers."""
+    return ()
+
+
+@dataclass(frozen=True, slots=True)
 class Dialect:
     """One vendor.
 
     `compile` raises Invalid with located problems (or returns a plan whose workflow carries `error`, where the vendor reports it on the run).
     `entries` lists the files of a tree that this dialect would run ([] when none); `check` finds every problem of one such file.
-    `on_push` says what a push starts. `mount` makes the ASGI application; `prefixes` are the paths that lead to it (longest wins).
+    `on_push` says what a push starts; `rounds` what it does without being asked. `mount` makes the ASGI application; `prefixes` are the paths that lead to it (longest wins).
     """
 
     name: str
@@ -55,6 +74,7 @@ class Dialect:
     entries: Callable[[Files], Sequence[str]]
     check: Callable[[Files, str], Sequence[Problem]]
     on_push: Callable[[Push, Files], Sequence[PushTrigger]]
+    rounds: Callable[[Services], Sequence[Round]] = no_rounds
 
 
 def all_statuses() -> list[Status]:
