@@ -86,6 +86,7 @@ def build_core(settings: Settings, keys: Keys, url: str) -> House:
     dialects = load_dialects()
     launcher = Launcher(terms, db, source, vault, clock, dialects, room_in(settings.data))
     services = _services(settings, terms, db, bell, source, vault, keys, launcher, _words(dialects))
+    launcher.hearers.extend(partial(d.pushed, services) for d in dialects.values())
     return House(settings, services, launcher, dialects, source, keys)
 
 

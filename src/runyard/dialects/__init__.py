@@ -15,6 +15,7 @@ from runyard.model.errors import Problem
 from runyard.model.plan import Plan
 from runyard.model.state import Hold, Outcome, State
 from runyard.model.trigger import Files, Push, Trigger
+from runyard.model.work import Run
 
 Asgi = Callable[..., Any]
 Status = tuple[State, Outcome | None, Hold | None]
@@ -56,13 +57,18 @@ def no_rounds(services: Services) -> Sequence[Round]:
     return ()
 
 
+async def hears_no_push(services: Services, push: Push) -> Sequence[Run]:
+    """For a dialect whose pushes start only what the pushed files say (`on_push`)."""
+    return ()
+
+
 @dataclass(frozen=True, slots=True)
 class Dialect:
     """One vendor.
 
     `compile` raises Invalid with located problems (or returns a plan whose workflow carries `error`, where the vendor reports it on the run).
     `entries` lists the files of a tree that this dialect would run ([] when none); `check` finds every problem of one such file.
-    `on_push` says what a push starts; `rounds` what it does without being asked. `mount` makes the ASGI application; `prefixes` are the paths that lead to it (longest wins).
+    `on_push` says what a push starts according to its files; `pushed` starts what only the store knows; `rounds` is what it does without being asked. `mount` makes the ASGI application; `prefixes` are the paths that lead to it (longest wins).
     """
 
     name: str
@@ -75,6 +81,7 @@ class Dialect:
     check: Callable[[Files, str], Sequence[Problem]]
     on_push: Callable[[Push, Files], Sequence[PushTrigger]]
     rounds: Callable[[Services], Sequence[Round]] = no_rounds
+    pushed: Callable[[Services, Push], Awaitable[Sequence[Run]]] = hears_no_push
 
 
 def all_statuses() -> list[Status]:

@@ -7,8 +7,8 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any, Protocol
 
 from runyard.engine.ports import Clock, Database, RefUpdate, Source, Tx, Vault
@@ -61,6 +61,9 @@ class Launcher:
     now: Clock
     dialects: Mapping[str, Compiler]
     has_room: Callable[[], bool] = lambda: True  # whether the disk can take new work (reliability.md §3)
+    hearers: list[Callable[[Push], Awaitable[Sequence[Run]]]] = field(
+        default_factory=list
+    )  # `Dialect.pushed`
 
     async def start(self, request: RunRequest, edit: Callable[[Plan], Plan] = lambda plan: plan) -> Run:
         """Services.start. `edit` may change the plan before it is accepted (`runyard run JOB…`)."""
@@ -93,6 +96,17 @@ class Launcher:
                     for compiler in self.dialects.values()
                     for run in await self._pushed_to(compiler, push)
                 ]
+                runs += await self._heard(push)
+        return runs
+
+    async def _heard(self, push: Push) -> list[Run]:
+        """What dialects start that keep their wishes in the store; a dialect that fails does not fail the push."""
+        runs: list[Run] = []
+        for hearer in self.hearers:
+            try:
+                runs += await hearer(push)
+            except RunyardError as error:
+                log.warning("push not heard", extra={"project": push.project.path, "error": error.message})
         return runs
 
     async def _pushed_to(self, compiler: Compiler, push: Push) -> list[Run]:
