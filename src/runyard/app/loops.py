@@ -7,6 +7,7 @@ from runyard.app.mending import mend
 from runyard.app.rounds import Rounds
 from runyard.app.upkeep import Upkeep
 from runyard.http.auth import hash_token, job_token, new_token
+from runyard.http.identity import Identity
 from runyard.model.plan import Network
 from runyard.runner.cache import Cache
 from runyard.runner.job import Means
@@ -59,6 +60,7 @@ class Loops:
             terms=services.terms,
             now=services.now,
             mint=job_token,
+            sign=Identity(services.vault).sign,
         )
         tags = tuple(t.strip() for t in settings.runner_tags.split(",") if t.strip())
         row = enroll(ports, "built-in runner", tags, hash_token(new_token("glrt-")))

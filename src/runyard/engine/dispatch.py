@@ -1,6 +1,7 @@
 """The runner protocol, spoken in-process by the built-in runner and by the GitLab runner API for all others. Every verb may be repeated.
 
-claim(tx, runner, mint, now, terms, vault) -> Assignment | None      mint(attempt_id) makes a fresh job token (`http.auth.job_token`)
+claim(tx, runner, mint, now, terms, vault, sign=None) -> Assignment | None    mint(attempt_id) makes a fresh job token (`http.auth.job_token`);
+                                                                     sign makes identity tokens (`http.identity`)
 beat(tx, attempt_id, token, now, terms) -> Reply                     keeps the lease
 log(tx, attempt_id, token, offset, data, now, terms) -> LogReply     accepted=False: send again from `size`
 step(tx, attempt_id, token, row: Step, now, terms) -> Reply          upsert by position
@@ -23,8 +24,9 @@ from enum import StrEnum
 from runyard.engine.assign import Place, Undeliverable, assemble, flow_of, looks_at_others, timeout_of
 from runyard.engine.board import load
 from runyard.engine.ending import GIVEN_BACK, end, lose, stopped_as
+from runyard.engine.identity import with_identity
 from runyard.engine.moves import move
-from runyard.engine.ports import ArtifactFilter, Page, Tx, Vault
+from runyard.engine.ports import ArtifactFilter, Page, Sign, Tx, Vault
 from runyard.engine.settle import settle
 from runyard.engine.terms import Terms
 from runyard.model.errors import Conflict, Forbidden, Invalid, NotFound
@@ -89,7 +91,13 @@ def token_hash(token: str) -> str:
 
 
 def claim(
-    tx: Tx, runner: Runner, mint: Callable[[int], str], now: int, terms: Terms, vault: Vault
+    tx: Tx,
+    runner: Runner,
+    mint: Callable[[int], str],
+    now: int,
+    terms: Terms,
+    vault: Vault,
+    sign: Sign | None = None,
 ) -> Assignment | None:
     """The oldest queued attempt that this runner may take, leased to it; None when there is none."""
     if runner.paused:
@@ -104,20 +112,30 @@ def claim(
             tx.dequeue(attempt_id)
             continue
         try:
-            return _hand_out(tx, job, attempt, runner, mint(attempt_id), now, terms, vault)
+            return _hand_out(tx, job, attempt, runner, mint(attempt_id), now, terms, vault, sign)
         except Undeliverable as error:
             end(tx, attempt, Outcome.ERRORED, error.reason, now, message=str(error))
     return None
 
 
 def _hand_out(
-    tx: Tx, job: Job, attempt: Attempt, runner: Runner, token: str, now: int, terms: Terms, vault: Vault
+    tx: Tx,
+    job: Job,
+    attempt: Attempt,
+    runner: Runner,
+    token: str,
+    now: int,
+    terms: Terms,
+    vault: Vault,
+    sign: Sign | None,
 ) -> Assignment:
     run, project = tx.get(Run, attempt.run_id), tx.get(Project, attempt.project_id)
     if run is None or project is None:
         raise Undeliverable(Reason.BAD_PLAN, "Its run or project was removed.")
     flow = flow_of(load(tx, run.id, now), job) if looks_at_others(job.plan) else None
     assignment = assemble(tx, Place(project, run, job, attempt, flow), runner, token, vault, terms)
+    if job.plan.identity_tokens:
+        assignment = with_identity(tx, assignment, sign, now, terms)
     limit_s = timeout_of(job.plan, runner, terms) + DEADLINE_SLACK_S
     move(
         tx,

@@ -5,7 +5,7 @@ Adapters in store/, blobs/, sources/ keep these promises; app.py joins them. Eac
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass
 from pathlib import Path
@@ -286,6 +286,10 @@ class Source(Protocol):
         """Lays the commit out in an existing empty or earlier checked-out folder, with a `.git` that works offline. Owned by the caller's uid."""
 
     def git_dir(self, project_id: int) -> Path: ...
+
+
+Sign = Callable[[Tx, Mapping[str, Any]], str]
+"""Claims → a compact JSON Web Token under this server's key (`http.identity`)."""
 
 
 class Vault(Protocol):

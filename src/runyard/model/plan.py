@@ -147,6 +147,18 @@ class ConnectionUse:
 
 
 @dataclass(frozen=True, slots=True)
+class IdentityToken:
+    """A signed statement of who the job is, as variable `key`, for services that trust this server (OpenID Connect ID token).
+
+    `audience` may name `$VAR`s of the job. `claims` are templates over the facts of claim; the engine adds iss, aud, jti and the times.
+    """
+
+    key: str
+    audience: tuple[str, ...]
+    claims: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
 class StepPlan:
     """One process, or one built-in with `params`.
 
@@ -221,6 +233,7 @@ class JobPlan:
     network: Network = Network.INTERNET
     binds: tuple[Bind, ...] = ()
     connections: tuple[ConnectionUse, ...] = ()
+    identity_tokens: tuple[IdentityToken, ...] = ()
     project_variables: bool = False  # the project's own variables join the environment at claim
     protected: bool = False  # only a runner for protected refs may take it
     requeue_lost: bool = True  # may be handed out again when its runner is lost

@@ -12,7 +12,7 @@ from typing import BinaryIO
 
 from runyard.engine import dispatch
 from runyard.engine.dispatch import Finish, LogReply, Verdict
-from runyard.engine.ports import ArtifactFilter, Bell, Blobs, Clock, Database, Page, Source, Tx, Vault
+from runyard.engine.ports import ArtifactFilter, Bell, Blobs, Clock, Database, Page, Sign, Source, Tx, Vault
 from runyard.engine.terms import Terms
 from runyard.model.errors import Conflict, Forbidden, NotFound, RunyardError
 from runyard.model.plan import Assignment, InputArtifact
@@ -38,6 +38,7 @@ class Ports:
     terms: Terms
     now: Clock
     mint: Callable[[int], str]
+    sign: Sign | None = None  # `http.identity`
 
 
 def enroll(ports: Ports, description: str, tags: tuple[str, ...], token_hash: str) -> Runner:
@@ -88,7 +89,7 @@ class LocalLink:
         if p.now() - (runner.contacted_at or 0) > NOTED_EVERY_MS:
             runner = replace(runner, contacted_at=p.now())
             tx.save(runner)
-        return dispatch.claim(tx, runner, p.mint, p.now(), p.terms, p.vault)
+        return dispatch.claim(tx, runner, p.mint, p.now(), p.terms, p.vault, p.sign)
 
     def log(self, work: Assignment, offset: int, data: bytes) -> Future[Taken]:
         """One transaction; the store groups commits."""

@@ -18,6 +18,7 @@ from runyard.dialects.gitlab.paths import SegmentPaths
 from runyard.dialects.gitlab.refusals import answer_json, problem
 from runyard.dialects.gitlab.routes_artifacts import Artifacts
 from runyard.dialects.gitlab.routes_fleet import Fleet
+from runyard.dialects.gitlab.routes_identity import Discovery
 from runyard.dialects.gitlab.routes_jobs import Jobs
 from runyard.dialects.gitlab.routes_lint import Lint
 from runyard.dialects.gitlab.routes_meta import Meta
@@ -29,6 +30,7 @@ from runyard.dialects.gitlab.routes_runner import RunnerProtocol
 from runyard.dialects.gitlab.routes_transfer import Transfer
 from runyard.dialects.gitlab.routes_triggers import Triggers
 from runyard.dialects.gitlab.routes_variables import Variables
+from runyard.http.identity import Identity
 from runyard.http.services import Services
 from runyard.model.errors import RunyardError
 
@@ -55,6 +57,10 @@ def mount(services: Services) -> Asgi:
             PREFIX + path, _endpoint(desk, by_method), methods=sorted(by_method), response_model=None, include_in_schema=False,
             name=path, summary=next(iter(by_method.values())).summary or path,
         )  # fmt: skip
+    for path, handler in Discovery(services, Identity(services.vault)).routes().items():
+        api.add_api_route(
+            path, handler, methods=["GET", "HEAD"], response_model=None, include_in_schema=False
+        )
     api.openapi = lambda: document(lines, PREFIX, services.server.version)  # type: ignore[method-assign]
     api.router.routes.sort(key=lambda route: _specificity(getattr(route, "path", "")))
     api.add_exception_handler(RunyardError, _refused)
@@ -77,7 +83,7 @@ def table(desk: Desk) -> list[Line]:
         Meta(desk, bodies).lines,
         People(desk).lines,
         Fleet(desk, bodies).lines,
-        RunnerProtocol(desk).lines,
+        RunnerProtocol(desk, Identity(desk.services.vault)).lines,
         Transfer(desk).lines,
     ]
     return [line for noun in nouns for line in noun()]

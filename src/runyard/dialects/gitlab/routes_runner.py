@@ -27,6 +27,7 @@ from runyard.engine.dispatch import Finish, Verdict
 from runyard.engine.ports import ArtifactFilter, Page, Tx
 from runyard.http.auth import hash_token, job_token
 from runyard.http.bodies import whole
+from runyard.http.identity import Identity
 from runyard.model.errors import Conflict, Forbidden, Invalid, NotFound
 from runyard.model.plan import Assignment
 from runyard.model.state import Outcome, Reason, State
@@ -48,6 +49,7 @@ class RunnerProtocol:
     """Handlers. All are open doors with a runner's or a job's token inside."""
 
     desk: Desk
+    identity: Identity
 
     def lines(self) -> list[Line]:
         """The table."""
@@ -171,7 +173,9 @@ class RunnerProtocol:
         now = services.now()
 
         def claim(tx: Tx) -> tuple[Assignment, list[tuple[str, Artifact]], float] | None:
-            given = dispatch.claim(tx, row, job_token, now, services.terms, services.vault)
+            given = dispatch.claim(
+                tx, row, job_token, now, services.terms, services.vault, self.identity.sign
+            )
             if given is None:
                 return None
             attempt = tx.get(Attempt, given.attempt_id)
