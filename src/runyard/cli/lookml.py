@@ -14,15 +14,15 @@ from typing import Annotated, Any, NoReturn
 
 import typer
 
-from runyard.tasks.lookml import checks, sqlcheck
 from runyard.tasks.lookml.databases import CannotConnect, Connection, connection
-from runyard.tasks.lookml.expressions import Unresolved
-from runyard.tasks.lookml.findings import Severity, nearest
-from runyard.tasks.lookml.model import Explore, Field, Model, models
-from runyard.tasks.lookml.project import Project, load
-from runyard.tasks.lookml.query import build
+from runyard.tasks.lookml.language.findings import Severity, nearest
+from runyard.tasks.lookml.language.model import Explore, Field, Model, models
+from runyard.tasks.lookml.language.project import Project, load
 from runyard.tasks.lookml.report import EXIT, Json, failure, lookml_report, sql_report, tested_lines
-from runyard.tasks.lookml.timeframes import Dialect
+from runyard.tasks.lookml.sql.expressions import Unresolved
+from runyard.tasks.lookml.sql.query import build
+from runyard.tasks.lookml.sql.timeframes import Dialect
+from runyard.tasks.lookml.validators import checks, sqlcheck
 
 app = typer.Typer(
     no_args_is_help=True,

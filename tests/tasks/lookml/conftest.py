@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from runyard.tasks.lookml.findings import Finding
-from runyard.tasks.lookml.project import Project, load
+from runyard.tasks.lookml.language.findings import Finding
+from runyard.tasks.lookml.language.project import Project, load
 
 BAKERY = Path(__file__).parents[3] / "examples" / "looker"
 Make = Callable[[dict[str, str]], Project]

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from runyard.tasks.lookml.checks import validate
-from runyard.tasks.lookml.findings import Severity
-from runyard.tasks.lookml.project import load
+from runyard.tasks.lookml.language.findings import Severity
+from runyard.tasks.lookml.language.project import load
+from runyard.tasks.lookml.validators.checks import validate
 
 from .conftest import BAKERY, Make
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from runyard.tasks.lookml.checks import validate
-from runyard.tasks.lookml.model import Model, models
+from runyard.tasks.lookml.language.model import Model, models
+from runyard.tasks.lookml.validators.checks import validate
 
 from .conftest import Make
 

@@ -7,12 +7,12 @@ from pathlib import Path
 
 import pytest
 
-from runyard.tasks.lookml import sqlcheck
-from runyard.tasks.lookml.checks import validate
 from runyard.tasks.lookml.databases import Refusal
-from runyard.tasks.lookml.model import models
-from runyard.tasks.lookml.project import from_texts
-from runyard.tasks.lookml.timeframes import Dialect
+from runyard.tasks.lookml.language.model import models
+from runyard.tasks.lookml.language.project import from_texts
+from runyard.tasks.lookml.sql.timeframes import Dialect
+from runyard.tasks.lookml.validators import sqlcheck
+from runyard.tasks.lookml.validators.checks import validate
 
 from .conftest import BAKERY
 

@@ -6,8 +6,8 @@ import time
 
 import pytest
 
-from runyard.tasks.lookml.parser import parse
-from runyard.tasks.lookml.tree import Kind, SourceFile
+from runyard.tasks.lookml.language.parser import parse
+from runyard.tasks.lookml.language.tree import Kind, SourceFile
 
 
 def read(text: str):

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from runyard.tasks.lookml.model import models
-from runyard.tasks.lookml.project import load
+from runyard.tasks.lookml.language.model import models
+from runyard.tasks.lookml.language.project import load
 
 from .conftest import Make, places
 

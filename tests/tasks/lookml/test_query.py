@@ -9,14 +9,14 @@ import duckdb
 import psycopg
 import pytest
 
-from runyard.tasks.lookml.compiler import Context
-from runyard.tasks.lookml.expressions import Unresolved, plain
-from runyard.tasks.lookml.filters import condition
-from runyard.tasks.lookml.model import Explore, models
-from runyard.tasks.lookml.project import load
-from runyard.tasks.lookml.query import Query, build
-from runyard.tasks.lookml.sqlcheck import context
-from runyard.tasks.lookml.timeframes import DEFAULT_TIMEFRAMES, Calendar, duration, timeframe
+from runyard.tasks.lookml.language.model import Explore, models
+from runyard.tasks.lookml.language.project import load
+from runyard.tasks.lookml.sql.compiler import Context
+from runyard.tasks.lookml.sql.expressions import Unresolved, plain
+from runyard.tasks.lookml.sql.filters import condition
+from runyard.tasks.lookml.sql.query import Query, build
+from runyard.tasks.lookml.sql.timeframes import DEFAULT_TIMEFRAMES, Calendar, duration, timeframe
+from runyard.tasks.lookml.validators.sqlcheck import context
 
 from .conftest import BAKERY, Make
 

@@ -13,8 +13,8 @@ import psycopg
 import pytest
 
 from runyard.tasks.lookml.databases import CannotConnect, Connection, connection, open_database
-from runyard.tasks.lookml.model import models
-from runyard.tasks.lookml.sqlcheck import Options, TriedExplore, validate
+from runyard.tasks.lookml.language.model import models
+from runyard.tasks.lookml.validators.sqlcheck import Options, TriedExplore, validate
 
 from .conftest import BAKERY, Make
 

@@ -6,7 +6,7 @@ import time
 
 import pytest
 
-from runyard.tasks.lookml.templating import Facts, LiquidProblem, check, render
+from runyard.tasks.lookml.language.templating import Facts, LiquidProblem, check, render
 
 FACTS = Facts({"_model": {"_name": "m"}}, lambda name: f"<{name}>", user_attributes={"region": "e'u"})
 

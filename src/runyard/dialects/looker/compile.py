@@ -17,10 +17,10 @@ from runyard.dialects.looker.suites import SERVED, enabled, written
 from runyard.model.errors import Invalid, Problem, Severity, TooLarge
 from runyard.model.plan import Bind, ConnectionUse, JobPlan, Network, Plan, StepKind, StepPlan, WorkflowPlan
 from runyard.model.trigger import Files, Push, Trigger
-from runyard.tasks.lookml.findings import RANK, Finding
-from runyard.tasks.lookml.findings import Severity as Rank
-from runyard.tasks.lookml.model import models
-from runyard.tasks.lookml.project import Project, from_texts
+from runyard.tasks.lookml.language.findings import RANK, Finding
+from runyard.tasks.lookml.language.findings import Severity as Rank
+from runyard.tasks.lookml.language.model import models
+from runyard.tasks.lookml.language.project import Project, from_texts
 
 REPORT = "lookml"
 """The type of the artifact that carries a validator's JSON."""
@@ -181,7 +181,7 @@ def entries(files: Files) -> list[str]:
 
 def check(files: Files, path: str) -> list[Problem]:
     """The LookML validator's findings for one model: those in files that it sees and that no earlier model saw."""
-    from runyard.tasks.lookml.checks import (
+    from runyard.tasks.lookml.validators.checks import (
         validate,  # Liquid costs 0.2 s of import that a server's start need not pay
     )
 

@@ -15,14 +15,14 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from runyard.tasks.lookml import checks, sqlcheck
 from runyard.tasks.lookml.databases import CannotConnect, Connection, connection
-from runyard.tasks.lookml.findings import Severity
-from runyard.tasks.lookml.model import models
-from runyard.tasks.lookml.project import Project, load
+from runyard.tasks.lookml.language.findings import Severity
+from runyard.tasks.lookml.language.model import models
+from runyard.tasks.lookml.language.project import Project, load
 from runyard.tasks.lookml.report import EXIT, Json, failure, lookml_report, sql_report, tested_lines
-from runyard.tasks.lookml.sqlcheck import TriedExplore
 from runyard.tasks.lookml.summary import summary
+from runyard.tasks.lookml.validators import checks, sqlcheck
+from runyard.tasks.lookml.validators.sqlcheck import TriedExplore
 
 
 def main(argv: Sequence[str] | None = None) -> int:

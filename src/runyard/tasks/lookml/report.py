@@ -12,8 +12,8 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Any
 
-from runyard.tasks.lookml.findings import Finding, Severity, at_least
-from runyard.tasks.lookml.sqlcheck import TriedExplore
+from runyard.tasks.lookml.language.findings import Finding, Severity, at_least
+from runyard.tasks.lookml.validators.sqlcheck import TriedExplore
 
 Json = dict[str, Any]
 

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import re
 
-from runyard.tasks.lookml.findings import Finding, Severity
-from runyard.tasks.lookml.tree import Kind, Node, SourceFile
+from runyard.tasks.lookml.language.findings import Finding, Severity
+from runyard.tasks.lookml.language.tree import Kind, Node, SourceFile
 
 MAX_DEPTH = 64
 MAX_NODES = 2_000_000

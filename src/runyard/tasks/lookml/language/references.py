@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from runyard.tasks.lookml.tree import Kind, Node
+from runyard.tasks.lookml.language.tree import Kind, Node
 
 RAW_WITH_REFERENCES = (
     "sql", "sql_on", "sql_where", "sql_always_where", "sql_always_having", "sql_start", "sql_end", "sql_latitude", "sql_longitude",

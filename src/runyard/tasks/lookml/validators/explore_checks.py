@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import replace
 
-from runyard.tasks.lookml.findings import Finding, Severity, nearest
-from runyard.tasks.lookml.joins import MANY_LEFT, MANY_RIGHT, RELATIONSHIPS
-from runyard.tasks.lookml.measures import KEYED, filter_items
-from runyard.tasks.lookml.model import Explore, Field, Join, Model, View
-from runyard.tasks.lookml.references import Reference, in_block, references
-from runyard.tasks.lookml.tree import Node
-from runyard.tasks.lookml.words import JOIN_TYPES
+from runyard.tasks.lookml.language.findings import Finding, Severity, nearest
+from runyard.tasks.lookml.language.model import Explore, Field, Join, Model, View
+from runyard.tasks.lookml.language.references import Reference, in_block, references
+from runyard.tasks.lookml.language.tree import Node
+from runyard.tasks.lookml.language.words import JOIN_TYPES
+from runyard.tasks.lookml.sql.joins import MANY_LEFT, MANY_RIGHT, RELATIONSHIPS
+from runyard.tasks.lookml.sql.measures import KEYED, filter_items
 
 MAX_EXPLORES = 20
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 
-from runyard.tasks.lookml.expressions import Expression, joined, literal
+from runyard.tasks.lookml.sql.expressions import Expression, joined, literal
 
 _NUMBER = re.compile(r"(>=|<=|<>|!=|=|>|<)?\s*(-?\d{1,30}(?:\.\d{1,30})?)")
 _NUMERIC = frozenset({"number", "tier", "bin", "count", "sum", "average", "int"})

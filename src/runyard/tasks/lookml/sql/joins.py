@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
-from runyard.tasks.lookml.compiler import FieldCompiler
-from runyard.tasks.lookml.expressions import Expression, Unresolved, joined
-from runyard.tasks.lookml.model import Join
+from runyard.tasks.lookml.language.model import Join
+from runyard.tasks.lookml.sql.compiler import FieldCompiler
+from runyard.tasks.lookml.sql.expressions import Expression, Unresolved, joined
 
 MANY_RIGHT = frozenset({"one_to_many", "many_to_many"})
 MANY_LEFT = frozenset({"many_to_one", "many_to_many"})

@@ -9,11 +9,11 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 
-from runyard.tasks.lookml.compiler import Context, FieldCompiler
-from runyard.tasks.lookml.expressions import Expression, Piece, Unresolved, joined, quoted
-from runyard.tasks.lookml.findings import nearest
-from runyard.tasks.lookml.model import Field, View
-from runyard.tasks.lookml.tree import Node
+from runyard.tasks.lookml.language.findings import nearest
+from runyard.tasks.lookml.language.model import Field, View
+from runyard.tasks.lookml.language.tree import Node
+from runyard.tasks.lookml.sql.compiler import Context, FieldCompiler
+from runyard.tasks.lookml.sql.expressions import Expression, Piece, Unresolved, joined, quoted
 
 MAX_NESTED = 8
 

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from runyard.tasks.lookml.findings import Finding, Severity, nearest
-from runyard.tasks.lookml.measures import filter_items
-from runyard.tasks.lookml.model import Explore, Model, View
-from runyard.tasks.lookml.tree import FIELD_KEYS, Kind, Node, items
+from runyard.tasks.lookml.language.findings import Finding, Severity, nearest
+from runyard.tasks.lookml.language.model import Explore, Model, View
+from runyard.tasks.lookml.language.tree import FIELD_KEYS, Kind, Node, items
+from runyard.tasks.lookml.sql.measures import filter_items
 
 # A drill that leads nowhere does no harm to queries, hence a warning; the others break the field.
 IN_FIELDS = {

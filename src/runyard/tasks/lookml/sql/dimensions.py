@@ -6,12 +6,12 @@ import re
 from itertools import pairwise
 from typing import TYPE_CHECKING
 
-from runyard.tasks.lookml.expressions import Expression, Unresolved, filled, joined, literal
-from runyard.tasks.lookml.model import Field
-from runyard.tasks.lookml.timeframes import duration, is_interval, is_timeframe, timeframe, to_timestamp
+from runyard.tasks.lookml.language.model import Field
+from runyard.tasks.lookml.sql.expressions import Expression, Unresolved, filled, joined, literal
+from runyard.tasks.lookml.sql.timeframes import duration, is_interval, is_timeframe, timeframe, to_timestamp
 
 if TYPE_CHECKING:
-    from runyard.tasks.lookml.compiler import FieldCompiler
+    from runyard.tasks.lookml.sql.compiler import FieldCompiler
 
 
 def dimension(compiler: FieldCompiler, alias: str, wanted: Field) -> Expression:

@@ -10,13 +10,13 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from runyard.tasks.lookml.compiler import Context, FieldCompiler
 from runyard.tasks.lookml.databases import CannotConnect, Connection, Database, Refusal, open_database
-from runyard.tasks.lookml.expressions import Unresolved
-from runyard.tasks.lookml.joins import needed
-from runyard.tasks.lookml.model import Explore, Field, Join, Model
-from runyard.tasks.lookml.query import Query, Wanted, probe
-from runyard.tasks.lookml.timeframes import DAYS, Calendar, Dialect
+from runyard.tasks.lookml.language.model import Explore, Field, Join, Model
+from runyard.tasks.lookml.sql.compiler import Context, FieldCompiler
+from runyard.tasks.lookml.sql.expressions import Unresolved
+from runyard.tasks.lookml.sql.joins import needed
+from runyard.tasks.lookml.sql.query import Query, Wanted, probe
+from runyard.tasks.lookml.sql.timeframes import DAYS, Calendar, Dialect
 
 _IGNORED = re.compile(r"(?:ci|spectacles)\s*+:\s*+ignore", re.IGNORECASE)
 MAX_ERRORS = 200

@@ -15,9 +15,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from runyard.syntax import patterns
-from runyard.tasks.lookml.findings import Finding, Severity, nearest
-from runyard.tasks.lookml.parser import parse
-from runyard.tasks.lookml.tree import Kind, Node, SourceFile
+from runyard.tasks.lookml.language.findings import Finding, Severity, nearest
+from runyard.tasks.lookml.language.parser import parse
+from runyard.tasks.lookml.language.tree import Kind, Node, SourceFile
 
 MAX_FILES = 20_000
 MAX_FILE_BYTES = 8 << 20

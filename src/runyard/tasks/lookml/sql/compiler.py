@@ -9,14 +9,14 @@ import re
 from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 
-from runyard.tasks.lookml import templating
-from runyard.tasks.lookml.dimensions import dimension
-from runyard.tasks.lookml.expressions import Expression, Piece, Unresolved, joined, literal, plain, quoted
-from runyard.tasks.lookml.findings import nearest
-from runyard.tasks.lookml.measures import measure
-from runyard.tasks.lookml.model import Explore, Field, View
-from runyard.tasks.lookml.timeframes import Calendar, Dialect
-from runyard.tasks.lookml.tree import Node
+from runyard.tasks.lookml.language import templating
+from runyard.tasks.lookml.language.findings import nearest
+from runyard.tasks.lookml.language.model import Explore, Field, View
+from runyard.tasks.lookml.language.tree import Node
+from runyard.tasks.lookml.sql.dimensions import dimension
+from runyard.tasks.lookml.sql.expressions import Expression, Piece, Unresolved, joined, literal, plain, quoted
+from runyard.tasks.lookml.sql.measures import measure
+from runyard.tasks.lookml.sql.timeframes import Calendar, Dialect
 
 MAX_REFERENCE_DEPTH = 60
 

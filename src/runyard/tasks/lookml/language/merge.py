@@ -6,8 +6,8 @@ where a refinement that extends applies its bases just before itself. Merging is
 
 from __future__ import annotations
 
-from runyard.tasks.lookml.findings import Finding, Severity, nearest
-from runyard.tasks.lookml.tree import NAMED, Kind, Node
+from runyard.tasks.lookml.language.findings import Finding, Severity, nearest
+from runyard.tasks.lookml.language.tree import NAMED, Kind, Node
 
 ADDITIVE = frozenset({"link", "action", "access_filter"})
 DEEP = frozenset({"derived_table"})

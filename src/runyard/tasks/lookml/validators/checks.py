@@ -8,22 +8,23 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 
-from runyard.tasks.lookml import field_lists, templating
-from runyard.tasks.lookml.explore_checks import ExploreChecks, add_context
-from runyard.tasks.lookml.findings import RANK, Finding, Severity, nearest
-from runyard.tasks.lookml.measures import AGGREGATES
-from runyard.tasks.lookml.model import Field, Model, View, models
-from runyard.tasks.lookml.project import Project
-from runyard.tasks.lookml.references import in_block
-from runyard.tasks.lookml.timeframes import is_interval, is_timeframe
-from runyard.tasks.lookml.tree import FIELD_KEYS, Kind, Node
-from runyard.tasks.lookml.words import (
+from runyard.tasks.lookml.language import templating
+from runyard.tasks.lookml.language.findings import RANK, Finding, Severity, nearest
+from runyard.tasks.lookml.language.model import Field, Model, View, models
+from runyard.tasks.lookml.language.project import Project
+from runyard.tasks.lookml.language.references import in_block
+from runyard.tasks.lookml.language.tree import FIELD_KEYS, Kind, Node
+from runyard.tasks.lookml.language.words import (
     DIMENSION_TYPES,
     GROUP_TYPES,
     MEASURE_TYPES,
     PARAMETER_TYPES,
     PARAMETERS,
 )
+from runyard.tasks.lookml.sql.measures import AGGREGATES
+from runyard.tasks.lookml.sql.timeframes import is_interval, is_timeframe
+from runyard.tasks.lookml.validators import field_lists
+from runyard.tasks.lookml.validators.explore_checks import ExploreChecks, add_context
 
 MAX_FINDINGS = 5000
 

@@ -9,12 +9,12 @@ from bisect import bisect_right
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 
-from runyard.tasks.lookml.compiler import Context, FieldCompiler
-from runyard.tasks.lookml.expressions import Expression, Piece, Unresolved, joined, plain, quoted
-from runyard.tasks.lookml.joins import fanned, needed, on
-from runyard.tasks.lookml.model import Field, Join, View
-from runyard.tasks.lookml.native import native_sql
-from runyard.tasks.lookml.tree import Node
+from runyard.tasks.lookml.language.model import Field, Join, View
+from runyard.tasks.lookml.language.tree import Node
+from runyard.tasks.lookml.sql.compiler import Context, FieldCompiler
+from runyard.tasks.lookml.sql.expressions import Expression, Piece, Unresolved, joined, plain, quoted
+from runyard.tasks.lookml.sql.joins import fanned, needed, on
+from runyard.tasks.lookml.sql.native import native_sql
 
 Wanted = tuple[str, Field]
 """(alias, field)"""

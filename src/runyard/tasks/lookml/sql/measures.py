@@ -8,13 +8,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from runyard.tasks.lookml import filters
-from runyard.tasks.lookml.expressions import Expression, Unresolved, filled, joined, literal
-from runyard.tasks.lookml.model import Field
-from runyard.tasks.lookml.tree import Kind, Node
+from runyard.tasks.lookml.language.model import Field
+from runyard.tasks.lookml.language.tree import Kind, Node
+from runyard.tasks.lookml.sql import filters
+from runyard.tasks.lookml.sql.expressions import Expression, Unresolved, filled, joined, literal
 
 if TYPE_CHECKING:
-    from runyard.tasks.lookml.compiler import FieldCompiler
+    from runyard.tasks.lookml.sql.compiler import FieldCompiler
 
 _AGGREGATES_WORDS = """
     count count_distinct sum sum_distinct average average_distinct min max median percentile list date
