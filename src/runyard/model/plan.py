@@ -167,7 +167,8 @@ class StepPlan:
     `cwd` is relative to the workspace. `continue_on_error` true, or a template giving "true".
 
     Params of built-ins (all optional unless said):
-    CHECKOUT  ref, sha (default: the run's), depth (int, 0 = whole), path, clean (bool), strategy ("fetch"|"clone"|"none"|"empty"), repository
+    CHECKOUT  ref, sha (default: the run's), depth (int, 0 = whole), path, clean (bool), strategy ("fetch"|"clone"|"none"|"empty"), repository,
+              project_id (one of `JobPlan.other_projects`; with sha)
     DOWNLOAD  from: "needs" (archives of `JobPlan.needs`/`params.jobs` unpacked into the workspace, GitLab) or "run" (by `name`/`pattern` of
               the same run, into `path`, `merge_multiple`; Actions)
     UPLOAD    name, paths (required), exclude, untracked (bool), expire_in_s (int|None), type ("archive" or a report type), format ("zip"|"gzip"|"raw"),
@@ -234,6 +235,8 @@ class JobPlan:
     binds: tuple[Bind, ...] = ()
     connections: tuple[ConnectionUse, ...] = ()
     identity_tokens: tuple[IdentityToken, ...] = ()
+    # Whose commits a CHECKOUT may lay out by `project_id`; server-made plans only.
+    other_projects: tuple[int, ...] = ()
     project_variables: bool = False  # the project's own variables join the environment at claim
     protected: bool = False  # only a runner for protected refs may take it
     requeue_lost: bool = True  # may be handed out again when its runner is lost

@@ -9,11 +9,11 @@ import shutil
 import stat
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from runyard.model.errors import Conflict, NotFound, RunyardError, TooLarge
+from runyard.model.errors import Conflict, Forbidden, NotFound, RunyardError, TooLarge
 from runyard.model.plan import Assignment, InputArtifact, StepKind, StepPlan
 from runyard.model.state import Outcome, Reason
 from runyard.runner.artifacts import Choice, TooManyFiles, add_files, choose, clear, give_to, unpack
@@ -79,13 +79,24 @@ class Builtins:
                 else ("refs/tags/" if self.work.tag else "refs/heads/") + self.work.ref
             )
         try:
-            sha = self.link.checkout(self.work, sha, ref, int(params.get("depth") or 0), target)
+            sha = self.link.checkout(
+                self._of_project(params), sha, ref, int(params.get("depth") or 0), target
+            )
         except RunyardError as error:
             scene.log.system(f"\x1b[31;1mERROR: the commit could not be laid out: {error.message}\x1b[0;m")
             return Ended(Outcome.ERRORED, Reason.CHECKOUT, message=error.message)
         give_to(target, scene.box.uid)
         scene.log.system(f"\x1b[32;1mChecking out {sha[:8]} as {self.work.ref}...\x1b[0;m")
         return Ended(Outcome.PASSED, outputs={"ref": ref or sha, "commit": sha})
+
+    def _of_project(self, params: Mapping[str, Any]) -> Assignment:
+        """The work as if it were another project's, where the plan allows that; a stock address would lead to our own."""
+        if params.get("project_id") is None:
+            return self.work
+        wanted = int(params["project_id"])
+        if wanted not in self.work.job.other_projects:
+            raise Forbidden(f"this job may not see project {wanted}")
+        return replace(self.work, project_id=wanted, repo_url="")
 
     def _download(self, scene: Scene, params: Mapping[str, Any]) -> Ended:
         workspace = Path(scene.box.outside.workspace)

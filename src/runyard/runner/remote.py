@@ -332,6 +332,8 @@ class RemoteLink:
 
     def checkout(self, work: Assignment, sha: str, ref: str, depth: int, into: Path) -> str:
         """By git over HTTP with the job's token; the run's own commit by its kept ref, which a force-push cannot take away."""
+        if not work.repo_url:
+            raise Forbidden("another project's commit can only be laid out by the server's own runner")
         heads = f"refs/tags/{work.ref}" if work.tag else f"refs/heads/{work.ref}"
         wanted = (f"refs/pipelines/{work.run_id}", heads) if sha == work.sha else ()
         return fetch(work.repo_url, work.token, sha, ref, wanted, depth, into)
