@@ -1,0 +1,1 @@
+"""The style validator: `config` reads `lkmlstyle.yaml` in both its forms, `catalogue` declares the rules, `kinds` checks them, `check` runs them."""
