@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Mapping
+from copy import copy
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
@@ -47,13 +48,28 @@ class Connection:
     sslmode: str = ""
 
 
+@dataclass(frozen=True, slots=True)
+class Rows:
+    """A query's result: at most as many rows as were asked for; `is_cut` says that there are more."""
+
+    columns: tuple[str, ...]
+    rows: list[tuple[Any, ...]]
+    is_cut: bool = False
+
+
 class Database(Protocol):
-    """An open database."""
+    """An open database. One session serves one thread."""
 
     dialect: Dialect
 
     def bind(self, sql: str) -> Refusal | None:
         """Plans and runs a query that has no rows; None when the database accepts it."""
+
+    def run(self, sql: str, max_rows: int) -> Rows | Refusal:
+        """Runs a query and fetches up to `max_rows` rows, with the driver's own Python values."""
+
+    def session(self) -> Database:
+        """Another session of the same database, for another thread. CannotConnect when it gives none."""
 
     def close(self) -> None:
         """Ends the connection."""
@@ -125,6 +141,7 @@ class _DuckDB:
 
         self._timeout_s = timeout_s
         self._duckdb = duckdb
+        self._schema = wanted.schema
         if not Path(wanted.file).is_file():
             raise CannotConnect(
                 f'connection "{wanted.name}": there is no DuckDB file "{Path(wanted.file).name}" to read'
@@ -138,13 +155,16 @@ class _DuckDB:
         try:
             self._connection = duckdb.connect(wanted.file, read_only=True, config=config)
             self._connection.execute("SET lock_configuration = true")
-            if wanted.schema:
-                # Locked configuration does not cover the search path of `USE`.
-                self._connection.execute('USE "{}"'.format(wanted.schema.replace('"', '""')))
+            self._use(wanted.schema)
         except duckdb.Error as error:
             raise CannotConnect(f'connection "{wanted.name}": {_first_line(str(error))}') from None
 
     def bind(self, sql: str) -> Refusal | None:
+        """One SELECT, under a timer."""
+        answer = self.run(sql, 0)
+        return answer if isinstance(answer, Refusal) else None
+
+    def run(self, sql: str, max_rows: int) -> Rows | Refusal:
         """One SELECT, under a timer."""
         if len(sql) > MAX_QUERY_BYTES:
             return Refusal("the query is too large")
@@ -155,14 +175,28 @@ class _DuckDB:
             timer = threading.Timer(self._timeout_s, self._connection.interrupt)
             timer.start()
             try:
-                self._connection.execute(statements[0]).fetchall()
+                cursor = self._connection.execute(statements[0])
+                rows = cursor.fetchmany(max_rows + 1)
+                columns = tuple(d[0] for d in cursor.description or ())
             finally:
                 timer.cancel()
         except self._duckdb.InterruptException:
             return Refusal(f"the query was stopped after {self._timeout_s:g} s")
         except (self._duckdb.Error, RuntimeError) as error:
             return _duckdb_refusal(str(error), sql)
-        return None
+        return Rows(columns, rows[:max_rows], len(rows) > max_rows)
+
+    def session(self) -> Database:
+        """A second cursor of the same read-only instance; it has a search path of its own."""
+        other = copy(self)
+        other._connection = self._connection.cursor()
+        other._use(self._schema)
+        return other
+
+    def _use(self, schema: str) -> None:
+        if schema:
+            # Locked configuration does not cover the search path of `USE`.
+            self._connection.execute('USE "{}"'.format(schema.replace('"', '""')))
 
     def close(self) -> None:
         """Ends the connection."""
@@ -200,6 +234,7 @@ class _Postgres:
         import psycopg
 
         self._psycopg = psycopg
+        self._wanted, self._timeout_s = wanted, timeout_s
         options = f"-c statement_timeout={int(timeout_s * 1000)} -c default_transaction_read_only=on -c lock_timeout=5000"
         if wanted.schema:
             options += " -c search_path=" + '"{}"'.format(wanted.schema.replace('"', '""')).replace(
@@ -230,6 +265,11 @@ class _Postgres:
 
     def bind(self, sql: str) -> Refusal | None:
         """One statement in a read-only transaction that is rolled back."""
+        answer = self.run(sql, 0)
+        return answer if isinstance(answer, Refusal) else None
+
+    def run(self, sql: str, max_rows: int) -> Rows | Refusal:
+        """One statement in a read-only transaction that is rolled back."""
         if len(sql) > MAX_QUERY_BYTES:
             return Refusal("the query is too large")
         try:
@@ -238,6 +278,8 @@ class _Postgres:
                 cursor.execute(sql.encode("utf-8", "replace"))
                 if cursor.description is None:
                     return Refusal("the SQL is not a SELECT")
+                rows = cursor.fetchmany(max_rows + 1)
+                columns = tuple(d.name for d in cursor.description)
         except self._psycopg.Error as error:
             return _postgres_refusal(error, sql)
         except ValueError as error:
@@ -245,7 +287,11 @@ class _Postgres:
         finally:
             if not self._connection.closed:
                 self._connection.rollback()
-        return None
+        return Rows(columns, rows[:max_rows], len(rows) > max_rows)
+
+    def session(self) -> Database:
+        """A second connection with the same settings."""
+        return _Postgres(self._wanted, self._timeout_s)
 
     def close(self) -> None:
         """Ends the session."""

@@ -73,7 +73,7 @@ def problems(expression: Expression, fields: Collection[str] | None) -> Iterator
 
 def _call_problems(node: Call) -> Iterator[LexpError]:
     found = [_LOGIC.get(node.name)]
-    found += [(f.least, f.most) for table in (SCALARS, TABULAR) if (f := table.get(node.name))]  # type: ignore[attr-defined]
+    found += [(f.least, f.most) for table in (SCALARS, TABULAR) if (f := table.get(node.name))]
     ranges = [r for r in found if r]
     count = len(node.arguments)
     if not ranges:
@@ -193,7 +193,7 @@ class Evaluation:
         self, whens: list[tuple[Expression, Expression]], other: Expression | None, at: int
     ) -> Column:
         """The value behind the first condition that is yes."""
-        found = self.column(other) if other is not None else [None] * self.rows.count
+        found = self.column(other if other is not None else _NULL)
         for condition, value in reversed(whens):
             truths, values = self._truths(self.column(condition), at), self.column(value)
             found = [v if t else f for t, v, f in zip(truths, values, found, strict=True)]
@@ -210,6 +210,7 @@ class Evaluation:
 
 
 _ZERO = Literal(0, Decimal(0))
+_NULL = Literal(0, None)
 
 
 def _text_of(node: FilterText | Literal) -> Value:

@@ -173,7 +173,7 @@ def _float(compute: str) -> Callable[..., Decimal | None]:
 
 
 SCALARS: dict[str, Scalar] = {
-    "abs": _declared("n", abs),
+    "abs": _declared("n", MATH.abs),
     "ceiling": _declared("n", _whole(ROUND_CEILING)),
     "floor": _declared("n", _whole(ROUND_FLOOR)),
     "round": _declared("nn?", _round),

@@ -78,7 +78,8 @@ def _quantile(values: Sequence[Value], share: Decimal, at: int) -> Decimal | Non
     place = MATH.multiply(share, Decimal(len(found) - 1))
     low = int(place)
     high = min(low + 1, len(found) - 1)
-    return found[low] + (found[high] - found[low]) * (place - low)
+    step = MATH.subtract(found[high], found[low])
+    return number(MATH.add(found[low], MATH.multiply(step, MATH.subtract(place, Decimal(low)))))
 
 
 def _variance(*, sample: bool, root: bool) -> Callable[[Sequence[Value], int], Value]:
@@ -87,7 +88,7 @@ def _variance(*, sample: bool, root: bool) -> Callable[[Sequence[Value], int], V
         count = len(found) - sample
         if mean is None or count < 1:
             return None
-        variance = _sum([(v - mean) ** 2 for v in found], at) or Decimal(0)
+        variance = _sum([MATH.power(MATH.subtract(v, mean), 2) for v in found], at) or Decimal(0)
         result = MATH.divide(variance, Decimal(count))
         return number(MATH.sqrt(result) if root else result)
 

@@ -142,11 +142,6 @@ def arithmetic(operator: str, left: Value, right: Value, at: int) -> Decimal | N
     return number(compute(left, right))
 
 
-def sort_key(value: Value) -> tuple[str, Value]:
-    """An order for values of any kind, for functions that sort a column."""
-    return kind(value), value if not isinstance(value, list) else shown(value)
-
-
 def identity(values: Sequence[Value]) -> set[str]:
     """Different values of a column, null left out."""
     return {f"{kind(v)}:{v.normalize() if isinstance(v, Decimal) else v}" for v in values if v is not None}

@@ -7,7 +7,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from runyard.tasks.lookml.language.project import Project
-from runyard.tasks.lookml.language.tree import Node
 from runyard.tasks.lookml.validators.style.config import Config, patterns_match
 from runyard.tasks.lookml.validators.style.kinds import Offence, offences
 from runyard.tasks.lookml.validators.style.rule import Entity, Rule, Severity, entities
@@ -48,19 +47,23 @@ def check(project: Project, config: Config) -> list[StyleFinding]:
         if not path.startswith("imported_projects/") and not patterns_match(config.ignored, path)
     ]
     known = [entity for tree in trees for entity in entities(tree)]
-    found = []
+    found: list[StyleFinding] = []
+    lines: dict[str, list[str]] = {}
     for rule in config.active():
         for offence in offences(rule, known):
-            severity = config.severity(rule.code, offence.node.file.path)
+            file = offence.node.file
+            severity = config.severity(rule.code, file.path)
             if severity is not Severity.DISABLED:
-                found.append(_finding(rule, offence, severity))
+                if file.path not in lines:
+                    lines[file.path] = file.text.split("\n")
+                found.append(_finding(rule, offence, severity, lines[file.path]))
     return _numbered(sorted(found, key=lambda f: (f.file, f.line, f.column, f.code)))[:MAX_FINDINGS]
 
 
-def _finding(rule: Rule, offence: Offence, severity: Severity) -> StyleFinding:
+def _finding(rule: Rule, offence: Offence, severity: Severity, lines: Sequence[str]) -> StyleFinding:
     entity, node = offence.entity, offence.node
     line, column = node.place
-    start, context = _around(node, line)
+    start, context = _around(lines, line)
     return StyleFinding(
         code=rule.code,
         rule_name=rule.name,
@@ -90,19 +93,10 @@ def _model(path: str) -> str:
     return name.removesuffix(".model.lkml") if name.endswith(".model.lkml") else ""
 
 
-def _around(node: Node, line: int) -> tuple[int, tuple[str, ...]]:
+def _around(lines: Sequence[str], line: int) -> tuple[int, tuple[str, ...]]:
     """The lines from two before to two after, and the first one's number."""
     start = max(1, line - AROUND)
-    at = node.file.start(start)
-    lines = []
-    for _ in range(line + AROUND - start + 1):
-        if at > len(node.file.text):
-            break
-        end = node.file.text.find("\n", at)
-        end = len(node.file.text) if end < 0 else end
-        lines.append(node.file.text[at : min(end, at + MAX_LINE)])
-        at = end + 1
-    return start, tuple(lines)
+    return start, tuple(text[:MAX_LINE] for text in lines[start - 1 : line + AROUND])
 
 
 def _numbered(found: Sequence[StyleFinding]) -> list[StyleFinding]:

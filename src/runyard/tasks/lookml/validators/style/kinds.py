@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from itertools import pairwise
 
 from runyard.tasks.lookml.language.tree import Node
 from runyard.tasks.lookml.validators.style.rule import Condition, Entity, Kind, Rule
@@ -96,7 +97,7 @@ def _families(rule: Rule, entities: Iterable[Entity]) -> Iterator[list[Entity]]:
 
 def _order(rule: Rule, entities: Iterable[Entity]) -> Iterator[Offence]:
     for family in _families(rule, entities):
-        for before, after in zip(family, family[1:], strict=False):
+        for before, after in pairwise(family):
             if after.node.value < before.node.value:
                 yield Offence(after, after.node, f'"{after.node.value}" stands after "{before.node.value}"')
 
