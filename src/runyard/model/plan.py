@@ -156,6 +156,16 @@ class IdentityToken:
     key: str
     audience: tuple[str, ...]
     claims: Mapping[str, str] = field(default_factory=dict)
+class EnvironmentUse:
+    """What a job does to an environment. `action`: start (delivers), prepare, verify, access (only look), stop. `on_stop` names the job of the
+    same workflow that takes the delivery down. `url` may hold `$VAR`, known at the end (dotenv). `tier` "": guessed from the name."""
+
+    name: str
+    url: str = ""
+    action: str = "start"
+    on_stop: str = ""
+    auto_stop_s: int | None = None
+    tier: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -242,6 +252,8 @@ class JobPlan:
     requeue_lost: bool = True  # may be handed out again when its runner is lost
     stock: bool = False  # a stock gitlab-runner can execute it (from `extra["gitlab"]`)
     coverage: str = ""  # RE2 pattern over the log
+    environment: EnvironmentUse | None = None
+    claimable: bool = True  # False: no runner may take it; someone outside begins and concludes it (`engine.outside`)
     extra: Mapping[str, Any] = field(default_factory=dict)
 
     @property

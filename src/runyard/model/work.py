@@ -74,6 +74,73 @@ class SecretVariable:
     environment_scope: str = "*"
     kind: str = "variable"  # or "secret": reaches `secrets.X` in expressions instead of the environment
     extra: Json = field(default_factory=dict)
+    group_id: int | None = None  # a group's; then project_id is None
+
+
+@dataclass(frozen=True, slots=True)
+class Group:
+    """A namespace of projects; `path` is the full path, unique without regard to case. A person's own namespace is one too."""
+
+    id: int
+    path: str
+    name: str = ""
+    visibility: str = "private"
+    created_at: int = 0
+    extra: Json = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Member:
+    """A person's role in exactly one project or group. `level` is a `model.access.Role`."""
+
+    id: int
+    user_id: int
+    level: int
+    project_id: int | None = None
+    group_id: int | None = None
+    created_at: int = 0
+    created_by: int | None = None
+    expires_at: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Environment:
+    """Where deployments go. `state`: available, stopping, stopped."""
+
+    id: int
+    project_id: int
+    name: str
+    slug: str
+    tier: str = "other"
+    state: str = "available"
+    external_url: str = ""
+    auto_stop_at: int | None = None
+    created_at: int = 0
+    updated_at: int = 0
+    extra: Json = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Deployment:
+    """One delivery to an environment, by an attempt or reported from outside (`attempt_id` None). `number` counts within the project.
+
+    `status`: created, running, success, failed, canceled, blocked.
+    """
+
+    id: int
+    project_id: int
+    environment_id: int
+    number: int
+    ref: str
+    sha: str
+    status: str
+    tag: bool = False
+    attempt_id: int | None = None
+    user_id: int | None = None
+    created_at: int = 0
+    updated_at: int = 0
+    finished_at: int | None = None
+    extra: Json = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)

@@ -20,7 +20,11 @@ from runyard.model.work import (
     Artifact,
     Attempt,
     Connection,
+    Deployment,
+    Environment,
+    Group,
     Job,
+    Member,
     Project,
     Record,
     Run,
@@ -150,6 +154,10 @@ ARTIFACT = Shape(Artifact, "artifacts")
 RUNNER = Shape(Runner, "runners")
 CONNECTION = Shape(Connection, "connections")
 RECORD = Shape(Record, "records")
+GROUP = Shape(Group, "groups")
+MEMBER = Shape(Member, "members")
+ENVIRONMENT = Shape(Environment, "environments")
+DEPLOYMENT = Shape(Deployment, "deployments")
 
 _SHAPES: dict[type[Any], Shape[Any]] = {
     s.kind: s
@@ -167,6 +175,10 @@ _SHAPES: dict[type[Any], Shape[Any]] = {
         RUNNER,
         CONNECTION,
         RECORD,
+        GROUP,
+        MEMBER,
+        ENVIRONMENT,
+        DEPLOYMENT,
     )
 }
 

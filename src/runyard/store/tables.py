@@ -136,6 +136,77 @@ tokens = _numbered(
     Index("tokens_project", "project_id"),
 )
 
+groups = _numbered(
+    "groups",
+    _text("path"),
+    _text("name"),
+    _text("visibility"),
+    _number("created_at"),
+    _text("extra"),
+)
+Index("groups_path", text("lower(path)"), unique=True, _table=groups)
+
+members = _numbered(
+    "members",
+    _number("user_id", _of("users")),
+    _number("level"),
+    _maybe_number("project_id", _of("projects")),
+    _maybe_number("group_id", _of("groups")),
+    _number("created_at"),
+    _maybe_number("created_by"),
+    _maybe_number("expires_at"),
+    CheckConstraint("(project_id IS NULL) <> (group_id IS NULL)", name="members_of_one_thing"),
+    Index("members_of_project", "project_id", "id"),
+    Index("members_of_group", "group_id", "id"),
+)
+Index(
+    "members_once",
+    text("user_id"),
+    text("coalesce(project_id, 0)"),
+    text("coalesce(group_id, 0)"),
+    unique=True,
+    _table=members,
+)
+
+environments = _numbered(
+    "environments",
+    _number("project_id", _of("projects")),
+    _text("name"),
+    _text("slug"),
+    _text("tier"),
+    _text("state"),
+    _text("external_url"),
+    _maybe_number("auto_stop_at"),
+    _number("created_at"),
+    _number("updated_at"),
+    _text("extra"),
+    CheckConstraint("state IN ('available', 'stopping', 'stopped')", name="environments_state_known"),
+    Index("environments_name", "project_id", "name", unique=True),
+    Index("environments_of_project", "project_id", "id"),
+)
+Index("environments_auto_stop", environments.c.auto_stop_at,
+      sqlite_where=text("auto_stop_at IS NOT NULL"), postgresql_where=text("auto_stop_at IS NOT NULL"))  # fmt: skip
+
+deployments = _numbered(
+    "deployments",
+    _number("project_id", _of("projects")),
+    _number("environment_id", _of("environments")),
+    _number("number"),
+    _text("ref"),
+    _text("sha"),
+    _text("status"),
+    _flag("tag"),
+    _maybe_number("attempt_id"),
+    _maybe_number("user_id"),
+    _number("created_at"),
+    _number("updated_at"),
+    _maybe_number("finished_at"),
+    _text("extra"),
+    Index("deployments_of_project", "project_id", "id"),
+    Index("deployments_of_environment", "environment_id", "id"),
+    Index("deployments_of_attempt", "attempt_id"),
+)
+
 secret_variables = _numbered(
     "secret_variables",
     _text("key"),
@@ -148,11 +219,15 @@ secret_variables = _numbered(
     _text("environment_scope"),
     _text("kind"),
     _text("extra"),
+    _maybe_number("group_id", _of("groups")),
+    CheckConstraint("project_id IS NULL OR group_id IS NULL", name="secret_variables_one_owner"),
     Index("secret_variables_project", "project_id"),
+    Index("secret_variables_group", "group_id"),
 )
 Index(
     "secret_variables_key",
     text("coalesce(project_id, 0)"),
+    text("coalesce(group_id, 0)"),
     text("kind"),
     text("key"),
     text("environment_scope"),

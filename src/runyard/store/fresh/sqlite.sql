@@ -1,10 +1,20 @@
 CREATE TABLE alembic_version ( version_num TEXT NOT NULL, PRIMARY KEY (version_num) ) STRICT
 CREATE TABLE connections ( id INTEGER NOT NULL PRIMARY KEY AUTOINCREMENT, name TEXT NOT NULL, dialect TEXT NOT NULL, settings TEXT NOT NULL, sealed TEXT NOT NULL, created_at INTEGER NOT NULL, updated_at INTEGER NOT NULL, extra TEXT NOT NULL ) STRICT
 CREATE UNIQUE INDEX connections_name ON connections (name)
+CREATE TABLE groups ( id INTEGER NOT NULL PRIMARY KEY AUTOINCREMENT, path TEXT NOT NULL, name TEXT NOT NULL, visibility TEXT NOT NULL, created_at INTEGER NOT NULL, extra TEXT NOT NULL ) STRICT
+CREATE UNIQUE INDEX groups_path ON groups (lower(path))
 CREATE TABLE projects ( id INTEGER NOT NULL PRIMARY KEY AUTOINCREMENT, path TEXT NOT NULL, name TEXT NOT NULL, default_branch TEXT NOT NULL, visibility TEXT NOT NULL, import_url TEXT NOT NULL, last_number INTEGER NOT NULL, created_at INTEGER NOT NULL, extra TEXT NOT NULL ) STRICT
 CREATE UNIQUE INDEX projects_path ON projects (lower(path))
 CREATE TABLE users ( id INTEGER NOT NULL PRIMARY KEY AUTOINCREMENT, username TEXT NOT NULL, name TEXT NOT NULL, email TEXT NOT NULL, is_admin INTEGER NOT NULL, created_at INTEGER NOT NULL, extra TEXT NOT NULL ) STRICT
 CREATE UNIQUE INDEX users_username ON users (lower(username))
+CREATE TABLE environments ( id INTEGER NOT NULL PRIMARY KEY AUTOINCREMENT, project_id INTEGER NOT NULL, name TEXT NOT NULL, slug TEXT NOT NULL, tier TEXT NOT NULL, state TEXT NOT NULL, external_url TEXT NOT NULL, auto_stop_at INTEGER, created_at INTEGER NOT NULL, updated_at INTEGER NOT NULL, extra TEXT NOT NULL, CONSTRAINT environments_state_known CHECK (state IN ('available', 'stopping', 'stopped')), FOREIGN KEY(project_id) REFERENCES projects (id) ON DELETE CASCADE ) STRICT
+CREATE INDEX environments_auto_stop ON environments (auto_stop_at) WHERE auto_stop_at IS NOT NULL
+CREATE UNIQUE INDEX environments_name ON environments (project_id, name)
+CREATE INDEX environments_of_project ON environments (project_id, id)
+CREATE TABLE members ( id INTEGER NOT NULL PRIMARY KEY AUTOINCREMENT, user_id INTEGER NOT NULL, level INTEGER NOT NULL, project_id INTEGER, group_id INTEGER, created_at INTEGER NOT NULL, created_by INTEGER, expires_at INTEGER, CONSTRAINT members_of_one_thing CHECK ((project_id IS NULL) <> (group_id IS NULL)), FOREIGN KEY(user_id) REFERENCES users (id) ON DELETE CASCADE, FOREIGN KEY(project_id) REFERENCES projects (id) ON DELETE CASCADE, FOREIGN KEY(group_id) REFERENCES groups (id) ON DELETE CASCADE ) STRICT
+CREATE INDEX members_of_group ON members (group_id, id)
+CREATE INDEX members_of_project ON members (project_id, id)
+CREATE UNIQUE INDEX members_once ON members (user_id, coalesce(project_id, 0), coalesce(group_id, 0))
 CREATE TABLE records ( id INTEGER NOT NULL PRIMARY KEY AUTOINCREMENT, kind TEXT NOT NULL, project_id INTEGER, "key" TEXT NOT NULL, data TEXT NOT NULL, created_at INTEGER NOT NULL, updated_at INTEGER NOT NULL, blob TEXT, FOREIGN KEY(project_id) REFERENCES projects (id) ON DELETE CASCADE ) STRICT
 CREATE INDEX records_blob ON records (blob)
 CREATE UNIQUE INDEX records_key ON records (kind, coalesce(project_id, 0), key) WHERE key <> ''
@@ -24,13 +34,18 @@ CREATE INDEX runs_of_sha ON runs (project_id, sha, id)
 CREATE INDEX runs_of_state ON runs (state, outcome, id)
 CREATE INDEX runs_passed ON runs (project_id, ref, id) WHERE outcome = 'passed'
 CREATE INDEX runs_updated ON runs (updated_at)
-CREATE TABLE secret_variables ( id INTEGER NOT NULL PRIMARY KEY AUTOINCREMENT, "key" TEXT NOT NULL, value TEXT NOT NULL, project_id INTEGER, masked INTEGER NOT NULL, protected INTEGER NOT NULL, file INTEGER NOT NULL, raw INTEGER NOT NULL, environment_scope TEXT NOT NULL, kind TEXT NOT NULL, extra TEXT NOT NULL, FOREIGN KEY(project_id) REFERENCES projects (id) ON DELETE CASCADE ) STRICT
-CREATE UNIQUE INDEX secret_variables_key ON secret_variables (coalesce(project_id, 0), kind, key, environment_scope)
+CREATE TABLE secret_variables ( id INTEGER NOT NULL PRIMARY KEY AUTOINCREMENT, "key" TEXT NOT NULL, value TEXT NOT NULL, project_id INTEGER, masked INTEGER NOT NULL, protected INTEGER NOT NULL, file INTEGER NOT NULL, raw INTEGER NOT NULL, environment_scope TEXT NOT NULL, kind TEXT NOT NULL, extra TEXT NOT NULL, group_id INTEGER, CONSTRAINT secret_variables_one_owner CHECK (project_id IS NULL OR group_id IS NULL), FOREIGN KEY(project_id) REFERENCES projects (id) ON DELETE CASCADE, FOREIGN KEY(group_id) REFERENCES groups (id) ON DELETE CASCADE ) STRICT
+CREATE INDEX secret_variables_group ON secret_variables (group_id)
+CREATE UNIQUE INDEX secret_variables_key ON secret_variables (coalesce(project_id, 0), coalesce(group_id, 0), kind, key, environment_scope)
 CREATE INDEX secret_variables_project ON secret_variables (project_id)
 CREATE TABLE tokens ( id INTEGER NOT NULL PRIMARY KEY AUTOINCREMENT, kind TEXT NOT NULL, hash TEXT NOT NULL, user_id INTEGER, project_id INTEGER, name TEXT NOT NULL, scopes TEXT NOT NULL, created_at INTEGER NOT NULL, expires_at INTEGER, revoked_at INTEGER, FOREIGN KEY(user_id) REFERENCES users (id) ON DELETE CASCADE, FOREIGN KEY(project_id) REFERENCES projects (id) ON DELETE CASCADE ) STRICT
 CREATE UNIQUE INDEX tokens_hash ON tokens (hash)
 CREATE INDEX tokens_project ON tokens (project_id)
 CREATE INDEX tokens_user ON tokens (user_id)
+CREATE TABLE deployments ( id INTEGER NOT NULL PRIMARY KEY AUTOINCREMENT, project_id INTEGER NOT NULL, environment_id INTEGER NOT NULL, number INTEGER NOT NULL, ref TEXT NOT NULL, sha TEXT NOT NULL, status TEXT NOT NULL, tag INTEGER NOT NULL, attempt_id INTEGER, user_id INTEGER, created_at INTEGER NOT NULL, updated_at INTEGER NOT NULL, finished_at INTEGER, extra TEXT NOT NULL, FOREIGN KEY(project_id) REFERENCES projects (id) ON DELETE CASCADE, FOREIGN KEY(environment_id) REFERENCES environments (id) ON DELETE CASCADE ) STRICT
+CREATE INDEX deployments_of_attempt ON deployments (attempt_id)
+CREATE INDEX deployments_of_environment ON deployments (environment_id, id)
+CREATE INDEX deployments_of_project ON deployments (project_id, id)
 CREATE TABLE workflows ( id INTEGER NOT NULL PRIMARY KEY AUTOINCREMENT, run_id INTEGER NOT NULL, "key" TEXT NOT NULL, name TEXT NOT NULL, path TEXT NOT NULL, state TEXT NOT NULL, outcome TEXT, hold TEXT, warnings INTEGER NOT NULL, error TEXT NOT NULL, created_at INTEGER NOT NULL, started_at INTEGER, finished_at INTEGER, extra TEXT NOT NULL, CONSTRAINT workflows_state_known CHECK (state IN ('waiting', 'held', 'queued', 'running', 'stopping', 'done')), CONSTRAINT workflows_outcome_known CHECK (outcome IS NULL OR outcome IN ('passed', 'failed', 'errored', 'canceled', 'skipped')), CONSTRAINT workflows_done_has_outcome CHECK ((state = 'done') = (outcome IS NOT NULL)), CONSTRAINT workflows_hold_known CHECK (hold IS NULL OR hold IN ('manual', 'delayed', 'concurrency')), CONSTRAINT workflows_hold_only_held CHECK (hold IS NULL OR state = 'held'), FOREIGN KEY(run_id) REFERENCES runs (id) ON DELETE CASCADE ) STRICT
 CREATE UNIQUE INDEX workflows_key ON workflows (run_id, "key")
 CREATE TABLE jobs ( id INTEGER NOT NULL PRIMARY KEY AUTOINCREMENT, run_id INTEGER NOT NULL, workflow_id INTEGER NOT NULL, project_id INTEGER NOT NULL, "key" TEXT NOT NULL, name TEXT NOT NULL, "plan" TEXT NOT NULL, position INTEGER NOT NULL, created_at INTEGER NOT NULL, FOREIGN KEY(run_id) REFERENCES runs (id) ON DELETE CASCADE, FOREIGN KEY(workflow_id) REFERENCES workflows (id) ON DELETE CASCADE ) STRICT
@@ -61,4 +76,4 @@ CREATE TABLE queue ( attempt_id INTEGER NOT NULL, run_id INTEGER NOT NULL, proje
 CREATE INDEX queue_lane ON queue (lane, attempt_id)
 CREATE INDEX queue_project_lane ON queue (project_id, lane, attempt_id)
 CREATE TABLE steps ( attempt_id INTEGER NOT NULL, position INTEGER NOT NULL, "key" TEXT NOT NULL, name TEXT NOT NULL, state TEXT NOT NULL, outcome TEXT, exit_code INTEGER, started_at INTEGER, finished_at INTEGER, log_start INTEGER, log_end INTEGER, extra TEXT NOT NULL, PRIMARY KEY (attempt_id, position), CONSTRAINT steps_state_known CHECK (state IN ('waiting', 'held', 'queued', 'running', 'stopping', 'done')), CONSTRAINT steps_outcome_known CHECK (outcome IS NULL OR outcome IN ('passed', 'failed', 'errored', 'canceled', 'skipped')), CONSTRAINT steps_done_has_outcome CHECK ((state = 'done') = (outcome IS NOT NULL)), FOREIGN KEY(attempt_id) REFERENCES attempts (id) ON DELETE CASCADE ) STRICT
-INSERT INTO alembic_version (version_num) VALUES ('0001')
+INSERT INTO alembic_version (version_num) VALUES ('0002')
