@@ -26,13 +26,15 @@ from runyard.dialects.gitlab.routes import table as gitlab_table
 from runyard.dialects.looker.routes import PREFIX as LOOKER
 from runyard.dialects.looker.routes import table as looker_table
 from runyard.engine import dispatch, trigger
+from runyard.engine.access import add_member
 from runyard.engine.dispatch import Finish
 from runyard.engine.ports import Tx
 from runyard.http.auth import hash_token, job_token
+from runyard.model.access import Role
 from runyard.model.plan import JobPlan, Plan, WorkflowPlan
 from runyard.model.state import Outcome
 from runyard.model.trigger import Trigger
-from runyard.model.work import Project, Record, Runner, Token, User
+from runyard.model.work import Member, Project, Record, Runner, Token, User
 from runyard.settings import Settings
 
 ROOT, PLAIN = "glpat-root-of-the-test", "glpat-plain-person"
@@ -113,6 +115,8 @@ def fill(tx: Tx, house: House) -> tuple[dict[str, str], dict[str, str]]:
     now = house.services.now()
     person = tx.add(User(0, "plain"))
     own, other = (tx.add(Project(0, path, path)) for path in ("own/one", "other/two"))
+    for project in (own, other):
+        add_member(tx, Member(0, person.id, Role.MAINTAINER, project.id))
     run, attempt, _ = running(tx, house, own, person)
     _, _, foreign = running(tx, house, other, person)
     _, ended_attempt, ended = running(tx, house, own, person)

@@ -568,8 +568,11 @@ def test_what_is_due_comes_by_id_and_the_next_moment_is_known(store: Any, made: 
 def test_old_queued_attempts_are_found(store: Any, made: Any) -> None:
     with store.begin() as tx:
         _, pairs = made.add_graph(tx, *[made.plan(f"j{i}") for i in range(4)])
-        for i, (_, attempt) in enumerate(pairs[:3]):
-            tx.save(made.moved(attempt, State.QUEUED, queued_at=100 - i))
+        for i, (job, attempt) in enumerate(pairs):
+            queued = made.moved(attempt, State.QUEUED, queued_at=100 - i)
+            tx.save(queued)
+            if i < 3:  # the last one is for no runner: never in the queue, never stuck
+                tx.enqueue(queued, job)
         assert [a.id for a in tx.queued_before(100, 10)] == [pairs[2][1].id, pairs[1][1].id]
         assert [a.id for a in tx.queued_before(200, 1)] == [pairs[2][1].id]
 

@@ -66,7 +66,8 @@ def assemble(tx: Tx, place: Place, runner: Runner, token: str, vault: Vault, ter
         secrets = secrets_of(tx, place.project, run.ref, vault)
         facts = _facts(place, runner, terms) | {"secrets": secrets}
         facts_at_claim = with_late(_with_token(facts, token), job.plan.late)
-        own = variables_of(tx, place.project, run.ref, vault) if job.plan.project_variables else ()
+        scope = job.plan.environment.name if job.plan.environment else ""
+        own = variables_of(tx, place.project, run.ref, vault, scope) if job.plan.project_variables else ()
         asked, passwords = _connections(tx, job.plan, vault)
         variables = _final(_variables(job.plan, own, handed, run, place.attempt) + asked, facts_at_claim)
         plan = _rendered(job.plan, facts_at_claim)

@@ -150,11 +150,13 @@ def stop(board: Board, node: Node, reason: Reason, message: str, actor_id: int |
     """The one cancel: RUNNING → STOPPING, other open states → DONE; done and stopping stay as they are."""
     who = {} if actor_id is None else {"actor_id": actor_id}
     match node.attempt.state:
-        case State.RUNNING:
+        case State.RUNNING if node.plan.claimable:
             limit = board.now + STOP_LIMIT_S * 1000
             deadline = min(node.attempt.deadline_at or limit, limit)
             board.move(node, State.STOPPING, reason=reason, message=message, deadline_at=deadline, **who)
-        case State.WAITING | State.HELD | State.QUEUED:
+        case (
+            State.WAITING | State.HELD | State.QUEUED | State.RUNNING
+        ):  # nobody holds it who could be asked to stop
             board.move(node, State.DONE, outcome=Outcome.CANCELED, reason=reason, message=message, **who)
         case State.STOPPING | State.DONE:
             pass

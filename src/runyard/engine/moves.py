@@ -15,6 +15,7 @@ from runyard.model.plan import JobPlan
 from runyard.model.state import Hold, Outcome, State, may_move
 from runyard.model.work import Attempt, Job
 
+NO_LEASE_AT = 1 << 52  # of a job that no runner holds: the year 144,683
 _BAD_ENDS = frozenset({Outcome.FAILED, Outcome.ERRORED, Outcome.CANCELED})
 
 
@@ -30,11 +31,21 @@ def move(tx: Tx, job: Job, attempt: Attempt, state: State, now: int, **changes: 
     tx.save(moved)
     if attempt.state is State.QUEUED:
         tx.dequeue(attempt.id)
-    if state is State.QUEUED:
+    if state is State.QUEUED and job.plan.claimable:
         tx.enqueue(moved, job)
         tx.ring("queue")
+    elif state is State.QUEUED:
+        tx.ring("outside")
+    if job.plan.environment is not None:
+        _delivered(tx, job, moved, now)
     tx.ring(f"attempt:{attempt.id}")
     return moved
+
+
+def _delivered(tx: Tx, job: Job, attempt: Attempt, now: int) -> None:
+    from runyard.engine.environments import note  # it plays jobs, which come back here
+
+    note(tx, job, attempt, now)
 
 
 def rehold(tx: Tx, attempt: Attempt, hold: Hold, **changes: Any) -> Attempt:

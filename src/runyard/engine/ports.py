@@ -17,7 +17,11 @@ from runyard.model.work import (
     Artifact,
     Attempt,
     Connection,
+    Deployment,
+    Environment,
+    Group,
     Job,
+    Member,
     Project,
     Record,
     Run,
@@ -33,7 +37,11 @@ Row = (
     Artifact
     | Attempt
     | Connection
+    | Deployment
+    | Environment
+    | Group
     | Job
+    | Member
     | Project
     | Record
     | Run
@@ -119,7 +127,19 @@ class Tx(Protocol):
 
     # who and where
     def project_by_path(self, path: str) -> Project | None: ...
-    def projects(self, search: str, page: Page) -> list[Project]: ...
+    def projects(self, search: str, page: Page, person: User | None = None, now: int = 0) -> list[Project]:
+        """By part of the path or name; with a person only what that person may see."""
+
+    def find(self, kind: type[R], page: Page, **equal: Any) -> list[R]:
+        """Rows whose columns equal these (None: is null), by id; for nouns of which there are few, by a column that has an index."""
+
+    def group_by_path(self, path: str) -> Group | None: ...
+    def memberships(self, user_id: int, now: int) -> list[tuple[int | None, str | None, int]]:
+        """(project id, group path in lower case, level) of memberships that have not expired; one of the first two is set."""
+
+    def auto_stops(self, now: int, limit: int) -> list[Environment]:
+        """Environments whose time to stop has come."""
+
     def next_number(self, project_id: int) -> int:
         """Counts the project's runs up by one and returns the new number."""
 
@@ -130,7 +150,7 @@ class Tx(Protocol):
     def runners(self, page: Page) -> list[Runner]: ...
     def connections(self) -> list[Connection]: ...
     def secret_variables(self, project_id: int | None) -> list[SecretVariable]:
-        """Of the project and of the instance, instance first."""
+        """Of the instance, of the groups above the project (outermost first), of the project; None: of the instance only."""
 
     def records(self, kind: str, project_id: int | None, key: str | None, page: Page) -> list[Record]:
         """Of a kind; project_id None and key None mean any."""

@@ -15,6 +15,7 @@ from dataclasses import replace
 from runyard.engine.board import STOP_LIMIT_S, Node, load
 from runyard.engine.ending import end, lose, stopped_as
 from runyard.engine.groups import enter
+from runyard.engine.moves import NO_LEASE_AT
 from runyard.engine.ports import ArtifactFilter, AttemptFilter, Page, RunFilter, Tx
 from runyard.engine.settle import finish_board
 from runyard.engine.terms import Terms
@@ -86,6 +87,8 @@ def forgive(tx: Tx, now: int, terms: Terms, jumped_ms: int = 0) -> int:
     touched = 0
     soon = now + terms.lease_s * 1000
     for attempt in _in_states(tx, (State.RUNNING, State.STOPPING)):
+        if attempt.lease_until_at == NO_LEASE_AT:
+            continue
         deadline = attempt.deadline_at
         if deadline is not None:
             deadline = max(deadline + jumped_ms, soon)

@@ -131,13 +131,49 @@ def log_from(tx: Tx, blobs: Blobs, attempt: Attempt, start: int, limit_bytes: in
     return b"".join(parts)
 
 
-def variables_of(tx: Tx, project: Project, ref: str, vault: Vault) -> tuple[Variable, ...]:
-    """The instance's and the project's variables that reach this ref, opened; a later one of the same key wins."""
+def variables_of(
+    tx: Tx, project: Project, ref: str, vault: Vault, environment: str = ""
+) -> tuple[Variable, ...]:
+    """The instance's, the groups' and the project's variables that reach this ref and environment, opened; a later one of the same key wins."""
+    rows = [v for v in tx.secret_variables(project.id) if v.kind == "variable"]
     return tuple(
         Variable(v.key, vault.open(v.value), masked=v.masked, file=v.file, raw=v.raw, public=False)
-        for v in tx.secret_variables(project.id)
-        if v.kind == "variable" and reaches(v, project, ref)
+        for v in _ordered(rows, environment)
+        if reaches(v, project, ref)
     )
+
+
+def _ordered(rows: list[SecretVariable], environment: str) -> list[SecretVariable]:
+    """Those whose scope holds the environment; of one owner the most specific scope last, the order of owners stays."""
+    fitting = [row for row in rows if scope_holds(row.environment_scope, environment)]
+    owners: dict[tuple[int, int], int] = {}
+    for row in fitting:
+        owners.setdefault((row.project_id or 0, row.group_id or 0), len(owners))
+    return sorted(
+        fitting, key=lambda r: (owners[r.project_id or 0, r.group_id or 0], _narrowness(r.environment_scope))
+    )
+
+
+def _narrowness(scope: str) -> tuple[bool, int]:
+    return "*" not in scope, len(scope.replace("*", ""))
+
+
+def scope_holds(scope: str, environment: str) -> bool:
+    """Whether a variable of this scope (`*` stands for any text) is for the environment; without one only `*` holds."""
+    if scope == "*":
+        return True
+    first, *rest = scope.split("*")
+    if not environment or not environment.startswith(first):
+        return False
+    if not rest:
+        return environment == scope
+    at = len(first)
+    for piece in rest[:-1]:
+        found = environment.find(piece, at)
+        if found < 0:
+            return False
+        at = found + len(piece)
+    return environment.endswith(rest[-1]) and len(environment) - len(rest[-1]) >= at
 
 
 def secrets_of(tx: Tx, project: Project, ref: str, vault: Vault) -> dict[str, str]:

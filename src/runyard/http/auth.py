@@ -12,10 +12,11 @@ import hmac
 import secrets
 from collections.abc import Awaitable, Callable
 
+from runyard.engine.access import standing
 from runyard.engine.ports import Clock, Database, Tx
 from runyard.http.services import Principal
 from runyard.model.state import LEASED
-from runyard.model.work import Attempt, Run, Token, User
+from runyard.model.work import Attempt, Project, Run, Token, User
 
 JOB_PREFIX = "glcbt-"
 LOGIN_KINDS = frozenset({"personal", "session"})
@@ -62,12 +63,17 @@ def principal_in(tx: Tx, text: str, now: int) -> Principal | None:
     """Who this token names, or None. A job acts as the user who caused it."""
     if text.startswith(JOB_PREFIX):
         attempt = attempt_of(tx, text)
-        return None if attempt is None else Principal(_actor(tx, attempt), attempt=attempt)
+        return None if attempt is None else _job(tx, attempt, now)
     token = tx.token_by_hash(hash_token(text))
     if token is None or token.kind not in LOGIN_KINDS or not _is_live(token, now) or token.user_id is None:
         return None
     user = tx.get(User, token.user_id)
-    return None if user is None else Principal(user, token=token)
+    return None if user is None else Principal(user, token=token, standing=standing(tx, user, now))
+
+
+def _job(tx: Tx, attempt: Attempt, now: int) -> Principal:
+    user, home = _actor(tx, attempt), tx.get(Project, attempt.project_id)
+    return Principal(user, attempt=attempt, standing=standing(tx, user, now), home=home.path if home else "")
 
 
 def _is_live(token: Token, now: int) -> bool:

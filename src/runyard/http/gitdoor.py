@@ -10,6 +10,7 @@ from runyard.engine.ports import Clock, Database, RefUpdate, Source
 from runyard.http.launch import Launcher
 from runyard.http.projects import create_project
 from runyard.http.services import Principal
+from runyard.model.access import OPEN_TO_ALL, Role
 from runyard.model.errors import Conflict, Forbidden, NotFound, Unauthenticated
 from runyard.model.work import Project, Run, User
 from runyard.sources.smart_http import Access, basic_credentials
@@ -50,13 +51,15 @@ class GitDoor:
             project = await self._born(path, who, service)
         if not who.may_see(project):
             raise NotFound
+        if not who.is_job:
+            _check_role(who, project, service)
         return Access(project.id, sees_runs=who.is_job, who=who.user)
 
     async def _born(self, path: str, who: Principal, service: str) -> Project:
         if who.is_job or service != RECEIVE:
             raise NotFound(f"There is no project {path}; push to it to make it.")
         try:
-            return await create_project(self.db, self.source, self.now, path)
+            return await create_project(self.db, self.source, self.now, path, owner=who.user)
         except Conflict:  # a push at the same moment made it
             found = await self.db.read(lambda tx: tx.project_by_path(path))
             if found is None:
@@ -80,3 +83,14 @@ class GitDoor:
         first, *more = run.error.splitlines()
         rest = f" (and {len(more)} more)" if more else ""
         return f"{run.dialect} run {run.id} cannot start: {first}{rest}: {page}"
+
+
+def _check_role(who: Principal, project: Project, service: str) -> None:
+    """Developers push; reporters read the code of private projects, anyone who sees them that of others (GitLab's permission table)."""
+    role = who.role_in(project) or Role.NONE
+    if service == RECEIVE and role < Role.DEVELOPER:
+        raise Forbidden(
+            "You may read this project, not push to it: ask a maintainer to make you a developer."
+        )
+    if role < Role.REPORTER and project.visibility not in OPEN_TO_ALL:
+        raise Forbidden("A guest may not read the code of a private project.")

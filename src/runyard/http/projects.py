@@ -7,9 +7,11 @@ import re
 from collections.abc import Callable
 from dataclasses import replace
 
+from runyard.engine import access
 from runyard.engine.ports import Clock, Database, Source, Tx
-from runyard.model.errors import Conflict, Invalid, RunyardError
-from runyard.model.work import Project
+from runyard.model.access import Role
+from runyard.model.errors import Conflict, Forbidden, Invalid, NotFound, RunyardError
+from runyard.model.work import Project, User
 
 _SEGMENT = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.\-]{0,127}")
 RESERVED = frozenset({"api", "static", "sign-in", "sign-out", "-", "admin", "healthz", "readyz", "metrics"})
@@ -44,10 +46,10 @@ async def create_project(
     default_branch: str = "main",
     visibility: str = "private",
     import_url: str = "",
-    is_admin: bool = True,
+    owner: User | None = None,
 ) -> Project:
-    """The stored project with its repository (mirrored when there is an import_url). Conflict when the path is taken. Who is no administrator
-    mirrors public addresses only.
+    """The stored project with its repository (mirrored when there is an import_url), its groups and its maker's membership. Conflict when the path
+    is taken, Forbidden where `owner` may not put projects. Who is no administrator mirrors public addresses only; no owner is the server itself.
 
     The row comes first because it gives the id; a repository that cannot be made takes the row away again.
     """
@@ -64,11 +66,20 @@ async def create_project(
     def add(tx: Tx) -> Project:
         if tx.project_by_path(path) is not None:
             raise Conflict(f"The path {path} has already been taken.")
-        return tx.add(wanted)
+        group = path.rpartition("/")[0]
+        who = access.standing(tx, owner, now()) if owner is not None else None
+        if who is not None and not access.may_create(tx, who, group):
+            if who.role_under(group) is Role.NONE:
+                raise NotFound  # a stranger may not know that the group exists
+            raise Forbidden(f"You may not make projects in {group}: ask one of its owners.")
+        made = tx.add(wanted)
+        access.settle_in(tx, made, owner, made.created_at)
+        return made
 
     project = await db.write(add)
+    fetch = source.mirror if owner is None or owner.is_admin else source.mirror_public
     try:
-        return await _repository(source, db, project, source.mirror if is_admin else source.mirror_public)
+        return await _repository(source, db, project, fetch)
     except RunyardError:
         await db.write(lambda tx: tx.remove(Project, project.id))
         await asyncio.to_thread(source.remove, project.id)

@@ -8,30 +8,58 @@ from typing import Any, Protocol
 
 from runyard.engine.ports import Bell, Blobs, Clock, Database, Source, Vault
 from runyard.engine.terms import Terms
+from runyard.model.access import Role, Standing
 from runyard.model.plan import Variable
 from runyard.model.trigger import Files, ServerFacts
 from runyard.model.work import Attempt, Project, Run, Token, User
 from runyard.settings import Settings
 
+JOB_SCOPE = "job_token"  # in Project.extra: {"open": bool, "projects": [ids], "groups": [paths]}: whose jobs may read this project
+
 
 @dataclass(frozen=True, slots=True)
 class Principal:
-    """Who asks: a user by personal or session token, or a job by its job token (`attempt` set; may read its project, nothing else)."""
+    """Who asks: a user by personal or session token, or a job by its job token (`attempt` set; reads its own project and those that let it in).
+
+    `standing` are the user's memberships, `home` the path of the job's project.
+    """
 
     user: User
     token: Token | None = None
     attempt: Attempt | None = None
+    standing: Standing | None = None
+    home: str = ""
 
     @property
     def is_job(self) -> bool:
         """Whether a running job asks."""
         return self.attempt is not None
 
+    def role_in(self, project: Project) -> Role | None:
+        """What the person may do there; None: it does not exist for this person. A job's own rights are `may_see` and no more."""
+        return (self.standing or Standing(self.user)).role_in(project)
+
     def may_see(self, project: Project) -> bool:
-        """Public projects are for everyone; others for people with a token, and for jobs of the same project."""
+        """Public projects are for everyone, internal ones for everyone with a token, private ones for members. A job sees its own project, and
+        others of its user that let jobs of this project in. The one place that decides; every door asks here."""
         if project.visibility == "public":
             return True
-        return self.attempt.project_id == project.id if self.attempt else True
+        if self.attempt is None:
+            return self.role_in(project) is not None
+        return self.attempt.project_id == project.id or (
+            self._let_in(project) and self.role_in(project) is not None
+        )
+
+    def may_run(self, project: Project) -> bool:
+        """Whether this person may start, stop and retry there: developers and above. Jobs never."""
+        role = self.role_in(project)
+        return self.attempt is None and role is not None and role >= Role.DEVELOPER
+
+    def _let_in(self, project: Project) -> bool:
+        scope = project.extra.get(JOB_SCOPE, {})
+        if scope.get("open") or (self.attempt and self.attempt.project_id in scope.get("projects", ())):
+            return True
+        return any(self.home.lower().startswith(f"{group.lower()}/") for group in scope.get("groups", ()))
 
 
 @dataclass(frozen=True, slots=True)

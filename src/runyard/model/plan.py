@@ -253,7 +253,9 @@ class JobPlan:
     stock: bool = False  # a stock gitlab-runner can execute it (from `extra["gitlab"]`)
     coverage: str = ""  # RE2 pattern over the log
     environment: EnvironmentUse | None = None
-    claimable: bool = True  # False: no runner may take it; someone outside begins and concludes it (`engine.outside`)
+    claimable: bool = (
+        True  # False: no runner may take it; someone outside begins and concludes it (`engine.outside`)
+    )
     extra: Mapping[str, Any] = field(default_factory=dict)
 
     @property

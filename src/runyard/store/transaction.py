@@ -14,6 +14,8 @@ from runyard.model.work import (
     Artifact,
     Attempt,
     Connection,
+    Environment,
+    Group,
     Job,
     Project,
     Record,
@@ -26,7 +28,7 @@ from runyard.model.work import (
     Workflow,
 )
 from runyard.store.link import Columns, JobCache, Link
-from runyard.store.queries import clock, content, people, queue, runs
+from runyard.store.queries import access, clock, content, people, queue, runs
 from runyard.store.rows import ATTEMPT, WORKFLOW, Shape, shape_of
 
 R = TypeVar("R", bound=Row)
@@ -132,8 +134,20 @@ class StoreTx:
     def project_by_path(self, path: str) -> Project | None:
         return people.project_by_path(self._link, path)
 
-    def projects(self, search: str, page: Page) -> list[Project]:
-        return people.projects(self._link, search, page)
+    def projects(self, search: str, page: Page, person: User | None = None, now: int = 0) -> list[Project]:
+        return people.projects(self._link, search, page, person, now)
+
+    def find(self, kind: type[R], page: Page, **equal: Any) -> list[R]:
+        return access.find(self._link, shape_of(kind), page, equal)
+
+    def group_by_path(self, path: str) -> Group | None:
+        return access.group_by_path(self._link, path)
+
+    def memberships(self, user_id: int, now: int) -> list[tuple[int | None, str | None, int]]:
+        return access.memberships(self._link, user_id, now)
+
+    def auto_stops(self, now: int, limit: int) -> list[Environment]:
+        return access.auto_stops(self._link, now, limit)
 
     def next_number(self, project_id: int) -> int:
         return people.next_number(self._link, project_id)

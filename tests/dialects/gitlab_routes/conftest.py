@@ -13,8 +13,11 @@ import httpx
 import pytest
 
 from runyard.dialects.gitlab import DIALECT
+from runyard.engine import access
 from runyard.engine.ports import Tx
 from runyard.http.services import Services
+from runyard.model.access import Role
+from runyard.model.work import Member
 from tests.services import ROOT, services_of
 
 T = TypeVar("T")
@@ -86,6 +89,16 @@ class House:
         answer = self.call("POST", "/projects", json=body)
         assert answer.status_code == 201, answer.text
         return int(answer.json()["id"])
+
+    def join(self, project: int, role: Role, username: str = "plain") -> None:
+        """Makes someone a member."""
+
+        def add(tx: Tx) -> None:
+            user = tx.user_by_name(username)
+            assert user is not None
+            access.add_member(tx, Member(0, user.id, role, project))
+
+        self.write(add)
 
     def pipeline(self, project: int, **body: Any) -> dict[str, Any]:
         answer = self.call("POST", f"/projects/{project}/pipeline", json={"ref": "main", **body})

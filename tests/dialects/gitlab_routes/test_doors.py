@@ -10,6 +10,7 @@ import pytest
 from runyard.dialects.gitlab.desk import Desk, Door
 from runyard.dialects.gitlab.paths import segmented
 from runyard.dialects.gitlab.routes import table
+from runyard.model.access import Role
 
 
 def lines(house: Any) -> list[Any]:
@@ -87,10 +88,13 @@ def test_a_stranger_may_read_a_public_project_and_nothing_else(house: Any) -> No
 
 
 def test_an_administrators_route_refuses_others(house: Any) -> None:
+    project = house.project()
+    assert house.call("DELETE", f"/projects/{project}", token="glpat-plain").status_code == 404
+    house.join(project, Role.MAINTAINER)
     for method, path in (
         ("GET", "/runners/all"),
         ("GET", "/admin/ci/variables"),
-        ("DELETE", f"/projects/{house.project()}"),
+        ("DELETE", f"/projects/{project}"),
     ):
         answer = house.call(method, path, token="glpat-plain")
         assert (answer.status_code, answer.json()) == (403, {"message": "403 Forbidden"})

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from runyard.model.access import Role
 from runyard.model.errors import Forbidden
 from runyard.model.work import Project
 
@@ -76,6 +77,7 @@ def test_a_name_that_turns_to_this_machine_later_is_refused_when_it_is_fetched(
 ) -> None:
     """DNS rebinding (D3): public when the project was made, loopback at the next pull."""
     project = house.project("group/mirror")
+    house.join(project, Role.MAINTAINER)
     house.write(
         lambda tx: tx.save(replace(tx.get(Project, project), import_url="http://rebinds.example/x.git"))
     )

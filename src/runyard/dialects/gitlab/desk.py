@@ -20,6 +20,7 @@ from runyard.dialects.gitlab.refusals import answer_json, missing
 from runyard.engine.ports import Tx
 from runyard.http.auth import principal_in
 from runyard.http.services import Principal, Services
+from runyard.model.access import OPEN_TO_ALL, Role
 from runyard.model.errors import Forbidden, Unauthenticated
 from runyard.model.work import Attempt, Job, Project, Run, User
 
@@ -79,6 +80,14 @@ class Line:
     summary: str = ""
     whole_body: bool = True  # False: the handler streams the body itself
     look: Look | None = None
+    role: Role | None = None  # the least role in the project; None: who may see it reads, developers write
+
+    @property
+    def least_role(self) -> Role:
+        """The role that the line asks for."""
+        if self.role is not None:
+            return self.role
+        return Role.NONE if self.method == "GET" else Role.DEVELOPER
 
 
 _READERS = frozenset({Door.READER, Door.JOB_READER})
@@ -140,6 +149,8 @@ class Desk:
             return who, NOBODY
         if project is None or not who.may_see(project):
             raise missing("Project")
+        if not who.is_job:
+            check_role(who, project, line)
         return who, project
 
     async def attempt(self, entry: Entry, name: str = "job_id") -> tuple[Run, Job, Attempt]:
@@ -218,6 +229,15 @@ class Desk:
         ]
         path = entry.request.scope.get("runyard.path", "")
         return f"{self.services.server.url}{path}?{urlencode([*asked, *changes.items()])}"
+
+
+def check_role(who: Principal, project: Project, line: Line) -> None:
+    """Forbidden below the line's role. What readers may read of a private project, everyone who sees it may of another."""
+    least = line.least_role
+    if project.visibility in OPEN_TO_ALL and line.door in _READERS:
+        least = Role.NONE
+    if (who.role_in(project) or Role.NONE) < least:
+        raise Forbidden
 
 
 _SECRET = frozenset({"private_token", "access_token", "job_token", "id_after", "id_before"})

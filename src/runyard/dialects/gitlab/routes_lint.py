@@ -11,6 +11,7 @@ from starlette.responses import Response
 from runyard.dialects.gitlab.config import config_path, lint
 from runyard.dialects.gitlab.desk import Desk, Door, Entry, Line
 from runyard.dialects.gitlab.refusals import answer_json
+from runyard.model.access import Role
 from runyard.model.errors import Invalid, NotFound, TooLarge
 from runyard.model.trigger import Files
 
@@ -27,7 +28,7 @@ class Lint:
         """The table."""
         path = "/projects/{id}/ci/lint"
         return [
-            Line("GET", path, Door.USER, self.of_ref, "Check a ref's configuration"),
+            Line("GET", path, Door.USER, self.of_ref, "Check a ref's configuration", role=Role.DEVELOPER),
             Line("POST", path, Door.USER, self.of_text, "Check a given configuration"),
         ]
 

@@ -20,6 +20,7 @@ from runyard.dialects.gitlab.words import HEAR, HELD_WORDS, SOURCES
 from runyard.engine import control
 from runyard.engine.ports import Page, RunFilter, Tx
 from runyard.http.services import RunRequest
+from runyard.model.access import Role
 from runyard.model.errors import Invalid, NotFound, NothingToRun
 from runyard.model.state import Outcome, State
 from runyard.model.work import Run
@@ -55,8 +56,15 @@ class Pipelines:
                 "GET", f"{p}/pipelines/latest", Door.READER, self.latest, "Get the latest pipeline of a ref"
             ),
             Line("GET", one, Door.JOB_READER, self.one, "Get a pipeline"),
-            Line("DELETE", one, Door.USER, self.delete, "Delete a pipeline"),
-            Line("GET", f"{one}/variables", Door.USER, self.variables, "List a pipeline's variables"),
+            Line("DELETE", one, Door.USER, self.delete, "Delete a pipeline", role=Role.OWNER),
+            Line(
+                "GET",
+                f"{one}/variables",
+                Door.USER,
+                self.variables,
+                "List a pipeline's variables",
+                role=Role.DEVELOPER,
+            ),
             Line("GET", f"{one}/test_report", Door.READER, self.test_report, "Get a pipeline's test report"),
             Line(
                 "GET",

@@ -15,6 +15,7 @@ from runyard.dialects.gitlab.desk import Desk, Door, Entry, Line
 from runyard.dialects.gitlab.refusals import BadParameter, FieldErrors, answer_json, missing
 from runyard.engine.ports import Tx
 from runyard.http.projects import create_project
+from runyard.model.access import Role
 from runyard.model.errors import Conflict, Forbidden, Invalid, Unavailable
 from runyard.model.work import Project
 from runyard.sources.names import check_ref, parse_remote
@@ -36,17 +37,24 @@ class Projects:
             Line("GET", "/projects", Door.USER, self.list, "List projects"),
             Line("POST", "/projects", Door.USER, self.create, "Create a project"),
             Line("GET", one, Door.READER, self.one, "Get a project"),
-            Line("PUT", one, Door.USER, self.change, "Change a project"),
-            Line("DELETE", one, Door.ADMIN, self.delete, "Delete a project"),
-            Line("POST", f"{one}/mirror/pull", Door.USER, self.pull, "Fetch a mirror again"),
+            Line("PUT", one, Door.USER, self.change, "Change a project", role=Role.MAINTAINER),
+            Line("DELETE", one, Door.USER, self.delete, "Delete a project", role=Role.OWNER),
+            Line(
+                "POST",
+                f"{one}/mirror/pull",
+                Door.USER,
+                self.pull,
+                "Fetch a mirror again",
+                role=Role.MAINTAINER,
+            ),
             Line("GET", f"{one}/merge_requests", Door.READER, self.none, "There are no merge requests"),
         ]
 
     async def list(self, entry: Entry) -> Response:
         """By name or path."""
         window = window_of(entry.parameters)
-        search = entry.parameters.text("search") or ""
-        found = await self.desk.services.db.read(lambda tx: tx.projects(search, window.page_of(1)))
+        search, who, now = entry.parameters.text("search") or "", entry.who.user, self.desk.services.now()
+        found = await self.desk.services.db.read(lambda tx: tx.projects(search, window.page_of(1), who, now))
         shown = found[: window.per_page]
         rows = [shapes.project(row, self.desk.services.server) for row in shown]
         more = len(found) > window.per_page
@@ -75,7 +83,7 @@ class Projects:
                 services.db, services.source, services.now, path,
                 name=(parameters.text("name") or "")[:255], default_branch=branch,
                 visibility=parameters.choice("visibility", VISIBILITIES, "private"), import_url=import_url,
-                is_admin=entry.who.user.is_admin,
+                owner=entry.who.user,
             )  # fmt: skip
         except Conflict:
             raise FieldErrors("path", ["has already been taken"]) from None

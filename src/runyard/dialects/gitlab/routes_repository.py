@@ -17,6 +17,7 @@ from runyard.dialects.gitlab.gathering import Bodies
 from runyard.dialects.gitlab.refusals import answer_json, missing
 from runyard.dialects.gitlab.words import say
 from runyard.engine.ports import Page, RunFilter
+from runyard.model.access import Role
 from runyard.model.errors import Invalid, NotFound
 from runyard.model.trigger import Commit
 from runyard.model.work import Project
@@ -39,12 +40,20 @@ class Repository:
                 Door.READER,
                 self.commit,
                 "Get a commit with its last pipeline",
+                role=Role.REPORTER,
             ),
-            Line("GET", f"{r}/branches", Door.READER, self.branches, "List branches"),
-            Line("GET", f"{r}/branches/{{name:path}}", Door.READER, self.branch, "Get a branch"),
-            Line("GET", f"{r}/tags", Door.READER, self.tags, "List tags"),
-            Line("GET", f"{r}/tags/{{name:path}}", Door.READER, self.tag, "Get a tag"),
-            Line("GET", f"{r}/files/{{path:path}}", Door.READER, self.file, "Get a file"),
+            Line("GET", f"{r}/branches", Door.READER, self.branches, "List branches", role=Role.REPORTER),
+            Line(
+                "GET",
+                f"{r}/branches/{{name:path}}",
+                Door.READER,
+                self.branch,
+                "Get a branch",
+                role=Role.REPORTER,
+            ),
+            Line("GET", f"{r}/tags", Door.READER, self.tags, "List tags", role=Role.REPORTER),
+            Line("GET", f"{r}/tags/{{name:path}}", Door.READER, self.tag, "Get a tag", role=Role.REPORTER),
+            Line("GET", f"{r}/files/{{path:path}}", Door.READER, self.file, "Get a file", role=Role.REPORTER),
         ]
 
     async def commit(self, entry: Entry) -> Response:

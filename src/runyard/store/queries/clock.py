@@ -22,7 +22,10 @@ _NEXT_DUE = """
         SELECT min(run_after_at) AS due_at FROM attempts WHERE hold = 'delayed'
         UNION ALL SELECT min(lease_until_at) FROM attempts WHERE lease_until_at IS NOT NULL
         UNION ALL SELECT min(deadline_at) FROM attempts WHERE state IN ('running', 'stopping')) AS firsts"""
-_QUEUED_BEFORE = f"{ATTEMPT.select} WHERE state = 'queued' AND queued_at < ? ORDER BY queued_at, id LIMIT ?"
+# What no runner may claim is not in the queue, and is never stuck.
+_QUEUED_BEFORE = f"""
+    {ATTEMPT.select} WHERE state = 'queued' AND queued_at < ? AND EXISTS (SELECT 1 FROM queue q WHERE q.attempt_id = attempts.id)
+    ORDER BY queued_at, id LIMIT ?"""
 _IN_GROUP = f"""
     {ATTEMPT.select} WHERE project_id = ? AND concurrency_group = ? AND concurrency_group IS NOT NULL AND state <> 'done'
     AND (state IN ('queued', 'running', 'stopping') OR hold = 'concurrency') ORDER BY id"""

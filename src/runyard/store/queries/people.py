@@ -6,6 +6,7 @@ from runyard.engine.ports import Page
 from runyard.model.errors import NotFound
 from runyard.model.work import Connection, Project, Record, Runner, SecretVariable, Token, User
 from runyard.store.link import Link
+from runyard.store.queries.access import seen_by
 from runyard.store.queries.lists import Conditions, window
 from runyard.store.rows import CONNECTION, PROJECT, RECORD, RUNNER, SECRET_VARIABLE, TOKEN, USER
 
@@ -15,8 +16,12 @@ _TOKEN_BY_HASH = f"{TOKEN.select} WHERE hash = ?"
 _TOKENS_OF = f"{TOKEN.select} WHERE user_id = ? ORDER BY id"
 _RUNNER_BY_HASH = f"{RUNNER.select} WHERE token_hash = ?"
 _CONNECTIONS = f"{CONNECTION.select} ORDER BY id"
-_VARIABLES = f"{SECRET_VARIABLE.select} WHERE project_id IS NULL ORDER BY id"
+_VARIABLES = f"{SECRET_VARIABLE.select} WHERE project_id IS NULL AND group_id IS NULL ORDER BY id"
 _PROJECT_VARIABLES = f"{SECRET_VARIABLE.select} WHERE project_id = ? ORDER BY id"
+_GROUPS_ABOVE = """
+    SELECT g.id FROM groups g JOIN projects p ON substr(lower(p.path), 1, length(g.path) + 1) = lower(g.path) || '/'
+    WHERE p.id = ? AND EXISTS (SELECT 1 FROM secret_variables v WHERE v.group_id = g.id) ORDER BY length(g.path)"""
+_GROUP_VARIABLES = f"{SECRET_VARIABLE.select} WHERE group_id = ? ORDER BY id"
 _NEXT_NUMBER = "UPDATE projects SET last_number = last_number + 1 WHERE id = ? RETURNING last_number"
 _RECORD_BLOB = "UPDATE records SET blob = ? WHERE id = ?"
 
@@ -26,8 +31,10 @@ def project_by_path(link: Link, path: str) -> Project | None:
     return PROJECT.decode(found[0]) if found else None
 
 
-def projects(link: Link, search: str, page: Page) -> list[Project]:
+def projects(link: Link, search: str, page: Page, person: User | None = None, now: int = 0) -> list[Project]:
     conditions = Conditions()
+    if person is not None and not person.is_admin:
+        seen_by(conditions, person.id, person.username, now)
     if search:
         escaped = search.replace("\\", "\\\\").replace("%", "\\%").replace("_", "\\_")
         pattern = f"%{escaped}%"
@@ -71,9 +78,11 @@ def connections(link: Link) -> list[Connection]:
 
 
 def secret_variables(link: Link, project_id: int | None) -> list[SecretVariable]:
-    """Of the instance, then of the project: a later one of the same key wins."""
+    """Of the instance, then of the groups above the project, outermost first, then of the project: a later one of the same key wins."""
     found = link.rows(_VARIABLES)
     if project_id is not None:
+        for row in link.rows(_GROUPS_ABOVE, (project_id,)):
+            found += link.rows(_GROUP_VARIABLES, (row[0],))
         found += link.rows(_PROJECT_VARIABLES, (project_id,))
     return [SECRET_VARIABLE.decode(r) for r in found]
 

@@ -16,7 +16,9 @@ depends_on = None
 
 def upgrade() -> None:
     bind = op.get_bind()
-    for statement in Path(__file__).with_name(f"0002_access.{bind.dialect.name}.sql").read_text().split(";\n"):
+    for statement in (
+        Path(__file__).with_name(f"0002_access.{bind.dialect.name}.sql").read_text().split(";\n")
+    ):
         if statement.strip():
             op.execute(statement)
     born: dict[str, tuple[str, int]] = {}
