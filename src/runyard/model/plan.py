@@ -156,6 +156,9 @@ class IdentityToken:
     key: str
     audience: tuple[str, ...]
     claims: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
 class EnvironmentUse:
     """What a job does to an environment. `action`: start (delivers), prepare, verify, access (only look), stop. `on_stop` names the job of the
     same workflow that takes the delivery down. `url` may hold `$VAR`, known at the end (dotenv). `tier` "": guessed from the name."""
