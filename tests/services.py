@@ -7,13 +7,15 @@ from typing import Any
 
 from runyard.blobs import open_blobs
 from runyard.dialects import Dialect
+from runyard.engine.access import add_member
 from runyard.engine.ports import Tx
 from runyard.engine.terms import Terms
 from runyard.http.auth import hash_token, new_token, resolver, signer
 from runyard.http.launch import Launcher
 from runyard.http.services import Services
+from runyard.model.access import Role
 from runyard.model.trigger import ServerFacts
-from runyard.model.work import Token, User
+from runyard.model.work import Member, Token, User
 from runyard.settings import Settings
 from runyard.sources.repositories import GitSource
 from runyard.store import open_database
@@ -60,3 +62,10 @@ def people(tx: Tx) -> None:
     for name, text, admin in (("root", ROOT, True), ("plain", PLAIN, False)):
         user = tx.add(User(0, name, name.title(), f"{name}@x.test", is_admin=admin))
         tx.add(Token(0, "personal", hash_token(text), user.id, scopes=("api",)))
+
+
+def join(tx: Tx, username: str, path: str, role: Role) -> None:
+    """Makes someone a member of a project."""
+    user, project = tx.user_by_name(username), tx.project_by_path(path)
+    assert user is not None and project is not None
+    add_member(tx, Member(0, user.id, role, project.id))

@@ -159,9 +159,9 @@ def _runners(tx: Tx, graph: Sequence[tuple[Job, Attempt]]) -> list[Runner]:
     return tx.runners(Page(limit=500)) if any(a.state is State.QUEUED for _, a in graph) else []
 
 
-def may_change(who: Principal | None) -> bool:
-    """Whether buttons are shown and obeyed."""
-    return who is not None and not who.is_job
+def may_change(who: Principal | None, project: Project) -> bool:
+    """Whether buttons are shown and obeyed: for developers of the project."""
+    return who is not None and who.may_run(project)
 
 
 def _may_see(who: Principal | None, project: Project) -> bool:

@@ -28,7 +28,7 @@ from runyard.engine.views import log_size
 from runyard.http.logs import log_bytes
 from runyard.http.problems import status_of
 from runyard.http.services import Principal, Services
-from runyard.model.errors import NotFound, RunyardError, Unauthenticated
+from runyard.model.errors import Forbidden, NotFound, RunyardError, Unauthenticated
 from runyard.model.state import State
 from runyard.model.work import Artifact, Attempt, Run
 from runyard.web import live, pages
@@ -95,7 +95,7 @@ class Site:
         )
         said = self.templates.said(it.run.dialect, it.run.state, it.run.outcome, it.run.hold)
         more: dict[str, Any] = {
-            "can": pages.may_change(person),
+            "can": pages.may_change(person, it.project),
             "here": f"/{it.project.path}/-/pipelines/{it.run.id}",
         }
         events = f"/-/events/run/{it.run.id}" if it.run.state is not State.DONE else ""
@@ -127,7 +127,12 @@ class Site:
         here = f"/{it.project.path}/-/jobs/{it.attempt.id}"
         said = self.templates.said(it.run.dialect, it.attempt.state, it.attempt.outcome, it.attempt.hold)
         events = f"/-/events/run/{it.run.id}" if it.attempt.state is not State.DONE else ""
-        more: dict[str, Any] = {"can": pages.may_change(person), "here": here, "said": said, "live": events}
+        more: dict[str, Any] = {
+            "can": pages.may_change(person, it.project),
+            "here": here,
+            "said": said,
+            "live": events,
+        }
         return self.templates.page(request, "job.html", person, it=it, **shown, **more)
 
     def _summaries(self, it: pages.JobPage) -> list[str]:
@@ -216,12 +221,14 @@ class Site:
         """A button: one engine verb, then back to the page it leads to."""
         same_origin(request)
         person = await who(self.services, request)
-        if person is None or not pages.may_change(person):
+        if person is None or person.is_job:
             raise Unauthenticated("Sign in to do this.")
         path, row_id, now = request.path_params["path"], request.path_params["id"], self.services.now()
 
         def work(tx: Tx) -> object:
-            (pages.run_page if is_run else pages.job_page)(tx, person, path, row_id, now)
+            it = (pages.run_page if is_run else pages.job_page)(tx, person, path, row_id, now)
+            if not pages.may_change(person, it.project):
+                raise Forbidden("Developers of this project may do this: ask a maintainer to make you one.")
             return act(tx, row_id, now, person.user.id)
 
         done = await self.services.db.write(work)

@@ -78,7 +78,7 @@ def test_a_stream_is_live(house: Any) -> None:
     job, attempt = spoken(house)
 
     async def follow() -> list[str]:
-        _asker.set(Principal(User(1, "root")))
+        _asker.set(Principal(User(1, "root", is_admin=True)))
         said = []
         async for message in Logs(house.services).stream(pb.StreamJobAttemptLogsRequest(attempt_id=attempt)):
             said.append(message.line.body if message.line else message.attempt_status)

@@ -13,12 +13,10 @@ import httpx
 import pytest
 
 from runyard.dialects.gitlab import DIALECT
-from runyard.engine import access
 from runyard.engine.ports import Tx
 from runyard.http.services import Services
 from runyard.model.access import Role
-from runyard.model.work import Member
-from tests.services import ROOT, services_of
+from tests.services import ROOT, join, services_of
 
 T = TypeVar("T")
 
@@ -92,13 +90,8 @@ class House:
 
     def join(self, project: int, role: Role, username: str = "plain") -> None:
         """Makes someone a member."""
-
-        def add(tx: Tx) -> None:
-            user = tx.user_by_name(username)
-            assert user is not None
-            access.add_member(tx, Member(0, user.id, role, project))
-
-        self.write(add)
+        path = self.get(f"/projects/{project}")["path_with_namespace"]
+        self.write(lambda tx: join(tx, username, path, role))
 
     def pipeline(self, project: int, **body: Any) -> dict[str, Any]:
         answer = self.call("POST", f"/projects/{project}/pipeline", json={"ref": "main", **body})

@@ -10,8 +10,9 @@ import pytest
 from runyard.dialects import all_statuses
 from runyard.dialects.looker.words import HEAR, SAY
 from runyard.engine.ports import Page, RunFilter
+from runyard.model.access import Role
 from runyard.model.plan import Network
-from tests.services import PLAIN
+from tests.services import PLAIN, join
 
 from .conftest import House, bakery
 
@@ -290,7 +291,11 @@ def test_hidden_files_of_the_repository_are_not_python_modules(shop: House, bake
     assert shop.ok("GET", f"{runs}/{run_id}")["status"] == "passed"
 
 
-def test_everyone_with_a_token_may_run_and_others_may_not(shop: House) -> None:
+def test_every_developer_may_run_and_others_may_not(shop: House) -> None:
     suite = shop.suite()
+    assert shop.call("POST", RUNS, token=PLAIN, json={"suite_id": suite}).status_code == 404
+    for role, status in ((Role.REPORTER, 403), (Role.DEVELOPER, 200)):
+        shop.services.db.submit_write(lambda tx, role=role: join(tx, "plain", "group/bakery", role)).result()
+        assert shop.call("POST", RUNS, token=PLAIN, json={"suite_id": suite}).status_code == status
     assert shop.call("POST", RUNS, token=PLAIN, json={"suite_id": suite}).status_code == 200
     assert shop.call("POST", RUNS, token=None, json={"suite_id": suite}).status_code == 401

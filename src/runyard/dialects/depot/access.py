@@ -142,3 +142,9 @@ def require_person(principal: Principal) -> None:
     """Job tokens read; they start, stop and retry nothing."""
     if principal.is_job:
         raise Forbidden("a job token may not do this")
+
+
+def require_developer(principal: Principal, project: Project) -> None:
+    """Who may see a project may not yet run something in it."""
+    if not principal.may_run(project):
+        raise Forbidden("only developers of this project may do this; ask a maintainer to make you one")

@@ -9,7 +9,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from runyard.dialects.depot import ids, shapes
-from runyard.dialects.depot.access import asker, project_named, require_person, run_id_of, visible_run
+from runyard.dialects.depot.access import (
+    asker,
+    project_named,
+    require_developer,
+    require_person,
+    run_id_of,
+    visible_run,
+)
 from runyard.dialects.depot.asking import job_in, latest_of, workflow_in
 from runyard.dialects.depot.gen.depot.ci.v1 import ci_pb as pb
 from runyard.engine import control, views
@@ -78,6 +85,7 @@ class Acting:
         who = asker()
         require_person(who)
         project = await self.services.db.read(lambda tx: project_named(tx, who, repo))
+        require_developer(who, project)
         run = await self.services.start(
             RunRequest(
                 project=project,
@@ -220,7 +228,9 @@ class Acting:
 
 def _mine(tx: Tx, who: Principal, run_id: int) -> tuple[Run, Project]:
     require_person(who)
-    return visible_run(tx, who, run_id)
+    run, project = visible_run(tx, who, run_id)
+    require_developer(who, project)
+    return run, project
 
 
 def _check_workflow(text: str, workflow_id: int) -> None:

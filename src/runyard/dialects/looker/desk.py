@@ -67,6 +67,8 @@ class Ask:
         found = await self.services.db.read(lambda tx: find_project(tx, wanted))
         if found is None or self.principal is None or not self.principal.may_see(found):
             raise NotFound
+        if self.request.method != "GET" and not self.principal.may_run(found):
+            raise Forbidden("Developers of this project may do this.")
         return found
 
     def number(self, name: str, default: int, low: int, high: int) -> int:
