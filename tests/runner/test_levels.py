@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from runyard.runner.sandbox import BoxPlan, Level, Limits, SandboxError, bpf, cgroups, choose, levels
+from runyard.runner.sandbox.box import program_in
 from runyard.runner.sandbox.network import Outside
 from runyard.runner.sandbox.spawner import Spawner
 
@@ -151,3 +152,21 @@ def test_two_runners_cannot_share_a_folder_and_a_crashed_ones_slots_are_removed(
     second = choose(tmp_path / "work", allow_plain=True)
     assert not (tmp_path / "work" / "slot9").exists()
     second.close()
+
+
+def test_the_best_shell_is_looked_for_inside_the_image(tmp_path: Path) -> None:
+    def program(path: str) -> None:
+        (tmp_path / path).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / path).touch()
+
+    assert (
+        program_in(str(tmp_path), ("bash", "sh")) == "sh"
+    )  # nothing there: the sandbox says so when it starts it
+    program("usr/bin/sh")
+    assert program_in(str(tmp_path), ("bash", "sh")) == "/usr/bin/sh"
+    (tmp_path / "bin").symlink_to("/bin")  # leads to our own /bin, which has a bash
+    assert program_in(str(tmp_path), ("bash", "sh")) == "/usr/bin/sh"
+    program("usr/bin/bash")
+    assert program_in(str(tmp_path), ("bash", "sh")) == "/usr/bin/bash"
+    program("usr/local/bin/bash")
+    assert program_in(str(tmp_path), ("bash", "sh")) == "/usr/local/bin/bash"

@@ -12,7 +12,7 @@ from runyard.engine.ports import Tx
 from runyard.model.errors import Conflict
 from runyard.model.fold import Share
 from runyard.model.plan import JobPlan
-from runyard.model.state import Hold, Outcome, State, may_move
+from runyard.model.state import LEASED, Hold, Outcome, State, may_move
 from runyard.model.work import Attempt, Job
 
 NO_LEASE_AT = 1 << 52  # of a job that no runner holds: the year 144,683
@@ -39,6 +39,8 @@ def move(tx: Tx, job: Job, attempt: Attempt, state: State, now: int, **changes: 
     if job.plan.environment is not None:
         _delivered(tx, job, moved, now)
     tx.ring(f"attempt:{attempt.id}")
+    if attempt.state in LEASED:
+        tx.ring(f"verdict:{attempt.id}")
     return moved
 
 

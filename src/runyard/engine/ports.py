@@ -209,7 +209,8 @@ class Tx(Protocol):
     def blobs_in_use(self, keys: Sequence[str]) -> set[str]: ...
 
     def ring(self, topic: str) -> None:
-        """After commit, wake who listens to the topic ("queue", "run:<id>", "attempt:<id>", "runs")."""
+        """After commit, wake who listens to the topic ("queue", "run:<id>", "attempt:<id>", "runs"; "verdict:<attempt id>" when the attempt
+        is no longer simply running: what its runner must hear)."""
 
 
 class Database(Protocol):

@@ -18,6 +18,7 @@ from runyard.runner.link import Link
 from runyard.runner.sandbox import Process
 
 AFTER_TROUBLE_S = 1.0
+YOUNG_S = 0.05  # a job that ends sooner needs no watcher; no person is faster
 DISK_LOOK_S = 2.0
 DISK_STOP_BYTES = 128 << 20  # below this a running job is ended
 DISK_CLAIM_BYTES = 512 << 20  # below this nothing new is started (contracts/reliability.md §3)
@@ -53,6 +54,7 @@ class Control:
             os.eventfd_write(self.wake, 1)
 
     def _watch(self) -> None:
+        self._ended.wait(YOUNG_S)
         while not self._ended.is_set() and self.verdict is not Verdict.ABORT:
             try:
                 verdict = self._link.watch(self._work)

@@ -247,13 +247,15 @@ class Execution:
                 return
             self._voice.end(self._end)
             self._log.end_stream()
-            self._log.drain()
+            self._log.flush()
             figure = coverage(work.job.coverage, self._log.tail()) if work.job.coverage else None
             message = self._log.shown(self._end.message)
             end = replace(
                 self._end, message=message, log_bytes=self._log.size, log_crc=self._log.crc, coverage=figure
             )
-            self._means.link.finish(work, end)
+            if not self._means.link.finish(work, end, whole=True):
+                self._log.drain()
+                self._means.link.finish(work, end)
         finally:
             self._control.close()
 

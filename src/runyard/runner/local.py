@@ -69,6 +69,9 @@ class LocalLink:
         self._runner = runner
         self._turn = threading.Lock()
         self._closed = threading.Event()
+        # Steps of attempts too young to be watched: they travel with the first log bytes or the end, which saves short jobs their commits.
+        self._held: dict[int, list[Step]] = {}
+        self._holding = threading.Lock()
 
     def claim(self) -> Assignment | None:
         """Only the thread whose turn it is asks and waits; the next one asks at once, so a burst is spread without a herd."""
@@ -78,6 +81,8 @@ class LocalLink:
                 seen = p.bell.version("queue")
                 found = p.db.submit_write(self._claim).result()
                 if found is not None:
+                    with self._holding:
+                        self._held[found.attempt_id] = []
                     return found
                 if not self._closed.is_set():
                     p.bell.wait("queue", seen, CLAIM_WAIT_S)
@@ -94,33 +99,58 @@ class LocalLink:
     def log(self, work: Assignment, offset: int, data: bytes) -> Future[Taken]:
         """One transaction; the store groups commits."""
         p = self._ports
+        steps = self._take_held(work)
 
         def append(tx: Tx) -> Taken:
             try:
+                self._note(tx, work, steps)
                 reply: LogReply = dispatch.log(
                     tx, work.attempt_id, work.token, offset, data, p.now(), p.terms
                 )
             except (Forbidden, NotFound):
+                self._take_held(work, for_good=True)
                 return Taken(Verdict.ABORT, False, -1)
-            return Taken(
-                reply.verdict, reply.accepted, reply.size if reply.verdict is not Verdict.ABORT else -1
-            )
+            if reply.verdict is Verdict.ABORT:
+                self._take_held(work, for_good=True)
+                return Taken(Verdict.ABORT, reply.accepted, -1)
+            return Taken(reply.verdict, reply.accepted, reply.size)
 
         return p.db.submit_write(append)
 
     def step(self, work: Assignment, row: Step) -> None:
         """In order with the log and the end, because the store's writer is."""
-        p = self._ports
+        with self._holding:
+            held = self._held.get(work.attempt_id)
+            if held is not None:
+                held.append(row)
+                return
+        self._submit_steps(work, [row])
 
+    def _take_held(self, work: Assignment, *, for_good: bool = False) -> list[Step]:
+        with self._holding:
+            rows = self._held.get(work.attempt_id) or []
+            if for_good:
+                self._held.pop(work.attempt_id, None)
+            elif rows:
+                self._held[work.attempt_id] = []
+            return rows
+
+    def _submit_steps(self, work: Assignment, rows: list[Step]) -> None:
         def note(tx: Tx) -> None:
             with suppress(Forbidden, NotFound):
-                dispatch.step(tx, work.attempt_id, work.token, row, p.now(), p.terms)
+                self._note(tx, work, rows)
 
-        p.db.submit_write(note)
+        if rows:
+            self._ports.db.submit_write(note)
+
+    def _note(self, tx: Tx, work: Assignment, rows: list[Step]) -> None:
+        for row in rows:
+            dispatch.step(tx, work.attempt_id, work.token, row, self._ports.now(), self._ports.terms)
 
     def watch(self, work: Assignment) -> Verdict:
-        """Rung by a cancel, by our own log (which is cheap to look at), or by time: then the lease is renewed."""
-        p, topic = self._ports, f"attempt:{work.attempt_id}"
+        """Rung by whatever ends or stops the attempt, or by time: then the lease is renewed."""
+        p, topic = self._ports, f"verdict:{work.attempt_id}"
+        self._submit_steps(work, self._take_held(work, for_good=True))
         seen = p.bell.version(topic)
         verdict = self._standing(work)
         if verdict is not Verdict.GO:
@@ -187,19 +217,26 @@ class LocalLink:
         source.checkout(work.project_id, sha, full, depth, into)
         return sha
 
-    def finish(self, work: Assignment, end: Finish) -> None:
-        """Durable when it returns."""
+    def finish(self, work: Assignment, end: Finish, *, whole: bool = False) -> bool:
+        """Durable when it returns. Bytes on their way are before it in the writer's queue, mostly in the same commit."""
         p = self._ports
+        steps = self._take_held(work, for_good=True)
 
-        def end_it(tx: Tx) -> None:
+        def end_it(tx: Tx) -> bool:
             with suppress(Conflict, Forbidden, NotFound):
+                self._note(tx, work, steps)
+                attempt = tx.get(Attempt, work.attempt_id)
+                if whole and attempt is not None and attempt.log_bytes != end.log_bytes:
+                    return attempt.state is State.DONE
                 dispatch.finish(tx, work.attempt_id, work.token, end, p.now())
+            return True
 
-        p.db.submit_write(end_it).result()
+        return p.db.submit_write(end_it).result()
 
     def give_back(self, work: Assignment) -> None:
         """At shutdown."""
         p = self._ports
+        self._take_held(work, for_good=True)
         with suppress(RunyardError):
             p.db.submit_write(
                 lambda tx: dispatch.give_back(tx, work.attempt_id, work.token, p.now(), p.terms)

@@ -338,8 +338,10 @@ class RemoteLink:
         wanted = (f"refs/pipelines/{work.run_id}", heads) if sha == work.sha else ()
         return fetch(work.repo_url, work.token, sha, ref, wanted, depth, into)
 
-    def finish(self, work: Assignment, end: Finish) -> None:
+    def finish(self, work: Assignment, end: Finish, *, whole: bool = False) -> bool:
         """State and checksum as GitLab wants them, all the rest under `runyard`."""
+        if whole:  # the sender may still be at work, and what it was refused must be sent again first
+            return False
         pool = self._logs.pop(work.attempt_id, None)
         if pool is not None:
             pool.shutdown(wait=True)
@@ -358,8 +360,9 @@ class RemoteLink:
         for _ in range(FINAL_TRIES):
             answer = self._json("PUT", f"/jobs/{work.attempt_id}", said)
             if answer.status != 202:
-                return
+                break
             time.sleep(1.0)
+        return True
 
     def give_back(self, work: Assignment) -> None:
         """GitLab's protocol has no word for it, so ours rides in `runyard`; when it does not arrive, the lease ends by itself."""

@@ -20,6 +20,7 @@ from runyard.syntax.commands import Command, CommandStream, masks_of
 FILES = ("GITHUB_ENV", "GITHUB_PATH", "GITHUB_OUTPUT", "GITHUB_STATE", "GITHUB_STEP_SUMMARY")
 ANNOTATIONS = frozenset(("error", "warning", "notice"))
 READ_LIMIT_BYTES = 1 << 20
+BEST_SHELL = "{bash|sh}"
 PYTHON = ("sh", "-c", 'exec "$(command -v python || command -v python3 || echo python)" "$@"', "python")
 """For `shell: python`: GitHub's images have a `python`, Debian has `python3` only, and only inside the box is it known which."""
 
@@ -112,6 +113,8 @@ def _command(
     argv = [
         path if part == "{script}" else show(part, context) if step.templated else part for part in step.argv
     ]
+    if step.argv[0] == BEST_SHELL:
+        argv[0] = scene.box.find(BEST_SHELL[1:-1].split("|"))
     if argv[:1] == ["python"]:
         argv = [*PYTHON, *argv[1:]]
     workspace = scene.box.inside.workspace

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from runyard.dialects.gitlab.config.script import SHELL, text_of
+from runyard.dialects.gitlab.config.script import text_of
 
 SHELLS = [name for name in ("bash", "dash", "sh") if shutil.which(name)]
 
@@ -58,14 +58,6 @@ def test_a_long_command_shows_its_first_line(shell: str, tmp_path: Path) -> None
     assert code == 0
     assert "$ cat <<END # collapsed multi-line command\x1b[0;m\nhello\n" in out
     assert "$ echo x\x1b[0;m\nx\n" in out
-
-
-def test_the_shell_argv_prefers_bash(tmp_path: Path) -> None:
-    script = tmp_path / "s"
-    script.write_text(text_of(['echo "v=${BASH_VERSION:+bash}"']))
-    argv = [str(script) if part == "{script}" else part for part in SHELL]
-    done = subprocess.run(argv, capture_output=True, text=True, check=True, timeout=20)
-    assert "v=bash" in done.stdout
 
 
 def test_file_clobbering_and_empty_scripts(tmp_path: Path) -> None:

@@ -5,6 +5,7 @@ A Sandbox opens one Box per slot and attempt; a Box runs one process after anoth
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
@@ -73,6 +74,23 @@ class Places:
     home: str
 
 
+PROGRAM_FOLDERS = (
+    "/usr/local/bin",
+    "/usr/bin",
+    "/bin",
+)  # where gitlab-runner looks for a shell, in its order
+
+
+def program_in(root: str, names: Sequence[str]) -> str:
+    """`Box.find` over a root file system."""
+    for name in names:
+        for folder in PROGRAM_FOLDERS:
+            # A linked folder of an image would lead into our own file system; what it leads to is looked at under its own name.
+            if os.path.lexists(f"{root}{folder}/{name}") and not Path(root + folder).is_symlink():
+                return f"{folder}/{name}"
+    return names[-1]
+
+
 class Process(Protocol):
     """One running process of a box. `output` is the read end of its stdout and stderr; its reader closes it."""
 
@@ -97,6 +115,9 @@ class Box(Protocol):
 
     def run(self, argv: Sequence[str], env: Mapping[str, str], cwd: str) -> Process:
         """Starts a process; `cwd` as the job sees it. `env` is all it gets."""
+
+    def find(self, names: Sequence[str]) -> str:
+        """The first of these programs that is there, as a path inside; the last name when none is."""
 
     def out_of_memory(self) -> bool:
         """Whether the memory limit has killed something since the box was opened."""

@@ -17,7 +17,7 @@ from pathlib import Path
 
 from runyard.model.plan import Bind, Network
 from runyard.runner.sandbox import cgroups
-from runyard.runner.sandbox.box import BoxPlan, Level, Limits, Places, RootFs, SandboxError
+from runyard.runner.sandbox.box import BoxPlan, Level, Limits, Places, RootFs, SandboxError, program_in
 from runyard.runner.sandbox.folders import BUILDS, HOME, TEMP, SlotFolders
 from runyard.runner.sandbox.network import Outside
 from runyard.runner.sandbox.spawner import Child, LauncherGone, Spawn, Spawner, SpawnFailed, memory_file
@@ -90,6 +90,11 @@ class BubblewrapBox:
         self._group = sandbox.group(plan.slot)
         self._ooms = self._group.ooms() if self._group else 0
         self._last: Child | None = None
+        self._root = str(plan.root.path) if plan.root else ""
+
+    def find(self, names: Sequence[str]) -> str:
+        """In the image, else on this machine, whose programs a box without one sees."""
+        return program_in(self._root, names)
 
     def run(self, argv: Sequence[str], env: Mapping[str, str], cwd: str) -> BubblewrapProcess:
         """One bwrap."""

@@ -12,7 +12,7 @@ import shutil
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
-from runyard.runner.sandbox.box import BoxPlan, Level, Limits, Places, SandboxError
+from runyard.runner.sandbox.box import BoxPlan, Level, Limits, Places, SandboxError, program_in
 from runyard.runner.sandbox.bubblewrap import FIRST_UID, BubblewrapProcess
 from runyard.runner.sandbox.folders import BUILDS, HOME, SlotFolders
 from runyard.runner.sandbox.spawner import Child, LauncherGone, Spawn, Spawner, SpawnFailed
@@ -36,6 +36,10 @@ class PlainBox:
         self._sandbox = sandbox
         self._folders = folders
         self._last: Child | None = None
+
+    def find(self, names: Sequence[str]) -> str:
+        """On this machine."""
+        return program_in("", names)
 
     def run(self, argv: Sequence[str], env: Mapping[str, str], cwd: str) -> BubblewrapProcess:
         """One process under its reaper."""
