@@ -545,6 +545,30 @@ def test_claims_follow_age_tags_project_protection_and_stock(store: Any, made: A
         assert tx.next_queued(Runner(0, "")) == far.id
 
 
+def test_instance_runners_share_fairly_between_projects(store: Any, made: Any) -> None:
+    with store.begin() as tx:
+        projects = [made.add_graph(tx, *[made.plan(f"j{i}") for i in range(4)], path=f"g/{n}") for n in "abc"]
+        for _, pairs in projects:
+            for job, attempt in pairs:
+                tx.enqueue(made.moved(attempt, State.QUEUED), job)
+        a, b, c = [[attempt for _, attempt in pairs] for _, pairs in projects]
+        shared, own = tx.add(Runner(0, "shared")), tx.add(Runner(0, "own", project_id=a[0].project_id))
+        anyone = Runner(0, "", stock=False)
+        order = []
+        for _ in range(12):
+            id = tx.next_queued(anyone)
+            attempt = next(x for x in (*a, *b, *c) if x.id == id)
+            order.append(attempt)
+            tx.dequeue(id)
+            # What runs on a project's own runners counts against nobody.
+            runner = own if attempt in (a[0], a[1]) else shared
+            tx.save(made.moved(attempt, State.RUNNING, lease_until_at=9, deadline_at=9, runner_id=runner.id))
+        assert order == [a[0], a[1], a[2], b[0], c[0], a[3], b[1], c[1], b[2], c[2], b[3], c[3]]
+        for attempt in (b[1], b[2]):
+            tx.enqueue(made.moved(attempt, State.QUEUED), next(j for j, x in projects[1][1] if x is attempt))
+        assert tx.next_queued(Runner(0, "", stock=False, project_id=b[0].project_id)) == b[1].id
+
+
 def test_what_is_due_comes_by_id_and_the_next_moment_is_known(store: Any, made: Any) -> None:
     with store.begin() as tx:
         _, pairs = made.add_graph(tx, *[made.plan(f"j{i}") for i in range(6)])

@@ -176,8 +176,8 @@ class Tx(Protocol):
 
     def dequeue(self, attempt_id: int) -> None: ...
     def next_queued(self, runner: Runner) -> int | None:
-        """The oldest queued attempt id this runner may take; two concurrent claims never get the same (SKIP LOCKED on PostgreSQL).
-        Cost does not grow with the queue's length."""
+        """The queued attempt id this runner should take: for a runner of the instance of the project with the fewest jobs on such runners,
+        then the oldest. Two concurrent claims never get the same (SKIP LOCKED on PostgreSQL). Cost does not grow with the queue's length."""
 
     # time
     def due(self, now: int, limit: int) -> list[Attempt]:

@@ -47,6 +47,7 @@ Driver = psycopg.Connection[Columns]
 CONNECTIONS = 16
 WAIT_S = 5
 CLAIM_TRIES = 50
+CLAIM_HEADS = 50  # pairs of project and lane tried without waiting
 SESSION = (
     "SET statement_timeout = '30s'; SET lock_timeout = '5s'; SET idle_in_transaction_session_timeout = '60s'; "
     "SET client_min_messages = warning"
@@ -251,17 +252,17 @@ class PostgresTx(StoreTx):
             heads = queue.heads_for(self._link, runner)
             if not heads:
                 return None
-            free = self._free(runner, [lane for _, lane in heads])
+            free = self._free(heads[:CLAIM_HEADS])
             if free is not None:
                 return free
-            run_id = queue.run_of(self._link, heads[0][0])
+            run_id = queue.run_of(self._link, heads[0].attempt_id)
             if run_id is not None:
                 self._lock_runs([run_id])
         return None
 
-    def _free(self, runner: Runner, lanes: Iterable[str]) -> int | None:
-        for lane in lanes:
-            found = queue.free_in_lane(self._link, runner, lane)
+    def _free(self, heads: Iterable[queue.Head]) -> int | None:
+        for head in heads:
+            found = queue.free_like(self._link, head)
             if found is not None:
                 attempt_id, run_id = found
                 self._locked.add(run_id)
