@@ -3,6 +3,7 @@
 claim(tx, runner, mint, now, terms, vault, sign=None) -> Assignment | None    mint(attempt_id) makes a fresh job token (`http.auth.job_token`);
                                                                      sign makes identity tokens (`http.identity`)
 beat(tx, attempt_id, token, now, terms) -> Reply                     keeps the lease
+commit(tx, attempt_id, token, now, terms) -> Reply                   a runner that was handed it in two phases begins now
 log(tx, attempt_id, token, offset, data, now, terms) -> LogReply     accepted=False: send again from `size`
 step(tx, attempt_id, token, row: Step, now, terms) -> Reply          upsert by position
 artifact(tx, attempt_id, token, row: Artifact, now, outputs={}) -> Artifact   blob first; ids and created_at are filled in here
@@ -23,7 +24,7 @@ from enum import StrEnum
 
 from runyard.engine.assign import Place, Undeliverable, assemble, flow_of, looks_at_others, timeout_of
 from runyard.engine.board import load
-from runyard.engine.ending import GIVEN_BACK, end, lose, stopped_as
+from runyard.engine.ending import GIVEN_BACK, UNCOMMITTED, end, lose, stopped_as
 from runyard.engine.identity import with_identity
 from runyard.engine.moves import move
 from runyard.engine.ports import ArtifactFilter, Page, Sign, Tx, Vault
@@ -182,6 +183,18 @@ def beat(tx: Tx, attempt_id: int, token: str, now: int, terms: Terms) -> Reply:
     attempt = replace(attempt, lease_until_at=_longer(attempt, now, terms))
     tx.save(attempt)
     return _reply(attempt)
+
+
+def commit(tx: Tx, attempt_id: int, token: str, now: int, terms: Terms) -> Reply:
+    """The runner begins to execute: from now its time counts. For an attempt that was not claimed in two phases it is a beat."""
+    attempt = leased(tx, attempt_id, token)
+    if attempt is not None and UNCOMMITTED in attempt.extra:
+        waited = now - (attempt.started_at or now)
+        deadline = None if attempt.deadline_at is None else attempt.deadline_at + waited
+        extra = {key: value for key, value in attempt.extra.items() if key != UNCOMMITTED}
+        tx.save(replace(attempt, started_at=now, deadline_at=deadline, extra=extra))
+        tx.ring(f"attempt:{attempt_id}")
+    return beat(tx, attempt_id, token, now, terms)
 
 
 def log(tx: Tx, attempt_id: int, token: str, offset: int, data: bytes, now: int, terms: Terms) -> LogReply:

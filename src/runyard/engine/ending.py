@@ -25,6 +25,9 @@ NEVER_RETRIED = frozenset({Reason.MISSING_DEPENDENCY, Reason.BAD_PLAN, Reason.ST
 GIVEN_BACK = "given_back"
 """In an attempt's `extra`: its runner was shut down in good order, so the job is not suspected of killing runners (reliability.md §8 row 13)."""
 
+UNCOMMITTED = "uncommitted"
+"""In a leased attempt's `extra`: its runner has not said yet that it begins (`dispatch.commit`). Lost so, it is not suspected either."""
+
 HISTORY = Page(limit=1000, descending=False)
 
 
@@ -137,7 +140,7 @@ def _losses(tx: Tx, job: Job) -> int:
     """Lost attempts since a person last started it, those that were given back aside."""
     count = 0
     for attempt in reversed(_history(tx, job)):
-        count += attempt.reason is Reason.RUNNER_LOST and GIVEN_BACK not in attempt.extra
+        count += attempt.reason is Reason.RUNNER_LOST and not {GIVEN_BACK, UNCOMMITTED} & set(attempt.extra)
         if not attempt.automatic:
             break
     return count

@@ -57,7 +57,7 @@ def test_a_whole_conversation(house: Any) -> None:
         and verified.json()["id"]
         and verified.headers["content-type"] == "application/json"
     )
-    job = house.claim(token, features={"cancel_gracefully": True}).json()
+    job = house.claim(token, features={"cancel_gracefully": True, "upload_multiple_artifacts": True}).json()
     assert (
         job["job_info"]["name"] == "build"
         and job["job_info"]["project_jobs_running_on_instance_runners_count"] == "0"

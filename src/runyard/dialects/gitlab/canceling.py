@@ -5,6 +5,7 @@ Called by routes_jobs and routes_pipelines inside the transaction that canceled.
 
 from __future__ import annotations
 
+from runyard.dialects.gitlab.managers import features_of
 from runyard.engine import control
 from runyard.engine.ports import AttemptFilter, Page, Tx
 from runyard.model.state import State
@@ -19,7 +20,7 @@ def end_unheard(tx: Tx, attempt: Attempt, now: int) -> Attempt:
     if attempt.state is not State.STOPPING or attempt.runner_id is None:
         return attempt
     runner = tx.get(Runner, attempt.runner_id)
-    if runner is None or not runner.stock or "cancel_gracefully" in runner.info.get("features", ()):
+    if runner is None or not runner.stock or "cancel_gracefully" in features_of(tx, attempt):
         return attempt
     return control.force_cancel(tx, attempt.id, now)
 

@@ -7,12 +7,14 @@ Types are those of the runner's Go structs (contracts/gitlab.md §2.3): `project
 from __future__ import annotations
 
 import zlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 from urllib.parse import urlsplit, urlunsplit
 
 import msgspec
 
+from runyard.dialects.gitlab.claiming import Claimed
 from runyard.dialects.gitlab.words import HEARD_REASONS
 from runyard.model.plan import Assignment, Variable
 from runyard.model.trigger import ZERO_SHA
@@ -22,16 +24,15 @@ MASKED_PREFIXES = ["glpat-", "glrt-", "glcbt-", "glptt-"]
 DEPTH = 20
 
 
-def payload(
-    given: Assignment, dependencies: Sequence[tuple[str, Artifact]], queued_s: float
-) -> dict[str, Any]:
-    """What a stock runner gets. `dependencies`: (job name, archive) of the needs."""
+def payload(claimed: Claimed) -> dict[str, Any]:
+    """What a stock runner gets."""
+    given = claimed.given
     plan: Mapping[str, Any] = given.job.extra.get("gitlab", {})
     return {
         "id": given.attempt_id,
         "token": given.token,
         "allow_git_fetch": plan.get("git_strategy", "fetch") != "clone",
-        "job_info": _job_info(given, queued_s),
+        "job_info": _job_info(claimed),
         "git_info": _git_info(given, _depth(given, plan)),
         "runner_info": {"timeout": given.timeout_s, "runner_session_url": None},
         "inputs": [],
@@ -42,7 +43,7 @@ def payload(
         "artifacts": list(plan.get("artifacts", ())),
         "cache": list(plan.get("cache", ())),
         "credentials": [],
-        "dependencies": [_dependency(name, row, given.token) for name, row in dependencies],
+        "dependencies": [_dependency(name, row, given.token) for name, row in claimed.archives],
         "features": {
             "trace_sections": True,
             "token_mask_prefixes": MASKED_PREFIXES,
@@ -53,9 +54,9 @@ def payload(
     }
 
 
-def payload_for_ours(given: Assignment, queued_s: float) -> dict[str, Any]:
+def payload_for_ours(claimed: Claimed) -> dict[str, Any]:
     """What `runyard runner` gets: the same outside, the whole Assignment inside."""
-    return {**payload(given, (), queued_s), "runyard": msgspec.to_builtins(given)}
+    return {**payload(replace(claimed, archives=())), "runyard": msgspec.to_builtins(claimed.given)}
 
 
 def repo_url(given: Assignment) -> str:
@@ -65,7 +66,8 @@ def repo_url(given: Assignment) -> str:
     return urlunsplit((parts.scheme, f"gitlab-ci-token:{given.token}@{host}", parts.path, "", ""))
 
 
-def _job_info(given: Assignment, queued_s: float) -> dict[str, Any]:
+def _job_info(claimed: Claimed) -> dict[str, Any]:
+    given = claimed.given
     group = given.project_path.rpartition("/")[0]
     group_id = zlib.crc32(group.lower().encode()) & 0x7FFFFFFF or 1
     return {
@@ -76,14 +78,14 @@ def _job_info(given: Assignment, queued_s: float) -> dict[str, Any]:
         "namespace_id": group_id,
         "root_namespace_id": group_id,
         "organization_id": 1,
-        "user_id": 1,
+        "user_id": claimed.user_id,
         "scoped_user_id": None,
         "project_name": given.project_path.rpartition("/")[2],
         "project_full_path": given.project_path,
         "instance_id": "",
         "instance_uuid": "",
-        "time_in_queue_seconds": queued_s,
-        "project_jobs_running_on_instance_runners_count": "0",
+        "time_in_queue_seconds": claimed.queued_s,
+        "project_jobs_running_on_instance_runners_count": claimed.busy,
         "queue_size": 0,
         "queue_depth": 0,
     }
@@ -107,8 +109,14 @@ def _git_info(given: Assignment, depth: int) -> dict[str, Any]:
         "ref_type": "tag" if given.tag else "branch",
         "refspecs": specs,
         "depth": depth,
-        "protected": None,
+        "protected": _is_protected(given),
     }
+
+
+def _is_protected(given: Assignment) -> bool:
+    """As the compiler said it; a job's own variables may lie about its ref, but they come later."""
+    said = (v.value for v in given.job.variables if v.key == "CI_COMMIT_REF_PROTECTED")
+    return next(said, "") == "true"
 
 
 def _depth(given: Assignment, plan: Mapping[str, Any]) -> int:

@@ -10,38 +10,38 @@ import asyncio
 import hmac
 import re
 import secrets
-from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from starlette.responses import Response
 
+from runyard.dialects.gitlab import managers
+from runyard.dialects.gitlab.claiming import claim
 from runyard.dialects.gitlab.coverage import coverage_of
 from runyard.dialects.gitlab.desk import Desk, Door, Entry, Line
+from runyard.dialects.gitlab.managers import Contacts
 from runyard.dialects.gitlab.payload import payload, payload_for_ours
 from runyard.dialects.gitlab.refusals import answer_json, missing
 from runyard.dialects.gitlab.routes_fleet import MOST_RUNNERS, changed
 from runyard.dialects.gitlab.words import HEARD_REASONS, say
 from runyard.engine import dispatch
 from runyard.engine.dispatch import Finish, Verdict
-from runyard.engine.ports import ArtifactFilter, Page, Tx
-from runyard.http.auth import hash_token, job_token
+from runyard.engine.ports import Page, Tx
+from runyard.http.auth import hash_token
 from runyard.http.bodies import whole
 from runyard.http.identity import Identity
 from runyard.model.errors import Conflict, Forbidden, Invalid, NotFound
-from runyard.model.plan import Assignment
 from runyard.model.state import Outcome, Reason, State
-from runyard.model.work import Artifact, Attempt, Runner, Token
+from runyard.model.work import Attempt, Runner, Token
 
 HOLD_S = 30.0
 TRACE_INTERVAL_S = 3
 TRACE_PIECE_BYTES = 8 << 20
-CONTACT_MS = 60_000  # how often a polling runner is noted
 INFO_KEYS = ("name", "version", "revision", "platform", "architecture", "executor", "shell")
 EPOCH = secrets.token_hex(4)  # bell versions start anew with the process, so they are told apart by it
 _RANGE = re.compile(r"([0-9]{1,15})-([0-9]{1,15})")
 _CHECKSUM = re.compile(r"crc32:([0-9a-fA-F]{1,8})")
-_ALL = Page(limit=10_000, descending=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +50,7 @@ class RunnerProtocol:
 
     desk: Desk
     identity: Identity
+    contacts: Contacts = field(default_factory=Contacts)
 
     def lines(self) -> list[Line]:
         """The table."""
@@ -88,7 +89,7 @@ class RunnerProtocol:
         services, given = self.desk.services, entry.parameters
         text = given.required("token")
         token = services.new_token("glrt-")
-        info = _info(given.values.get("info"), entry)
+        info = _info(entry)
 
         def add(tx: Tx) -> Runner:
             owner = self._registrar(tx, text)
@@ -115,18 +116,25 @@ class RunnerProtocol:
     async def verify(self, entry: Entry) -> Response:
         """What a machine with a `glrt-` token does instead of registering."""
         row = await self._runner(entry)
-        await self._note(row, _info(entry.parameters.values.get("info"), entry))
+        await self._note(row, _info(entry))
         return answer_json({"id": row.id, "token": entry.parameters.text("token"), "token_expires_at": None})
 
     async def unregister(self, entry: Entry) -> Response:
         """The runner is gone; its jobs end by their lease."""
         row = await self._runner(entry)
-        await self.desk.services.db.write(lambda tx: tx.remove(Runner, row.id))
+
+        def remove(tx: Tx) -> None:
+            managers.forget_all(tx, row.id)
+            tx.remove(Runner, row.id)
+
+        await self.desk.services.db.write(remove)
         return Response(status_code=204)
 
     async def forget_manager(self, entry: Entry) -> Response:
-        """Machines behind one token are not told apart, so there is nothing to remove."""
-        await self._runner(entry)
+        """One machine says goodbye; the token stays good for the others."""
+        row, system_id = await self._runner(entry), entry.parameters.required("system_id")
+        if not await self.desk.services.db.write(lambda tx: managers.forget(tx, row.id, system_id)):
+            raise missing("Runner manager")
         return Response(status_code=204)
 
     async def reset(self, entry: Entry) -> Response:
@@ -139,7 +147,7 @@ class RunnerProtocol:
     async def request(self, entry: Entry) -> Response:
         """201 with a job, or 204 once nothing came for a while. A runner that has seen the newest queue waits here for the next bell."""
         row, given = await self._runner(entry), entry.parameters
-        info = _info(given.values.get("info"), entry)
+        info = _info(entry)
         row = await self._note(row, info)
         row = replace(row, stock=not _is_ours(info))
         bell = self.desk.services.bell
@@ -172,21 +180,10 @@ class RunnerProtocol:
         services = self.desk.services
         now = services.now()
 
-        def claim(tx: Tx) -> tuple[Assignment, list[tuple[str, Artifact]], float] | None:
-            given = dispatch.claim(
-                tx, row, job_token, now, services.terms, services.vault, self.identity.sign
-            )
-            if given is None:
-                return None
-            attempt = tx.get(Attempt, given.attempt_id)
-            queued_at = attempt.queued_at if attempt and attempt.queued_at is not None else now
-            return given, _archives(tx, given), max(0, now - queued_at) / 1000
-
-        found = await services.db.write(claim)
+        found = await services.db.write(lambda tx: claim(tx, row, info, now, services, self.identity.sign))
         if found is None:
             return None
-        given, archives, queued_s = found
-        return payload(given, archives, queued_s) if row.stock else payload_for_ours(given, queued_s)
+        return payload(found) if row.stock else payload_for_ours(found)
 
     async def trace(self, entry: Entry) -> Response:
         """Appends from `Content-Range: start-end`; a gap is answered with 416 and our size."""
@@ -224,7 +221,9 @@ class RunnerProtocol:
         number, token = _job_of(entry)
         state = entry.parameters.text("state") or ""
         if state in ("running", "pending"):
-            return await self._keep_alive(number, token)
+            return await self._keep_alive(
+                number, token, dispatch.commit if state == "running" else dispatch.beat
+            )
         if state not in ("success", "failed"):
             raise Invalid("Unknown build state")
         if _gives_back(entry):
@@ -244,12 +243,12 @@ class RunnerProtocol:
             raise _lost(error) from None
         return answer_json("200", 200, {"Job-Status": _word(reply.attempt)})
 
-    async def _keep_alive(self, number: int, token: str) -> Response:
+    async def _keep_alive(self, number: int, token: str, verb: Callable[..., dispatch.Reply]) -> Response:
         services = self.desk.services
         now = services.now()
 
         def beat(tx: Tx) -> tuple[dispatch.Reply, str]:
-            reply = dispatch.beat(tx, number, token, now, services.terms)
+            reply = verb(tx, number, token, now, services.terms)
             return reply, _standing(tx, reply.attempt, reply.verdict, token, now)
 
         try:
@@ -294,17 +293,20 @@ class RunnerProtocol:
         return row
 
     async def _note(self, row: Runner, info: Mapping[str, Any]) -> Runner:
-        """Contact and version, written at most once a minute."""
+        """Contact and version of the machine and of the runner, written at most once a minute."""
         now = self.desk.services.now()
-        fresh = {**row.info, **info}
-        if row.contacted_at is not None and now - row.contacted_at < CONTACT_MS and fresh == row.info:
+        system_id = str(info[managers.SYSTEM_ID])
+        if not self.contacts.is_new(row.id, system_id, info, now):
             return row
 
         def save(tx: Tx) -> Runner:
             current = tx.get(Runner, row.id)
             if current is None:
                 raise Forbidden
-            noted = replace(current, contacted_at=now, info=fresh, stock=not _is_ours(fresh))
+            managers.note(tx, current, system_id, info, now)
+            noted = replace(
+                current, contacted_at=now, info={**current.info, **info}, stock=not _is_ours(info)
+            )
             tx.save(noted)
             return noted
 
@@ -319,8 +321,9 @@ def _job_of(entry: Entry) -> tuple[int, str]:
     return entry.id("job_id", "Job"), token
 
 
-def _info(given: object, entry: Entry) -> dict[str, Any]:
-    """What a runner says of itself, cut to size."""
+def _info(entry: Entry) -> dict[str, Any]:
+    """What a machine says of itself, cut to size."""
+    given = entry.parameters.values.get("info")
     said = given if isinstance(given, Mapping) else {}
     info: dict[str, Any] = {key: str(said[key])[:255] for key in INFO_KEYS if isinstance(said.get(key), str)}
     features = said.get("features")
@@ -328,9 +331,8 @@ def _info(given: object, entry: Entry) -> dict[str, Any]:
         info["features"] = sorted(
             str(k)[:64] for k, v in list(features.items())[:100] if v is True or v == "true"
         )
-    system_id = entry.parameters.text("system_id")
-    if system_id:
-        info["system_id"] = system_id[:64]
+    system_id = "".join(c for c in entry.parameters.text("system_id") or "" if c.isprintable())
+    info[managers.SYSTEM_ID] = system_id[:64] or managers.LEGACY
     if entry.request.client:
         info["ip_address"] = entry.request.client.host
     return info
@@ -346,16 +348,17 @@ def _stamp(version: int) -> str:
 
 
 def _word(attempt: Attempt) -> str:
+    if managers.uncommitted(attempt):
+        return "pending"
     return say(attempt.state, attempt.outcome, attempt.hold)
 
 
 def _standing(tx: Tx, attempt: Attempt, verdict: Verdict, token: str, now: int) -> str:
     """`Job-Status`. A runner without graceful cancel would go on under `canceling`, so its job ends here and it hears `canceled`."""
-    if verdict is Verdict.STOP:
-        runner = tx.get(Runner, attempt.runner_id) if attempt.runner_id else None
-        if runner is not None and "cancel_gracefully" not in runner.info.get("features", ()):
-            ended = dispatch.finish(tx, attempt.id, token, Finish(Outcome.CANCELED, Reason.BY_USER), now)
-            return _word(ended.attempt)
+    graceful = verdict is not Verdict.STOP or "cancel_gracefully" in managers.features_of(tx, attempt)
+    if not graceful and attempt.runner_id:
+        ended = dispatch.finish(tx, attempt.id, token, Finish(Outcome.CANCELED, Reason.BY_USER), now)
+        return _word(ended.attempt)
     return _word(attempt)
 
 
@@ -409,13 +412,3 @@ def _ours(end: Finish, said: Mapping[str, Any]) -> Finish:
         )
     except (ValueError, AttributeError, TypeError):
         raise Invalid("runyard is invalid") from None
-
-
-def _archives(tx: Tx, given: Assignment) -> list[tuple[str, Artifact]]:
-    """Archives that the job's needs left, as the payload's dependencies."""
-    names = {one.attempt_id: one.job_name for one in given.inputs if one.from_need}
-    if not names:
-        return []
-    rows = tx.artifacts(ArtifactFilter(attempt_ids=tuple(names), type="archive"), _ALL)
-    wanted = given.job.extra.get("gitlab", {}).get("dependencies")
-    return [(names[r.attempt_id], r) for r in rows if wanted is None or names[r.attempt_id] in wanted]
