@@ -52,6 +52,23 @@ class Files(Protocol):
         """Paths that differ from `base` (default: the trigger's before_sha); None when that is unknown."""
 
 
+class Reach(Protocol):
+    """What lies beyond the commit that is compiled, read for the user who asked. Every answer is bounded in bytes and time;
+    what cannot be had is a RunyardError whose message can be shown."""
+
+    def tree(self, project: str, ref: str) -> tuple[Files, str] | None:
+        """(files, sha) of another project at a ref ("": its default branch). None: no such project for this user; NotFound: no such ref."""
+
+    def tags(self, project: str) -> Sequence[str]:
+        """Names of a project's tags; none when the project is not for this user."""
+
+    def remote(self, url: str) -> bytes:
+        """The body of an http(s) address outside this server's own networks."""
+
+    def artifact(self, job: str, path: str) -> bytes | None:
+        """A file in the archive of a job of the run that started this one; None when there is no such file."""
+
+
 ZERO_SHA = "0" * 40
 
 
@@ -76,6 +93,7 @@ class Trigger:
     options: Mapping[str, Any] = field(default_factory=dict)
     server: ServerFacts = ServerFacts()
     idempotency_key: str = ""
+    reach: Reach | None = None  # None: nothing but the repository can be read
 
 
 @dataclass(frozen=True, slots=True)

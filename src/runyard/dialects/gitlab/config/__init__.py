@@ -10,8 +10,9 @@ from runyard.dialects.gitlab.config.compile import (
     check,
     compile,
     config_path,
+    dry_run,
     entries,
     lint,
 )
 
-__all__ = ["CONFIG_PATH", "Lint", "check", "compile", "config_path", "entries", "lint"]
+__all__ = ["CONFIG_PATH", "Lint", "check", "compile", "config_path", "dry_run", "entries", "lint"]

@@ -1,20 +1,23 @@
 """`.gitlab-ci.yml` to a Plan, and the same text checked or linted without running it.
 
-compile(trigger, files) -> Plan           the Dialect seam; Invalid or NothingToRun
-check(files, path) -> list[Problem]       every problem that needs no trigger to see
-lint(files, path, content) -> Lint        what `P/ci/lint` answers
-entries(files) -> list[str]               the files of a tree that this dialect would run
+compile(trigger, files) -> Plan                   the Dialect seam; Invalid or NothingToRun
+check(files, path) -> list[Problem]               every problem that needs no trigger to see
+lint(files, path, content, trigger) -> Lint       what `P/ci/lint` answers
+dry_run(trigger, files, content) -> Lint          the same, rules judged: what a pipeline on that ref would be
+entries(files) -> list[str]                       the files of a tree that this dialect would run
 """
 
-from collections.abc import Callable
+import json
+from collections.abc import Mapping as Dict
 from dataclasses import dataclass
 from typing import Any
 
-from runyard.dialects.gitlab.config.document import Loader
+from runyard.dialects.gitlab.config.document import Judge, Loader
 from runyard.dialects.gitlab.config.evaluate import Ground, first
 from runyard.dialects.gitlab.config.extends import dereferenced, extended
 from runyard.dialects.gitlab.config.findings import Findings, Place
 from runyard.dialects.gitlab.config.graph import check_graph
+from runyard.dialects.gitlab.config.inputs import nodes_of
 from runyard.dialects.gitlab.config.lower import lower
 from runyard.dialects.gitlab.config.predefined import pipeline_variables
 from runyard.dialects.gitlab.config.reader import read
@@ -30,14 +33,18 @@ from runyard.syntax.yamltree import Mapping, Mark, Node, YamlError, dump, to_pla
 CONFIG_PATH = ".gitlab-ci.yml"
 
 
+CHILD = "child"  # in Trigger.options: {"include": [...], "name": str}, what a bridge's child pipeline is made of
+
+
 @dataclass(frozen=True, slots=True)
 class Lint:
-    """A configuration judged without a trigger. `includes` are the local files it read."""
+    """A configuration judged for people. `includes` are GitLab's objects, but for the addresses: {type, location, extra, context_project,
+    context_sha}."""
 
     errors: tuple[Problem, ...]
     warnings: tuple[Problem, ...]
     merged_yaml: str = ""
-    includes: tuple[str, ...] = ()
+    includes: tuple[Dict[str, Any], ...] = ()
     jobs: tuple[dict[str, Any], ...] = ()
 
 
@@ -45,7 +52,7 @@ class Lint:
 class _Reading:
     root: Mapping | None
     config: Config | None
-    includes: tuple[str, ...]
+    includes: tuple[Dict[str, Any], ...]
 
 
 def config_path(project: Project) -> str:
@@ -64,15 +71,30 @@ def entries(files: Files) -> list[str]:
 
 def compile(trigger: Trigger, files: Files) -> Plan:
     """The plan of one trigger."""
-    path = config_path(trigger.project)
-    if trigger.inputs:
-        raise Invalid("This pipeline takes no inputs: `spec:inputs` is not served here.")
     out = Findings()
-    content = _content(files, path, out)
+    path, content = _root(trigger, files, out)
     out.check()
     if content is None:
         raise NothingToRun("Missing CI config file")
     ground = Ground(trigger, files, out)
+    reading = _judged(trigger, files, ground, path, content)
+    out.check()
+    assert reading.config is not None  # noqa: S101 - else there is an error
+    return lower(reading.config, trigger, ground, path)
+
+
+def _root(trigger: Trigger, files: Files, out: Findings) -> tuple[str, bytes | None]:
+    """The text to begin with: the project's file, or for a child pipeline the list of what its bridge includes."""
+    child = trigger.options.get(CHILD)
+    if isinstance(child, dict):
+        # JSON is YAML; the parts are located in their own files.
+        return f"trigger:include of {child.get('name', 'a job')}", json.dumps({"include": child.get("include")}).encode()
+    path = str(trigger.options.get("config_path") or config_path(trigger.project))
+    return path, _content(files, path, out)
+
+
+def _judged(trigger: Trigger, files: Files, ground: Ground, path: str, content: str | bytes) -> _Reading:
+    """Includes as their rules and variables have them for this trigger."""
     outer = (*trigger.project_variables, *trigger.variables)
     scope = Scope(Layer(pipeline_variables(trigger, path)), Layer(outer))
 
@@ -80,10 +102,15 @@ def compile(trigger: Trigger, files: Files) -> Plan:
         rule = first(include_rules(node, place), ground, scope)
         return rule is not None and rule.when != "never"
 
-    reading = _read(files, path, content, out, holds, scope.expand)
-    out.check()
-    assert reading.config is not None  # noqa: S101 - else there is an error
-    return lower(reading.config, trigger, ground, path)
+    loader = _loader(trigger, files, ground.out, Judge(holds, scope.expand, scope.known))
+    return _read(loader, path, content, nodes_of(trigger.inputs, Mark(0, 0, "")))
+
+
+def _loader(trigger: Trigger | None, files: Files, out: Findings, judge: Judge) -> Loader:
+    if trigger is None:
+        return Loader(files, out, judge)
+    is_child = CHILD in trigger.options
+    return Loader(files, out, judge, trigger.reach, is_child, trigger.project.path, trigger.sha)
 
 
 def check(files: Files, path: str = CONFIG_PATH) -> list[Problem]:
@@ -93,27 +120,61 @@ def check(files: Files, path: str = CONFIG_PATH) -> list[Problem]:
     if content is None and not out.errors:
         out.error(Mark(1, 1, path), "Missing CI config file")
     if content is not None:
-        _read_all(files, path, content, out)
+        _read_all(_loader(None, files, out, _open_minded()), path, content)
     return sorted(out.problems, key=lambda problem: (problem.file, problem.line, problem.column))
 
 
-def lint(files: Files, path: str = CONFIG_PATH, content: str | bytes | None = None) -> Lint:
-    """The file of the tree, or `content` in its place."""
+def lint(
+    files: Files,
+    path: str = CONFIG_PATH,
+    content: str | bytes | None = None,
+    trigger: Trigger | None = None,
+) -> Lint:
+    """The file of the tree, or `content` in its place; every include's rules hold. `trigger` says who asks and what is in reach."""
     out = Findings()
     text = _content(files, path, out) if content is None else content
     if text is None:
         if not out.errors:
             out.error(Mark(0, 0, path), f"Please provide content of {path}")
         return Lint(tuple(out.errors), ())
-    reading = _read_all(files, path, text, out)
+    return _shown(_read_all(_loader(trigger, files, out, _open_minded()), path, text), out)
+
+
+def dry_run(trigger: Trigger, files: Files, content: str | bytes | None = None) -> Lint:
+    """What this trigger would make: the errors and the jobs of a real pipeline, without one."""
+    out = Findings()
+    path = config_path(trigger.project)
+    text = _content(files, path, out) if content is None else content
+    if text is None:
+        if not out.errors:
+            out.error(Mark(0, 0, path), f"Please provide content of {path}")
+        return Lint(tuple(out.errors), ())
+    ground = Ground(trigger, files, out)
+    reading = _judged(trigger, files, ground, path, text)
+    shown = _shown(reading, out)
+    if out.errors or reading.config is None:
+        return shown
+    try:
+        plan = lower(reading.config, trigger, ground, path)
+    except NothingToRun as error:
+        nothing = Problem(error.message, path)
+        return Lint((nothing,), tuple(out.warnings), shown.merged_yaml, shown.includes)
+    except Invalid:
+        return Lint(tuple(out.errors), tuple(out.warnings), shown.merged_yaml, shown.includes)
+    names = {job.group for workflow in plan.workflows for job in workflow.jobs}
+    jobs = tuple(job for job in shown.jobs if job["name"] in names)
+    return Lint(tuple(out.errors), tuple(out.warnings), shown.merged_yaml, shown.includes, jobs)
+
+
+def _shown(reading: _Reading, out: Findings) -> Lint:
     merged = ""
     if reading.root is not None and not out.errors:
         merged = dump(to_plain(reading.root))
-    jobs = tuple(_shown(reading.config)) if reading.config is not None and not out.errors else ()
+    jobs = tuple(_jobs_of(reading.config)) if reading.config is not None and not out.errors else ()
     return Lint(tuple(out.errors), tuple(out.warnings), merged, reading.includes, jobs)
 
 
-def _shown(config: Config) -> list[dict[str, Any]]:
+def _jobs_of(config: Config) -> list[dict[str, Any]]:
     return [
         {
             "name": job.name,
@@ -122,10 +183,14 @@ def _shown(config: Config) -> list[dict[str, Any]]:
             "script": list(job.script),
             "after_script": list(job.after_script),
             "tag_list": list(job.tags),
+            "only": {"refs": list(job.only.refs or ())} if job.only else None,
+            "except": {"refs": list(job.except_.refs or ())} if job.except_ else None,
             "environment": job.environment.name if job.environment else None,
             "when": job.when or "on_success",
             "allow_failure": bool(job.allow_failure and job.allow_failure.always),
-            "needs": [{"name": need.job} for need in job.needs] if job.needs is not None else None,
+            "needs": [{"name": need.job, "artifacts": need.artifacts, "optional": need.optional} for need in job.needs]
+            if job.needs is not None
+            else None,
         }
         for job in config.jobs.values()
     ]
@@ -139,30 +204,29 @@ def _content(files: Files, path: str, out: Findings) -> bytes | None:
         return None
 
 
-def _read_all(files: Files, path: str, content: str | bytes, out: Findings) -> _Reading:
-    """As if every include's rules held."""
+def _open_minded() -> Judge:
+    """Every rule holds, and texts stay as they are."""
 
     def holds(node: Node, place: Place) -> bool:
         include_rules(node, place)
         return True
 
-    return _read(files, path, content, out, holds, lambda text: text)
+    return Judge(holds, lambda text: text, lambda text: text)
 
 
-def _read(
-    files: Files,
-    path: str,
-    content: str | bytes,
-    out: Findings,
-    holds: Callable[[Node, Place], bool],
-    expand: Callable[[str], str],
-) -> _Reading:
-    loader = Loader(files, out, holds, expand)
+def _read_all(loader: Loader, path: str, content: str | bytes) -> _Reading:
+    """As if every include's rules held and nobody had given inputs."""
+    return _read(loader, path, content, None)
+
+
+def _read(loader: Loader, path: str, content: str | bytes, given: Dict[str, Node] | None) -> _Reading:
+    out = loader.out
     try:
-        root = loader.load(path, content)
+        root = loader.load(path, content, given)
         includes = tuple(loader.included)
         if root is None:
             return _Reading(None, None, includes)
+        out.trusting = loader.finder.unread
         root = extended(root, out)
         if loader.uses_references:
             root = dereferenced(root, out)

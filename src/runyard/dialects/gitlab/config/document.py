@@ -1,17 +1,27 @@
-"""One configuration from many files: the root text, its local includes, deep-merged (gitlab.md §3.1, §3.6).
+"""One configuration from many files: the root text and what it includes, inputs filled in, deep-merged (gitlab.md §3.1, §3.6).
 
 Called by the compiler. All files share one budget of nodes and of includes, so a hostile tree costs no more than a hostile file.
 """
 
 from collections.abc import Callable, Iterable
+from collections.abc import Mapping as Dict
 from dataclasses import dataclass, field
-from itertools import islice
+from typing import Any
 
-from runyard.dialects.gitlab.config.fields import is_null, texts
+from runyard.dialects.gitlab.config import fields
+from runyard.dialects.gitlab.config.fields import is_null
 from runyard.dialects.gitlab.config.findings import Findings, Place
-from runyard.model.errors import TooLarge
-from runyard.model.trigger import Files
-from runyard.syntax.patterns import PatternError, path_glob
+from runyard.dialects.gitlab.config.including import MAX_BYTES, MAX_INCLUDES, Fetched, Finder, Origin, elements
+from runyard.dialects.gitlab.config.inputs import (
+    COMPONENT,
+    MAX_INPUTS,
+    InputSpec,
+    component_values,
+    read_inputs,
+    settled,
+)
+from runyard.dialects.gitlab.config.interpolation import Filling
+from runyard.model.trigger import Files, Reach
 from runyard.syntax.yamltree import (
     Limits,
     Mapping,
@@ -22,67 +32,73 @@ from runyard.syntax.yamltree import (
     Tagged,
     YamlError,
     load_all,
+    resolve,
     walk,
 )
 
-MAX_INCLUDES = 150
 MAX_NODES = 100_000
-MAX_BYTES = 1 << 20
 REFERENCE = "!reference"
 
-_ELSEWHERE = {
-    "remote": "files from other hosts are not fetched",
-    "project": "files of other projects are not read",
-    "template": "GitLab's own templates are not part of this server",
-    "component": "the CI/CD catalog is not served",
-    "artifact": "child pipelines are not served",
-}
+
+@dataclass(frozen=True, slots=True)
+class Judge:
+    """How includes are judged: `holds` their rules, `expand` fills variables into their paths and known ones into inputs (`known`)."""
+
+    holds: Callable[[Node, Place], bool]
+    expand: Callable[[str], str]
+    known: Callable[[str], str]
 
 
 @dataclass(slots=True)
 class Loader:
-    """Reads a tree's configuration. `holds` judges include:rules; `expand` fills variables into paths."""
+    """Reads a tree's configuration."""
 
     files: Files
     out: Findings
-    holds: Callable[[Node, Place], bool]
-    expand: Callable[[str], str]
-    included: list[str] = field(default_factory=list)
+    judge: Judge
+    reach: Reach | None = None
+    is_child: bool = False
+    project: str = ""
+    sha: str = ""
+    included: list[Dict[str, Any]] = field(default_factory=list)
+    asked: dict[str, InputSpec] = field(default_factory=dict)  # inputs of the root file
     uses_references: bool = False
+    finder: Finder = field(init=False)
     _nodes: int = MAX_NODES
 
-    def load(self, path: str, content: bytes | str) -> Mapping | None:
-        """The merged configuration, or None when it is beyond reading."""
-        root = self._parse(content, path)
+    def __post_init__(self) -> None:
+        self.finder = Finder(self.out, self.judge.expand, self.reach, self.is_child)
+
+    def load(self, path: str, content: bytes | str, given: Dict[str, Node] | None = None) -> Mapping | None:
+        """The merged configuration, or None when it is beyond reading. `given` None: inputs are not judged (a check without a run)."""
+        home = Origin(self.files, "", "")
+        root = self._parse(content, path, _Given(given, "", {}, Mark(1, 1, path)))
         if root is None:
             return None
-        return self._with_includes(root, (path,))
+        return self._with_includes(root, home, (path,))
 
-    def _parse(self, content: bytes | str, path: str) -> Mapping | None:
+    def _parse(self, content: bytes | str, name: str, given: "_Given") -> Mapping | None:
         limits = Limits(MAX_BYTES, nodes=max(self._nodes, 1), documents=2, tags=frozenset({REFERENCE}))
         try:
-            documents = load_all(content, path, limits)
+            documents = load_all(content, name, limits)
         except YamlError as error:
-            self.out.error(Mark(error.line, error.column, path), f"Invalid YAML: {error.message}")
+            self.out.error(Mark(error.line, error.column, name), f"Invalid YAML: {error.message}")
             return None
         if not documents:
-            self.out.error(Mark(1, 1, path), f"Please provide content of {path}")
+            self.out.error(Mark(1, 1, name), f"Please provide content of {name}")
             return None
-        body = self._body(documents)
+        body = self._body(documents, name, given)
         if body is None:
             return None
         self._nodes -= sum(1 for _ in walk(body))
         self.uses_references |= (b"!reference" if isinstance(content, bytes) else "!reference") in content  # type: ignore[operator]
         return body
 
-    def _body(self, documents: list[Node]) -> Mapping | None:
+    def _body(self, documents: list[Node], name: str, given: "_Given") -> Mapping | None:
         first = documents[0]
-        if isinstance(first, Mapping) and "spec" in first.entries:
-            spec = first.get("spec")
-            if not is_null(spec) and not (isinstance(spec, Mapping) and not spec.entries):
-                self.out.error(first.key_at("spec"), "spec: inputs and components are not served here")
-                return None
-            documents = documents[1:] or documents
+        header: Mapping | None = None
+        if isinstance(first, Mapping) and "spec" in first.entries and (len(documents) > 1 or len(first.entries) == 1):
+            header, documents = first, documents[1:] or [Scalar(first.at, None, "", plain=True)]
         elif len(documents) > 1:
             self.out.error(documents[1].at, "a second YAML document is allowed only after a `spec:` header")
             return None
@@ -92,9 +108,48 @@ class Loader:
             message = f"Please provide content of {body.at.file}" if empty else "Invalid configuration format"
             self.out.error(body.at, message)
             return None
-        return body
+        return self._filled(body, header, name, given)
 
-    def _with_includes(self, config: Mapping, chain: tuple[str, ...]) -> Mapping:
+    def _filled(self, body: Mapping, header: Mapping | None, name: str, given: "_Given") -> Mapping | None:
+        if header is None:
+            if given.values:
+                place = next(iter(given.values.values())).at
+                owner = f"`{name}`: " if given.owner else ""
+                self.out.error(
+                    place if place.line else given.at,
+                    f"{owner}Given inputs not defined in the `spec` section of the included configuration file",
+                )
+            return body
+        specs, asked = self._spec(header, name)
+        if not given.owner:
+            self.asked = specs
+        if given.values is None:
+            values = {key: spec.default or _sample(spec) for key, spec in specs.items()}
+        else:
+            values = settled(specs, _coerced(specs, given), given.at, given.owner, self.out)
+        components = component_values(asked, given.component, header.at)
+        before = len(self.out.errors)
+        filling = Filling({"inputs": values, "component": components}, self.judge.known, self.out)
+        filled = filling.fill(body) if len(values) == len(specs) else None
+        return filled if isinstance(filled, Mapping) and len(self.out.errors) == before else None
+
+    def _spec(self, header: Mapping, name: str) -> tuple[dict[str, InputSpec], tuple[str, ...]]:
+        place = Place("spec", self.out)
+        fields.unknown_keys(header, Place("header", self.out), ("spec",))
+        spec = header.get("spec")
+        if spec is None or is_null(spec):
+            return {}, ()
+        found = fields.mapping(spec, place, ("inputs", "component"))
+        if found is None:
+            return {}, ()
+        component = found.get("component")
+        asked = fields.texts(component, place.sub("component")) or () if component is not None else ()
+        for word in asked:
+            if word not in COMPONENT and component is not None:
+                place.sub("component").wrong(component.at, f"contains unknown values: {word[:60]}")
+        return read_inputs(found.get("inputs"), self.out), asked
+
+    def _with_includes(self, config: Mapping, origin: Origin, chain: tuple[str, ...]) -> Mapping:
         """The including file wins over the included, a later include over an earlier."""
         node = config.get("include")
         own = _without(config, "include")
@@ -102,79 +157,72 @@ class Loader:
             return own
         merged = Mapping(config.at, {})
         place = Place("include", self.out)
-        for item in node.items if isinstance(node, Sequence) else (node,):
-            for path in self._paths(item, place):
-                included = self._include(path, item.at, chain)
+        for item in elements(node):
+            rules = item.get("rules") if isinstance(item, Mapping) else None
+            if rules is not None and not is_null(rules) and not self.judge.holds(rules, place.sub("rules")):
+                continue
+            for fetched in self.finder.found(item, origin, place):
+                included = self._include(fetched, chain)
                 if included is not None:
                     merged = merge(merged, included)
         return merge(merged, own)
 
-    def _include(self, path: str, at: Mark, chain: tuple[str, ...]) -> Mapping | None:
-        if path in chain:
-            self.out.error(at, f"Included file `{path}` includes itself: {' -> '.join([*chain, path])}")
+    def _include(self, fetched: Fetched, chain: tuple[str, ...]) -> Mapping | None:
+        name = fetched.name
+        if name in chain:
+            self.out.error(fetched.at, f"Included file `{name}` includes itself: {' -> '.join([*chain, name])}")
             return None
         if len(self.included) >= MAX_INCLUDES:
-            self.out.error(at, f"Maximum of {MAX_INCLUDES} nested includes are allowed!")
+            self.out.error(fetched.at, f"Maximum of {MAX_INCLUDES} nested includes are allowed!")
             return None
-        self.included.append(path)
-        try:
-            content = self.files.read(path)
-        except TooLarge:
-            self.out.error(at, f"Included file `{path}` is larger than {MAX_BYTES} bytes")
-            return None
-        if content is None:
-            self.out.error(at, f"Local file `{path}` does not exist!")
-            return None
-        parsed = self._parse(content, path)
-        return self._with_includes(parsed, (*chain, path)) if parsed is not None else None
+        self.included.append(fetched.about)
+        given = _Given(self._inputs(fetched), str(fetched.about["location"]), fetched.component, fetched.at)
+        parsed = self._parse(fetched.content, name, given)
+        origin = fetched.origin
+        if origin.files is None and self.is_child and fetched.about["type"] == "artifact":
+            origin = Origin(self.files)
+        return self._with_includes(parsed, origin, (*chain, name)) if parsed is not None else None
 
-    def _paths(self, item: Node, place: Place) -> list[str]:
-        if isinstance(item, Scalar) and isinstance(item.value, str):
-            if item.text.startswith(("http://", "https://")):
-                place.error(item.at, f"Included file `{item.text}`: {_ELSEWHERE['remote']}")
-                return []
-            return self._local(item, place)
-        if not isinstance(item, Mapping):
-            place.wrong(item.at, "should be a string or a hash")
-            return []
-        for kind, why in _ELSEWHERE.items():
-            if kind in item.entries:
-                place.error(item.key_at(kind), f"include:{kind} is not served: {why}")
-                return []
-        if unknown := [key for key in item.entries if key not in ("local", "rules", "inputs")]:
-            place.wrong(item.key_at(unknown[0]), f"contains unknown keys: {', '.join(unknown[:10])}")
-        if "inputs" in item.entries:
-            place.error(item.key_at("inputs"), "include:inputs is not served: `spec:inputs` is not")
-        local, rules = item.get("local"), item.get("rules")
-        if local is None:
-            place.wrong(item.at, "must name a `local` file")
-            return []
-        if rules is not None and not self.holds(rules, place.sub("rules")):
-            return []
-        found = texts(local, place.sub("local"))
-        return self._local(local, place) if found and isinstance(local, Scalar) else []
+    def _inputs(self, fetched: Fetched) -> dict[str, Node]:
+        place = Place("include:inputs", self.out)
+        if fetched.inputs is None or is_null(fetched.inputs):
+            return {}
+        if not isinstance(fetched.inputs, Mapping):
+            place.wrong(fetched.inputs.at, "should be a hash")
+            return {}
+        return {key: entry.value for key, entry in fetched.inputs.entries.items()}
 
-    def _local(self, node: Scalar, place: Place) -> list[str]:
-        path = self.expand(node.text).strip().lstrip("/")
-        if not path.endswith((".yml", ".yaml")):
-            place.error(node.at, f"Included file `{path}` does not have YAML extension!")
-            return []
-        if ".." in path.split("/"):
-            place.error(
-                node.at, f"Local file `{path}` does not exist!", "paths begin at the repository's root"
-            )
-            return []
-        if not set(path) & set("*?[{"):
-            return [path]
-        try:
-            pattern = path_glob(path)
-        except PatternError as error:
-            place.error(node.at, str(error))
-            return []
-        found = list(islice((p for p in self.files.paths() if pattern.found_in(p)), MAX_INCLUDES + 1))
-        if not found:
-            place.error(node.at, f"Local file `{path}` does not exist!")
-        return found
+
+@dataclass(frozen=True, slots=True)
+class _Given:
+    """What a file is read with: input values (None: nobody runs it), who it is called in messages, its component's facts."""
+
+    values: Dict[str, Node] | None
+    owner: str
+    component: Dict[str, str]
+    at: Mark
+
+
+def _coerced(specs: Dict[str, InputSpec], given: _Given) -> dict[str, Node]:
+    """Values of an API arrive as texts in forms and queries; those of a file stay as they were written."""
+    values = dict(given.values or {})
+    if given.owner:
+        return values
+    for name, node in values.items():
+        spec = specs.get(name)
+        if spec is None or spec.type in ("string", "array") or not isinstance(node, Scalar):
+            continue
+        if isinstance(node.value, str):
+            values[name] = Scalar(node.at, resolve(node.text), node.text, plain=True)
+    return values
+
+
+def _sample(spec: InputSpec) -> Node:
+    """A stand-in for a required input, so that a file can be checked though nobody gave it."""
+    if spec.type == "array":
+        return Sequence(spec.at, ())
+    text = {"number": "1", "boolean": "true"}.get(spec.type) or (spec.options[0] if spec.options else spec.name)
+    return Scalar(spec.at, resolve(text), text, plain=spec.type != "string")
 
 
 def merge(base: Mapping, over: Mapping) -> Mapping:

@@ -78,7 +78,7 @@ class _Extender:
         known = {k: e for k, e in self.root.entries.items() if _is_job(k, e)}
         if unknown := [base for base in names if base not in known]:
             hint = nearest(unknown[0], known)
-            self.out.error(node.at, f"{name}: unknown keys in `extends` ({', '.join(unknown[:10])})", hint)
+            self.out.undefined(node.at, f"{name}: unknown keys in `extends` ({', '.join(unknown[:10])})", hint)
             return own, 0
         merged, depth = Mapping(own.at, {}), 0
         for base in dict.fromkeys(names):
@@ -191,13 +191,24 @@ class _Resolver:
             return None
         target = self._find(path)
         if target is None:
-            self.out.error(node.at, f"{shown} could not be found")
+            self.out.undefined(node.at, f"{shown} could not be found", self._hint(path))
             return None
         self._inner.append(0)
         found = self.resolve(target, (*chain, path), nesting + 1)
         resolved = _Resolved(found, sum(1 for _ in walk(found)), _height(found), self._inner.pop() + 1)
         self._done[path] = resolved
         return resolved
+
+    def _hint(self, path: tuple[str, ...]) -> str:
+        """The nearest name where the path breaks off."""
+        current: Node | None = self.root
+        for part in path:
+            if not isinstance(current, Mapping):
+                return ""
+            if part not in current.entries:
+                return nearest(part, current.entries)
+            current = current.get(part)
+        return ""
 
     def _path(self, node: Tagged) -> tuple[str, ...] | None:
         value = node.value

@@ -20,6 +20,7 @@ class Findings:
     """Collects; the same sentence at the same place counts once, and after a hundred errors nobody reads on."""
 
     problems: list[Problem] = field(default_factory=list)
+    trusting: bool = False  # an include could not be read here: a name that nobody defines may be defined there
     _seen: set[tuple[str, Mark]] = field(default_factory=set)
     _work: int = MAX_WORK
 
@@ -32,6 +33,11 @@ class Findings:
         if (message, at) not in self._seen and len(self.problems) < MAX_FINDINGS:
             self._seen.add((message, at))
             self.problems.append(Problem(message, at.file, at.line, at.column, "warning"))
+
+    def undefined(self, at: Mark, message: str, suggestion: str = "") -> None:
+        """A name that nothing defines: an error, but for what an unread include may define."""
+        if not self.trusting:
+            self.error(at, message, suggestion)
 
     def spend(self, amount: int, at: Mark) -> None:
         """Counts work that sharing (extends, aliases, parallel) can multiply; raises Invalid when it is too much."""

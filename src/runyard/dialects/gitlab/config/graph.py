@@ -49,7 +49,7 @@ def check_graph(config: Config, out: Findings) -> None:
         if job.stage not in order:
             known = ", ".join(config.stages)
             message = f"{job.name} job: chosen stage {job.stage} does not exist; available stages are {known}"
-            out.error(job.stage_at, message, nearest(job.stage, config.stages))
+            out.undefined(job.stage_at, message, nearest(job.stage, config.stages))
             continue
         for needs in _lists(job):
             _check_needs(job, needs, names, order, out)
@@ -97,7 +97,7 @@ def _check_needs(
         target = names.job_of(need.job)
         if target is None or not all(names.job_of(name) for name in shown):
             hint = nearest(need.job, names.config.jobs)
-            out.error(need.at, f"{job.name} job: undefined need: {shown[0] if target else need.job}", hint)
+            out.undefined(need.at, f"{job.name} job: undefined need: {shown[0] if target else need.job}", hint)
         elif target.name == job.name or order.get(target.stage, 0) > order[job.stage]:
             out.error(need.at, f"{job.name} job: need {need.job} is not defined in current or prior stages")
 
@@ -108,7 +108,7 @@ def _check_dependencies(job: JobSpec, names: Names, order: dict[str, int], out: 
     for name in job.dependencies or ():
         target = names.job_of(name)
         if target is None:
-            out.error(at, f"{job.name} job: undefined dependency: {name}", nearest(name, names.config.jobs))
+            out.undefined(at, f"{job.name} job: undefined dependency: {name}", nearest(name, names.config.jobs))
         elif needed is not None and name not in needed:
             out.error(at, f"{job.name} job: dependencies the {name} should be part of needs")
         elif needed is None and order.get(target.stage, 0) >= order[job.stage]:
@@ -121,7 +121,7 @@ def _check_on_stop(job: JobSpec, config: Config, out: Findings) -> None:
         return
     target = config.jobs.get(stop)
     if target is None:
-        out.error(job.at, f"{job.name} job: on_stop job {stop} is not defined", nearest(stop, config.jobs))
+        out.undefined(job.at, f"{job.name} job: on_stop job {stop} is not defined", nearest(stop, config.jobs))
     elif target.environment is None:
         out.error(job.at, f"{job.name} job: on_stop job {stop} does not have environment defined")
     elif target.environment.action != "stop":

@@ -4,7 +4,7 @@ Called by the compiler after includes, extends and references are resolved. A jo
 is null removes it.
 """
 
-from runyard.dialects.gitlab.config import fields, keywords, rules
+from runyard.dialects.gitlab.config import bridges, fields, keywords, rules
 from runyard.dialects.gitlab.config.document import Weigher
 from runyard.dialects.gitlab.config.findings import Findings, Place, nearest
 from runyard.dialects.gitlab.config.parallel import read_parallel
@@ -31,22 +31,20 @@ ROOT = (
 RESERVED_NAMES = frozenset((*ROOT, "spec", "types", "true", "false", "nil"))
 DEFAULTS = (
     "before_script", "after_script", "hooks", "cache", "image", "services", "interruptible", "timeout", "retry", "tags",
-    "artifacts",
+    "artifacts", "id_tokens",
 )  # fmt: skip
 _GLOBAL_DEFAULTS = ("before_script", "image", "services", "after_script", "cache")
 
 REFUSED = {
-    "trigger": "downstream pipelines are not served",
     "run": "step lists are not served; use `script`",
     "release": "releases are not served",
-    "id_tokens": "ID tokens are not issued here",
     "secrets": "external secret stores are not served; use CI/CD variables",
     "identity": "workload identity is not served",
     "dast_configuration": "DAST profiles are not served",
     "inputs": "job inputs are not served",
 }
 JOB = (
-    *DEFAULTS, *REFUSED, "script", "stage", "when", "start_in", "coverage", "parallel", "environment", "allow_failure",
+    *DEFAULTS, *REFUSED, "script", "trigger", "stage", "when", "start_in", "coverage", "parallel", "environment", "allow_failure",
     "dependencies", "needs", "rules", "only", "except", "variables", "resource_group", "inherit", "extends",
     "manual_confirmation", "pages", "publish",
 )  # fmt: skip
@@ -111,7 +109,7 @@ def _defaults(root: Mapping, out: Findings) -> dict[str, Node]:
     found: dict[str, Node] = {}
     if node is not None and not fields.is_null(node):
         place = Place("default", out)
-        mapping = fields.mapping(node, place, (*DEFAULTS, "id_tokens", "identity"))
+        mapping = fields.mapping(node, place, (*DEFAULTS, "identity"))
         for key, entry in mapping.entries.items() if mapping else ():
             if key in REFUSED:
                 out.error(entry.key.at, f"default:{key} is not served: {REFUSED[key]}")
@@ -201,12 +199,18 @@ def _job(name: str, at: Mark, job: Mapping, defaults: dict[str, Node], out: Find
     inherit = job.get("inherit")
     of_default, of_variables = keywords.inherit(inherit, place.sub("inherit")) if inherit else (True, True)
     keys = _Keys(job, defaults, of_default, place)
-    _refuse(name, at, job, place)
+    triggered, needs = keys.get("trigger"), keys.get("needs")
+    own, foreign = rules.all_needs(*needs) if needs else (None, ())
+    trigger = bridges.trigger(*triggered) if triggered else bridges.upstream(foreign)
+    _refuse(name, at, job, place, is_bridge=trigger is not None or triggered is not None)
     _check_together(job, place)
+    if trigger is not None:
+        bridges.check_bridge(job, place)
+        keys = _Keys(job, {k: v for k, v in defaults.items() if k == "interruptible"}, of_default, place)
     stage = keys.get("stage")
     image, services, cache = keys.get("image"), keys.get("services"), keys.get("cache")
     artifacts, retry, parallel = keys.get("artifacts"), keys.get("retry"), keys.get("parallel")
-    variables, dependencies, needs = keys.get("variables"), keys.get("dependencies"), keys.get("needs")
+    variables, dependencies, tokens = keys.get("variables"), keys.get("dependencies"), keys.get("id_tokens")
     listed, only, except_ = keys.get("rules"), keys.get("only"), keys.get("except")
     when, allow, coverage = keys.get("when"), keys.get("allow_failure"), keys.get("coverage")
     environment = keys.get("environment")
@@ -230,7 +234,10 @@ def _job(name: str, at: Mark, job: Mapping, defaults: dict[str, Node], out: Find
         when=fields.choice(*when, (w for w in rules.WHENS if w != "never")) if when else None,
         start_in_s=keys.seconds("start_in", rules.WEEK_S),
         allow_failure=rules.allow_failure(*allow) if allow else None,
-        needs=rules.needs(*needs) if needs else None,
+        needs=own,
+        foreign=tuple(need for need in foreign if need.job),
+        trigger=trigger,
+        id_tokens=bridges.id_tokens(*tokens) if tokens else (),
         dependencies=fields.texts(*dependencies) if dependencies else None,
         dependencies_at=dependencies[0].at if dependencies else None,
         artifacts=keywords.artifacts(*artifacts) if artifacts else None,
@@ -252,11 +259,11 @@ def _hooks(found: tuple[Node, Place] | None) -> tuple[str, ...]:
     return (fields.lines(node, found[1].sub("pre_get_sources_script")) or ()) if node and found else ()
 
 
-def _refuse(name: str, at: Mark, job: Mapping, place: Place) -> None:
+def _refuse(name: str, at: Mark, job: Mapping, place: Place, *, is_bridge: bool) -> None:
     for key, why in REFUSED.items():
         if key in job.entries and not fields.is_null(job.get(key)):
             place.error(job.key_at(key), f"{place.path}:{key} is not served: {why}")
-    if "trigger" not in job.entries and "run" not in job.entries:
+    if not is_bridge and "run" not in job.entries:
         script = job.get("script")
         if script is None or fields.is_null(script):
             place.error(at, f"{place.path} config should implement the script:, run:, or trigger: keyword")

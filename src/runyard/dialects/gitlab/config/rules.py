@@ -9,13 +9,22 @@ from runyard.dialects.gitlab.config import fields
 from runyard.dialects.gitlab.config.expression import Expression, ExpressionError, parse
 from runyard.dialects.gitlab.config.findings import Place
 from runyard.dialects.gitlab.config.parallel import matrix_of
-from runyard.dialects.gitlab.config.spec import AllowFailure, NeedSpec, Paths, Policy, Rule, VariableSpec
+from runyard.dialects.gitlab.config.spec import (
+    AllowFailure,
+    ForeignNeed,
+    NeedSpec,
+    Paths,
+    Policy,
+    Rule,
+    VariableSpec,
+)
 from runyard.syntax.patterns import PatternError, path_glob
 from runyard.syntax.variables import KEY, MAX_VALUE_BYTES
 from runyard.syntax.yamltree import Mapping, Node, Scalar
 
 MAX_RULES = 1000
 MAX_GLOBS = 50
+MAX_FOREIGN = 5
 WEEK_S = 7 * 86400
 
 WHENS = ("on_success", "on_failure", "always", "never", "manual", "delayed")
@@ -75,7 +84,7 @@ def _rule(node: Node, place: Place, keys: tuple[str, ...], whens: tuple[str, ...
         at=node.at,
         condition=expression(condition, place.sub("if")) if condition else None,
         changes=paths(changes, place.sub("changes"), ("paths", "compare_to")) if changes else None,
-        exists=paths(exists, place.sub("exists"), ("paths",)) if exists else None,
+        exists=paths(exists, place.sub("exists"), ("paths", "project", "ref")) if exists else None,
         when=when,
         start_in_s=start_in_s,
         allow_failure=allow_failure(allow, place.sub("allow_failure")) if allow else None,
@@ -119,16 +128,11 @@ def paths(node: Node, place: Place, keys: tuple[str, ...]) -> Paths | None:
     """`changes` or `exists`: an array of globs, or a hash with `paths`."""
     compare_to = None
     globs: Node | None = node
+    project = at_ref = None
     if isinstance(node, Mapping):
-        if "project" in node.entries or "ref" in node.entries:
-            key = "project" if "project" in node.entries else "ref"
-            place.error(
-                node.key_at(key), f"{place.path}:{key} is not served: files of other projects are not read"
-            )
-            return None
         fields.unknown_keys(node, place, keys)
-        globs, ref = node.get("paths"), node.get("compare_to")
-        compare_to = fields.text(ref, place.sub("compare_to")) if ref else None
+        globs = node.get("paths")
+        compare_to, project, at_ref = (_optional_text(node, key, place) for key in ("compare_to", "project", "ref"))
     if globs is None:
         place.wrong(node.at, "should have `paths`")
         return None
@@ -138,7 +142,12 @@ def paths(node: Node, place: Place, keys: tuple[str, ...]) -> Paths | None:
             path_glob(glob)
         except PatternError as error:
             place.wrong(globs.at, f"has a bad path: {error}")
-    return Paths(found, node.at, compare_to) if found is not None else None
+    return Paths(found, node.at, compare_to, project, at_ref) if found is not None else None
+
+
+def _optional_text(node: Mapping, key: str, place: Place) -> str | None:
+    value = node.get(key)
+    return fields.text(value, place.sub(key)) if value is not None else None
 
 
 def allow_failure(node: Node, place: Place) -> AllowFailure | None:
@@ -203,25 +212,32 @@ def _variable(node: Node, place: Place, described: bool) -> VariableSpec | None:
 
 
 def needs(node: Node, place: Place) -> tuple[NeedSpec, ...]:
-    """`needs` of a job or a rule."""
-    items = (node,) if isinstance(node, Scalar) and node.value is not None else fields.sequence(node, place)
+    """`needs` of a rule: jobs of this pipeline."""
+    own, foreign = all_needs(node, place)
+    for need in foreign:
+        place.wrong(need.at, "uses invalid types of needs: only jobs of this pipeline can be needed by a rule")
+    return own
+
+
+def all_needs(node: Node, place: Place) -> tuple[tuple[NeedSpec, ...], tuple[ForeignNeed, ...]]:
+    """`needs` of a job: of this pipeline, and of others."""
+    single = isinstance(node, Mapping) or (isinstance(node, Scalar) and node.value is not None)
+    items = (node,) if single else fields.sequence(node, place)
     found = [_need(item, place) for item in items or ()]
-    return tuple(need for need in found if need)
+    foreign = tuple(need for need in found if isinstance(need, ForeignNeed))
+    if len(foreign) > MAX_FOREIGN:
+        place.wrong(foreign[0].at, f"cross-pipeline needs are limited to {MAX_FOREIGN}")
+    return tuple(need for need in found if isinstance(need, NeedSpec)), foreign
 
 
-def _need(node: Node, place: Place) -> NeedSpec | None:
+def _need(node: Node, place: Place) -> NeedSpec | ForeignNeed | None:
     if isinstance(node, Scalar) and isinstance(node.value, str | int | float):
         return NeedSpec(node.text, node.at)
     if not isinstance(node, Mapping):
         place.wrong(node.at, "should be a string or a hash")
         return None
-    for key in ("pipeline", "project"):
-        if key in node.entries:
-            place.error(
-                node.key_at(key),
-                f"{place.path}:{key} is not served: needs reach into their own pipeline only",
-            )
-            return None
+    if "pipeline" in node.entries or "project" in node.entries:
+        return _foreign(node, place)
     fields.unknown_keys(node, place, ("job", "artifacts", "optional", "parallel"))
     job, artifacts, optional, legs = (node.get(k) for k in ("job", "artifacts", "optional", "parallel"))
     name = fields.scalar_text(job, place.sub("job")) if job else None
@@ -238,6 +254,34 @@ def _need(node: Node, place: Place) -> NeedSpec | None:
     )
 
 
+def _foreign(node: Mapping, place: Place) -> ForeignNeed | None:
+    """`{pipeline, job, artifacts}`, `{project, job, ref, artifacts}`, or `{pipeline: group/project}` alone, whose status a job shows."""
+    of_project = "project" in node.entries
+    keys = ("project", "job", "ref", "artifacts", "optional") if of_project else ("pipeline", "job", "artifacts", "optional")
+    fields.unknown_keys(node, place, keys)
+    texts = {
+        key: fields.scalar_text(entry.value, place.sub(key)) or ""
+        for key, entry in node.entries.items()
+        if key in ("project", "job", "ref", "pipeline")
+    }
+    artifacts, optional = node.get("artifacts"), node.get("optional")
+    need = ForeignNeed(
+        texts.get("job", ""),
+        node.at,
+        texts.get("project", ""),
+        texts.get("ref", ""),
+        texts.get("pipeline", ""),
+        artifacts is None or fields.boolean(artifacts, place.sub("artifacts")) is not False,
+        optional is not None and fields.boolean(optional, place.sub("optional")) is True,
+    )
+    if of_project and not (need.job and need.ref):
+        place.wrong(node.at, "should have `project`, `job` and `ref`")
+        return None
+    if need.job and not need.artifacts:
+        place.wrong(node.at, "artifacts should be true: a need of another pipeline only fetches artifacts")
+    return need
+
+
 def _legs(node: Node, place: Place) -> tuple[Dict[str, str], ...]:
     found = fields.mapping(node, place, ("matrix",))
     matrix = found.get("matrix") if found else None
@@ -249,11 +293,13 @@ def policy(node: Node, place: Place) -> Policy:
     if not isinstance(node, Mapping):
         return Policy(refs=fields.texts(node, place))
     fields.unknown_keys(node, place, ("refs", "variables", "changes", "kubernetes"))
-    if "kubernetes" in node.entries:
-        place.error(node.key_at("kubernetes"), f"{place.path}:kubernetes is not served")
+    kubernetes = node.get("kubernetes")
+    if kubernetes is not None:
+        fields.choice(kubernetes, place.sub("kubernetes"), ("active",))
     refs, conditions, changes = node.get("refs"), node.get("variables"), node.get("changes")
     return Policy(
         refs=fields.texts(refs, place.sub("refs")) if refs else None,
+        kubernetes=kubernetes is not None,
         conditions=_conditions(conditions, place.sub("variables")) if conditions else None,
         changes=paths(changes, place.sub("changes"), ("paths",)) if changes else None,
     )

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from graphlib import CycleError, TopologicalSorter
 
 from runyard.model.plan import Variable
-from runyard.syntax.variables import Value, VariableError, expand, expand_all, references
+from runyard.syntax.variables import Value, VariableError, expand, expand_all, expand_known, references
 
 _OPEN = "${{"
 
@@ -38,6 +38,13 @@ class Scope:
         if self._final is None:
             self._final = _finals([Value(v.key, v.value, raw=v.raw) for v in self._variables() if not v.late])
         return expand(text, self._final)
+
+    def known(self, text: str) -> str:
+        """As `expand`, but unknown variables stay written (GitLab's `expand_vars`)."""
+        if "$" not in text and "%" not in text:
+            return text
+        self.expand("$")
+        return expand_known(text, self._final or {})
 
     def template(self, text: str) -> str:
         """As `expand`, but as a `${{ }}` template in which late variables are still to come and written `${{` is literal."""

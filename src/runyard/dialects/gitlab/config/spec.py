@@ -29,6 +29,8 @@ class Paths:
     globs: tuple[str, ...]
     at: Mark
     compare_to: str | None = None
+    project: str | None = None  # exists: in another project
+    ref: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +53,42 @@ class NeedSpec:
 
 
 @dataclass(frozen=True, slots=True)
+class ForeignNeed:
+    """A need whose artifacts come from another pipeline: of another project at a ref, or of a pipeline named by its id."""
+
+    job: str
+    at: Mark
+    project: str = ""
+    ref: str = ""
+    pipeline: str = ""
+    artifacts: bool = True
+    optional: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class TriggerSpec:
+    """`trigger`, or a job that shows another project's pipeline (`upstream`). `include` and `inputs` are plain values."""
+
+    at: Mark
+    project: str = ""
+    branch: str = ""
+    include: tuple[Any, ...] = ()
+    inputs: Mapping[str, Any] = field(default_factory=dict)
+    strategy: str = ""
+    forward_yaml: bool = True
+    forward_pipeline: bool = False
+    upstream: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class IdTokenSpec:
+    """One of `id_tokens`."""
+
+    name: str
+    audience: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class Rule:
     """One rule; clauses that are None hold."""
 
@@ -69,9 +107,10 @@ class Rule:
 
 @dataclass(frozen=True, slots=True)
 class Policy:
-    """`only` or `except`; a key that is None was not given."""
+    """`only` or `except`; a key that is None was not given. `kubernetes`: asks for a cluster, and there never is one."""
 
     refs: tuple[str, ...] | None = None
+    kubernetes: bool = False
     conditions: tuple[Expression, ...] | None = None
     changes: Paths | None = None
 
@@ -163,6 +202,9 @@ class JobSpec:
     start_in_s: int | None = None
     allow_failure: AllowFailure | None = None
     needs: tuple[NeedSpec, ...] | None = None
+    foreign: tuple[ForeignNeed, ...] = ()
+    trigger: TriggerSpec | None = None
+    id_tokens: tuple[IdTokenSpec, ...] = ()
     dependencies: tuple[str, ...] | None = None
     dependencies_at: Mark | None = None
     artifacts: ArtifactsSpec | None = None
