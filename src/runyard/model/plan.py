@@ -115,6 +115,45 @@ class Concurrency:
     single_pending: bool = False
 
 
+class Follow(StrEnum):
+    """What a bridge shows once the other run is there."""
+
+    NONE = "none"  # it has passed: the other run exists
+    DEPEND = "depend"  # passes with it, is canceled with it, fails with it for any other end
+    MIRROR = "mirror"  # what the other run shows
+
+
+@dataclass(frozen=True, slots=True)
+class Bridge:
+    """Makes a job whose work is another run (GitLab's `trigger`). No runner takes such a job; the engine starts and follows the other run.
+
+    Texts may hold `$VAR`: they are expanded with the job's final variables when the bridge starts. `project` "" is the same project, where
+    `ref` "" is the same commit; elsewhere it is the default branch. `options` and `inputs` are for the compiler of the other run
+    (Trigger.options, Trigger.inputs), `source` is its Run.source. `existing`: nothing is started; the newest run of that project's default
+    branch is followed."""
+
+    source: str
+    follow: Follow = Follow.NONE
+    project: str = ""
+    ref: str = ""
+    variables: tuple[Variable, ...] = ()  # handed on
+    hands_on_run_variables: bool = False
+    inputs: Mapping[str, Any] = field(default_factory=dict)
+    options: Mapping[str, Any] = field(default_factory=dict)
+    existing: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Import:
+    """An archive that a job fetches from a run it is not part of: `run_id` (a `$VAR` text) or the newest passed run of `ref` in `project`."""
+
+    job: str
+    project: str = ""
+    ref: str = ""
+    run_id: str = ""
+    optional: bool = False
+
+
 @dataclass(frozen=True, slots=True)
 class Image:
     """A container image whose root file system the job runs in."""
@@ -260,6 +299,8 @@ class JobPlan:
     claimable: bool = (
         True  # False: no runner may take it; someone outside begins and concludes it (`engine.outside`)
     )
+    bridge: Bridge | None = None  # its work is another run; no steps
+    imports: tuple[Import, ...] = ()
     extra: Mapping[str, Any] = field(default_factory=dict)
 
     @property

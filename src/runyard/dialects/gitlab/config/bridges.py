@@ -41,14 +41,18 @@ def trigger(node: Node, place: Place) -> TriggerSpec | None:
         branch=(fields.scalar_text(branch, place.sub("branch")) or "") if branch is not None else "",
         include=_include(include, place.sub("include")) if include is not None else (),
         inputs=_inputs(inputs, place.sub("inputs")) if inputs is not None else {},
-        strategy=(fields.choice(strategy, place.sub("strategy"), STRATEGIES) or "") if strategy is not None else "",
+        strategy=(fields.choice(strategy, place.sub("strategy"), STRATEGIES) or "")
+        if strategy is not None
+        else "",
         forward_yaml=yaml,
         forward_pipeline=pipeline,
     )
 
 
 def _forward(node: Node | None, place: Place) -> tuple[bool, bool]:
-    found = fields.mapping(node, place, ("yaml_variables", "pipeline_variables")) if node is not None else None
+    found = (
+        fields.mapping(node, place, ("yaml_variables", "pipeline_variables")) if node is not None else None
+    )
     yaml = found.get("yaml_variables") if found else None
     pipeline = found.get("pipeline_variables") if found else None
     return (
@@ -112,7 +116,9 @@ def id_tokens(node: Node, place: Place) -> tuple[IdTokenSpec, ...]:
         token = fields.mapping(entry.value, mine, ("aud",))
         audience = token.get("aud") if token else None
         if not KEY.fullmatch(name):
-            mine.wrong(entry.key.at, f"has an invalid variable name: {name[:60]!r}", "letters, digits and `_` only")
+            mine.wrong(
+                entry.key.at, f"has an invalid variable name: {name[:60]!r}", "letters, digits and `_` only"
+            )
         elif audience is None:
             mine.wrong(entry.value.at, "missing required keys: aud")
         else:

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from runyard.dialects.gitlab.config.document import Judge, Loader
+from runyard.dialects.gitlab.config.downstream import CHILD
 from runyard.dialects.gitlab.config.evaluate import Ground, first
 from runyard.dialects.gitlab.config.extends import dereferenced, extended
 from runyard.dialects.gitlab.config.findings import Findings, Place
@@ -31,9 +32,6 @@ from runyard.model.work import Project
 from runyard.syntax.yamltree import Mapping, Mark, Node, YamlError, dump, to_plain
 
 CONFIG_PATH = ".gitlab-ci.yml"
-
-
-CHILD = "child"  # in Trigger.options: {"include": [...], "name": str}, what a bridge's child pipeline is made of
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,7 +86,9 @@ def _root(trigger: Trigger, files: Files, out: Findings) -> tuple[str, bytes | N
     child = trigger.options.get(CHILD)
     if isinstance(child, dict):
         # JSON is YAML; the parts are located in their own files.
-        return f"trigger:include of {child.get('name', 'a job')}", json.dumps({"include": child.get("include")}).encode()
+        return f"trigger:include of {child.get('name', 'a job')}", json.dumps(
+            {"include": child.get("include")}
+        ).encode()
     path = str(trigger.options.get("config_path") or config_path(trigger.project))
     return path, _content(files, path, out)
 
@@ -108,9 +108,8 @@ def _judged(trigger: Trigger, files: Files, ground: Ground, path: str, content: 
 
 def _loader(trigger: Trigger | None, files: Files, out: Findings, judge: Judge) -> Loader:
     if trigger is None:
-        return Loader(files, out, judge)
-    is_child = CHILD in trigger.options
-    return Loader(files, out, judge, trigger.reach, is_child, trigger.project.path, trigger.sha)
+        return Loader(files, out, judge, is_check=True)
+    return Loader(files, out, judge, trigger.reach, is_child=CHILD in trigger.options)
 
 
 def check(files: Files, path: str = CONFIG_PATH) -> list[Problem]:
@@ -188,7 +187,10 @@ def _jobs_of(config: Config) -> list[dict[str, Any]]:
             "environment": job.environment.name if job.environment else None,
             "when": job.when or "on_success",
             "allow_failure": bool(job.allow_failure and job.allow_failure.always),
-            "needs": [{"name": need.job, "artifacts": need.artifacts, "optional": need.optional} for need in job.needs]
+            "needs": [
+                {"name": need.job, "artifacts": need.artifacts, "optional": need.optional}
+                for need in job.needs
+            ]
             if job.needs is not None
             else None,
         }

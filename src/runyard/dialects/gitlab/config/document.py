@@ -11,10 +11,16 @@ from typing import Any
 from runyard.dialects.gitlab.config import fields
 from runyard.dialects.gitlab.config.fields import is_null
 from runyard.dialects.gitlab.config.findings import Findings, Place
-from runyard.dialects.gitlab.config.including import MAX_BYTES, MAX_INCLUDES, Fetched, Finder, Origin, elements
+from runyard.dialects.gitlab.config.including import (
+    MAX_BYTES,
+    MAX_INCLUDES,
+    Fetched,
+    Finder,
+    Origin,
+    elements,
+)
 from runyard.dialects.gitlab.config.inputs import (
     COMPONENT,
-    MAX_INPUTS,
     InputSpec,
     component_values,
     read_inputs,
@@ -58,24 +64,21 @@ class Loader:
     judge: Judge
     reach: Reach | None = None
     is_child: bool = False
-    project: str = ""
-    sha: str = ""
+    is_check: bool = False
     included: list[Dict[str, Any]] = field(default_factory=list)
-    asked: dict[str, InputSpec] = field(default_factory=dict)  # inputs of the root file
     uses_references: bool = False
     finder: Finder = field(init=False)
     _nodes: int = MAX_NODES
 
     def __post_init__(self) -> None:
-        self.finder = Finder(self.out, self.judge.expand, self.reach, self.is_child)
+        self.finder = Finder(self.out, self.judge.expand, self.reach, self.is_child, self.is_check)
 
     def load(self, path: str, content: bytes | str, given: Dict[str, Node] | None = None) -> Mapping | None:
         """The merged configuration, or None when it is beyond reading. `given` None: inputs are not judged (a check without a run)."""
-        home = Origin(self.files, "", "")
         root = self._parse(content, path, _Given(given, "", {}, Mark(1, 1, path)))
         if root is None:
             return None
-        return self._with_includes(root, home, (path,))
+        return self._with_includes(root, Origin(self.files), (path,))
 
     def _parse(self, content: bytes | str, name: str, given: "_Given") -> Mapping | None:
         limits = Limits(MAX_BYTES, nodes=max(self._nodes, 1), documents=2, tags=frozenset({REFERENCE}))
@@ -97,7 +100,11 @@ class Loader:
     def _body(self, documents: list[Node], name: str, given: "_Given") -> Mapping | None:
         first = documents[0]
         header: Mapping | None = None
-        if isinstance(first, Mapping) and "spec" in first.entries and (len(documents) > 1 or len(first.entries) == 1):
+        if (
+            isinstance(first, Mapping)
+            and "spec" in first.entries
+            and (len(documents) > 1 or len(first.entries) == 1)
+        ):
             header, documents = first, documents[1:] or [Scalar(first.at, None, "", plain=True)]
         elif len(documents) > 1:
             self.out.error(documents[1].at, "a second YAML document is allowed only after a `spec:` header")
@@ -121,8 +128,8 @@ class Loader:
                 )
             return body
         specs, asked = self._spec(header, name)
-        if not given.owner:
-            self.asked = specs
+        if not given.owner and len(specs) > MAX_INPUTS:
+            self.out.error(header.at, f"a pipeline can have at most {MAX_INPUTS} inputs, but {len(specs)} are listed")
         if given.values is None:
             values = {key: spec.default or _sample(spec) for key, spec in specs.items()}
         else:
@@ -170,7 +177,9 @@ class Loader:
     def _include(self, fetched: Fetched, chain: tuple[str, ...]) -> Mapping | None:
         name = fetched.name
         if name in chain:
-            self.out.error(fetched.at, f"Included file `{name}` includes itself: {' -> '.join([*chain, name])}")
+            self.out.error(
+                fetched.at, f"Included file `{name}` includes itself: {' -> '.join([*chain, name])}"
+            )
             return None
         if len(self.included) >= MAX_INCLUDES:
             self.out.error(fetched.at, f"Maximum of {MAX_INCLUDES} nested includes are allowed!")
@@ -221,7 +230,9 @@ def _sample(spec: InputSpec) -> Node:
     """A stand-in for a required input, so that a file can be checked though nobody gave it."""
     if spec.type == "array":
         return Sequence(spec.at, ())
-    text = {"number": "1", "boolean": "true"}.get(spec.type) or (spec.options[0] if spec.options else spec.name)
+    text = {"number": "1", "boolean": "true"}.get(spec.type) or (
+        spec.options[0] if spec.options else spec.name
+    )
     return Scalar(spec.at, resolve(text), text, plain=spec.type != "string")
 
 

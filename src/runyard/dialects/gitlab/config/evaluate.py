@@ -81,12 +81,31 @@ class Ground:
     def exists(self, paths: Paths, scope: Scope) -> bool:
         """Exact names, folders with a trailing `/`, or globs; beyond 50,000 comparisons the answer is yes, as in GitLab."""
         globs = tuple(scope.expand(glob).removeprefix("./") for glob in paths.globs)
-        if globs not in self._found:
-            self._found[globs] = self._exists(globs, paths)
-        return self._found[globs]
+        project, ref = scope.expand(paths.project or ""), scope.expand(paths.ref or "")
+        asked = (project, ref, *globs)
+        if asked not in self._found:
+            files = self._elsewhere(project, ref, paths) if project else self.files
+            self._found[asked] = files is not None and self._exists(globs, paths, files)
+        return self._found[asked]
 
-    def _exists(self, globs: tuple[str, ...], paths: Paths) -> bool:
-        names = self.files.paths()
+    def _elsewhere(self, project: str, ref: str, paths: Paths) -> Files | None:
+        """The tree of another project; GitLab makes it an error of the pipeline when there is none."""
+        if self.trigger.reach is None:
+            self.out.error(paths.at, f"rules:exists:project `{project}` can only be read by a server")
+            return None
+        try:
+            found = self.trigger.reach.tree(project, ref)
+        except RunyardError as error:
+            self.out.error(
+                paths.at, f"rules:exists:ref `{ref}` is not a valid ref of `{project}`: {error.message}"
+            )
+            return None
+        if found is None:
+            self.out.error(paths.at, f"rules:exists:project `{project}` is not a valid project path")
+        return found[0] if found else None
+
+    def _exists(self, globs: tuple[str, ...], paths: Paths, files: Files) -> bool:
+        names = files.paths()
         compared = 0
         for glob in globs:
             if not set(glob) & set("*?[{"):
@@ -170,6 +189,8 @@ def _policies(policy: Policy, ground: Ground, scope: Scope) -> list[bool]:
         answers.append(any(_names(ref, ground.trigger) for ref in policy.refs))
     if policy.conditions is not None:
         answers.append(any(condition.holds(scope.plain) for condition in policy.conditions))
+    if policy.kubernetes:
+        answers.append(False)
     if policy.changes is not None:
         answers.append(ground.changed(policy.changes, scope))
     return answers

@@ -78,7 +78,9 @@ class _Extender:
         known = {k: e for k, e in self.root.entries.items() if _is_job(k, e)}
         if unknown := [base for base in names if base not in known]:
             hint = nearest(unknown[0], known)
-            self.out.undefined(node.at, f"{name}: unknown keys in `extends` ({', '.join(unknown[:10])})", hint)
+            self.out.undefined(
+                node.at, f"{name}: unknown keys in `extends` ({', '.join(unknown[:10])})", hint
+            )
             return own, 0
         merged, depth = Mapping(own.at, {}), 0
         for base in dict.fromkeys(names):

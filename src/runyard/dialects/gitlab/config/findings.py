@@ -20,7 +20,9 @@ class Findings:
     """Collects; the same sentence at the same place counts once, and after a hundred errors nobody reads on."""
 
     problems: list[Problem] = field(default_factory=list)
-    trusting: bool = False  # an include could not be read here: a name that nobody defines may be defined there
+    trusting: bool = (
+        False  # an include could not be read here: a name that nobody defines may be defined there
+    )
     _seen: set[tuple[str, Mark]] = field(default_factory=set)
     _work: int = MAX_WORK
 

@@ -7,7 +7,8 @@ from collections.abc import Iterator
 from graphlib import CycleError, TopologicalSorter
 
 from runyard.dialects.gitlab.config.findings import Findings, nearest
-from runyard.dialects.gitlab.config.parallel import leg_count, leg_name, legs
+from runyard.dialects.gitlab.config.interpolation import OPEN
+from runyard.dialects.gitlab.config.parallel import leg_count, leg_name, legs, of_leg
 from runyard.dialects.gitlab.config.spec import Config, JobSpec, NeedSpec
 
 MAX_NEEDS = 50
@@ -90,16 +91,26 @@ def _check_needs(
         return
     seen: set[str] = set()
     for need in needs:
-        shown = [leg_name(need.job, values) for values in need.matrix] or [need.job]
+        shown = _shown(job, need)
         if seen & set(shown):
             out.error(need.at, f"{job.name} has the following needs duplicated: {need.job}.")
         seen |= set(shown)
         target = names.job_of(need.job)
         if target is None or not all(names.job_of(name) for name in shown):
             hint = nearest(need.job, names.config.jobs)
-            out.undefined(need.at, f"{job.name} job: undefined need: {shown[0] if target else need.job}", hint)
+            out.undefined(
+                need.at, f"{job.name} job: undefined need: {shown[0] if target else need.job}", hint
+            )
         elif target.name == job.name or order.get(target.stage, 0) > order[job.stage]:
             out.error(need.at, f"{job.name} job: need {need.job} is not defined in current or prior stages")
+
+
+def _shown(job: JobSpec, need: NeedSpec) -> list[str]:
+    """The names that a need stands for, whichever leg of its job asks."""
+    if not any(OPEN in value for values in need.matrix for value in values.values()):
+        return [leg_name(need.job, values) for values in need.matrix] or [need.job]
+    asked = [one for leg in legs(job.name, job.parallel) for one in of_leg((need,), leg)]
+    return list(dict.fromkeys(leg_name(need.job, values) for one in asked for values in one.matrix))
 
 
 def _check_dependencies(job: JobSpec, names: Names, order: dict[str, int], out: Findings) -> None:
@@ -108,7 +119,9 @@ def _check_dependencies(job: JobSpec, names: Names, order: dict[str, int], out: 
     for name in job.dependencies or ():
         target = names.job_of(name)
         if target is None:
-            out.undefined(at, f"{job.name} job: undefined dependency: {name}", nearest(name, names.config.jobs))
+            out.undefined(
+                at, f"{job.name} job: undefined dependency: {name}", nearest(name, names.config.jobs)
+            )
         elif needed is not None and name not in needed:
             out.error(at, f"{job.name} job: dependencies the {name} should be part of needs")
         elif needed is None and order.get(target.stage, 0) >= order[job.stage]:
@@ -121,7 +134,9 @@ def _check_on_stop(job: JobSpec, config: Config, out: Findings) -> None:
         return
     target = config.jobs.get(stop)
     if target is None:
-        out.undefined(job.at, f"{job.name} job: on_stop job {stop} is not defined", nearest(stop, config.jobs))
+        out.undefined(
+            job.at, f"{job.name} job: on_stop job {stop} is not defined", nearest(stop, config.jobs)
+        )
     elif target.environment is None:
         out.error(job.at, f"{job.name} job: on_stop job {stop} does not have environment defined")
     elif target.environment.action != "stop":

@@ -72,6 +72,7 @@ class Finder:
     expand: Callable[[str], str]
     reach: Reach | None = None
     is_child: bool = False
+    is_check: bool = False  # nobody runs it: what is out of reach is passed over
     unread: bool = False
 
     def found(self, item: Node, origin: Origin, place: Place) -> list[Fetched]:
@@ -136,7 +137,9 @@ class Finder:
     def _local(self, text: str, at: Mark, origin: Origin) -> list[Fetched]:
         path = self.expand(text).strip().lstrip("/")
         if origin.files is None:
-            self.out.error(at, f"Local file `{path}` does not have project!", "name it with `project:` and `file:`")
+            self.out.error(
+                at, f"Local file `{path}` does not have project!", "name it with `project:` and `file:`"
+            )
             return []
         if not path.endswith((".yml", ".yaml")):
             self.out.error(at, f"Included file `{path}` does not have YAML extension!")
@@ -154,7 +157,9 @@ class Finder:
         names = list(islice((p for p in origin.files.paths() if pattern.found_in(p)), MAX_INCLUDES + 1))
         if not names:
             self.out.error(at, f"Local file `{path}` does not exist!")
-        return [one for name in names for one in self._read(name, at, origin, "local", f"Local file `{name}`")]
+        return [
+            one for name in names for one in self._read(name, at, origin, "local", f"Local file `{name}`")
+        ]
 
     def _read(
         self, path: str, at: Mark, origin: Origin, kind: str, shown: str, **about: Any
@@ -237,7 +242,10 @@ class Finder:
     def _template(self, name: str, at: Mark) -> list[Fetched]:
         text = TEMPLATES.get(name)
         if text is None:
-            hint = nearest(name, TEMPLATES) or f"this server has {', '.join(sorted(TEMPLATES))}; copy others into the project"
+            hint = (
+                nearest(name, TEMPLATES)
+                or f"this server has {', '.join(sorted(TEMPLATES))}; copy others into the project"
+            )
             self.out.error(at, f"Template file `{name[:200]}` is not a valid location!", hint)
             return []
         return [Fetched(name, text.encode(), Origin(None), _about("template", name, Origin(None)), at)]
@@ -303,10 +311,15 @@ class Finder:
 
     def _out_of_reach(self, at: Mark, what: str) -> None:
         self.unread = True
-        self.out.warn(at, f"include of {what} is not read here; only a server can, so names it defines are taken on trust")
+        if self.is_check:
+            self.out.warn(at, f"include of {what} is not read here; only a server can, so names it defines are taken on trust")
+        else:
+            self.out.error(at, f"include of {what} can only be read by a server", "run this pipeline on a server, or include a local file")
 
 
-def _about(kind: str, location: str, origin: Origin, extra: Mapping[str, Any] | None = None) -> dict[str, Any]:
+def _about(
+    kind: str, location: str, origin: Origin, extra: Mapping[str, Any] | None = None
+) -> dict[str, Any]:
     return {
         "type": kind,
         "location": location,

@@ -144,7 +144,9 @@ def settled(
     if unknown := [name for name in given if name not in specs]:
         hint = nearest(unknown[0], specs)
         where = given[unknown[0]].at
-        out.error(where if where.line else at, f"{prefix}unknown input arguments: {', '.join(unknown[:10])}", hint)
+        out.error(
+            where if where.line else at, f"{prefix}unknown input arguments: {', '.join(unknown[:10])}", hint
+        )
     values: dict[str, Node] = {}
     for name, spec in specs.items():
         options, default = _by_rules(spec, values, given)
@@ -158,7 +160,9 @@ def settled(
     return values
 
 
-def _by_rules(spec: InputSpec, values: Dict[str, Node], given: Dict[str, Node]) -> tuple[tuple[str, ...], Node | None]:
+def _by_rules(
+    spec: InputSpec, values: Dict[str, Node], given: Dict[str, Node]
+) -> tuple[tuple[str, ...], Node | None]:
     """Options and default as the first rule that holds has them."""
     known = {**values, **given}
     for rule in spec.rules:
@@ -210,7 +214,13 @@ def nodes_of(values: Dict[str, Any], at: Mark) -> dict[str, Node]:
 def node_of(value: Any, at: Mark) -> Node:
     """One plain value as a node; what JSON has no word for becomes its text."""
     if isinstance(value, dict):
-        return Mapping(at, {str(k): Entry(Scalar(at, str(k), str(k), plain=False), node_of(v, at)) for k, v in value.items()})
+        return Mapping(
+            at,
+            {
+                str(k): Entry(Scalar(at, str(k), str(k), plain=False), node_of(v, at))
+                for k, v in value.items()
+            },
+        )
     if isinstance(value, list | tuple):
         return Sequence(at, tuple(node_of(item, at) for item in value))
     if value is None or isinstance(value, bool):
@@ -225,4 +235,14 @@ def component_values(asked: Iterable[str], facts: Dict[str, str], at: Mark) -> d
     return {name: Scalar(at, facts.get(name, ""), facts.get(name, ""), plain=False) for name in asked}
 
 
-__all__ = ["COMPONENT", "MAX_INPUTS", "InputSpec", "component_values", "node_of", "nodes_of", "read_inputs", "settled", "to_plain"]
+__all__ = [
+    "COMPONENT",
+    "MAX_INPUTS",
+    "InputSpec",
+    "component_values",
+    "node_of",
+    "nodes_of",
+    "read_inputs",
+    "settled",
+    "to_plain",
+]

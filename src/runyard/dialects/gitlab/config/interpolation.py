@@ -80,7 +80,9 @@ class Filling:
         self._left -= 1
         if isinstance(value, Scalar):
             if isinstance(value.value, str):
-                return Scalar(node.at, resolve(value.text) if node.plain else value.text, value.text, node.plain)
+                return Scalar(
+                    node.at, resolve(value.text) if node.plain else value.text, value.text, node.plain
+                )
             return Scalar(node.at, value.value if node.plain else value.text, value.text, node.plain)
         plain = json.dumps(to_plain(value))
         self._left -= len(plain) // 8
@@ -126,7 +128,9 @@ class Filling:
         value = known[name]
         for function in functions:
             if not isinstance(value, Scalar):
-                raise InterpolationError(f"invalid input type: {function.split('(')[0]} can only be used with string inputs")
+                raise InterpolationError(
+                    f"invalid input type: {function.split('(')[0]} can only be used with string inputs"
+                )
             text = self._applied(function, value.text)
             value = Scalar(value.at, text, text, plain=False)
         return value

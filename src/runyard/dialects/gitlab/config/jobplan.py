@@ -7,8 +7,10 @@ import re
 from dataclasses import dataclass
 from typing import Any
 
+from runyard.dialects.gitlab.config.downstream import bridge_of, import_of
 from runyard.dialects.gitlab.config.evaluate import Verdict
 from runyard.dialects.gitlab.config.findings import Findings
+from runyard.dialects.gitlab.config.identity import identity_tokens
 from runyard.dialects.gitlab.config.keywords import IMAGE_HINT, IMAGE_NAME
 from runyard.dialects.gitlab.config.parallel import Leg
 from runyard.dialects.gitlab.config.payload import payload
@@ -18,6 +20,7 @@ from runyard.dialects.gitlab.config.spec import ImageSpec, JobSpec, RetrySpec
 from runyard.dialects.gitlab.config.steps import Cache, Checkout, steps_of
 from runyard.model.plan import Concurrency, Gate, Image, JobPlan, Need, Order, Retry, Variable, When
 from runyard.model.state import Reason
+from runyard.model.trigger import Trigger
 from runyard.syntax.patterns import split_literal
 
 _TEMPLATE = re.compile(r"\$\{\{[^{}]{0,200}\}\}")
@@ -52,6 +55,9 @@ class Drawing:
     checkout: Checkout
     stage_rank: int
     stage_idx: int
+    trigger: Trigger
+    path: str
+    yaml: tuple[Variable, ...]
 
 
 def draw(drawing: Drawing, out: Findings) -> JobPlan:
@@ -72,10 +78,12 @@ def draw(drawing: Drawing, out: Findings) -> JobPlan:
         "resource_group": group or None,
         "tags": tags,
     }
+    tokens = {token.name: token.audience for token in job.id_tokens}
+    bridge = bridge_of(job.trigger, drawing.trigger, leg.name, drawing.yaml) if job.trigger else None
     return JobPlan(
         key=leg.name,
         name=leg.name,
-        steps=steps_of(job, drawing.checkout, drawing.caches, drawing.download),
+        steps=() if bridge else steps_of(job, drawing.checkout, drawing.caches, drawing.download),
         group=job.name,
         stage=job.stage,
         stage_index=drawing.stage_rank,
@@ -95,9 +103,15 @@ def draw(drawing: Drawing, out: Findings) -> JobPlan:
         allow_failure_exit_codes=verdict.allow_failure.exit_codes,
         concurrency=Concurrency(group) if group else None,
         interruptible=stops,
-        stock=True,
+        stock=bridge is None,
+        identity_tokens=identity_tokens(tokens, drawing.trigger, environment, drawing.path),
+        bridge=bridge,
+        imports=tuple(import_of(need) for need in job.foreign),
         coverage=_coverage(job.coverage),
-        extra={"gitlab": payload(job, leg, verdict, drawing.stage_idx, decided)},
+        extra={
+            "gitlab": payload(job, leg, verdict, drawing.stage_idx, decided)
+            | ({"bridge": True} if bridge else {})
+        },
     )
 
 
@@ -162,7 +176,7 @@ def _image(spec: ImageSpec, scope: Scope, out: Findings) -> Image:
         entrypoint=spec.entrypoint,
         user=str(docker.get("user", "")),
         env={key: scope.template(variable.text) for key, variable in spec.variables.items()},
-        options=dict(spec.executor_opts),
+        options=dict(spec.executor_opts) | ({"pull_policy": spec.pull_policy} if spec.pull_policy else {}),
         alias=spec.alias or "",
         command=spec.command,
     )

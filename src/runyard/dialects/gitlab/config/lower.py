@@ -13,7 +13,7 @@ from runyard.dialects.gitlab.config.evaluate import Ground, Verdict, decide, fir
 from runyard.dialects.gitlab.config.graph import Names
 from runyard.dialects.gitlab.config.jobplan import Drawing, draw
 from runyard.dialects.gitlab.config.needs import Present, dependency_names, download_of, needs_of
-from runyard.dialects.gitlab.config.parallel import Leg, legs
+from runyard.dialects.gitlab.config.parallel import Leg, legs, of_leg
 from runyard.dialects.gitlab.config.predefined import (
     MANUAL,
     job_variables,
@@ -69,6 +69,8 @@ def lower(config: Config, trigger: Trigger, ground: Ground, path: str) -> Plan:
         "on_job_failure": auto_cancel.get("on_job_failure", config.workflow.on_job_failure),
         "config_path": path,
     }
+    if isinstance(request := trigger.options.get("merge_request"), Mapping):
+        extra["merge_request_iid"] = request.get("iid")
     if extra["name"]:
         pipeline.predefined = Layer(
             (*pipeline.predefined.variables, named("CI_PIPELINE_NAME", extra["name"]))
@@ -83,7 +85,8 @@ def lower(config: Config, trigger: Trigger, ground: Ground, path: str) -> Plan:
         cancel_on_failure=extra["on_job_failure"] == "all",
         skipped=skipped,
         warnings=tuple(str(problem) for problem in ground.out.warnings),
-        extra={"gitlab": extra},
+        extra={"gitlab": extra}
+        | ({"merge_request_iid": extra["merge_request_iid"]} if "merge_request_iid" in extra else {}),
     )
 
 
@@ -198,6 +201,8 @@ def _plan(
         scope = _scope(pipeline, Layer(mine), Layer(yaml.values()))
     out = pipeline.ground.out
     specs = job.needs if verdict.needs is None else verdict.needs
+    if specs is not None:
+        specs = of_leg(specs, one.leg)
     needs = needs_of(one.leg.name, specs, present, out) if specs is not None else None
     rank = ranks[job.stage]
     circle = circle_in(yaml.values())
@@ -215,6 +220,9 @@ def _plan(
             download=download_of(job, specs, present, rank, ranks),
             caches=caches_of(job, scope, pipeline.trigger, pipeline.ground.files),
             checkout=checkout_of(scope),
+            trigger=pipeline.trigger,
+            path=pipeline.path,
+            yaml=tuple(yaml.values()),
             stage_rank=rank,
             stage_idx=order[job.stage],
         )

@@ -76,7 +76,7 @@ def download_of(
             else []
         )
     if job.dependencies is None or (specs is None and not rank):
-        return {"from": "needs"} if groups else None
+        return {"from": "needs"} if groups or job.foreign else None
     # An empty list is kept: it also says that no dotenv report of an earlier stage is handed on.
     return {"from": "needs", "jobs": [name for name in job.dependencies if present.has(name)]}
 

@@ -5,12 +5,14 @@ then put one after another. At most 200 jobs come of one.
 """
 
 from collections.abc import Mapping as Dict
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import product
 from math import prod
 
 from runyard.dialects.gitlab.config import fields
 from runyard.dialects.gitlab.config.findings import Place
+from runyard.dialects.gitlab.config.interpolation import matrix_filled
+from runyard.dialects.gitlab.config.spec import NeedSpec
 from runyard.syntax.variables import KEY
 from runyard.syntax.yamltree import Mapping, Node, Scalar, Sequence
 
@@ -44,6 +46,19 @@ def leg_count(parallel: int | tuple[Dict[str, str], ...] | None) -> int:
 def leg_name(name: str, values: Dict[str, str]) -> str:
     """`job: [a, b]`."""
     return f"{name}: [{', '.join(values.values())}]"
+
+
+def of_leg(specs: tuple[NeedSpec, ...], leg: Leg) -> tuple[NeedSpec, ...]:
+    """The needs of one leg: `$[[ matrix.X ]]` is its own value."""
+    values = leg.variables or {}
+    return tuple(
+        replace(
+            spec, matrix=tuple({k: matrix_filled(v, values) for k, v in one.items()} for one in spec.matrix)
+        )
+        if spec.matrix and values
+        else spec
+        for spec in specs
+    )
 
 
 def read_parallel(node: Node, place: Place) -> int | tuple[Dict[str, str], ...] | None:

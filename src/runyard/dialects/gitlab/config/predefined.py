@@ -1,4 +1,4 @@
-"""GitLab's predefined variables (gitlab.md §3.12), as far as one server without merge requests and registries can know them.
+"""GitLab's predefined variables (gitlab.md §3.12), as far as a server without registries and pages can know them.
 
 Called by the compiler. What is known at the trigger is literal (raw: a commit message must not expand); ids, tokens and addresses of rows
 that do not exist yet are templates over the facts of the claim. CI_PROJECT_DIR and its like are the runner's to add (`runner.voice`).
@@ -7,7 +7,9 @@ that do not exist yet are templates over the facts of the claim. CI_PROJECT_DIR 
 import hashlib
 import re
 import zlib
+from collections.abc import Mapping
 from datetime import UTC, datetime
+from typing import Any
 from urllib.parse import urlsplit
 
 from runyard.dialects.gitlab.config.parallel import Leg
@@ -16,6 +18,7 @@ from runyard.model.plan import Variable
 from runyard.model.trigger import ZERO_SHA, Trigger
 
 _DIGITS = "0123456789abcdefghijklmnopqrstuvwxyz"
+DESCRIPTION_LIMIT = 2700  # characters of a merge request's description (GitLab)
 MANUAL = Variable("CI_JOB_MANUAL", "true", raw=True)
 
 
@@ -45,11 +48,81 @@ def pipeline_variables(trigger: Trigger, config_path: str) -> list[Variable]:
     values |= {
         "CI_PIPELINE_SOURCE": trigger.source,
         "CI_PIPELINE_CREATED_AT": _iso(trigger.now),
-        "CI_PIPELINE_TRIGGERED": "true" if trigger.source == "trigger" else "",
     }
-    if trigger.source != "trigger":
-        del values["CI_PIPELINE_TRIGGERED"]
-    return [named(key, value) for key, value in values.items()]
+    found = [named(key, value) for key, value in (values | _event(trigger)).items()]
+    if (payload := _facts(trigger, "trigger").get("payload")) is not None:
+        found.append(Variable("TRIGGER_PAYLOAD", str(payload).replace("\0", ""), file=True, raw=True))
+    return found
+
+
+def _facts(trigger: Trigger, name: str) -> Mapping[str, Any]:
+    """What the door knows of a merge request, a schedule or a trigger token."""
+    facts = trigger.options.get(name)
+    return facts if isinstance(facts, Mapping) else {}
+
+
+def _event(trigger: Trigger) -> dict[str, str]:
+    """Of the trigger token, the schedule, the merge request that this pipeline is for."""
+    values: dict[str, str] = {}
+    if trigger.source == "trigger":
+        values["CI_PIPELINE_TRIGGERED"] = "true"
+        if token := _facts(trigger, "trigger").get("short_token"):
+            values["CI_TRIGGER_SHORT_TOKEN"] = str(token)
+    if (described := _facts(trigger, "schedule").get("description")) is not None:
+        values["CI_PIPELINE_SCHEDULE_DESCRIPTION"] = str(described)
+    if opened := trigger.options.get("open_merge_requests"):
+        values["CI_OPEN_MERGE_REQUESTS"] = (
+            ",".join(map(str, opened)) if isinstance(opened, list | tuple) else str(opened)
+        )
+    return values | _merge_request(trigger)
+
+
+def _merge_request(trigger: Trigger) -> dict[str, str]:
+    """CI_MERGE_REQUEST_*, for merge request pipelines and their children."""
+    facts = _facts(trigger, "merge_request")
+    if not facts:
+        return {}
+    iid, description = facts.get("iid", ""), str(facts.get("description") or "")
+    project = str(facts.get("project_path") or trigger.project.path)
+    source_project = str(facts.get("source_project_path") or project)
+    truncated = len(description) > DESCRIPTION_LIMIT
+    listed = {key: ",".join(map(str, facts.get(key) or ())) for key in ("assignees", "labels")}
+    values = {
+        "ID": facts.get("id", ""),
+        "IID": iid,
+        "REF_PATH": f"refs/merge-requests/{iid}/head",
+        "PROJECT_ID": facts.get("project_id", trigger.project.id),
+        "PROJECT_PATH": project,
+        "PROJECT_URL": f"{trigger.server.url}/{project}",
+        "TARGET_BRANCH_NAME": facts.get("target_branch", ""),
+        "TARGET_BRANCH_PROTECTED": _yes(facts.get("target_branch") == trigger.project.default_branch),
+        "TARGET_BRANCH_SHA": "",  # known in merged-result pipelines only
+        "SOURCE_BRANCH_NAME": facts.get("source_branch", trigger.ref),
+        "SOURCE_BRANCH_PROTECTED": _yes(facts.get("source_branch") == trigger.project.default_branch),
+        "SOURCE_BRANCH_SHA": "",
+        "SOURCE_PROJECT_ID": facts.get("source_project_id", trigger.project.id),
+        "SOURCE_PROJECT_PATH": source_project,
+        "SOURCE_PROJECT_URL": f"{trigger.server.url}/{source_project}",
+        "TITLE": facts.get("title", ""),
+        "DESCRIPTION": description[:DESCRIPTION_LIMIT],
+        "DESCRIPTION_IS_TRUNCATED": _yes(truncated),
+        "DRAFT": _yes(facts.get("draft")),
+        "SQUASH_ON_MERGE": _yes(facts.get("squash")),
+        "EVENT_TYPE": facts.get("event_type") or "detached",
+        "DIFF_ID": facts.get("diff_id") or facts.get("id", ""),
+        "DIFF_BASE_SHA": facts.get("diff_base_sha", ""),
+        "APPROVED": "true" if facts.get("approved") else "",
+        "ASSIGNEES": listed["assignees"],
+        "MILESTONE": facts.get("milestone") or "",
+        "LABELS": listed["labels"],
+    }
+    absent = {"ASSIGNEES", "MILESTONE", "LABELS", "APPROVED"}  # not set at all when there are none
+    kept = {key: str(value) for key, value in values.items() if value != "" or key not in absent}
+    return {f"CI_MERGE_REQUEST_{key}": value for key, value in kept.items()}
+
+
+def _yes(claim: object) -> str:
+    return "true" if claim else "false"
 
 
 def user_variables(trigger: Trigger) -> list[Variable]:
@@ -103,7 +176,10 @@ def late_variables(trigger: Trigger) -> list[Variable]:
 
 
 def is_protected(trigger: Trigger) -> bool:
-    """The default branch is the one protected ref."""
+    """The default branch is the one protected ref, unless the door knows better."""
+    told = trigger.options.get("protected")
+    if isinstance(told, bool):
+        return told
     return not trigger.tag and trigger.ref == trigger.project.default_branch
 
 
@@ -170,10 +246,11 @@ def _project(trigger: Trigger, config_path: str) -> dict[str, str]:
 
 def _commit(trigger: Trigger) -> dict[str, str]:
     commit = trigger.commit
+    of_request = "merge_request" in trigger.options
     values = {
         "CI_COMMIT_SHA": trigger.sha,
         "CI_COMMIT_SHORT_SHA": trigger.sha[:8],
-        "CI_COMMIT_BEFORE_SHA": trigger.before_sha or ZERO_SHA,
+        "CI_COMMIT_BEFORE_SHA": ZERO_SHA if of_request else trigger.before_sha or ZERO_SHA,
         "CI_COMMIT_REF_NAME": trigger.ref,
         "CI_COMMIT_REF_SLUG": slug(trigger.ref),
         "CI_COMMIT_REF_PROTECTED": "true" if is_protected(trigger) else "false",
@@ -185,6 +262,6 @@ def _commit(trigger: Trigger) -> dict[str, str]:
     }
     if trigger.tag:
         values["CI_COMMIT_TAG"] = trigger.ref
-    elif trigger.source != "merge_request_event":
+    elif trigger.source != "merge_request_event" and not of_request:
         values["CI_COMMIT_BRANCH"] = trigger.ref
     return values

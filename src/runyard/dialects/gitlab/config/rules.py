@@ -132,7 +132,9 @@ def paths(node: Node, place: Place, keys: tuple[str, ...]) -> Paths | None:
     if isinstance(node, Mapping):
         fields.unknown_keys(node, place, keys)
         globs = node.get("paths")
-        compare_to, project, at_ref = (_optional_text(node, key, place) for key in ("compare_to", "project", "ref"))
+        compare_to, project, at_ref = (
+            _optional_text(node, key, place) for key in ("compare_to", "project", "ref")
+        )
     if globs is None:
         place.wrong(node.at, "should have `paths`")
         return None
@@ -215,7 +217,9 @@ def needs(node: Node, place: Place) -> tuple[NeedSpec, ...]:
     """`needs` of a rule: jobs of this pipeline."""
     own, foreign = all_needs(node, place)
     for need in foreign:
-        place.wrong(need.at, "uses invalid types of needs: only jobs of this pipeline can be needed by a rule")
+        place.wrong(
+            need.at, "uses invalid types of needs: only jobs of this pipeline can be needed by a rule"
+        )
     return own
 
 
@@ -257,7 +261,11 @@ def _need(node: Node, place: Place) -> NeedSpec | ForeignNeed | None:
 def _foreign(node: Mapping, place: Place) -> ForeignNeed | None:
     """`{pipeline, job, artifacts}`, `{project, job, ref, artifacts}`, or `{pipeline: group/project}` alone, whose status a job shows."""
     of_project = "project" in node.entries
-    keys = ("project", "job", "ref", "artifacts", "optional") if of_project else ("pipeline", "job", "artifacts", "optional")
+    keys = (
+        ("project", "job", "ref", "artifacts", "optional")
+        if of_project
+        else ("pipeline", "job", "artifacts", "optional")
+    )
     fields.unknown_keys(node, place, keys)
     texts = {
         key: fields.scalar_text(entry.value, place.sub(key)) or ""
