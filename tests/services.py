@@ -11,7 +11,9 @@ from runyard.engine.access import add_member
 from runyard.engine.ports import Tx
 from runyard.engine.terms import Terms
 from runyard.http.auth import hash_token, new_token, resolver, signer
+from runyard.http.fetch import Fetcher
 from runyard.http.launch import Launcher
+from runyard.http.reach import Elsewhere
 from runyard.http.services import Services
 from runyard.model.access import Role
 from runyard.model.trigger import ServerFacts
@@ -36,20 +38,23 @@ def services_of(dialect: Dialect, folder: Path, **settings: Any) -> tuple[Servic
     def now() -> int:
         return time[0]
 
-    launcher = Launcher(terms, db, source, vault, now, {dialect.name: dialect})
+    blobs = open_blobs(str(folder / "blobs"))
+    elsewhere = Elsewhere(db, source, blobs, Fetcher(), now)
+    launcher = Launcher(terms, db, source, vault, now, {dialect.name: dialect}, elsewhere.for_user)
     services = Services(
         settings=chosen,
         terms=terms,
         server=server,
         db=db,
         bell=bell,
-        blobs=open_blobs(str(folder / "blobs")),
+        blobs=blobs,
         source=source,
         vault=vault,
         now=now,
         new_token=new_token,
         principal=resolver(db, now),
         start=launcher.start,
+        draft=launcher.draft,
         words=lambda _: dialect.words,
         sign=signer(b"secret"),
     )

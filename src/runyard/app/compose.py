@@ -15,9 +15,11 @@ from runyard.dialects import Dialect, Words
 from runyard.engine.ports import Bell, Blobs, Database
 from runyard.engine.terms import Terms
 from runyard.http.auth import new_token, resolver, signer
+from runyard.http.fetch import Fetcher
 from runyard.http.front import Asgi, Door, Front, Late
 from runyard.http.gitdoor import GitDoor
 from runyard.http.launch import Launcher
+from runyard.http.reach import Elsewhere
 from runyard.http.services import Services
 from runyard.model.errors import NotFound
 from runyard.model.trigger import ServerFacts
@@ -84,8 +86,10 @@ def build_core(settings: Settings, keys: Keys, url: str) -> House:
     terms = Terms.of(settings, server)
     vault = AesVault(keys.secret_key)
     dialects = load_dialects()
-    launcher = Launcher(terms, db, source, vault, clock, dialects, room_in(settings.data))
-    services = _services(settings, terms, db, bell, source, vault, keys, launcher, _words(dialects))
+    blobs = open_store(settings)
+    elsewhere = Elsewhere(db, source, blobs, Fetcher(settings.allow_local_import), clock)
+    launcher = Launcher(terms, db, source, vault, clock, dialects, elsewhere.for_user, room_in(settings.data))
+    services = _services(settings, terms, db, bell, blobs, source, vault, keys, launcher, _words(dialects))
     launcher.hearers.extend(partial(d.pushed, services) for d in dialects.values())
     return House(settings, services, launcher, dialects, source, keys)
 
@@ -95,6 +99,7 @@ def _services(
     terms: Terms,
     db: Database,
     bell: Bell,
+    blobs: Blobs,
     source: GitSource,
     vault: AesVault,
     keys: Keys,
@@ -107,13 +112,14 @@ def _services(
         server=terms.server,
         db=db,
         bell=bell,
-        blobs=open_store(settings),
+        blobs=blobs,
         source=source,
         vault=vault,
         now=clock,
         new_token=new_token,
         principal=resolver(db, clock),
         start=launcher.start,
+        draft=launcher.draft,
         words=words,
         sign=signer(keys.secret_key.encode()),
     )

@@ -62,7 +62,9 @@ class Fetcher:
         connection = _Pinned(parts, address, min(CONNECT_S, self.time_s))
         try:
             path = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
-            connection.request("GET", path, headers={"Host": parts.netloc, "User-Agent": "runyard", "Accept": "*/*"})
+            connection.request(
+                "GET", path, headers={"Host": parts.netloc, "User-Agent": "runyard", "Accept": "*/*"}
+            )
             answer = connection.getresponse()
             if answer.status != 200:
                 return answer.status, answer.headers.get("Location") or "", b""

@@ -18,7 +18,7 @@ from runyard.engine.views import variables_of
 from runyard.http.services import RunRequest
 from runyard.model.errors import Invalid, NotFound, NothingToRun, RunyardError, Unavailable
 from runyard.model.plan import Plan, WorkflowPlan
-from runyard.model.trigger import ZERO_SHA, Commit, Files, Push, Trigger
+from runyard.model.trigger import ZERO_SHA, Commit, Files, Push, Reach, Trigger
 from runyard.model.work import Project, Run, User
 
 log = logging.getLogger("runyard.launch")
@@ -60,6 +60,7 @@ class Launcher:
     vault: Vault
     now: Clock
     dialects: Mapping[str, Compiler]
+    reach: Callable[[User, Mapping[str, str]], Reach] | None = None
     has_room: Callable[[], bool] = lambda: True  # whether the disk can take new work (reliability.md §3)
     hearers: list[Callable[[Push], Awaitable[Sequence[Run]]]] = field(
         default_factory=list
@@ -68,7 +69,7 @@ class Launcher:
     async def start(self, request: RunRequest, edit: Callable[[Plan], Plan] = lambda plan: plan) -> Run:
         """Services.start. `edit` may change the plan before it is accepted (`runyard run JOB…`)."""
         await self.check_room()
-        trigger, files = await self._trigger(request)
+        trigger, files = await self.draft(request)
         plan = await asyncio.to_thread(self.dialects[request.dialect].compile, trigger, files)
         return await self._accept(trigger, edit(plan))
 
@@ -79,7 +80,7 @@ class Launcher:
 
     async def compiled(self, request: RunRequest) -> Plan:
         """The plan alone."""
-        trigger, files = await self._trigger(request)
+        trigger, files = await self.draft(request)
         return await asyncio.to_thread(self.dialects[request.dialect].compile, trigger, files)
 
     async def pushed(
@@ -136,7 +137,7 @@ class Launcher:
         return [run for run in runs if run is not None]
 
     async def _start_or_record(self, request: RunRequest) -> Run | None:
-        trigger, files = await self._trigger(request)
+        trigger, files = await self.draft(request)
         try:
             plan = await asyncio.to_thread(self.dialects[request.dialect].compile, trigger, files)
         except Invalid as error:
@@ -146,7 +147,8 @@ class Launcher:
             plan = Plan(workflows=(WorkflowPlan(key=request.dialect, error=lines),))
         return await self._accept(trigger, plan)
 
-    async def _trigger(self, request: RunRequest) -> tuple[Trigger, Files]:
+    async def draft(self, request: RunRequest) -> tuple[Trigger, Files]:
+        """Services.draft."""
         project = request.project
         commit, ref, tag = await asyncio.to_thread(self._resolve, request)
         before = request.before_sha or ZERO_SHA
@@ -172,6 +174,7 @@ class Launcher:
             options=request.options or {},
             server=self.terms.server,
             idempotency_key=request.idempotency_key,
+            reach=self.reach(request.actor, request.archives) if self.reach else None,
         )
         return trigger, files
 

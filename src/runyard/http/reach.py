@@ -6,38 +6,44 @@ Made by launch for each trigger; used in the worker thread that compiles. All th
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
-from runyard.engine.ports import Blobs, Database, Source, Tx
+from runyard.engine.access import standing
+from runyard.engine.ports import Blobs, Clock, Database, Source, Tx
 from runyard.http.fetch import Fetcher
+from runyard.model.access import OPEN_TO_ALL, Role
 from runyard.model.errors import Invalid, NotFound, Unavailable
-from runyard.model.trigger import Files
+from runyard.model.trigger import Files, Reach
 from runyard.model.work import Project, User
-from runyard.syntax.archives import ArchiveError, entries, find, read
+from runyard.syntax.archives import ArchiveError, directory, find, read
 
 ALL_FETCHES_S = 30.0  # GitLab's limit for all includes of a pipeline
 FILE_LIMIT_BYTES = 1 << 20
 
 
 @dataclass(frozen=True, slots=True)
-class Depot:
+class Elsewhere:
     """The ports that reaching needs; one for the server."""
 
     db: Database
     source: Source
     blobs: Blobs
     fetcher: Fetcher
-    may_see: Callable[[Tx, User, Project], bool]
+    now: Clock
+
+    def for_user(self, user: User, archives: Mapping[str, str]) -> Reach:
+        """What this user may read. `archives`: job name → blob of its archive, of the run that starts this one."""
+        return HouseReach(self, user, archives)
 
 
 @dataclass(slots=True)
 class HouseReach:
-    """Reach of a user. `archives`: job name → blob of its archive, of the run that starts this one."""
+    """`model.trigger.Reach` for a user."""
 
-    depot: Depot
+    house: Elsewhere
     user: User
-    archives: dict[str, str] = field(default_factory=dict)
+    archives: Mapping[str, str]
     _spent_s: float = 0.0
 
     def tree(self, project: str, ref: str) -> tuple[Files, str] | None:
@@ -45,21 +51,21 @@ class HouseReach:
         found = self._project(project)
         if found is None:
             return None
-        source = self.depot.source
+        source = self.house.source
         commit, _, _ = source.resolve(found.id, ref or found.default_branch)
         return source.files(found.id, commit.sha), commit.sha
 
     def tags(self, project: str) -> Sequence[str]:
         """Reach.tags."""
         found = self._project(project)
-        return [name for name, _ in self.depot.source.tags(found.id)] if found else []
+        return [name for name, _ in self.house.source.tags(found.id)] if found else []
 
     def _project(self, path: str) -> Project | None:
         def look(tx: Tx) -> Project | None:
             found = tx.project_by_path(path.strip("/"))
-            return found if found is not None and self.depot.may_see(tx, self.user, found) else None
+            return found if found is not None and _may_read(tx, self.user, found, self.house.now()) else None
 
-        return self.depot.db.submit_read(look).result()
+        return self.house.db.submit_read(look).result()
 
     def remote(self, url: str) -> bytes:
         """Reach.remote."""
@@ -67,7 +73,7 @@ class HouseReach:
             raise Unavailable(f"all includes together took longer than {ALL_FETCHES_S:g} seconds")
         began = time.monotonic()
         try:
-            return self.depot.fetcher.get(url)
+            return self.house.fetcher.get(url)
         finally:
             self._spent_s += time.monotonic() - began
 
@@ -76,13 +82,19 @@ class HouseReach:
         blob = self.archives.get(job)
         if blob is None:
             raise NotFound(f"the job `{job}` has left no archive, or does not come before this one")
-        with self.depot.blobs.seekable(blob) as file:
+        with self.house.blobs.seekable(blob) as file:
             try:
-                entry = find(entries(file), path)
+                entry = find(directory(file), path)
                 if entry is None:
                     return None
-                if entry.size > FILE_LIMIT_BYTES:
+                if entry.size_bytes > FILE_LIMIT_BYTES:
                     raise Invalid(f"it is larger than {FILE_LIMIT_BYTES} bytes")
                 return b"".join(read(file, entry))
             except ArchiveError as error:
                 raise Invalid(f"the archive cannot be read: {error}") from None
+
+
+def _may_read(tx: Tx, user: User, project: Project, now: int) -> bool:
+    """Code of a private project is for reporters and above (GitLab's download_code)."""
+    role = standing(tx, user, now).role_in(project)
+    return role is not None and (role >= Role.REPORTER or project.visibility in OPEN_TO_ALL)

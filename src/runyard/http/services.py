@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from runyard.engine.ports import Bell, Blobs, Clock, Database, Source, Vault
 from runyard.engine.terms import Terms
 from runyard.model.access import Role, Standing
 from runyard.model.plan import Variable
-from runyard.model.trigger import Files, ServerFacts
+from runyard.model.trigger import Files, ServerFacts, Trigger
 from runyard.model.work import Attempt, Project, Run, Token, User
 from runyard.settings import Settings
 
@@ -64,7 +64,8 @@ class Principal:
 
 @dataclass(frozen=True, slots=True)
 class RunRequest:
-    """A request to run something now, as a route knows it. `ref` None means the default branch; `files` overrides the repository (inline content)."""
+    """A request to run something now, as a route knows it. `ref` None means the default branch; `files` overrides the repository (inline content);
+    `archives` are those of the run that asks (job name → blob), for what it generated."""
 
     project: Project
     dialect: str
@@ -78,12 +79,19 @@ class RunRequest:
     options: Mapping[str, Any] | None = None
     idempotency_key: str = ""
     files: Files | None = None
+    archives: Mapping[str, str] = field(default_factory=dict)
 
 
 class Start(Protocol):
     """Resolves the ref, compiles, accepts. Raises Invalid (located), NotFound (ref), Conflict."""
 
     def __call__(self, request: RunRequest) -> Awaitable[Run]: ...
+
+
+class Draft(Protocol):
+    """What `start` would compile: the trigger and the tree, the ref resolved. Nothing is stored."""
+
+    def __call__(self, request: RunRequest) -> Awaitable[tuple[Trigger, Files]]: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,5 +112,6 @@ class Services:
         [str], Awaitable[Principal | None]
     ]  # token text -> who, for personal, session and job tokens
     start: Start
+    draft: Draft
     words: Callable[[str], Any]  # dialect name -> its Words, for showing other dialects' runs
     sign: Callable[[str, int], str]  # (text, expires_at) -> signature, for links that need no header

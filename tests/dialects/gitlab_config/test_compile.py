@@ -1,12 +1,10 @@
 """Decisions at compile time that examples do not show: precedence, what rules see, who is in the pipeline."""
 
-import re
 from typing import Any
 
 import pytest
 
 from runyard.dialects.gitlab.config import compile, config_path, entries
-from runyard.dialects.gitlab.config.predefined import environment_slug
 from runyard.model.errors import Invalid, NothingToRun
 from runyard.model.plan import JobPlan, Order, Plan, Variable
 from runyard.model.trigger import Commit
@@ -55,15 +53,6 @@ def test_predefined_variables_of_a_branch_and_a_tag(tree: Any, trigger: Any) -> 
         "true",
     )
     assert "CI_COMMIT_BRANCH" not in tagged
-
-
-def test_environment_slugs_are_short_and_tell_names_apart() -> None:
-    assert environment_slug("production") == "production"
-    found = {name: environment_slug(name) for name in ("review/a", "review-a/", "Prod", "1", "x" * 40, "é")}
-    assert len(set(found.values())) == len(found)
-    for made in found.values():
-        assert re.fullmatch(r"[a-z][a-z0-9-]{0,22}[a-z0-9]", made), made
-    assert found["review/a"].startswith("review-a-")
 
 
 def test_ids_and_tokens_are_late_and_the_token_is_masked(tree: Any, trigger: Any) -> None:
@@ -298,11 +287,6 @@ def test_what_only_stock_runners_do_is_a_warning(tree: Any, trigger: Any) -> Non
         ".gitlab-ci.yml:1:27",
         ".gitlab-ci.yml:1:1",
     ]
-
-
-def test_pipeline_inputs_are_refused(tree: Any, trigger: Any) -> None:
-    with pytest.raises(Invalid, match="takes no inputs"):
-        compile(trigger(inputs={"a": "b"}), tree({".gitlab-ci.yml": "a: {script: x}"}))
 
 
 def test_the_pipelines_name_is_a_variable_of_its_jobs(tree: Any, trigger: Any) -> None:

@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 import asyncio
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from typing import Any
 
 from starlette.responses import Response
 
-from runyard.dialects.gitlab.config import config_path, lint
+from runyard.dialects.gitlab.config import Lint as Found
+from runyard.dialects.gitlab.config import config_path, dry_run, lint
 from runyard.dialects.gitlab.desk import Desk, Door, Entry, Line
 from runyard.dialects.gitlab.refusals import answer_json
+from runyard.http.services import RunRequest
 from runyard.model.access import Role
 from runyard.model.errors import Invalid, NotFound, TooLarge
-from runyard.model.trigger import Files
-
-MISSING = "Please provide content of .gitlab-ci.yml"
+from runyard.model.trigger import ZERO_SHA, Files, Trigger
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,44 +34,61 @@ class Lint:
         ]
 
     async def of_ref(self, entry: Entry) -> Response:
-        """The file as it is at `content_ref` (or `sha`)."""
+        """The file as it is at `content_ref` (or `sha`); `dry_run_ref` is where a dry run pretends to be."""
         given = entry.parameters
         ref = given.text("content_ref") or given.text("sha") or entry.project.default_branch
-        files = await self._files(entry, ref)
-        path = config_path(entry.project)
-        data = await asyncio.to_thread(files.read, path) if files else None
-        if files is None or data is None:
-            return answer_json(_body([MISSING]))
-        return await self._judged(entry, files, data.decode("utf-8", "replace"))
+        return await self._judged(entry, ref, given.text("dry_run_ref") or given.text("ref") or ref, None)
 
     async def of_text(self, entry: Entry) -> Response:
         """`content`; local includes are taken from `ref`."""
         content = entry.parameters.required("content")
-        files = await self._files(entry, entry.parameters.text("ref") or entry.project.default_branch)
-        return await self._judged(entry, files or _NoFiles(), content)
+        ref = entry.parameters.text("ref") or entry.project.default_branch
+        return await self._judged(entry, ref, ref, content)
 
-    async def _files(self, entry: Entry, ref: str) -> Files | None:
-        source = self.desk.services.source
+    async def _judged(self, entry: Entry, ref: str, run_ref: str, content: str | None) -> Response:
+        dry = entry.parameters.flag("dry_run") or False
         try:
-            commit, _, _ = await asyncio.to_thread(source.resolve, entry.project.id, ref)
-            return await asyncio.to_thread(source.files, entry.project.id, commit.sha)
-        except (NotFound, Invalid):
-            return None
-
-    async def _judged(self, entry: Entry, files: Files, content: str) -> Response:
-        try:
-            found = await asyncio.to_thread(lint, files, config_path(entry.project), content)
+            trigger, files = await self._draft(entry, run_ref if dry else ref)
+            if dry and run_ref != ref:
+                _, files = await self._draft(entry, ref)
+            work = dry_run if dry else _lint
+            found = await asyncio.to_thread(work, trigger, files, content)
         except (Invalid, TooLarge) as error:
             return answer_json(_body([str(p) for p in getattr(error, "problems", ())] or [error.message]))
+        includes = [_include(entry, self.desk, about) for about in found.includes]
         body = _body(
-            list(map(str, found.errors)),
-            list(map(str, found.warnings)),
-            found.merged_yaml,
-            list(found.includes),
+            list(map(str, found.errors)), list(map(str, found.warnings)), found.merged_yaml, includes
         )
-        if entry.parameters.flag("include_jobs") or entry.parameters.flag("dry_run"):
+        if entry.parameters.flag("include_jobs") or dry:
             body["jobs"] = list(found.jobs)
         return answer_json(body)
+
+    async def _draft(self, entry: Entry, ref: str) -> tuple[Trigger, Files]:
+        """The trigger of a pipeline on that ref; an empty tree where there is no such ref."""
+        asked = RunRequest(entry.project, "gitlab", "push", entry.who.user, ref=ref)
+        draft = self.desk.services.draft
+        try:
+            return await draft(asked)
+        except (NotFound, Invalid):
+            return await draft(replace(asked, sha=ZERO_SHA, files=_NoFiles()))
+
+
+def _lint(trigger: Trigger, files: Files, content: str | None) -> Found:
+    return lint(files, config_path(trigger.project), content, trigger)
+
+
+def _include(entry: Entry, desk: Desk, about: Mapping[str, Any]) -> dict[str, Any]:
+    """GitLab's object of an include, with addresses on this server for what lies here."""
+    project, sha = about.get("context_project"), about.get("context_sha")
+    url, location = desk.services.server.url, about["location"]
+    here = about["type"] in ("local", "file") and (project or about["type"] == "local")
+    place = f"{url}/{project or entry.project.path}/-"
+    at = sha or entry.project.default_branch
+    return {
+        **about,
+        "blob": f"{place}/blob/{at}/{location}" if here else None,
+        "raw": f"{place}/raw/{at}/{location}" if here else location if about["type"] == "remote" else None,
+    }
 
 
 class _NoFiles:

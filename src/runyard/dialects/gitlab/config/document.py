@@ -21,12 +21,13 @@ from runyard.dialects.gitlab.config.including import (
 )
 from runyard.dialects.gitlab.config.inputs import (
     COMPONENT,
+    MAX_INPUTS,
     InputSpec,
     component_values,
     read_inputs,
     settled,
 )
-from runyard.dialects.gitlab.config.interpolation import Filling
+from runyard.dialects.gitlab.config.interpolation import Filling, unveiled, veiled
 from runyard.model.trigger import Files, Reach
 from runyard.syntax.yamltree import (
     Limits,
@@ -82,14 +83,17 @@ class Loader:
 
     def _parse(self, content: bytes | str, name: str, given: "_Given") -> Mapping | None:
         limits = Limits(MAX_BYTES, nodes=max(self._nodes, 1), documents=2, tags=frozenset({REFERENCE}))
+        veil = veiled(content if isinstance(content, str) else content.decode("utf-8", "replace"))
         try:
-            documents = load_all(content, name, limits)
+            documents = load_all(content if veil is None else veil, name, limits)
         except YamlError as error:
             self.out.error(Mark(error.line, error.column, name), f"Invalid YAML: {error.message}")
             return None
         if not documents:
             self.out.error(Mark(1, 1, name), f"Please provide content of {name}")
             return None
+        if veil is not None:
+            documents = [unveiled(document) for document in documents]
         body = self._body(documents, name, given)
         if body is None:
             return None
@@ -129,7 +133,9 @@ class Loader:
             return body
         specs, asked = self._spec(header, name)
         if not given.owner and len(specs) > MAX_INPUTS:
-            self.out.error(header.at, f"a pipeline can have at most {MAX_INPUTS} inputs, but {len(specs)} are listed")
+            self.out.error(
+                header.at, f"a pipeline can have at most {MAX_INPUTS} inputs, but {len(specs)} are listed"
+            )
         if given.values is None:
             values = {key: spec.default or _sample(spec) for key, spec in specs.items()}
         else:

@@ -312,9 +312,16 @@ class Finder:
     def _out_of_reach(self, at: Mark, what: str) -> None:
         self.unread = True
         if self.is_check:
-            self.out.warn(at, f"include of {what} is not read here; only a server can, so names it defines are taken on trust")
+            self.out.warn(
+                at,
+                f"include of {what} is not read here; only a server can, so names it defines are taken on trust",
+            )
         else:
-            self.out.error(at, f"include of {what} can only be read by a server", "run this pipeline on a server, or include a local file")
+            self.out.error(
+                at,
+                f"include of {what} can only be read by a server",
+                "run this pipeline on a server, or include a local file",
+            )
 
 
 def _about(

@@ -22,6 +22,50 @@ _UNSAFE = re.compile(r"[^A-Za-z0-9_\-.,:+/@\n]")
 _TRUNCATE = re.compile(r"truncate\(\s*(\d{1,9})\s*,\s*(\d{1,9})\s*\)")
 
 
+# A block may stand where YAML would see a flow collection (`[$[[ inputs.tag ]]]`), because GitLab fills blocks in before it reads YAML. So its
+# signs are veiled while YAML is read, one private character for each, which keeps every column where it was.
+_SIGNS = "$[],#:{}&*!|>%@`"
+_VEIL = {ord(sign): 0xF1A0 + i for i, sign in enumerate(_SIGNS)}
+_UNVEIL = {0xF1A0 + i: ord(sign) for i, sign in enumerate(_SIGNS)}
+_VEILED = re.compile(f"[{chr(0xF1A0)}-{chr(0xF1A0 + len(_SIGNS))}]")
+
+
+def veiled(text: str) -> str | None:
+    """The text with its blocks made of letters only; None when there is nothing to veil, or it holds such letters already."""
+    if OPEN not in text or _VEILED.search(text):
+        return None
+    pieces: list[str] = []
+    position = 0
+    while (start := text.find(OPEN, position)) >= 0 and (end := text.find(CLOSE, start)) >= 0:
+        block = text[start : end + len(CLOSE)]
+        pieces += (text[position:start], block if "\n" in block else block.translate(_VEIL))
+        position = end + len(CLOSE)
+    return "".join((*pieces, text[position:]))
+
+
+def unveiled(node: Node) -> Node:
+    """The tree with its blocks as they were written."""
+    match node:
+        case Scalar():
+            if not _VEILED.search(node.text):
+                return node
+            text = node.text.translate(_UNVEIL)
+            return Scalar(node.at, text, text, node.plain)
+        case Sequence():
+            return Sequence(node.at, tuple(map(unveiled, node.items)))
+        case MappingNode():
+            entries = [Entry(_unveiled_key(e.key), unveiled(e.value)) for e in node.entries.values()]
+            return MappingNode(node.at, {entry.key.text: entry for entry in entries})
+        case Tagged():
+            return Tagged(node.at, node.tag, unveiled(node.value))
+
+
+def _unveiled_key(key: Scalar) -> Scalar:
+    found = unveiled(key)
+    assert isinstance(found, Scalar)  # noqa: S101 - a scalar stays one
+    return found
+
+
 class InterpolationError(ValueError):
     """A block that cannot be filled; the sentence is GitLab's."""
 

@@ -14,11 +14,22 @@ from runyard.dialects.gitlab.config.identity import identity_tokens
 from runyard.dialects.gitlab.config.keywords import IMAGE_HINT, IMAGE_NAME
 from runyard.dialects.gitlab.config.parallel import Leg
 from runyard.dialects.gitlab.config.payload import payload
-from runyard.dialects.gitlab.config.predefined import environment_slug
 from runyard.dialects.gitlab.config.scope import Scope
 from runyard.dialects.gitlab.config.spec import ImageSpec, JobSpec, RetrySpec
 from runyard.dialects.gitlab.config.steps import Cache, Checkout, steps_of
-from runyard.model.plan import Concurrency, Gate, Image, JobPlan, Need, Order, Retry, Variable, When
+from runyard.engine.environments import slug_of
+from runyard.model.plan import (
+    Concurrency,
+    EnvironmentUse,
+    Gate,
+    Image,
+    JobPlan,
+    Need,
+    Order,
+    Retry,
+    Variable,
+    When,
+)
 from runyard.model.state import Reason
 from runyard.model.trigger import Trigger
 from runyard.syntax.patterns import split_literal
@@ -105,6 +116,8 @@ def draw(drawing: Drawing, out: Findings) -> JobPlan:
         interruptible=stops,
         stock=bridge is None,
         identity_tokens=identity_tokens(tokens, drawing.trigger, environment, drawing.path),
+        environment=_use(environment),
+        claimable=bridge is None,
         bridge=bridge,
         imports=tuple(import_of(need) for need in job.foreign),
         coverage=_coverage(job.coverage),
@@ -134,8 +147,23 @@ def _environment(job: JobSpec, scope: Scope) -> dict[str, Any] | None:
         "action": environment.action,
         "on_stop": environment.on_stop,
         "auto_stop_in": environment.auto_stop_in,
+        "auto_stop_s": environment.auto_stop_s,
         "deployment_tier": environment.deployment_tier or _tier(scope.expand(environment.name)),
     }
+
+
+def _use(environment: dict[str, Any] | None) -> EnvironmentUse | None:
+    """For the engine, which keeps environments and what was delivered to them."""
+    if environment is None or not environment["name"]:
+        return None
+    return EnvironmentUse(
+        environment["name"],
+        environment["url"] or "",
+        environment["action"],
+        environment["on_stop"] or "",
+        environment["auto_stop_s"],
+        environment["deployment_tier"],
+    )
 
 
 def _tier(name: str) -> str:
@@ -156,7 +184,7 @@ def _environment_variables(environment: dict[str, Any] | None) -> tuple[Variable
         return ()
     values = {
         "CI_ENVIRONMENT_NAME": environment["name"],
-        "CI_ENVIRONMENT_SLUG": environment_slug(environment["name"]),
+        "CI_ENVIRONMENT_SLUG": slug_of(environment["name"]),
         "CI_ENVIRONMENT_ACTION": environment["action"],
         "CI_ENVIRONMENT_TIER": environment["deployment_tier"],
     }
@@ -176,7 +204,8 @@ def _image(spec: ImageSpec, scope: Scope, out: Findings) -> Image:
         entrypoint=spec.entrypoint,
         user=str(docker.get("user", "")),
         env={key: scope.template(variable.text) for key, variable in spec.variables.items()},
-        options=dict(spec.executor_opts) | ({"pull_policy": spec.pull_policy} if spec.pull_policy else {}),
+        options=dict(spec.executor_opts)
+        | ({"pull_policy": list(spec.pull_policy)} if spec.pull_policy else {}),
         alias=spec.alias or "",
         command=spec.command,
     )

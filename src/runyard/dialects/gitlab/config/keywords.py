@@ -302,7 +302,9 @@ def environment(node: Node, place: Place) -> Environment | None:
     if found is None:
         return None
     if "kubernetes" in found.entries:
-        place.error(found.key_at("kubernetes"), f"{place.path}:kubernetes is not served")
+        place.out.warn(
+            found.key_at("kubernetes"), f"{place.path}:kubernetes is not followed: there are no clusters here"
+        )
     given = {k: e.value for k, e in found.entries.items() if k in keys and not fields.is_null(e.value)}
     texts = {
         k: fields.scalar_text(v, place.sub(k))
@@ -315,8 +317,12 @@ def environment(node: Node, place: Place) -> Environment | None:
     for key in ("name", "url"):
         if len(texts.get(key) or "") > MAX_ENVIRONMENT:
             place.wrong(given[key].at, f"{key} is too long (maximum is {MAX_ENVIRONMENT} characters)")
-    if stop := given.get("auto_stop_in"):
+    stop = given.get("auto_stop_in")
+    stop_s = (
         fields.expiry(stop, place.sub("auto_stop_in"))
+        if stop and "$" not in (texts["auto_stop_in"] or "")
+        else None
+    )
     action, tier = given.get("action"), given.get("deployment_tier")
     actions = ("start", "stop", "prepare", "verify", "access")
     tiers = ("production", "staging", "testing", "development", "other")
@@ -326,6 +332,7 @@ def environment(node: Node, place: Place) -> Environment | None:
         (fields.choice(action, place.sub("action"), actions) if action else None) or "start",
         texts.get("on_stop"),
         texts.get("auto_stop_in"),
+        None if stop_s is None or stop_s < 0 else stop_s,
         fields.choice(tier, place.sub("deployment_tier"), tiers) if tier else None,
     )
 

@@ -4,8 +4,6 @@ Called by the compiler. What is known at the trigger is literal (raw: a commit m
 that do not exist yet are templates over the facts of the claim. CI_PROJECT_DIR and its like are the runner's to add (`runner.voice`).
 """
 
-import hashlib
-import re
 import zlib
 from collections.abc import Mapping
 from datetime import UTC, datetime
@@ -17,7 +15,6 @@ from runyard.dialects.gitlab.config.spec import JobSpec
 from runyard.model.plan import Variable
 from runyard.model.trigger import ZERO_SHA, Trigger
 
-_DIGITS = "0123456789abcdefghijklmnopqrstuvwxyz"
 DESCRIPTION_LIMIT = 2700  # characters of a merge request's description (GitLab)
 MANUAL = Variable("CI_JOB_MANUAL", "true", raw=True)
 
@@ -26,20 +23,6 @@ def slug(text: str) -> str:
     """Lower case, anything else than letters and digits as `-`, at most 63 characters, no `-` at the ends."""
     made = "".join(c if c.isascii() and c.isalnum() else "-" for c in text.lower())
     return made[:63].strip("-")
-
-
-def environment_slug(name: str) -> str:
-    """At most 24 characters that begin with a letter; a name that is not its own slug gets a suffix made of its digest (GitLab)."""
-    made = re.sub(r"-{2,}", "-", "".join(c if c.isascii() and c.isalnum() else "-" for c in name.lower()))
-    if not made[:1].isalpha():
-        made = f"env-{made.lstrip('-')}"
-    if made == name and len(made) <= 24:
-        return made
-    digest, suffix = int(hashlib.sha256(name.encode("utf-8", "replace")).hexdigest(), 16), ""
-    while len(suffix) < 6:
-        digest, digit = divmod(digest, 36)
-        suffix = _DIGITS[digit] + suffix
-    return f"{made[:17].rstrip('-')}-{suffix}"
 
 
 def pipeline_variables(trigger: Trigger, config_path: str) -> list[Variable]:

@@ -175,6 +175,7 @@ class Environment:
     action: str = "start"
     on_stop: str | None = None
     auto_stop_in: str | None = None
+    auto_stop_s: int | None = None
     deployment_tier: str | None = None
 
 
