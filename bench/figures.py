@@ -10,6 +10,7 @@ import sys
 import tempfile
 import time
 import zlib
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -67,8 +68,14 @@ def bare_seconds(count: int, slots: int) -> float:
             sandbox.close()
 
 
+def in_turns(floor: Callable[[], float], ours: Callable[[], float], rounds: int = 5) -> tuple[float, float]:
+    """The best of each, measured in turns, so that a disturbance of the machine meets both."""
+    pairs = [(floor(), ours()) for _ in range(rounds)]
+    return min(f for f, _ in pairs), min(o for _, o in pairs)
+
+
 def noop(live: Live) -> Figure:
-    floor = bare_seconds(40, 1) / 40
+    floor = statistics.median(bare_seconds(5, 1) / 5 for _ in range(5))
     project = live.project("bench/noop", {".gitlab-ci.yml": NOOP})
     times = [live.run(project)[0] for _ in range(30)][5:]
     ours = statistics.median(times)
@@ -82,15 +89,15 @@ def noop(live: Live) -> Figure:
 
 
 def hundred(live: Live) -> Figure:
-    floor = bare_seconds(100, 4)
     project = live.project("bench/hundred", {".gitlab-ci.yml": NOOP + "  parallel: 100\n"})
     live.run(project)
-    ours = min(live.run(project, 0.01)[0] for _ in range(3))
-    return Figure("100 no-op jobs, 4 slots", f"{ours:.2f} s", f"{floor:.2f} s", ours / floor, 3)
+    floor, ours = in_turns(lambda: bare_seconds(100, 4), lambda: live.run(project, 0.01)[0])
+    return Figure(
+        "100 no-op jobs, 4 slots, best of 5 each", f"{ours:.2f} s", f"{floor:.2f} s", ours / floor, 3
+    )
 
 
 def chain(live: Live) -> Figure:
-    floor = bare_seconds(20, 1) / 20
     jobs = "".join(
         f"j{i}:\n  variables: {{GIT_STRATEGY: none}}\n  script: [':']\n"
         + (f"  needs: [j{i - 1}]\n" if i else "")
@@ -98,9 +105,13 @@ def chain(live: Live) -> Figure:
     )
     project = live.project("bench/chain", {".gitlab-ci.yml": jobs})
     live.run(project)
-    ours = min(live.run(project)[0] for _ in range(3)) / 20
+    floor, ours = (s / 20 for s in in_turns(lambda: bare_seconds(20, 1), lambda: live.run(project)[0]))
     return Figure(
-        "chain of 20 jobs, per job", f"{ours * 1000:.1f} ms", f"{floor * 1000:.1f} ms", ours / floor, 6
+        "chain of 20 jobs, per job, best of 5 each",
+        f"{ours * 1000:.1f} ms",
+        f"{floor * 1000:.1f} ms",
+        ours / floor,
+        6,
     )
 
 
