@@ -48,7 +48,7 @@ MISTAKES = [
     ("view: a { dimension: x { sql: {% if %} ;; } }", "liquid", 2, 0, ""),
     ("view: a { dimension: x {} }\nexplore: a { persist_with: nighty }\ndatagroup: nightly {}", "unknown_datagroup", 3, 14, "nightly"),
     ("explore: a {}\nview: a {}\ntest: t { explore_source: aa { column: x {} } }", "unknown_explore", 4, 11, ""),
-    ("explore: a {}\nview: a { dimension: id {} }\ntest: t { explore_source: a { column: idd {} } }", "unknown_field", 4, 31, "id"),
+    ("explore: a {}\nview: a { dimension: id {} }\ntest: t { explore_source: a { column: idd {} } }", "unknown_field", 4, 31, "a.id"),
 ]  # fmt: skip
 
 

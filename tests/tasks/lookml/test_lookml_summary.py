@@ -18,7 +18,7 @@ def outcome_of(*errors: dict[str, Any]) -> dict[str, Any]:
         "skip_reason": "", "problem": "", "dimensions": 3, "queries": 1, "errors": list(errors),
     }  # fmt: skip
     status = "failed" if errors else "passed"
-    return {"status": status, "problem": "", "tested": [explore]}
+    return {"validator": "sql", "status": status, "problem": "", "summary": {}, "tested": [explore]}
 
 
 def test_the_same_error_of_many_dimensions_is_one_row() -> None:

@@ -1,4 +1,4 @@
-"""The program behind `python -m runyard.tasks.lookml lookml|sql`: validates a project, writes JSON, logs for people.
+"""The program behind `python -m runyard.tasks.lookml VALIDATOR`: validates a project, writes JSON, Markdown and JUnit XML, logs for people.
 
 Exit code 0: clean, 1: findings, 2: could not. Connections come from the environment, RUNYARD_CONNECTIONS = {"name": {"dialect", …}},
 never from the command line, where everyone on the machine could read a password.
@@ -10,38 +10,29 @@ import argparse
 import json
 import os
 import sys
-import time
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 from runyard.tasks.lookml.databases import CannotConnect, Connection, connection
+from runyard.tasks.lookml.junit import junit
 from runyard.tasks.lookml.language.findings import Severity
-from runyard.tasks.lookml.language.model import models
-from runyard.tasks.lookml.language.project import Project, load
-from runyard.tasks.lookml.report import EXIT, Json, failure, lookml_report, sql_report, tested_lines
+from runyard.tasks.lookml.report import EXIT, VALIDATORS, Json, failure
 from runyard.tasks.lookml.summary import summary
-from runyard.tasks.lookml.validators import checks, sqlcheck
-from runyard.tasks.lookml.validators.sqlcheck import TriedExplore
+from runyard.tasks.lookml.validation import Request, Validation, selection
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs one validator; returns the exit code."""
     options = _arguments().parse_args(argv)
-    started = time.monotonic()
     root = Path(options.project)
-    if not root.is_dir():
-        result = failure(options.validator, f'there is no project folder "{options.project}"')
-    else:
-        _log(f"LookML project {root.name or root}: reading")
+    result = failure(options.validator, f'there is no project folder "{options.project}"')
+    if root.is_dir():
+        _log(f"LookML project {root.resolve().name or root}: reading")
         try:
-            result = _lookml(root, options) if options.validator == "lookml" else _sql(root, options)
-        except (CannotConnect, RecursionError, MemoryError) as error:
-            result = failure(options.validator, str(error) or type(error).__name__)
-    result["summary"]["seconds"] = round(time.monotonic() - started, 3)
-    _finish(result, options.out)
-    if options.summary:
-        Path(options.summary).write_text(summary(result), encoding="utf-8")
+            result = Validation(_request(options), _connections, _log).report(options.validator)
+        except CannotConnect as problem:
+            result = failure(options.validator, str(problem))
+    _finish(result, options)
     return EXIT[result["status"]]
 
 
@@ -50,29 +41,78 @@ def _arguments() -> argparse.ArgumentParser:
         prog="python -m runyard.tasks.lookml",
         description="Validates a LookML project without a Looker instance.",
     )
-    parser.add_argument("validator", choices=["lookml", "sql"])
-    parser.add_argument("--project", required=True, help="the project's folder")
-    parser.add_argument("--out", help="file for the JSON result")
-    parser.add_argument("--summary", help="file for the result as Markdown, for people")
-    parser.add_argument(
+    add = parser.add_argument
+    add("validator", choices=VALIDATORS)
+    add("--project", required=True, help="the project's folder")
+    add("--target", help="a folder with the target branch's tree: only what is new against it counts")
+    add("--out", help="file for the JSON result")
+    add("--summary", help="file for the result as Markdown, for people")
+    add("--junit", help="file for the result as JUnit XML")
+    add("--cache", help="folder for parsed files, by git blob; it may be lost at any time")
+    add(
+        "--import",
+        dest="imports",
+        action="append",
+        default=[],
+        metavar="NAME=DIR",
+        help="an imported project's tree",
+    )
+    add("--target-import", dest="target_imports", action="append", default=[], metavar="NAME=DIR")
+    add("--constant", action="append", default=[], metavar="NAME=VALUE", help="a manifest constant's value")
+    add("--user-attribute", action="append", default=[], metavar="NAME=VALUE")
+    add(
+        "--select",
+        action="append",
+        default=[],
+        metavar="MODEL/EXPLORE",
+        help="only these explores; * for any",
+    )
+    add("--exclude", action="append", default=[], metavar="MODEL/EXPLORE")
+    add("--model", action="append", default=[], help="only this model (repeatable)")
+    add("--explore", action="append", default=[], help="only this explore of the models (repeatable)")
+    add(
         "--severity",
         choices=[s.value for s in Severity],
         default="warning",
-        help="lookml: fail at this severity or worse",
+        help="lookml: fail at this or worse",
     )
-    parser.add_argument("--model", action="append", default=[], help="sql: only this model (repeatable)")
-    parser.add_argument(
-        "--explore", action="append", default=[], help="sql: only this explore of the models (repeatable)"
-    )
-    parser.add_argument("--select", action="append", default=[], metavar="MODEL/EXPLORE")
-    parser.add_argument("--exclude", action="append", default=[], metavar="MODEL/EXPLORE")
-    parser.add_argument("--fail-fast", action="store_true")
-    parser.add_argument("--ignore-hidden", action="store_true")
-    parser.add_argument("--chunk-size", type=int, default=500)
-    parser.add_argument("--timeout", type=float, default=60.0, help="sql: seconds per query")
-    parser.add_argument("--constant", action="append", default=[], metavar="NAME=VALUE")
-    parser.add_argument("--user-attribute", action="append", default=[], metavar="NAME=VALUE")
+    add("--fail-fast", action="store_true", help="sql: only the first error of an explore")
+    add("--ignore-hidden", action="store_true", help="sql: not the hidden fields")
+    add("--measures", action="store_true", help="sql: measures as well")
+    add("--chunk-size", type=int, default=500, help="sql: fields per query")
+    add("--concurrency", type=int, default=10, help="sql, assert: queries at once")
+    add("--timeout", type=float, default=60.0, help="sql, assert: seconds per query")
+    add("--content", default="", metavar="DIR", help="content: exported JSON, relative to the project")
+    add("--include-folder", action="append", default=[], metavar="ID", help="content: only in these folders")
+    add("--exclude-folder", action="append", default=[], metavar="ID", help="content: not in these folders")
+    add("--exclude-personal", action="store_true", help="content: not in personal folders")
     return parser
+
+
+def _request(options: argparse.Namespace) -> Request:
+    chosen = [*options.select, *(f"*/{name}" for name in options.explore)]
+    return Request(
+        project=Path(options.project),
+        target=Path(options.target) if options.target else None,
+        constants=_pairs(options.constant),
+        user_attributes=_pairs(options.user_attribute),
+        imports={name: Path(folder) for name, folder in _pairs(options.imports).items()},
+        target_imports={name: Path(folder) for name, folder in _pairs(options.target_imports).items()},
+        cache=Path(options.cache) if options.cache else None,
+        selection=selection(chosen, options.exclude),
+        models=tuple(options.model),
+        severity=Severity(options.severity),
+        fail_fast=options.fail_fast,
+        ignore_hidden=options.ignore_hidden,
+        measures=options.measures,
+        chunk_size=max(1, options.chunk_size),
+        concurrency=max(1, options.concurrency),
+        timeout_s=options.timeout,
+        include_folders=tuple(options.include_folder),
+        exclude_folders=tuple(options.exclude_folder),
+        exclude_personal=options.exclude_personal,
+        content=options.content,
+    )
 
 
 def _log(text: str) -> None:
@@ -86,64 +126,8 @@ def _pairs(items: Sequence[str]) -> dict[str, str]:
     return {name: value for name, _, value in (item.partition("=") for item in items)}
 
 
-def _lookml(root: Path, options: argparse.Namespace) -> Json:
-    project = load(root, _pairs(options.constant))
-    _log(f"{len(project.trees)} LookML files, {len(project.model_paths())} models")
-    findings = checks.validate(project)
-    threshold = Severity(options.severity)
-    for one in findings:
-        _log(str(one))
-    return lookml_report(findings, threshold, _size(project))
-
-
-def _size(project: Project) -> dict[str, Any]:
-    found = models(project)
-    return {
-        "files": len(project.trees),
-        "models": len(found),
-        "explores": sum(len(m.explores.roots) for m in found),
-        "views": len(
-            {n.value for t in project.trees.values() for n in t.all("view") if not n.value.startswith("+")}
-        ),
-    }
-
-
-def _sql(root: Path, options: argparse.Namespace) -> Json:
-    connections = from_environment(os.environ.get("RUNYARD_CONNECTIONS", ""))
-    project = load(root, _pairs(options.constant))
-    found = [m for m in models(project) if not options.model or m.name in options.model]
-    choice = _options(options)
-    total = sum(1 for m in found for e in m.all_explores() if sqlcheck.selected(e, choice))
-    if not total:
-        return failure("sql", "no explore is selected")
-    _log(f"{len(found)} models, {total} explores to test")
-    done = 0
-
-    def say(tested: TriedExplore) -> None:
-        nonlocal done
-        done += 1
-        first, *rest = tested_lines(tested)
-        _log(f"[{done}/{total}] {first}")
-        for line in rest:
-            _log(line)
-
-    return sql_report(sqlcheck.validate(found, connections, choice, say), {"models": len(found)})
-
-
-def _options(options: argparse.Namespace) -> sqlcheck.Options:
-    chosen = tuple(options.select) + tuple(f"*/{name}" for name in options.explore)
-    for selector in (*chosen, *options.exclude):
-        if selector.count("/") != 1:
-            raise CannotConnect(f'"{selector}" is not model/explore')
-    return sqlcheck.Options(
-        selectors=chosen,
-        exclusions=tuple(options.exclude),
-        fail_fast=options.fail_fast,
-        ignore_hidden=options.ignore_hidden,
-        chunk_size=options.chunk_size,
-        timeout_s=options.timeout,
-        user_attributes=_pairs(options.user_attribute),
-    )
+def _connections() -> dict[str, Connection]:
+    return from_environment(os.environ.get("RUNYARD_CONNECTIONS", ""))
 
 
 def from_environment(text: str) -> dict[str, Connection]:
@@ -166,10 +150,16 @@ def from_environment(text: str) -> dict[str, Connection]:
     return made
 
 
-def _finish(result: Json, out: str | None) -> None:
+def _finish(result: Json, options: argparse.Namespace) -> None:
     counts = ", ".join(f"{k} {v}" for k, v in result["summary"].items())
     if result["problem"]:
         _log(f"could not validate: {result['problem']}")
     _log(f"{result['validator']} validator: {result['status']}, {result['error_count']} errors ({counts})")
-    if out:
-        Path(out).write_text(json.dumps(result, ensure_ascii=False, indent=1), encoding="utf-8")
+    if options.out:
+        # Lone surrogates of a stranger's text are escaped, not refused.
+        text = json.dumps(result, ensure_ascii=False, indent=1)
+        Path(options.out).write_text(text, encoding="utf-8", errors="backslashreplace")
+    if options.summary:
+        Path(options.summary).write_text(summary(result), encoding="utf-8", errors="backslashreplace")
+    if options.junit:
+        Path(options.junit).write_text(junit([result]), encoding="utf-8", errors="backslashreplace")

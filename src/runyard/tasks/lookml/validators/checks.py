@@ -24,6 +24,7 @@ from runyard.tasks.lookml.language.words import (
 from runyard.tasks.lookml.sql.measures import AGGREGATES
 from runyard.tasks.lookml.sql.timeframes import is_interval, is_timeframe
 from runyard.tasks.lookml.validators import field_lists
+from runyard.tasks.lookml.validators.asserts import check as data_tests
 from runyard.tasks.lookml.validators.explore_checks import ExploreChecks, add_context
 
 MAX_FINDINGS = 5000
@@ -136,7 +137,7 @@ def _model(model: Model) -> Iterator[Finding]:
         if explore is not None and not explore.is_required_extension:
             yield from explores.explore(explore)
             yield from field_lists.of_explore(explore)
-    yield from explores.tests()
+    yield from data_tests.of_model(model)
     yield from model.views.findings
     yield from model.explores.findings
     yield from _names(model, own)

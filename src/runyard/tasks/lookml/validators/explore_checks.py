@@ -1,4 +1,4 @@
-"""Checks that need an explore: views and joins exist, references across views resolve, keys where joins multiply, tests. Called by `checks`."""
+"""Checks that need an explore: views and joins exist, references across views resolve, keys where joins multiply. Called by `checks`."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def add_context(before: Finding, after: Finding) -> Finding:
 
 
 class ExploreChecks:
-    """Checks of one model's explores and tests."""
+    """Checks of one model's explores."""
 
     def __init__(self, model: Model) -> None:
         self.model = model
@@ -237,52 +237,6 @@ class ExploreChecks:
             if any(a == alias and f.kind == "measure" and f.type in KEYED for a, f in visible):
                 message = f'view "{view.name}" has measures and no primary_key, and joins repeat its rows'
                 yield self._find(explore, view.node, "no_primary_key", message, Severity.WARNING)
-
-    def tests(self) -> Iterator[Finding]:
-        """Data tests: explore and fields exist, names are unique."""
-        seen: dict[str, Node] = {}
-        for test in self.model.nodes("test"):
-            first = seen.setdefault(test.value, test)
-            if first is not test:
-                yield self._of_model(
-                    test,
-                    "duplicate",
-                    f'there is already a test named "{test.value}" ({first.file.path}:{first.line})',
-                )
-            source = test.get("explore_source")
-            if source is None:
-                yield self._of_model(test, "missing", f'test "{test.value}" has no explore_source')
-                continue
-            explore = self.model.explore(source.value)
-            if explore is None:
-                guess = nearest(source.value, self.model.explores.roots)
-                yield self._of_model(
-                    source,
-                    "unknown_explore",
-                    f'unknown explore "{source.value}" in test "{test.value}"',
-                    guess,
-                )
-                continue
-            for column in source.all("column"):
-                name = column.text("field") or column.value
-                if explore.find(name) is None and explore.alias in explore.views:
-                    guess = nearest(name.rpartition(".")[2], explore.views[explore.alias].fields)
-                    yield self._of_model(
-                        column, "unknown_field", f'unknown field "{name}" in test "{test.value}"', guess
-                    )
-
-    def _of_model(self, node: Node, code: str, message: str, suggestion: str = "") -> Finding:
-        line, column = node.place
-        return Finding(
-            code,
-            message,
-            Severity.ERROR,
-            node.file.path,
-            line,
-            column,
-            self.model.name,
-            suggestion=suggestion,
-        )
 
 
 def _names_itself(join: Join) -> bool:

@@ -1,7 +1,7 @@
 """The SQL validator: every dimension of every explore in one query without rows, bound by the real database. Entry: `validate`.
 
-When the database refuses, joins are tried one by one and the dimensions are halved until each failing one stands alone: k failing of n
-cost about k·log2(n) queries. Options are those of Looker CI's SQL validator.
+Options are those of Looker CI's SQL validator, and `measures`, which Looker does not have. With a target branch's models only errors that are
+new against them count, and an explore whose compiled SQL is the same there is not asked at all (Spectacles' algorithm, looker.md §6).
 """
 
 from __future__ import annotations
@@ -10,30 +10,18 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from runyard.tasks.lookml.databases import CannotConnect, Connection, Database, Refusal, open_database
-from runyard.tasks.lookml.language.model import Explore, Field, Join, Model
+from runyard.tasks.lookml.databases import CannotConnect, Connection, Database
+from runyard.tasks.lookml.language.model import Explore, Field, Model
 from runyard.tasks.lookml.sql.compiler import Context, FieldCompiler
 from runyard.tasks.lookml.sql.expressions import Unresolved
-from runyard.tasks.lookml.sql.joins import needed
-from runyard.tasks.lookml.sql.query import Query, Wanted, probe
+from runyard.tasks.lookml.sql.query import Wanted, build, probe
 from runyard.tasks.lookml.sql.timeframes import DAYS, Calendar, Dialect
+from runyard.tasks.lookml.validators.connecting import opened
+from runyard.tasks.lookml.validators.selection import Selection
+from runyard.tasks.lookml.validators.sessions import spread
+from runyard.tasks.lookml.validators.sqltrial import SqlError, Trial
 
 _IGNORED = re.compile(r"(?:ci|spectacles)\s*+:\s*+ignore", re.IGNORECASE)
-MAX_ERRORS = 200
-MAX_WORDS = 100
-
-
-@dataclass(frozen=True, slots=True)
-class SqlError:
-    """One refusal. `dimension` "" is an error of the explore itself; `line` is in the LookML file, `sql_line` in `sql`."""
-
-    message: str
-    dimension: str = ""
-    sql: str = ""
-    file: str = ""
-    line: int = 0
-    sql_line: int = 0
-    sql_column: int = 0
 
 
 @dataclass(slots=True)
@@ -46,6 +34,7 @@ class TriedExplore:
     skip_reason: str = ""
     problem: str = ""
     dimensions: int = 0
+    measures: int = 0
     queries: int = 0
     errors: list[SqlError] = field(default_factory=list)
 
@@ -58,20 +47,16 @@ class Options:
     exclusions: tuple[str, ...] = ()
     fail_fast: bool = False
     ignore_hidden: bool = False
+    measures: bool = False
     chunk_size: int = 500
+    concurrency: int = 10
     timeout_s: float = 60.0
     user_attributes: Mapping[str, str] = field(default_factory=dict)
 
 
 def selected(explore: Explore, options: Options) -> bool:
     """Whether selectors and exclusions let the explore through."""
-    chosen = any(_matches(s, explore) for s in options.selectors) if options.selectors else True
-    return chosen and not any(_matches(s, explore) for s in options.exclusions)
-
-
-def _matches(selector: str, explore: Explore) -> bool:
-    model, _, name = selector.partition("/")
-    return model in ("*", explore.model.name) and name in ("*", explore.name)
+    return Selection(options.selectors, options.exclusions).lets(explore.model.name, explore.name)
 
 
 def validate(
@@ -79,40 +64,37 @@ def validate(
     connections: Mapping[str, Connection],
     options: Options,
     say: Callable[[TriedExplore], None] = lambda _tested: None,
+    target: Sequence[Model] | None = None,
 ) -> list[TriedExplore]:
-    """Tests every selected explore; `say` hears each result as it comes."""
-    results = []
+    """Tests every selected explore; `say` hears each result in order. With `target` only what is new against it."""
+    results: list[TriedExplore] = []
+    bases = {m.name: m for m in target or ()}
+
+    def one(database: Database, explore: Explore) -> TriedExplore:
+        base = bases.get(explore.model.name)
+        before = base.explore(explore.name) if base is not None else None
+        return (
+            try_explore(explore, database, options)
+            if before is None
+            else try_changed(explore, before, database, options)
+        )
+
     for model in models:
         chosen = [e for e in model.all_explores() if selected(e, options)]
-        database: Database | None = None
-        problem = ""
+        if not chosen:
+            continue
+        done = 0
         try:
-            if chosen:
-                database = _database(model, connections, options)
-        except CannotConnect as error:
-            problem = str(error)
-        for explore in chosen:
-            if database is None:
-                tested = TriedExplore(model.name, explore.name, "errored", problem=problem)
-            else:
-                tested = try_explore(explore, database, options)
-            results.append(tested)
-            say(tested)
-        if database is not None:
-            database.close()
+            with opened(model, connections, options.timeout_s) as database:
+                for tested in spread(database, chosen, options.concurrency, one):
+                    done += 1
+                    results.append(tested)
+                    say(tested)
+        except CannotConnect as problem:
+            for explore in chosen[done:]:
+                results.append(TriedExplore(model.name, explore.name, "errored", problem=str(problem)))
+                say(results[-1])
     return results
-
-
-def _database(model: Model, connections: Mapping[str, Connection], options: Options) -> Database:
-    if not model.connection:
-        raise CannotConnect(f'model "{model.name}" names no connection')
-    wanted = connections.get(model.connection)
-    if wanted is None:
-        known = ", ".join(sorted(connections)) or "none"
-        raise CannotConnect(
-            f'connection "{model.connection}" of model "{model.name}" does not exist here (there are: {known})'
-        )
-    return open_database(wanted, options.timeout_s)
 
 
 def context(
@@ -128,14 +110,12 @@ def context(
     return Context(dialect, explore, calendar, user_attributes, selected=chosen)
 
 
-def dimensions(explore: Explore, options: Options) -> list[Wanted]:
-    """What is tested: visible dimensions without an ignore mark."""
+def dimensions(explore: Explore, options: Options, kind: str = "dimension") -> list[Wanted]:
+    """What is tested: visible dimensions (or measures) without an ignore mark."""
     return [
         (alias, f)
         for alias, f in explore.visible()
-        if f.kind == "dimension"
-        and not _ignored(f)
-        and not (options.ignore_hidden and f.node.is_yes("hidden"))
+        if f.kind == kind and not _ignored(f) and not (options.ignore_hidden and f.node.is_yes("hidden"))
     ]
 
 
@@ -148,16 +128,19 @@ def _ignored(field: Field) -> bool:
 def try_explore(explore: Explore, database: Database, options: Options) -> TriedExplore:
     """One explore against an open database."""
     wanted = dimensions(explore, options)
-    tested = TriedExplore(explore.model.name, explore.name, dimensions=len(wanted))
+    measured = dimensions(explore, options, "measure") if options.measures else []
+    tested = TriedExplore(explore.model.name, explore.name, dimensions=len(wanted), measures=len(measured))
     tested.errors += _missing_views(explore)
     if explore.alias not in explore.views:
         tested.status = "failed"
         return tested
-    if not wanted and not tested.errors:
+    if not wanted and not measured and not tested.errors:
         tested.status, tested.skip_reason = "skipped", "no_dimensions"
         return tested
     compiler = FieldCompiler(context(explore, database.dialect, options.user_attributes, wanted))
-    _Trial(compiler, database, options, tested).run(wanted)
+    trial = Trial(compiler, database, options.chunk_size, options.fail_fast, tested.errors)
+    trial.run(wanted, measured)
+    tested.queries = trial.queries
     tested.status = "failed" if tested.errors else "passed"
     return tested
 
@@ -177,139 +160,76 @@ def _missing_views(explore: Explore) -> list[SqlError]:
     return found
 
 
-class _Trial:
-    """The search for what a database refuses in one explore."""
+def try_changed(explore: Explore, before: Explore, database: Database, options: Options) -> TriedExplore:
+    """One explore against its state in the target branch: skipped when it compiles to the same SQL, else only its new errors."""
+    dialect = database.dialect
+    if _compiled(explore, dialect, options) == _compiled(before, dialect, options):
+        return TriedExplore(explore.model.name, explore.name, "skipped", "unmodified")
+    tested = try_explore(explore, database, options)
+    if not tested.errors:
+        return tested
+    of_explore = {e.message for e in tested.errors if not e.dimension}
+    if of_explore:
+        of_explore &= {e.message for e in try_explore(before, database, options).errors if not e.dimension}
+    tested.errors = [
+        e
+        for e in tested.errors
+        if (
+            not _same_field(e.dimension, explore, before, dialect, options)
+            if e.dimension
+            else e.message not in of_explore
+        )
+    ]
+    tested.status = "failed" if tested.errors else "passed"
+    return tested
 
-    def __init__(
-        self, compiler: FieldCompiler, database: Database, options: Options, tested: TriedExplore
-    ) -> None:
-        self.compiler = compiler
-        self.database = database
-        self.options = options
-        self.tested = tested
 
-    def run(self, wanted: list[Wanted]) -> None:
-        """Fast path: one query per chunk. Else the explore's frame first, then the dimensions."""
-        whole = [w for w in wanted if self._compiles(w)]
-        if self.options.fail_fast and self.tested.errors:
-            return
-        size = max(1, self.options.chunk_size)
-        chunks = [whole[i : i + size] for i in range(0, len(whole), size)]
-        refused = [chunk for chunk in chunks if not self._accepted(chunk)]
-        if not refused or self.options.fail_fast:
-            return
-        broken = self._broken_aliases(self._joins(whole))
-        if broken is None:
-            return
-        for chunk in refused:
-            self._halve([w for w in chunk if not (self._aliases(w) & broken)])
-        if not self.tested.errors:
-            # Each dimension binds alone, all together do not (an ambiguous column, say): that is the explore's error.
-            self._accepted(refused[0], keep=True)
+def _compiled(explore: Explore, dialect: Dialect, options: Options) -> list[str]:
+    """Everything that a trial would ask: the SQL of all dimensions, and of each measure; for what has no SQL, why."""
+    wanted = dimensions(explore, options)
+    found = [e.message for e in _missing_views(explore)]
+    made = context(explore, dialect, options.user_attributes, wanted)
+    if explore.alias in explore.views:
+        found += _texts(FieldCompiler(made), wanted)
+    for measure in dimensions(explore, options, "measure") if options.measures else ():
+        found.append(_measure_text(made, measure))
+    return found
 
-    def _compiles(self, wanted: Wanted) -> bool:
-        """Whether the dimension and its joins become SQL; if not, that is its error."""
-        alias, field = wanted
-        try:
-            needed(self.compiler, [self.compiler.selected(alias, field)])
-        except Unresolved as problem:
-            self._add(
-                SqlError(
-                    problem.message + _hint(problem), f"{alias}.{field.name}", "", problem.file, problem.line
-                )
-            )
-            return False
-        return True
 
-    def _aliases(self, wanted: Wanted) -> frozenset[str]:
-        expression = self.compiler.selected(*wanted)
-        return expression.aliases | frozenset(j.alias for j in needed(self.compiler, [expression]))
+def _texts(compiler: FieldCompiler, wanted: Sequence[Wanted]) -> list[str]:
+    try:
+        return [probe(compiler, wanted).sql]
+    except Unresolved:
+        return [_text(compiler, w) for w in wanted]
 
-    def _joins(self, wanted: Sequence[Wanted]) -> list[Join]:
-        return needed(self.compiler, [self.compiler.selected(*w) for w in wanted])
 
-    def _accepted(self, wanted: Sequence[Wanted], *, keep: bool = False) -> bool:
-        """Asks the database; with fail_fast or `keep` a refusal is recorded as the explore's error."""
-        query, refusal = self._ask(wanted)
-        if refusal is None:
-            return True
-        if keep or self.options.fail_fast:
-            self._refused(refusal, query, wanted[0] if len(wanted) == 1 else None)
+def _text(compiler: FieldCompiler, wanted: Wanted) -> str:
+    name = f"{wanted[0]}.{wanted[1].name}"
+    try:
+        return f"{name}: {probe(compiler, [wanted]).sql}"
+    except Unresolved as problem:
+        return f"{name}! {problem.message}"
+
+
+def _measure_text(made: Context, wanted: Wanted) -> str:
+    name = f"{wanted[0]}.{wanted[1].name}"
+    try:
+        return f"{name}: {build(made, [wanted], 0).sql}"
+    except Unresolved as problem:
+        return f"{name}! {problem.message}"
+
+
+def _same_field(name: str, explore: Explore, before: Explore, dialect: Dialect, options: Options) -> bool:
+    """Whether the field compiles to the same SQL (or fails to for the same reason) in the target branch."""
+    alias = name.rpartition(".")[0]
+    now, then = explore.find(name), before.find(name)
+    if now is None or then is None or now.kind != then.kind:
         return False
-
-    def _ask(
-        self, wanted: Sequence[Wanted], joins: Sequence[Join] | None = None
-    ) -> tuple[Query | None, Refusal | None]:
-        try:
-            query = probe(self.compiler, wanted, joins)
-        except Unresolved as problem:
-            line = f" ({problem.file}:{problem.line})" if problem.file else ""
-            return None, Refusal(problem.message + _hint(problem) + line)
-        self.tested.queries += 1
-        return query, self.database.bind(query.sql)
-
-    def _broken_aliases(self, joins: Sequence[Join]) -> frozenset[str] | None:
-        """Joins that the database refuses, each reported once; None when not even the explore's frame binds.
-
-        The frame is the base table with the joins that every query carries (sql_always_where, always_join).
-        """
-        frame = needed(self.compiler, [])
-        query, refusal = self._ask([], frame)
-        if refusal is not None:
-            self._refused(refusal, query, None)
-            return None
-        if self._ask([], joins)[1] is None:
-            return frozenset()
-        good = list(frame)
-        broken: set[str] = set()
-        for join in [j for j in joins if j not in frame]:
-            query, refusal = self._ask([], [*good, join])
-            if refusal is None:
-                good.append(join)
-            else:
-                broken.add(join.alias)
-                self._refused(refusal, query, None)
-        return frozenset(broken)
-
-    def _halve(self, wanted: Sequence[Wanted]) -> None:
-        """Narrows a refused list down to single dimensions, left half first; an explicit stack keeps the order."""
-        stack = [list(wanted)] if wanted else []
-        while stack and len(self.tested.errors) < MAX_ERRORS:
-            part = stack.pop()
-            query, refusal = self._ask(part)
-            if refusal is None:
-                continue
-            if len(part) == 1:
-                self._refused(refusal, query, part[0])
-            else:
-                half = len(part) // 2
-                stack += [part[half:], part[:half]]
-
-    def _refused(self, refusal: Refusal, query: Query | None, wanted: Wanted | None) -> None:
-        file, line = self._origin(refusal, query, wanted)
-        name = f"{wanted[0]}.{wanted[1].name}" if wanted else ""
-        sql = query.sql if query else ""
-        self._add(SqlError(_short(refusal.message), name, sql, file, line, refusal.line, refusal.column))
-
-    def _origin(self, refusal: Refusal, query: Query | None, wanted: Wanted | None) -> tuple[str, int]:
-        """The LookML behind the place that the database names, else the field's or explore's own place."""
-        if query is not None and refusal.line:
-            piece = query.locate(query.offset(refusal.line, max(1, refusal.column)))
-            if piece is not None:
-                return piece.file, piece.line
-        node = (wanted[1].node.get("sql") or wanted[1].node) if wanted else self.compiler.context.explore.node
-        return node.file.path, node.line
-
-    def _add(self, error: SqlError) -> None:
-        if len(self.tested.errors) < MAX_ERRORS:
-            self.tested.errors.append(error)
-
-
-def _hint(problem: Unresolved) -> str:
-    return f" Did you mean {problem.suggestion}?" if problem.suggestion else ""
-
-
-def _short(message: str) -> str:
-    """At most a hundred words, as Spectacles shows them."""
-    words = message.split()
-    return " ".join(words[:MAX_WORDS]) + (" …" if len(words) > MAX_WORDS else "")
+    texts = []
+    for one, found in ((explore, now), (before, then)):
+        made = context(one, dialect, options.user_attributes, dimensions(one, options))
+        wanted = (alias, found)
+        texts.append(
+            _measure_text(made, wanted) if found.kind == "measure" else _text(FieldCompiler(made), wanted)
+        )
+    return texts[0] == texts[1]

@@ -1,0 +1,196 @@
+"""The search for what a database refuses in one explore: the frame, then the joins, then dimensions (and measures) by halving.
+
+k failing of n fields cost about k·log2(n) queries. What breaks the explore or a join is told once, and the fields that need it are not asked.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+
+from runyard.tasks.lookml.databases import Database, Refusal
+from runyard.tasks.lookml.language.model import Join
+from runyard.tasks.lookml.sql.compiler import FieldCompiler
+from runyard.tasks.lookml.sql.expressions import Piece, Unresolved
+from runyard.tasks.lookml.sql.joins import needed
+from runyard.tasks.lookml.sql.query import Query, Wanted, build, probe
+
+MAX_ERRORS = 200
+MAX_WORDS = 100
+
+Ask = Callable[[Sequence[Wanted]], Query]
+
+
+@dataclass(frozen=True, slots=True)
+class SqlError:
+    """One refusal. `dimension` "" is an error of the explore itself; `line` is in the LookML file, `sql_line` in `sql`."""
+
+    message: str
+    dimension: str = ""
+    sql: str = ""
+    file: str = ""
+    line: int = 0
+    sql_line: int = 0
+    sql_column: int = 0
+
+
+@dataclass(slots=True)
+class Trial:
+    """One explore against one database. `errors` and `queries` are its result."""
+
+    compiler: FieldCompiler
+    database: Database
+    chunk_size: int = 500
+    fail_fast: bool = False
+    errors: list[SqlError] = field(default_factory=list)
+    queries: int = 0
+
+    def run(self, dimensions: Sequence[Wanted], measures: Sequence[Wanted] = ()) -> None:
+        """Fast path: one query per chunk. Else the explore's frame first, then the fields."""
+        broken = self._search(dimensions, self._probe)
+        if measures and broken is not None and not (self.fail_fast and self.errors):
+            self._search([m for m in measures if not self._hits(m, broken)], self._measured)
+
+    def _search(self, wanted: Sequence[Wanted], ask: Ask) -> frozenset[str] | None:
+        """Finds the refused ones. The aliases whose joins are broken; None when nothing more can be asked of this explore."""
+        whole = [w for w in wanted if self._compiles(w, ask)]
+        if self.fail_fast and self.errors:
+            return None
+        size = max(1, self.chunk_size)
+        chunks = [whole[i : i + size] for i in range(0, len(whole), size)]
+        refused = [chunk for chunk in chunks if not self._accepted(chunk, ask)]
+        if not refused:
+            return frozenset()
+        if self.fail_fast:
+            return None
+        broken = self._broken_aliases(self._joins(whole))
+        if broken is None:
+            return None
+        before = len(self.errors)
+        for chunk in refused:
+            self._halve([w for w in chunk if not self._hits(w, broken)], ask)
+        if len(self.errors) == before and not broken:
+            # Each field binds alone, all together do not (an ambiguous column, say): that is the explore's error.
+            self._accepted(refused[0], ask, keep=True)
+        return broken
+
+    def _probe(self, wanted: Sequence[Wanted]) -> Query:
+        return probe(self.compiler, wanted)
+
+    def _measured(self, wanted: Sequence[Wanted]) -> Query:
+        return build(self.compiler.context, wanted, 0)
+
+    def _compiles(self, wanted: Wanted, ask: Ask) -> bool:
+        """Whether the field and its joins become SQL; if not, that is its error."""
+        try:
+            ask([wanted])
+        except Unresolved as problem:
+            name = f"{wanted[0]}.{wanted[1].name}"
+            self.add(SqlError(problem.message + _hint(problem), name, "", problem.file, problem.line))
+            return False
+        return True
+
+    def _hits(self, wanted: Wanted, broken: frozenset[str]) -> bool:
+        """Whether the field needs one of the broken joins."""
+        if not broken:
+            return False
+        try:
+            expression = self.compiler.selected(*wanted)
+            aliases = expression.aliases | frozenset(j.alias for j in needed(self.compiler, [expression]))
+        except Unresolved:
+            return False  # told when it is compiled
+        return bool(aliases & broken)
+
+    def _joins(self, wanted: Sequence[Wanted]) -> list[Join]:
+        return needed(self.compiler, [self.compiler.selected(*w) for w in wanted])
+
+    def _accepted(self, wanted: Sequence[Wanted], ask: Ask, *, keep: bool = False) -> bool:
+        """Asks the database; with fail_fast or `keep` a refusal is recorded as the explore's error."""
+        query, refusal = self._ask(lambda: ask(wanted))
+        if refusal is None:
+            return True
+        if keep or self.fail_fast:
+            self._refused(refusal, query, wanted[0] if len(wanted) == 1 else None)
+        return False
+
+    def _ask(self, make: Callable[[], Query]) -> tuple[Query | None, Refusal | None]:
+        try:
+            query = make()
+        except Unresolved as problem:
+            line = f" ({problem.file}:{problem.line})" if problem.file else ""
+            return None, Refusal(problem.message + _hint(problem) + line)
+        self.queries += 1
+        return query, self.database.bind(query.sql)
+
+    def _broken_aliases(self, joins: Sequence[Join]) -> frozenset[str] | None:
+        """Joins that the database refuses, each reported once; None when not even the explore's frame binds.
+
+        The frame is the base table with the joins that every query carries (sql_always_where, always_join).
+        """
+        frame = needed(self.compiler, [])
+        query, refusal = self._ask(lambda: probe(self.compiler, [], frame))
+        if refusal is not None:
+            self._refused(refusal, query, None)
+            return None
+        if self._ask(lambda: probe(self.compiler, [], joins))[1] is None:
+            return frozenset()
+        good = list(frame)
+        broken: set[str] = set()
+        for join in [j for j in joins if j not in frame]:
+            query, refusal = self._ask(lambda tried=join: probe(self.compiler, [], [*good, tried]))  # type: ignore[misc]
+            if refusal is None:
+                good.append(join)
+            else:
+                broken.add(join.alias)
+                self._refused(refusal, query, None)
+        return frozenset(broken)
+
+    def _halve(self, wanted: Sequence[Wanted], ask: Ask) -> None:
+        """Narrows a refused list down to single fields, left half first; an explicit stack keeps the order."""
+        stack = [list(wanted)] if wanted else []
+        while stack and len(self.errors) < MAX_ERRORS:
+            part = stack.pop()
+            query, refusal = self._ask(lambda tried=part: ask(tried))  # type: ignore[misc]
+            if refusal is None:
+                continue
+            if len(part) == 1:
+                self._refused(refusal, query, part[0])
+            else:
+                half = len(part) // 2
+                stack += [part[half:], part[:half]]
+
+    def _refused(self, refusal: Refusal, query: Query | None, wanted: Wanted | None) -> None:
+        file, line = self._origin(refusal, query, wanted)
+        name = f"{wanted[0]}.{wanted[1].name}" if wanted else ""
+        sql = query.sql if query else ""
+        self.add(SqlError(_short(refusal.message), name, sql, file, line, refusal.line, refusal.column))
+
+    def _origin(self, refusal: Refusal, query: Query | None, wanted: Wanted | None) -> tuple[str, int]:
+        """The LookML behind the place that the database names, else the field's or explore's own place."""
+        piece = located(query, refusal) if query is not None else None
+        if piece is not None:
+            return piece.file, piece.line
+        node = (wanted[1].node.get("sql") or wanted[1].node) if wanted else self.compiler.context.explore.node
+        return node.file.path, node.line
+
+    def add(self, error: SqlError) -> None:
+        """Keeps an error, up to a limit that no reader gets to."""
+        if len(self.errors) < MAX_ERRORS:
+            self.errors.append(error)
+
+
+def located(query: Query, refusal: Refusal) -> Piece | None:
+    """The LookML behind the place in the SQL that the database names."""
+    if not refusal.line:
+        return None
+    return query.locate(query.offset(refusal.line, max(1, refusal.column)))
+
+
+def _hint(problem: Unresolved) -> str:
+    return f" Did you mean {problem.suggestion}?" if problem.suggestion else ""
+
+
+def _short(message: str) -> str:
+    """At most a hundred words, as Spectacles shows them."""
+    words = message.split()
+    return " ".join(words[:MAX_WORDS]) + (" …" if len(words) > MAX_WORDS else "")
