@@ -15,9 +15,9 @@ from runyard.cli.lookml_check import check, pairs, stop
 from runyard.tasks.lookml.language.findings import nearest
 from runyard.tasks.lookml.language.model import Explore, Field, Model, models
 from runyard.tasks.lookml.language.project import load
+from runyard.tasks.lookml.sql.dialects import Dialect
 from runyard.tasks.lookml.sql.expressions import Unresolved
 from runyard.tasks.lookml.sql.query import build
-from runyard.tasks.lookml.sql.timeframes import Dialect
 from runyard.tasks.lookml.validators import sqlcheck
 
 app = typer.Typer(

@@ -10,7 +10,7 @@ import pytest
 from runyard.tasks.lookml.databases import Refusal
 from runyard.tasks.lookml.language.model import models
 from runyard.tasks.lookml.language.project import from_texts
-from runyard.tasks.lookml.sql.timeframes import Dialect
+from runyard.tasks.lookml.sql.dialects import Dialect
 from runyard.tasks.lookml.validators import sqlcheck
 from runyard.tasks.lookml.validators.checks import validate
 

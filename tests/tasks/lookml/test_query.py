@@ -11,11 +11,11 @@ import pytest
 
 from runyard.tasks.lookml.language.model import Explore, models
 from runyard.tasks.lookml.language.project import load
+from runyard.tasks.lookml.language.timeframes import DEFAULT_TIMEFRAMES
 from runyard.tasks.lookml.sql.compiler import Context
-from runyard.tasks.lookml.sql.expressions import Unresolved, plain
-from runyard.tasks.lookml.sql.filters import condition
+from runyard.tasks.lookml.sql.expressions import Unresolved
 from runyard.tasks.lookml.sql.query import Query, build
-from runyard.tasks.lookml.sql.timeframes import DEFAULT_TIMEFRAMES, Calendar, duration, timeframe
+from runyard.tasks.lookml.sql.timeframes import Calendar, duration, timeframe
 from runyard.tasks.lookml.validators.sqlcheck import context
 
 from .conftest import BAKERY, Make
@@ -173,32 +173,6 @@ def test_what_cannot_become_sql_is_refused(make: Make, text: str, message: str) 
     with pytest.raises(Unresolved) as caught:
         ask(explore, "a.x")
     assert message in caught.value.message
-
-
-@pytest.mark.parametrize(
-    ("kind", "text", "sql"),
-    [
-        ("yesno", "Yes", "x"),
-        ("yesno", "no", "NOT COALESCE(x, FALSE)"),
-        ("number", ">0", "x > 0"),
-        ("number", ">1 AND <100", "x > 1 AND x < 100"),
-        ("number", "1,3", "(x = 1 OR x = 3)"),
-        ("number", "NOT NULL", "NOT COALESCE(x IS NULL, FALSE)"),
-        ("number", "one", None),
-        ("string", "a", "x = 'a'"),
-        ("string", "O'Hara%", "x LIKE 'O''Hara%' ESCAPE '^'"),
-        (
-            "string",
-            "-canceled,-NULL",
-            "NOT COALESCE(x = 'canceled', FALSE) AND NOT COALESCE(x IS NULL, FALSE)",
-        ),
-        ("string", "50^%", "x = '50%'"),
-        ("string", '"a,b",EMPTY', "(x = 'a,b' OR (x IS NULL OR x = ''))"),
-    ],
-)
-def test_filter_expressions(kind: str, text: str, sql: str | None) -> None:
-    found = condition(plain("x"), kind, text)
-    assert (found.text if found else None) == sql
 
 
 def test_reserved_words_as_view_names_are_quoted(make: Make) -> None:

@@ -3,21 +3,51 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Mapping
 
 import pytest
 
-from runyard.tasks.lookml.language.templating import Facts, LiquidProblem, check, render
+from runyard.tasks.lookml.language.templating import LiquidProblem, check, render
 
-FACTS = Facts({"_model": {"_name": "m"}}, lambda name: f"<{name}>", user_attributes={"region": "e'u"})
+
+class Asked:
+    """Facts that write down what they are asked."""
+
+    def __init__(self) -> None:
+        self.names: Mapping[str, object] = {
+            "_model": {"_name": "m"},
+            "v": {"f": {"_is_filtered": True}},
+            "n": 2,
+        }
+        self.user_attributes: Mapping[str, str] = {"region": "e'u"}
+
+    def parameter(self, name: str) -> str:
+        return f"<{name}>"
+
+    def condition(self, name: str, body: str) -> str:
+        return f"[{name}: {body.strip()}]"
+
+    def bound(self, name: str, which: str) -> str:
+        return f"<{which} of {name}>"
+
+
+FACTS = Asked()
 
 
 @pytest.mark.parametrize(
     ("text", "expected"),
     [
         ("{% parameter v.p %} AND {% parameter q %}", "<v.p> AND <q>"),
-        ("x {% condition f %} anything ${y} {% endcondition %} z", "x 1=1 z"),
+        (
+            "x {% condition v.f %} any{% if n == 2 %}thing{% endif %} ${y} {% endcondition %} z",
+            "x [v.f: anything ${y}] z",
+        ),
         ("{% incrementcondition %} at {% endincrementcondition %}", "1=1"),
-        ("a > {% date_start f %} AND a < {% date_end f %}", "a > NULL AND a < NULL"),
+        ("a > {% date_start f %} AND a < {% date_end f %}", "a > <start of f> AND a < <end of f>"),
+        # What Ruby's Liquid overlooks.
+        ("{% if (n == 2) %}yes{% endif %}", "yes"),
+        ("{% if {{ n }} > 1 %}yes{% endif %}", "yes"),
+        ("{% if ${v.f}._is_filtered %}yes{% else %}no{% endif %}", "yes"),
         ("{{ _user_attributes['region'] | sql_quote }}", "'e''u'"),
         ("{{ _user_attributes['none'] }}", ""),
         ("{% if _model._name == 'm' %}yes{% else %}no{% endif %}", "yes"),

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any, Protocol
 from urllib.parse import unquote, urlsplit
 
-from runyard.tasks.lookml.sql.timeframes import Dialect
+from runyard.tasks.lookml.sql.dialects import Dialect
 
 MAX_QUERY_BYTES = 10 << 20
 

@@ -13,8 +13,8 @@ from pathlib import PurePosixPath
 from runyard.tasks.lookml.language.findings import Finding
 from runyard.tasks.lookml.language.merge import Family, extended_names
 from runyard.tasks.lookml.language.project import Project
+from runyard.tasks.lookml.language.timeframes import DEFAULT_INTERVALS, DEFAULT_TIMEFRAMES
 from runyard.tasks.lookml.language.tree import FIELD_KEYS, Node
-from runyard.tasks.lookml.sql.timeframes import DEFAULT_INTERVALS, DEFAULT_TIMEFRAMES
 
 
 @dataclass(eq=False, slots=True)

@@ -1,15 +1,16 @@
-"""Liquid in LookML, through python-liquid without files and under budgets. Used by `expressions` (to render) and `checks` (to parse).
+"""Liquid in LookML, through python-liquid without files and under budgets. Used by `sql.liquid` (to render) and the validators (to parse).
 
-Every parameter has its default value, and no filter is set: what Looker's SQL validator does. `{% condition %}` is then `1=1`,
-`{% date_start %}` and `{% date_end %}` are NULL.
+What a tag means in a query is asked of `Facts`. With no filter set, as in Looker's SQL validator, `{% condition %}` is `1=1`,
+`{% date_start %}` and `{% date_end %}` are NULL. Looker reads tags as laxly as Ruby's Liquid; `_strict` puts its usual liberties right.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterator, Mapping
-from dataclasses import dataclass, field
+import re
+from collections.abc import Callable, Mapping
 from functools import lru_cache
-from typing import TextIO
+from io import StringIO
+from typing import Protocol, TextIO
 
 from liquid import Environment, Mode
 from liquid.ast import BlockNode, Node
@@ -33,51 +34,20 @@ class LiquidProblem(Exception):
         self.line = line
 
 
-@dataclass(frozen=True)
-class Facts:
-    """What a template may ask. `parameter(name)` is the SQL literal of a parameter; `fields(alias)` names and values of a view's fields."""
+class Facts(Protocol):
+    """What a template may ask about its query."""
 
     names: Mapping[str, object]
-    parameter: Callable[[str], str]
-    selected: Collection[str] = ()
-    user_attributes: Mapping[str, str] = field(default_factory=dict)
+    user_attributes: Mapping[str, str]
 
+    def parameter(self, name: str) -> str:
+        """The SQL literal of a parameter."""
 
-class FieldFacts(Mapping[str, object]):
-    """`view.field` in a template: `_in_query`, `_is_selected`, `_parameter_value` and so on."""
+    def condition(self, name: str, body: str) -> str:
+        """The filter of a field applied to SQL."""
 
-    KEYS = (
-        "_in_query",
-        "_is_selected",
-        "_is_filtered",
-        "_parameter_value",
-        "_value",
-        "_name",
-        "_label",
-        "_sql",
-    )
-
-    def __init__(self, id: str, facts: Callable[[], Facts]) -> None:
-        self.id = id
-        self.facts = facts
-
-    def __getitem__(self, key: str) -> object:
-        match key:
-            case "_in_query" | "_is_selected":
-                return self.id in self.facts().selected
-            case "_is_filtered":
-                return False
-            case "_parameter_value":
-                return self.facts().parameter(self.id)
-            case "_name" | "_label" | "_value" | "_sql":
-                return self.id if key == "_name" else ""
-        raise KeyError(key)
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(self.KEYS)
-
-    def __len__(self) -> int:
-        return len(self.KEYS)
+    def bound(self, name: str, which: str) -> str:
+        """The SQL literal of a date filter's `start` or `end`."""
 
 
 class _ConstantNode(Node):
@@ -89,21 +59,28 @@ class _ConstantNode(Node):
         self.argument = argument
 
     def render_to_output(self, context: RenderContext, buffer: TextIO) -> int:
-        """Writes the parameter's literal, or NULL for a bound of a filter that is not set."""
+        """Writes the parameter's literal, or a bound of a date filter."""
         facts = context.resolve(FACTS)
-        return buffer.write(facts.parameter(self.argument) if self.kind == "parameter" else "NULL")
+        if self.kind == "parameter":
+            return buffer.write(facts.parameter(self.argument))
+        return buffer.write(facts.bound(self.argument, self.kind.removeprefix("date_")))
 
 
 class _ConditionNode(Node):
-    """`{% condition f %} x {% endcondition %}` with no value for f: always true."""
+    """`{% condition f %} x {% endcondition %}`: the filter of f on x."""
 
-    def __init__(self, token: Token, block: BlockNode) -> None:
+    def __init__(self, token: Token, argument: str, block: BlockNode) -> None:
         super().__init__(token)
+        self.argument = argument
         self.block = block
 
-    def render_to_output(self, _context: RenderContext, buffer: TextIO) -> int:
-        """1=1: no filter is set in validation."""
-        return buffer.write("1=1")
+    def render_to_output(self, context: RenderContext, buffer: TextIO) -> int:
+        """An increment's condition has no filter: always true."""
+        if not self.argument:
+            return buffer.write("1=1")
+        body = StringIO()
+        self.block.render(context, body)
+        return buffer.write(context.resolve(FACTS).condition(self.argument, body.getvalue()))
 
 
 class _ConstantTag(Tag):
@@ -124,14 +101,15 @@ class _ConditionTag(Tag):
     """condition and incrementcondition, with their bodies."""
 
     def parse(self, stream: TokenStream) -> Node:
-        """The body is parsed, so that its errors are found, but never rendered."""
+        """The body may hold any Liquid."""
         token = stream.eat(TOKEN_TAG)
+        argument = ""
         if stream.current.kind == TOKEN_EXPRESSION:  # {% incrementcondition %} has none
-            stream.eat(TOKEN_EXPRESSION)
+            argument = stream.eat(TOKEN_EXPRESSION).value.strip()
         block = get_parser(self.env).parse_block(stream, frozenset((self.end, TOKEN_EOF)))
         if stream.current.kind != TOKEN_TAG or stream.current.value != self.end:
             raise LiquidSyntaxError(f"{{% {self.name} %}} is never closed", token=token)
-        return _ConditionNode(token, block)
+        return _ConditionNode(token, argument, block)
 
 
 class _Limited(Environment):
@@ -171,9 +149,27 @@ def is_template(text: str) -> bool:
     return "{%" in text or "{{" in text
 
 
+_TEST = re.compile(r"\{%-?\s*+(?:if|elsif|unless|case|when)\b([^%]*+)%\}")
+_LIBERTIES = re.compile(r"\$\{|\{\{|\}\}|[{}()]")
+
+
+def _strict(text: str) -> str:
+    """The text with what Ruby's Liquid overlooks in tests blanked out: `(a)`, `{{ a }}` and `${a}` inside a tag. Offsets stay."""
+    if "(" not in text and "{{" not in text and "${" not in text:
+        return text
+    return _TEST.sub(
+        lambda m: (
+            _LIBERTIES.sub(lambda n: " " * len(n.group()), m.group(1)).join(m.group().split(m.group(1), 1))
+            if m.group(1)
+            else m.group()
+        ),
+        text,
+    )
+
+
 @lru_cache(maxsize=4096)
 def _parsed(text: str) -> BoundTemplate:
-    return _ENV.from_string(text)
+    return _ENV.from_string(_strict(text))
 
 
 def check(text: str) -> None:

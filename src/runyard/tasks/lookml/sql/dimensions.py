@@ -7,8 +7,10 @@ from itertools import pairwise
 from typing import TYPE_CHECKING
 
 from runyard.tasks.lookml.language.model import Field
+from runyard.tasks.lookml.language.timeframes import is_interval, is_timeframe
+from runyard.tasks.lookml.sql.dialects import native, spoken
 from runyard.tasks.lookml.sql.expressions import Expression, Unresolved, filled, joined, literal
-from runyard.tasks.lookml.sql.timeframes import duration, is_interval, is_timeframe, timeframe, to_timestamp
+from runyard.tasks.lookml.sql.timeframes import duration, in_zone, timeframe, to_timestamp
 
 if TYPE_CHECKING:
     from runyard.tasks.lookml.sql.compiler import FieldCompiler
@@ -44,18 +46,32 @@ def _refuse(wanted: Field, message: str) -> Unresolved:
 def _timeframe(compiler: FieldCompiler, alias: str, wanted: Field, part: str) -> Expression:
     if not is_timeframe(part):
         raise _refuse(wanted, f'unknown timeframe "{part}" of "{wanted.id}"')
-    dialect, base = compiler.context.dialect, compiler.sql(alias, wanted)
-    moment = to_timestamp("\0", wanted.node.text("datatype"), dialect)
-    return filled(timeframe(moment, part, dialect, compiler.context.calendar), {"\0": base})
+    dialect = compiler.context.dialect
+    text = timeframe("\0", part, native(dialect), compiler.context.calendar)
+    return filled(spoken(text, dialect), {"\0": moment(compiler, alias, wanted)})
+
+
+def moment(compiler: FieldCompiler, alias: str, wanted: Field) -> Expression:
+    """The timestamp or date behind a time dimension, in the zone of the query: what timeframes are made of and date filters are put on."""
+    context = compiler.context
+    dialect, base = native(context.dialect), compiler.sql(alias, wanted)
+    datatype = wanted.node.text("datatype", "datetime")
+    text = to_timestamp("\0", datatype, dialect)
+    if datatype not in ("date", "yyyymmdd") and wanted.node.text("convert_tz") != "no":
+        text = in_zone(text, context.database_timezone, context.timezone, dialect)
+    shift = context.shifts.get((alias, wanted.group or wanted.name))
+    if shift:
+        text = f"({text} + INTERVAL '{shift}')"
+    return filled(spoken(text, context.dialect), {"\0": base}) if text != "\0" else base
 
 
 def _duration(compiler: FieldCompiler, alias: str, wanted: Field, interval: str) -> Expression:
     if not is_interval(interval):
         raise _refuse(wanted, f'unknown interval "{interval}" of "{wanted.id}"')
     start, end = (compiler.raw(alias, wanted, key).grouped() for key in ("sql_start", "sql_end"))
-    kind, dialect = wanted.node.text("datatype"), compiler.context.dialect
+    kind, dialect = wanted.node.text("datatype"), native(compiler.context.dialect)
     text = duration(to_timestamp("\0", kind, dialect), to_timestamp("\1", kind, dialect), interval, dialect)
-    return filled(text, {"\0": start, "\1": end})
+    return filled(spoken(text, compiler.context.dialect), {"\0": start, "\1": end})
 
 
 def _distance(compiler: FieldCompiler, alias: str, wanted: Field) -> Expression:

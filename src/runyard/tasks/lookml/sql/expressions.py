@@ -9,6 +9,8 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
+from runyard.tasks.lookml.sql.dialects import Dialect
+
 MAX_SQL = 4 << 20
 _SIMPLE = re.compile(r'[\w."]+|\d+')
 _NAME = re.compile(r"[a-z_][a-z0-9_]*")
@@ -110,19 +112,30 @@ def quoted(name: str) -> str:
     return '"' + name.replace('"', '""') + '"'
 
 
+def identifier(name: str, dialect: Dialect) -> str:
+    """The same in a dialect: BigQuery quotes with backticks."""
+    found = quoted(name)
+    if dialect == "bigquery" and found.startswith('"'):
+        return "`" + name.replace("`", "") + "`"
+    return found
+
+
+def label(alias: str, name: str, dialect: Dialect) -> str:
+    """The name of an output column, quoted: `"view.field"`; BigQuery allows no dots there, so `view_field`."""
+    if dialect == "bigquery":
+        return f"`{alias}_{name}`".replace("``", "`")
+    return '"' + f"{alias}.{name}".replace('"', '""') + '"'
+
+
 def literal(text: str) -> str:
     """A string as SQL."""
     return "'" + text.replace("'", "''") + "'"
 
 
+_MARKED = re.compile("([\0\1\2\3])")
+
+
 def filled(text: str, marks: Mapping[str, Expression]) -> Expression:
     """Our text with expressions in place of one-character marks."""
-    out: list[Expression | str] = []
-    run = ""
-    for sign in text:
-        if sign in marks:
-            out += [run, marks[sign]]
-            run = ""
-        else:
-            run += sign
-    return joined(*out, run)
+    parts = _MARKED.split(text)
+    return joined(*(marks.get(p, p) for p in parts if p))

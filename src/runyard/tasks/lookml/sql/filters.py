@@ -1,129 +1,135 @@
-"""Looker filter expressions as SQL conditions, for measure filters: yes/no, numbers and strings. Called by `measures`.
+"""Looker filter expressions as SQL conditions: one entry for every type. Called by `measures`, `query` and the LookML validator.
 
-Date expressions are not compiled here; they raise Unresolved, so that nobody mistakes a missing filter for a filter.
+`condition` compiles, `problem` only says what is wrong. The grammars are in `filter_strings`, `filter_numbers` and `filter_dates`; their
+source is Looker's page "Looker filter expressions" and its published grammars.
 """
 
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
 
-from runyard.tasks.lookml.sql.expressions import Expression, joined, literal
+from runyard.tasks.lookml.language.model import Field
+from runyard.tasks.lookml.sql import filter_dates, filter_numbers, filter_strings
+from runyard.tasks.lookml.sql.dialects import Dialect
+from runyard.tasks.lookml.sql.expressions import Expression, filled
+from runyard.tasks.lookml.sql.filter_text import BadFilter, X
+from runyard.tasks.lookml.sql.timeframes import PLAIN, Calendar
 
-_NUMBER = re.compile(r"(>=|<=|<>|!=|=|>|<)?\s*(-?\d{1,30}(?:\.\d{1,30})?)")
-_NUMERIC = frozenset({"number", "tier", "bin", "count", "sum", "average", "int"})
+_NUMERIC_TYPES = """
+    number tier_number int count count_distinct sum sum_distinct average average_distinct median median_distinct percentile
+    percentile_distinct running_total percent_of_total percent_of_previous period_over_period
+    duration_second duration_minute duration_hour duration_day duration_week duration_month duration_quarter duration_year distance
+"""
+NUMERIC_TYPES = frozenset(_NUMERIC_TYPES.split())
+_NUMERIC_PARTS_WORDS = """
+    year hour_of_day day_of_week_index day_of_month day_of_year week_of_year month_num fiscal_month_num fiscal_year
+"""
+NUMERIC_PARTS = frozenset(_NUMERIC_PARTS_WORDS.split())
+TEXT_PARTS = frozenset(
+    {"day_of_week", "month_name", "quarter_of_year", "fiscal_quarter_of_year", "time_of_day"}
+)
+_ATTRIBUTE = re.compile(r"\{\{\s*_user_attributes\[\s*['\"]([\w.\- ]+)['\"]\s*\]\s*\}\}")
 
 
-def is_supported(kind: str) -> bool:
-    """Whether filters on a field of this type are compiled."""
-    return not kind.startswith("date") and kind not in ("time", "duration", "location", "distance")
+MAX_FILTER = 100_000
 
 
-def condition(x: Expression, kind: str, text: str) -> Expression | None:
-    """The condition that `text` puts on `x`; None when the expression is not understood."""
+@dataclass(frozen=True, slots=True)
+class Setting:
+    """What relative dates and letters mean: the moment of the query in its own zone (no zone kept), the model's calendar."""
+
+    now: datetime
+    calendar: Calendar = PLAIN
+    folds_case: bool = False
+    user_attributes: Mapping[str, str] | None = None
+
+
+def kind_of(field: Field) -> str:
+    """Which grammar a field's filters are written in: string, number, date, yesno or location."""
+    if field.is_duration:
+        return "number"
+    part = field.part or (field.type.removeprefix("date_") if field.type.startswith("date_") else "")
+    if (part and part != "time") or field.type == "date_time":
+        return (
+            "number"
+            if part in NUMERIC_PARTS
+            else "string"
+            if part in TEXT_PARTS
+            else "yesno"
+            if part == "yesno"
+            else "date"
+        )
+    if field.type in ("date", "time", "date_time"):
+        return "date"
+    if field.type in NUMERIC_TYPES or field.type.startswith("duration_"):
+        return "number"
+    if field.kind == "measure" and field.type in ("min", "max"):
+        return "number"
+    return field.type if field.type in ("yesno", "location") else "string"
+
+
+def is_raw_date(field: Field) -> bool:
+    """Whether the filter is put on the column itself instead of the timeframe made of it."""
+    return kind_of(field) == "date" and field.kind != "measure"
+
+
+def problem(kind: str, text: str) -> str:
+    """What is wrong with a filter expression of this kind; "" when nothing is."""
+    try:
+        condition_text(
+            kind,
+            _ATTRIBUTE.sub("1", text) if kind != "string" else text,
+            Setting(datetime(2000, 1, 1, tzinfo=UTC)),
+            "duckdb",
+        )
+    except BadFilter as bad:
+        return str(bad)
+    return ""
+
+
+def condition(
+    x: Expression, kind: str, text: str, setting: Setting, dialect: Dialect = "duckdb"
+) -> Expression:
+    """The condition that `text` puts on `x`; raises BadFilter when the expression is not understood."""
+    text = with_attributes(text, setting.user_attributes or {})
+    return filled(condition_text(kind, text, setting, dialect), {X: x})
+
+
+def with_attributes(text: str, values: Mapping[str, str]) -> str:
+    """`{{ _user_attributes['x'] }}` replaced by the attribute's value; unknown ones by nothing, which filters nothing."""
+    return _ATTRIBUTE.sub(lambda m: values.get(m.group(1), ""), text) if "{{" in text else text
+
+
+def _yesno(text: str) -> str:
+    """Comma is OR here as everywhere."""
+    answers = {_ANSWERS.get(word.strip().lower(), "") for word in text.split(",") if word.strip()}
+    if "" in answers:
+        raise BadFilter(f'"{text}" is not Yes or No')
+    if len(answers) != 1:
+        return "1=1"
+    return X if answers == {"yes"} else f"NOT COALESCE({X}, FALSE)"
+
+
+_ANSWERS = {"yes": "yes", "true": "yes", "no": "no", "false": "no"}
+
+
+def condition_text(kind: str, text: str, setting: Setting, dialect: Dialect) -> str:
+    """The condition on the mark X."""
+    text = text.replace("\0", "")
+    if len(text) > MAX_FILTER:
+        raise BadFilter(f"the filter expression is longer than {MAX_FILTER} characters")
     if not text.strip():
-        return joined("1=1")
-    if kind == "yesno":
-        word = text.strip().lower()
-        if word in ("yes", "true"):
-            return x
-        return x.wrapped("NOT COALESCE(", ", FALSE)") if word in ("no", "false") else None
-    if kind in _NUMERIC:
-        return _number(x, text)
-    return _string(x, text)
-
-
-def _number(x: Expression, text: str) -> Expression | None:
-    """`5`, `>1 AND <100`, `1, 3`, `NOT 5`, `NULL`, `NOT NULL`; comma means OR, NOT excludes."""
-    include: list[Expression] = []
-    exclude: list[Expression] = []
-    negated = False
-    for part in text.split(","):
-        word = part.strip()
-        if word[:4].upper() == "NOT ":
-            word, negated = word[4:].strip(), True
-        if word.upper() == "NULL":
-            found: Expression | None = joined(x, " IS NULL")
-        else:
-            found = _all_of(x, [w.strip() for w in re.split(r"(?i)\s+and\s+", word, maxsplit=8)])
-        if found is None:
-            return None
-        (exclude if negated else include).append(found)
-    return _both(include, exclude)
-
-
-def _all_of(x: Expression, words: list[str]) -> Expression | None:
-    parts: list[Expression | str] = []
-    for word in words:
-        match = _NUMBER.fullmatch(word)
-        if not match:
-            return None
-        sign = {"!=": "<>", None: "="}.get(match.group(1), match.group(1))
-        parts += [" AND ", x, f" {sign} {match.group(2)}"]
-    return joined(*parts[1:])
-
-
-def _string(x: Expression, text: str) -> Expression:
-    """Comma means OR; a leading `-` excludes; `%` and `_` are wild; NULL and EMPTY are words; `"a,b"` and `^` quote."""
-    include: list[Expression] = []
-    exclude: list[Expression] = []
-    for word in _words(text):
-        negated = word.startswith("-")
-        bare = word[1:] if negated else word
-        if bare == "NULL":
-            found = joined(x, " IS NULL")
-        elif bare == "EMPTY":
-            found = joined("(", x, " IS NULL OR ", x, " = '')")
-        else:
-            found = _like(x, bare)
-        (exclude if negated else include).append(found)
-    return _both(include, exclude)
-
-
-def _like(x: Expression, word: str) -> Expression:
-    """Equality, or LIKE when an unescaped wildcard stands in the word."""
-    out, plain, wild, escaped = "", "", False, False
-    for sign in word:
-        if escaped:
-            out += f"^{sign}" if sign in "%_^" else sign
-            plain += sign
-            escaped = False
-        elif sign == "^":
-            escaped = True
-        else:
-            wild = wild or sign in "%_"
-            out += sign
-            plain += sign
-    if wild:
-        return joined(x, f" LIKE {literal(out)} ESCAPE '^'")
-    return joined(x, f" = {literal(plain)}")
-
-
-def _words(text: str) -> list[str]:
-    """Split at commas outside quotes."""
-    words, word, inside = [], "", False
-    for sign in text:
-        if sign == '"':
-            inside = not inside
-        elif sign == "," and not inside:
-            words.append(word.strip())
-            word = ""
-        else:
-            word += sign
-    return [w for w in [*words, word.strip()] if w]
-
-
-def _both(include: list[Expression], exclude: list[Expression]) -> Expression:
-    """Any of the included and none of the excluded."""
-    parts: list[Expression | str] = []
-    if include:
-        parts.append(_chain(include, " OR "))
-    for found in exclude:
-        parts += [" AND " if parts else "", found.wrapped("NOT COALESCE(", ", FALSE)")]
-    return joined(*parts)
-
-
-def _chain(found: list[Expression], word: str) -> Expression:
-    parts: list[Expression | str] = [found[0]]
-    for one in found[1:]:
-        parts += [word, one]
-    return joined("(", *parts, ")") if len(found) > 1 else found[0]
+        return "1=1"
+    match kind:
+        case "yesno":
+            return _yesno(text)
+        case "number":
+            return filter_numbers.condition(text)
+        case "date":
+            return filter_dates.condition(text, setting.now, setting.calendar)
+        case "location":
+            raise BadFilter("filters on locations are not compiled")
+    return filter_strings.condition(text, setting.folds_case, dialect)

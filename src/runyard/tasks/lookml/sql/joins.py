@@ -37,11 +37,18 @@ def on(compiler: FieldCompiler, join: Join) -> Expression:
 
 
 def requirements(compiler: FieldCompiler, join: Join) -> frozenset[str]:
-    """The aliases that must be joined before this one."""
+    """The aliases that must be joined before this one; worked out once per compiler."""
+    known = compiler.requires.get(join.alias)
+    if known is None:
+        known = compiler.requires[join.alias] = _requirements(compiler, join)
+    return known
+
+
+def _requirements(compiler: FieldCompiler, join: Join) -> frozenset[str]:
     raw = join.node.get("sql")
     view = compiler.context.explore.views.get(join.alias)
     if raw is not None:
-        found = compiler.expand(raw, join.alias, join.alias, view).aliases
+        found = compiler.expand(raw, join.alias, join.alias, view, "join").aliases
     elif join.type == "cross" or view is None:
         found = frozenset()
     else:
@@ -54,16 +61,11 @@ def requirements(compiler: FieldCompiler, join: Join) -> frozenset[str]:
 
 def needed(compiler: FieldCompiler, parts: Iterable[Expression]) -> list[Join]:
     """The joins that these expressions, the explore's conditions and always_join pull in, each after those it needs."""
-    explore = compiler.context.explore
-    wanted: set[str] = set(explore.node.words("always_join"))
+    wanted = set(_always(compiler))
     for part in parts:
         wanted |= part.aliases
-    always = explore.node.get("sql_always_where")
-    if always is not None:
-        wanted |= compiler.expand(
-            always, explore.alias, explore.name, explore.views.get(explore.alias)
-        ).aliases
-    by_alias = {join.alias: join for join in explore.joins}
+    joins = compiler.context.explore.joins
+    by_alias = {join.alias: join for join in joins}
     requires: dict[str, frozenset[str]] = {}
     pending = [a for a in wanted if a in by_alias]
     while pending:
@@ -71,7 +73,23 @@ def needed(compiler: FieldCompiler, parts: Iterable[Expression]) -> list[Join]:
         if alias not in requires:
             requires[alias] = requirements(compiler, by_alias[alias])
             pending += [a for a in requires[alias] if a in by_alias]
-    return _ordered([j for j in explore.joins if j.alias in requires], requires)
+    if not requires:
+        return []
+    return _ordered([j for j in joins if j.alias in requires], requires)
+
+
+def _always(compiler: FieldCompiler) -> frozenset[str]:
+    """The aliases that every query of the explore needs."""
+    known = compiler.requires.get("")
+    if known is None:
+        explore = compiler.context.explore
+        known = frozenset(explore.node.words("always_join"))
+        for key in ("sql_always_where", "sql_always_having"):
+            node = explore.node.get(key)
+            if node is not None:
+                known |= compiler.condition(node).aliases
+        compiler.requires[""] = known
+    return known
 
 
 def _ordered(joins: Sequence[Join], requires: dict[str, frozenset[str]]) -> list[Join]:

@@ -1,7 +1,6 @@
-"""What a measure's type makes of its SQL, with symmetric aggregates where joins multiply rows. Called by `compiler`.
+"""What a measure's type makes of its SQL. Called by `compiler`; aggregates that count each key once are in `symmetric`.
 
-When the query's joins fan a view out (`Context.fanned`), its aggregates count each primary key once. DuckDB: over a list of distinct
-(key, value) pairs; PostgreSQL: the distinct sum of value plus a hash of the key, minus the hashes.
+`percent_of_total`, `percent_of_previous` and `running_total` are their inner measure here: the rest is worked out on the rows (`results`).
 """
 
 from __future__ import annotations
@@ -10,51 +9,82 @@ from typing import TYPE_CHECKING
 
 from runyard.tasks.lookml.language.model import Field
 from runyard.tasks.lookml.language.tree import Kind, Node
-from runyard.tasks.lookml.sql import filters
-from runyard.tasks.lookml.sql.expressions import Expression, Unresolved, filled, joined, literal
+from runyard.tasks.lookml.sql import filters, symmetric
+from runyard.tasks.lookml.sql.dimensions import moment
+from runyard.tasks.lookml.sql.expressions import Expression, Unresolved, joined
+from runyard.tasks.lookml.sql.filter_text import BadFilter
 
 if TYPE_CHECKING:
     from runyard.tasks.lookml.sql.compiler import FieldCompiler
 
 _AGGREGATES_WORDS = """
-    count count_distinct sum sum_distinct average average_distinct min max median percentile list date
+    count count_distinct sum sum_distinct average average_distinct min max median median_distinct percentile percentile_distinct list
 """
 AGGREGATES = frozenset(_AGGREGATES_WORDS.split())
 """Types that aggregate; they may refer to dimensions only."""
-CALCULATED = frozenset({"number", "string", "yesno"})
-KEYED = frozenset({"count", "sum", "average"})
+CALCULATED = frozenset({"number", "string", "yesno", "int", "date", "date_time"})
+POST_QUERY = frozenset({"percent_of_total", "percent_of_previous", "running_total"})
+KEYED = frozenset({"count", "sum", "average", "median", "percentile"})
 """Types that need a primary key when rows are multiplied; the others do not change with repetition (or name their own key)."""
-
-_PG_HASH = "(('x' || MD5(CAST(\1 AS VARCHAR)))::bit(64)::bigint::DECIMAL(65, 0) * 18446744073709551616 + ('x' || SUBSTR(MD5(CAST(\1 AS VARCHAR)), 17))::bit(64)::bigint::DECIMAL(65, 0))"
 
 
 def measure(compiler: FieldCompiler, alias: str, wanted: Field) -> Expression:
     """The aggregate as it stands in a SELECT list."""
     kind = wanted.type
-    if kind in CALCULATED:
-        return compiler.sql(alias, wanted)
+    if kind in CALCULATED or kind in POST_QUERY:
+        found = compiler.sql(alias, wanted)
+        return found.wrapped("CAST(", " AS DATE)") if kind == "date" else found
+    if kind == "period_over_period":
+        return compiler.field(*based_on(compiler, alias, wanted))
     if kind not in AGGREGATES:
         raise _refuse(wanted, f'a measure of type "{kind}" is not compiled to SQL here')
     test = _filter(compiler, alias, wanted)
     if kind == "count":
         return _count(compiler, alias, wanted, test)
-    listed = wanted.node.get("list_field") if kind == "list" else None
-    x = (
-        compiler.field(*compiler.lookup(listed.value, alias, listed, wanted.view))
-        if listed
-        else compiler.sql(alias, wanted)
-    )
+    x = _operand(compiler, alias, wanted)
     kept = joined("CASE WHEN ", test, " THEN ", x, " END") if test else x
-    if kind.endswith("_distinct") and kind != "count_distinct":
-        return _keyed(
-            compiler, kind.removesuffix("_distinct"), kept, compiler.raw(alias, wanted, "sql_distinct_key")
-        )
-    if kind in KEYED and alias in compiler.context.fanned:
-        return _keyed(compiler, kind, kept, _key(compiler, alias, wanted))
-    return _simple(compiler, kind, kept, wanted)
+    bare = kind.removesuffix("_distinct")
+    is_fanned = kind in KEYED and alias in compiler.context.fanned
+    if is_fanned or (kind.endswith("_distinct") and kind != "count_distinct"):
+        named = wanted.node.get("sql_distinct_key") is not None and not is_fanned
+        key = compiler.raw(alias, wanted, "sql_distinct_key") if named else _key(compiler, alias, wanted)
+        return symmetric.aggregate(bare, kept, key, _rank(wanted), compiler.context.dialect)
+    return _simple(kind, kept, wanted, compiler.context.dialect)
 
 
-def _simple(compiler: FieldCompiler, kind: str, x: Expression, wanted: Field) -> Expression:
+def based_on(compiler: FieldCompiler, alias: str, wanted: Field) -> tuple[str, Field]:
+    """(alias, measure) that a period_over_period compares."""
+    node = wanted.node.get("based_on")
+    if node is None:
+        raise _refuse(wanted, f'"{wanted.id}" of type period_over_period has no based_on')
+    found = compiler.lookup(node.value, alias, node, wanted.view)
+    if found[1].kind != "measure" or found[1].type == "period_over_period":
+        raise _refuse(wanted, f'based_on of "{wanted.id}" is not a plain measure')
+    return found
+
+
+def _operand(compiler: FieldCompiler, alias: str, wanted: Field) -> Expression:
+    listed = wanted.node.get("list_field") if wanted.type == "list" else None
+    if listed is not None:
+        return compiler.field(*compiler.lookup(listed.value, alias, listed, wanted.view))
+    return compiler.sql(alias, wanted)
+
+
+def _rank(wanted: Field) -> str:
+    """The percentile as a share."""
+    if not wanted.type.startswith("percentile"):
+        return "0.5"
+    text = wanted.node.text("percentile", "50")
+    try:
+        share = float(text) / 100
+    except ValueError:
+        share = -1
+    if not 0 <= share <= 1:
+        raise _refuse(wanted, f'percentile "{text}" of "{wanted.id}" is not a number from 0 to 100')
+    return repr(round(share, 12))
+
+
+def _simple(kind: str, x: Expression, wanted: Field, dialect: str) -> Expression:
     match kind:
         case "count_distinct":
             return x.wrapped("COUNT(DISTINCT ", ")")
@@ -64,14 +94,20 @@ def _simple(compiler: FieldCompiler, kind: str, x: Expression, wanted: Field) ->
             return x.wrapped("AVG(", ")")
         case "min" | "max":
             return x.wrapped(f"{kind.upper()}(", ")")
-        case "date":
-            return x
         case "list":
-            return x.wrapped("STRING_AGG(DISTINCT CAST(", " AS VARCHAR), '|RECORD|')")
-    rank = "0.5"
-    if kind == "percentile":
-        rank = str(float(wanted.node.text("percentile", "50")) / 100)
-    return x.wrapped(f"PERCENTILE_CONT({rank}) WITHIN GROUP (ORDER BY ", ")")
+            return _list(x, dialect)
+    if dialect == "bigquery":
+        return x.wrapped("APPROX_QUANTILES(", f", 1000)[OFFSET({round(float(_rank(wanted)) * 1000)})]")
+    return x.wrapped(f"PERCENTILE_CONT({_rank(wanted)}) WITHIN GROUP (ORDER BY ", ")")
+
+
+def _list(x: Expression, dialect: str) -> Expression:
+    """Distinct values in order, in one text."""
+    if dialect in ("redshift", "snowflake"):
+        text = x.wrapped("CAST(", " AS VARCHAR)")
+        return joined("LISTAGG(DISTINCT ", text, ", '|RECORD|') WITHIN GROUP (ORDER BY ", text, ")")
+    text = x.wrapped("CAST(", " AS STRING)" if dialect == "bigquery" else " AS VARCHAR)")
+    return joined("STRING_AGG(DISTINCT ", text, ", '|RECORD|' ORDER BY ", text, ")")
 
 
 def _count(compiler: FieldCompiler, alias: str, wanted: Field, test: Expression | None) -> Expression:
@@ -80,6 +116,10 @@ def _count(compiler: FieldCompiler, alias: str, wanted: Field, test: Expression 
         return joined(
             "COUNT(DISTINCT ", joined("CASE WHEN ", test, " THEN ", key, " END") if test else key, ")"
         )
+    if alias != compiler.context.explore.alias and wanted.view.primary_key is not None:
+        # A joined view's rows may be missing (LEFT JOIN): they are not counted, as in Looker, which counts the key.
+        key = _key(compiler, alias, wanted)
+        return joined("COUNT(", joined("CASE WHEN ", test, " THEN ", key, " END") if test else key, ")")
     return joined("COUNT(CASE WHEN ", test, " THEN 1 END)") if test else joined("COUNT(*)")
 
 
@@ -90,23 +130,6 @@ def _key(compiler: FieldCompiler, alias: str, wanted: Field) -> Expression:
             wanted, f'"{wanted.id}" is multiplied by a join, and view "{wanted.view.name}" has no primary_key'
         )
     return compiler.field(alias, key)
-
-
-def _keyed(compiler: FieldCompiler, kind: str, x: Expression, key: Expression) -> Expression:
-    """A sum or average over one value per key."""
-    marks = {"\0": x, "\1": key}
-    if kind not in ("sum", "average"):
-        raise Unresolved(f'"{kind}_distinct" is not compiled to SQL here', "", 0)
-    if compiler.context.dialect == "duckdb":
-        total = filled("list_sum(list_transform(list(DISTINCT {'k': \1, 'v': \0}), lambda s: s.v))", marks)
-    else:
-        value = "CAST(FLOOR(COALESCE(\0, 0) * (1000000 * 1.0)) AS DECIMAL(65, 0))"
-        total = filled(
-            f"((SUM(DISTINCT {value} + {_PG_HASH}) - SUM(DISTINCT {_PG_HASH})) / 1000000.0)", marks
-        )
-    if kind == "sum":
-        return total.wrapped("COALESCE(", ", 0)")
-    return joined(total, filled(" / NULLIF(COUNT(DISTINCT CASE WHEN \0 IS NOT NULL THEN \1 END), 0)", marks))
 
 
 def filter_items(node: Node) -> list[tuple[str, str, Node]]:
@@ -121,23 +144,25 @@ def filter_items(node: Node) -> list[tuple[str, str, Node]]:
 
 
 def _filter(compiler: FieldCompiler, alias: str, wanted: Field) -> Expression | None:
+    """The measure's own filters in one condition."""
     parts: list[Expression | str] = []
     for name, text, node in filter_items(wanted.node):
         there_alias, there = compiler.lookup(name, alias, node, wanted.view)
-        kind = "date" if there.part else there.type
-        found = (
-            filters.condition(compiler.field(there_alias, there), kind, text)
-            if filters.is_supported(kind)
-            else None
-        )
-        if found is None:
-            raise Unresolved(
-                f"the filter expression {literal(text)} on {name} is not compiled to SQL here",
-                node.file.path,
-                node.line,
-            )
-        parts += [" AND ", "(", found, ")"]
+        parts += [" AND ", "(", tested(compiler, there_alias, there, text, node), ")"]
     return joined(*parts[1:]) if parts else None
+
+
+def tested(compiler: FieldCompiler, alias: str, field: Field, text: str, node: Node) -> Expression:
+    """A filter expression put on a field; Unresolved at `node` when it is not of the field's grammar."""
+    x = moment(compiler, alias, field) if filters.is_raw_date(field) else compiler.field(alias, field)
+    if alias not in x.aliases:
+        x = Expression(x.pieces, x.aliases | {alias}, x.tables)
+    try:
+        return filters.condition(
+            x, filters.kind_of(field), text, compiler.context.setting, compiler.context.dialect
+        )
+    except BadFilter as problem:
+        raise Unresolved(f"filter on {alias}.{field.name}: {problem}", node.file.path, node.line) from None
 
 
 def _refuse(wanted: Field, message: str) -> Unresolved:

@@ -1,66 +1,111 @@
-"""Native derived tables: `explore_source` as SQL. Called by `query`, which hands in how to build the inner query.
-
-Columns and derived columns are compiled; filters, sorts and limits do not change which columns exist and are left out, so this text is
-for binding and reading, not for computing values.
-"""
+"""Native derived tables: `explore_source` as SQL, with its filters, sorts, limit, bound filters and derived columns. Called by `assembly`."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 
 from runyard.tasks.lookml.language.findings import nearest
-from runyard.tasks.lookml.language.model import Field, View
-from runyard.tasks.lookml.language.tree import Node
+from runyard.tasks.lookml.language.model import Explore, Field, View
+from runyard.tasks.lookml.language.tree import Node, items
 from runyard.tasks.lookml.sql.compiler import Context, FieldCompiler
-from runyard.tasks.lookml.sql.expressions import Expression, Piece, Unresolved, joined, quoted
+from runyard.tasks.lookml.sql.expressions import Expression, Unresolved, joined
+from runyard.tasks.lookml.sql.measures import filter_items
 
 MAX_NESTED = 8
+Nested = Callable[
+    [
+        Context,
+        Sequence[tuple[str, Field]],
+        Sequence[str],
+        Mapping[str, str],
+        Sequence[tuple[str, bool]],
+        int | None,
+    ],
+    Expression,
+]
 
 
-def native_sql(
-    compiler: FieldCompiler,
-    view: View,
-    source: Node,
-    build: Callable[[Context, Sequence[tuple[str, Field]]], Expression],
-) -> Expression:
+def native_sql(compiler: FieldCompiler, view: View, source: Node, nested: Nested) -> Expression:
     """SELECT of the source's columns under their own names."""
-    model = compiler.context.explore.model
-    line = source.line
+    context = compiler.context
+    model = context.explore.model
     explore = model.explore(source.value)
     if explore is None:
         guess = nearest(source.value, model.explores.roots)
-        raise Unresolved(
-            f'unknown explore "{source.value}" in explore_source', source.file.path, line, suggestion=guess
-        )
-    if compiler.context.depth >= MAX_NESTED:
-        raise Unresolved("explore_source is nested too deeply, or circular", source.file.path, line)
+        message = f'unknown explore "{source.value}" in explore_source'
+        raise Unresolved(message, source.file.path, source.line, suggestion=guess)
+    if context.depth >= MAX_NESTED:
+        raise Unresolved("explore_source is nested too deeply, or circular", source.file.path, source.line)
+    custom = source.get("expression_custom_filter")
+    if custom is not None:
+        raise Unresolved("expression_custom_filter is not compiled to SQL", custom.file.path, custom.line)
+    wanted, names = _columns(explore, view, source)
+    if not wanted:
+        raise Unresolved(f'explore_source of "{view.name}" has no column', source.file.path, source.line)
+    inner = nested(
+        replace(
+            context,
+            explore=explore,
+            depth=context.depth + 1,
+            fanned=frozenset(),
+            shifts={},
+            timezone=source.text("timezone") or context.timezone,
+        ),
+        wanted,
+        names,
+        _filters(compiler, explore, source),
+        sorts(source),
+        limit(source),
+    )
+    derived = [(d.value, d.get("sql")) for d in source.all("derived_column")]
+    parts: list[Expression | str] = []
+    for name, sql in derived:
+        if sql is not None:
+            parts += [", ", compiler.expand(sql, view.name, view.name, view), f" AS {compiler.name(name)}"]
+    return joined("SELECT *", *parts, " FROM (\n", inner, "\n) AS columns_of_source") if parts else inner
+
+
+def _columns(explore: Explore, view: View, source: Node) -> tuple[list[tuple[str, Field]], list[str]]:
     wanted, names = [], []
     for column in source.all("column"):
         reference = column.text("field") or column.value
         field = explore.find(reference)
         if field is None:
-            guess = nearest(
-                reference.rpartition(".")[2],
-                explore.views[explore.alias].fields if explore.alias in explore.views else (),
-            )
+            own = explore.views.get(reference.rpartition(".")[0] or explore.alias)
+            guess = nearest(reference.rpartition(".")[2], own.fields if own else ())
             message = f'Unknown or inaccessible field "{reference}" in explore_source of "{view.name}".'
             raise Unresolved(message, column.file.path, column.line, suggestion=guess)
         wanted.append((reference.rpartition(".")[0] or explore.alias, field))
         names.append(column.value or field.name)
-    if not wanted:
-        raise Unresolved(f'explore_source of "{view.name}" has no column', source.file.path, line)
-    inner = build(replace(compiler.context, explore=explore, depth=compiler.context.depth + 1), wanted)
-    columns = ", ".join(f'"{a}.{f.name}" AS {quoted(n)}' for (a, f), n in zip(wanted, names, strict=True))
-    found = joined(f"SELECT {columns} FROM (\n", inner, "\n) AS source")  # noqa: S608 - a LookML project is SQL; it runs read-only
-    derived = [(d.value, d.get("sql")) for d in source.all("derived_column")]
-    extra = ", ".join(f"{sql.value} AS {quoted(name)}" for name, sql in derived if sql is not None)
-    if not extra:
-        return found
-    return joined(
-        "SELECT *, ",
-        Expression((Piece(extra, source.file.path, line, view.name),)),
-        " FROM (\n",
-        found,
-        "\n) AS columns",
+    return wanted, names
+
+
+def _filters(compiler: FieldCompiler, explore: Explore, source: Node) -> dict[str, str]:
+    """Its own filters, then those of the outer query that are bound to it; the outer value wins, as a bound filter's must."""
+    found = {
+        name if "." in name else f"{explore.alias}.{name}": text for name, text, _ in filter_items(source)
+    }
+    outer = compiler.context.filters
+    if source.is_yes("bind_all_filters"):
+        found |= {name: text for name, text in outer.items() if explore.find(name) is not None}
+    for bind in source.all("bind_filters"):
+        text = outer.get(bind.text("from_field"))
+        target = bind.text("to_field")
+        if text and target:
+            found[target if "." in target else f"{explore.alias}.{target}"] = text
+    return found
+
+
+def sorts(source: Node) -> list[tuple[str, bool]]:
+    """`sorts: [a.b: desc, c: asc]` of an explore_source."""
+    block = source.get("sorts")
+    return (
+        [(i.key or i.value, i.key != "" and i.value.lower() == "desc") for i in items(block)] if block else []
     )
+
+
+def limit(source: Node) -> int | None:
+    """`limit` of an explore_source."""
+    text = source.text("limit")
+    return int(text) if text.isdigit() and len(text) < 10 else None

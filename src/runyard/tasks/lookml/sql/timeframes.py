@@ -1,35 +1,15 @@
-"""Timeframes and intervals as SQL, for DuckDB and PostgreSQL. Pure text; used by `model` (names) and `fields` (SQL).
+"""Timeframes and intervals as SQL, for DuckDB and PostgreSQL. Pure text; called by `dimensions`, which has it said in other dialects.
 
 Every expression here was run against both databases; `tests/tasks/lookml` repeats that.
 """
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Literal
 
-Dialect = Literal["duckdb", "postgres"]
-
-DEFAULT_TIMEFRAMES = [
-    "raw", "time", "date", "week", "month", "quarter", "year", "time_of_day", "hour", "hour_of_day", "minute", "second", "day_of_week",
-    "day_of_week_index", "day_of_month", "day_of_year", "week_of_year", "month_num", "month_name", "quarter_of_year",
-]  # fmt: skip
-"""What `timeframes` left out means (the common ones; rarer ones exist only when listed)."""
-
-DEFAULT_INTERVALS = ["second", "minute", "hour", "day", "week", "month", "quarter", "year"]
-DAYS = ["monday", "tuesday", "wednesday", "thursday", "friday", "saturday", "sunday"]
-_COUNTED = re.compile(r"(hour|minute|second|millisecond)(\d{1,3})")
-_PLAIN = frozenset(DEFAULT_TIMEFRAMES) | {
-    "millisecond", "microsecond", "day_of_week_index", "yesno", "fiscal_month_num", "fiscal_quarter", "fiscal_quarter_of_year", "fiscal_year",
-}  # fmt: skip
-
-
-def is_timeframe(name: str) -> bool:
-    """Whether Looker knows this timeframe."""
-    counted = _COUNTED.fullmatch(name)
-    return name in _PLAIN or bool(counted and int(counted.group(2)) > 0)
+from runyard.tasks.lookml.language.timeframes import COUNTED
+from runyard.tasks.lookml.sql.dialects import Native
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,7 +20,10 @@ class Calendar:
     fiscal_offset: int = 0
 
 
-def to_timestamp(sql: str, datatype: str, dialect: Dialect) -> str:
+PLAIN = Calendar()
+
+
+def to_timestamp(sql: str, datatype: str, dialect: Native) -> str:
     """A column of a `datatype` as a timestamp or date."""
     match (datatype, dialect):
         case ("epoch", "duckdb"):
@@ -54,7 +37,16 @@ def to_timestamp(sql: str, datatype: str, dialect: Dialect) -> str:
     return sql
 
 
-def timeframe(x: str, name: str, dialect: Dialect, calendar: Calendar = Calendar()) -> str:
+def in_zone(sql: str, database_zone: str, zone: str, dialect: Native) -> str:
+    """A timestamp without zone, kept in the database's zone, as a timestamp without zone of the query's."""
+    if not zone or zone == database_zone:
+        return sql
+    if dialect == "duckdb":
+        return f"timezone('{zone}', timezone('{database_zone}', CAST({sql} AS TIMESTAMP)))"
+    return f"(CAST({sql} AS TIMESTAMP) AT TIME ZONE '{database_zone}' AT TIME ZONE '{zone}')"
+
+
+def timeframe(x: str, name: str, dialect: Native, calendar: Calendar = PLAIN) -> str:
     """The SQL of one timeframe of the timestamp expression `x`."""
     if name == "raw":
         return x
@@ -66,7 +58,7 @@ def timeframe(x: str, name: str, dialect: Dialect, calendar: Calendar = Calendar
         return _week(x, calendar.week_start)
     if name.startswith("fiscal_"):
         return _fiscal(x, name, dialect, calendar)
-    counted = _COUNTED.fullmatch(name)
+    counted = COUNTED.fullmatch(name)
     if counted:
         return _bucket(x, counted.group(1), int(counted.group(2)), dialect)
     if name in _NUMBERS:
@@ -124,7 +116,7 @@ def _week(x: str, start: int) -> str:
     return f"(CAST(DATE_TRUNC('week', {x} + INTERVAL '{shift}' DAY) AS DATE) - {shift})"
 
 
-def _fiscal(x: str, name: str, dialect: Dialect, calendar: Calendar) -> str:
+def _fiscal(x: str, name: str, dialect: Native, calendar: Calendar) -> str:
     """Fiscal parts: shift by the offset, then the plain part."""
     shifted = f"({x} - INTERVAL '{calendar.fiscal_offset}' MONTH)" if calendar.fiscal_offset else x
     year = f"CAST(DATE_PART('year', {shifted}) AS INTEGER)"
@@ -139,7 +131,7 @@ def _fiscal(x: str, name: str, dialect: Dialect, calendar: Calendar) -> str:
     return f"('FY' || {year} || '-' || {quarter})"
 
 
-def _bucket(x: str, unit: str, count: int, dialect: Dialect) -> str:
+def _bucket(x: str, unit: str, count: int, dialect: Native) -> str:
     """hourN, minuteN, secondN, millisecondN: the start of the bucket."""
     shape = {"hour": ("%Y-%m-%d %H", "YYYY-MM-DD HH24"), "minute": ("%Y-%m-%d %H:%M", "YYYY-MM-DD HH24:MI")}
     duck, post = shape.get(unit, ("%Y-%m-%d %H:%M:%S.%g", "YYYY-MM-DD HH24:MI:SS.MS"))
@@ -153,12 +145,7 @@ _SECONDS = {"second": 1, "minute": 60, "hour": 3600, "day": 86400, "week": 60480
 _MONTHS = {"month": 1, "quarter": 3, "year": 12}
 
 
-def is_interval(name: str) -> bool:
-    """Whether a duration can be measured in it."""
-    return name in _SECONDS or name in _MONTHS
-
-
-def duration(start: str, end: str, interval: str, dialect: Dialect) -> str:
+def duration(start: str, end: str, interval: str, dialect: Native) -> str:
     """Whole intervals between two timestamps, rounded down. date_diff would count borders instead, hence the epoch."""
     if interval in _SECONDS:
         ts_start, ts_end = f"CAST({start} AS TIMESTAMP)", f"CAST({end} AS TIMESTAMP)"

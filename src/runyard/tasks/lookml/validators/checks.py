@@ -13,6 +13,7 @@ from runyard.tasks.lookml.language.findings import RANK, Finding, Severity, near
 from runyard.tasks.lookml.language.model import Field, Model, View, models
 from runyard.tasks.lookml.language.project import Project
 from runyard.tasks.lookml.language.references import in_block
+from runyard.tasks.lookml.language.timeframes import is_interval, is_timeframe
 from runyard.tasks.lookml.language.tree import FIELD_KEYS, Kind, Node
 from runyard.tasks.lookml.language.words import (
     DIMENSION_TYPES,
@@ -22,7 +23,6 @@ from runyard.tasks.lookml.language.words import (
     PARAMETERS,
 )
 from runyard.tasks.lookml.sql.measures import AGGREGATES
-from runyard.tasks.lookml.sql.timeframes import is_interval, is_timeframe
 from runyard.tasks.lookml.validators import field_lists
 from runyard.tasks.lookml.validators.asserts import check as data_tests
 from runyard.tasks.lookml.validators.explore_checks import ExploreChecks, add_context

@@ -8,14 +8,14 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from runyard.tasks.lookml.databases import CannotConnect, Connection, Database
 from runyard.tasks.lookml.language.model import Explore, Field, Model
-from runyard.tasks.lookml.sql.compiler import Context, FieldCompiler
+from runyard.tasks.lookml.sql.compiler import Context, FieldCompiler, context_of
+from runyard.tasks.lookml.sql.dialects import Dialect
 from runyard.tasks.lookml.sql.expressions import Unresolved
 from runyard.tasks.lookml.sql.query import Wanted, build, probe
-from runyard.tasks.lookml.sql.timeframes import DAYS, Calendar, Dialect
 from runyard.tasks.lookml.validators.connecting import opened
 from runyard.tasks.lookml.validators.selection import Selection
 from runyard.tasks.lookml.validators.sessions import spread
@@ -101,13 +101,8 @@ def context(
     explore: Explore, dialect: Dialect, user_attributes: Mapping[str, str], wanted: Sequence[Wanted] = ()
 ) -> Context:
     """How the explore is compiled, with the calendar of its model."""
-    start = explore.model.parameter("week_start_day")
-    offset = explore.model.parameter("fiscal_month_offset")
-    calendar = Calendar(
-        DAYS.index(start) if start in DAYS else 0, int(offset) if re.fullmatch(r"-?\d{1,2}", offset) else 0
-    )
     chosen = frozenset(f"{a}.{f.name}" for a, f in wanted)
-    return Context(dialect, explore, calendar, user_attributes, selected=chosen)
+    return replace(context_of(explore, dialect, user_attributes), selected=chosen)
 
 
 def dimensions(explore: Explore, options: Options, kind: str = "dimension") -> list[Wanted]:
