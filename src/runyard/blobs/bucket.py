@@ -71,7 +71,7 @@ class BucketBlobs:
             raise _refusal(error) from error
         return BlobRef(key, counted.size_bytes, counted.digest.hexdigest())
 
-    def put_file(self, path: Path) -> BlobRef:
+    def put_file(self, path: Path, sha256: str = "") -> BlobRef:
         with path.open("rb", buffering=0) as file:
             return self.put(iter(lambda: file.read(READ_BYTES), b""))
 

@@ -60,7 +60,7 @@ class FolderBlobs:
             raise
         return BlobRef(key, size, digest.hexdigest())
 
-    def put_file(self, path: Path) -> BlobRef:
+    def put_file(self, path: Path, sha256: str = "") -> BlobRef:
         """Takes a hard link where it can: the caller must not write to the file again, but may remove it."""
         key = new_key()
         temporary = self._temporary / key[3:]
@@ -74,7 +74,7 @@ class FolderBlobs:
                     os.link(path, temporary)
                 except OSError:  # another file system
                     return self.put(_pieces(file))
-                digest = hashlib.file_digest(file, "sha256").hexdigest()
+                digest = sha256 or hashlib.file_digest(file, "sha256").hexdigest()
                 os.fsync(file.fileno())
                 os.fchmod(file.fileno(), 0o600)
             if (linked := temporary.stat()).st_ino != status.st_ino or linked.st_size != status.st_size:

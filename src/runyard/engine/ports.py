@@ -256,7 +256,9 @@ class Blobs(Protocol):
     def put(self, chunks: Iterable[bytes], limit_bytes: int | None = None) -> BlobRef:
         """TooLarge beyond the limit; nothing remains of a failed put."""
 
-    def put_file(self, path: Path) -> BlobRef: ...
+    def put_file(self, path: Path, sha256: str = "") -> BlobRef:
+        """Takes the file over. `sha256`: known already, from its writer's own hand."""
+
     def open(self, key: str, start: int = 0, end: int | None = None) -> Iterator[bytes]:
         """Bytes [start, end); NotFound when the key is unknown."""
 

@@ -73,7 +73,7 @@ class Transfer:
         try:
             row = await self._row(entry, attempt, upload)
             outputs = await asyncio.to_thread(_dotenv, upload) if row.type == "dotenv" else {}
-            blob = await asyncio.to_thread(services.blobs.put_file, upload.path)
+            blob = await asyncio.to_thread(services.blobs.put_file, upload.path, upload.sha256)
             stored = Artifact(
                 **{**_fields(row), "size_bytes": blob.size_bytes, "sha256": blob.sha256, "blob": blob.key}
             )

@@ -5,13 +5,15 @@ Only the part `file` is kept; small fields beside it are texts. A body that is c
 
 from __future__ import annotations
 
+import asyncio
+import hashlib
 import logging
 import os
 import tempfile
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 from python_multipart.exceptions import FormParserError
 from python_multipart.multipart import MultipartParser, parse_options_header
@@ -25,6 +27,8 @@ logging.getLogger("python_multipart").setLevel(logging.CRITICAL)
 
 FIELD_BYTES = 64 << 10
 FIELDS = 50
+BATCH_BYTES = 1 << 20
+SYNC_BYTES = 64 << 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,6 +38,7 @@ class Upload:
     path: Path
     filename: str
     size_bytes: int
+    sha256: str
     fields: dict[str, str]
 
 
@@ -44,6 +49,7 @@ class _Parts:
     file: BinaryIO
     fields: dict[str, str] = field(default_factory=dict)
     filename: str = ""
+    digest: Any = field(default_factory=hashlib.sha256)
     found: bool = False
     ended: bool = False
     _header: bytearray = field(default_factory=bytearray)
@@ -82,7 +88,10 @@ class _Parts:
 
     def part_data(self, data: bytes, start: int, end: int) -> None:
         if self._is_file:
-            self.file.write(data[start:end])
+            piece = memoryview(data)[start:end]
+            self.digest.update(piece)
+            while piece:
+                piece = piece[self.file.write(piece) :]
         else:
             self._text += data[start:end]
             if len(self._text) > FIELD_BYTES:
@@ -119,12 +128,11 @@ async def receive_upload(request: Request, limit_bytes: int) -> Upload:
     descriptor, name = tempfile.mkstemp(prefix="runyard-upload-")
     path = Path(name)
     try:
-        with os.fdopen(descriptor, "wb") as file:
+        with os.fdopen(descriptor, "wb", buffering=0) as file:
             parts = _Parts(file)
             callbacks: dict[str, Callable[..., None]] = {f"on_{c}": getattr(parts, c) for c in CALLBACKS}
             parser = MultipartParser(boundary, callbacks)  # type: ignore[arg-type]
-            async for piece in stream(request, limit_bytes + FIELD_BYTES):
-                parser.write(piece)
+            await _fed(parser, file, stream(request, limit_bytes + FIELD_BYTES))
             if not parts.ended or not parts.found:
                 raise Invalid("the artifact did not arrive whole")
             size = file.tell()
@@ -134,4 +142,35 @@ async def receive_upload(request: Request, limit_bytes: int) -> Upload:
     except BaseException:
         path.unlink(missing_ok=True)
         raise
-    return Upload(path, parts.filename, size, parts.fields)
+    return Upload(path, parts.filename, size, parts.digest.hexdigest(), parts.fields)
+
+
+async def _fed(parser: MultipartParser, file: BinaryIO, pieces: AsyncIterator[bytes]) -> None:
+    """Three hands at once: this one receives, one parses, hashes and writes batches in order, one brings to the disk what is written."""
+    loop = asyncio.get_running_loop()
+    writing: asyncio.Future[None] | None = None
+    syncing: asyncio.Future[None] | None = None
+    batch, size, unsynced = list[bytes](), 0, 0
+
+    def write(given: list[bytes]) -> None:
+        for one in given:
+            parser.write(one)
+
+    try:
+        async for piece in pieces:
+            batch.append(piece)
+            size += len(piece)
+            if size < BATCH_BYTES:
+                continue
+            if writing is not None:
+                await writing
+            writing, unsynced = loop.run_in_executor(None, write, batch), unsynced + size
+            batch, size = [], 0
+            if unsynced >= SYNC_BYTES and (syncing is None or syncing.done()):
+                syncing, unsynced = loop.run_in_executor(None, os.fdatasync, file.fileno()), 0
+        if writing is not None:
+            await writing
+        writing = loop.run_in_executor(None, write, batch)
+        await writing
+    finally:  # nobody may use the file any more once it is closed
+        await asyncio.gather(*(f for f in (writing, syncing) if f is not None), return_exceptions=True)

@@ -1,0 +1,221 @@
+"""The figures of the runner protocol: a claim with a long queue, log bytes by PATCH, an artifact of 1 GiB up and down. A server of its own, no built-in runner.
+
+The floors are this disk's: the same chunks written and fsynced one by one, the same file copied (up: copied and fsynced, because an answered
+upload is durable).
+"""
+
+from __future__ import annotations
+
+import http.client
+import json
+import os
+import shutil
+import statistics
+import tempfile
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from bench.figures import Figure
+from bench.live import TOKEN, Live, server
+
+GIB = 1 << 30
+PIECE = 1 << 20
+FEW = ".gitlab-ci.yml", "a: {script: [x], parallel: 10}\n"
+MANY = ".gitlab-ci.yml", "".join(f"j{n}: {{script: [x], parallel: 200}}\n" for n in range(5))
+PROJECTS, PIPELINES = 20, 5
+
+
+class Stock:
+    """A stock runner's side of the protocol over one kept connection."""
+
+    def __init__(self, live: Live) -> None:
+        self.connection = http.client.HTTPConnection(live.host, timeout=600)
+        self.token = live.call("POST", "/user/runners", {"runner_type": "instance_type"})["token"]
+
+    def send(self, method: str, path: str, body: Any, **headers: str) -> http.client.HTTPResponse:
+        named = {key.replace("_", "-"): value for key, value in headers.items()}
+        given = {"Content-Type": "application/json", **named}
+        try:
+            self.connection.request(method, f"/api/v4{path}", body, given)
+        except OSError:  # an idle connection was closed meanwhile
+            self.connection.close()
+            self.connection.request(method, f"/api/v4{path}", body, given)
+        return self.connection.getresponse()
+
+    def claim(self) -> tuple[float, dict[str, Any]]:
+        """Seconds, and the job; there must be one."""
+        body = json.dumps({"token": self.token, "system_id": "s_bench", "info": {"name": "gitlab-runner"}})
+        start = time.perf_counter()
+        answer = self.send("POST", "/jobs/request", body)
+        data = answer.read()
+        took = time.perf_counter() - start
+        if answer.status != 201:
+            raise RuntimeError(f"no job came: {answer.status}")
+        return took, json.loads(data)
+
+    def end(self, job: dict[str, Any]) -> None:
+        body = json.dumps({"token": job["token"], "state": "success"})
+        self.send("PUT", f"/jobs/{job['id']}", body).read()
+
+
+def claims(live: Live) -> Figure:
+    """Medians over 50 claims: from queues of 10 down to 1, and from one of 100,000."""
+    stock = Stock(live)
+    few: list[float] = []
+    project = live.project("bench/few", dict([FEW]))
+    for _ in range(5):
+        live.call("POST", f"{project}/pipeline", {"ref": "main"})
+        found = [stock.claim() for _ in range(10)]
+        few += [took for took, _ in found]
+        for _, job in found:
+            stock.end(job)
+    for number in range(PROJECTS):
+        project = live.project(f"bench/many{number}", dict([MANY]))
+        for _ in range(PIPELINES):
+            live.call("POST", f"{project}/pipeline", {"ref": "main"})
+    many = [stock.claim()[0] for _ in range(50)]
+    ours, floor = statistics.median(many), statistics.median(few)
+    return Figure(
+        "claim with 100,000 queued jobs of 20 projects, median of 50", f"{ours * 1e3:.2f} ms", f"{floor * 1e3:.2f} ms (10 queued)", ours / floor, 2
+    )  # fmt: skip
+
+
+def appended(live: Live) -> list[Figure]:
+    """256 MiB in pieces of 1 MiB, and 16 MiB in pieces of 64 KiB, one after the other, as gitlab-runner sends them."""
+    stock = Stock(live)
+    project = live.project("bench/log", dict([FEW]))
+    live.call("POST", f"{project}/pipeline", {"ref": "main"})
+    return [
+        _appended(live, stock, "256 MiB in pieces of 1 MiB", PIECE, 256),
+        _appended(live, stock, "16 MiB in pieces of 64 KiB", 64 << 10, 256),
+    ]
+
+
+def _appended(live: Live, stock: Stock, name: str, size: int, count: int) -> Figure:
+    piece = os.urandom(size // 2).hex().encode()
+    ours, floor = [], []
+    for _ in range(3):
+        floor.append(_synced(live.data, piece, count))
+        _, job = stock.claim()
+        start = time.perf_counter()
+        for number in range(count):
+            at = number * len(piece)
+            answer = stock.send(
+                "PATCH", f"/jobs/{job['id']}/trace", piece, JOB_TOKEN=job["token"], Content_Range=f"{at}-{at + len(piece) - 1}"
+            )  # fmt: skip
+            answer.read()
+            if answer.status != 202:
+                raise RuntimeError(f"the piece at {at} was answered {answer.status}")
+        ours.append(time.perf_counter() - start)
+        stock.end(job)
+    total, best, bare = size * count, min(ours), min(floor)
+    rates = f"{total / best / 1e6:.0f} MB/s", f"{total / bare / 1e6:.0f} MB/s (write + fsync)"
+    return Figure(f"log by PATCH, {name}", *rates, bare / best, 0.5, True)
+
+
+def _synced(folder: Path, piece: bytes, count: int) -> float:
+    with tempfile.NamedTemporaryFile(dir=folder) as file:
+        start = time.perf_counter()
+        for _ in range(count):
+            file.write(piece)
+            file.flush()
+            os.fsync(file.fileno())
+        return time.perf_counter() - start
+
+
+def transferred(live: Live) -> Sequence[Figure]:
+    """Best of three each, in turns."""
+    stock = Stock(live)
+    project = live.project("bench/artifact", dict([FEW]))
+    live.call("POST", f"{project}/pipeline", {"ref": "main"})
+    with tempfile.TemporaryDirectory(dir=live.data) as folder:
+        file = Path(folder, "file")
+        with file.open("wb") as out:
+            for _ in range(GIB // PIECE):
+                out.write(os.urandom(PIECE))
+        before = live.memory()[0]
+        live.forget_peak()
+        up, up_floor, down, down_floor = [], [], [], []
+        for _ in range(3):
+            _, job = stock.claim()
+            up_floor.append(_copied(file, sync=True))
+            up.append(_uploaded(stock, job, file))
+            down_floor.append(_copied(file, sync=False))
+            down.append(_downloaded(stock, job, Path(folder, "down")))
+            stock.end(job)
+            _forget(stock, job)
+        grown = live.memory()[1] - before
+    return [
+        _transfer("artifact of 1 GiB up", min(up), min(up_floor), "copy + fsync"),
+        _transfer("artifact of 1 GiB down", min(down), min(down_floor), "copy"),
+        Figure(
+            "  server memory growth meanwhile", f"{grown / 2**20:.1f} MiB", "64 MiB", grown / (64 << 20), 1
+        ),
+    ]
+
+
+def _forget(stock: Stock, job: dict[str, Any]) -> None:
+    at = f"/projects/{job['job_info']['project_id']}/jobs/{job['id']}/artifacts"
+    stock.send("DELETE", at, None, PRIVATE_TOKEN=TOKEN).read()
+
+
+def _transfer(name: str, ours: float, floor: float, how: str) -> Figure:
+    rates = f"{GIB / ours / 1e6:.0f} MB/s", f"{GIB / floor / 1e6:.0f} MB/s ({how})"
+    return Figure(name, *rates, floor / ours, 0.5, True)
+
+
+def _copied(file: Path, *, sync: bool) -> float:
+    target = file.with_name("copy")
+    start = time.perf_counter()
+    with file.open("rb") as source, target.open("wb") as out:
+        shutil.copyfileobj(source, out, PIECE)
+        if sync:
+            out.flush()
+            os.fsync(out.fileno())
+    took = time.perf_counter() - start
+    target.unlink()
+    return took
+
+
+def _uploaded(stock: Stock, job: dict[str, Any], file: Path) -> float:
+    head = b'--edge\r\nContent-Disposition: form-data; name="file"; filename="artifacts.zip"\r\n\r\n'
+    tail = b"\r\n--edge--\r\n"
+    size = len(head) + GIB + len(tail)
+
+    def body() -> Any:
+        yield head
+        with file.open("rb") as source:
+            while piece := source.read(PIECE):
+                yield piece
+        yield tail
+
+    start = time.perf_counter()
+    answer = stock.send(
+        "POST", f"/jobs/{job['id']}/artifacts?artifact_format=zip&artifact_type=archive", body(), JOB_TOKEN=job["token"],
+        Content_Type="multipart/form-data; boundary=edge", Content_Length=str(size),
+    )  # fmt: skip
+    said = answer.read()
+    if answer.status != 201:
+        raise RuntimeError(f"the upload was answered {answer.status}: {said[:300]!r}")
+    return time.perf_counter() - start
+
+
+def _downloaded(stock: Stock, job: dict[str, Any], into: Path) -> float:
+    start = time.perf_counter()
+    answer = stock.send("GET", f"/jobs/{job['id']}/artifacts", None, JOB_TOKEN=job["token"])
+    buffer = memoryview(bytearray(PIECE))
+    with into.open("wb", buffering=0) as out:
+        while count := answer.readinto(buffer):
+            out.write(buffer[:count])
+    took = time.perf_counter() - start
+    if into.stat().st_size != GIB:
+        raise RuntimeError(f"{into.stat().st_size} of {GIB} bytes came")
+    return took
+
+
+def fleet(_: Live) -> list[Figure]:
+    """All of them on a server without slots."""
+    with server(0, RUNYARD_LOG_LIMIT_BYTES=str(GIB)) as live:
+        return [*transferred(live), *appended(live), claims(live)]
