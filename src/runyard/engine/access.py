@@ -13,6 +13,8 @@ from runyard.engine.ports import Page, Tx
 from runyard.model.access import Role, Standing, lineage
 from runyard.model.work import Group, Member, Project, User
 
+PERSONAL = "user_id"  # in the extra of a group that is a person's own namespace
+
 
 def standing(tx: Tx, user: User, now: int) -> Standing:
     """One query; none for administrators and for nobody."""
@@ -45,7 +47,9 @@ def ensure_groups(tx: Tx, path: str, owner: User | None, now: int) -> Group:
     for part in reversed(list(lineage(path))):
         known = tx.group_by_path(part)
         if known is None:
-            known = tx.add(Group(0, part, part.rpartition("/")[2], created_at=now))
+            person = tx.user_by_name(part) if "/" not in part else None
+            extra = {PERSONAL: person.id} if person else {"parent_id": found.id} if found else {}
+            known = tx.add(Group(0, part, part.rpartition("/")[2], created_at=now, extra=extra))
             if owner is not None and owner.id and found is None:
                 add_member(tx, Member(0, owner.id, Role.OWNER, group_id=known.id, created_at=now))
         found = known

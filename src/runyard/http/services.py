@@ -37,7 +37,12 @@ class Principal:
 
     def role_in(self, project: Project) -> Role | None:
         """What the person may do there; None: it does not exist for this person. A job's own rights are `may_see` and no more."""
-        return (self.standing or Standing(self.user)).role_in(project)
+        return self.rights.role_in(project)
+
+    @property
+    def rights(self) -> Standing:
+        """The person's memberships; of one that was made without a look at the store none."""
+        return self.standing or Standing(self.user)
 
     def may_see(self, project: Project) -> bool:
         """Public projects are for everyone, internal ones for everyone with a token, private ones for members. A job sees its own project, and

@@ -9,13 +9,13 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, replace
 from enum import Enum
-from typing import Any
+from typing import Any, TypeVar
 from urllib.parse import urlencode
 
 from starlette.requests import Request
 from starlette.responses import Response
 
-from runyard.dialects.gitlab.asking import Parameters, Window, cursor_for, id_of, parameters_of, token_in
+from runyard.dialects.gitlab.asking import Parameters, Window, cursor_for, id_of, parameters_of, token_in, window_of
 from runyard.dialects.gitlab.refusals import answer_json, missing
 from runyard.engine.ports import Tx
 from runyard.http.auth import principal_in
@@ -24,6 +24,7 @@ from runyard.model.access import OPEN_TO_ALL, Role
 from runyard.model.errors import Forbidden, Unauthenticated
 from runyard.model.work import Attempt, Job, Project, Run, User
 
+T = TypeVar("T")
 SLASH = "\x1f"  # how an encoded slash travels through matching (see `paths`)
 COUNTED = 10_000
 
@@ -176,6 +177,14 @@ class Desk:
         if run is None or run.project_id != entry.project.id:
             raise missing("Pipeline")
         return run
+
+    def sliced(self, entry: Entry, rows: Sequence[T], shape: Callable[[T], Any]) -> Response:
+        """A page of a short list that is read whole, counted."""
+        window = window_of(entry.parameters)
+        start = (window.page - 1) * window.per_page
+        shown = [shape(row) for row in rows[start : start + window.per_page]]
+        plain = replace(window, by_key=False)
+        return self.listed(entry, plain, shown, 0, len(rows) > start + window.per_page, len(rows))
 
     def listed(
         self,

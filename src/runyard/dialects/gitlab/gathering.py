@@ -17,11 +17,11 @@ from runyard.dialects.gitlab.refusals import BadParameter, missing
 from runyard.dialects.gitlab.words import HEAR, HELD_WORDS
 from runyard.engine.ports import ArtifactFilter, AttemptFilter, Page, RunFilter, Tx
 from runyard.engine.views import log_size
-from runyard.http.services import Services
+from runyard.http.services import Principal, Services
 from runyard.model.errors import RunyardError
 from runyard.model.state import Outcome, State
-from runyard.model.trigger import Commit
-from runyard.model.work import Artifact, Attempt, Job, Project, Run, Runner, User
+from runyard.model.trigger import Commit, ServerFacts
+from runyard.model.work import Artifact, Attempt, Group, Job, Project, Run, Runner, User
 
 Pair = tuple[Job, Attempt]
 Wanted = tuple[tuple[State, Outcome | None], ...]
@@ -110,6 +110,23 @@ def surroundings(tx: Tx, project_id: int, pairs: Sequence[Pair], known: Iterable
 def _by_id(ids: Iterable[int | None], get: Callable[[int], Any]) -> dict[int, Any]:
     found = {id: get(id) for id in set(ids) if id}
     return {id: row for id, row in found.items() if row is not None}
+
+
+def homes(tx: Tx, projects: Iterable[Project]) -> dict[str, Group | None]:
+    """The groups of projects, by path in lower case."""
+    paths = {project.path.rpartition("/")[0].lower() for project in projects}
+    return {path: tx.group_by_path(path) for path in paths}
+
+
+def project_bodies(
+    tx: Tx, who: Principal, projects: Sequence[Project], server: ServerFacts
+) -> list[dict[str, Any]]:
+    """Projects as this person sees them."""
+    groups = homes(tx, projects)
+    return [
+        shapes.project(row, server, groups[row.path.rpartition("/")[0].lower()], who.role_in(row))
+        for row in projects
+    ]
 
 
 def actor_of(attempt: Attempt, run: Run) -> int | None:

@@ -11,8 +11,9 @@ from runyard.dialects.gitlab.refusals import BadParameter
 from runyard.model.plan import Variable
 
 MOST = 500
+MOST_INPUTS = 100
 VALUE_BYTES = 128 << 10  # execve refuses longer strings
-_KEY = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,254}")
+KEY = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,254}")
 
 
 def pipeline_variables(parameters: Parameters) -> tuple[Variable, ...]:
@@ -31,6 +32,16 @@ def pipeline_variables(parameters: Parameters) -> tuple[Variable, ...]:
     return tuple(_variable(item) for item in items)
 
 
+def pipeline_inputs(parameters: Parameters) -> dict[str, Any]:
+    """`inputs: {name: value}`; values are texts, numbers, booleans or lists. The compiler says whether the configuration knows them."""
+    given = parameters.values.get("inputs")
+    if given is None or given == "":
+        return {}
+    if not isinstance(given, Mapping) or len(given) > MOST_INPUTS:
+        raise BadParameter("inputs is invalid")
+    return dict(given)
+
+
 def job_variables(parameters: Parameters) -> tuple[Variable, ...]:
     """`job_variables_attributes`. python-gitlab's own `play(job_variables_attributes=…)` garbles it into texts, which are ignored (contract §1.3)."""
     given = parameters.values.get("job_variables_attributes")
@@ -42,7 +53,7 @@ def _variable(item: object) -> Variable:
     if not isinstance(item, Mapping):
         raise BadParameter("variables is invalid")
     key, value = item.get("key"), item.get("value", item.get("secret_value"))
-    if not isinstance(key, str) or not _KEY.fullmatch(key):
+    if not isinstance(key, str) or not KEY.fullmatch(key):
         raise BadParameter("variables[key] is invalid")
     if isinstance(value, bool):
         value = str(value).lower()

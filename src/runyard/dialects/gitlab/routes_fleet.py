@@ -10,10 +10,11 @@ from starlette.responses import Response
 from runyard.dialects.gitlab import shapes
 from runyard.dialects.gitlab.asking import Parameters, window_of
 from runyard.dialects.gitlab.desk import Desk, Door, Entry, Line
-from runyard.dialects.gitlab.gathering import Bodies, surroundings
+from runyard.dialects.gitlab.gathering import Bodies, surroundings, words_of
 from runyard.dialects.gitlab.refusals import BadParameter, answer_json, missing
 from runyard.engine.ports import AttemptFilter, Page, Tx
 from runyard.http.auth import hash_token
+from runyard.model.access import Role
 from runyard.model.errors import Forbidden
 from runyard.model.work import Project, Runner
 
@@ -23,100 +24,222 @@ MOST_RUNNERS = 10_000
 MOST_TAGS = 50
 
 
+STATUSES = frozenset({"online", "offline", "stale", "never_contacted", "active", "paused"})
+STALE_MS = 7 * 86_400_000
+Data = dict[str, Any]
+
+
 @dataclass(frozen=True, slots=True)
 class Fleet:
-    """Handlers. Runners are the administrator's."""
+    """Handlers. The instance's runners are the administrators', a project's its maintainers'."""
 
     desk: Desk
     bodies: Bodies
 
     def lines(self) -> list[Line]:
         """The table."""
-        one = "/runners/{runner_id}"
+        one, of_project = "/runners/{runner_id}", "/projects/{id}/runners"
+        maintain = Role.MAINTAINER
         return [
-            Line("GET", "/runners", Door.USER, self.list, "List runners"),
+            Line("GET", "/runners", Door.USER, self.list, "List the runners one may manage"),
             Line("GET", "/runners/all", Door.ADMIN, self.list, "List all runners"),
-            Line("GET", "/projects/{id}/runners", Door.USER, self.list, "List a project's runners"),
+            Line("GET", of_project, Door.USER, self.list, "List a project's runners", role=maintain),
+            Line("POST", of_project, Door.USER, self.enable, "Let a runner work for a project", role=maintain),
+            Line("DELETE", f"{of_project}/{{runner_id}}", Door.USER, self.disable, "Take a runner from a project", role=maintain),
+            Line("POST", f"{of_project}/reset_registration_token", Door.USER, self.no_registration, "Refused: use /user/runners", role=maintain),
             Line("GET", one, Door.USER, self.one, "Get a runner"),
-            Line("PUT", one, Door.ADMIN, self.change, "Change a runner"),
-            Line("DELETE", one, Door.ADMIN, self.delete, "Delete a runner"),
-            Line("GET", f"{one}/jobs", Door.ADMIN, self.jobs, "List a runner's jobs"),
-            Line("POST", "/user/runners", Door.ADMIN, self.create, "Create a runner"),
-        ]
+            Line("PUT", one, Door.USER, self.change, "Change a runner"),
+            Line("DELETE", one, Door.USER, self.delete, "Delete a runner"),
+            Line("GET", f"{one}/jobs", Door.USER, self.jobs, "List a runner's jobs"),
+            Line("GET", f"{one}/managers", Door.USER, self.managers, "List the machines behind a runner's token"),
+            Line("POST", f"{one}/reset_authentication_token", Door.USER, self.reset, "Give a runner a new token"),
+            Line("POST", "/user/runners", Door.USER, self.create, "Create a runner"),
+        ]  # fmt: skip
 
     async def list(self, entry: Entry) -> Response:
-        """Newest first; a project's runners are its own and the instance's."""
-        window = window_of(entry.parameters)
-        services, wanted = self.desk.services, entry.project.id
-        rows = await services.db.read(lambda tx: tx.runners(Page(limit=MOST_RUNNERS)))
-        rows = [row for row in rows if not wanted or row.project_id in (None, wanted)]
-        start = (window.page - 1) * window.per_page
-        shown = rows[start : start + window.per_page]
-        bodies = [shapes.runner(row, services.now()) for row in shown]
-        return self.desk.listed(entry, window, bodies, 0, len(rows) > start + window.per_page, len(rows))
+        """Newest first; a project's are its own and the instance's. `type`, `status`, `paused`, `tag_list`, `scope` narrow."""
+        services, given = self.desk.services, entry.parameters
+        is_all = entry.request.url.path.endswith("/all")
+        now, kind = services.now(), given.choice("type", KINDS, "")
+        status = given.choice("status", STATUSES, "") or given.choice("scope", SCOPES, "")
+        paused, tags = given.flag("paused"), tags_of(given)
+
+        def load(tx: Tx) -> list[Runner]:
+            rows = tx.runners(Page(limit=MOST_RUNNERS))
+            if entry.project.id:
+                return [row for row in rows if row.project_id in (None, entry.project.id)]
+            return rows if is_all else [row for row in rows if _manages(tx, entry, row)]
+
+        kept = [
+            row
+            for row in await services.db.read(load)
+            if (not kind or _kind(row) == kind)
+            and (not status or _is(row, status, now))
+            and paused in (None, row.paused)
+            and set(tags) <= set(row.tags)
+        ]
+        return self.desk.sliced(entry, kept, lambda row: shapes.runner(row, now))
 
     async def one(self, entry: Entry) -> Response:
-        """With tags and versions."""
-        return answer_json(shapes.runner_details(await self._runner(entry), self.desk.services.now()))
+        """With tags, versions and projects."""
+        return answer_json(await self.desk.services.db.read(lambda tx: self._details(tx, self._runner(tx, entry))))
 
     async def change(self, entry: Entry) -> Response:
-        """Description, tags, paused, run_untagged, access_level, maximum_timeout."""
-        row = changed(await self._runner(entry), entry.parameters)
-        await self.desk.services.db.write(lambda tx: tx.save(row))
-        return answer_json(shapes.runner_details(row, self.desk.services.now()))
+        """Description, tags, paused, run_untagged, locked, access_level, maximum_timeout, maintenance_note."""
+
+        def save(tx: Tx) -> Data:
+            row = changed(self._runner(tx, entry), entry.parameters)
+            tx.save(row)
+            tx.ring("queue")  # it may take other work now
+            return self._details(tx, row)
+
+        return answer_json(await self.desk.services.db.write(save))
 
     async def delete(self, entry: Entry) -> Response:
         """Its token is dead at once."""
-        row = await self._runner(entry)
-        await self.desk.services.db.write(lambda tx: tx.remove(Runner, row.id))
+        await self.desk.services.db.write(lambda tx: tx.remove(Runner, self._runner(tx, entry).id))
         return Response(status_code=204)
 
-    async def jobs(self, entry: Entry) -> Response:
-        """What it ran, newest first."""
-        row, window = await self._runner(entry), window_of(entry.parameters)
-
-        def load(tx: Tx) -> list[dict[str, Any]]:
-            pairs = tx.attempts(AttemptFilter(runner_id=row.id), window.page_of(1))
-            bodies: list[dict[str, Any]] = []
-            for pair in pairs:
-                project = tx.get(Project, pair[1].project_id)
-                if project is not None:
-                    bodies += self.bodies.jobs(project, [pair], surroundings(tx, project.id, [pair]))
-            return bodies
-
-        found = await self.desk.services.db.read(load)
-        shown = found[: window.per_page]
-        return self.desk.listed(
-            entry, window, shown, shown[-1]["id"] if shown else 0, len(found) > window.per_page
+    async def reset(self, entry: Entry) -> Response:
+        """The old token is dead at once; the new one is shown this once."""
+        token = self.desk.services.new_token("glrt-")
+        await self.desk.services.db.write(
+            lambda tx: tx.save(replace(self._runner(tx, entry), token_hash=hash_token(token)))
         )
+        return answer_json({"token": token, "token_expires_at": None}, 201)
+
+    async def jobs(self, entry: Entry) -> Response:
+        """What it ran, newest first; `status` narrows. Jobs of projects that the asker may not see are left out."""
+        window = window_of(entry.parameters)
+        wanted = entry.parameters.texts("status")
+        words = words_of(wanted, "status")
+
+        def load(tx: Tx) -> tuple[list[Data], bool, int]:
+            row = self._runner(tx, entry)
+            filter = AttemptFilter(runner_id=row.id, wanted=words.wanted)
+            pairs = [] if words.none else tx.attempts(filter, window.page_of(1))
+            shown: list[Data] = []
+            for pair in pairs[: window.per_page]:
+                project = tx.get(Project, pair[1].project_id)
+                if project is not None and entry.who.may_see(project):
+                    shown += self.bodies.jobs(project, [pair], surroundings(tx, project.id, [pair]))
+            last = pairs[: window.per_page][-1][1].id if pairs else 0
+            return shown, len(pairs) > window.per_page, last
+
+        shown, more, last = await self.desk.services.db.read(load)
+        return self.desk.listed(entry, window, shown, last, more)
+
+    async def managers(self, entry: Entry) -> Response:
+        """One for each machine that has shown the runner's token."""
+        now = self.desk.services.now()
+
+        def load(tx: Tx) -> list[Data]:
+            return [shapes.runner_manager(row, now) for row in of_runner(tx, self._runner(tx, entry))]
+
+        return self.desk.sliced(entry, await self.desk.services.db.read(load), lambda body: body)
 
     async def create(self, entry: Entry) -> Response:
-        """A runner with its token, shown this once; the machine then only verifies it. A runner is given secrets (database passwords too), so
-        only administrators add them."""
+        """A runner with its token, shown this once; the machine then only verifies it. An instance's runner is given every project's secrets
+        (database passwords too), so only administrators add one; a project's maintainers add its own."""
         given, services = entry.parameters, self.desk.services
         kind = given.choice("runner_type", KINDS, "")
         if kind == "":
             raise BadParameter("runner_type is missing")
         if kind == "group_type":
             raise Forbidden("groups have no runners of their own here")
+        if kind == "instance_type" and not entry.who.user.is_admin:
+            raise Forbidden
         project_id = given.number("project_id") if kind == "project_type" else None
+        if kind == "project_type" and project_id is None:
+            raise BadParameter("project_id is missing")
         token = services.new_token("glrt-")
-        row = changed(Runner(0, hash_token(token), project_id=project_id, created_at=services.now()), given)
+        born = {"created_by": entry.who.user.id}
+        row = Runner(0, hash_token(token), project_id=project_id, created_at=services.now(), extra=born)
+        row = changed(row, given)
 
         def add(tx: Tx) -> Runner:
-            if kind == "project_type" and (project_id is None or tx.get(Project, project_id) is None):
-                raise missing("Project")
+            if project_id is not None:
+                _maintained(tx, entry, project_id)
             return tx.add(row)
 
         stored = await services.db.write(add)
         return answer_json({"id": stored.id, "token": token, "token_expires_at": None}, 201)
 
-    async def _runner(self, entry: Entry) -> Runner:
-        number = entry.id("runner_id", "Runner")
-        row = await self.desk.services.db.read(lambda tx: tx.get(Runner, number))
+    async def enable(self, entry: Entry) -> Response:
+        """GitLab lends a project's runner to another project; here a runner serves one project or all."""
+        number = entry.parameters.number("runner_id")
+        if number is None:
+            raise BadParameter("runner_id is missing")
+        row = await self.desk.services.db.read(lambda tx: self._known(tx, entry, number))
+        if row.project_id in (None, entry.project.id):
+            return answer_json(shapes.runner(row, self.desk.services.now()), 201)
+        raise Forbidden("a project's runner serves this project only: create one with POST /user/runners")
+
+    async def disable(self, entry: Entry) -> Response:
+        """The only project of a runner cannot let it go (GitLab: delete the runner instead)."""
+        row = await self.desk.services.db.read(lambda tx: self._runner(tx, entry))
+        if row.project_id != entry.project.id:
+            raise missing("Runner")
+        raise Forbidden("Only one project associated with the runner. Please remove the runner instead")
+
+    async def no_registration(self, entry: Entry) -> Response:
+        """Registration tokens of projects are gone from newer GitLabs too."""
+        raise Forbidden("registration tokens of projects do not exist here: create a runner with POST /user/runners")
+
+    def _runner(self, tx: Tx, entry: Entry) -> Runner:
+        return self._known(tx, entry, entry.id("runner_id", "Runner"))
+
+    def _known(self, tx: Tx, entry: Entry, number: int) -> Runner:
+        """The runner, for who manages it; others hear 403 of the instance's and 404 of other projects'."""
+        row = tx.get(Runner, number)
         if row is None:
             raise missing("Runner")
+        if not _manages(tx, entry, row):
+            if row.project_id is None:
+                raise Forbidden
+            raise missing("Runner")
         return row
+
+    def _details(self, tx: Tx, row: Runner) -> Data:
+        project = tx.get(Project, row.project_id) if row.project_id else None
+        shown = [shapes.project_identity(project)] if project else []
+        return {**shapes.runner_details(row, self.desk.services.now()), "projects": shown}
+
+
+SCOPES = frozenset({"active", "paused", "online", "offline", "shared", "specific"})
+
+
+def _kind(row: Runner) -> str:
+    return "instance_type" if row.project_id is None else "project_type"
+
+
+def _is(row: Runner, status: str, now: int) -> bool:
+    match status:
+        case "active" | "paused":
+            return row.paused is (status == "paused")
+        case "shared" | "specific":
+            return (row.project_id is None) is (status == "shared")
+        case "stale":
+            return now - (row.contacted_at or row.created_at) > STALE_MS
+    return bool(shapes.runner(row, now)["status"] == status)
+
+
+def _manages(tx: Tx, entry: Entry, row: Runner) -> bool:
+    if entry.who.user.is_admin:
+        return True
+    project = tx.get(Project, row.project_id) if row.project_id else None
+    role = entry.who.role_in(project) if project else None
+    return role is not None and role >= Role.MAINTAINER
+
+
+def _maintained(tx: Tx, entry: Entry, project_id: int) -> None:
+    """The project must be there for who asks, and be theirs to configure."""
+    project = tx.get(Project, project_id)
+    role = entry.who.role_in(project) if project else None
+    if role is None:
+        raise missing("Project")
+    if role < Role.MAINTAINER:
+        raise Forbidden
 
 
 def changed(row: Runner, given: Parameters) -> Runner:
@@ -136,7 +259,14 @@ def changed(row: Runner, given: Parameters) -> Runner:
         paused=paused if paused is not None else (not active if active is not None else row.paused),
         protected=level == "ref_protected",
         maximum_timeout_s=timeout or row.maximum_timeout_s,
+        extra=_noted(row, given),
     )
+
+
+def _noted(row: Runner, given: Parameters) -> dict[str, object]:
+    note, locked = given.text("maintenance_note"), given.flag("locked")
+    extra = dict(row.extra) if note is None else {**row.extra, "maintenance_note": note[:1024]}
+    return extra if locked is None else {**extra, "locked": locked}
 
 
 def tags_of(given: Parameters) -> tuple[str, ...]:

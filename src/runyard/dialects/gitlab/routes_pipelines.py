@@ -13,7 +13,7 @@ from runyard.dialects.gitlab.asking import Parameters, Window, window_of
 from runyard.dialects.gitlab.canceling import end_all_unheard
 from runyard.dialects.gitlab.desk import Desk, Door, Entry, Line
 from runyard.dialects.gitlab.gathering import Bodies, words_of
-from runyard.dialects.gitlab.inputs import pipeline_variables
+from runyard.dialects.gitlab.inputs import pipeline_inputs, pipeline_variables
 from runyard.dialects.gitlab.refusals import FieldErrors, answer_json, missing
 from runyard.dialects.gitlab.reports import report, summary
 from runyard.dialects.gitlab.words import HEAR, HELD_WORDS, SOURCES
@@ -88,10 +88,11 @@ class Pipelines:
     async def create(self, entry: Entry) -> Response:
         """Compiles and starts; `ref` is required."""
         ref = entry.parameters.required("ref")
-        variables = pipeline_variables(entry.parameters)
-        run = await start(
-            self.desk, RunRequest(entry.project, "gitlab", "api", entry.who.user, ref, variables=variables)
+        variables, inputs = pipeline_variables(entry.parameters), pipeline_inputs(entry.parameters)
+        request = RunRequest(
+            entry.project, "gitlab", "api", entry.who.user, ref, variables=variables, inputs=inputs
         )
+        run = await start(self.desk, request)
         return answer_json(await self.bodies.pipeline(entry.project, run), 201)
 
     async def latest(self, entry: Entry) -> Response:

@@ -9,18 +9,19 @@ from typing import Any
 
 from starlette.responses import Response
 
-from runyard.dialects.gitlab import shapes
 from runyard.dialects.gitlab.asking import Parameters, window_of
 from runyard.dialects.gitlab.desk import Desk, Door, Entry, Line
+from runyard.dialects.gitlab.gathering import project_bodies
 from runyard.dialects.gitlab.refusals import BadParameter, FieldErrors, answer_json, missing
-from runyard.engine.ports import Tx
+from runyard.engine.ports import Page, Tx
 from runyard.http.projects import create_project
 from runyard.model.access import Role
 from runyard.model.errors import Conflict, Forbidden, Invalid, Unavailable
-from runyard.model.work import Project
+from runyard.model.work import Group, Project
 from runyard.sources.names import check_ref, parse_remote
 
 VISIBILITIES = frozenset({"private", "internal", "public"})
+MOST_SCANNED = 5_000
 SETTINGS = ("description", "ci_config_path")
 
 
@@ -51,27 +52,49 @@ class Projects:
         ]
 
     async def list(self, entry: Entry) -> Response:
-        """By name or path."""
-        window = window_of(entry.parameters)
-        search, who, now = entry.parameters.text("search") or "", entry.who.user, self.desk.services.now()
-        found = await self.desk.services.db.read(lambda tx: tx.projects(search, window.page_of(1), who, now))
-        shown = found[: window.per_page]
-        rows = [shapes.project(row, self.desk.services.server) for row in shown]
-        more = len(found) > window.per_page
-        return self.desk.listed(entry, window, rows, shown[-1].id if shown else 0, more)
+        """By name or path, those that the person may see; `membership`, `owned`, `min_access_level`, `visibility` narrow."""
+        window, given = window_of(entry.parameters), entry.parameters
+        search, who, now = given.text("search") or "", entry.who, self.desk.services.now()
+        least = Role.OWNER if given.flag("owned") else given.number("min_access_level") or 0
+        least = max(least, Role.GUEST) if given.flag("membership") else least
+        visibility = given.choice("visibility", VISIBILITIES, "")
+        server = self.desk.services.server
+
+        def load(tx: Tx) -> tuple[list[dict[str, Any]], bool]:
+            if not least and not visibility:
+                found = tx.projects(search, window.page_of(1), who.user, now)
+            else:
+                seen = tx.projects(search, Page(limit=MOST_SCANNED), who.user, now)
+                kept = [
+                    p for p in seen if visibility in ("", p.visibility) and (who.role_in(p) or 0) >= least
+                ]
+                start = (window.page - 1) * window.per_page
+                found = kept[start : start + window.per_page + 1]
+            return project_bodies(tx, who, found[: window.per_page], server), len(found) > window.per_page
+
+        rows, more = await self.desk.services.db.read(load)
+        return self.desk.listed(entry, window, rows, rows[-1]["id"] if rows else 0, more)
 
     async def one(self, entry: Entry) -> Response:
         """One project, with whether anything was pushed."""
-        project = entry.project
-        branch = await asyncio.to_thread(self.desk.services.source.default_branch, project.id)
-        return answer_json(shapes.project(project, self.desk.services.server, is_empty=branch is None))
+        branch = await asyncio.to_thread(self.desk.services.source.default_branch, entry.project.id)
+        return await self._answer(entry, entry.project, branch is None)
+
+    async def _answer(
+        self, entry: Entry, project: Project, is_empty: bool | None = None, status: int = 200
+    ) -> Response:
+        def load(tx: Tx) -> dict[str, Any]:
+            return project_bodies(tx, entry.who, [project], self.desk.services.server)[0]
+
+        body = await self.desk.services.db.read(load)
+        return answer_json({**body, "empty_repo": is_empty}, status)
 
     async def create(self, entry: Entry) -> Response:
         """`name` or `path`; the group is `namespace_path`, else the caller's name. `import_url` makes it a mirror."""
         parameters = entry.parameters
         if entry.who.is_job:
             raise Forbidden
-        path = self._path(entry)
+        path = await self._path(entry)
         import_url = parameters.text("import_url") or ""
         if import_url:
             await self._check_import(import_url, entry.who.user.is_admin)
@@ -94,9 +117,9 @@ class Projects:
         settings = _settings(parameters)
         if settings:
             project = await self._save(replace(project, extra={**project.extra, "gitlab": settings}))
-        return answer_json(shapes.project(project, services.server, is_empty=not import_url), 201)
+        return await self._answer(entry, project, not import_url, 201)
 
-    def _path(self, entry: Entry) -> str:
+    async def _path(self, entry: Entry) -> str:
         parameters = entry.parameters
         name, path = parameters.text("name"), parameters.text("path")
         if not name and not path:
@@ -105,6 +128,12 @@ class Projects:
         if "/" in path:
             return path
         group = parameters.text("namespace_path") or parameters.text("namespace") or entry.who.user.username
+        namespace_id = parameters.number("namespace_id")
+        if namespace_id is not None:
+            row = await self.desk.services.db.read(lambda tx: tx.get(Group, namespace_id))
+            if row is None:
+                raise FieldErrors("namespace", ["is not valid"])
+            group = row.path
         return f"{group.strip('/')}/{path}"
 
     async def _check_import(self, url: str, is_admin: bool) -> None:
@@ -132,7 +161,7 @@ class Projects:
             default_branch=branch or project.default_branch,
             extra={**project.extra, "gitlab": {**project.extra.get("gitlab", {}), **_settings(parameters)}},
         )
-        return answer_json(shapes.project(await self._save(fresh), self.desk.services.server))
+        return await self._answer(entry, await self._save(fresh))
 
     async def _save(self, project: Project) -> Project:
         def save(tx: Tx) -> Project:

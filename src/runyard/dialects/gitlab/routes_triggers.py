@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from starlette.responses import Response
@@ -11,15 +12,19 @@ from starlette.responses import Response
 from runyard.dialects.gitlab import shapes
 from runyard.dialects.gitlab.desk import Desk, Door, Entry, Line
 from runyard.dialects.gitlab.gathering import Bodies
-from runyard.dialects.gitlab.inputs import pipeline_variables
+from runyard.dialects.gitlab.inputs import pipeline_inputs, pipeline_variables
 from runyard.dialects.gitlab.refusals import answer_json, missing
 from runyard.dialects.gitlab.routes_pipelines import start
-from runyard.engine.ports import Tx
+from runyard.engine.access import standing
+from runyard.engine.ports import Page, Tx
 from runyard.http.auth import hash_token, principal_in
 from runyard.http.services import RunRequest
+from runyard.model.access import Role
 from runyard.model.errors import Invalid
 from runyard.model.work import Token, User
 
+MOST = Page(limit=1_000, descending=False)
+SHORT = 10  # "glptt-" and four characters: enough to tell tokens apart
 MAP_EXPECTED = "variables needs to be a map of key-valued strings"
 
 
@@ -33,8 +38,20 @@ class Triggers:
     def lines(self) -> list[Line]:
         """The table. The trigger routes check their own kind of token."""
         p = "/projects/{id}"
+        one = f"{p}/triggers/{{trigger_id}}"
         return [
-            Line("POST", f"{p}/triggers", Door.USER, self.create, "Create a trigger token"),
+            Line("GET", f"{p}/triggers", Door.USER, self.list, "List trigger tokens", role=Role.MAINTAINER),
+            Line(
+                "POST",
+                f"{p}/triggers",
+                Door.USER,
+                self.create,
+                "Create a trigger token",
+                role=Role.MAINTAINER,
+            ),
+            Line("GET", one, Door.USER, self.one, "Get a trigger token", role=Role.MAINTAINER),
+            Line("PUT", one, Door.USER, self.change, "Describe a trigger token", role=Role.MAINTAINER),
+            Line("DELETE", one, Door.USER, self.delete, "Delete a trigger token", role=Role.MAINTAINER),
             Line("POST", f"{p}/trigger/pipeline", Door.OPEN, self.fire, "Trigger a pipeline with a token"),
             Line(
                 "POST",
@@ -45,21 +62,57 @@ class Triggers:
             ),
         ]
 
+    async def list(self, entry: Entry) -> Response:
+        """All of the project; of the token only its first four characters."""
+
+        def load(tx: Tx) -> list[dict[str, Any]]:
+            rows = tx.find(Token, MOST, project_id=entry.project.id)
+            live = [row for row in rows if row.kind == "trigger" and row.revoked_at is None]
+            return [self._shape(row, tx.get(User, row.user_id or 0)) for row in live]
+
+        return self.desk.sliced(entry, await self.desk.services.db.read(load), lambda body: body)
+
     async def create(self, entry: Entry) -> Response:
         """The token is shown this once."""
-        services = self.desk.services
+        services, description = self.desk.services, entry.parameters.required("description")
         text = services.new_token("glptt-")
         row = Token(
             id=0, kind="trigger", hash=hash_token(text), user_id=entry.who.user.id, project_id=entry.project.id,
-            name=(entry.parameters.text("description") or "")[:255], created_at=services.now(),
+            name=description[:255], scopes=(text[:SHORT],), created_at=services.now(),
         )  # fmt: skip
         stored = await services.db.write(lambda tx: tx.add(row))
-        body = {
-            "id": stored.id, "token": text, "description": stored.name, "created_at": shapes.when(stored.created_at),
-            "updated_at": shapes.when(stored.created_at), "last_used": None, "expires_at": None,
-            "owner": shapes.user(entry.who.user, services.server),
+        return answer_json({**self._shape(stored, entry.who.user), "token": text}, 201)
+
+    async def one(self, entry: Entry) -> Response:
+        """One."""
+        return answer_json(await self.desk.services.db.read(lambda tx: self._body(tx, _trigger(tx, entry))))
+
+    async def change(self, entry: Entry) -> Response:
+        """Its description."""
+
+        def save(tx: Tx) -> dict[str, Any]:
+            row = _trigger(tx, entry)
+            row = replace(row, name=(entry.parameters.text("description") or row.name)[:255])
+            tx.save(row)
+            return self._body(tx, row)
+
+        return answer_json(await self.desk.services.db.write(save))
+
+    async def delete(self, entry: Entry) -> Response:
+        """It opens nothing any more."""
+        await self.desk.services.db.write(lambda tx: tx.remove(Token, _trigger(tx, entry).id))
+        return Response(status_code=204)
+
+    def _body(self, tx: Tx, row: Token) -> dict[str, Any]:
+        return self._shape(row, tx.get(User, row.user_id or 0))
+
+    def _shape(self, row: Token, owner: User | None) -> dict[str, Any]:
+        return {
+            "id": row.id, "token": row.scopes[0] if row.scopes else "", "description": row.name,
+            "created_at": shapes.when(row.created_at), "updated_at": shapes.when(row.created_at),
+            "last_used": None, "expires_at": shapes.when(row.expires_at),
+            "owner": shapes.user(owner, self.desk.services.server) if owner else None,
         }  # fmt: skip
-        return answer_json(body, 201)
 
     async def fire(self, entry: Entry) -> Response:
         """`ref`, `token`, `variables` as a map."""
@@ -80,22 +133,49 @@ class Triggers:
         found = await self.desk.services.db.read(lambda tx: self._caller(tx, text, entry))
         if found is None:
             raise missing("Project")  # the same words for a wrong token and for no such project
-        actor, source = found
-        variables = pipeline_variables(entry.parameters)
-        request = RunRequest(entry.project, "gitlab", source, actor, ref, variables=variables)
+        actor, source, told = found
+        variables, inputs = pipeline_variables(entry.parameters), pipeline_inputs(entry.parameters)
+        if told:
+            payload = {k: v for k, v in entry.parameters.values.items() if k != "token"}
+            told = {**told, "payload": json.dumps(payload, default=str)}
+        request = RunRequest(
+            entry.project, "gitlab", source, actor, ref, variables=variables, inputs=inputs,
+            options={"trigger": told} if told else {},
+        )  # fmt: skip
         return answer_json(await self.bodies.pipeline(entry.project, await start(self.desk, request)), 201)
 
-    def _caller(self, tx: Tx, text: str, entry: Entry) -> tuple[User, str] | None:
-        """(whom the token acts for, the pipeline's source)."""
+    def _caller(self, tx: Tx, text: str, entry: Entry) -> tuple[User, str, dict[str, Any]] | None:
+        """(whom the token acts for, the pipeline's source, what the pipeline may know of the trigger)."""
         if len(text) > 512:
             return None
-        who: Any = principal_in(tx, text, self.desk.services.now()) if text.startswith("glcbt-") else None
-        if who is not None:
-            # Seeing a public project is not starting something in it (reliability.md §5 F4).
-            is_own = who.attempt is not None and who.attempt.project_id == entry.project.id
-            return (who.user, "pipeline") if is_own else None
+        now = self.desk.services.now()
+        who = principal_in(tx, text, now) if text.startswith("glcbt-") else None
+        if who is not None and who.attempt is not None:
+            # Seeing a public project is not starting something in it (reliability.md §5 F4): the job's own project, or one that lets its jobs in
+            # where the job's user may run pipelines.
+            own = who.attempt.project_id == entry.project.id
+            may = own or (who.may_see(entry.project) and _runs(who.role_in(entry.project)))
+            return (who.user, "pipeline", {}) if may else None
         token = tx.token_by_hash(hash_token(text))
         if token is None or token.kind != "trigger" or token.revoked_at is not None:
             return None
         user = tx.get(User, token.user_id) if token.project_id == entry.project.id and token.user_id else None
-        return (user, "trigger") if user else None
+        if user is None or not _runs(standing(tx, user, now).role_in(entry.project)):
+            return None  # its owner has left the project
+        return user, "trigger", {"id": token.id, "short_token": token.scopes[0] if token.scopes else ""}
+
+
+def _runs(role: Role | None) -> bool:
+    return role is not None and role >= Role.DEVELOPER
+
+
+def _trigger(tx: Tx, entry: Entry) -> Token:
+    row = tx.get(Token, entry.id("trigger_id", "Trigger"))
+    if (
+        row is None
+        or row.kind != "trigger"
+        or row.project_id != entry.project.id
+        or row.revoked_at is not None
+    ):
+        raise missing("Trigger")
+    return row

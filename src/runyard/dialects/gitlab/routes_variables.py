@@ -1,4 +1,4 @@
-"""Variables of a project and of the instance. Values are sealed at rest; only users see them. contracts/gitlab.md §1.3."""
+"""Variables of a project, of a group and of the instance. Values are sealed at rest; only users see them. contracts/gitlab.md §1.3."""
 
 from __future__ import annotations
 
@@ -8,10 +8,13 @@ from typing import Any
 
 from starlette.responses import Response
 
-from runyard.dialects.gitlab.asking import Parameters, window_of
+from runyard.dialects.gitlab.asking import Parameters
 from runyard.dialects.gitlab.desk import Desk, Door, Entry, Line
 from runyard.dialects.gitlab.refusals import FieldErrors, answer_json, missing
-from runyard.engine.ports import Tx
+from runyard.dialects.gitlab.routes_groups import named
+from runyard.engine.ports import Page, Tx
+from runyard.model.access import Role
+from runyard.model.errors import Conflict
 from runyard.model.work import SecretVariable
 
 _KEY = re.compile(r"[A-Za-z0-9_]{1,255}")
@@ -31,24 +34,26 @@ class Variables:
     def lines(self) -> list[Line]:
         """The table."""
         found = []
-        for path, door in (("/projects/{id}/variables", Door.USER), ("/admin/ci/variables", Door.ADMIN)):
-            one = f"{path}/{{key}}"
+        owners = (
+            ("/projects/{id}/variables", Door.USER),
+            ("/groups/{group_id}/variables", Door.USER),
+            ("/admin/ci/variables", Door.ADMIN),
+        )
+        for path, door in owners:
+            one, role = f"{path}/{{key}}", Role.MAINTAINER
             found += [
-                Line("GET", path, door, self.list, "List variables"),
-                Line("POST", path, door, self.create, "Create a variable"),
-                Line("GET", one, door, self.one, "Get a variable"),
-                Line("PUT", one, door, self.change, "Change a variable"),
-                Line("DELETE", one, door, self.delete, "Delete a variable"),
+                Line("GET", path, door, self.list, "List variables", role=role),
+                Line("POST", path, door, self.create, "Create a variable", role=role),
+                Line("GET", one, door, self.one, "Get a variable", role=role),
+                Line("PUT", one, door, self.change, "Change a variable", role=role),
+                Line("DELETE", one, door, self.delete, "Delete a variable", role=role),
             ]
         return found
 
     async def list(self, entry: Entry) -> Response:
         """In the order they were made."""
-        window = window_of(entry.parameters)
-        rows = await self.desk.services.db.read(lambda tx: _own(tx, entry))
-        start = (window.page - 1) * window.per_page
-        shown = [self._shape(row) for row in rows[start : start + window.per_page]]
-        return self.desk.listed(entry, window, shown, 0, len(rows) > start + window.per_page, len(rows))
+        rows = await self.desk.services.db.read(lambda tx: _own(tx, entry, _group(tx, entry)))
+        return self.desk.sliced(entry, rows, self._shape)
 
     async def one(self, entry: Entry) -> Response:
         """One by key and environment scope."""
@@ -64,12 +69,13 @@ class Variables:
             row = replace(row, value=self.desk.services.vault.seal(""))
 
         def add(tx: Tx) -> SecretVariable:
-            rows = _own(tx, entry)
+            group_id = _group(tx, entry)
+            rows = _own(tx, entry, group_id)
             if any(r.key == key and r.environment_scope == row.environment_scope for r in rows):
                 raise FieldErrors("key", [f"({key}) has already been taken"])
             if len(rows) >= MOST:
                 raise FieldErrors("base", [f"Maximum number of ci variables ({MOST}) exceeded"])
-            return tx.add(row)
+            return tx.add(replace(row, group_id=group_id))
 
         return answer_json(self._shape(await self.desk.services.db.write(add)), 201)
 
@@ -126,15 +132,29 @@ class Variables:
         }
 
 
-def _own(tx: Tx, entry: Entry) -> list[SecretVariable]:
-    owner = entry.project.id or None
-    return [row for row in tx.secret_variables(owner) if row.project_id == owner and row.kind == "variable"]
+def _group(tx: Tx, entry: Entry) -> int | None:
+    """The id of the path's group; its variables are its owners' (GitLab: a group's CI settings)."""
+    return named(tx, entry, Role.OWNER).id if "group_id" in entry.request.path_params else None
+
+
+def _own(tx: Tx, entry: Entry, group_id: int | None) -> list[SecretVariable]:
+    owner = {"project_id": entry.project.id or None, "group_id": group_id}
+    rows = tx.find(SecretVariable, Page(limit=2 * MOST, descending=False), **owner)
+    return [row for row in rows if row.kind == "variable"]
 
 
 def _find(tx: Tx, entry: Entry) -> SecretVariable:
     key, wanted = entry.part("key"), entry.parameters.values.get("filter")
     scope = wanted.get("environment_scope") if isinstance(wanted, dict) else None
-    for row in _own(tx, entry):
-        if row.key == key and scope in (None, row.environment_scope):
-            return row
-    raise missing("Variable")
+    found = [
+        row
+        for row in _own(tx, entry, _group(tx, entry))
+        if row.key == key and scope in (None, row.environment_scope)
+    ]
+    if len(found) > 1:
+        raise Conflict(
+            "There are multiple variables with provided parameters. Please use 'filter[environment_scope]'"
+        )
+    if not found:
+        raise missing("Variable")
+    return found[0]

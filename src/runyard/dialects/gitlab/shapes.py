@@ -5,17 +5,18 @@ Field names, nullability and order follow lib/api/entities (contracts/gitlab.md 
 
 from __future__ import annotations
 
-import zlib
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from functools import lru_cache
 from typing import Any
 
 from runyard.dialects.gitlab.words import LOOKS, REASONS, say
+from runyard.engine.access import PERSONAL
+from runyard.model.access import Role
 from runyard.model.plan import Variable
 from runyard.model.state import Outcome, State
 from runyard.model.trigger import ZERO_SHA, Commit, ServerFacts
-from runyard.model.work import Artifact, Attempt, Job, Project, Run, Runner, User
+from runyard.model.work import Artifact, Attempt, Environment, Group, Job, Project, Run, Runner, User
 
 Dict = dict[str, Any]
 ONLINE_MS = 2 * 3600 * 1000  # GitLab: a runner heard within two hours is online
@@ -73,6 +74,11 @@ def commit(row: Commit, project: Project, server: ServerFacts) -> Dict:
     }
 
 
+def status(run: Run) -> str:
+    """A pipeline's word."""
+    return say(run.state, run.outcome, run.hold)
+
+
 def pipeline_basic(run: Run, project: Project, server: ServerFacts) -> Dict:
     """PipelineBasic with its name."""
     return {
@@ -81,7 +87,7 @@ def pipeline_basic(run: Run, project: Project, server: ServerFacts) -> Dict:
         "project_id": run.project_id,
         "sha": run.sha,
         "ref": run.ref,
-        "status": say(run.state, run.outcome, run.hold),
+        "status": status(run),
         "source": run.source,
         "created_at": when(run.created_at),
         "updated_at": when(run.updated_at),
@@ -185,14 +191,26 @@ def runner_details(row: Runner, now: int) -> Dict:
         **runner(row, now),
         "tag_list": list(row.tags),
         "run_untagged": row.run_untagged,
-        "locked": False,
+        "locked": bool(row.extra.get("locked", False)),
         "maximum_timeout": row.maximum_timeout_s,
         "access_level": "ref_protected" if row.protected else "not_protected",
         **told,
         "contacted_at": when(row.contacted_at),
-        "maintenance_note": None,
+        "maintenance_note": row.extra.get("maintenance_note"),
         "projects": [],
         "groups": [],
+    }
+
+
+def project_identity(row: Project) -> Dict:
+    """BasicProjectDetails as runners show it."""
+    name, group = row.path.rpartition("/")[2], row.path.rpartition("/")[0]
+    return {
+        "id": row.id,
+        "name": row.name or name,
+        "name_with_namespace": f"{group} / {row.name or name}",
+        "path": name,
+        "path_with_namespace": row.path,
     }
 
 
@@ -274,23 +292,79 @@ def _span(start: int | None, end: int | None, now: int) -> float | None:
     return max(0, (end if end is not None else now) - start) / 1000
 
 
-def namespace(project: Project, server: ServerFacts) -> Dict:
-    """The group of a project. Groups have no rows here; the id is stable and made from the path."""
-    path = project.path.rpartition("/")[0]
+def environment_basic(row: Environment) -> Dict:
+    """EnvironmentBasic."""
     return {
-        "id": zlib.crc32(path.lower().encode()) & 0x7FFFFFFF or 1,
-        "name": path.rpartition("/")[2],
-        "path": path.rpartition("/")[2],
-        "kind": "group",
-        "full_path": path,
-        "parent_id": None,
-        "avatar_url": None,
-        "web_url": f"{server.url}/groups/{path}",
+        "id": row.id,
+        "name": row.name,
+        "slug": row.slug,
+        "external_url": row.external_url or None,
+        "created_at": when(row.created_at),
+        "updated_at": when(row.updated_at),
     }
 
 
-def project(row: Project, server: ServerFacts, is_empty: bool | None = None) -> Dict:
-    """Project."""
+def environment(row: Environment) -> Dict:
+    """Environment."""
+    return {
+        **environment_basic(row),
+        "tier": row.tier,
+        "state": row.state,
+        "auto_stop_at": when(row.auto_stop_at),
+        "description": row.extra.get("description"),
+        "auto_stop_setting": "always",
+    }
+
+
+def group(row: Group, server: ServerFacts) -> Dict:
+    """Group."""
+    return {
+        "id": row.id,
+        "web_url": f"{server.url}/groups/{row.path}",
+        "name": row.name or row.path.rpartition("/")[2],
+        "path": row.path.rpartition("/")[2],
+        "description": row.extra.get("description", ""),
+        "visibility": row.visibility,
+        "share_with_group_lock": False,
+        "require_two_factor_authentication": False,
+        "project_creation_level": "developer",
+        "subgroup_creation_level": "maintainer",
+        "auto_devops_enabled": None,
+        "emails_disabled": True,
+        "lfs_enabled": False,
+        "avatar_url": None,
+        "request_access_enabled": False,
+        "full_name": row.path.replace("/", " / "),
+        "full_path": row.path,
+        "created_at": when(row.created_at),
+        "parent_id": row.extra.get("parent_id"),
+        "shared_runners_setting": "enabled",
+    }
+
+
+def namespace_of(row: Group, server: ServerFacts) -> Dict:
+    """Namespace: a group, or a person's own."""
+    is_personal = PERSONAL in row.extra
+    return {
+        "id": row.id,
+        "name": row.name or row.path.rpartition("/")[2],
+        "path": row.path.rpartition("/")[2],
+        "kind": "user" if is_personal else "group",
+        "full_path": row.path,
+        "parent_id": row.extra.get("parent_id"),
+        "avatar_url": None,
+        "web_url": f"{server.url}/{'' if is_personal else 'groups/'}{row.path}",
+    }
+
+
+def project(
+    row: Project,
+    server: ServerFacts,
+    group: Group | None,
+    role: Role | None = None,
+    is_empty: bool | None = None,
+) -> Dict:
+    """Project. `role` is the asker's own."""
     name = row.path.rpartition("/")[2]
     settings: Mapping[str, Any] = row.extra.get("gitlab", {})
     host = server.url.partition("://")[2].rpartition(":")[0] or server.url.partition("://")[2]
@@ -313,7 +387,7 @@ def project(row: Project, server: ServerFacts, is_empty: bool | None = None) -> 
         "forks_count": 0,
         "star_count": 0,
         "last_activity_at": when(row.created_at),
-        "namespace": namespace(row, server),
+        "namespace": namespace_of(group, server) if group else None,
         "empty_repo": is_empty,
         "archived": False,
         "visibility": row.visibility,
@@ -321,13 +395,15 @@ def project(row: Project, server: ServerFacts, is_empty: bool | None = None) -> 
         "builds_access_level": "enabled",
         "ci_config_path": settings.get("ci_config_path") or None,
         "ci_default_git_depth": 20,
+        "ci_job_token_scope_enabled": False,
+        "public_jobs": True,
         "shared_runners_enabled": True,
-        "merge_requests_enabled": False,
+        "merge_requests_enabled": True,
         "issues_enabled": False,
         "import_url": None,
         "import_status": "finished" if row.import_url else "none",
         "permissions": {
-            "project_access": {"access_level": 40, "notification_level": 3},
+            "project_access": {"access_level": int(role), "notification_level": 3} if role else None,
             "group_access": None,
         },
     }
