@@ -55,6 +55,7 @@ def services_of(dialect: Dialect, folder: Path, **settings: Any) -> tuple[Servic
         principal=resolver(db, now),
         start=launcher.start,
         draft=launcher.draft,
+        pushed=launcher.pushed,
         words=lambda _: dialect.words,
         sign=signer(b"secret"),
     )

@@ -106,6 +106,7 @@ def world(tmp_path: Path) -> Iterator[World]:
         principal=resolver(db, lambda: 1_700_000_000_000),
         start=None,  # type: ignore[arg-type]  # pages start nothing
         draft=None,  # type: ignore[arg-type]
+        pushed=None,  # type: ignore[arg-type]
         words=lambda name: WORDS,
         sign=signer(b"key"),
     )

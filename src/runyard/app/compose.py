@@ -120,6 +120,7 @@ def _services(
         principal=resolver(db, clock),
         start=launcher.start,
         draft=launcher.draft,
+        pushed=launcher.pushed,
         words=words,
         sign=signer(keys.secret_key.encode()),
     )

@@ -10,8 +10,10 @@ from runyard.engine.moves import move, rehold
 from runyard.engine.ports import Tx
 from runyard.model.plan import Concurrency
 from runyard.model.state import Hold, Outcome, Reason, State
-from runyard.model.work import Attempt, Job
+from runyard.model.work import Attempt, Job, Project
 
+RESOURCE_GROUPS = "resource_groups"  # in Project.extra: group → whose turn it is when it becomes free
+MODES = frozenset({"unordered", "oldest_first", "newest_first", "newest_ready_first"})
 Member = tuple[Job, Attempt]
 Owner = tuple[str, int]
 
@@ -41,12 +43,17 @@ def enter(board: Board, node: Node) -> None:
 
 
 def release(tx: Tx, project_id: int, group: str, now: int) -> set[int]:
-    """Queues the oldest held member of a group that is free, with all attempts of the same owner; says which runs that changed."""
+    """Queues the oldest held member of a group that is free (the newest where the project says so), with all attempts of the same owner; says which
+    runs that changed."""
     members = tx.in_group(project_id, group)
     active = [m for m in members if not _is_held(m[1])]
     held = [m for m in members if _is_held(m[1])]
     if not held:
         return set()
+    project = tx.get(Project, project_id)
+    mode = project.extra.get(RESOURCE_GROUPS, {}).get(group, "") if project else ""
+    if mode.startswith("newest"):
+        held.reverse()
     turn = _owner(*(active or held)[0])
     changed = set()
     for job, attempt in held:

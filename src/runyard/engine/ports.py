@@ -76,6 +76,7 @@ class RunFilter:
     ref: str | None = None
     sha_prefix: str | None = None
     source: str | None = None
+    not_source: str | None = None
     tag: bool | None = None
     updated_after_at: int | None = None
     updated_before_at: int | None = None
@@ -282,6 +283,17 @@ class RefUpdate:
     after: str
 
 
+@dataclass(frozen=True, slots=True)
+class Edit:
+    """A change of one file in a commit: create, update, delete, move (from `previous_path`; None keeps the content) or chmod."""
+
+    action: str
+    path: str
+    content: bytes | None = None
+    previous_path: str = ""
+    executable: bool = False
+
+
 class Source(Protocol):
     """Git repositories by project id. Raises NotFound for unknown refs, Invalid for hostile names, Unavailable when git fails."""
 
@@ -297,6 +309,32 @@ class Source(Protocol):
         """(commit, short ref name, is a tag) for a branch, tag, `refs/…`, HEAD or sha."""
 
     def commit(self, project_id: int, sha: str) -> Commit: ...
+    def commits(self, project_id: int, ref: str, limit: int, skip: int = 0) -> list[Commit]:
+        """History of a ref, newest first."""
+
+    def commit_edits(
+        self,
+        project_id: int,
+        branch: str,
+        start: str,
+        edits: Sequence[Edit],
+        message: str,
+        name: str,
+        email: str,
+        now: int,
+    ) -> RefUpdate:
+        """A commit on a branch, made where it is not there (from `start`). Conflict when someone else moved the branch meanwhile."""
+
+    def make_ref(self, project_id: int, name: str, start: str) -> RefUpdate:
+        """A branch or lightweight tag by its full name. Conflict when it is there."""
+
+    def make_tag(
+        self, project_id: int, name: str, start: str, message: str, tagger: str, email: str, now: int
+    ) -> RefUpdate: ...
+    def drop_ref(self, project_id: int, name: str) -> RefUpdate: ...
+    def merge_base(self, project_id: int, one: str, other: str) -> str | None:
+        """The best common ancestor of two commits."""
+
     def branches(self, project_id: int) -> list[tuple[str, Commit]]: ...
     def tags(self, project_id: int) -> list[tuple[str, Commit]]: ...
     def default_branch(self, project_id: int) -> str | None: ...

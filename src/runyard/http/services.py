@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
-from runyard.engine.ports import Bell, Blobs, Clock, Database, Source, Vault
+from runyard.engine.ports import Bell, Blobs, Clock, Database, RefUpdate, Source, Vault
 from runyard.engine.terms import Terms
 from runyard.model.access import Role, Standing
 from runyard.model.plan import Variable
@@ -52,7 +52,7 @@ class Principal:
         if self.attempt is None:
             return self.role_in(project) is not None
         return self.attempt.project_id == project.id or (
-            self._let_in(project) and self.role_in(project) is not None
+            self.is_let_in(project) and self.role_in(project) is not None
         )
 
     def may_run(self, project: Project) -> bool:
@@ -60,7 +60,8 @@ class Principal:
         role = self.role_in(project)
         return self.attempt is None and role is not None and role >= Role.DEVELOPER
 
-    def _let_in(self, project: Project) -> bool:
+    def is_let_in(self, project: Project) -> bool:
+        """Whether the project's allow-list names the project of this job (or its group, or everybody)."""
         scope = project.extra.get(JOB_SCOPE, {})
         if scope.get("open") or (self.attempt and self.attempt.project_id in scope.get("projects", ())):
             return True
@@ -99,6 +100,14 @@ class Draft(Protocol):
     def __call__(self, request: RunRequest) -> Awaitable[tuple[Trigger, Files]]: ...
 
 
+class Pushed(Protocol):
+    """What a push of these refs sets off: the runs it starts in every dialect."""
+
+    def __call__(
+        self, project: Project, actor: User, updates: Sequence[RefUpdate], options: Sequence[str]
+    ) -> Awaitable[list[Run]]: ...
+
+
 @dataclass(frozen=True, slots=True)
 class Services:
     """Handed to every `Dialect.mount` and to the web pages."""
@@ -119,4 +128,5 @@ class Services:
     start: Start
     draft: Draft
     words: Callable[[str], Any]  # dialect name -> its Words, for showing other dialects' runs
+    pushed: Pushed
     sign: Callable[[str, int], str]  # (text, expires_at) -> signature, for links that need no header

@@ -13,9 +13,11 @@ from pathlib import Path
 import pygit2
 import pygit2.enums
 
+from runyard.engine.ports import Edit, RefUpdate
 from runyard.model.errors import Forbidden, Invalid, NotFound, Unavailable
 from runyard.model.trigger import ZERO_SHA, Commit, Files
 from runyard.sources import trees, workspace
+from runyard.sources.edits import Author, commit_edits, drop_ref, make_ref, make_tag, merge_base
 from runyard.sources.names import Remote, check_ref, check_sha, parse_remote
 from runyard.sources.process import run_git
 
@@ -182,6 +184,40 @@ class GitSource:
         """The tree at a commit."""
         repository = self.open(project_id)
         return trees.CommitFiles(repository, trees.find_commit(repository, sha), before_sha)
+
+    def commit_edits(
+        self,
+        project_id: int,
+        branch: str,
+        start: str,
+        edits: Sequence[Edit],
+        message: str,
+        name: str,
+        email: str,
+        now: int,
+    ) -> RefUpdate:
+        """A commit on top of a branch."""
+        repository, author = self.open(project_id), Author(name, email, now // 1000)
+        return commit_edits(repository, self.git_dir(project_id), branch, start, edits, message, author)
+
+    def make_ref(self, project_id: int, name: str, start: str) -> RefUpdate:
+        """A branch or lightweight tag by its full name."""
+        return make_ref(self.open(project_id), self.git_dir(project_id), name, start)
+
+    def make_tag(
+        self, project_id: int, name: str, start: str, message: str, tagger: str, email: str, now: int
+    ) -> RefUpdate:
+        """A tag with a message."""
+        author = Author(tagger, email, now // 1000)
+        return make_tag(self.open(project_id), self.git_dir(project_id), name, start, message, author)
+
+    def drop_ref(self, project_id: int, name: str) -> RefUpdate:
+        """A branch or tag goes; its commits stay where runs keep them."""
+        return drop_ref(self.open(project_id), self.git_dir(project_id), name)
+
+    def merge_base(self, project_id: int, one: str, other: str) -> str | None:
+        """The best common ancestor of two commits."""
+        return merge_base(self.open(project_id), one, other)
 
     def keep(self, project_id: int, run_id: int, sha: str) -> None:
         """refs/pipelines/<run_id> holds the commit while the run needs it."""

@@ -47,13 +47,18 @@ def test_a_hidden_variable_is_never_shown_again(house: Any) -> None:
 
 
 def test_runners_are_made_by_administrators(house: Any) -> None:
-    """A runner is handed passwords of databases."""
-    for kind in (
-        {"runner_type": "instance_type"},
-        {"runner_type": "project_type", "project_id": house.project()},
-    ):
-        assert house.call("POST", "/user/runners", token=PLAIN, json=kind).status_code == 403
-        kind.pop("project_id", None)
+    """An instance's runner is handed passwords of databases; a project's own is its maintainers' affair."""
+    project = house.project()
+    instance, own = {"runner_type": "instance_type"}, {"runner_type": "project_type", "project_id": project}
+
+    def status(kind: dict[str, Any]) -> int:
+        return int(house.call("POST", "/user/runners", token=PLAIN, json=kind).status_code)
+
+    assert (status(instance), status(own)) == (403, 404), "a stranger does not hear of the project"
+    house.join(project, Role.DEVELOPER)
+    assert (status(instance), status(own)) == (403, 403)
+    house.join(project, Role.MAINTAINER)
+    assert (status(instance), status(own)) == (403, 201)
 
 
 @pytest.mark.parametrize(

@@ -7,13 +7,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import partial
 
-from runyard.dialects import Asgi, Dialect, PushTrigger
+from runyard.dialects import Asgi, Dialect, PushTrigger, Round
 from runyard.dialects.gitlab import config
 from runyard.dialects.gitlab.words import WORDS
 from runyard.http.services import Services
 from runyard.model.plan import JobPlan, Plan
 from runyard.model.trigger import Files, Push, Trigger
+from runyard.model.work import Run
 
 
 def _mount(services: Services) -> Asgi:
@@ -43,6 +45,22 @@ def _on_push(push: Push, files: Files) -> Sequence[PushTrigger]:
     return [PushTrigger("push", {})]
 
 
+async def _pushed(services: Services, push: Push) -> Sequence[Run]:
+    from runyard.dialects.gitlab import merging
+
+    return await merging.pushed(services, push)
+
+
+def _rounds(services: Services) -> Sequence[Round]:
+    """Schedules that fall due, and environments whose time to stop has come."""
+    from runyard.dialects.gitlab import schedules, stopping
+
+    return [
+        Round("gitlab schedules", partial(schedules.run_due, services), every_s=5.0),
+        Round("gitlab environments", partial(stopping.stop_due, services), every_s=10.0),
+    ]
+
+
 DIALECT = Dialect(
     name="gitlab",
     title="GitLab",
@@ -53,4 +71,6 @@ DIALECT = Dialect(
     entries=config.entries,
     check=config.check,
     on_push=_on_push,
+    rounds=_rounds,
+    pushed=_pushed,
 )

@@ -15,7 +15,15 @@ from urllib.parse import urlencode
 from starlette.requests import Request
 from starlette.responses import Response
 
-from runyard.dialects.gitlab.asking import Parameters, Window, cursor_for, id_of, parameters_of, token_in, window_of
+from runyard.dialects.gitlab.asking import (
+    Parameters,
+    Window,
+    cursor_for,
+    id_of,
+    parameters_of,
+    token_in,
+    window_of,
+)
 from runyard.dialects.gitlab.refusals import answer_json, missing
 from runyard.engine.ports import Tx
 from runyard.http.auth import principal_in

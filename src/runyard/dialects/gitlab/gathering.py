@@ -13,6 +13,7 @@ from typing import Any
 from runyard.dialects.gitlab import shapes
 from runyard.dialects.gitlab.asking import Window
 from runyard.dialects.gitlab.coverage import mean_coverage
+from runyard.dialects.gitlab.managers import SYSTEM_ID, of_attempt
 from runyard.dialects.gitlab.refusals import BadParameter, missing
 from runyard.dialects.gitlab.words import HEAR, HELD_WORDS
 from runyard.engine.ports import ArtifactFilter, AttemptFilter, Page, RunFilter, Tx
@@ -21,7 +22,7 @@ from runyard.http.services import Principal, Services
 from runyard.model.errors import RunyardError
 from runyard.model.state import Outcome, State
 from runyard.model.trigger import Commit, ServerFacts
-from runyard.model.work import Artifact, Attempt, Group, Job, Project, Run, Runner, User
+from runyard.model.work import Artifact, Attempt, Group, Job, Project, Record, Run, Runner, User
 
 Pair = tuple[Job, Attempt]
 Wanted = tuple[tuple[State, Outcome | None], ...]
@@ -81,6 +82,8 @@ class Surroundings:
     users: Mapping[int, User]
     runners: Mapping[int, Runner]
     artifacts: Mapping[int, list[Artifact]]
+    machines: Mapping[tuple[int | None, str], Record]  # by runner and system_id
+    downstream: Mapping[int, tuple[Run, Project]]  # pipelines that bridges started, by id
 
 
 def surroundings(tx: Tx, project_id: int, pairs: Sequence[Pair], known: Iterable[Run] = ()) -> Surroundings:
@@ -104,7 +107,27 @@ def surroundings(tx: Tx, project_id: int, pairs: Sequence[Pair], known: Iterable
     ended = tuple(a.id for a in attempts if a.started_at is not None)
     for row in tx.artifacts(ArtifactFilter(attempt_ids=ended), _ALL) if ended else ():
         artifacts.setdefault(row.attempt_id, []).append(row)
-    return Surroundings(runs, users, runners, artifacts)
+    machines = {(a.runner_id, str(a.extra[SYSTEM_ID])): a for a in attempts if SYSTEM_ID in a.extra}
+    found = {key: of_attempt(tx, attempt) for key, attempt in machines.items()}
+    return Surroundings(
+        runs,
+        users,
+        runners,
+        artifacts,
+        {k: v for k, v in found.items() if v is not None},
+        _downstream(tx, pairs),
+    )
+
+
+def is_bridge(job: Job) -> bool:
+    """Whether it starts another pipeline instead of running anything."""
+    return not job.plan.claimable and bool(job.plan.extra.get("gitlab", {}).get("bridge"))
+
+
+def _downstream(tx: Tx, pairs: Sequence[Pair]) -> dict[int, tuple[Run, Project]]:
+    ids = {attempt.extra.get("downstream_run_id") for job, attempt in pairs if is_bridge(job)}
+    runs = [run for id in ids if isinstance(id, int) and (run := tx.get(Run, id)) is not None]
+    return {run.id: (run, home) for run in runs if (home := tx.get(Project, run.project_id)) is not None}
 
 
 def _by_id(ids: Iterable[int | None], get: Callable[[int], Any]) -> dict[int, Any]:
@@ -170,10 +193,8 @@ class Bodies:
         """Bodies of many jobs; what is shared between them is made once."""
         now, server = self.services.now(), self.services.server
         users = {id: shapes.job_user(row, server) for id, row in around.users.items()}
-        carriers = {
-            id: (shapes.runner(row, now), shapes.runner_manager(row, now))
-            for id, row in around.runners.items()
-        }
+        runners = {id: shapes.runner(row, now) for id, row in around.runners.items()}
+        machines = {key: shapes.runner_manager(row, now) for key, row in around.machines.items()}
         pipelines = {id: shapes.pipeline_basic(row, project, server) for id, row in around.runs.items()}
         commits: dict[str, dict[str, Any] | None] = {}
         bodies = []
@@ -184,14 +205,18 @@ class Bodies:
             if run.sha not in commits:
                 found = self.commit(project.id, run.sha)
                 commits[run.sha] = shapes.commit(found, project, server) if found else None
-            bodies.append(
-                shapes.job(
-                    run, job, attempt, project, server, now,
-                    users.get(actor_of(attempt, run) or 0), commits[run.sha],
-                    pipelines[run.id],
-                    carriers.get(attempt.runner_id or 0), around.artifacts.get(attempt.id, ()), log_size(attempt),
-                )
+            body = shapes.job_basic(
+                run, job, attempt, project, server, now, users.get(actor_of(attempt, run) or 0), commits[run.sha],
+                pipelines[run.id],
             )  # fmt: skip
+            if is_bridge(job):
+                body["downstream_pipeline"] = _child(attempt, around, server)
+            else:
+                machine = machines.get((attempt.runner_id, str(attempt.extra.get(SYSTEM_ID))))
+                carrier = (runners.get(attempt.runner_id or 0), machine)
+                artifacts = around.artifacts.get(attempt.id, ())
+                body = shapes.finish_job(body, job, run.source, carrier, artifacts, log_size(attempt))
+            bodies.append(body)
         return bodies
 
     async def job(self, project: Project, attempt_id: int) -> dict[str, Any]:
@@ -216,3 +241,8 @@ class Bodies:
         if run.state in (State.DONE, State.HELD):  # while it goes on it is polled, and the mean would move
             body["coverage"] = await self.services.db.read(lambda tx: mean_coverage(tx, run.id))
         return body
+
+
+def _child(attempt: Attempt, around: Surroundings, server: ServerFacts) -> dict[str, Any] | None:
+    found = around.downstream.get(attempt.extra.get("downstream_run_id", 0))
+    return shapes.pipeline_basic(*found, server) if found else None

@@ -15,16 +15,24 @@ from runyard.dialects.gitlab.openapi import document
 from runyard.dialects.gitlab.paths import SegmentPaths
 from runyard.dialects.gitlab.refusals import answer_json
 from runyard.dialects.gitlab.routes_artifacts import Artifacts
+from runyard.dialects.gitlab.routes_edits import Edits
+from runyard.dialects.gitlab.routes_environments import Environments
 from runyard.dialects.gitlab.routes_fleet import Fleet
+from runyard.dialects.gitlab.routes_groups import Groups
 from runyard.dialects.gitlab.routes_identity import Discovery
 from runyard.dialects.gitlab.routes_jobs import Jobs
 from runyard.dialects.gitlab.routes_lint import Lint
+from runyard.dialects.gitlab.routes_members import Members
+from runyard.dialects.gitlab.routes_merge_requests import MergeRequests
 from runyard.dialects.gitlab.routes_meta import Meta
 from runyard.dialects.gitlab.routes_people import People
 from runyard.dialects.gitlab.routes_pipelines import Pipelines
 from runyard.dialects.gitlab.routes_projects import Projects
 from runyard.dialects.gitlab.routes_repository import Repository
 from runyard.dialects.gitlab.routes_runner import RunnerProtocol
+from runyard.dialects.gitlab.routes_schedules import Schedules
+from runyard.dialects.gitlab.routes_scope import Scope
+from runyard.dialects.gitlab.routes_statuses import Statuses
 from runyard.dialects.gitlab.routes_transfer import Transfer
 from runyard.dialects.gitlab.routes_triggers import Triggers
 from runyard.dialects.gitlab.routes_variables import Variables
@@ -61,6 +69,14 @@ def table(desk: Desk) -> list[Line]:
         Meta(desk, bodies).lines,
         People(desk).lines,
         Fleet(desk, bodies).lines,
+        Edits(desk).lines,
+        Environments(desk, bodies).lines,
+        Groups(desk).lines,
+        Members(desk).lines,
+        MergeRequests(desk, bodies).lines,
+        Schedules(desk).lines,
+        Scope(desk, bodies).lines,
+        Statuses(desk).lines,
         RunnerProtocol(desk, Identity(desk.services.vault)).lines,
         Transfer(desk).lines,
     ]

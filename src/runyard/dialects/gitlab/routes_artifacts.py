@@ -20,6 +20,7 @@ from runyard.dialects.gitlab.refusals import answer_json, missing
 from runyard.engine import control
 from runyard.engine.ports import ArtifactFilter, Page, RunFilter, Tx
 from runyard.http.services import Services
+from runyard.model.access import Role
 from runyard.model.errors import Conflict, NotFound
 from runyard.model.state import OPEN, Outcome, State
 from runyard.model.work import Artifact, Attempt, Project
@@ -49,13 +50,14 @@ class Artifacts:
             *(Line(m, f"{job}/{{path:path}}", Door.JOB_READER, self.file, "Download one file") for m in both),
             *(Line(m, by_ref, Door.JOB_READER, self.by_ref, "Download by ref and job name") for m in both),
             Line("POST", f"{job}/keep", Door.USER, self.keep, "Keep a job's artifacts"),
-            Line("DELETE", job, Door.USER, self.delete, "Delete a job's artifacts"),
+            Line("DELETE", job, Door.USER, self.delete, "Delete a job's artifacts", role=Role.MAINTAINER),
             Line(
                 "DELETE",
                 "/projects/{id}/artifacts",
                 Door.USER,
                 self.delete_all,
                 "Delete a project's artifacts",
+                role=Role.MAINTAINER,
             ),
         ]
 

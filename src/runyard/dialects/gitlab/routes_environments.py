@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -215,7 +216,7 @@ class Environments:
         name = given.text("environment")
 
         def load(tx: Tx) -> tuple[list[Data], int]:
-            rows = self._wanted(tx, entry, name, status)
+            rows = [*self._wanted(tx, entry, name, status)]
             for bound, at in bounds:
                 if at is not None:
                     field, is_after = BOUNDS[bound]
@@ -229,7 +230,7 @@ class Environments:
         more = total > window.page * window.per_page
         return self.desk.listed(entry, replace(window, by_key=False), bodies, 0, more, total)
 
-    def _wanted(self, tx: Tx, entry: Entry, name: str | None, status: str) -> list[Deployment]:
+    def _wanted(self, tx: Tx, entry: Entry, name: str | None, status: str) -> Sequence[Deployment]:
         equal: dict[str, Any] = {"project_id": entry.project.id} | ({"status": status} if status else {})
         if name:
             found = tx.find(Environment, Page(limit=1), project_id=entry.project.id, name=name)
@@ -316,7 +317,7 @@ class Environments:
         }  # fmt: skip
 
 
-ORDERS = {
+ORDERS: dict[str, Callable[[Deployment], Any]] = {
     "id": lambda r: r.id,
     "iid": lambda r: r.number,
     "created_at": lambda r: r.created_at,

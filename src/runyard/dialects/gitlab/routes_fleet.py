@@ -7,7 +7,7 @@ from typing import Any
 
 from starlette.responses import Response
 
-from runyard.dialects.gitlab import shapes
+from runyard.dialects.gitlab import managers, shapes
 from runyard.dialects.gitlab.asking import Parameters, window_of
 from runyard.dialects.gitlab.desk import Desk, Door, Entry, Line
 from runyard.dialects.gitlab.gathering import Bodies, surroundings, words_of
@@ -82,7 +82,9 @@ class Fleet:
 
     async def one(self, entry: Entry) -> Response:
         """With tags, versions and projects."""
-        return answer_json(await self.desk.services.db.read(lambda tx: self._details(tx, self._runner(tx, entry))))
+        return answer_json(
+            await self.desk.services.db.read(lambda tx: self._details(tx, self._runner(tx, entry)))
+        )
 
     async def change(self, entry: Entry) -> Response:
         """Description, tags, paused, run_untagged, locked, access_level, maximum_timeout, maintenance_note."""
@@ -97,7 +99,13 @@ class Fleet:
 
     async def delete(self, entry: Entry) -> Response:
         """Its token is dead at once."""
-        await self.desk.services.db.write(lambda tx: tx.remove(Runner, self._runner(tx, entry).id))
+
+        def remove(tx: Tx) -> None:
+            row = self._runner(tx, entry)
+            managers.forget_all(tx, row.id)
+            tx.remove(Runner, row.id)
+
+        await self.desk.services.db.write(remove)
         return Response(status_code=204)
 
     async def reset(self, entry: Entry) -> Response:
@@ -134,7 +142,8 @@ class Fleet:
         now = self.desk.services.now()
 
         def load(tx: Tx) -> list[Data]:
-            return [shapes.runner_manager(row, now) for row in of_runner(tx, self._runner(tx, entry))]
+            row = self._runner(tx, entry)
+            return [shapes.runner_manager(machine, now) for machine in managers.of_runner(tx, row.id)]
 
         return self.desk.sliced(entry, await self.desk.services.db.read(load), lambda body: body)
 
@@ -184,7 +193,9 @@ class Fleet:
 
     async def no_registration(self, entry: Entry) -> Response:
         """Registration tokens of projects are gone from newer GitLabs too."""
-        raise Forbidden("registration tokens of projects do not exist here: create a runner with POST /user/runners")
+        raise Forbidden(
+            "registration tokens of projects do not exist here: create a runner with POST /user/runners"
+        )
 
     def _runner(self, tx: Tx, entry: Entry) -> Runner:
         return self._known(tx, entry, entry.id("runner_id", "Runner"))

@@ -16,20 +16,23 @@ from runyard.dialects.gitlab.gathering import (
     Surroundings,
     find_job,
     find_jobs,
+    is_bridge,
     surroundings,
     words_of,
 )
 from runyard.dialects.gitlab.inputs import job_variables
 from runyard.dialects.gitlab.refusals import answer_json, missing
 from runyard.engine import control
-from runyard.engine.ports import AttemptFilter, Tx
+from runyard.engine.ports import AttemptFilter, Page, Tx
 from runyard.engine.views import log_size
 from runyard.http.logs import log_bytes
+from runyard.model.access import Role
 from runyard.model.errors import Conflict, Forbidden, Invalid
 from runyard.model.work import Attempt, Project, Run
 
+MOST_OF_RUN = 10_000
 ORDERS = frozenset({"id"})
-Found = tuple[list[Pair], bool, Surroundings, Window]
+Found = tuple[list[Pair], bool, Surroundings, Window, int]  # pairs, more, around, window, last id of the page
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,8 +66,9 @@ class Jobs:
                 "GET",
                 f"{p}/pipelines/{{pipeline_id}}/bridges",
                 Door.READER,
-                self.bridges,
+                self.listed,
                 "List a pipeline's bridges",
+                look=self.bridges_of,
             ),
             Line("GET", job, Door.JOB_READER, self.one, "Get a job", look=_find_one),
             Line("GET", "/job", Door.USER_OR_JOB, self.own, "Get the job of a job token"),
@@ -82,23 +86,28 @@ class Jobs:
 
     def of_pipeline(self, tx: Tx, entry: Entry) -> Found:
         """Latest attempts unless include_retried."""
-        run = tx.get(Run, entry.id("pipeline_id", "Pipeline"))
-        if run is None or run.project_id != entry.project.id:
-            raise missing("Pipeline")
+        run = _run(tx, entry)
         retried = entry.parameters.flag("include_retried") or False
         return _find(tx, entry, AttemptFilter(run_id=run.id, latest_only=not retried), run)
 
     async def listed(self, entry: Entry) -> Response:
         """A page of jobs."""
-        pairs, more, around, window = entry.found
-        last = pairs[-1][1].id if pairs else 0
+        pairs, more, around, window, last = entry.found
         return self.desk.listed(entry, window, self.bodies.jobs(entry.project, pairs, around), last, more)
 
-    async def bridges(self, entry: Entry) -> Response:
-        """Trigger jobs are refused by the compiler, so there are none."""
-        await self.desk.run(entry)
-        words_of(entry.parameters.texts("scope"), "scope")
-        return self.desk.listed(entry, window_of(entry.parameters), [], 0, False)
+    def bridges_of(self, tx: Tx, entry: Entry) -> Found:
+        """Jobs that start other pipelines, latest attempts; a pipeline has few, so they are read whole."""
+        run = _run(tx, entry)
+        window, words = window_of(entry.parameters), words_of(entry.parameters.texts("scope"), "scope")
+        filter = AttemptFilter(run_id=run.id, latest_only=True, wanted=words.wanted)
+        found = (
+            [] if words.none else tx.attempts(filter, Page(limit=MOST_OF_RUN, descending=window.descending))
+        )
+        kept = [pair for pair in found if is_bridge(pair[0]) and words.admits(pair[1])]
+        start = (window.page - 1) * window.per_page
+        shown = kept[start : start + window.per_page]
+        more = len(kept) > start + window.per_page
+        return shown, more, surroundings(tx, entry.project.id, shown, [run]), window, 0
 
     async def one(self, entry: Entry) -> Response:
         """One job."""
@@ -130,6 +139,8 @@ class Jobs:
         _, _, attempt = await self.desk.attempt(entry)
         now, actor = self.desk.services.now(), entry.who.user.id
         force = entry.parameters.flag("force") or False
+        if force and (entry.who.role_in(entry.project) or Role.NONE) < Role.MAINTAINER:
+            raise Forbidden
 
         def act(tx: Tx) -> Attempt:
             if force:
@@ -179,8 +190,20 @@ class Jobs:
 def _find(tx: Tx, entry: Entry, filter: AttemptFilter, run: Run | None) -> Found:
     window = window_of(entry.parameters)
     words = words_of(entry.parameters.texts("scope"), "scope")
-    pairs, more = find_jobs(tx, replace(filter, wanted=words.wanted), words, window)
-    return pairs, more, surroundings(tx, entry.project.id, pairs, [run] if run else []), window
+    found, more = find_jobs(tx, replace(filter, wanted=words.wanted), words, window)
+    pairs = [pair for pair in found if not is_bridge(pair[0])]  # they have a list of their own
+    return pairs, more, surroundings(tx, entry.project.id, pairs, [run] if run else []), window, _last(found)
+
+
+def _last(found: list[Pair]) -> int:
+    return found[-1][1].id if found else 0
+
+
+def _run(tx: Tx, entry: Entry) -> Run:
+    run = tx.get(Run, entry.id("pipeline_id", "Pipeline"))
+    if run is None or run.project_id != entry.project.id:
+        raise missing("Pipeline")
+    return run
 
 
 def _find_one(tx: Tx, entry: Entry) -> tuple[Pair, Surroundings] | None:

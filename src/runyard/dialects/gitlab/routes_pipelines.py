@@ -35,6 +35,7 @@ SCOPES: dict[str, tuple[tuple[State, Outcome | None], ...]] = {
     "tags": (),
 }
 ORDERS = frozenset({"id", "status", "ref", "updated_at", "user_id"})
+CHILD = "parent_pipeline"
 MOST_SCANNED = 5_000
 Found = tuple[list[Run], bool, int | None, Window]
 
@@ -98,7 +99,7 @@ class Pipelines:
     async def latest(self, entry: Entry) -> Response:
         """The newest pipeline of the ref's newest commit, else of the ref."""
         ref = entry.parameters.text("ref") or entry.project.default_branch
-        filter = RunFilter(project_id=entry.project.id, ref=ref)
+        filter = RunFilter(project_id=entry.project.id, ref=ref, not_source=CHILD)
         found = await self.desk.services.db.read(lambda tx: tx.runs(filter, Page(limit=1)))
         if not found:
             raise missing("Pipeline")
@@ -211,13 +212,14 @@ def _filter(parameters: Parameters, project_id: int) -> tuple[RunFilter, bool]:
     words = words_of([status] if status else [], "status")
     wanted = words.wanted or (SCOPES[scope] if scope else ())
     tag = {"branches": False, "tags": True}.get(scope)
-    sha = parameters.text("sha")
+    sha, source = parameters.text("sha"), parameters.choice("source", SOURCES, "")
     filter = RunFilter(
         project_id=project_id,
         wanted=wanted,
         ref=parameters.text("ref"),
         sha_prefix=sha,
-        source=parameters.choice("source", SOURCES, "") or None,
+        source=source or None,
+        not_source=None if source == CHILD else CHILD,  # GitLab lists children with their parent only
         tag=tag,
         updated_after_at=parameters.time("updated_after"),
         updated_before_at=parameters.time("updated_before"),

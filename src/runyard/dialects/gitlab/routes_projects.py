@@ -48,7 +48,6 @@ class Projects:
                 "Fetch a mirror again",
                 role=Role.MAINTAINER,
             ),
-            Line("GET", f"{one}/merge_requests", Door.READER, self.none, "There are no merge requests"),
         ]
 
     async def list(self, entry: Entry) -> Response:
@@ -189,10 +188,6 @@ class Projects:
         fetch = source.mirror if entry.who.user.is_admin else source.mirror_public
         await asyncio.to_thread(fetch, project.id, project.import_url)
         return Response(status_code=200)
-
-    async def none(self, entry: Entry) -> Response:
-        """An empty list: newer glab asks before it falls back to branches."""
-        return self.desk.listed(entry, window_of(entry.parameters), [], 0, False, 0)
 
 
 def _settings(parameters: Parameters) -> dict[str, Any]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import base64
 import hashlib
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from starlette.responses import Response
@@ -19,7 +19,7 @@ from runyard.dialects.gitlab.words import say
 from runyard.engine.ports import Page, RunFilter
 from runyard.model.access import Role
 from runyard.model.errors import Invalid, NotFound
-from runyard.model.trigger import Commit
+from runyard.model.trigger import Commit, ServerFacts
 from runyard.model.work import Project
 
 
@@ -42,6 +42,7 @@ class Repository:
                 "Get a commit with its last pipeline",
                 role=Role.REPORTER,
             ),
+            Line("GET", f"{r}/commits", Door.READER, self.commits, "List commits", role=Role.REPORTER),
             Line("GET", f"{r}/branches", Door.READER, self.branches, "List branches", role=Role.REPORTER),
             Line(
                 "GET",
@@ -72,30 +73,49 @@ class Repository:
         }
         return answer_json(body)
 
+    async def commits(self, entry: Entry) -> Response:
+        """History of `ref_name`, newest first; never counted."""
+        window, source = window_of(entry.parameters), self.desk.services.source
+        ref = entry.parameters.text("ref_name") or entry.project.default_branch
+        skip = (window.page - 1) * window.per_page
+        try:
+            found = await asyncio.to_thread(source.commits, entry.project.id, ref, window.per_page + 1, skip)
+        except (NotFound, Invalid):
+            found = []
+        server = self.desk.services.server
+        bodies = [shapes.commit(row, entry.project, server) for row in found[: window.per_page]]
+        return self.desk.listed(entry, replace(window, by_key=False), bodies, 0, len(found) > window.per_page)
+
     async def branches(self, entry: Entry) -> Response:
         """By name; `search` keeps those that contain it."""
         found = await asyncio.to_thread(self.desk.services.source.branches, entry.project.id)
         rows = _searched(found, entry)
         return self._page(
-            entry, [self._branch(entry.project, name, commit) for name, commit in rows[0]], rows
+            entry,
+            [branch_body(entry.project, self.desk.services.server, name, commit) for name, commit in rows[0]],
+            rows,
         )
 
     async def branch(self, entry: Entry) -> Response:
         """One branch."""
         name = entry.part("name")
         commit, short, _ = await self._resolve(entry, f"refs/heads/{name}", "Branch")
-        return answer_json(self._branch(entry.project, short, commit))
+        return answer_json(branch_body(entry.project, self.desk.services.server, short, commit))
 
     async def tags(self, entry: Entry) -> Response:
         """By name."""
         found = await asyncio.to_thread(self.desk.services.source.tags, entry.project.id)
         rows = _searched(found, entry)
-        return self._page(entry, [self._tag(entry.project, name, commit) for name, commit in rows[0]], rows)
+        return self._page(
+            entry,
+            [tag_body(entry.project, self.desk.services.server, name, commit) for name, commit in rows[0]],
+            rows,
+        )
 
     async def tag(self, entry: Entry) -> Response:
         """One tag."""
         commit, short, _ = await self._resolve(entry, f"refs/tags/{entry.part('name')}", "Tag")
-        return answer_json(self._tag(entry.project, short, commit))
+        return answer_json(tag_body(entry.project, self.desk.services.server, short, commit))
 
     async def file(self, entry: Entry) -> Response:
         """One file, as JSON with base64, or `…/raw` as it is."""
@@ -124,23 +144,27 @@ class Repository:
         except (NotFound, Invalid):
             raise missing(thing) from None
 
-    def _branch(self, project: Project, name: str, commit: Commit) -> dict[str, Any]:
-        is_default = name == project.default_branch
-        return {
-            "name": name, "commit": shapes.commit(commit, project, self.desk.services.server), "merged": False,
-            "protected": is_default, "developers_can_push": True, "developers_can_merge": True, "can_push": True,
-            "default": is_default, "web_url": f"{self.desk.services.server.url}/{project.path}/-/tree/{name}",
-        }  # fmt: skip
-
-    def _tag(self, project: Project, name: str, commit: Commit) -> dict[str, Any]:
-        return {
-            "name": name, "message": "", "target": commit.sha, "release": None, "protected": False,
-            "commit": shapes.commit(commit, project, self.desk.services.server), "created_at": None,
-        }  # fmt: skip
-
     def _page(self, entry: Entry, shown: list[dict[str, Any]], rows: _Rows) -> Response:
         _, window, more, total = rows
         return self.desk.listed(entry, window, shown, 0, more, total)
+
+
+def branch_body(project: Project, server: ServerFacts, name: str, commit: Commit) -> dict[str, Any]:
+    """Branch."""
+    is_default = name == project.default_branch
+    return {
+        "name": name, "commit": shapes.commit(commit, project, server), "merged": False,
+        "protected": is_default, "developers_can_push": True, "developers_can_merge": True, "can_push": True,
+        "default": is_default, "web_url": f"{server.url}/{project.path}/-/tree/{name}",
+    }  # fmt: skip
+
+
+def tag_body(project: Project, server: ServerFacts, name: str, commit: Commit) -> dict[str, Any]:
+    """Tag."""
+    return {
+        "name": name, "message": "", "target": commit.sha, "release": None, "protected": False,
+        "commit": shapes.commit(commit, project, server), "created_at": None,
+    }  # fmt: skip
 
 
 _Rows = tuple[list[tuple[str, Commit]], Window, bool, int]

@@ -56,7 +56,7 @@ class Schedules:
                 role=Role.GUEST,
             ),
             Line("POST", f"{one}/variables", Door.USER, self.add_variable, "Add a variable to a schedule"),
-            Line("GET", variable, Door.USER, self.variable, "Get a schedule's variable"),
+            Line("GET", variable, Door.USER, self.variable, "Get a schedule's variable", role=Role.DEVELOPER),
             Line("PUT", variable, Door.USER, self.change_variable, "Change a schedule's variable"),
             Line("DELETE", variable, Door.USER, self.delete_variable, "Delete a schedule's variable"),
         ]
@@ -244,7 +244,9 @@ class Schedules:
     def _full(self, tx: Tx, row: Record) -> Data:
         runs = row.data.get("runs", ())
         last = tx.get(Run, runs[0]) if runs else None
-        brief = {"id": last.id, "sha": last.sha, "ref": last.ref, "status": shapes.status(last)} if last else None
+        brief = (
+            {"id": last.id, "sha": last.sha, "ref": last.ref, "status": shapes.status(last)} if last else None
+        )
         return {
             **self._shape(tx, row),
             "last_pipeline": brief,

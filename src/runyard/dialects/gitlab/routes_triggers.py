@@ -154,7 +154,7 @@ class Triggers:
             # Seeing a public project is not starting something in it (reliability.md §5 F4): the job's own project, or one that lets its jobs in
             # where the job's user may run pipelines.
             own = who.attempt.project_id == entry.project.id
-            may = own or (who.may_see(entry.project) and _runs(who.role_in(entry.project)))
+            may = own or (who.is_let_in(entry.project) and _runs(who.role_in(entry.project)))
             return (who.user, "pipeline", {}) if may else None
         token = tx.token_by_hash(hash_token(text))
         if token is None or token.kind != "trigger" or token.revoked_at is not None:

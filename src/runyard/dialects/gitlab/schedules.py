@@ -39,7 +39,7 @@ def next_run_at(data: Mapping[str, Any], now: int) -> int | None:
 
 def due(tx: Tx, now: int) -> list[tuple[Record, int]]:
     """(schedule, the time it was due) of those whose time has come, each moved on to its next time."""
-    found = []
+    found: list[tuple[Record, int]] = []
     last: int | None = None
     while True:
         page = tx.records(KIND, None, None, Page(limit=1000, after_id=last, descending=False))

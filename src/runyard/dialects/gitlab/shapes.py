@@ -5,21 +5,28 @@ Field names, nullability and order follow lib/api/entities (contracts/gitlab.md 
 
 from __future__ import annotations
 
+import zlib
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from functools import lru_cache
 from typing import Any
 
+from runyard.dialects.gitlab.managers import uncommitted
 from runyard.dialects.gitlab.words import LOOKS, REASONS, say
 from runyard.engine.access import PERSONAL
 from runyard.model.access import Role
 from runyard.model.plan import Variable
 from runyard.model.state import Outcome, State
 from runyard.model.trigger import ZERO_SHA, Commit, ServerFacts
-from runyard.model.work import Artifact, Attempt, Environment, Group, Job, Project, Run, Runner, User
+from runyard.model.work import Artifact, Attempt, Environment, Group, Job, Project, Record, Run, Runner, User
 
 Dict = dict[str, Any]
 ONLINE_MS = 2 * 3600 * 1000  # GitLab: a runner heard within two hours is online
+
+
+def stable_id(project_id: int, name: str) -> int:
+    """An id for a thing that has no row: made from what names it, always the same."""
+    return zlib.crc32(f"{project_id}/{name}".encode()) & 0x7FFFFFFF or 1
 
 
 @lru_cache(maxsize=65536)
@@ -74,6 +81,12 @@ def commit(row: Commit, project: Project, server: ServerFacts) -> Dict:
     }
 
 
+def ref_of(run: Run) -> str:
+    """GitLab names a merge request's pipeline after the merge request."""
+    iid = run.extra.get("merge_request_iid")
+    return f"refs/merge-requests/{iid}/head" if iid else run.ref
+
+
 def status(run: Run) -> str:
     """A pipeline's word."""
     return say(run.state, run.outcome, run.hold)
@@ -86,7 +99,7 @@ def pipeline_basic(run: Run, project: Project, server: ServerFacts) -> Dict:
         "iid": run.number,
         "project_id": run.project_id,
         "sha": run.sha,
-        "ref": run.ref,
+        "ref": ref_of(run),
         "status": status(run),
         "source": run.source,
         "created_at": when(run.created_at),
@@ -214,22 +227,28 @@ def project_identity(row: Project) -> Dict:
     }
 
 
-def runner_manager(row: Runner, now: int) -> Dict:
-    info = row.info
+def runner_manager(row: Record, now: int) -> Dict:
+    """RunnerManager: one machine behind a runner's token (see `managers`)."""
+    info, heard = row.data, row.data.get("contacted_at")
     told = {key: info.get(key) for key in ("system_id", "version", "revision", "platform", "architecture")}
-    shown = runner(row, now)
+    online = heard is not None and now - heard < ONLINE_MS
     return {
         "id": row.id,
         **told,
         "created_at": when(row.created_at),
-        "contacted_at": when(row.contacted_at),
+        "contacted_at": when(heard),
         "ip_address": info.get("ip_address"),
-        "status": shown["status"],
+        "status": "online" if online else "offline",
         "job_execution_status": "idle",
     }
 
 
-def job(
+def job_status(attempt: Attempt) -> str:
+    """A job's word; handed out but not yet begun (two-phase commit) it is pending still."""
+    return "pending" if uncommitted(attempt) else say(attempt.state, attempt.outcome, attempt.hold)
+
+
+def job_basic(
     run: Run,
     job: Job,
     attempt: Attempt,
@@ -239,19 +258,11 @@ def job(
     actor: Dict | None,
     sha: Dict | None,
     pipeline: Dict,
-    carrier: tuple[Dict, Dict] | None,
-    artifacts: Sequence[Artifact],
-    trace_bytes: int,
 ) -> Dict:
-    """Job, the 2026 superset; the parts that many jobs of a page share come ready made. `failure_reason` and `artifacts_file` are left out where GitLab leaves them out."""
-    status = say(attempt.state, attempt.outcome, attempt.hold)
-    archive = next((a for a in artifacts if a.type == "archive"), None)
-    files = [artifact(a) for a in artifacts]
-    if trace_bytes:
-        files.append({"file_type": "trace", "size": trace_bytes, "filename": "job.log", "file_format": None})
+    """JobBasic: what jobs and bridges share. `failure_reason` is left out where GitLab leaves it out; a word of its own (bridges) wins."""
     body: Dict = {
         "id": attempt.id,
-        "status": status,
+        "status": job_status(attempt),
         "stage": job.plan.stage or "test",
         "name": job.name,
         "ref": run.ref,
@@ -269,19 +280,38 @@ def job(
         "pipeline": pipeline,
     }
     if attempt.state is State.DONE and attempt.outcome in (Outcome.FAILED, Outcome.ERRORED):
-        body["failure_reason"] = REASONS[attempt.reason]
+        body["failure_reason"] = attempt.extra.get("failure_reason") or REASONS[attempt.reason]
     body["web_url"] = f"{server.url}/{project.path}/-/jobs/{attempt.id}"
-    body["project"] = {"ci_job_token_scope_enabled": False}
+    body["project"] = _JOB_PROJECT
+    return body
+
+
+_JOB_PROJECT = {"ci_job_token_scope_enabled": False}
+
+
+def finish_job(
+    body: Dict,
+    job: Job,
+    source: str,
+    carrier: tuple[Dict | None, Dict | None],
+    artifacts: Sequence[Artifact],
+    trace_bytes: int,
+) -> Dict:
+    """Job, the 2026 superset, from its basic part. `artifacts_file` is left out without an archive, as in GitLab."""
+    archive = next((a for a in artifacts if a.type == "archive"), None)
+    files = [artifact(a) for a in artifacts]
+    if trace_bytes:
+        files.append({"file_type": "trace", "size": trace_bytes, "filename": "job.log", "file_format": None})
     if archive is not None:
         body["artifacts_file"] = {"filename": archive.filename, "size": archive.size_bytes}
     return body | {
         "artifacts": files,
-        "runner": carrier[0] if carrier else None,
-        "runner_manager": carrier[1] if carrier else None,
+        "runner": carrier[0],
+        "runner_manager": carrier[1],
         "artifacts_expire_at": when(archive.expires_at if archive else None),
         "archived": False,
         "tag_list": sorted(job.plan.tags),
-        "source": run.source,
+        "source": source,
     }
 
 

@@ -53,6 +53,8 @@ def _conditions(filter: RunFilter) -> Conditions:
     conditions.equal("dialect", filter.dialect)
     conditions.equal("ref", filter.ref)
     conditions.equal("source", filter.source)
+    if filter.not_source is not None:
+        conditions.add("source <> ?", filter.not_source)
     if filter.sha_prefix is not None:
         if len(filter.sha_prefix) >= 40:
             conditions.equal("sha", filter.sha_prefix)

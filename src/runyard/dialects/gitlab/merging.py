@@ -1,0 +1,106 @@
+"""Merge requests as records (`gitlab.merge_request`), and the pipelines that they start. Called by routes_merge_requests and on pushes.
+
+Only within one project: forks do not exist here. The pipeline runs on the source branch's head ("detached" in GitLab's words); its `changes` compare
+with the merge base.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import replace
+from typing import Any
+
+from runyard.engine.ports import Page, Tx
+from runyard.http.services import RunRequest, Services
+from runyard.model.errors import Invalid, NotFound, NothingToRun
+from runyard.model.trigger import ZERO_SHA, Push
+from runyard.model.work import Project, Record, Run, User
+
+KIND = "gitlab.merge_request"
+SOURCE = "merge_request_event"
+MOST = 5_000
+HEADS = "refs/heads/"
+Facts = dict[str, Any]
+
+
+def of_project(tx: Tx, project_id: int) -> list[Record]:
+    """Newest first."""
+    return tx.records(KIND, project_id, None, Page(limit=MOST))
+
+
+def by_number(tx: Tx, project_id: int, iid: int) -> Record | None:
+    """The merge request with this number in the project."""
+    found = tx.records(KIND, project_id, str(iid), Page(limit=1))
+    return found[0] if found else None
+
+
+def add(tx: Tx, project_id: int, data: Facts, now: int) -> Record:
+    """Stores it under the project's next number."""
+    last = tx.records(KIND, project_id, None, Page(limit=1))
+    iid = int(last[0].data["iid"]) + 1 if last else 1
+    return tx.add(Record(0, KIND, project_id, str(iid), {**data, "iid": iid}, now, now))
+
+
+def facts(services: Services, project: Project, row: Record) -> Facts | None:
+    """What its pipeline may know (Trigger.options["merge_request"]); None once a branch is gone. Asks git."""
+    data, source = row.data, services.source
+    try:
+        head = source.resolve(project.id, HEADS + data["source_branch"])[0].sha
+        target = source.resolve(project.id, HEADS + data["target_branch"])[0].sha
+    except (NotFound, Invalid):
+        return None
+    return {
+        "id": row.id, "iid": data["iid"], "project_id": project.id, "project_path": project.path,
+        "title": data["title"], "description": data["description"], "draft": data["draft"],
+        "labels": list(data["labels"]), "assignees": list(data.get("assignees", ())), "milestone": "",
+        "source_branch": data["source_branch"], "target_branch": data["target_branch"],
+        "source_project_id": project.id, "source_project_path": project.path, "target_sha": target,
+        "source_sha": head, "diff_base_sha": source.merge_base(project.id, head, target) or ZERO_SHA,
+        "event_type": "detached", "squash": data["squash"],
+    }  # fmt: skip
+
+
+async def start(services: Services, project: Project, row: Record, actor: User) -> Run:
+    """Its pipeline at the head of the source branch. NothingToRun when the configuration has nothing for merge requests."""
+    told = await asyncio.to_thread(facts, services, project, row)
+    if told is None:
+        raise NotFound("Reference not found")
+    request = RunRequest(
+        project, "gitlab", SOURCE, actor, HEADS + told["source_branch"], told["source_sha"],
+        before_sha=told["diff_base_sha"], options={"merge_request": told},
+    )  # fmt: skip
+    run = await services.start(request)
+
+    def note(tx: Tx) -> None:
+        fresh = tx.get(Record, row.id)
+        if fresh is not None:
+            runs = [run.id, *fresh.data.get("runs", ())][:200]
+            tx.save(replace(fresh, data={**fresh.data, "runs": runs}))
+
+    await services.db.write(note)
+    return run
+
+
+async def pushed(services: Services, push: Push) -> list[Run]:
+    """Open merge requests of the branch get a pipeline for the new head; a configuration that has none for them, or is broken, starts none (the
+    branch's own pipeline says what is wrong)."""
+    if push.tag or "ci.skip" in push.options:
+        return []
+
+    def waiting(tx: Tx) -> list[Record]:
+        rows = of_project(tx, push.project.id)
+        return [r for r in rows if r.data["state"] == "opened" and r.data["source_branch"] == push.ref]
+
+    runs = []
+    for row in await services.db.read(waiting):
+        run = await start_if_any(services, push.project, row, push.actor)
+        runs += [run] if run is not None else []
+    return runs
+
+
+async def start_if_any(services: Services, project: Project, row: Record, actor: User) -> Run | None:
+    """The same, or None where there is nothing to run."""
+    try:
+        return await start(services, project, row, actor)
+    except (NothingToRun, Invalid, NotFound):
+        return None
