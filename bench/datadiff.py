@@ -61,7 +61,7 @@ def measure(
 
 
 def _checked(spec: Spec, connection: Connection, folder: Path, rows: int) -> None:
-    found = run(spec, {"c": connection}, folder, lambda step, fraction: None)
+    found = run(spec, {"c": connection}, folder, lambda tick: None)
     assert (found.changed_rows, found.exclusive_keys) == (rows // 1000, (rows // 2000, rows // 2000))
 
 

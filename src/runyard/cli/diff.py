@@ -16,10 +16,11 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
-from runyard.tasks.datadiff.diff import STEPS, as_bytes, run
+from runyard.tasks.datadiff.diff import as_bytes, run
 from runyard.tasks.datadiff.faults import CouldNot, Fault
 from runyard.tasks.datadiff.locations import locate
 from runyard.tasks.datadiff.markdown import summary
+from runyard.tasks.datadiff.meter import STEPS, Tick
 from runyard.tasks.datadiff.report import as_failure, as_json
 from runyard.tasks.datadiff.spec import Connection, Side, Spec, Tolerance, with_connection
 
@@ -96,8 +97,8 @@ def _run(spec: Spec, connections: dict[str, Connection], parquet: Path | None) -
     ):
         task = bar.add_task("connect", total=len(STEPS))
 
-        def progress(step: str, fraction: float) -> None:
-            bar.update(task, description=step, completed=STEPS.index(step) + fraction)
+        def progress(tick: Tick) -> None:
+            bar.update(task, description=tick.step, completed=STEPS.index(tick.step) + tick.fraction)
 
         report = run(spec, connections, Path(folder), progress)
         if parquet is not None:

@@ -12,11 +12,12 @@ import psycopg
 import pytest
 
 from runyard.tasks.datadiff.diff import run
+from runyard.tasks.datadiff.meter import Tick
 from runyard.tasks.datadiff.report import as_json
 from runyard.tasks.datadiff.spec import Connection, Side, Spec
 
 
-def quiet(step: str, fraction: float) -> None:
+def quiet(tick: Tick) -> None:
     """Progress that nobody watches."""
 
 

@@ -8,7 +8,8 @@ import pytest
 from sqlglot import exp
 
 from runyard.tasks.datadiff.faults import CouldNot, Fault
-from runyard.tasks.datadiff.names import path_of, quoted
+from runyard.tasks.datadiff.grammar import DUCKDB, GRAMMARS
+from runyard.tasks.datadiff.names import path_of
 from runyard.tasks.datadiff.spec import Side, Tolerance
 
 
@@ -286,10 +287,10 @@ def test_a_query_that_does_more_than_read_is_refused(place: Any, query: str) -> 
 
 def test_quoting_agrees_with_sqlglot() -> None:
     for name in ("a", 'a"b', "ü .x", "", '""', "a\\b", "a`b"):
-        for dialect in ("duckdb", "postgres"):
-            assert quoted(name) == exp.to_identifier(name, quoted=True).sql(dialect)
+        for grammar in GRAMMARS.values():
+            assert grammar.quoted(name) == exp.to_identifier(name, quoted=True).sql(grammar.name)
     with pytest.raises(CouldNot):
-        quoted("a\0b")
+        DUCKDB.quoted("a\0b")
 
 
 @pytest.mark.parametrize(

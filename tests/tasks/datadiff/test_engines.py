@@ -118,7 +118,7 @@ def test_a_missing_or_broken_file_is_a_clear_refusal(tmp_path: Path) -> None:
         connection = Connection("duckdb", file=str(file))
         spec = Spec(Side("c", table="a"), Side("c", table="b"))
         with pytest.raises(CouldNot) as caught:
-            run(spec, {"c": connection}, tmp_path, lambda step, fraction: None)
+            run(spec, {"c": connection}, tmp_path, lambda tick: None)
         assert caught.value.fault is Fault.CONNECTION
 
 
@@ -127,7 +127,7 @@ def test_a_server_that_is_not_there_is_a_connection_fault(tmp_path: Path) -> Non
         "postgres", host="127.0.0.1", port=1, database="x", username="u", password="hush-hush"
     )
     with pytest.raises(CouldNot) as caught:
-        run(Spec(Side("c", table="a"), Side("c", table="b")), {"c": connection}, tmp_path, lambda s, f: None)
+        run(Spec(Side("c", table="a"), Side("c", table="b")), {"c": connection}, tmp_path, lambda tick: None)
     assert (caught.value.fault, caught.value.retryable) == (Fault.CONNECTION, True)
     assert "hush" not in caught.value.message
 
@@ -137,7 +137,7 @@ def test_parquet_and_csv_files_are_compared(tmp_path: Path) -> None:
         c.execute(f"COPY (SELECT i AS id, i % 5 AS v FROM range(100) r(i)) TO '{tmp_path}/a.parquet'")
         c.execute(f"COPY (SELECT i AS id, i % 5 AS v FROM range(99) r(i)) TO '{tmp_path}/b.csv'")
     spec = Spec(Side(file=f"{tmp_path}/a.parquet"), Side(file=f"{tmp_path}/b.csv"))
-    found = as_json(run(spec, {}, tmp_path, lambda s, f: None))
+    found = as_json(run(spec, {}, tmp_path, lambda tick: None))
     assert (found["pks"]["exclusives"], found["key"]["columns"]) == ([1, 0], ["id"])
 
 
@@ -162,7 +162,7 @@ def test_postgres_and_duckdb_with_the_same_data_have_no_differences(in_pg: Any, 
         )
     spec = Spec(Side("pg", table="t"), Side("duck", table="t"), key=("id",))
     connections = {"pg": in_pg.connection, "duck": in_duck.connection}
-    found = as_json(run(spec, connections, in_pg.work, lambda s, f: None))
+    found = as_json(run(spec, connections, in_pg.work, lambda tick: None))
     assert {k: v for k, v in stats(found).items() if v} == {}
     assert len(stats(found)) == 13
     assert found["equal"], found["schema"]

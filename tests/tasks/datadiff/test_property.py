@@ -134,7 +134,7 @@ def check(fill: Fill, a: list[Any], b: list[Any]) -> None:
     )
     wanted = oracle.diff(a, b, 2, COLUMNS)
     with tempfile.TemporaryDirectory() as folder:
-        report = run(spec, {"c": connection}, Path(folder), lambda step, fraction: None)
+        report = run(spec, {"c": connection}, Path(folder), lambda tick: None)
         parquet = duckdb.sql(f"SELECT * FROM '{folder}/diff.parquet'").fetchall()
         statuses = [r[0] for r in parquet]
     found = as_json(report)

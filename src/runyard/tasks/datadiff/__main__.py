@@ -18,6 +18,7 @@ from typing import Any
 from runyard.tasks.datadiff.diff import as_bytes, run
 from runyard.tasks.datadiff.faults import CouldNot, Fault
 from runyard.tasks.datadiff.markdown import summary
+from runyard.tasks.datadiff.meter import Tick
 from runyard.tasks.datadiff.report import as_failure, as_json
 from runyard.tasks.datadiff.spec import read_connections, read_spec
 
@@ -67,20 +68,29 @@ def _attempt(spec_file: Path, out: Path) -> tuple[dict[str, Any], int]:
 
 
 class _Lines:
-    """Progress as lines: each step once, and a long step's share at most every two seconds."""
+    """Progress as lines: each step once, and a long step's share, rows and estimate at most every two seconds. The Datafold door reads them."""
 
     def __init__(self) -> None:
         self.step = ""
-        self.began = self.said = time.monotonic()
+        self.began = self.said = self.stepped = time.monotonic()
 
-    def __call__(self, step: str, fraction: float) -> None:
+    def __call__(self, tick: Tick) -> None:
         now = time.monotonic()
-        if step != self.step:
-            self.step, self.said = step, now
-            _say(f"[{now - self.began:6.1f} s] {step}")
+        if tick.step != self.step:
+            self.step, self.said, self.stepped = tick.step, now, now
+            _say(f"[{now - self.began:6.1f} s] {tick.step}")
         elif now - self.said >= 2:
             self.said = now
-            _say(f"[{now - self.began:6.1f} s] {step} {fraction:.0%}")
+            _say(
+                f"[{now - self.began:6.1f} s] {tick.step} {tick.fraction:.0%}{_rows(tick, now - self.stepped)}"
+            )
+
+
+def _rows(tick: Tick, seconds: float) -> str:
+    done = f", {tick.rows:,} of {tick.of:,} rows" if tick.rows else ""
+    if tick.fraction < 0.02:
+        return done
+    return f"{done}, about {seconds * (1 - tick.fraction) / tick.fraction:.0f} s left"
 
 
 def _say(line: str) -> None:

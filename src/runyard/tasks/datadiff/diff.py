@@ -1,4 +1,4 @@
-# ruff: noqa: S608 - this package makes SQL; every name goes through names.quoted, every text through names.text
+# ruff: noqa: S608 - this package makes SQL; every name goes through grammar.quoted, every text through grammar.text
 """Runs one diff: open, find, pair, count, join, derive. Called by the program and by `runyard diff`; everything it opens is closed again.
 
 The order makes the guarantees: sessions are locked before any text of a user runs, keys are judged before the join relies on them, and all figures
@@ -9,84 +9,92 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from contextlib import ExitStack, closing
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import msgspec
 
+from runyard.tasks.datadiff import checksums, joining, timeline
+from runyard.tasks.datadiff.counting import counts
 from runyard.tasks.datadiff.duck import Duck
 from runyard.tasks.datadiff.faults import CouldNot, Fault
+from runyard.tasks.datadiff.fetching import fetch
+from runyard.tasks.datadiff.guard import check_rule
 from runyard.tasks.datadiff.keys import Found, Search
 from runyard.tasks.datadiff.kinds import Kind
+from runyard.tasks.datadiff.locating import Located, catalog_of, existing, in_duck, in_file, in_server
+from runyard.tasks.datadiff.meter import STEPS, Meter, Progress
 from runyard.tasks.datadiff.pairing import Pairing, common, pair
-from runyard.tasks.datadiff.places import (
-    Located,
-    catalog_of,
-    differences_in_duck,
-    differences_in_postgres,
-    existing,
-    fetch,
-    in_duck,
-    in_file,
-    in_postgres,
-)
-from runyard.tasks.datadiff.postgres import Postgres
 from runyard.tasks.datadiff.report import KeyCounts, Report
 from runyard.tasks.datadiff.samples import collect, write_parquet
+from runyard.tasks.datadiff.sampling import Sample, share_of, taken
+from runyard.tasks.datadiff.servers import Server, open_server
 from runyard.tasks.datadiff.spec import Connection, Side, Spec
 from runyard.tasks.datadiff.statements import CHANGED, ONLY_A, ONLY_B, Builder
 
-Progress = Callable[[str, float], None]
-STEPS = ("connect", "columns", "key", "count A", "count B", "compare", "summarise", "write")
+__all__ = ["STEPS", "as_bytes", "run"]
+Two = tuple[Located, Located]
+
+
+@dataclass(frozen=True, slots=True)
+class _Diff:
+    """What the steps of one diff share."""
+
+    spec: Spec
+    duck: Duck
+    meter: Meter
 
 
 def run(spec: Spec, connections: Mapping[str, Connection], work: Path, progress: Progress) -> Report:
     """The comparison. `work` is an existing folder for scratch and diff.parquet; CouldNot says why there is no report."""
     began = time.monotonic()
+    meter = Meter(progress)
     with ExitStack() as stack:
-        progress("connect", 0.0)
+        meter.step("connect")
         duck = stack.enter_context(closing(Duck(work, spec.memory_bytes, spec.timeout_s)))
-        a, b = _locate(spec, connections, duck, stack, progress)
-        found = _compare(spec, a, b, duck, progress)
-        progress("write", 0.0)
-        rows = write_parquet(duck, found.pairing, work / "diff.parquet", spec.parquet_rows)
+        this = _Diff(spec, duck, meter)
+        sides = _locate(this, connections, stack)
+        found, engine = _compare(this, sides)
+        meter.step("write")
+        rows = 0
+        if spec.row_values:
+            rows = write_parquet(duck, engine, found.pairing, work / "diff.parquet", spec.parquet_rows)
     return replace(found, parquet_rows=rows, seconds=time.monotonic() - began)
 
 
-def _locate(
-    spec: Spec, connections: Mapping[str, Connection], duck: Duck, stack: ExitStack, progress: Progress
-) -> tuple[Located, Located]:
-    """Finds both sides; afterwards both have the same engine."""
+def _locate(this: _Diff, connections: Mapping[str, Connection], stack: ExitStack) -> Two:
+    """Finds both sides, each in the engine it lives in."""
+    spec, duck = this.spec, this.duck
     wanted = [(side, _connection(side, connections)) for side in (spec.a, spec.b)]
-    servers: dict[Connection, Postgres] = {}
+    servers: dict[tuple[Connection, str], Server] = {}
     catalogs: dict[int, str] = {}
+    opened: list[Server | None] = [None, None]
     for index, (side, connection) in enumerate(wanted):
         if connection is None:
             duck.readable.append(existing(side.file))
         elif connection.dialect == "duckdb":
             catalogs[index] = catalog_of(duck, side, connection)
-        elif connection not in servers:
-            servers[connection] = stack.enter_context(closing(Postgres(connection, spec.timeout_s)))
+        else:
+            same = connection, json.dumps(side.session, sort_keys=True)
+            if same not in servers:
+                opening = open_server(connection, spec.timeout_s, side.session)
+                servers[same] = stack.enter_context(closing(opening))
+            opened[index] = servers[same]
     duck.lock()
-    progress("columns", 0.0)
+    this.meter.step("columns")
     found = []
     for index, (side, connection) in enumerate(wanted):
-        if connection is None:
-            found.append(in_file(duck, side))
-        elif index in catalogs:
-            found.append(in_duck(duck, side, catalogs[index]))
+        server = opened[index]
+        if server is not None:
+            found.append(in_server(server, side))
+        elif connection is None:
+            found.append(in_file(duck, side, ("file_a", "file_b")[index]))
         else:
-            found.append(in_postgres(servers[connection], side))
-    if found[0].engine is not found[1].engine:
-        found = [_fetched(f, duck, name) for f, name in zip(found, ("fetched_a", "fetched_b"), strict=True)]
+            found.append(in_duck(duck, side, catalogs[index]))
     return found[0], found[1]
-
-
-def _fetched(located: Located, duck: Duck, name: str) -> Located:
-    return fetch(located.engine, duck, located, name) if isinstance(located.engine, Postgres) else located
 
 
 def _connection(side: Side, connections: Mapping[str, Connection]) -> Connection | None:
@@ -95,52 +103,78 @@ def _connection(side: Side, connections: Mapping[str, Connection]) -> Connection
     found = connections.get(side.connection)
     if found is None:
         raise CouldNot(Fault.CONNECTION, f"There is no connection {side.connection!r}.")
-    if found.dialect not in ("duckdb", "postgres"):
-        raise CouldNot(
-            Fault.CONNECTION, f"Tables in {found.dialect!r} cannot be compared; DuckDB and PostgreSQL can."
-        )
+    if found.dialect == "duckdb" and (side.session or side.time_travel is not None):
+        raise CouldNot(Fault.BAD_SPEC, "DuckDB has neither session parameters nor time travel here.")
     return found
 
 
-def _compare(spec: Spec, a: Located, b: Located, duck: Duck, progress: Progress) -> Report:
+def _compare(this: _Diff, sides: Two) -> tuple[Report, Duck | Server]:
+    """The report, and the engine that compared."""
+    spec, meter = this.spec, this.meter
+    sides = timeline.within(spec, sides)
+    together = sides[0].engine is sides[1].engine
+    for rule in spec.rules:
+        check_rule(rule.equal_if, sides[0].engine.grammar.name if together else "duckdb")
+    narrowed = None
+    if not together:
+        if (spec.algorithm or "").startswith("hash"):
+            narrowed = checksums.narrow(spec, sides, this.duck, meter)
+        sides = narrowed.sides if narrowed else _fetched(this, sides)
+    a, b = sides
     engine = a.engine
-    progress("key", 0.0)
-    key = _key(spec, a, b)
-    fetched = engine is duck and (a.input.relation == "fetched_a" or b.input.relation == "fetched_b")
-    pairing = pair(a.columns, b.columns, key.columns, spec, same=not fetched)
-    builder = Builder(a.input, b.input, pairing, spec, engine.dialect)
-    counts = []
-    for side, located in (("a", a), ("b", b)):
-        progress(f"count {side.upper()}", 0.0)
-        counts.append(_counts(builder, side, located))
-    unique = not any(c.dupes for c in counts)
-    progress("compare", 0.0)
-    engine.progress = lambda fraction: progress("compare", fraction)
-    if isinstance(engine, Postgres):
-        differences_in_postgres(engine, duck, builder, unique=unique)
-    else:
-        differences_in_duck(engine, builder, unique=unique)
+    meter.step("key")
+    key = narrowed.key if narrowed else _key(spec, a, b)
+    pairing = pair(a.columns, b.columns, key.columns, spec, same=not (a.fetched or b.fetched))
+    builder = Builder(a.input, b.input, pairing, spec, engine.grammar)
+    keys = narrowed.counts if narrowed else _counted(this, builder, sides)
+    unique = not any(k.dupes for k in keys)
+    ratio = share_of(spec.sampling, (keys[0].distinct, keys[1].distinct), (keys[0].total, keys[1].total))
+    builder = replace(builder, sampled=ratio)
+    meter.rows = keys[0].total + keys[1].total
+    meter.step("compare")
+    if isinstance(engine, Duck):
+        smaller = min(k.total for k in keys)
+        joining.in_duck(engine, builder, smaller, meter.part("compare"), unique=unique)
         _forgive_json_spelling(engine, pairing)
-    engine.progress = lambda fraction: None
-    progress("summarise", 0.0)
-    return _derive(spec, key, builder, (counts[0], counts[1]), (a, b), duck)
+    else:
+        joining.in_server(engine, this.duck, builder, meter.counted("compare", 0), unique=unique)
+    meter.step("summarise")
+    report = _derive(this, key, builder, keys, engine, unique=unique)
+    if narrowed:
+        report = replace(report, warnings=(*report.warnings, narrowed.told))
+    if spec.time is not None and spec.time.aggregate:
+        report = replace(report, timeline=timeline.counted(spec, sides, builder, this.duck))
+    return report, engine
+
+
+def _fetched(this: _Diff, sides: Two) -> Two:
+    """Both sides in DuckDB."""
+    found = []
+    for located, name in zip(sides, ("a", "b"), strict=True):
+        if isinstance(located.engine, Duck):
+            found.append(located)
+        else:
+            step = f"fetch {name.upper()}"
+            this.meter.step(step)
+            told = this.meter.counted(step, located.about_rows)
+            found.append(fetch(located, this.duck, f"fetched_{name}", told))
+    return found[0], found[1]
 
 
 def _key(spec: Spec, a: Located, b: Located) -> Found:
     if spec.key:
-        return Found(spec.key, "given")
+        return Found(spec.key, spec.key_source)
     pairs = common(a.columns, b.columns, spec)
-    return Search(pairs, (a.promises, b.promises), (a.input, b.input), spec, a.engine.rows).key()
+    promises, inputs = (a.promises, b.promises), (a.input, b.input)
+    return Search(pairs, promises, inputs, spec, a.engine.rows, a.engine.grammar).key()
 
 
-def _counts(builder: Builder, side: str, located: Located) -> KeyCounts:
-    """Counts keys; a catalog that promises them unique and filled saves the grouping."""
-    names = frozenset((p.a if side == "a" else p.b).name for p in builder.pairing.key)
-    if any(columns <= names for _, columns in located.promises):
-        (total,) = located.engine.one(builder.count(side))
-        return KeyCounts(total, 0, total, 0)
-    total, nulls, distinct, dupes = (int(n) for n in located.engine.one(builder.key_counts(side)))
-    return KeyCounts(total, nulls, distinct, dupes)
+def _counted(this: _Diff, builder: Builder, sides: Two) -> tuple[KeyCounts, KeyCounts]:
+    found = []
+    for side, located in zip("ab", sides, strict=True):
+        this.meter.step(f"count {side.upper()}")
+        found.append(counts(builder, side, located.engine, located.promises))
+    return found[0], found[1]
 
 
 def _forgive_json_spelling(duck: Duck, pairing: Pairing) -> None:
@@ -166,23 +200,29 @@ def _same_json(a: str, b: str) -> bool:
 
 
 def _derive(
-    spec: Spec,
+    this: _Diff,
     key: Found,
     builder: Builder,
     keys: tuple[KeyCounts, KeyCounts],
-    sides: tuple[Located, Located],
-    duck: Duck,
+    engine: Duck | Server,
+    *,
+    unique: bool,
 ) -> Report:
     """All figures from the table of differing rows and the counts."""
-    pairing = builder.pairing
+    spec, duck, pairing = this.spec, this.duck, builder.pairing
     each = "".join(
         f", count(*) FILTER (WHERE status = '{CHANGED}' AND d{i})" for i in range(len(pairing.values))
     )
     kinds = ", ".join(f"count(*) FILTER (WHERE status = '{s}')" for s in (ONLY_A, ONLY_B, CHANGED))
     only_a, only_b, changed, *per_column = duck.one(f"SELECT {kinds}{each} FROM diff")
     dup_a, dup_only_a, dup_only_b = 0, 0, 0
-    if any(k.dupes for k in keys):
-        dup_a, _, dup_only_a, dup_only_b = (int(n) for n in sides[0].engine.one(builder.duplicate_counts()))
+    if not unique:
+        dup_a, _, dup_only_a, dup_only_b = (int(n) for n in engine.one(builder.duplicate_counts()))
+    shared = keys[0].distinct - dup_a - only_a
+    sample: Sample | None = None
+    if builder.sampled < 1:
+        (taken_keys,) = engine.one(builder.sampled_rows(unique=unique))
+        sample = taken(spec.sampling, builder.sampled, int(taken_keys), shared)
     return Report(
         labels=(spec.a.label, spec.b.label),
         key=Found(tuple(p.name for p in pairing.key), key.source),
@@ -190,10 +230,12 @@ def _derive(
         keys=keys,
         exclusive_keys=(only_a + dup_only_a, only_b + dup_only_b),
         exclusive_rows=(only_a, only_b),
-        compared_rows=keys[0].distinct - dup_a - only_a,
+        compared_rows=sample.keys if sample else shared,
         changed_rows=changed,
         changed_values=tuple(per_column),
-        samples=collect(duck, sides[0].engine, builder, keys, spec.sample_rows),
+        samples=collect(duck, engine, builder, keys, spec.sample_rows if spec.row_values else 0),
+        sample=sample,
+        warnings=pairing.warnings,
     )
 
 

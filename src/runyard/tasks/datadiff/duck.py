@@ -1,4 +1,4 @@
-# ruff: noqa: S608 - this package makes SQL; every name goes through names.quoted, every text through names.text
+# ruff: noqa: S608 - this package makes SQL; every name goes through grammar.quoted, every text through grammar.text
 """The DuckDB session of one diff: reads attached files read-only, holds the differing rows, writes the Parquet. Locked down before any user's text runs.
 
 Once `lock` is called nothing but the attached databases, the named files and the work folder can be reached, and the settings cannot be turned
@@ -16,21 +16,24 @@ from typing import Any
 import duckdb
 
 from runyard.tasks.datadiff.faults import CouldNot, Fault
+from runyard.tasks.datadiff.grammar import DUCKDB, Grammar
 from runyard.tasks.datadiff.kinds import Column, duckdb_column
-from runyard.tasks.datadiff.names import match, path_of, quoted, text
+from runyard.tasks.datadiff.names import match, path_of
+from runyard.tasks.datadiff.servers import Promise, Row
 
-Row = tuple[Any, ...]
 POLL_S = 0.1
+text = DUCKDB.text
 
 
 class Duck:
     """One in-memory session. `progress` gets a fraction 0..1 of the statement under way."""
 
-    dialect = "duckdb"
+    grammar: Grammar = DUCKDB
 
     def __init__(self, work: Path, memory_bytes: int, timeout_s: float) -> None:
         self.work = work
         self.timeout_s = timeout_s
+        self.memory_bytes = memory_bytes
         self.progress: Callable[[float], None] = lambda fraction: None
         self.attached: dict[str, str] = {}  # path → catalog
         self.names: dict[str, str] = {}  # catalog → the file's stem, which people write before the schema
@@ -107,7 +110,7 @@ class Duck:
         """The only row of a statement."""
         return self.rows(sql)[0]
 
-    def find(self, catalog: str, dotted: str) -> tuple[str, str, str]:
+    def find(self, catalog: str, dotted: str) -> tuple[str, ...]:
         """(catalog, schema, table) that a dotted path means within one attached file."""
         *before, wish = path_of(dotted)
         tables = self.rows(
@@ -130,8 +133,9 @@ class Duck:
         """The columns of anything that can stand after FROM."""
         return [duckdb_column(row[0], row[1]) for row in self.rows(f"DESCRIBE SELECT * FROM {relation} AS t")]
 
-    def unique_sets(self, catalog: str, schema: str, table: str) -> list[tuple[str, frozenset[str]]]:
+    def unique_sets(self, path: Sequence[str]) -> list[Promise]:
         """(source, columns) of every key the catalog promises: unique and never null."""
+        catalog, schema, table = path
         found = self.rows(
             "SELECT constraint_type, constraint_column_names FROM duckdb_constraints() WHERE database_name = "
             f"{text(catalog)} AND schema_name = {text(schema)} AND table_name = {text(table)} ORDER BY constraint_index"
@@ -149,11 +153,6 @@ class Duck:
     def close(self) -> None:
         """Ends the session; spilled data goes with it."""
         self.connection.close()
-
-
-def table_sql(place: Sequence[str]) -> str:
-    """A found table as SQL."""
-    return ".".join(map(quoted, place))
 
 
 def _line(error: Exception) -> str:

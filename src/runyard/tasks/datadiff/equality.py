@@ -1,40 +1,50 @@
-"""When two values differ, as SQL. One expression per column; both databases understand what is written here.
+"""When two values differ, as SQL: one boolean expression per compared column, in the words of the database's grammar.
 
-Floats: NaN equals NaN and -0 equals 0 in both databases already. PostgreSQL's char(n) ignores trailing blanks by itself. Times with a zone are
-instants in both. json has no equality in PostgreSQL, so jsonb stands in; other types without one are compared by their text.
+Floats: NaN equals NaN and -0 equals 0 in the databases already. Times with a zone are instants. Unequal values get a second look where a tolerance, a
+time precision or a rule was asked for.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Iterator
 
-from runyard.tasks.datadiff.kinds import NUMBERS, Column, Kind
+from runyard.tasks.datadiff.grammar import Grammar
+from runyard.tasks.datadiff.kinds import NUMBERS, STRINGS, Column, Kind, datatype_name
 from runyard.tasks.datadiff.pairing import Pair
 from runyard.tasks.datadiff.spec import Spec, Tolerance
 
-# typname → no operator class, or `=` compares something else (boxes by area)
-_BY_TEXT = frozenset(
-    {"xml", "point", "polygon", "path", "line", "lseg", "box", "circle", "_json", "_xml", "refcursor"}
-)
-_STRINGS = frozenset({Kind.STRING, Kind.FIXED})
+A, B = "{a}", "{b}"
+_WIDE = frozenset(
+    {"VARCHAR", "HUGEINT", "UHUGEINT"}
+)  # numbers that no DECIMAL holds are compared by their canonical text
 
 
-def differs(pair: Pair, index: int, spec: Spec, dialect: str) -> str:
+def differs(pair: Pair, index: int, spec: Spec, grammar: Grammar) -> str:
     """A boolean expression (never NULL) over a.c<index> and b.c<index>."""
-    kinds = {pair.a.kind, pair.b.kind}
+    kinds = frozenset({pair.a.kind, pair.b.kind})
+    raw = f"a.c{index}", f"b.c{index}"
     a, b = (
-        _comparable(column, f"{side}.c{index}", spec, dialect, kinds)
-        for side, column in (("a", pair.a), ("b", pair.b))
+        _comparable(column, value, spec, grammar, kinds)
+        for column, value in zip((pair.a, pair.b), raw, strict=True)
     )
-    if dialect == "duckdb" and kinds == {Kind.DECIMAL} and "VARCHAR" in (pair.a.exact, pair.b.exact):
-        a, b = _number_text(a), _number_text(b)
-    if dialect == "postgres" and pair.a.kind is Kind.STRING and pair.a.base != "citext":
-        b += ' COLLATE "C"'  # the two columns may be declared with different collations, which would be an error
-    plain = f"{a} IS DISTINCT FROM {b}"
-    close = _closeness(pair, spec)
-    if close is None:
+    if grammar.name == "duckdb":
+        a, b = _across(pair, kinds, a, b)
+    plain = grammar.differ(a, b)
+    second = list(_second_looks(pair, spec, grammar, raw, (a, b)))
+    if not second:
         return plain
-    return f"({plain} AND NOT coalesce({close(a, b)}, false))"
+    return f"({plain} AND NOT coalesce({' OR '.join(f'({s})' for s in second)}, false))"
+
+
+def _across(pair: Pair, kinds: frozenset[Kind], a: str, b: str) -> tuple[str, str]:
+    """Columns that were fetched: a number too wide for a DECIMAL came as text; MySQL has no booleans but small integers."""
+    if kinds <= {Kind.DECIMAL, Kind.INTEGER} and {pair.a.exact, pair.b.exact} & _WIDE and pair.a != pair.b:
+        return _number_text(a), _number_text(b)
+    if kinds == {Kind.BOOLEAN, Kind.INTEGER}:
+        return f"({a})::INTEGER", f"({b})::INTEGER"
+    if Kind.UUID in kinds and len(kinds) > 1:
+        return f"lower(({a})::VARCHAR)", f"lower(({b})::VARCHAR)"
+    return a, b
 
 
 def _number_text(value: str) -> str:
@@ -43,39 +53,43 @@ def _number_text(value: str) -> str:
     return f"CASE WHEN contains({plain}, '.') THEN rtrim(rtrim({plain}, '0'), '.') ELSE {plain} END"
 
 
-def _comparable(column: Column, value: str, spec: Spec, dialect: str, kinds: set[Kind]) -> str:
-    if dialect == "postgres":
-        if column.base == "json":
-            return f"{value}::jsonb"
-        if column.base in _BY_TEXT:
-            return f"{value}::text"
-    if column.kind in _STRINGS:
-        if Kind.FIXED in kinds and dialect == "duckdb":
-            value = f"rtrim({value}, ' ')"  # char(n) was fetched; its blanks mean nothing
-        if spec.ignore_case:
-            value = f"lower({value})"
-        if spec.null_is_empty:
-            value = f"coalesce({value}, '')"
+def _comparable(column: Column, value: str, spec: Spec, grammar: Grammar, kinds: frozenset[Kind]) -> str:
     if column.kind is Kind.ARRAY and spec.sort_arrays:
-        if dialect == "duckdb":
-            return f"list_sort({value})"
-        return f"(CASE WHEN {value} IS NULL THEN NULL ELSE ARRAY(SELECT unnest({value}) ORDER BY 1) END)"
+        return grammar.sorted_array(value, column)
+    if column.kind in STRINGS and spec.ignore_case:
+        value = grammar.lowered(value)
+    value = grammar.comparable(value, column, kinds)
+    if column.kind in STRINGS and spec.null_is_empty:
+        value = f"coalesce({value}, '')"
     return value
 
 
-def _closeness(pair: Pair, spec: Spec) -> Callable[[str, str], str] | None:
-    """A second look at unequal values: within the tolerance asked for?"""
-    named = next((t for n, t in spec.tolerances.items() if n.casefold() == pair.name.casefold()), None)
-    tolerance = named or (spec.tolerance if pair.a.kind is Kind.FLOAT else None)
+def _second_looks(
+    pair: Pair, spec: Spec, grammar: Grammar, raw: tuple[str, str], values: tuple[str, str]
+) -> Iterator[str]:
+    """Conditions under which unequal values count as equal all the same."""
+    tolerance = _tolerance(pair, spec)
     if tolerance is not None and pair.a.kind in NUMBERS:
-        return lambda a, b: _within(tolerance, a, b)
-    if spec.datetime_digits is not None and pair.a.kind in (Kind.TIMESTAMP, Kind.ZONED):
+        yield _within(tolerance, *values)
+    if spec.datetime_digits is not None and {pair.a.kind, pair.b.kind} <= {Kind.TIMESTAMP, Kind.ZONED}:
+        a, b = values
         span = f"{10.0**-spec.datetime_digits:.6f}"
-        # ±infinity cannot be subtracted; the CASE keeps both databases from trying
-        return lambda a, b: (
-            f"CASE WHEN isfinite({a}) AND isfinite({b}) THEN abs(extract(epoch FROM {a}) - extract(epoch FROM {b})) < {span} END"
+        # ±infinity cannot be subtracted; the CASE keeps the database from trying
+        yield (
+            f"CASE WHEN {grammar.finite(a)} AND {grammar.finite(b)} "
+            f"THEN abs({grammar.epoch(a)} - {grammar.epoch(b)}) < {span} END"
         )
-    return None
+    for rule in spec.rules:
+        named = rule.column.casefold() in (pair.name.casefold(), pair.b.name.casefold())
+        if named if rule.column else rule.type == datatype_name(pair.a):
+            yield rule.equal_if.replace(A, raw[0]).replace(B, raw[1])
+
+
+def _tolerance(pair: Pair, spec: Spec) -> Tolerance | None:
+    """A column's own, then its type's, then the general one for floats."""
+    named = next((t for n, t in spec.tolerances.items() if n.casefold() == pair.name.casefold()), None)
+    general = spec.tolerance if Kind.FLOAT in (pair.a.kind, pair.b.kind) else None
+    return named or spec.tolerances_by_type.get(pair.a.kind.value) or general
 
 
 def _within(tolerance: Tolerance, a: str, b: str) -> str:

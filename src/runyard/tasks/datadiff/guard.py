@@ -6,11 +6,20 @@ The second fence; the first is the session itself (read-only, locked down). What
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 from runyard.tasks.datadiff.faults import CouldNot, Fault
 
 MAX_CHARS = 100_000
+
+
+_FORBIDDEN = re.compile(
+    "^(pg_(read|ls|stat)_.*|pg_(terminate|cancel)_backend|pg_(try_)?advisory_.*|pg_sleep.*|lo_.*|dblink.*|set_config|query_to_xml.*|"
+    "database_to_xml.*|table_to_xml.*|load_file|sleep|benchmark|get_lock|sys_exec|sys_eval)$",
+    re.IGNORECASE,
+)  # what reads the server's files, waits, or runs further SQL; our own list and anchored
+_EXECUTED_COMMENT = re.compile(r"/\*M?!", re.IGNORECASE)  # MySQL runs what these comments hold
 
 
 def check_filter(filter: str, dialect: str) -> str:
@@ -30,20 +39,60 @@ def check_filter(filter: str, dialect: str) -> str:
         raise CouldNot(Fault.BAD_SPEC, "The filter is not one condition.")
     if any(tree.args.get(part) for part in ("group", "having", "order", "limit", "into", "with_", "with")):
         raise CouldNot(Fault.BAD_SPEC, "The filter is not one condition.")
-    return filter
+    return _as_parsed(where.this.this, dialect, filter)
 
 
 def check_query(query: str, dialect: str) -> str:
     """The query, if it is one SELECT (or a union of them) that writes nothing."""
     text = query.strip().rstrip(";")
-    _parse(text, dialect, "query")
-    return text
+    return _as_parsed(_parse(text, dialect, "query"), dialect, text)
+
+
+def check_rule(condition: str, dialect: str) -> None:
+    """A rule's condition: one expression over {a} and {b}, without columns, tables or subqueries of its own."""
+    from sqlglot import exp
+
+    text = condition.replace("{a}", "a__").replace("{b}", "b__")
+    tree = _parse(f"SELECT (\n{text}\n)", dialect, "rule")
+    found = tree.args["expressions"]
+    clean = (
+        len(found) == 1
+        and isinstance(found[0], exp.Paren)
+        and not any(
+            tree.args.get(part)
+            for part in (
+                "from",
+                "from_",
+                "where",
+                "group",
+                "having",
+                "order",
+                "limit",
+                "into",
+                "with_",
+                "with",
+            )
+        )
+    )
+    if not clean or tree.find(exp.Subquery, exp.From) or len(list(tree.find_all(exp.Select))) != 1:
+        raise CouldNot(Fault.BAD_SPEC, f"The rule {condition!r} is not one condition over {{a}} and {{b}}.")
+    if unknown := sorted({c.sql() for c in tree.find_all(exp.Column)} - {"a__", "b__"}):
+        raise CouldNot(
+            Fault.BAD_SPEC, f"The rule {condition!r} knows {{a}} and {{b}} only, not {unknown[0]}."
+        )
+
+
+def _as_parsed(tree: Any, dialect: str, text: str) -> str:
+    """For MySQL what the parser understood is what is sent: it reads `--` and backslashes in ways that could be used to hide SQL from us."""
+    return str(tree.sql(dialect="mysql", comments=False)) if dialect == "mysql" else text
 
 
 def _parse(sql: str, dialect: str, what: str) -> Any:
     import sqlglot
     from sqlglot import exp
 
+    if "\0" in sql or (dialect == "mysql" and _EXECUTED_COMMENT.search(sql)):
+        raise CouldNot(Fault.BAD_SPEC, f"The {what} holds characters that are not allowed.")
     if len(sql) > MAX_CHARS:
         raise CouldNot(Fault.BAD_SPEC, f"The {what} may have at most {MAX_CHARS} characters.")
     try:
@@ -66,4 +115,8 @@ def _parse(sql: str, dialect: str, what: str) -> Any:
     )
     if trees[0].find(*writes):
         raise CouldNot(Fault.BAD_SPEC, f"The {what} may only read.")
+    for call in trees[0].find_all(exp.Func):
+        name = call.name if isinstance(call, exp.Anonymous) else call.sql_name()
+        if _FORBIDDEN.match(name):
+            raise CouldNot(Fault.BAD_SPEC, f"The {what} may not call {name.lower()}.")
     return trees[0]

@@ -1,4 +1,4 @@
-# ruff: noqa: S608 - this package makes SQL; every name goes through names.quoted, every text through names.text
+# ruff: noqa: S608 - this package makes SQL; every name goes through grammar.quoted, every text through grammar.text
 """Finds a key when none was given: constraints, then customary names, then values. Says where it found it, because a guess must look like one.
 
 Order of contracts/datafold.md §8.3 as far as it applies to tables: catalog constraints · `id`, `pk`, `pkey`, `<table>_id` · unique in both tables.
@@ -12,9 +12,11 @@ from itertools import combinations
 from typing import Any
 
 from runyard.tasks.datadiff.faults import CouldNot, Fault
-from runyard.tasks.datadiff.kinds import Kind, joinable
-from runyard.tasks.datadiff.names import match, path_of, quoted
+from runyard.tasks.datadiff.grammar import Grammar
+from runyard.tasks.datadiff.kinds import Column, Kind, datatype_name, joinable
+from runyard.tasks.datadiff.names import match, path_of
 from runyard.tasks.datadiff.pairing import Pair
+from runyard.tasks.datadiff.servers import Promise
 from runyard.tasks.datadiff.spec import Spec
 from runyard.tasks.datadiff.statements import Input
 
@@ -24,7 +26,7 @@ _CANDIDATES = frozenset(
 _FIRST_ROWS = 20_000
 _SINGLES, _IN_PAIRS = 16, 6  # how many columns are tried alone, and in twos and threes
 
-Promises = Sequence[tuple[str, frozenset[str]]]
+Promises = Sequence[Promise]
 Rows = Callable[[str], list[tuple[Any, ...]]]
 
 
@@ -45,6 +47,7 @@ class Search:
     inputs: tuple[Input, Input]
     spec: Spec
     rows: Rows
+    grammar: Grammar
 
     def key(self) -> Found:
         """The key; CouldNot when there is none."""
@@ -53,7 +56,22 @@ class Search:
     @property
     def _pool(self) -> list[Pair]:
         avoided = {name.casefold() for name in self.spec.avoid_key_names}
-        return [p for p in self.pairs if p.name.casefold() not in avoided and joinable(p.a, p.b)]
+        return [
+            p
+            for p in self.pairs
+            if p.name.casefold() not in avoided and joinable(p.a, p.b) and not self._avoided_type(p.a)
+        ]
+
+    def _avoided_type(self, column: Column) -> bool:
+        """Datafold's `infer_pk_avoid_types`: a DatatypeName, or `db:RAW` for the database's own word."""
+        raw = column.exact.casefold()
+        names = {
+            datatype_name(column),
+            f"db:{raw}",
+            f"db:{raw.split('(', 1)[0]}",
+            f"db:{column.base.casefold()}",
+        }
+        return any(t.casefold() in names for t in self.spec.avoid_key_types)
 
     def _promised(self) -> Found | None:
         for side, promises in zip("AB", self.promises, strict=True):
@@ -103,7 +121,7 @@ class Search:
         """Names of columns without nulls on both sides."""
         complete = {p.name for p in pairs}
         for index, source in enumerate(self.inputs):
-            counts = ", ".join(f"count(t.{quoted((p.a, p.b)[index].name)})" for p in pairs)
+            counts = ", ".join(f"count(t.{self.grammar.quoted((p.a, p.b)[index].name)})" for p in pairs)
             total, *filled = self.rows(
                 f"SELECT count(*), {counts} FROM {source.relation} AS t WHERE {source.where}"
             )[0]
@@ -122,7 +140,8 @@ class Search:
         source = self.inputs[index]
         names = [f"k{i}" for i in range(len(pairs))]
         columns = ", ".join(
-            f"t.{quoted((p.a, p.b)[index].name)} AS {k}" for k, p in zip(names, pairs, strict=True)
+            f"t.{self.grammar.quoted((p.a, p.b)[index].name)} AS {k}"
+            for k, p in zip(names, pairs, strict=True)
         )
         rows = f"SELECT {columns} FROM {source.relation} AS t WHERE {source.where}{limit}"
         keys = ", ".join(names)

@@ -30,9 +30,11 @@ class Kind(StrEnum):
 
 
 NUMBERS = frozenset({Kind.INTEGER, Kind.DECIMAL, Kind.FLOAT})
+STRINGS = frozenset({Kind.STRING, Kind.FIXED})
 _KEY_FAMILIES = (
     frozenset({Kind.INTEGER, Kind.DECIMAL}),
-    frozenset({Kind.STRING, Kind.FIXED}),
+    STRINGS,
+    frozenset({Kind.UUID, *STRINGS}),
 )
 
 _DUCKDB = {
@@ -92,6 +94,16 @@ class Column:
     base: str
     kind: Kind
 
+    @property
+    def precision(self) -> tuple[int, int] | None:
+        """(precision, scale) of a decimal that has them and fits DuckDB's DECIMAL."""
+        _, bracket, rest = self.exact.partition("(")
+        digits = rest.rstrip(")").split(",")
+        if self.kind is not Kind.DECIMAL or not bracket or not all(d.strip().isdigit() for d in digits):
+            return None
+        precision, scale = int(digits[0]), int(digits[1]) if len(digits) > 1 else 0
+        return (precision, scale) if 0 < precision <= 38 and scale <= precision else None
+
 
 def duckdb_column(name: str, exact: str) -> Column:
     """From DuckDB's `data_type`: `DECIMAL(12,2)`, `INTEGER[]`, `STRUCT(a INTEGER)`."""
@@ -114,9 +126,48 @@ def comparable(a: Column, b: Column, *, same_engine: bool) -> bool:
     """Whether values are compared. In one database: the same type but for its length or precision; across two: the same family."""
     if same_engine:
         return a.base == b.base
-    return (a.kind is b.kind and a.kind is not Kind.OTHER) or {a.kind, b.kind} == {Kind.STRING, Kind.FIXED}
+    kinds = {a.kind, b.kind}
+    if kinds == {Kind.BOOLEAN, Kind.INTEGER}:
+        return "tinyint(1)" in (a.base, b.base)  # MySQL's boolean
+    return (len(kinds) == 1 and a.kind is not Kind.OTHER) or any(kinds <= f for f in _ACROSS)
+
+
+_ACROSS = (
+    STRINGS,
+    frozenset({Kind.JSON, Kind.STRING}),
+    frozenset({Kind.UUID, *STRINGS}),
+    frozenset({Kind.DECIMAL, Kind.INTEGER}),
+)
 
 
 def joinable(a: Column, b: Column) -> bool:
     """Whether two key columns can be equal at all."""
     return a.base == b.base or a.kind is b.kind or any({a.kind, b.kind} <= f for f in _KEY_FAMILIES)
+
+
+_DATATYPES = {
+    Kind.FIXED: "fixed_length_string",
+    Kind.ZONED: "timestamp",
+    Kind.OTHER: "unsupported",
+}
+_RAW_DATATYPES = {
+    "interval": "time_interval",
+    "INTERVAL": "time_interval",
+    "money": "money",
+    "xml": "xml",
+    "year": "year",
+    "STRUCT": "struct",
+    "RECORD": "struct",
+    "MAP": "map",
+    "super": "super",
+}
+
+
+def datatype_name(column: Column) -> str:
+    """Datafold's DatatypeName (contracts/datafold.md §6)."""
+    if column.kind is Kind.DECIMAL:
+        return "decimal" if "(" in column.exact else "unbounded_decimal"
+    if column.kind is Kind.OTHER:
+        base = column.exact.split("(", 1)[0]
+        return _RAW_DATATYPES.get(base, "unsupported")
+    return _DATATYPES.get(column.kind, column.kind.value)

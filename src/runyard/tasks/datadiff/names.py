@@ -1,4 +1,4 @@
-"""Names in SQL: quoting, dotted paths, and which existing name a wish means. DuckDB and PostgreSQL share the standard's quotes.
+"""Names as people write them: dotted paths, and which existing name a wish means. How names are quoted in SQL is the grammar's business.
 
 A wish is matched exactly first, then without regard to case if only one name fits (warehouses fold case, dbt projects do not care).
 """
@@ -8,18 +8,6 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from runyard.tasks.datadiff.faults import CouldNot, Fault
-
-
-def quoted(name: str) -> str:
-    """An identifier that means exactly this name, whatever is in it."""
-    if "\0" in name:
-        raise CouldNot(Fault.BAD_SPEC, "A name may not contain NUL.")
-    return '"' + name.replace('"', '""') + '"'
-
-
-def text(value: str) -> str:
-    """A string literal."""
-    return "'" + value.replace("'", "''") + "'"
 
 
 def path_of(dotted: str) -> tuple[str, ...]:

@@ -6,6 +6,7 @@ from bisect import bisect_left
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from runyard.syntax.patterns import Pattern, PatternError, path_glob
 from runyard.tasks.datadiff.faults import CouldNot, Fault
 from runyard.tasks.datadiff.kinds import Column, comparable, joinable
 from runyard.tasks.datadiff.names import match
@@ -70,6 +71,11 @@ def _renames(a: Sequence[Column], b: Sequence[Column], spec: Spec) -> dict[str, 
                 Fault.NO_COLUMN, f"The mapping {before} → {after} names a column that is not there."
             )
         found[left] = right
+    for before, after in spec.renames:
+        left, right = match(before, (c.name for c in a)), match(after, (c.name for c in b))
+        gone = match(before, (c.name for c in b)) is None and match(after, (c.name for c in a)) is None
+        if left is not None and right is not None and gone and right not in found.values():
+            found.setdefault(left, right)
     return found
 
 
@@ -122,16 +128,29 @@ def _by_other_name(name: str, pairs: Sequence[Pair]) -> str | None:
 
 
 class _Chooser:
-    """Include and exclude, case-blind; keys are always wanted, exclude is ignored when include is given (Datafold's rule)."""
+    """Include and exclude, case-blind; keys are always wanted, exclude is ignored when include is given (Datafold's rule).
 
-    def __init__(self, include: set[str], exclude: set[str], keys: set[str]) -> None:
+    `ignored` are patterns in gitignore's style over column names; the last that matches decides, `!` takes back.
+    """
+
+    def __init__(self, include: set[str], exclude: set[str], keys: set[str], ignored: Sequence[str]) -> None:
         self.include, self.exclude, self.keys = include, exclude, {k.casefold() for k in keys}
+        self.ignored = [(not p.startswith("!"), _glob(p.removeprefix("!"))) for p in ignored if p.strip()]
+
+    def _is_ignored(self, folded: str) -> bool:
+        found = False
+        for ignores, pattern in self.ignored:
+            if pattern.found_in(folded):
+                found = ignores
+        return found
 
     def __call__(self, name: str, *, strict: bool = True) -> bool:
         """`strict` false looks at exclude alone (for a renamed column's second name)."""
         folded = name.casefold()
         if folded in self.keys:
             return True
+        if strict and self._is_ignored(folded):
+            return False
         if self.include:
             return folded in self.include or not strict
         return folded not in self.exclude
@@ -146,7 +165,14 @@ def _chooser(
     if spec.include and not {n.casefold() for n in spec.include} & known:
         raise CouldNot(Fault.NO_COLUMN, f"None of the columns to include exists: {', '.join(spec.include)}.")
     include, exclude = ({n.casefold() for n in names} for names in (spec.include, spec.exclude))
-    return _Chooser(include, exclude, keys), warnings
+    return _Chooser(include, exclude, keys, spec.ignore_columns), warnings
+
+
+def _glob(pattern: str) -> Pattern:
+    try:
+        return path_glob(pattern.strip().strip("/").casefold())
+    except PatternError as error:
+        raise CouldNot(Fault.BAD_SPEC, f"The column pattern {pattern!r} cannot be read: {error}.") from None
 
 
 def _moved(in_a_order: Sequence[str], b_order: Sequence[str]) -> int:

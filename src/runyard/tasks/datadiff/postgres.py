@@ -1,4 +1,4 @@
-# ruff: noqa: S608 - this package makes SQL; every name goes through names.quoted, every text through names.text
+# ruff: noqa: S608 - this package makes SQL; every name goes through grammar.quoted, every text through grammar.text
 """The PostgreSQL session of one diff: one read-only snapshot for everything, results streamed out by COPY.
 
 Read only and repeatable: both sides are seen at one moment, nothing can be written, no temporary table is needed (so a read-only role or a standby
@@ -7,20 +7,41 @@ is enough). Statement, lock and connect timeouts hold; the role's own rights are
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from pathlib import Path
-from typing import Any
+from collections.abc import Sequence
 
 import psycopg
 from psycopg import sql as pgsql
 
 from runyard.tasks.datadiff.faults import CouldNot, Fault
-from runyard.tasks.datadiff.kinds import Column, postgres_column
-from runyard.tasks.datadiff.names import match, path_of, text
+from runyard.tasks.datadiff.grammar import POSTGRES, Grammar
+from runyard.tasks.datadiff.kinds import Column, Kind, postgres_column
+from runyard.tasks.datadiff.names import match, path_of
+from runyard.tasks.datadiff.servers import Promise, Row, Sink
 from runyard.tasks.datadiff.spec import Connection
 
-Row = tuple[Any, ...]
 CONNECT_S = 10
+SESSION = frozenset(
+    (
+        *(
+            "work_mem",
+            "search_path",
+            "hash_mem_multiplier",
+            "max_parallel_workers_per_gather",
+            "random_page_cost",
+        ),
+        *(
+            "enable_hashjoin",
+            "enable_mergejoin",
+            "enable_nestloop",
+            "effective_cache_size",
+            "application_name",
+        ),
+    )
+)
+"""The settings that a spec may make for its session; the limits and formats below are ours."""
+_PIECES = 2_000  # rows that are joined before they are handed on; libpq gives them one by one
+
+text = POSTGRES.text
 
 _TABLES = """
 SELECT n.nspname, c.relname, pg_table_is_visible(c.oid) FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
@@ -36,17 +57,39 @@ GROUP BY i.indexrelid, i.indisprimary ORDER BY i.indisprimary DESC, i.indexrelid
 """
 
 
+_ELEMENTS = {
+    "bool": "BOOLEAN",
+    "int2": "SMALLINT",
+    "int4": "INTEGER",
+    "int8": "BIGINT",
+    "text": "VARCHAR",
+    "varchar": "VARCHAR",
+}
+_DUCK_TYPES = {
+    **_ELEMENTS,
+    "float4": "FLOAT",
+    "float8": "DOUBLE",
+    "date": "DATE",
+    "time": "TIME",
+    "timestamp": "TIMESTAMP",
+    "timestamptz": "TIMESTAMP WITH TIME ZONE",
+    "uuid": "UUID",
+    "json": "JSON",
+    "jsonb": "JSON",
+}
+
+
 class Postgres:
     """One transaction on one server."""
 
-    dialect = "postgres"
+    grammar: Grammar = POSTGRES
 
-    def __init__(self, where: Connection, timeout_s: float) -> None:
-        self.where = where
-        self.progress: Callable[[float], None] = lambda fraction: None
+    def __init__(self, where: Connection, timeout_s: float, session: dict[str, str] | None = None) -> None:
+        if unknown := sorted((session or {}).keys() - SESSION):
+            raise CouldNot(Fault.BAD_SPEC, f"The session parameter {unknown[0]!r} may not be set.")
         given = {
             "host": where.host,
-            "port": where.port,
+            "port": where.port or 5432,
             "dbname": where.database,
             "user": where.username,
             "password": where.password,
@@ -77,7 +120,7 @@ class Postgres:
             "bytea_output": "hex",
             "xmloption": "content",
         }
-        for name, value in settings.items():
+        for name, value in (settings | (session or {})).items():
             self.rows(f"SELECT set_config({text(name)}, {text(value)}, true)")
         if where.schema:
             self.rows(f"SELECT set_config('search_path', quote_ident({text(where.schema)}), true)")
@@ -93,20 +136,26 @@ class Postgres:
         """The only row of a statement."""
         return self.rows(sql)[0]
 
-    def copy(self, select: str, into: Path) -> None:
-        """Streams a query's rows to a CSV file."""
+    def stream(self, select: str, columns: Sequence[str], sink: Sink) -> None:
+        """By COPY."""
+        pieces: list[bytes] = []
         try:
             with (
                 self.connection.cursor() as cursor,
                 cursor.copy(_statement(f"COPY ({select}) TO STDOUT (FORMAT csv)")) as out,
-                into.open("wb") as file,
             ):
                 for piece in out:
-                    file.write(piece)
+                    pieces.append(bytes(piece))
+                    if len(pieces) >= _PIECES:
+                        sink.rows += len(pieces)
+                        sink.write(b"".join(pieces))
+                        pieces = []
         except psycopg.Error as error:
             raise _fault(error) from None
+        sink.rows += len(pieces)
+        sink.write(b"".join(pieces))
 
-    def find(self, dotted: str) -> tuple[str, str]:
+    def find(self, dotted: str) -> tuple[str, ...]:
         """(schema, table) that a dotted path means in the connected database."""
         *before, wish = path_of(dotted)
         if len(before) == 2 and match(before[0], [self.connection.info.dbname]) is None:
@@ -146,10 +195,34 @@ class Postgres:
         )
         return [postgres_column(n[0], t[0], t[1]) for n, t in zip(names, types, strict=True)]
 
-    def unique_sets(self, table_sql: str) -> list[tuple[str, frozenset[str]]]:
+    def unique_sets(self, path: Sequence[str]) -> list[Promise]:
         """(source, columns) of every key the catalog promises: unique and never null."""
-        found = self.rows(_KEYS.format(table=text(table_sql)))
+        found = self.rows(_KEYS.format(table=text(POSTGRES.path(path))))
         return [(source, frozenset(columns)) for source, columns, filled in found if filled]
+
+    def about_rows(self, path: Sequence[str]) -> int:
+        """As of the last ANALYZE."""
+        (found,) = self.one(
+            f"SELECT reltuples::bigint FROM pg_class WHERE oid = {text(POSTGRES.path(path))}::regclass"
+        )
+        return max(0, int(found))
+
+    def outgoing(self, value: str, column: Column, careful: bool) -> tuple[str, str]:
+        """numeric as DECIMAL where it fits, else as its canonical text; char(n) without padding; arrays of plain things as JSON."""
+        if column.base == "numeric":
+            size = column.precision
+            return (
+                (f"trim_scale({value})::text", "VARCHAR")
+                if careful or size is None
+                else (value, f"DECIMAL{size}")
+            )
+        if column.kind is Kind.FIXED:
+            return f"rtrim({value}::text)", "VARCHAR"
+        if column.kind is Kind.ARRAY and not careful and column.base[1:] in _ELEMENTS:
+            return f"to_json({value})", _ELEMENTS[column.base[1:]] + "[]"
+        if column.kind is Kind.BINARY:
+            return f"encode({value}, 'hex')", "BLOB"
+        return value, _DUCK_TYPES.get(column.base, "VARCHAR")
 
     def close(self) -> None:
         """Rolls back."""

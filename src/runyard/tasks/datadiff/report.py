@@ -11,6 +11,7 @@ from typing import Any
 from runyard.tasks.datadiff.faults import CouldNot
 from runyard.tasks.datadiff.keys import Found
 from runyard.tasks.datadiff.pairing import Pairing
+from runyard.tasks.datadiff.sampling import Sample
 
 Two = tuple[int, int]
 VERSION = 1
@@ -50,6 +51,9 @@ class Report:
     changed_rows: int
     changed_values: tuple[int, ...]  # per compared column
     samples: Samples
+    sample: Sample | None = None  # when not every shared key was compared
+    timeline: list[dict[str, Any]] | None = None
+    warnings: tuple[str, ...] = ()
     parquet_rows: int = 0
     seconds: float = 0.0
 
@@ -80,8 +84,9 @@ class Report:
         schema, (a, b) = self.pairing.schema, self.keys
         cells = a.total * schema.counts[0] + b.total * schema.counts[1]
         shared = len(self.pairing.values) + len(self.pairing.key)
+        values = [self.sample.estimate(n)["estimate"] if self.sample else n for n in self.changed_values]
         bad = (
-            2 * sum(self.changed_values)
+            2 * sum(values)
             + sum(self.exclusive_keys) * shared
             + len(schema.only_a) * a.total
             + len(schema.only_b) * b.total
@@ -123,8 +128,23 @@ def as_json(report: Report) -> dict[str, Any]:
             "null_keys": list(report.samples.nulls),
             "duplicate_keys": list(report.samples.dupes),
         },
-        "warnings": list(report.pairing.warnings),
+        "sampled": report.sample is not None,
+        "sampling": _sampling(report.sample),
+        "timeline": report.timeline,
+        "warnings": list(report.warnings),
         "seconds": round(report.seconds, 3),
+    }
+
+
+def _sampling(sample: Sample | None) -> dict[str, Any] | None:
+    if sample is None:
+        return None
+    return {
+        "keys": sample.keys,
+        "of": sample.of,
+        "ratio": sample.ratio,
+        "confidence": sample.confidence,
+        "method": "hash of key",
     }
 
 
@@ -142,6 +162,7 @@ def _values(report: Report) -> dict[str, Any]:
                 "column_name": p.name,
                 "match": 100.0 * (rows - n) / rows if rows else 100.0,
                 "values_different": n,
+                **({"values_different_estimate": report.sample.estimate(n)} if report.sample else {}),
             }
             for p, n in zip(pairs, report.changed_values, strict=True)
         ],

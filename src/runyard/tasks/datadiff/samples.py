@@ -1,4 +1,4 @@
-# ruff: noqa: S608 - this package makes SQL; every name goes through names.quoted, every text through names.text
+# ruff: noqa: S608 - this package makes SQL; every name goes through grammar.quoted, every text through grammar.text
 """Rows for people: a few of each kind for the report, and the Parquet file with both values and a flag per column. Reads the table `diff`."""
 
 from __future__ import annotations
@@ -8,11 +8,11 @@ from pathlib import Path
 from typing import Any
 
 from runyard.tasks.datadiff.duck import Duck
+from runyard.tasks.datadiff.grammar import DUCKDB
 from runyard.tasks.datadiff.kinds import Column
-from runyard.tasks.datadiff.names import quoted, text
 from runyard.tasks.datadiff.pairing import Pairing
-from runyard.tasks.datadiff.postgres import Postgres
 from runyard.tasks.datadiff.report import KeyCounts, Samples
+from runyard.tasks.datadiff.servers import Server
 from runyard.tasks.datadiff.statements import CHANGED, ONLY_A, ONLY_B, Builder
 
 CELL_CHARS = 500
@@ -20,7 +20,7 @@ JsonRow = dict[str, Any]
 
 
 def collect(
-    duck: Duck, engine: Duck | Postgres, builder: Builder, keys: Sequence[KeyCounts], limit: int
+    duck: Duck, engine: Duck | Server, builder: Builder, keys: Sequence[KeyCounts], limit: int
 ) -> Samples:
     """At most `limit` rows of each kind, in key order."""
     if limit <= 0:
@@ -83,7 +83,7 @@ def _exclusive(duck: Duck, pairing: Pairing, side: str, limit: int) -> list[Json
     ]
 
 
-def _bad_keys(engine: Duck | Postgres, builder: Builder, side: str, what: str, limit: int) -> list[JsonRow]:
+def _bad_keys(engine: Duck | Server, builder: Builder, side: str, what: str, limit: int) -> list[JsonRow]:
     rows = engine.rows(builder.bad_rows(side, what, limit))
     return [
         {
@@ -97,13 +97,13 @@ def _bad_keys(engine: Duck | Postgres, builder: Builder, side: str, what: str, l
 # Parquet ------------------------------------------------------------------------------------------------------------------------
 
 
-def write_parquet(duck: Duck, pairing: Pairing, path: Path, limit: int) -> int:
+def write_parquet(duck: Duck, engine: Duck | Server, pairing: Pairing, path: Path, limit: int) -> int:
     """Writes up to `limit` rows of each kind: `_status`, the key, then per column `x__a`, `x__b`, `x__differs`. Returns the rows written."""
     if limit <= 0:
         return 0
     columns = ["status AS _status"]
     taken = {"_status"}
-    typed = _restorable(duck, pairing)
+    typed = {} if isinstance(engine, Duck) else _restorable(duck, engine, pairing)
     for i, p in enumerate(pairing.key):
         columns.append(f"{typed.get(f'k{i}', f'k{i}')} AS {_free(p.name, taken)}")
     for i, p in enumerate(pairing.values):
@@ -112,7 +112,7 @@ def write_parquet(duck: Duck, pairing: Pairing, path: Path, limit: int) -> int:
         columns.append(f"(status = '{CHANGED}' AND d{i}) AS {_free(p.name + '__differs', taken)}")
     parts = [f"({_ordered(pairing, ['*'], status, limit)})" for status in (CHANGED, ONLY_A, ONLY_B)]
     duck.put_parquet(f"SELECT {', '.join(columns)} FROM ({' UNION ALL '.join(parts)}) AS t", path)
-    (rows,) = duck.one(f"SELECT count(*) FROM read_parquet({text(str(path))})")
+    (rows,) = duck.one(f"SELECT count(*) FROM read_parquet({DUCKDB.text(str(path))})")
     return int(rows)
 
 
@@ -121,32 +121,18 @@ def _free(name: str, taken: set[str]) -> str:
     while name.casefold() in taken:
         name += "_"
     taken.add(name.casefold())
-    return quoted(name)
+    return DUCKDB.quoted(name)
 
 
-_RESTORED = {
-    "bool": "BOOLEAN",
-    "int2": "SMALLINT",
-    "int4": "INTEGER",
-    "int8": "BIGINT",
-    "float4": "FLOAT",
-    "float8": "DOUBLE",
-    "date": "DATE",
-    "timestamp": "TIMESTAMP",
-    "timestamptz": "TIMESTAMP WITH TIME ZONE",
-    "uuid": "UUID",
-}
-
-
-def _restorable(duck: Duck, pairing: Pairing) -> dict[str, str]:
-    """Casts for columns that came from PostgreSQL as text, where every value survives (`NaN` in a numeric or a date BC does not)."""
+def _restorable(duck: Duck, server: Server, pairing: Pairing) -> dict[str, str]:
+    """Casts for columns that came from a server as text, where every value survives (`NaN` in a numeric or a date BC does not)."""
     wishes: dict[str, str] = {}
     for i, p in enumerate(pairing.key):
-        wishes[f"k{i}"] = _wish(p.a)
+        wishes[f"k{i}"] = _wish(server, p.a)
     for i, p in enumerate(pairing.values):
-        wishes[f"a{i}"], wishes[f"b{i}"] = _wish(p.a), _wish(p.b)
+        wishes[f"a{i}"], wishes[f"b{i}"] = _wish(server, p.a), _wish(server, p.b)
     wishes = {name: kind for name, kind in wishes.items() if kind}
-    doubtful = {n: k for n, k in wishes.items() if k.startswith(("DECIMAL", "DATE", "TIMESTAMP"))}
+    doubtful = {n: k for n, k in wishes.items() if k.startswith(("DECIMAL", "DATE", "TIME", "HUGEINT"))}
     lossy: set[str] = set()
     if doubtful:
         lost = ", ".join(
@@ -158,9 +144,7 @@ def _restorable(duck: Duck, pairing: Pairing) -> dict[str, str]:
     return {n: f"CAST({n} AS {k})" for n, k in wishes.items() if n not in lossy}
 
 
-def _wish(column: Column) -> str:
-    if column.base == "numeric" and column.exact.startswith("numeric("):
-        precision, _, scale = column.exact[len("numeric(") : -1].partition(",")
-        if 0 < int(precision) <= 38 and 0 <= int(scale or 0) <= int(precision):
-            return f"DECIMAL({precision},{scale or 0})"
-    return _RESTORED.get(column.base, "")
+def _wish(server: Server, column: Column) -> str:
+    """The DuckDB type that a text can be turned back into."""
+    type = server.outgoing("x", column, False)[1]
+    return "" if type in ("VARCHAR", "JSON", "BLOB") or type.endswith("[]") else type

@@ -6,11 +6,21 @@ Connections are not part of the spec: they come by the environment (RUNYARD_CONN
 from __future__ import annotations
 
 import json
+import math
+from collections.abc import Iterator
 from typing import Any, Literal
 
 import msgspec
 
 from runyard.tasks.datadiff.faults import CouldNot, Fault
+
+
+class FileOptions(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """How a file is read where its name does not say it."""
+
+    type: Literal["csv", "parquet", "json"] | None = None
+    delimiter: str = ""
+    skip_head_rows: int = 0
 
 
 class Side(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -21,6 +31,9 @@ class Side(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     query: str = ""
     file: str = ""
     filter: str = ""
+    file_options: FileOptions | None = None
+    time_travel: str | int | None = None  # Snowflake, BigQuery, Databricks: a moment, or seconds before now
+    session: dict[str, str] = {}  # settings of the session, of the few names that a server's module lists
 
     @property
     def label(self) -> str:
@@ -35,22 +48,61 @@ class Tolerance(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     mode: Literal["absolute", "relative"] = "absolute"
 
 
+class Rule(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """An SQL condition over `{a}` and `{b}` under which values of one column, or of one type (Datafold's DatatypeName), count as equal too."""
+
+    equal_if: str
+    column: str = ""
+    type: str = ""
+
+
+class Sampling(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """How many of the shared keys are compared: by tolerance and confidence, a ratio, or a number. Below `threshold` rows all are."""
+
+    tolerance: float | None = None  # share of differing rows that may go unseen, 0..1
+    confidence: float | None = None  # percent, 0..100
+    ratio: float | None = None
+    max_rows: int | None = None
+    threshold: int | None = None
+
+
+class Timeline(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """A column of time: only rows of [start, end) are compared, and differences are counted per minute … year."""
+
+    column: str
+    aggregate: Literal["minute", "hour", "day", "week", "month", "year"] | None = None
+    start: str | None = None
+    end: str | None = None
+
+
 class Spec(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """One comparison. `a` is production, `b` the pull request's. Sizes in bytes, times in seconds."""
 
     a: Side
     b: Side
     key: tuple[str, ...] = ()
+    key_source: str = "given"  # what the report says of a given key
     include: tuple[str, ...] = ()
     exclude: tuple[str, ...] = ()
+    ignore_columns: tuple[str, ...] = ()  # patterns in gitignore's style; never a key column
     mapping: tuple[tuple[str, str], ...] = ()  # (name in a, name in b), reported under a's name
+    renames: tuple[
+        tuple[str, str], ...
+    ] = ()  # like mapping, where a has the one and b the other; else without effect
+    rules: tuple[Rule, ...] = ()
     tolerance: Tolerance | None = None  # for floating point columns
     tolerances: dict[str, Tolerance] = {}  # per column, for any number
+    tolerances_by_type: dict[str, Tolerance] = {}  # integer, decimal, float
     datetime_digits: int | None = None  # timestamps are equal within 10^-n seconds
     ignore_case: bool = False
     null_is_empty: bool = False
     sort_arrays: bool = False
     avoid_key_names: tuple[str, ...] = ()
+    avoid_key_types: tuple[str, ...] = ()  # Datafold's DatatypeName, or `db:RAW`
+    sampling: Sampling | None = None
+    time: Timeline | None = None
+    algorithm: Literal["join", "fetch_and_join", "hash", "hash_v2_alpha"] | None = None
+    row_values: bool = True  # false keeps every value out of the artifacts: counts alone, no Parquet
     sample_rows: int = 25  # of each kind, in the report
     parquet_rows: int = 100_000  # of each kind, in diff.parquet; 0 writes none
     memory_bytes: int = 1 << 30
@@ -59,21 +111,37 @@ class Spec(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Connection(msgspec.Struct, frozen=True):
-    """A database as the environment describes it. `file` for DuckDB; the rest for PostgreSQL."""
+    """A database as the environment describes it. `file` for DuckDB; the rest for servers. Port 0 is the database's usual one."""
 
     dialect: str
     file: str = ""
     host: str = ""
-    port: int = 5432
+    port: int = 0
     database: str = ""
     username: str = ""
     password: str = ""
     schema: str = ""
     sslmode: str = "prefer"
+    account: str = ""  # Snowflake
+    warehouse: str = ""
+    role: str = ""
+    private_key_pem: str = ""
+    project: str = ""  # BigQuery
+    location: str = ""
+    service_account_json: str = ""
+    http_path: str = ""  # Databricks
+    catalog: str = ""
+    token: str = ""
 
 
 _ALIASES = {"path": "file", "dbname": "database", "db": "database", "user": "username"}
-_DIALECTS = {"pg": "postgres", "postgresql": "postgres", "postgres": "postgres", "duckdb": "duckdb"}
+_DIALECTS = {
+    "pg": "postgres",
+    "postgresql": "postgres",
+    "postgres_aurora": "postgres",
+    "postgres_aws_rds": "postgres",
+    "databricks_sql": "databricks",
+}
 
 
 def read_spec(data: bytes) -> Spec:
@@ -85,9 +153,38 @@ def read_spec(data: bytes) -> Spec:
     for name, side in (("a", spec.a), ("b", spec.b)):
         if sum(map(bool, (side.table, side.query, side.file))) != 1:
             raise CouldNot(Fault.BAD_SPEC, f"Side {name} needs exactly one of table, query and file.")
-    if spec.datetime_digits is not None and not 0 <= spec.datetime_digits <= 6:
-        raise CouldNot(Fault.BAD_SPEC, "datetime_digits must lie between 0 and 6.")
+    for problem in _problems(spec):
+        raise CouldNot(Fault.BAD_SPEC, problem)
     return spec
+
+
+def _problems(spec: Spec) -> Iterator[str]:
+    if spec.datetime_digits is not None and not 0 <= spec.datetime_digits <= 6:
+        yield "datetime_digits must lie between 0 and 6."
+    for rule in spec.rules:
+        if bool(rule.column) == bool(rule.type):
+            yield "A rule names either a column or a type."
+    for tolerance in (spec.tolerance, *spec.tolerances.values(), *spec.tolerances_by_type.values()):
+        if tolerance is not None and not 0 <= tolerance.value < math.inf:
+            yield "A tolerance must be a number from 0 on."
+    if unknown := sorted(spec.tolerances_by_type.keys() - {"integer", "decimal", "float"}):
+        yield f"Tolerances by type are for integer, decimal and float, not {unknown[0]!r}."
+    if spec.sampling is not None:
+        yield from _sampling_problems(spec.sampling)
+
+
+def _sampling_problems(sampling: Sampling) -> Iterator[str]:
+    by_tolerance = sampling.tolerance is not None and sampling.confidence is not None
+    if (sampling.tolerance is None) != (sampling.confidence is None):
+        yield "Sampling needs tolerance and confidence together."
+    if by_tolerance + (sampling.ratio is not None) + (sampling.max_rows is not None) != 1:
+        yield "Sampling is by tolerance and confidence, by ratio, or by max_rows: exactly one of them."
+    if any(not 0 < share < 1 for share in (sampling.tolerance, sampling.ratio) if share is not None):
+        yield "The tolerance and the ratio of a sampling lie between 0 and 1."
+    if sampling.confidence is not None and not 0 < sampling.confidence < 100:
+        yield "The confidence of a sampling lies between 0 and 100."
+    if sampling.max_rows is not None and sampling.max_rows < 1:
+        yield "max_rows of a sampling is at least 1."
 
 
 def read_connections(text: str) -> dict[str, Connection]:
@@ -103,7 +200,7 @@ def read_connections(text: str) -> dict[str, Connection]:
 def _connection(fields: dict[str, Any]) -> Connection:
     known = {_ALIASES.get(k, k): v for k, v in fields.items() if v is not None}
     found = msgspec.convert(known, Connection, strict=False)
-    return msgspec.structs.replace(found, dialect=_DIALECTS.get(found.dialect.lower(), found.dialect))
+    return msgspec.structs.replace(found, dialect=_DIALECTS.get(found.dialect.lower(), found.dialect.lower()))
 
 
 def with_connection(side: Side, name: str, filter: str) -> Side:

@@ -1,0 +1,422 @@
+# ruff: noqa: S608 - this package makes SQL; every name goes through grammar.quoted, every text through grammar.text
+"""Snowflake, BigQuery, Databricks and Redshift through their own drivers (extras `snowflake`, `bigquery`, `databricks`, `redshift`).
+
+No such server was at hand: the SQL is checked by sqlglot and golden files, the sessions against a recording driver. What each session sets comes from
+the vendor's reference. None of them can promise a read-only session or one moment for both sides; the role's rights are the fence.
+"""
+
+from __future__ import annotations
+
+import importlib
+import json
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from runyard.tasks.datadiff.faults import CouldNot, Fault
+from runyard.tasks.datadiff.grammar import GRAMMARS, Grammar
+from runyard.tasks.datadiff.kinds import Column, Kind
+from runyard.tasks.datadiff.names import match, path_of
+from runyard.tasks.datadiff.servers import Opener, Promise, Row, Sink
+from runyard.tasks.datadiff.spec import Connection
+
+_PIECES = 5_000
+_FORMATS = {
+    "DATE_OUTPUT_FORMAT": "YYYY-MM-DD",
+    "TIME_OUTPUT_FORMAT": "HH24:MI:SS.FF6",
+    "TIMESTAMP_NTZ_OUTPUT_FORMAT": "YYYY-MM-DD HH24:MI:SS.FF6",
+    "TIMESTAMP_LTZ_OUTPUT_FORMAT": "YYYY-MM-DD HH24:MI:SS.FF6 TZHTZM",
+    "TIMESTAMP_TZ_OUTPUT_FORMAT": "YYYY-MM-DD HH24:MI:SS.FF6 TZHTZM",
+    "BINARY_OUTPUT_FORMAT": "HEX",
+    "TIMEZONE": "UTC",
+}
+_KINDS = {
+    **dict.fromkeys(("INT64", "BIGINT", "INT", "INTEGER", "SMALLINT", "TINYINT"), Kind.INTEGER),
+    **dict.fromkeys(("FIXED", "NUMERIC", "BIGNUMERIC", "DECIMAL"), Kind.DECIMAL),
+    **dict.fromkeys(("REAL", "FLOAT64", "FLOAT", "DOUBLE"), Kind.FLOAT),
+    **dict.fromkeys(("TEXT", "STRING", "VARCHAR"), Kind.STRING),
+    **dict.fromkeys(("CHAR", "BPCHAR"), Kind.FIXED),
+    **dict.fromkeys(("BOOL", "BOOLEAN"), Kind.BOOLEAN),
+    "DATE": Kind.DATE,
+    "TIME": Kind.TIME,
+    **dict.fromkeys(("DATETIME", "TIMESTAMP_NTZ"), Kind.TIMESTAMP),
+    **dict.fromkeys(("TIMESTAMP", "TIMESTAMP_LTZ", "TIMESTAMP_TZ", "TIMESTAMPTZ"), Kind.ZONED),
+    **dict.fromkeys(("BYTES", "BINARY", "VARBYTE"), Kind.BINARY),
+    **dict.fromkeys(("JSON", "VARIANT", "OBJECT", "SUPER"), Kind.JSON),
+    "ARRAY": Kind.ARRAY,
+}
+_DUCK_TYPES = {
+    Kind.INTEGER: "HUGEINT",
+    Kind.FLOAT: "DOUBLE",
+    Kind.BOOLEAN: "BOOLEAN",
+    Kind.DATE: "DATE",
+    Kind.TIME: "TIME",
+    Kind.TIMESTAMP: "TIMESTAMP",
+    Kind.ZONED: "TIMESTAMP WITH TIME ZONE",
+    Kind.JSON: "JSON",
+}
+
+
+class Warehouse:
+    """One DB-API connection. The functions given to it say what is particular to a vendor."""
+
+    def __init__(
+        self,
+        grammar: Grammar,
+        connection: Any,
+        columns_of: Callable[[Any], list[Column]],
+        depth: int,
+        prefix: Sequence[str],
+    ) -> None:
+        self.grammar = grammar
+        self.connection = connection
+        self._columns_of = columns_of
+        self._depth = depth  # parts of a full table path
+        self._prefix = tuple(p for p in prefix if p)  # what completes a shorter one
+
+    def rows(self, sql: str) -> list[Row]:
+        """Runs one statement and fetches all of it."""
+        return [tuple(row) for row in self._cursor(sql).fetchall()]
+
+    def _cursor(self, sql: str) -> Any:
+        cursor = self.connection.cursor()
+        try:
+            cursor.execute(sql)
+        except Exception as error:  # noqa: BLE001 - four drivers, four hierarchies; none is imported here
+            raise _fault(self.grammar.name, error) from None
+        return cursor
+
+    def one(self, sql: str) -> Row:
+        """The only row of a statement."""
+        return self.rows(sql)[0]
+
+    def stream(self, select: str, columns: Sequence[str], sink: Sink) -> None:
+        """By fetching some thousand rows at a time."""
+        cursor = self._cursor(select)
+        while True:
+            try:
+                rows = cursor.fetchmany(_PIECES)
+            except Exception as error:  # noqa: BLE001 - as above
+                raise _fault(self.grammar.name, error) from None
+            if not rows:
+                return
+            sink.rows += len(rows)
+            sink.write("".join([",".join(map(_field, row)) + "\n" for row in rows]).encode())
+
+    def find(self, dotted: str) -> tuple[str, ...]:
+        """The path, completed by the connection's database and schema; names are looked up by the catalog, exactly first and then without case."""
+        parts = path_of(dotted)
+        missing = self._depth - len(parts)
+        if missing > len(self._prefix):
+            raise CouldNot(Fault.NO_TABLE, f"{dotted}: name the database and the schema of the table too.")
+        path = (*self._prefix[:missing], *parts) if missing > 0 else parts
+        *place, wish = path
+        schemas = self.grammar.path([*place[:-1], "INFORMATION_SCHEMA", "TABLES"])
+        if self.grammar.name == "bigquery":
+            schemas = self.grammar.path([*place, "INFORMATION_SCHEMA", "TABLES"])
+        found = self.rows(
+            f"SELECT table_schema, table_name FROM {schemas} WHERE lower(table_schema) = {self.grammar.text(place[-1].lower())}"
+        )
+        schema = match(place[-1], {str(s) for s, _ in found})
+        table = match(wish, (str(t) for s, t in found if str(s) == schema))
+        if schema is None or table is None:
+            raise CouldNot(Fault.NO_TABLE, f"There is no table {dotted}.")
+        return (*place[:-1], schema, table)
+
+    def columns(self, relation: str) -> list[Column]:
+        """By the description of an empty result."""
+        return self._columns_of(self._cursor(f"SELECT * FROM {relation} AS t LIMIT 0"))
+
+    def unique_sets(self, path: Sequence[str]) -> list[Promise]:
+        """None: these databases declare keys but do not hold them."""
+        return []
+
+    def about_rows(self, path: Sequence[str]) -> int:
+        """Not asked."""
+        return 0
+
+    def outgoing(self, value: str, column: Column, careful: bool) -> tuple[str, str]:
+        """As text, under the DuckDB type of the same family."""
+        if column.kind is Kind.BINARY:
+            return (
+                f"TO_HEX({value})" if self.grammar.name in ("bigquery", "redshift") else f"HEX({value})"
+            ), "BLOB"
+        text = self.grammar.as_text(value)
+        if column.kind in (Kind.JSON, Kind.ARRAY, Kind.OTHER):
+            return self.grammar.comparable(value, column, frozenset({column.kind})), "VARCHAR"
+        if column.kind is Kind.FIXED:
+            return f"RTRIM({text})", "VARCHAR"
+        if column.kind is Kind.DECIMAL:
+            size = column.precision
+            return text, f"DECIMAL{size}" if size and not careful else "VARCHAR"
+        return text, _DUCK_TYPES.get(column.kind, "VARCHAR")
+
+    def close(self) -> None:
+        """Ends the session."""
+        self.connection.close()
+
+
+def _field(value: object) -> str:
+    if value is None:
+        return ""
+    return '"' + str(value).replace('"', '""') + '"'
+
+
+def _fault(name: str, error: Exception) -> CouldNot:
+    line = str(error).strip().split("\n", 1)[0][:500].rstrip(".") or type(error).__name__
+    kind = type(error).__name__
+    if "timeout" in line.lower() or "timed out" in line.lower():
+        return CouldNot(Fault.TIMEOUT, f"{name}: {line}.")
+    if kind in ("OperationalError", "InterfaceError", "ServiceUnavailable"):
+        return CouldNot(Fault.CONNECTION, f"{name}: {line}.", retryable=True)
+    return CouldNot(Fault.QUERY, f"{name}: {line}.")
+
+
+def _driver(module: str, extra: str) -> Any:
+    try:
+        return importlib.import_module(module)
+    except ImportError:
+        raise CouldNot(
+            Fault.CONNECTION, f"The driver {module} is not installed: install runyard[{extra}]."
+        ) from None
+
+
+def _connected(name: str, connect: Callable[..., Any], **given: Any) -> Any:
+    try:
+        return connect(**{k: v for k, v in given.items() if v not in ("", 0, None)})
+    except Exception as error:  # noqa: BLE001 - four drivers, four hierarchies
+        raise _fault(name, error) from None
+
+
+def _column(name: str, exact: str) -> Column:
+    base = exact.split("(", 1)[0].split("<", 1)[0].upper()
+    return Column(name, exact, base, _KINDS.get(base, Kind.OTHER))
+
+
+def _no_session(name: str, session: dict[str, str]) -> None:
+    if session:
+        raise CouldNot(Fault.BAD_SPEC, f"{name}: session parameters are not served.")
+
+
+# Snowflake ----------------------------------------------------------------------------------------------------------------------
+
+_SNOWFLAKE_CODES = (
+    *(
+        "FIXED",
+        "REAL",
+        "TEXT",
+        "DATE",
+        "TIMESTAMP",
+        "VARIANT",
+        "TIMESTAMP_LTZ",
+        "TIMESTAMP_TZ",
+        "TIMESTAMP_NTZ",
+    ),
+    *("OBJECT", "ARRAY", "BINARY", "TIME", "BOOLEAN"),
+)
+
+
+def snowflake(where: Connection, timeout_s: float, session: dict[str, str]) -> Warehouse:
+    """Formats and time zone are fixed, so that texts mean the same everywhere."""
+    unknown = sorted(session.keys() - {"QUERY_TAG", "USE_CACHED_RESULT"})
+    if unknown:
+        raise CouldNot(Fault.BAD_SPEC, f"The session parameter {unknown[0]!r} may not be set.")
+    driver = _driver("snowflake.connector", "snowflake")
+    key: Any = ""
+    if where.private_key_pem:
+        from cryptography.hazmat.primitives.serialization import (
+            Encoding,
+            NoEncryption,
+            PrivateFormat,
+            load_pem_private_key,
+        )
+
+        loaded = load_pem_private_key(where.private_key_pem.encode(), None)
+        key = loaded.private_bytes(Encoding.DER, PrivateFormat.PKCS8, NoEncryption())
+    connection = _connected(
+        "snowflake",
+        driver.connect,
+        account=where.account or where.host,
+        user=where.username,
+        password=where.password,
+        private_key=key,
+        warehouse=where.warehouse,
+        role=where.role,
+        database=where.database,
+        schema=where.schema,
+        login_timeout=10,
+        application="runyard",
+        session_parameters={
+            **_FORMATS,
+            "STATEMENT_TIMEOUT_IN_SECONDS": max(1, int(timeout_s)),
+            "MULTI_STATEMENT_COUNT": 1,
+            **session,
+        },
+    )
+    return Warehouse(
+        GRAMMARS["snowflake"], connection, _snowflake_columns, 3, (where.database, where.schema or "PUBLIC")
+    )
+
+
+def _snowflake_columns(cursor: Any) -> list[Column]:
+    """description: (name, type_code, display_size, internal_size, precision, scale, is_nullable)."""
+    found = []
+    for name, code, _, _, precision, scale, *_ in cursor.description:
+        base = _SNOWFLAKE_CODES[code]
+        exact = f"NUMBER({precision},{scale})" if base == "FIXED" else base
+        kind = Kind.INTEGER if base == "FIXED" and not scale else _KINDS.get(base, Kind.OTHER)
+        found.append(Column(name, exact, base, kind))
+    return found
+
+
+# BigQuery -----------------------------------------------------------------------------------------------------------------------
+
+
+def bigquery(where: Connection, timeout_s: float, session: dict[str, str]) -> Warehouse:
+    """Through the client's DB-API; a job that lasts too long is cancelled by the service."""
+    _no_session("bigquery", session)
+    client_module = _driver("google.cloud.bigquery", "bigquery")
+    dbapi = _driver("google.cloud.bigquery.dbapi", "bigquery")
+    config = client_module.QueryJobConfig(use_query_cache=True)
+    config.job_timeout_ms = max(1, int(timeout_s * 1000))
+    given: dict[str, Any] = {
+        "project": where.project or where.database,
+        "location": where.location,
+        "default_query_job_config": config,
+    }
+    make = client_module.Client
+    if where.service_account_json:
+        try:
+            given["info"] = json.loads(where.service_account_json)
+        except ValueError:
+            raise CouldNot(Fault.CONNECTION, "bigquery: service_account_json is not JSON.") from None
+        make = client_module.Client.from_service_account_info
+    client = _connected("bigquery", make, **given)
+    return Warehouse(
+        GRAMMARS["bigquery"], dbapi.connect(client), _bigquery_columns, 3, (given["project"], where.schema)
+    )
+
+
+def _bigquery_columns(cursor: Any) -> list[Column]:
+    """The job's schema; the DB-API's description has no precision."""
+    return [_bigquery_column(field) for field in cursor.query_job.result(max_results=0).schema]
+
+
+def _bigquery_column(field: Any) -> Column:
+    names = {"FLOAT": "FLOAT64", "INTEGER": "INT64", "BOOLEAN": "BOOL", "RECORD": "STRUCT"}
+    base = names.get(field.field_type, field.field_type)
+    exact = base
+    if base in ("NUMERIC", "BIGNUMERIC"):
+        exact = f"{base}({field.precision or (38 if base == 'NUMERIC' else 76)},{field.scale if field.scale is not None else (9 if base == 'NUMERIC' else 38)})"
+    if field.mode == "REPEATED":
+        return Column(field.name, f"ARRAY<{exact}>", f"ARRAY<{base}>", Kind.ARRAY)
+    return Column(field.name, exact, base, _KINDS.get(base, Kind.OTHER))
+
+
+# Databricks ---------------------------------------------------------------------------------------------------------------------
+
+
+def databricks(where: Connection, timeout_s: float, session: dict[str, str]) -> Warehouse:
+    """ANSI mode and UTC are set by the session."""
+    _no_session("databricks", session)
+    driver = _driver("databricks.sql", "databricks")
+    connection = _connected(
+        "databricks",
+        driver.connect,
+        server_hostname=where.host,
+        http_path=where.http_path,
+        access_token=where.token or where.password,
+        catalog=where.catalog,
+        schema=where.schema,
+        session_configuration={
+            "timezone": "UTC",
+            "ansi_mode": "true",
+            "statement_timeout": str(max(1, int(timeout_s))),
+        },
+    )
+    return Warehouse(
+        GRAMMARS["databricks"],
+        connection,
+        _databricks_columns,
+        3,
+        (where.catalog or "main", where.schema or "default"),
+    )
+
+
+def _databricks_columns(cursor: Any) -> list[Column]:
+    """description: (name, type such as `int` or `decimal`, …, precision, scale, …)."""
+    found = []
+    for name, type, _, _, precision, scale, *_ in cursor.description:
+        exact = f"decimal({precision},{scale or 0})" if type == "decimal" and precision else type
+        found.append(_column(name, exact))
+    return found
+
+
+# Redshift -----------------------------------------------------------------------------------------------------------------------
+
+_REDSHIFT_OIDS = {
+    16: "boolean",
+    20: "bigint",
+    21: "smallint",
+    23: "integer",
+    25: "text",
+    700: "real",
+    701: "double",
+    1042: "bpchar",
+    1043: "varchar",
+    1082: "date",
+    1083: "time",
+    1114: "timestamp_ntz",
+    1184: "timestamptz",
+    1700: "numeric",
+    4000: "super",
+    6551: "varbyte",
+}
+
+
+def redshift(where: Connection, timeout_s: float, session: dict[str, str]) -> Warehouse:
+    """By Amazon's driver; a transaction of its own that is read-only and never committed."""
+    _no_session("redshift", session)
+    driver = _driver("redshift_connector", "redshift")
+    connection = _connected(
+        "redshift",
+        driver.connect,
+        host=where.host,
+        port=where.port or 5439,
+        database=where.database,
+        user=where.username,
+        password=where.password,
+        timeout=10,
+        ssl=where.sslmode != "disable",
+        application_name="runyard",
+    )
+    found = Warehouse(
+        GRAMMARS["redshift"], connection, _redshift_columns, 3, (where.database, where.schema or "public")
+    )
+    for statement in (
+        "BEGIN READ ONLY",
+        f"SET statement_timeout TO {max(1, int(timeout_s * 1000))}",
+        "SET timezone TO 'UTC'",
+        "SET datestyle TO 'ISO, YMD'",
+        "SET extra_float_digits TO 2",
+    ):
+        found._cursor(statement)
+    return found
+
+
+def _redshift_columns(cursor: Any) -> list[Column]:
+    """description: (name, oid, …); precision and scale follow where the driver knows them."""
+    found = []
+    for name, oid, _, _, precision, scale, *_ in cursor.description:
+        text = name.decode() if isinstance(name, bytes) else name
+        base = _REDSHIFT_OIDS.get(oid, f"oid {oid}")
+        exact = f"numeric({precision},{scale or 0})" if base == "numeric" and precision else base
+        found.append(_column(text, exact))
+    return found
+
+
+OPENERS: dict[str, Opener] = {
+    "snowflake": snowflake,
+    "bigquery": bigquery,
+    "databricks": databricks,
+    "redshift": redshift,
+}
