@@ -6,7 +6,8 @@ from bisect import bisect_left
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from runyard.syntax.patterns import Pattern, PatternError, path_glob
+from runyard.syntax.ignores import Ignores
+from runyard.syntax.patterns import PatternError
 from runyard.tasks.datadiff.faults import CouldNot, Fault
 from runyard.tasks.datadiff.kinds import Column, comparable, joinable
 from runyard.tasks.datadiff.names import match
@@ -130,26 +131,19 @@ def _by_other_name(name: str, pairs: Sequence[Pair]) -> str | None:
 class _Chooser:
     """Include and exclude, case-blind; keys are always wanted, exclude is ignored when include is given (Datafold's rule).
 
-    `ignored` are patterns in gitignore's style over column names; the last that matches decides, `!` takes back.
+    `ignored` are patterns in gitignore's style over column names.
     """
 
     def __init__(self, include: set[str], exclude: set[str], keys: set[str], ignored: Sequence[str]) -> None:
         self.include, self.exclude, self.keys = include, exclude, {k.casefold() for k in keys}
-        self.ignored = [(not p.startswith("!"), _glob(p.removeprefix("!"))) for p in ignored if p.strip()]
-
-    def _is_ignored(self, folded: str) -> bool:
-        found = False
-        for ignores, pattern in self.ignored:
-            if pattern.found_in(folded):
-                found = ignores
-        return found
+        self.ignored = _ignores(ignored)
 
     def __call__(self, name: str, *, strict: bool = True) -> bool:
         """`strict` false looks at exclude alone (for a renamed column's second name)."""
         folded = name.casefold()
         if folded in self.keys:
             return True
-        if strict and self._is_ignored(folded):
+        if strict and self.ignored.ignores(folded):
             return False
         if self.include:
             return folded in self.include or not strict
@@ -168,11 +162,11 @@ def _chooser(
     return _Chooser(include, exclude, keys, spec.ignore_columns), warnings
 
 
-def _glob(pattern: str) -> Pattern:
+def _ignores(patterns: Sequence[str]) -> Ignores:
     try:
-        return path_glob(pattern.strip().strip("/").casefold())
+        return Ignores([pattern.casefold() for pattern in patterns])
     except PatternError as error:
-        raise CouldNot(Fault.BAD_SPEC, f"The column pattern {pattern!r} cannot be read: {error}.") from None
+        raise CouldNot(Fault.BAD_SPEC, f"The columns to ignore cannot be read: {error}.") from None
 
 
 def _moved(in_a_order: Sequence[str], b_order: Sequence[str]) -> int:
