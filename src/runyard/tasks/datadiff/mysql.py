@@ -85,7 +85,7 @@ class Mysql:
         except (pymysql.Error, OSError) as error:
             raise CouldNot(Fault.CONNECTION, f"MySQL: {_line(error)}.", retryable=True) from None
         self.database = where.database
-        self.is_mariadb = "mariadb" in self.connection.get_server_info().lower()
+        self.is_mariadb = "mariadb" in str(self.one("SELECT version()")[0]).lower()
         self._prepare(timeout_s, session or {})
 
     def _prepare(self, timeout_s: float, session: dict[str, str]) -> None:
