@@ -1,7 +1,7 @@
-"""A suite on a commit as a Plan: one job per validator, each a checkout, `python -m runyard.tasks.lookml …` and its report.
+"""A suite on a commit as a Plan: one job per validator, each its checkouts, `python -m runyard.tasks.lookml …` and its reports.
 
-Called by the launcher (`Dialect.compile`) with `Trigger.options` made by routes_runs: `suite` {id, data}, `connections` {name: settings with
-secrets}, `user_attributes`, `branch`, `commit`. A validator that is not served becomes a job that says so and fails.
+Called by the launcher (`Dialect.compile`) with `Trigger.options` made by `starting`: `suite` {id, data}, `connections` {name: settings without
+secrets}, `user_attributes`, `branch`, `commit`, `target` {branch, sha} for incremental validators, `imports` [{name, project_id, sha}].
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from typing import Any
 
 import runyard
 from runyard.dialects import PushTrigger
-from runyard.dialects.looker.suites import SERVED, enabled, written
+from runyard.dialects.looker.suites import enabled, is_incremental, whole
 from runyard.model.errors import Invalid, Problem, Severity, TooLarge
 from runyard.model.plan import Bind, ConnectionUse, JobPlan, Network, Plan, StepKind, StepPlan, WorkflowPlan
 from runyard.model.trigger import Files, Push, Trigger
@@ -25,61 +25,146 @@ from runyard.tasks.lookml.language.project import Project, from_texts
 REPORT = "lookml"
 """The type of the artifact that carries a validator's JSON."""
 
-SQL_TIMEOUT_S = 3600
+VALIDATOR_TIMEOUT_S = 3600
 MODEL = ".model.lkml"
+TARGET, IMPORTS = ".runyard-target", ".runyard-imports"
+TITLES = {"lookml": "LookML", "sql": "SQL", "assert": "Assert", "content": "Content", "style": "Style"}
+QUERYING = frozenset({"sql", "assert"})
+"""Validators that ask the database."""
 
 
 def compile_suite(trigger: Trigger, files: Files) -> Plan:
     """The plan of one suite run."""
-    suite: Mapping[str, Any] = trigger.options.get("suite") or {}
+    options = trigger.options
+    suite: Mapping[str, Any] = options.get("suite") or {}
     # Without a suite (`runyard compile`): what a suite with a name and nothing else asks for.
-    data: Mapping[str, Any] = suite.get("data") or written({"name": "default"})
+    data: Mapping[str, Any] = whole(suite.get("data") or {"name": "default"})
     wanted = enabled(data)
     if not wanted:
         raise Invalid("The suite has no validator switched on.")
     jobs = tuple(_job(validator, trigger, data, files) for validator in wanted)
     name = str(data.get("name", ""))
+    target = options.get("target") or {}
     extra = {
         "suite_id": str(suite.get("id", "")),
         "validators": wanted,
-        "branch": trigger.options.get("branch"),
-        "commit": trigger.options.get("commit"),
-        "user_attributes": list(trigger.options.get("user_attributes") or ()),
-        "project_imports": dict(trigger.options.get("project_imports") or {}),
-        "incremental": {v: bool(data.get(f"{v}_validator_config_incremental")) for v in wanted},
-        "retries_of": trigger.options.get("duplicate_of"),
+        "branch": options.get("branch"),
+        "commit": options.get("commit"),
+        "user_attributes": list(options.get("user_attributes") or ()),
+        "project_imports": {i["name"]: i["sha"] for i in options.get("imports") or ()},
+        "asked_imports": dict(options.get("asked_imports") or {}),
+        "incremental": {v: bool(target) and is_incremental(v, data) for v in wanted},
+        "target": dict(target),
+        "trigger": str(options.get("trigger") or ""),
+        "change_request": dict(options.get("change_request") or {}),
+        "dbt": dict(options.get("dbt") or {}),
+        "duplicate_of": options.get("duplicate_of"),
     }
     return Plan((WorkflowPlan("suite", name, jobs=jobs),), name=name, extra={"looker": extra})
 
 
 def _job(validator: str, trigger: Trigger, data: Mapping[str, Any], files: Files) -> JobPlan:
-    incremental = validator == "sql" and bool(data.get("sql_validator_config_incremental"))
-    if validator not in SERVED:
-        return _refusal(validator, f"The {validator} validator is not served by this version of Runyard.")
-    if incremental:
-        return _refusal(
-            validator,
-            "Incremental SQL validation is not served by this version of Runyard; switch it off in the suite.",
-        )
-    if validator == "lookml":
-        argv = ["--severity", _threshold(str(data["lookml_validator_config_severity"]))]
-        return _validation(validator, argv, int(data["lookml_validator_config_timeout"]), trigger)
-    return _sql(trigger, data, files)
+    """One validator. -I: the repository is the working folder, and nothing of it may be imported as Python."""
+    names = {"--out": f"runyard-{validator}.json", "--summary": f"runyard-{validator}.md"}
+    junit = f"runyard-{validator}.xml"
+    program = (sys.executable, "-I", "-m", "runyard.tasks.lookml", validator, "--project", ".")
+    outputs = tuple(word for pair in {**names, "--junit": junit}.items() for word in pair)
+    argv = (*program, *outputs, *_arguments(validator, trigger, data))
+    uses, paths = _databases(trigger, files) if validator in QUERYING else ((), [])
+    timeout_s = data["lookml_validator_config_timeout"] if validator == "lookml" else VALIDATOR_TIMEOUT_S
+    imports = trigger.options.get("imports") or ()
+    return JobPlan(
+        key=validator,
+        name=f"{TITLES[validator]} validator",
+        steps=(
+            *_checkouts(validator, trigger, data),
+            StepPlan("validate", f"{TITLES[validator]} validator", argv=argv),
+            _upload("report", "Keep the report", validator, names["--out"], REPORT),
+            _upload("summary", "Keep the summary", f"{validator} summary", names["--summary"], "summary"),
+            _upload("junit", "Keep the JUnit report", f"{validator} junit", junit, "junit"),
+        ),
+        connections=uses,
+        timeout_s=int(timeout_s),
+        network=_network(uses),
+        binds=tuple(Bind(p) for p in [*_own_paths(), *paths]),
+        other_projects=tuple(sorted({int(i["project_id"]) for i in imports})),
+        extra={"looker": {"validator": validator}},
+    )
 
 
-def _threshold(severity: str) -> str:
-    """Looker's `success` is below everything: any message fails the suite, as `info` does."""
-    return "info" if severity == "success" else severity
+def _checkouts(validator: str, trigger: Trigger, data: Mapping[str, Any]) -> Iterator[StepPlan]:
+    """The commit, the target's commit beside it where only new errors count, and the imported projects at their pinned commits."""
+    places: list[tuple[str, str, dict[str, Any]]] = [
+        ("checkout", "Check out the project", {"sha": trigger.sha})
+    ]
+    target = _target(validator, trigger, data)
+    if target:
+        places.append(("target", "Check out the target", {"sha": target, "path": TARGET}))
+    for n, one in enumerate(trigger.options.get("imports") or ()):
+        params = {
+            "sha": one["sha"],
+            "path": f"{IMPORTS}/{one['name']}",
+            "project_id": int(one["project_id"]),
+        }
+        places.append((f"import_{n}", f"Check out the imported project {one['name']}", params))
+    for key, name, params in places:
+        yield StepPlan(key, name, StepKind.CHECKOUT, params={**params, "depth": 1})
 
 
-def _sql(trigger: Trigger, data: Mapping[str, Any], files: Files) -> JobPlan:
-    argv = ["--chunk-size", str(data["sql_validator_config_chunk_size"])]
-    argv += ["--fail-fast"] if data["sql_validator_config_fail_fast"] else []
-    argv += ["--ignore-hidden"] if data["sql_validator_config_ignore_hidden"] else []
-    for flag, key in (("--select", "selectors"), ("--exclude", "exclusions")):
-        argv += [f"{flag}={item}" for item in data[f"sql_validator_config_{key}"]]
+def _target(validator: str, trigger: Trigger, data: Mapping[str, Any]) -> str:
+    """The commit that errors must be new against, or nothing."""
+    target = trigger.options.get("target") or {}
+    return str(target.get("sha", "")) if is_incremental(validator, data) else ""
+
+
+def _arguments(validator: str, trigger: Trigger, data: Mapping[str, Any]) -> Iterator[str]:
+    """The suite's wishes as options of the program (tasks/lookml/program.py)."""
     for attribute in trigger.options.get("user_attributes") or ():
-        argv.append(f"--user-attribute={attribute['name']}={attribute['value']}")
+        yield f"--user-attribute={attribute['name']}={attribute['value']}"
+    for one in trigger.options.get("imports") or ():
+        yield f"--import={one['name']}={IMPORTS}/{one['name']}"
+    if _target(validator, trigger, data):
+        yield f"--target={TARGET}"
+        for one in trigger.options.get("imports") or ():
+            yield f"--target-import={one['name']}={IMPORTS}/{one['name']}"
+
+    def value(name: str) -> Any:
+        return data.get(f"{validator}_validator_config_{name}")
+
+    for flag, key in LISTS:
+        yield from (f"{flag}={item}" for item in value(key) or ())
+    for flag, key in FLAGS:
+        if value(key):
+            yield flag
+    for flag, key in NUMBERS:
+        if value(key):
+            yield f"{flag}={value(key)}"
+    if validator == "lookml":
+        # Looker's `success` is below everything: any message fails the suite, as `info` does.
+        yield f"--severity={'info' if value('severity') == 'success' else value('severity')}"
+
+
+LISTS = (
+    ("--select", "selectors"),
+    ("--exclude", "exclusions"),
+    ("--include-folder", "include_folders"),
+    ("--exclude-folder", "exclude_folders"),
+)
+FLAGS = (
+    ("--fail-fast", "fail_fast"),
+    ("--ignore-hidden", "ignore_hidden"),
+    ("--measures", "measures"),
+    ("--exclude-personal", "exclude_personal"),
+)
+NUMBERS = (
+    ("--chunk-size", "chunk_size"),
+    ("--concurrency", "query_concurrency"),
+    ("--concurrency", "concurrency"),
+)
+
+
+def _databases(trigger: Trigger, files: Files) -> tuple[tuple[ConnectionUse, ...], list[str]]:
+    """The connections that the project's models name, and the files of DuckDB that the box must show."""
     named = connection_names(files)
     given = {n: s for n, s in (trigger.options.get("connections") or {}).items() if n in named}
     uses = tuple(ConnectionUse(name, int(s["id"]), s["settings"]) for name, s in given.items())
@@ -89,56 +174,11 @@ def _sql(trigger: Trigger, data: Mapping[str, Any], files: Files) -> JobPlan:
         if use.settings.get("dialect") == "duckdb" and use.settings.get("file")
     ]
     # With the write-ahead log, or DuckDB would show older data; a file that is not there is the validator's to report.
-    paths = [path for file in databases for path in (file, f"{file}.wal") if Path(path).exists()]
-    network = Network.HOST if any(u.settings.get("dialect") != "duckdb" for u in uses) else Network.NONE
-    return _validation("sql", argv, SQL_TIMEOUT_S, trigger, uses, paths, network)
+    return uses, [path for file in databases for path in (file, f"{file}.wal") if Path(path).exists()]
 
 
-def _validation(
-    validator: str,
-    argv: Sequence[str],
-    timeout_s: int,
-    trigger: Trigger,
-    connections: tuple[ConnectionUse, ...] = (),
-    paths: Sequence[str] = (),
-    network: Network = Network.NONE,
-) -> JobPlan:
-    out, summary = f"runyard-{validator}.json", f"runyard-{validator}.md"
-    # -I: the repository is the working folder, and nothing of it may be imported as Python.
-    program = (
-        sys.executable,
-        "-I",
-        "-m",
-        "runyard.tasks.lookml",
-        validator,
-        "--project",
-        ".",
-        "--out",
-        out,
-        "--summary",
-        summary,
-        *argv,
-    )
-    return JobPlan(
-        key=validator,
-        name=f"{TITLES[validator]} validator",
-        steps=(
-            StepPlan(
-                "checkout",
-                "Check out the project",
-                StepKind.CHECKOUT,
-                params={"sha": trigger.sha, "depth": 1},
-            ),
-            StepPlan("validate", f"{TITLES[validator]} validator", argv=program),
-            _upload("report", "Keep the report", validator, out, REPORT),
-            _upload("summary", "Keep the summary", f"{validator} summary", summary, "summary"),
-        ),
-        connections=connections,
-        timeout_s=timeout_s,
-        network=network,
-        binds=tuple(Bind(p) for p in [*_own_paths(), *paths]),
-        extra={"looker": {"validator": validator}},
-    )
+def _network(uses: Sequence[ConnectionUse]) -> Network:
+    return Network.HOST if any(u.settings.get("dialect") != "duckdb" for u in uses) else Network.NONE
 
 
 def _upload(key: str, title: str, name: str, file: str, type: str) -> StepPlan:
@@ -153,9 +193,6 @@ def _upload(key: str, title: str, name: str, file: str, type: str) -> StepPlan:
     return StepPlan(key, title, StepKind.UPLOAD, params=params, condition="always()")
 
 
-TITLES = {"lookml": "LookML", "sql": "SQL", "assert": "Assert", "content": "Content", "style": "Style"}
-
-
 def _own_paths() -> list[str]:
     """Where this Python and this package lie, so that the box shows them; the system's own /usr is there anyway."""
     package = Path(runyard.__file__).parent.parent
@@ -165,13 +202,6 @@ def _own_paths() -> list[str]:
         if not path.is_relative_to("/usr") and str(path) not in kept:
             kept.append(str(path))
     return kept
-
-
-def _refusal(validator: str, message: str) -> JobPlan:
-    """A job that only says why it cannot: never silently passed."""
-    step = StepPlan("refuse", message, argv=("/bin/sh", "-c", 'echo "$0"; exit 2', message))
-    extra = {"looker": {"validator": validator, "refused": message}}
-    return JobPlan(validator, f"{TITLES[validator]} validator", (step,), network=Network.NONE, extra=extra)
 
 
 def entries(files: Files) -> list[str]:
@@ -227,5 +257,5 @@ def connection_names(files: Files) -> set[str]:
 
 
 def on_push(_push: Push, _files: Files) -> list[PushTrigger]:
-    """Suites start by the API; pull request and schedule triggers are not served yet."""
+    """What a push starts stands in the store, not in the pushed files: see `triggers.pushed`."""
     return []

@@ -25,39 +25,68 @@ _ALL = Page(limit=100, descending=False)
 
 
 class Found(msgspec.Struct, frozen=True):
-    """One LookML finding of a report (shape: tasks.lookml.report)."""
+    """One finding of a LookML or style report (shape: tasks/lookml/report.py)."""
 
     code: str
     message: str
     severity: str
     file: str = ""
     line: int = 0
+    column: int = 0
     model: str = ""
     explore: str = ""
     field: str = ""
     suggestion: str = ""
     explores: list[str] = []
+    kind: str = ""
+    rule_name: str = ""
+    entity_type: str = ""
+    entity_name: str = ""
+    documentation: str = ""
+    error_id: str = ""
+    context: list[str] = []
+    context_line: int = 0
+    is_incremental: bool = False
 
 
-class SqlFault(msgspec.Struct, frozen=True):
-    """One refusal of a database."""
+class Fault(msgspec.Struct, frozen=True):
+    """One error of a tested explore: a refusal of a database (`dimension`), a failed data test (`test`), or content that names what is not there."""
 
     message: str
+    file: str = ""
+    line: int = 0
     dimension: str = ""
     sql: str = ""
+    sql_line: int = 0
+    test: str = ""
+    assertion: str = ""
+    field: str = ""
+    content_type: str = ""
+    content_id: str = ""
+    title: str = ""
+    folder: str = ""
+    element_type: str = ""
+    element: str = ""
+
+
+class Success(msgspec.Struct, frozen=True):
+    """A data test that passed."""
+
+    test: str
     file: str = ""
     line: int = 0
 
 
 class Tried(msgspec.Struct, frozen=True):
-    """One explore of a SQL report."""
+    """One explore of a report."""
 
     model: str
     explore: str
     status: Literal["passed", "failed", "skipped", "errored"]
     skip_reason: str = ""
     problem: str = ""
-    errors: list[SqlFault] = []
+    errors: list[Fault] = []
+    successes: list[Success] = []
 
 
 class Report(msgspec.Struct, frozen=True):
@@ -120,16 +149,14 @@ def _one(job: JobView, known: RunFacts, blobs: Blobs) -> Validated:
     retries = len(job.attempts) - 1
     if attempt.state is not State.DONE or attempt.outcome in (Outcome.CANCELED, Outcome.SKIPPED):
         return Validated(validator, status, incremental=incremental, retries=retries)
-    if marks.get("refused"):
-        return Validated(validator, "errored", None, str(marks["refused"]), incremental, False, retries)
+    if attempt.reason is Reason.TIMEOUT:
+        problem = f"The validator did not end within its {job.job.plan.timeout_s} seconds."
+        return Validated(validator, "errored", None, problem, incremental, False, retries)
     report = _report(known.reports.get(attempt.id), blobs)
     if report is None:
         problem = attempt.message or _why(attempt.reason)
         return Validated(validator, "errored", None, problem, incremental, True, retries)
-    timed_out = attempt.reason is Reason.TIMEOUT
-    status = "errored" if timed_out else report.status
-    problem = "The validator did not end in time." if timed_out else report.problem
-    return Validated(validator, status, report, problem, incremental, False, retries)
+    return Validated(validator, report.status, report, report.problem, incremental, False, retries)
 
 
 def _why(reason: Reason) -> str:
@@ -147,7 +174,7 @@ def _report(artifact: Artifact | None, blobs: Blobs) -> Report | None:
 
 
 def run_status(run: Run, found: list[Validated]) -> str:
-    """Looker's precedence once a run is done: cancelled, errored, failed, passed."""
+    """Looker's precedence once a run is done: cancelled, errored, failed, passed. Validators that had nothing to do do not count."""
     if run.state is not State.DONE:
         return word(run.state, run.outcome, run.hold)
     states = {v.status for v in found}

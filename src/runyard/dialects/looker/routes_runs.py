@@ -9,15 +9,16 @@ from typing import Any
 
 from starlette.responses import Response
 
-from runyard.dialects.looker import results, shapes
+from runyard.dialects.looker import results, shapes, starting
 from runyard.dialects.looker.desk import Ask, Line
-from runyard.dialects.looker.refusals import Detail, Unprocessable, empty, invalid, missing_field
+from runyard.dialects.looker.imports import asked
+from runyard.dialects.looker.refusals import empty, invalid, missing_field
 from runyard.dialects.looker.results import RunFacts, Validated
 from runyard.dialects.looker.routes_suites import suite_in
+from runyard.dialects.looker.starting import Wish, begin
 from runyard.dialects.looker.words import HEAR, word
 from runyard.engine.control import cancel_run
 from runyard.engine.ports import Page, RunFilter, Tx
-from runyard.http.services import RunRequest
 from runyard.model.errors import Conflict, Invalid, NotFound
 from runyard.model.state import State
 from runyard.model.work import Project, Record, Run, User
@@ -96,34 +97,20 @@ async def _start(ask: Ask) -> Run:
     user, project = ask.writer(), await ask.project()
     suite = await _suite_of(ask, project)
     branch, commit = _optional_text(ask.body, "branch"), _optional_text(ask.body, "commit")
-    imports = ask.body.get("project_imports") or {}
-    if imports:
-        raise invalid(
-            "project_imports",
-            "project_imports is not served: imported projects must lie in imported_projects/.",
-        )
-    attributes = _attributes(ask.body)
+    attributes, pins = _attributes(ask.body), asked(ask.body)
     ref, sha = await _commit(ask, project, branch, commit)
-    options = {
-        "suite": {"id": suite.id, "data": dict(suite.data)},
-        "branch": branch,
-        "commit": commit,
-        "user_attributes": attributes,
-    }
-    return await _begin(ask, project, user, ref, sha, options)
-
-
-async def _begin(ask: Ask, project: Project, user: User, ref: str, sha: str, options: dict[str, Any]) -> Run:
-    services = ask.services
-    rows = await services.db.read(lambda tx: tx.connections())
-    options["connections"] = {
-        row.name: {"id": row.id, "settings": {**row.settings, "dialect": row.dialect}} for row in rows
-    }
-    request = RunRequest(project, "looker", "api", user, ref=ref, sha=sha, options=options)
-    try:
-        return await services.start(request)
-    except Invalid as error:
-        raise Unprocessable(Detail("suite_id", "invalid", error.message)) from None
+    wish = Wish(
+        project,
+        suite,
+        user,
+        ref,
+        sha,
+        branch=branch,
+        commit=commit,
+        user_attributes=attributes,
+        imports=pins,
+    )
+    return await begin(ask.services, wish)
 
 
 async def _found(ask: Ask) -> tuple[Project, Run]:
@@ -155,7 +142,8 @@ async def create_legacy(ask: Ask) -> Response:
 
 async def get_legacy(ask: Ask) -> Response:
     """GET /projects/{id}/ci/runs/{run_id} → ProjectRun."""
-    return ask.answer(shapes.legacy_run(*await _facts(ask, *await _found(ask))))
+    known, found = await _facts(ask, *await _found(ask))
+    return ask.answer(shapes.legacy_run(known, found, ask.services.server.url))
 
 
 async def _ci_run(ask: Ask, project: Project, run: Run) -> dict[str, Any]:
@@ -229,7 +217,7 @@ def _of_suite(run: Run, query: Mapping[str, str]) -> bool:
 def _of_person(run: Run, query: Mapping[str, str]) -> bool:
     users = [s.strip() for s in query.get("user_id", "").split(",") if s.strip()]
     kinds = [s.strip() for s in query.get("trigger_type", "").split(",") if s.strip()]
-    kind = shapes.TRIGGERS.get(run.source, "unknown")
+    kind = results.extra_of(run).get("trigger") or shapes.TRIGGERS.get(run.source, "unknown")
     return (not users or str(run.actor_id) in users) and (not kinds or kind in kinds)
 
 
@@ -241,14 +229,8 @@ async def duplicate(ask: Ask) -> Response:
     suite = await ask.services.db.read(lambda tx: suite_in(tx, project, str(extra.get("suite_id", ""))))
     if suite is None:
         raise NotFound("The run's suite does not exist any more.")
-    options = {
-        "suite": {"id": suite.id, "data": dict(suite.data)},
-        "branch": extra.get("branch"),
-        "commit": extra.get("commit"),
-        "user_attributes": list(extra.get("user_attributes") or ()),
-    }
-    again = await _begin(ask, project, user, run.ref, run.sha, options)
-    return ask.answer(await _ci_run(ask, project, again))
+    wish = starting.again(Wish(project, suite, user, run.ref, run.sha), extra, run)
+    return ask.answer(await _ci_run(ask, project, await begin(ask.services, wish)))
 
 
 async def cancel(ask: Ask) -> Response:

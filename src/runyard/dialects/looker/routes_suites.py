@@ -37,7 +37,8 @@ async def create(ask: Ask) -> Response:
     """POST."""
     ask.writer()
     project, now = await ask.project(), ask.services.now()
-    record = Record(0, suites.KIND, project.id, "", suites.written(ask.body), now, now)
+    data = suites.written(ask.body, seal=ask.services.vault.seal)
+    record = Record(0, suites.KIND, project.id, "", data, now, now)
     made = await ask.services.db.write(lambda tx: tx.add(record))
     return ask.answer(suites.shape(made, time))
 
@@ -59,7 +60,7 @@ async def update(ask: Ask) -> Response:
     """PATCH: only the given fields change; runs that were started keep the suite as it was."""
     ask.writer()
     before = await _suite(ask)
-    data = suites.written(ask.body, dict(before.data))
+    data = suites.written(ask.body, dict(before.data), ask.services.vault.seal)
     after = replace(before, data=data, updated_at=ask.services.now())
     await ask.services.db.write(lambda tx: tx.save(after))
     return ask.answer(suites.shape(after, time))

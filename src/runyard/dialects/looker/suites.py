@@ -1,20 +1,23 @@
-"""Suites: which validators run, on what, with which options. Kept as Records of kind `looker.suite`; the id is the record's.
+"""Suites: which validators run, on what, with which options, started by what. Kept as Records of kind `looker.suite`; the id is the record's.
 
 `written(body, before)` checks a create or update body field by field and gives the suite's data; every field has Looker's default.
 """
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Mapping
 from typing import Any
 
 from runyard.dialects.looker.refusals import Detail, Unprocessable
 from runyard.model.work import Record
+from runyard.syntax.cron import CronError
+from runyard.syntax.cron import check as check_cron
 
 KIND = "looker.suite"
 VALIDATORS = ("lookml", "style", "sql", "assert", "content")
-SERVED = frozenset({"lookml", "sql"})
+SEALED = "sealed_webhook_secret"
+"""Where a suite's data keeps `webhook_secret`, sealed by the vault; never shown."""
+
 SEVERITIES = ("info", "warning", "error", "fatal", "success")
 MAX_LIST = 1000
 MAX_TEXT = 4096
@@ -54,18 +57,26 @@ def _severity(value: Any) -> str | None:
     return None if value in SEVERITIES else f"must be one of {', '.join(SEVERITIES)}"
 
 
-_CRON = re.compile(r"[\d*/,\-]+|[a-zA-Z]{3}(?:-[a-zA-Z]{3})?")
-
-
 def _crontab(value: Any) -> str | None:
     if value == "":
         return None
-    parts = value.split() if isinstance(value, str) and len(value) <= 200 else []
-    return (
-        None
-        if len(parts) == 5 and all(_CRON.fullmatch(p) for p in parts)
-        else "must have the five fields of a crontab line"
-    )
+    try:
+        check_cron(value if isinstance(value, str) else "")
+    except CronError as error:
+        return f"must have the five fields of a crontab line: {error}"
+    return None
+
+
+def _zone(value: Any) -> str | None:
+    try:
+        check_cron("0 0 * * *", value if isinstance(value, str) else "?")
+    except CronError as error:
+        return f"must be the name of a time zone: {error}"
+    return None
+
+
+def _limit(value: Any) -> str | None:
+    return None if type(value) is int and 0 <= value <= 1_000_000 else "must be a whole number from 0"
 
 
 Check = Callable[[Any], str | None]
@@ -73,7 +84,7 @@ FIELDS: Mapping[str, tuple[Any, Check]] = {
     "name": ("", _text),
     "schedule_trigger_is_enabled": (False, _flag),
     "schedule_trigger_crontab": ("", _crontab),
-    "schedule_trigger_timezone": ("UTC", _text),
+    "schedule_trigger_timezone": ("UTC", _zone),
     "alerting_enabled": (False, _flag),
     "alert_email_addresses": ([], _texts),
     "alert_on_failed_status": (True, _flag),
@@ -111,13 +122,21 @@ FIELDS: Mapping[str, tuple[Any, Check]] = {
     "sql_validator_config_chunk_size": (500, _count),
     "sql_validator_config_selectors": ([], _selectors),
     "sql_validator_config_exclusions": ([], _selectors),
+    # Ours; Looker's clients leave them out, any HTTP client may set them.
+    "sql_validator_config_measures": (False, _flag),
+    "push_trigger_is_enabled": (False, _flag),
+    "push_trigger_branches": ([], _texts),
+    "refuse_duplicate_runs": (False, _flag),
+    "runs_per_hour_limit": (0, _limit),
 }
-"""Writable fields: default and check. `webhook_secret` is write-only and not kept: dbt Cloud triggers are not served."""
+"""Writable fields: default and check. `webhook_secret` is write-only: see SEALED."""
+
+Seal = Callable[[str], str]
 
 
-def written(body: Mapping[str, Any], before: Data | None = None) -> Data:
-    """The suite's data after this body. A field given as null goes back to its default."""
-    data = dict(before) if before is not None else {name: default for name, (default, _) in FIELDS.items()}
+def written(body: Mapping[str, Any], before: Data | None = None, seal: Seal | None = None) -> Data:
+    """The suite's data after this body. A field given as null goes back to its default. `seal` keeps the webhook's secret."""
+    data = {name: default for name, (default, _) in FIELDS.items()} | (before or {})
     details = []
     for name, (default, check) in FIELDS.items():
         if name not in body:
@@ -125,13 +144,39 @@ def written(body: Mapping[str, Any], before: Data | None = None) -> Data:
         value = body[name]
         complaint = None if value is None else check(value)
         if complaint:
-            details.append(Detail(name, "invalid", f"{name} {complaint}."))
+            details.append(Detail(name, "invalid", f"{name} {complaint.rstrip('.')}."))
         data[name] = default if value is None else value
-    if not str(data["name"]).strip():
-        details.append(Detail("name", "missing_field", "name is required."))
+    if body.get("webhook_secret") is not None and _text(body["webhook_secret"]):
+        details.append(Detail("webhook_secret", "invalid", "webhook_secret must be a text."))
+    details += [d for d in _lacking(data) if not details]
     if details:
         raise Unprocessable(*details)
+    if "webhook_secret" in body and seal is not None:
+        given = body["webhook_secret"]
+        data[SEALED] = seal(given) if given else ""
     return data
+
+
+def _lacking(data: Data) -> list[Detail]:
+    """Fields that others make necessary."""
+    found = []
+    if not str(data["name"]).strip():
+        found.append(Detail("name", "missing_field", "name is required."))
+    if data["schedule_trigger_is_enabled"] and not data["schedule_trigger_crontab"]:
+        found.append(
+            Detail("schedule_trigger_crontab", "missing_field", "A schedule needs schedule_trigger_crontab.")
+        )
+    return found
+
+
+def whole(data: Mapping[str, Any]) -> Data:
+    """A suite's data with a value for every field, also those that came after it was stored."""
+    return {name: default for name, (default, _) in FIELDS.items()} | dict(data)
+
+
+def is_incremental(validator: str, data: Mapping[str, Any]) -> bool:
+    """Whether only errors that the target does not have count."""
+    return bool(data.get(f"{validator}_validator_config_incremental"))
 
 
 def enabled(data: Mapping[str, Any]) -> list[str]:
@@ -150,6 +195,6 @@ def shape(record: Record, time: Callable[[int | None], str | None]) -> dict[str,
         "change_request_trigger_hook_id": None,
         "guid": f"runyard-suite-{record.id}",
         "dbt_cloud_webhook_id": None,
-        "has_webhook_secret": False,
+        "has_webhook_secret": bool(record.data.get(SEALED)),
         **{name: record.data.get(name, default) for name, (default, _) in FIELDS.items()},
     }

@@ -1,0 +1,107 @@
+"""The projects that a LookML project imports, each pinned to one commit for the whole run. Called by `starting`, in a worker thread.
+
+A `local_dependency` names a project here; a `remote_dependency` is found here by its address: our own, or the one a project is mirrored from.
+A dependency that has no project here stays what the repository itself holds under `imported_projects/`.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from runyard.dialects.looker.desk import find_project
+from runyard.dialects.looker.refusals import invalid
+from runyard.engine.ports import Page, Source, Tx
+from runyard.model.errors import Invalid, NotFound
+from runyard.model.trigger import Files
+from runyard.model.work import Project
+from runyard.tasks.lookml.language.project import from_texts
+
+MANIFEST = "manifest.lkml"
+MOST = 50
+NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.\-]{0,99}")
+
+
+@dataclass(frozen=True, slots=True)
+class Dependency:
+    """One dependency of a manifest. `url` and `ref` are a remote one's."""
+
+    name: str
+    url: str = ""
+    ref: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Pinned:
+    """An import as the run sees it."""
+
+    name: str
+    project_id: int
+    sha: str
+
+    def option(self) -> dict[str, Any]:
+        """As `compile` reads it."""
+        return {"name": self.name, "project_id": self.project_id, "sha": self.sha}
+
+
+def dependencies(files: Files) -> list[Dependency]:
+    """What the manifest of a tree says it imports."""
+    data = files.read(MANIFEST)
+    if data is None:
+        return []
+    tree = from_texts([(MANIFEST, data)]).trees.get(MANIFEST)
+    if tree is None:
+        return []
+    local = [Dependency(n.text("project")) for n in tree.all("local_dependency")]
+    remote = [Dependency(n.value, n.text("url"), n.text("ref")) for n in tree.all("remote_dependency")]
+    return [d for d in local + remote if NAME.fullmatch(d.name)][:MOST]
+
+
+def asked(body: Mapping[str, Any]) -> dict[str, str]:
+    """`project_imports` of a request: project → commit, branch or tag; an object may say it as `commit`, `ref` or `branch`."""
+    given = body.get("project_imports")
+    if given is None:
+        return {}
+    if not isinstance(given, dict) or len(given) > MOST:
+        raise invalid("project_imports", f"project_imports must map at most {MOST} project names to commits.")
+    found = {}
+    for name, value in given.items():
+        said = value
+        if isinstance(value, dict):
+            said = value.get("commit") or value.get("ref") or value.get("branch")
+        if not isinstance(said, str) or not 0 < len(said) < 300 or not NAME.fullmatch(name):
+            raise invalid("project_imports", f"project_imports: {name[:100]!r} must name a commit or branch.")
+        found[name] = said
+    return found
+
+
+def home_of(tx: Tx, wanted: Dependency, server_url: str) -> Project | None:
+    """The project here that a dependency means."""
+    if not wanted.url:
+        return find_project(tx, wanted.name)
+    own = wanted.url.removeprefix(f"{server_url}/")
+    if own != wanted.url:
+        return tx.project_by_path(own.removesuffix(".git"))
+    bare = wanted.url.removesuffix(".git")
+    page = Page(limit=1000, descending=False)
+    return next((p for p in tx.projects("", page) if p.import_url.removesuffix(".git") == bare), None)
+
+
+def pin(
+    source: Source, homes: Mapping[str, Project], wanted: list[Dependency], asked_for: Mapping[str, str]
+) -> Iterator[Pinned]:
+    """Each import that has a home here, at the commit asked for, else the manifest's `ref`, else production."""
+    for one in wanted:
+        home = homes.get(one.name)
+        if home is None:
+            continue
+        ref = asked_for.get(one.name) or one.ref or home.default_branch
+        try:
+            commit, _, _ = source.resolve(home.id, ref)
+        except (NotFound, Invalid):
+            raise invalid(
+                "project_imports", f"project {one.name!r} has no commit or branch {ref[:100]!r}."
+            ) from None
+        yield Pinned(one.name, home.id, commit.sha)
