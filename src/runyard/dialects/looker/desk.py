@@ -14,9 +14,13 @@ from urllib.parse import parse_qs
 from starlette.requests import Request
 from starlette.responses import Response
 
-from runyard.dialects.looker import projection
+from runyard.dialects.looker import projection, sessions
+from runyard.dialects.looker.errands import Errands
+from runyard.dialects.looker.naming import find_project
+from runyard.dialects.looker.reading import Reader
 from runyard.dialects.looker.refusals import answer, invalid
-from runyard.engine.ports import Page, Tx
+from runyard.dialects.looker.sessions import Session
+from runyard.engine.ports import Tx
 from runyard.http.auth import scheme_token
 from runyard.http.bodies import decode_json, whole
 from runyard.http.services import Principal, Services
@@ -28,15 +32,29 @@ SLASH = "\x1f"
 
 
 @dataclass(frozen=True, slots=True)
+class Office:
+    """What outlives a request: the services, LookML that was read, queries that run."""
+
+    services: Services
+    reader: Reader
+    errands: Errands
+
+
+@dataclass(frozen=True, slots=True)
 class Ask:
     """One request, read."""
 
-    services: Services
+    office: Office
     request: Request
     body: Mapping[str, Any]
     params: Mapping[str, str]
     query: Mapping[str, str]
     principal: Principal | None
+
+    @property
+    def services(self) -> Services:
+        """The server's."""
+        return self.office.services
 
     @property
     def user(self) -> User:
@@ -56,6 +74,27 @@ class Ask:
         if self.principal and self.principal.is_job:
             raise Forbidden("A job token only reads.")
         return self.user
+
+    @property
+    def session_key(self) -> str:
+        """The name of this session's state."""
+        return sessions.key_of(self.principal.token if self.principal else None, self.user)
+
+    async def session(self) -> Session:
+        """What this session sees."""
+        key = self.session_key
+        return await self.services.db.read(lambda tx: sessions.load(tx, key))
+
+    async def change_session(self, change: Callable[[Session], Session]) -> Session:
+        """Changes the session's state in one transaction."""
+        key, now = self.session_key, self.services.now()
+
+        def work(tx: Tx) -> Session:
+            after = change(sessions.load(tx, key))
+            sessions.store(tx, key, after, now)
+            return after
+
+        return await self.services.db.write(work)
 
     def answer(self, body: Any, status: int = 200) -> Response:
         """JSON under the request's `fields`."""
@@ -81,19 +120,6 @@ class Ask:
         return int(text)
 
 
-def find_project(tx: Tx, wanted: str) -> Project | None:
-    """By id, by full path, or by last name when that is unambiguous (Looker's projects have no group)."""
-    if wanted.isascii() and wanted.isdigit() and len(wanted) < 19:
-        return tx.get(Project, int(wanted))
-    found = tx.project_by_path(wanted)
-    if found is not None or "/" in wanted or not wanted:
-        return found
-    near = [
-        p for p in tx.projects(wanted, Page(limit=100)) if p.path.lower().rpartition("/")[2] == wanted.lower()
-    ]
-    return near[0] if len(near) == 1 else None
-
-
 Endpoint = Callable[[Ask], Awaitable[Response]]
 
 
@@ -107,8 +133,9 @@ class Line:
     public: bool = False
 
 
-async def enter(services: Services, line: Line, request: Request) -> Response:
+async def enter(office: Office, line: Line, request: Request) -> Response:
     """Reads the request and asks the endpoint."""
+    services = office.services
     token = scheme_token(request.headers.get("authorization", ""), "bearer", "token")
     principal = await services.principal(token) if token else None
     if principal is None and not line.public:
@@ -116,7 +143,7 @@ async def enter(services: Services, line: Line, request: Request) -> Response:
     data = await whole(request, services.settings.body_limit_bytes)
     params = {k: str(v).replace(SLASH, "/") for k, v in request.path_params.items()}
     query = {k: v for k, v in request.query_params.items() if "\0" not in v}
-    return await line.endpoint(Ask(services, request, read_body(data), params, query, principal))
+    return await line.endpoint(Ask(office, request, read_body(data), params, query, principal))
 
 
 def read_body(data: bytes) -> Mapping[str, Any]:

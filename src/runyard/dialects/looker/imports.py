@@ -1,4 +1,4 @@
-"""The projects that a LookML project imports, each pinned to one commit for the whole run. Called by `starting`, in a worker thread.
+"""The projects that a LookML project imports, each pinned to one commit for the whole run. Called by `starting` and by `reading`.
 
 A `local_dependency` names a project here; a `remote_dependency` is found here by its address: our own, or the one a project is mirrored from.
 A dependency that has no project here stays what the repository itself holds under `imported_projects/`.
@@ -6,15 +6,16 @@ A dependency that has no project here stays what the repository itself holds und
 
 from __future__ import annotations
 
+import asyncio
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from runyard.dialects.looker.desk import find_project
+from runyard.dialects.looker.naming import find_project
 from runyard.dialects.looker.refusals import invalid
-from runyard.engine.ports import Page, Source, Tx
-from runyard.model.errors import Invalid, NotFound
+from runyard.engine.ports import Page, Tx
+from runyard.http.services import Services
 from runyard.model.trigger import Files
 from runyard.model.work import Project
 from runyard.tasks.lookml.language.project import from_texts
@@ -89,19 +90,28 @@ def home_of(tx: Tx, wanted: Dependency, server_url: str) -> Project | None:
     return next((p for p in tx.projects("", page) if p.import_url.removesuffix(".git") == bare), None)
 
 
-def pin(
-    source: Source, homes: Mapping[str, Project], wanted: list[Dependency], asked_for: Mapping[str, str]
-) -> Iterator[Pinned]:
-    """Each import that has a home here, at the commit asked for, else the manifest's `ref`, else production."""
-    for one in wanted:
-        home = homes.get(one.name)
-        if home is None:
-            continue
-        ref = asked_for.get(one.name) or one.ref or home.default_branch
-        try:
-            commit, _, _ = source.resolve(home.id, ref)
-        except (NotFound, Invalid):
-            raise invalid(
-                "project_imports", f"project {one.name!r} has no commit or branch {ref[:100]!r}."
-            ) from None
-        yield Pinned(one.name, home.id, commit.sha)
+Choose = Callable[[Dependency, Project], str]
+"""The commit of an import, given its home; raises what the caller answers when there is none."""
+
+
+async def gather(services: Services, project: Project, sha: str, choose: Choose) -> list[Pinned]:
+    """Every import of the commit that has a home here, also the imports of imports, each at one commit."""
+    found: dict[str, Pinned] = {}
+    todo = [(project.id, sha)]
+    while todo and len(found) < MOST:
+        files = await asyncio.to_thread(services.source.files, *todo.pop(0))
+        wanted = [d for d in await asyncio.to_thread(dependencies, files) if d.name not in found]
+        homes = await _homes(services, wanted)
+        for one, home in homes:
+            chosen = await asyncio.to_thread(choose, one, home)
+            found[one.name] = Pinned(one.name, home.id, chosen)
+            todo.append((home.id, chosen))
+    return list(found.values())
+
+
+async def _homes(services: Services, wanted: list[Dependency]) -> list[tuple[Dependency, Project]]:
+    def work(tx: Tx) -> list[tuple[Dependency, Project | None]]:
+        return [(one, home_of(tx, one, services.server.url)) for one in wanted]
+
+    found = await services.db.read(work) if wanted else []
+    return [(one, home) for one, home in found if home is not None]

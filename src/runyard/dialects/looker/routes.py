@@ -15,12 +15,18 @@ from starlette.responses import Response
 from runyard.dialects import Asgi
 from runyard.dialects.looker import (
     routes_auth,
+    routes_checks,
     routes_connections,
+    routes_git,
+    routes_lookml,
     routes_projects,
+    routes_queries,
     routes_runs,
     routes_suites,
 )
-from runyard.dialects.looker.desk import SLASH, Line, enter
+from runyard.dialects.looker.desk import SLASH, Line, Office, enter
+from runyard.dialects.looker.errands import Errands
+from runyard.dialects.looker.reading import Reader
 from runyard.dialects.looker.refusals import DOCS, answer, problem
 from runyard.http.services import Services
 from runyard.model.errors import RunyardError
@@ -30,13 +36,24 @@ PREFIX = "/api/4.0"
 
 def table() -> list[Line]:
     """All lines. Fixed segments stand before named ones of the same place: `/runs/search` is no run id."""
-    nouns = (routes_auth, routes_connections, routes_projects, routes_suites, routes_runs)
+    nouns = (
+        routes_auth,
+        routes_connections,
+        routes_projects,
+        routes_git,
+        routes_lookml,
+        routes_checks,
+        routes_queries,
+        routes_suites,
+        routes_runs,
+    )
     lines = [line for noun in nouns for line in noun.LINES]
     return sorted(lines, key=lambda line: (["{" in part for part in line.path.split("/")], line.path))
 
 
 def mount(services: Services) -> Asgi:
     """The ASGI application."""
+    office = Office(services, Reader(services.source), Errands(services))
     api = FastAPI(
         title="Runyard: Looker API 4.0",
         version="4.0.26.12",
@@ -50,16 +67,16 @@ def mount(services: Services) -> Asgi:
         full = path if path.startswith("/api/") else PREFIX + path
         methods = sorted(by_method)
         api.add_api_route(
-            full, _endpoint(services, by_method), methods=methods, response_model=None, name=path
+            full, _endpoint(office, by_method), methods=methods, response_model=None, name=path
         )
     api.add_exception_handler(RunyardError, _refused)
     api.add_exception_handler(HTTPException, _unrouted)
     return _Segments(api)
 
 
-def _endpoint(services: Services, lines: dict[str, Line]) -> Callable[[Request], Awaitable[Response]]:
+def _endpoint(office: Office, lines: dict[str, Line]) -> Callable[[Request], Awaitable[Response]]:
     async def endpoint(request: Request) -> Response:
-        return await enter(services, lines[request.method], request)
+        return await enter(office, lines[request.method], request)
 
     return endpoint
 

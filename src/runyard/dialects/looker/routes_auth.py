@@ -10,15 +10,13 @@ from starlette.responses import Response
 
 from runyard.dialects.looker.desk import Ask, Line
 from runyard.dialects.looker.refusals import empty, invalid, missing_field
-from runyard.engine.ports import Page, Tx
+from runyard.dialects.looker.sessions import LIFE_S, inherit
+from runyard.engine.ports import Tx
 from runyard.http.auth import hash_token
 from runyard.model.errors import NotFound
-from runyard.model.work import Record, Token, User
+from runyard.model.work import Token, User
 
-LIFE_S = 3600
 RELEASE = "26.12.3"
-SESSION = "looker.session"
-_ONE = Page(limit=1)
 
 
 def _user_of(tx: Tx, client_id: str, secret: str, now: int) -> User | None:
@@ -39,8 +37,8 @@ def _user_of(tx: Tx, client_id: str, secret: str, now: int) -> User | None:
     return None
 
 
-def _session(tx: Tx, user: User, text: str, now: int) -> None:
-    tx.add(
+def _session(tx: Tx, user: User, text: str, now: int) -> Token:
+    return tx.add(
         Token(
             0,
             "session",
@@ -68,7 +66,7 @@ async def login(ask: Ask) -> Response:
     def work(tx: Tx) -> bool:
         user = _user_of(tx, client_id, secret, now)
         if user is not None:
-            _session(tx, user, text, now)
+            inherit(tx, user, _session(tx, user, text, now), now)
         return user is not None
 
     # Looker answers bad credentials with 404, not 401 (looker.md §2.2).
@@ -149,35 +147,19 @@ def _workspace(workspace: str) -> dict[str, Any]:
     return {"can": {"show": True, "update": True}, "workspace_id": workspace, "sudo_user_id": None}
 
 
-def _session_key(ask: Ask) -> str:
-    token = ask.principal.token if ask.principal else None
-    return str(token.id) if token else f"user-{ask.user.id}"
-
-
 async def session(ask: Ask) -> Response:
     """GET /session: the workspace chosen in this session."""
-    key = _session_key(ask)
-    found = await ask.services.db.read(lambda tx: tx.records(SESSION, None, key, _ONE))
-    return ask.answer(_workspace(str(found[0].data["workspace_id"]) if found else "production"))
+    return ask.answer(_workspace((await ask.session()).workspace))
 
 
 async def update_session(ask: Ask) -> Response:
     """PATCH /session."""
     ask.writer()
-    wanted, key, now = ask.body.get("workspace_id"), _session_key(ask), ask.services.now()
+    wanted = ask.body.get("workspace_id")
     if wanted not in ("dev", "production"):
         raise invalid("workspace_id", "workspace_id must be dev or production.")
-
-    def work(tx: Tx) -> None:
-        found = tx.records(SESSION, None, key, _ONE)
-        data = {"workspace_id": wanted}
-        if found:
-            tx.save(replace(found[0], data=data, updated_at=now))
-        else:
-            tx.add(Record(0, SESSION, None, key, data, now, now))
-
-    await ask.services.db.write(work)
-    return ask.answer(_workspace(str(wanted)))
+    await ask.change_session(lambda s: replace(s, workspace=wanted))
+    return ask.answer(_workspace(wanted))
 
 
 async def create_credentials(ask: Ask) -> Response:

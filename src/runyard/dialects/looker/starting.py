@@ -121,35 +121,23 @@ def _target(services: Services, wish: Wish, data: Mapping[str, Any]) -> dict[str
 
 
 async def _imports(services: Services, wish: Wish) -> list[imports.Pinned]:
-    """Every import, also those of imports; a pin for a project that is not imported is refused rather than ignored."""
-    found: dict[str, imports.Pinned] = {}
-    todo = [(wish.project, wish.sha)]
-    while todo and len(found) < imports.MOST:
-        project, sha = todo.pop(0)
-        files = await asyncio.to_thread(services.source.files, project.id, sha)
-        wanted = [d for d in await asyncio.to_thread(imports.dependencies, files) if d.name not in found]
-        homes = await services.db.read(lambda tx, w=wanted: _homes(tx, w, services.server.url))  # type: ignore[misc]
-        for one in await asyncio.to_thread(_pinned, services, homes, wanted, wish.imports):
-            found[one.name] = one
-            todo.append((homes[one.name], one.sha))
-    for name in wish.imports:
-        if name not in found:
-            raise invalid(
-                "project_imports",
-                f"this project imports no project {name!r} that is on this server.",
-            )
-    return list(found.values())
+    """Each import at the commit asked for, else the manifest's `ref`, else production. A pin for what is not imported is refused, not ignored."""
 
+    def choose(one: Dependency, home: Project) -> str:
+        ref = wish.imports.get(one.name) or one.ref or home.default_branch
+        try:
+            commit, _, _ = services.source.resolve(home.id, ref)
+        except (NotFound, Invalid):
+            said = f"project {one.name!r} has no commit or branch {ref[:100]!r}."
+            raise invalid("project_imports", said) from None
+        return commit.sha
 
-def _homes(tx: Tx, wanted: list[Dependency], server_url: str) -> dict[str, Project]:
-    found = {one.name: imports.home_of(tx, one, server_url) for one in wanted}
-    return {name: home for name, home in found.items() if home is not None}
-
-
-def _pinned(
-    services: Services, homes: Mapping[str, Project], wanted: list[Dependency], asked: Mapping[str, str]
-) -> list[imports.Pinned]:
-    return list(imports.pin(services.source, homes, wanted, asked))
+    found = await imports.gather(services, wish.project, wish.sha, choose)
+    strange = set(wish.imports) - {one.name for one in found}
+    if strange:
+        said = f"this project imports no project {min(strange)!r} that is on this server."
+        raise invalid("project_imports", said)
+    return found
 
 
 def again(wish: Wish, extra: Mapping[str, Any], run: Run) -> Wish:

@@ -1,0 +1,130 @@
+"""LookML straight from a commit's tree, for requests that ask about it: parsed in a worker thread, under budgets, the latest few kept.
+
+A Reading is used by one thread at a time (`Reading.ask`): the model fills itself on demand. Nothing here runs SQL. Called by the LookML routes.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections import OrderedDict
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import TypeVar
+
+from runyard.dialects.looker.imports import Pinned
+from runyard.engine.ports import Source
+from runyard.model.errors import TooLarge, Unavailable
+from runyard.model.trigger import Files
+from runyard.tasks.lookml.language.model import Explore, Model, models
+from runyard.tasks.lookml.language.project import Project as LookmlProject
+from runyard.tasks.lookml.language.project import from_texts
+
+T = TypeVar("T")
+KEPT = 12
+REMEMBERED = 10_000
+MAX_FILES = 20_000
+MAX_BYTES = 64 << 20
+SUFFIXES = (".lkml", ".lookml", ".json")
+
+
+@dataclass(eq=False)
+class Reading:
+    """One project at one commit with its imports."""
+
+    project: LookmlProject
+    models: Sequence[Model]
+    sha: str
+    memory: dict[str, object] = field(default_factory=dict)
+    _lock: threading.Lock = field(default_factory=threading.Lock)
+
+    async def ask(self, work: Callable[[Reading], T]) -> T:
+        """What `work` finds, in a worker thread, alone."""
+        return await asyncio.to_thread(self._alone, work)
+
+    def _alone(self, work: Callable[[Reading], T]) -> T:
+        with self._lock:
+            try:
+                return work(self)
+            except (RecursionError, MemoryError):
+                raise Unavailable("This LookML nests too deeply to be read here; run it as a suite.") from None
+
+    def model(self, name: str) -> Model | None:
+        """The model of that name."""
+        return next((m for m in self.models if m.name == name), None)
+
+    def explore(self, model: str, name: str) -> Explore | None:
+        """The explore, if it can be queried by itself."""
+        found = self.model(model)
+        explore = found.explore(name) if found else None
+        return explore if explore and not explore.is_required_extension else None
+
+
+class Reader:
+    """Readings by project, commit and imports; the least recently used go."""
+
+    def __init__(self, source: Source) -> None:
+        self._source = source
+        self._kept: OrderedDict[tuple[object, ...], Reading] = OrderedDict()
+        self._has_models: dict[tuple[int, str], bool] = {}
+        self._lock = threading.Lock()
+        self._reading = threading.Lock()
+
+    def known(self, project_id: int, sha: str, look: Callable[[int, str], bool]) -> bool:
+        """Whether the commit has models, asked of the tree once."""
+        key = (project_id, sha)
+        if key not in self._has_models:
+            if len(self._has_models) >= REMEMBERED:
+                self._has_models.clear()
+            self._has_models[key] = look(project_id, sha)
+        return self._has_models[key]
+
+    async def read(self, project_id: int, sha: str, imports: Sequence[Pinned]) -> Reading:
+        """The reading; TooLarge beyond the budgets."""
+        return await asyncio.to_thread(self._read, project_id, sha, tuple(imports))
+
+    def _read(self, project_id: int, sha: str, imports: tuple[Pinned, ...]) -> Reading:
+        key = (project_id, sha, *imports)
+        found = self._look(key)
+        if found is None:
+            with self._reading:  # one at a time: parsing is all Python, more threads would only wait
+                found = self._look(key) or self._keep(key, self._parse(project_id, sha, imports))
+        return found
+
+    def _look(self, key: tuple[object, ...]) -> Reading | None:
+        with self._lock:
+            found = self._kept.get(key)
+            if found is not None:
+                self._kept.move_to_end(key)
+            return found
+
+    def _keep(self, key: tuple[object, ...], made: Reading) -> Reading:
+        with self._lock:
+            self._kept[key] = made
+            while len(self._kept) > KEPT:
+                self._kept.popitem(last=False)
+        return made
+
+    def _parse(self, project_id: int, sha: str, imports: tuple[Pinned, ...]) -> Reading:
+        texts = dict(_texts(self._source.files(project_id, sha), ""))
+        for one in imports:
+            texts.update(_texts(self._source.files(one.project_id, one.sha), f"imported_projects/{one.name}/"))
+        if len(texts) > MAX_FILES or sum(map(len, texts.values())) > MAX_BYTES:
+            raise TooLarge("This project is too large to be read here; run it as a suite.")
+        try:
+            project = from_texts(sorted(texts.items()))
+            return Reading(project, models(project), sha)
+        except (RecursionError, MemoryError):
+            raise Unavailable("This LookML nests too deeply to be read here; run it as a suite.") from None
+
+
+def _texts(files: Files, below: str) -> Iterator[tuple[str, bytes]]:
+    """LookML files by path; one that is too large is left to the validators, which read from a checkout."""
+    for path in files.paths():
+        if path.endswith(SUFFIXES):
+            try:
+                data = files.read(path)
+            except TooLarge:
+                continue
+            if data is not None:
+                yield below + path, data
