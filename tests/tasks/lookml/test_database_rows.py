@@ -46,3 +46,20 @@ def test_sessions_serve_threads_of_their_own(shop: Connection) -> None:
     for session in (*sessions, database):
         session.close()
     assert [r.rows for r in found if isinstance(r, Rows)] == [[(3,)]] * 3
+
+
+def test_threads_of_one_process_may_open_the_same_database_at_the_same_time(shop: Connection) -> None:
+    """DuckDB's connections to one file share an instance: its settings can be locked once only."""
+
+    def ask(_: int) -> object:
+        database = open_database(shop, 5)
+        try:
+            locked = database.run("SELECT 1; SET enable_external_access = true", 1)
+            assert isinstance(locked, Refusal)
+            return database.run("SELECT count(*) AS n FROM products", 1)
+        finally:
+            database.close()
+
+    with ThreadPoolExecutor(6) as pool:
+        answers = list(pool.map(ask, range(30)))
+    assert all(a == answers[0] and isinstance(a, Rows) for a in answers)

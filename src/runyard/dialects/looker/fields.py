@@ -14,7 +14,20 @@ from runyard.tasks.lookml.language.tree import Node
 Json = dict[str, Any]
 GROUPS = {"dimension": "dimensions", "measure": "measures", "filter": "filters", "parameter": "parameters"}
 NUMERIC = frozenset(
-    "number count count_distinct sum sum_distinct average average_distinct min max median percentile duration".split()
+    [
+        "number",
+        "count",
+        "count_distinct",
+        "sum",
+        "sum_distinct",
+        "average",
+        "average_distinct",
+        "min",
+        "max",
+        "median",
+        "percentile",
+        "duration",
+    ]
 )
 
 

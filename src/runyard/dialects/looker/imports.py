@@ -14,10 +14,12 @@ from typing import Any
 
 from runyard.dialects.looker.naming import find_project
 from runyard.dialects.looker.refusals import invalid
+from runyard.engine.access import standing
 from runyard.engine.ports import Page, Tx
 from runyard.http.services import Services
+from runyard.model.access import OPEN_TO_ALL, Role, Standing
 from runyard.model.trigger import Files
-from runyard.model.work import Project
+from runyard.model.work import Project, User
 from runyard.tasks.lookml.language.project import from_texts
 
 MANIFEST = "manifest.lkml"
@@ -94,14 +96,14 @@ Choose = Callable[[Dependency, Project], str]
 """The commit of an import, given its home; raises what the caller answers when there is none."""
 
 
-async def gather(services: Services, project: Project, sha: str, choose: Choose) -> list[Pinned]:
-    """Every import of the commit that has a home here, also the imports of imports, each at one commit."""
+async def gather(services: Services, actor: User, project: Project, sha: str, choose: Choose) -> list[Pinned]:
+    """Every import of the commit that has a home here which the actor may read, also the imports of imports, each at one commit."""
     found: dict[str, Pinned] = {}
     todo = [(project.id, sha)]
     while todo and len(found) < MOST:
         files = await asyncio.to_thread(services.source.files, *todo.pop(0))
         wanted = [d for d in await asyncio.to_thread(dependencies, files) if d.name not in found]
-        homes = await _homes(services, wanted)
+        homes = await _homes(services, actor, wanted)
         for one, home in homes:
             chosen = await asyncio.to_thread(choose, one, home)
             found[one.name] = Pinned(one.name, home.id, chosen)
@@ -109,9 +111,18 @@ async def gather(services: Services, project: Project, sha: str, choose: Choose)
     return list(found.values())
 
 
-async def _homes(services: Services, wanted: list[Dependency]) -> list[tuple[Dependency, Project]]:
-    def work(tx: Tx) -> list[tuple[Dependency, Project | None]]:
-        return [(one, home_of(tx, one, services.server.url)) for one in wanted]
+async def _homes(
+    services: Services, actor: User, wanted: list[Dependency]
+) -> list[tuple[Dependency, Project]]:
+    def work(tx: Tx) -> list[tuple[Dependency, Project]]:
+        rights = standing(tx, actor, services.now())
+        found = [(one, home_of(tx, one, services.server.url)) for one in wanted]
+        return [(one, home) for one, home in found if home is not None and reads(rights, home)]
 
-    found = await services.db.read(work) if wanted else []
-    return [(one, home) for one, home in found if home is not None]
+    return await services.db.read(work) if wanted else []
+
+
+def reads(rights: Standing, project: Project) -> bool:
+    """Whether someone may read a repository: reporters, and everyone where it is open."""
+    role = rights.role_in(project)
+    return role is not None and (project.visibility in OPEN_TO_ALL or role >= Role.REPORTER)

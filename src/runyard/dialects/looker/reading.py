@@ -47,7 +47,9 @@ class Reading:
             try:
                 return work(self)
             except (RecursionError, MemoryError):
-                raise Unavailable("This LookML nests too deeply to be read here; run it as a suite.") from None
+                raise Unavailable(
+                    "This LookML nests too deeply to be read here; run it as a suite."
+                ) from None
 
     def model(self, name: str) -> Model | None:
         """The model of that name."""
@@ -108,7 +110,9 @@ class Reader:
     def _parse(self, project_id: int, sha: str, imports: tuple[Pinned, ...]) -> Reading:
         texts = dict(_texts(self._source.files(project_id, sha), ""))
         for one in imports:
-            texts.update(_texts(self._source.files(one.project_id, one.sha), f"imported_projects/{one.name}/"))
+            texts.update(
+                _texts(self._source.files(one.project_id, one.sha), f"imported_projects/{one.name}/")
+            )
         if len(texts) > MAX_FILES or sum(map(len, texts.values())) > MAX_BYTES:
             raise TooLarge("This project is too large to be read here; run it as a suite.")
         try:

@@ -66,9 +66,7 @@ def mount(services: Services) -> Asgi:
         by_method = {line.method: line for line in same}
         full = path if path.startswith("/api/") else PREFIX + path
         methods = sorted(by_method)
-        api.add_api_route(
-            full, _endpoint(office, by_method), methods=methods, response_model=None, name=path
-        )
+        api.add_api_route(full, _endpoint(office, by_method), methods=methods, response_model=None, name=path)
     api.add_exception_handler(RunyardError, _refused)
     api.add_exception_handler(HTTPException, _unrouted)
     return _Segments(api)

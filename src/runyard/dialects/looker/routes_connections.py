@@ -14,22 +14,17 @@ from typing import Any
 
 from starlette.responses import Response
 
+from runyard.dialects.looker.connections import named, settings_of
 from runyard.dialects.looker.desk import Ask, Line
 from runyard.dialects.looker.refusals import Detail, Unprocessable, answer, empty, invalid, missing_field
 from runyard.dialects.looker.shapes import time
-from runyard.engine.ports import Tx, Vault
+from runyard.engine.ports import Tx
 from runyard.model.errors import NotFound
 from runyard.model.work import Connection
 from runyard.tasks.lookml.databases import DIALECTS, CannotConnect, connection, open_database
 
 MAX_TEXT = 2048
 TEST_TIMEOUT_S = 5.0
-
-
-def settings_of(row: Connection, vault: Vault) -> dict[str, Any]:
-    """What a task gets: settings with secrets."""
-    secrets = json.loads(vault.open(row.sealed)) if row.sealed else {}
-    return {**row.settings, "dialect": row.dialect, **secrets}
 
 
 def _shape(row: Connection) -> dict[str, Any]:
@@ -95,13 +90,9 @@ def _read(body: Mapping[str, Any], before: Mapping[str, Any]) -> tuple[str, dict
     return dialect, {**settings, "port": int(port), "sslmode": sslmode}, secrets
 
 
-def _named(tx: Tx, name: str) -> Connection | None:
-    return next((c for c in tx.connections() if c.name == name), None)
-
-
 async def _row(ask: Ask) -> Connection:
     wanted = ask.params["connection_name"]
-    found = await ask.services.db.read(lambda tx: _named(tx, wanted))
+    found = await ask.services.db.read(lambda tx: named(tx, wanted))
     if found is None:
         raise NotFound
     return found
@@ -118,7 +109,7 @@ async def create(ask: Ask) -> Response:
     row = Connection(0, name, dialect, settings, _sealed(ask, secrets), now, now)
 
     def work(tx: Tx) -> Connection:
-        if _named(tx, name) is not None:
+        if named(tx, name) is not None:
             raise Unprocessable(
                 Detail("name", "already_exists", f"There is a connection named {name!r} already.")
             )

@@ -22,7 +22,9 @@ MOST_MOVED = 200
 Change = Callable[[Session, Branches], Branches]
 
 
-def _shape(name: str, sha: str, project: Project, *, personal: bool, local: bool, remote: bool) -> dict[str, Any]:
+def _shape(
+    name: str, sha: str, project: Project, *, personal: bool, local: bool, remote: bool
+) -> dict[str, Any]:
     is_production = name == project.default_branch
     return {
         "can": {"show": True},
@@ -169,7 +171,9 @@ async def delete(ask: Ask) -> Response:
     if name not in known:
         raise NotFound
     if not known[name]["is_local"]:
-        raise Forbidden("Only branches of this session are deleted here; delete the repository's with git push.")
+        raise Forbidden(
+            "Only branches of this session are deleted here; delete the repository's with git push."
+        )
 
     def change(_session: Session, branches: Branches) -> Branches:
         if branches.current == name:

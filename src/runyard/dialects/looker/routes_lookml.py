@@ -45,7 +45,12 @@ def _imports(tree: Node) -> Iterator[dict[str, Any]]:
     for node in tree.all("local_dependency"):
         yield {"name": node.text("project"), "url": None, "ref": None, "is_remote": False}
     for node in tree.all("remote_dependency"):
-        yield {"name": node.value, "url": node.text("url"), "ref": node.text("ref") or None, "is_remote": True}
+        yield {
+            "name": node.value,
+            "url": node.text("url"),
+            "ref": node.text("ref") or None,
+            "is_remote": True,
+        }
 
 
 def _model(model: Model, work: Work) -> dict[str, Any]:

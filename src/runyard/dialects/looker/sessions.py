@@ -73,9 +73,7 @@ def store(tx: Tx, key: str, session: Session, now: int) -> None:
     data = {
         "workspace_id": session.workspace,
         "last_project": session.last_project,
-        "branches": {
-            p: {"current": b.current, "moved": dict(b.moved)} for p, b in session.branches.items()
-        },
+        "branches": {p: {"current": b.current, "moved": dict(b.moved)} for p, b in session.branches.items()},
     }
     found = tx.records(KIND, None, key, _ONE)
     if found:

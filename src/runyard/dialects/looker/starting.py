@@ -132,7 +132,7 @@ async def _imports(services: Services, wish: Wish) -> list[imports.Pinned]:
             raise invalid("project_imports", said) from None
         return commit.sha
 
-    found = await imports.gather(services, wish.project, wish.sha, choose)
+    found = await imports.gather(services, wish.actor, wish.project, wish.sha, choose)
     strange = set(wish.imports) - {one.name for one in found}
     if strange:
         said = f"this project imports no project {min(strange)!r} that is on this server."

@@ -15,7 +15,9 @@ from runyard.dialects.looker.naming import short_name
 from runyard.dialects.looker.reading import Reading
 from runyard.dialects.looker.sessions import Session, Stand
 from runyard.engine.ports import Page
-from runyard.model.errors import Invalid, NotFound, TooLarge, Unavailable
+from runyard.http.services import Principal
+from runyard.model.access import Standing
+from runyard.model.errors import Forbidden, Invalid, NotFound, TooLarge, Unavailable
 from runyard.model.work import Project
 
 ALL = Page(limit=1000, descending=False)
@@ -38,7 +40,9 @@ async def work_on(ask: Ask, project: Project) -> Work:
 
 
 async def _work(ask: Ask, session: Session, project: Project) -> Work:
-    services, user = ask.services, ask.user
+    services, user, who = ask.services, ask.user, ask.principal
+    if who is None or not (who.is_job or _reads(who, project)):
+        raise Forbidden("Reporters of this project may read its LookML.")
     here = await asyncio.to_thread(sessions.stand, services.source, session, user, project)
     if not here.sha:
         raise NotFound(f"The project has no commit on {here.branch!r} yet; push one first.")
@@ -51,7 +55,7 @@ async def _work(ask: Ask, session: Session, project: Project) -> Work:
         except (NotFound, Invalid):
             raise NotFound(f"The imported project {one.name!r} has no {one.ref!r}.") from None
 
-    pinned = await imports.gather(services, project, here.sha, choose)
+    pinned = await imports.gather(services, user, project, here.sha, choose)
     reading = await ask.office.reader.read(project.id, here.sha, [p for p in pinned if p.sha])
     name = await services.db.read(lambda tx: short_name(tx, project))
     return Work(project, name, here, reading, Links("", project.path, here.sha))
@@ -72,8 +76,12 @@ async def _visible(ask: Ask, session: Session) -> list[Project]:
     """Projects, the one that this session named last first."""
     rows = await ask.services.db.read(lambda tx: tx.projects("", ALL))
     who = ask.principal
-    seen = [row for row in rows if who is not None and who.may_see(row)]
+    seen = [row for row in rows if who is not None and who.may_see(row) and (who.is_job or _reads(who, row))]
     return sorted(seen, key=lambda row: row.id != session.last_project)
+
+
+def _reads(who: Principal, project: Project) -> bool:
+    return imports.reads(who.standing or Standing(who.user), project)
 
 
 async def _has_models(ask: Ask, session: Session, project: Project) -> bool:

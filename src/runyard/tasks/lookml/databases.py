@@ -151,10 +151,11 @@ class _DuckDB:
             "memory_limit": "1GB",
             "threads": "2",
             "autoinstall_known_extensions": "false",
+            # Here, not by SET: connections to one file in one process share an instance, and what is locked cannot be locked again.
+            "lock_configuration": "true",
         }
         try:
             self._connection = duckdb.connect(wanted.file, read_only=True, config=config)
-            self._connection.execute("SET lock_configuration = true")
             self._use(wanted.schema)
         except duckdb.Error as error:
             raise CannotConnect(f'connection "{wanted.name}": {_first_line(str(error))}') from None
