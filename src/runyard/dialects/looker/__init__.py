@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
-from runyard.dialects import Asgi, Dialect
+from collections.abc import Sequence
+
+from runyard.dialects import Asgi, Dialect, Round
 from runyard.dialects.looker.compile import check, compile_suite, entries, on_push
 from runyard.dialects.looker.words import WORDS
 from runyard.http.services import Services
+from runyard.model.trigger import Push
+from runyard.model.work import Run
 
 
 def mount(services: Services) -> Asgi:
@@ -15,14 +19,30 @@ def mount(services: Services) -> Asgi:
     return routes(services)
 
 
+def rounds(services: Services) -> Sequence[Round]:
+    """Schedules and housekeeping."""
+    from runyard.dialects.looker.triggers import rounds as made
+
+    return made(services)
+
+
+async def pushed(services: Services, push: Push) -> Sequence[Run]:
+    """What a push starts."""
+    from runyard.dialects.looker.triggers import pushed as heard
+
+    return await heard(services, push)
+
+
 DIALECT = Dialect(
     name="looker",
     title="Looker",
     words=WORDS,
-    prefixes=("/api/4.0", "/api/logout"),
+    prefixes=("/api/4.0", "/api/logout", "/-/looker"),
     mount=mount,
     compile=compile_suite,
     entries=entries,
     check=check,
     on_push=on_push,
+    rounds=rounds,
+    pushed=pushed,
 )

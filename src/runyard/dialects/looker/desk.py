@@ -46,6 +46,7 @@ class Ask:
 
     office: Office
     request: Request
+    raw: bytes
     body: Mapping[str, Any]
     params: Mapping[str, str]
     query: Mapping[str, str]
@@ -143,7 +144,7 @@ async def enter(office: Office, line: Line, request: Request) -> Response:
     data = await whole(request, services.settings.body_limit_bytes)
     params = {k: str(v).replace(SLASH, "/") for k, v in request.path_params.items()}
     query = {k: v for k, v in request.query_params.items() if "\0" not in v}
-    return await line.endpoint(Ask(office, request, read_body(data), params, query, principal))
+    return await line.endpoint(Ask(office, request, data, read_body(data), params, query, principal))
 
 
 def read_body(data: bytes) -> Mapping[str, Any]:

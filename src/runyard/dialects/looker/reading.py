@@ -25,7 +25,9 @@ KEPT = 12
 REMEMBERED = 10_000
 MAX_FILES = 20_000
 MAX_BYTES = 64 << 20
-SUFFIXES = (".lkml", ".lookml", ".json")
+SUFFIXES = (".lkml", ".lookml")
+CONTENT = ("content/", ".looker-content/")
+"""Where exported dashboards and Looks lie (tasks.lookml.validators.content)."""
 
 
 @dataclass(eq=False)
@@ -125,7 +127,7 @@ class Reader:
 def _texts(files: Files, below: str) -> Iterator[tuple[str, bytes]]:
     """LookML files by path; one that is too large is left to the validators, which read from a checkout."""
     for path in files.paths():
-        if path.endswith(SUFFIXES):
+        if path.endswith(SUFFIXES) or (path.endswith(".json") and path.startswith(CONTENT)):
             try:
                 data = files.read(path)
             except TooLarge:

@@ -18,6 +18,7 @@ from runyard.dialects.looker import (
     routes_checks,
     routes_connections,
     routes_git,
+    routes_hooks,
     routes_lookml,
     routes_projects,
     routes_queries,
@@ -45,6 +46,7 @@ def table() -> list[Line]:
         routes_checks,
         routes_queries,
         routes_suites,
+        routes_hooks,
         routes_runs,
     )
     lines = [line for noun in nouns for line in noun.LINES]

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 from starlette.responses import Response
 
-from runyard.dialects.looker import suites
+from runyard.dialects.looker import suites, triggers
 from runyard.dialects.looker.desk import Ask, Line
 from runyard.dialects.looker.refusals import empty
 from runyard.dialects.looker.shapes import time
@@ -35,9 +35,10 @@ async def _suite(ask: Ask) -> Record:
 
 async def create(ask: Ask) -> Response:
     """POST."""
-    ask.writer()
+    user = ask.writer()
     project, now = await ask.project(), ask.services.now()
     data = suites.written(ask.body, seal=ask.services.vault.seal)
+    data = triggers.scheduled({**data, triggers.OWNER: user.id}, now)
     record = Record(0, suites.KIND, project.id, "", data, now, now)
     made = await ask.services.db.write(lambda tx: tx.add(record))
     return ask.answer(suites.shape(made, time))
@@ -59,11 +60,18 @@ async def get(ask: Ask) -> Response:
 async def update(ask: Ask) -> Response:
     """PATCH: only the given fields change; runs that were started keep the suite as it was."""
     ask.writer()
-    before = await _suite(ask)
-    data = suites.written(ask.body, dict(before.data), ask.services.vault.seal)
-    after = replace(before, data=data, updated_at=ask.services.now())
-    await ask.services.db.write(lambda tx: tx.save(after))
-    return ask.answer(suites.shape(after, time))
+    before, now = await _suite(ask), ask.services.now()
+
+    def work(tx: Tx) -> Record:
+        fresh = tx.get(Record, before.id)
+        if fresh is None:
+            raise NotFound
+        data = suites.written(ask.body, dict(fresh.data), ask.services.vault.seal)
+        after = replace(fresh, data=triggers.scheduled(data, now), updated_at=now)
+        tx.save(after)
+        return after
+
+    return ask.answer(suites.shape(await ask.services.db.write(work), time))
 
 
 async def delete(ask: Ask) -> Response:
