@@ -23,6 +23,7 @@ from runyard.http.auth import job_token, new_token
 from runyard.http.services import Services
 from runyard.model.plan import StepKind
 from runyard.model.state import Outcome, Reason
+from runyard.model.trigger import Push
 from runyard.model.work import Artifact, Project, Runner
 from tests.services import ROOT, services_of
 
@@ -39,6 +40,8 @@ class House:
     folder: Path
     loop: asyncio.AbstractEventLoop = field(default_factory=asyncio.new_event_loop)
     project_id: int = 0
+    time: list[int] = field(default_factory=list)
+    works: dict[str, Path] = field(default_factory=dict)
 
     def run(self, work: Awaitable[T]) -> T:
         async def all_of_it() -> T:
@@ -76,10 +79,46 @@ class House:
         self.services.source.create(row.id, "main")
         self.services.source.mirror(row.id, str(work))
         self.project_id = row.id
+        self.works[path] = work
+        return self._head(work)
+
+    def commit(self, branch: str, changes: dict[str, str], path: str = "group/bakery") -> str:
+        """One more commit on a branch (from main when it is new); returns its sha. Nothing hears of it."""
+        work = self.works[path]
+        known = subprocess.run(["git", "rev-parse", "-q", "--verify", branch], cwd=work, capture_output=True)
+        argv = (
+            ["git", "checkout", "-q", branch]
+            if known.returncode == 0
+            else ["git", "checkout", "-qb", branch, "main"]
+        )
+        subprocess.run(argv, cwd=work, check=True)
+        for name, text in changes.items():
+            (work / name).parent.mkdir(parents=True, exist_ok=True)
+            (work / name).write_text(text)
+        for more in (["add", "-A"], ["commit", "-qm", "more"]):
+            subprocess.run(["git", "-c", "user.name=A", "-c", "user.email=a@b", *more], cwd=work, check=True)
+        row = self.read(lambda tx: tx.project_by_path(path))
+        assert row is not None
+        self.services.source.mirror(row.id, str(work))
+        return self._head(work)
+
+    def _head(self, work: Path) -> str:
         done = subprocess.run(
             ["git", "rev-parse", "HEAD"], cwd=work, capture_output=True, text=True, check=True
         )
         return done.stdout.strip()
+
+    def pushed(self, branch: str, sha: str, path: str = "group/bakery") -> list[int]:
+        """As if this commit had just been pushed; returns the runs that it started."""
+        row = self.read(lambda tx: tx.project_by_path(path))
+        user = self.read(lambda tx: tx.user_by_name("root"))
+        assert row is not None
+        assert user is not None
+        push = Push(row, user, branch, False, "0" * 40, sha)
+        return [run.id for run in self.run(DIALECT.pushed(self.services, push))]
+
+    def read(self, work: Callable[[Tx], T]) -> T:
+        return self.services.db.submit_read(work).result()
 
     def write(self, work: Callable[[Tx], T]) -> T:
         return self.services.db.submit_write(work).result()
@@ -106,7 +145,10 @@ class House:
             code = 0
             for step in claim.job.steps:
                 if step.kind is StepKind.CHECKOUT:
-                    services.source.checkout(claim.project_id, claim.sha, claim.ref, 1, folder)
+                    into = folder / str(step.params.get("path") or "")
+                    into.mkdir(parents=True, exist_ok=True)
+                    home = int(step.params.get("project_id") or claim.project_id)
+                    services.source.checkout(home, step.params["sha"], "", 1, into)
                 elif step.kind is StepKind.RUN and code == 0:
                     done = subprocess.run(
                         list(step.argv), cwd=folder, env=env, capture_output=True, text=True
@@ -137,8 +179,8 @@ class House:
 
 @pytest.fixture
 def house(tmp_path: Path) -> Iterator[House]:
-    services, _ = services_of(DIALECT, tmp_path)
-    made = House(services, DIALECT.mount(services), tmp_path)
+    services, time = services_of(DIALECT, tmp_path)
+    made = House(services, DIALECT.mount(services), tmp_path, time=time)
     yield made
     made.loop.run_until_complete(made.loop.shutdown_default_executor())
     made.loop.close()

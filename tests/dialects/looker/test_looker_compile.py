@@ -11,6 +11,7 @@ import pytest
 from runyard.dialects.looker import DIALECT
 from runyard.dialects.looker.compile import connection_names
 from runyard.dialects.looker.projection import parse, project
+from runyard.dialects.looker.suites import written
 from runyard.model.errors import Invalid
 from runyard.model.plan import StepKind
 from runyard.model.trigger import Push, Trigger
@@ -72,16 +73,20 @@ def test_without_a_suite_both_validators_run() -> None:
     (workflow,) = made.workflows
     assert [job.key for job in workflow.jobs] == ["lookml", "sql"]
     for job in workflow.jobs:
-        kinds = [StepKind.CHECKOUT, StepKind.RUN, StepKind.UPLOAD, StepKind.UPLOAD]
+        kinds = [StepKind.CHECKOUT, StepKind.RUN, StepKind.UPLOAD, StepKind.UPLOAD, StepKind.UPLOAD]
         assert [s.kind for s in job.steps] == kinds
         assert job.steps[1].argv[:5] == (sys.executable, "-I", "-m", "runyard.tasks.lookml", job.key)
-        assert [s.params["type"] for s in job.steps[2:]] == ["lookml", "summary"]
+        assert [s.params["type"] for s in job.steps[2:]] == ["lookml", "summary", "junit"]
         assert {s.condition for s in job.steps[2:]} == {"always()"}
 
 
-def test_options_of_the_suite_reach_the_program() -> None:
-    from runyard.dialects.looker.suites import written
+def arguments(job: Any) -> list[str]:
+    """What the suite adds to the program's own arguments."""
+    argv = next(s.argv for s in job.steps if s.key == "validate")
+    return list(argv[argv.index("--junit") + 2 :])
 
+
+def test_options_of_the_suite_reach_the_program() -> None:
     data = written(
         {
             "name": "x",
@@ -90,29 +95,81 @@ def test_options_of_the_suite_reach_the_program() -> None:
             "sql_validator_config_fail_fast": True,
             "sql_validator_config_ignore_hidden": True,
             "sql_validator_config_chunk_size": 7,
+            "sql_validator_config_query_concurrency": 3,
             "sql_validator_config_selectors": ["bakery/*"],
             "sql_validator_config_exclusions": ["bakery/orders"],
+            "sql_validator_config_measures": True,
+            "assert_validator_config_is_enabled": True,
+            "assert_validator_config_concurrency": 2,
+            "content_validator_config_is_enabled": True,
+            "content_validator_config_exclude_personal": True,
+            "content_validator_config_include_folders": ["4"],
+            "content_validator_config_exclude_folders": ["5", "6"],
+            "style_validator_config_is_enabled": True,
+            "style_validator_config_incremental": False,
         }
     )
     attributes = [{"name": "region", "value": "eu --out=/etc/x"}]
     made = plan(bakery(), suite={"id": 5, "data": data}, user_attributes=attributes)
-    lookml, sql = made.workflows[0].jobs
-    assert lookml.timeout_s == 30
-    assert lookml.steps[1].argv[-2:] == ("--severity", "info")
-    wanted = [
-        "--chunk-size",
-        "7",
-        "--fail-fast",
-        "--ignore-hidden",
+    jobs = {job.key: job for job in made.workflows[0].jobs}
+    assert list(jobs) == ["lookml", "style", "sql", "assert", "content"]
+    region = "--user-attribute=region=eu --out=/etc/x"
+    assert jobs["lookml"].timeout_s == 30
+    assert arguments(jobs["lookml"]) == [region, "--severity=info"]
+    assert arguments(jobs["style"]) == [region]
+    assert arguments(jobs["sql"]) == [
+        region,
         "--select=bakery/*",
         "--exclude=bakery/orders",
+        "--fail-fast",
+        "--ignore-hidden",
+        "--measures",
+        "--chunk-size=7",
+        "--concurrency=3",
     ]
-    assert list(sql.steps[1].argv[-7:]) == [*wanted, "--user-attribute=region=eu --out=/etc/x"]
+    assert arguments(jobs["assert"]) == [region, "--concurrency=2"]
+    assert arguments(jobs["content"]) == [
+        region,
+        "--include-folder=4",
+        "--exclude-folder=5",
+        "--exclude-folder=6",
+        "--exclude-personal",
+    ]
+
+
+def test_incremental_validators_get_the_target_beside_the_commit_and_imports_their_pins() -> None:
+    data = written({"name": "x", "sql_validator_config_incremental": True})
+    pins = [{"name": "lib", "project_id": 9, "sha": "c" * 40}]
+    made = plan(
+        bakery(),
+        suite={"id": 5, "data": data},
+        target={"branch": "main", "sha": "a" * 40},
+        imports=pins,
+    )
+    lookml, sql = made.workflows[0].jobs
+    outs = [
+        {k: v for k, v in s.params.items() if k != "depth"} for s in sql.steps if s.kind is StepKind.CHECKOUT
+    ]
+    assert outs == [
+        {"sha": "f" * 40},
+        {"sha": "a" * 40, "path": ".runyard-target"},
+        {"sha": "c" * 40, "path": ".runyard-imports/lib", "project_id": 9},
+    ]
+    assert sql.other_projects == lookml.other_projects == (9,)
+    assert arguments(sql)[:3] == [
+        "--import=lib=.runyard-imports/lib",
+        "--target=.runyard-target",
+        "--target-import=lib=.runyard-imports/lib",
+    ]
+    assert "--target=.runyard-target" not in arguments(lookml)
+    assert made.extra["looker"]["incremental"] == {"lookml": False, "sql": True}
+    assert made.extra["looker"]["project_imports"] == {"lib": "c" * 40}
 
 
 def test_a_suite_without_validators_is_invalid() -> None:
+    off = {"lookml_validator_config_is_enabled": False, "sql_validator_config_is_enabled": False}
     with pytest.raises(Invalid, match="no validator"):
-        plan(bakery(), suite={"id": 1, "data": {"name": "x"}})
+        plan(bakery(), suite={"id": 1, "data": {"name": "x", **off}})
 
 
 def test_only_named_connections_are_handed_over() -> None:
