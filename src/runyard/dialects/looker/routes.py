@@ -27,6 +27,7 @@ from runyard.dialects.looker import (
 )
 from runyard.dialects.looker.desk import SLASH, Line, Office, enter
 from runyard.dialects.looker.errands import Errands
+from runyard.dialects.looker.openapi import document
 from runyard.dialects.looker.reading import Reader
 from runyard.dialects.looker.refusals import DOCS, answer, problem
 from runyard.http.services import Services
@@ -69,6 +70,8 @@ def mount(services: Services) -> Asgi:
         full = path if path.startswith("/api/") else PREFIX + path
         methods = sorted(by_method)
         api.add_api_route(full, _endpoint(office, by_method), methods=methods, response_model=None, name=path)
+    page = document(table(), PREFIX, api.version)
+    api.openapi = lambda: page  # type: ignore[method-assign]
     api.add_exception_handler(RunyardError, _refused)
     api.add_exception_handler(HTTPException, _unrouted)
     return _Segments(api)
