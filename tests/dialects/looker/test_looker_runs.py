@@ -64,7 +64,7 @@ def test_a_clean_project_passes_in_both_families(shop: House) -> None:
         ("bakery", "order_items", "passed", 0),
         ("bakery", "customers", "passed", 0),
     ]
-    assert [k for k, v in run["result"].items() if v is not None] == ["sql_result", "lookml_result"]
+    assert [k for k, v in run["result"].items() if v is not None] == ["lookml_result", "sql_result"]
     assert "style_result" not in run["result"]
     new = shop.ok("GET", f"{RUNS}/{run_id}")
     assert new["result"]["sql_result"]["tested"] == tested
@@ -108,10 +108,8 @@ def test_faults_are_told_with_dimension_file_and_line(house: House, bakery_file:
     tested = {t["explore"]: t for t in run["result"]["sql_result"]["tested"]}
     sales = {e["sql_error"]["dimension"]: e["sql_error"] for e in tested["order_items"]["errors"]}
     assert set(sales) == {"order_items.line_price", "products.price", "customer_facts.is_regular"}
-    assert (
-        sales["products.price"]["lookml_url"]
-        == "/projects/group/bakery/files/views/products.view.lkml?line=14"
-    )
+    place = f"files/views/products.view.lkml?commit={run['git_commit_ref']}&line=14#L14"
+    assert sales["products.price"]["lookml_url"] == f"http://ci.test/-/looker/projects/group%2Fbakery/{place}"
     assert sales["products.price"]["line_number"] == "14"
     assert "prize" in sales["order_items.line_price"]["message"]
     assert tested["order_items"]["status"] == "failed"
@@ -129,20 +127,106 @@ def test_a_missing_connection_is_errored_not_failed(house: House) -> None:
     assert run["result"]["lookml_result"] is None
 
 
-def test_validators_that_are_not_served_never_pass(shop: House) -> None:
+DASHBOARD = """- dashboard: sales
+  title: Sales
+  elements:
+  - title: Prices
+    name: prices
+    model: bakery
+    explore: order_items
+    type: table
+    fields: [products.nmae]
+"""
+ALL = {f"{v}_validator_config_is_enabled": True for v in ("lookml", "style", "sql", "assert", "content")}
+
+
+def test_all_five_validators_and_both_families_of_their_results(shop: House) -> None:
+    tests = bakery()["tests/sales.test.lkml"]
+    extra = "\ntest: nothing_sold { explore_source: order_items { column: total_sales { field: order_items.total_sales } }\n"
+    extra += "  assert: none { expression: ${order_items.total_sales} = 0 ;; } }\n"
+    sha = shop.commit(
+        "all",
+        {
+            "tests/sales.test.lkml": tests + extra,
+            "sales.dashboard.lookml": DASHBOARD,
+            "lkmlstyle.yaml": "schema_version: 1\nruleset_version: all-v1.0\n",
+        },
+    )
+    suite = shop.suite(**ALL, style_validator_config_incremental=False)
+    run_id = shop.ok("POST", RUNS, json={"suite_id": suite, "branch": "all"})["id"]
+    shop.work()
+    run = shop.ok("GET", f"{RUNS}/{run_id}")
+    result = run["result"]
+    assert [k for k, v in result.items() if k.endswith("_error") and v] == [], result
+    assert (run["status"], run["git_commit_ref"]) == ("failed", sha)
+    tested = {t["explore"]: t for t in result["assert_result"]["tested"]}["order_items"]
+    (failed,) = [e["assert_error"] for e in tested["errors"]]
+    assert (failed["test_name"], failed["model"], failed["explore"]) == (
+        "nothing_sold",
+        "bakery",
+        "order_items",
+    )
+    assert failed["lookml_url"].startswith(
+        "http://ci.test/-/looker/projects/group%2Fbakery/files/tests/sales"
+    )
+    assert tested["success_count"] == str(len(tested["successes"])) != "0"
+    assert tested["status"] == result["assert_result"]["status"] == "failed"
+    content = {t["explore"]: t for t in result["content_result"]["tested"]}["order_items"]
+    (wrong,) = [e["content_error"] for e in content["errors"]]
+    assert (wrong["field_name"], wrong["content_type"], wrong["tile_type"], wrong["tile_title"]) == (
+        "products.nmae",
+        "dashboard",
+        "dashboard_element",
+        "Prices",
+    )
+    style = result["style_result"]
+    assert (style["name"], style["status"], style["incremental"]) == ("style", "failed", False)
+    one = style["errors"][0]["style_error"]
+    assert isinstance(one["line_number"], int) and one["error_id"] and one["rule_name"] and one["context"]
+    old = shop.ok("GET", f"{LEGACY}/runs/{run_id}")["run"]["result"]
+    assert old["assert_result"]["results"] == result["assert_result"]["tested"]
+    assert old["content_result"]["result"] == result["content_result"]["tested"]
+    assert "style_result" not in old
+
+
+def test_a_style_validator_without_rules_could_not_run(shop: House) -> None:
     suite = shop.suite(
-        assert_validator_config_is_enabled=True,
         style_validator_config_is_enabled=True,
-        sql_validator_config_incremental=True,
+        lookml_validator_config_is_enabled=False,
+        sql_validator_config_is_enabled=False,
     )
     run_id = shop.ok("POST", RUNS, json={"suite_id": suite})["id"]
     shop.work()
-    result = shop.ok("GET", f"{RUNS}/{run_id}")
-    assert result["status"] == "errored"
-    for name in ("assert", "style", "sql"):
-        assert "not served" in result["result"][f"{name}_error"]["detail"]
-        assert result["result"][f"{name}_result"] is None
-    assert result["result"]["lookml_result"]["status"] == "passed"
+    run = shop.ok("GET", f"{RUNS}/{run_id}")
+    assert run["status"] == "errored"
+    assert run["result"]["style_error"]["detail"] == "No style validator configuration provided"
+
+
+def test_incremental_counts_only_what_the_target_does_not_have(house: House, bakery_file: Path) -> None:
+    house.push(broken())
+    house.ok(
+        "POST",
+        "/connections",
+        json={"name": "bakery", "dialect_name": "duckdb", "database": str(bakery_file)},
+    )
+    name = "views/customers.view.lkml"
+    house.commit("feature", {name: bakery()[name].replace("${TABLE}.city", "${TABLE}.citty")})
+    suite = house.suite(lookml_validator_config_is_enabled=False, sql_validator_config_incremental=True)
+    run_id = house.ok("POST", RUNS, json={"suite_id": suite, "branch": "feature"})["id"]
+    house.work()
+    run = house.ok("GET", f"{RUNS}/{run_id}")
+    sql = run["result"]["sql_result"]
+    assert (run["status"], sql["incremental"], run["git_target_branch_name"]) == ("failed", True, "main")
+    told = {(t["explore"], e["sql_error"]["dimension"]) for t in sql["tested"] for e in t["errors"]}
+    # A join of the second explore reads the column too; what was broken before is not told again.
+    assert told == {("order_items", "customers.city"), ("customers", None), ("customers", "customers.city")}
+    assert len(sql["tested"]) == 2
+    same = house.ok("POST", RUNS, json={"suite_id": suite})["id"]
+    house.work()
+    run = house.ok("GET", f"{RUNS}/{same}")
+    assert run["status"] == "passed"
+    tested = run["result"]["sql_result"]["tested"]
+    assert {(t["status"], t["skip_reason"]) for t in tested} == {("skipped", "unmodified")}
 
 
 def test_the_severity_of_the_suite_decides(house: House) -> None:

@@ -6,6 +6,7 @@ Databases are opened as the connection test opens them: read-only, one SELECT, n
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import threading
 import time
@@ -13,7 +14,6 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from runyard.dialects.looker.queries import MAX_ROWS, Statement
-from runyard.http.services import Services
 from runyard.model.errors import Busy, RunyardError
 from runyard.tasks.lookml.databases import CannotConnect, Refusal, Rows, connection, open_database
 
@@ -28,28 +28,32 @@ Answer = Rows | Refusal | str
 class Errands:
     """The threads that ask databases."""
 
-    def __init__(self, services: Services) -> None:
-        self._services = services
+    def __init__(self) -> None:
         self._slots = threading.BoundedSemaphore(AT_ONCE)
+        self._at_once = asyncio.Semaphore(AT_ONCE)
         self._open = 0
         self._lock = threading.Lock()
 
+    async def ask_now(self, asked: Statement, settings: Mapping[str, Any] | None) -> tuple[Answer, float]:
+        """The answer, and the seconds it took. Who waits for a slot holds no thread: the server has few of them."""
+        async with self._at_once:
+            return await asyncio.to_thread(self.ask, asked, settings)
+
     def ask(self, asked: Statement, settings: Mapping[str, Any] | None) -> tuple[Answer, float]:
-        """The answer now, and the seconds it took; called in a worker thread."""
+        """The same in a thread of the caller's."""
         started = time.monotonic()
         if asked.problem:
             return asked.problem, 0.0
         if settings is None:
             return f'connection "{asked.connection}" does not exist; POST /api/4.0/connections makes one', 0.0
-        with self._slots:
-            try:
-                database = open_database(connection(asked.connection, settings), QUERY_TIMEOUT_S)
-            except CannotConnect as problem:
-                return str(problem), time.monotonic() - started
-            try:
-                return database.run(asked.sql, MAX_ROWS), time.monotonic() - started
-            finally:
-                database.close()
+        try:
+            database = open_database(connection(asked.connection, settings), QUERY_TIMEOUT_S)
+        except CannotConnect as problem:
+            return str(problem), time.monotonic() - started
+        try:
+            return database.run(asked.sql, MAX_ROWS), time.monotonic() - started
+        finally:
+            database.close()
 
     def send(self, work: Callable[[], None]) -> None:
         """Runs `work` in the background; Busy when too many wait already."""
@@ -62,7 +66,8 @@ class Errands:
 
     def _run(self, work: Callable[[], None]) -> None:
         try:
-            work()
+            with self._slots:
+                work()
         except RunyardError as error:
             log.warning("a query's end was not kept", extra={"error": error.message})
         except Exception:

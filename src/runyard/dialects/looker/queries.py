@@ -15,15 +15,15 @@ from datetime import date, datetime, time, timedelta
 from decimal import Decimal
 from typing import Any
 
-from runyard.dialects.looker.refusals import Detail, Unprocessable, invalid, missing_field
+from runyard.dialects.looker.refusals import invalid, missing_field
 from runyard.model.errors import Invalid, NotFound
 from runyard.tasks.lookml.databases import Refusal, Rows
 from runyard.tasks.lookml.language.model import Explore, Field
-from runyard.tasks.lookml.sql.compiler import FieldCompiler
+from runyard.tasks.lookml.sql.compiler import context_of
+from runyard.tasks.lookml.sql.dialects import Dialect
 from runyard.tasks.lookml.sql.expressions import Unresolved
-from runyard.tasks.lookml.sql.query import build, probe
-from runyard.tasks.lookml.sql.timeframes import Dialect
-from runyard.tasks.lookml.validators.sqlcheck import context
+from runyard.tasks.lookml.sql.query import Query, build
+from runyard.tasks.lookml.sql.results import finish
 
 KIND = "looker.query"
 MAX_FIELDS, MAX_ROWS, DEFAULT_ROWS = 2000, 5000, 500
@@ -110,8 +110,13 @@ class Statement:
     connection: str
     dialect: Dialect
     fields: Sequence[tuple[str, str]]  # (name, category)
-    sql: str = ""
+    query: Query | None = None
     problem: str = ""
+
+    @property
+    def sql(self) -> str:
+        """Its text; "" without one."""
+        return self.query.sql if self.query else ""
 
 
 def fields_of(explore: Explore, names: Sequence[str]) -> list[tuple[str, Field]]:
@@ -132,34 +137,43 @@ def compiled(explore: Explore, data: Mapping[str, Any], dialect: Dialect) -> Sta
     wanted = fields_of(explore, data["fields"])
     named = [(f"{alias}.{field.name}", field.kind) for alias, field in wanted]
     connection = explore.model.connection
-    settings = context(explore, dialect, {}, wanted)
+    settings = context_of(explore, dialect)
+    never = _NEVER.fullmatch(data["filter_expression"])
+    where = data["filter_expression"] if never else ""
     try:
-        if data["limit"] == 0 and not data["filters"]:
-            sql = probe(FieldCompiler(settings), wanted).sql
-        else:
-            sql = _whole(settings, wanted, data)
+        made = build(
+            settings,
+            wanted,
+            data["limit"],
+            filters=data["filters"],
+            sorts=_sorts(data["sorts"], explore),
+            where=where,
+        )
     except Unresolved as problem:
         if problem.message.startswith("unknown view"):
             raise Invalid(f"View Not Found: {problem.message} ({problem.file}:{problem.line})") from None
         hint = f" Did you mean {problem.suggestion}?" if problem.suggestion else ""
         said = f"{problem.message}{hint} ({problem.file}:{problem.line})"
         return Statement(connection, dialect, named, problem=said)
-    return Statement(connection, dialect, named, sql)
+    return Statement(connection, dialect, named, made)
 
 
-def _whole(settings: Any, wanted: list[tuple[str, Field]], data: Mapping[str, Any]) -> str:
-    if data["filters"] or data["sorts"]:
-        raise Unprocessable(Detail("filters", "invalid", "Filters and sorts are not served yet."))
-    never = _NEVER.fullmatch(data["filter_expression"])
-    limit = 0 if never and int(never[1]) != int(never[2]) else data["limit"]
-    return build(settings, wanted, limit).sql
+def _sorts(words: Sequence[str], explore: Explore) -> list[tuple[str, bool]]:
+    """`view.field`, `view.field desc`, `view.field desc 0` (Looker numbers pivots there)."""
+    found = []
+    for word in words:
+        name, *more = word.split()[:3] or [""]
+        full = name if "." in name else f"{explore.alias}.{name}"
+        found.append((full, bool(more) and more[0].lower() == "desc"))
+    return found
 
 
 def rendered(answer: Rows | Refusal | str, asked: Statement, format: str, id: str, seconds: float) -> Any:
     """A result's `data` in a format: Rows, a database's Refusal, or a sentence that says why there was no SQL."""
     if isinstance(answer, Rows):
         names = [name for name, _ in asked.fields]
-        rows = [dict(zip(names, map(plain, row), strict=True)) for row in answer.rows]
+        kept = finish(asked.query, answer.rows) if asked.query else answer.rows
+        rows = [dict(zip(names, map(plain, row), strict=True)) for row in kept]
         return _results(rows, asked, format, id, seconds)
     message = answer if isinstance(answer, str) else answer.message
     line, column = (0, 0) if isinstance(answer, str) else (answer.line, answer.column)

@@ -6,15 +6,14 @@ A Reading is used by one thread at a time (`Reading.ask`): the model fills itsel
 from __future__ import annotations
 
 import asyncio
-import threading
 from collections import OrderedDict
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TypeVar
 
 from runyard.dialects.looker.imports import Pinned
 from runyard.engine.ports import Source
-from runyard.model.errors import TooLarge, Unavailable
+from runyard.model.errors import TooLarge
 from runyard.model.trigger import Files
 from runyard.tasks.lookml.language.model import Explore, Model, models
 from runyard.tasks.lookml.language.project import Project as LookmlProject
@@ -23,6 +22,7 @@ from runyard.tasks.lookml.language.project import from_texts
 T = TypeVar("T")
 KEPT = 12
 REMEMBERED = 10_000
+TOO_DEEP = "This LookML nests too deeply to be read here; run it as a suite."
 MAX_FILES = 20_000
 MAX_BYTES = 64 << 20
 SUFFIXES = (".lkml", ".lookml")
@@ -37,21 +37,17 @@ class Reading:
     project: LookmlProject
     models: Sequence[Model]
     sha: str
+    others: Mapping[str, bytes] = field(default_factory=dict)  # dashboards and exported content
     memory: dict[str, object] = field(default_factory=dict)
-    _lock: threading.Lock = field(default_factory=threading.Lock)
+    _lock: asyncio.Lock = field(default_factory=asyncio.Lock)
 
     async def ask(self, work: Callable[[Reading], T]) -> T:
-        """What `work` finds, in a worker thread, alone."""
-        return await asyncio.to_thread(self._alone, work)
-
-    def _alone(self, work: Callable[[Reading], T]) -> T:
-        with self._lock:
+        """What `work` finds, in a worker thread, alone. Who waits holds no thread: the server has few of them."""
+        async with self._lock:
             try:
-                return work(self)
+                return await asyncio.to_thread(work, self)
             except (RecursionError, MemoryError):
-                raise Unavailable(
-                    "This LookML nests too deeply to be read here; run it as a suite."
-                ) from None
+                raise TooLarge(TOO_DEEP) from None
 
     def model(self, name: str) -> Model | None:
         """The model of that name."""
@@ -71,8 +67,8 @@ class Reader:
         self._source = source
         self._kept: OrderedDict[tuple[object, ...], Reading] = OrderedDict()
         self._has_models: dict[tuple[int, str], bool] = {}
-        self._lock = threading.Lock()
-        self._reading = threading.Lock()
+        # One reads at a time: parsing is all Python, more threads would only wait.
+        self._lock = asyncio.Lock()
 
     def known(self, project_id: int, sha: str, look: Callable[[int, str], bool]) -> bool:
         """Whether the commit has models, asked of the tree once."""
@@ -85,43 +81,34 @@ class Reader:
 
     async def read(self, project_id: int, sha: str, imports: Sequence[Pinned]) -> Reading:
         """The reading; TooLarge beyond the budgets."""
-        return await asyncio.to_thread(self._read, project_id, sha, tuple(imports))
-
-    def _read(self, project_id: int, sha: str, imports: tuple[Pinned, ...]) -> Reading:
         key = (project_id, sha, *imports)
-        found = self._look(key)
-        if found is None:
-            with self._reading:  # one at a time: parsing is all Python, more threads would only wait
-                found = self._look(key) or self._keep(key, self._parse(project_id, sha, imports))
+        if key not in self._kept:
+            async with self._lock:
+                if key not in self._kept:
+                    self._kept[key] = await asyncio.to_thread(self._parse, project_id, sha, tuple(imports))
+        self._kept.move_to_end(key)
+        found = self._kept[key]
+        while len(self._kept) > KEPT:
+            self._kept.popitem(last=False)
         return found
 
-    def _look(self, key: tuple[object, ...]) -> Reading | None:
-        with self._lock:
-            found = self._kept.get(key)
-            if found is not None:
-                self._kept.move_to_end(key)
-            return found
-
-    def _keep(self, key: tuple[object, ...], made: Reading) -> Reading:
-        with self._lock:
-            self._kept[key] = made
-            while len(self._kept) > KEPT:
-                self._kept.popitem(last=False)
-        return made
-
     def _parse(self, project_id: int, sha: str, imports: tuple[Pinned, ...]) -> Reading:
-        texts = dict(_texts(self._source.files(project_id, sha), ""))
-        for one in imports:
-            texts.update(
-                _texts(self._source.files(one.project_id, one.sha), f"imported_projects/{one.name}/")
-            )
-        if len(texts) > MAX_FILES or sum(map(len, texts.values())) > MAX_BYTES:
-            raise TooLarge("This project is too large to be read here; run it as a suite.")
+        places = [(project_id, sha, "")]
+        places += [(i.project_id, i.sha, f"imported_projects/{i.name}/") for i in imports]
+        texts: dict[str, bytes] = {}
+        size_bytes = 0
+        for home, commit, below in places:
+            for path, data in _texts(self._source.files(home, commit), below):
+                texts[path] = data
+                size_bytes += len(data)
+                if len(texts) > MAX_FILES or size_bytes > MAX_BYTES:
+                    raise TooLarge("This project is too large to be read here; run it as a suite.")
         try:
             project = from_texts(sorted(texts.items()))
-            return Reading(project, models(project), sha)
+            others = {p: data for p, data in texts.items() if not p.endswith(".lkml")}
+            return Reading(project, models(project), sha, others)
         except (RecursionError, MemoryError):
-            raise Unavailable("This LookML nests too deeply to be read here; run it as a suite.") from None
+            raise TooLarge(TOO_DEEP) from None
 
 
 def _texts(files: Files, below: str) -> Iterator[tuple[str, bytes]]:

@@ -17,6 +17,7 @@ from runyard.dialects.looker import (
     routes_auth,
     routes_checks,
     routes_connections,
+    routes_content,
     routes_git,
     routes_hooks,
     routes_lookml,
@@ -45,6 +46,7 @@ def table() -> list[Line]:
         routes_git,
         routes_lookml,
         routes_checks,
+        routes_content,
         routes_queries,
         routes_suites,
         routes_hooks,
@@ -56,7 +58,7 @@ def table() -> list[Line]:
 
 def mount(services: Services) -> Asgi:
     """The ASGI application."""
-    office = Office(services, Reader(services.source), Errands(services))
+    office = Office(services, Reader(services.source), Errands())
     api = FastAPI(
         title="Runyard: Looker API 4.0",
         version="4.0.26.12",

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
@@ -86,7 +85,7 @@ async def _run(ask: Ask, data: Mapping[str, Any], id: str) -> Response:
         if asked.problem:
             raise Invalid(asked.problem)
         return Response(asked.sql, media_type="text/plain")
-    answer, seconds = await asyncio.to_thread(ask.office.errands.ask, asked, settings)
+    answer, seconds = await ask.office.errands.ask_now(asked, settings)
     shaped = queries.rendered(answer, asked, "json" if format == "csv" else format, id, seconds)
     if format == "csv":
         return Response(queries.as_csv(shaped), media_type="text/csv")

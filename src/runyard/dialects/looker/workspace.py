@@ -17,7 +17,7 @@ from runyard.dialects.looker.sessions import Session, Stand
 from runyard.engine.ports import Page
 from runyard.http.services import Principal
 from runyard.model.access import Standing
-from runyard.model.errors import Forbidden, Invalid, NotFound, TooLarge, Unavailable
+from runyard.model.errors import Forbidden, Invalid, NotFound, TooLarge
 from runyard.model.work import Project
 
 ALL = Page(limit=1000, descending=False)
@@ -68,7 +68,7 @@ async def all_work(ask: Ask) -> AsyncIterator[Work]:
         try:
             if await _has_models(ask, session, project):
                 yield await _work(ask, session, project)
-        except (NotFound, TooLarge, Unavailable, Invalid):
+        except (NotFound, TooLarge, Invalid):
             continue
 
 

@@ -25,7 +25,7 @@ MAX_TOTAL_BYTES = 256 << 20
 MAX_PATTERN = 500
 MODEL_SUFFIXES = (".model.lkml", ".model.lookml")
 KNOWN = (".lkml", ".lookml", ".strings.json", ".md")
-SKIPPED_FOLDERS = frozenset({".git", "node_modules", ".venv"})
+SKIPPED_FOLDERS = frozenset({"node_modules"})
 
 
 @dataclass(eq=False)
@@ -202,7 +202,7 @@ def _walk(root: Path, project: Project) -> list[str]:
     """Every file under root as a relative path, sorted; does not follow links to folders."""
     found: list[str] = []
     for folder, folders, files in os.walk(root, followlinks=False):
-        folders[:] = sorted(f for f in folders if f not in SKIPPED_FOLDERS)
+        folders[:] = sorted(f for f in folders if f not in SKIPPED_FOLDERS and not f.startswith("."))
         found.extend(Path(folder, f).relative_to(root).as_posix() for f in files)
         if len(found) > MAX_FILES:
             project.findings.append(Finding("too_large", f"more than {MAX_FILES} files", Severity.FATAL))
