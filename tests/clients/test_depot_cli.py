@@ -64,6 +64,7 @@ class Depot:
             "PATH": os.environ["PATH"],
             "HOME": str(folder.parent),
             "DEPOT_API_URL": server.url,
+            "DEPOT_CACHE_HOST": server.url,
             "DEPOT_TOKEN": TOKEN,
             "DEPOT_NO_UPDATE_NOTIFIER": "1",
             "CI": "1",
@@ -283,3 +284,32 @@ def test_what_is_wrong_is_said(depot: Depot) -> None:
     code, out = depot.try_("run", "list")
     depot.env["DEPOT_TOKEN"] = TOKEN
     assert code == 1 and "unauthenticated" in out
+
+
+CHECK = """
+name: Check
+on: workflow_dispatch
+jobs:
+  look:
+    runs-on: ubuntu-latest
+    steps:
+      - uses: actions/checkout@v4
+      - run: cat fresh.txt && cat README.md && test ! -e gone.py
+"""
+
+
+def test_local_changes_run_without_a_commit(depot: Depot, tmp_path: Path) -> None:
+    files = {"README.md": "old words\n", "gone.py": "x = 1\n", ".depot/workflows/check.yml": CHECK}
+    depot.server.push("depot/local", files)
+    local = clone(depot.server, "depot/local", tmp_path)
+    (local.folder / "README.md").write_text("words that were never committed\n")
+    (local.folder / "gone.py").unlink()
+    (local.folder / "fresh.txt").write_text("a fresh file\n")
+    depot.server.git(local.folder, "add", "-N", "fresh.txt")
+    run = local.run(".depot/workflows/check.yml")
+    assert local.until(run, "finished", "failed")["status"] == "finished", local("logs", run)
+    log = local("logs", run)
+    assert "words that were never committed" in log and "a fresh file" in log and "old words" not in log
+    again = local.run(".depot/workflows/check.yml")  # the patch is there already
+    assert local.until(again, "finished", "failed")["status"] == "finished"
+    assert (local.folder / "README.md").read_text() == "words that were never committed\n"

@@ -138,11 +138,11 @@ def test_a_line_too_long_for_a_command_is_output_byte_by_byte_without_copies() -
     stream = CommandStream()
     text = b"::add-mask::" + b"x" * (2 << 20)
     pieces: list[Piece] = []
-    began = time.perf_counter()
+    began = time.process_time()
     for at in range(0, len(text), 16):
         pieces += stream.feed(text[at : at + 16])
     pieces += stream.close()
-    assert time.perf_counter() - began < 2
+    assert time.process_time() - began < 2
     assert b"".join(piece for piece in pieces if isinstance(piece, bytes)) == text
 
 
@@ -150,8 +150,8 @@ def test_output_without_commands_passes_in_whole_chunks() -> None:
     chunk = b"a line of ordinary output\n" * 2500
     stream = CommandStream()
     assert stream.feed(chunk) == [chunk]
-    began = time.perf_counter()
+    began = time.process_time()
     for _ in range(500):
         stream.feed(chunk)
     # 32 MB in 1,250,000 lines; a per-line loop takes several times this on any machine we run on.
-    assert time.perf_counter() - began < 1.0
+    assert time.process_time() - began < 1.0

@@ -43,7 +43,7 @@ def test_what_is_no_duration_is_refused(text: str | int | float) -> None:
 
 @given(st.text(alphabet="0123456789 hmsdwy.,:and", max_size=60))
 def test_any_text_is_a_duration_or_a_clean_error(text: str) -> None:
-    start = time.perf_counter()
+    start = time.process_time()
     with contextlib.suppress(DurationError):
         assert seconds(text) >= 0
-    assert time.perf_counter() - start < 1
+    assert time.process_time() - start < 1

@@ -273,10 +273,10 @@ def test_the_callers_functions_are_called() -> None:
     ],
 )
 def test_nesting_bombs_end_at_once(text: str) -> None:
-    began = time.perf_counter()
+    began = time.process_time()
     with pytest.raises(ExpressionError):
         evaluate(text, CONTEXT)
-    assert time.perf_counter() - began < 1
+    assert time.process_time() - began < 1
 
 
 def test_a_long_chain_costs_no_depth() -> None:
@@ -296,10 +296,10 @@ def test_output_bombs_end_at_once() -> None:
         "a.m.*.x || a.m.*.y",
         " || ".join(["contains(a.m, 'z')"] * 100),
     ):
-        began = time.perf_counter()
+        began = time.process_time()
         with pytest.raises(ExpressionError, match=r"bytes|steps"):
             evaluate(text, big)
-        assert time.perf_counter() - began < 1
+        assert time.process_time() - began < 1
     with pytest.raises(ExpressionError, match="bytes"):
         render("${{ a.s }}" * 3, big)
 

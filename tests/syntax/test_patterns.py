@@ -22,10 +22,10 @@ def test_what_re2_refuses_is_a_clean_error(pattern: str, capfd: pytest.CaptureFi
 
 
 def test_catastrophic_patterns_are_linear() -> None:
-    start = time.perf_counter()
+    start = time.process_time()
     assert not patterns.compile("(a+)+$").found_in("a" * 200_000 + "!")
     assert not patterns.compile("(x+x+)+y").found_in("x" * 200_000)
-    assert time.perf_counter() - start < 2
+    assert time.process_time() - start < 2
 
 
 def test_flags_and_literals() -> None:
@@ -127,12 +127,12 @@ def test_bad_filter_globs_are_refused(glob: str) -> None:
 def test_brace_bombs_and_star_bombs_are_bounded() -> None:
     with pytest.raises(PatternError, match="more than 256 alternatives"):
         path_glob("{a,b}" * 30)
-    start = time.perf_counter()
+    start = time.process_time()
     pattern = path_glob("**/" * 40 + "a*b*c*d*e*f*g*h*")
     assert not pattern.found_in("/".join(["a" * 50] * 80))
     with pytest.raises(PatternError):
         path_glob("{" * 3000 + "a,b" + "}" * 3000 + "{a,b}" * 300)
-    assert time.perf_counter() - start < 2
+    assert time.process_time() - start < 2
 
 
 @given(st.text(alphabet="ab/*?[]!^-{},\\.+", max_size=14), st.text(alphabet="ab/.-", max_size=8))

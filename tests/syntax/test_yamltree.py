@@ -122,12 +122,12 @@ CHAIN = "a0: &a0 [x]\n" + "".join(f"a{i}: &a{i} [*a{i - 1}]\n" for i in range(1,
     ],
 )
 def test_hostile_texts_give_a_located_error_at_once(text: str, message: str, line: int) -> None:
-    start = time.perf_counter()
+    start = time.process_time()
     with pytest.raises(YamlError, match=message) as caught:
         load(text, "f.yml")
     assert (caught.value.line, caught.value.file) == (line, "f.yml")
     assert caught.value.column >= 1
-    assert time.perf_counter() - start < 2
+    assert time.process_time() - start < 2
 
 
 @pytest.mark.parametrize(
@@ -210,7 +210,7 @@ def test_json_is_read_back_as_itself(value: object) -> None:
 
 
 def test_resolve_is_linear_on_long_digits() -> None:
-    start = time.perf_counter()
+    start = time.process_time()
     yamltree.resolve("59:" * 300_000)
     yamltree.resolve("1" * 1_000_000)
-    assert time.perf_counter() - start < 0.5
+    assert time.process_time() - start < 0.5

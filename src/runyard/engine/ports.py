@@ -343,6 +343,9 @@ class Source(Protocol):
         """refs/pipelines/<run_id>, so that a force-push cannot take a queued run's commit away."""
 
     def unkeep(self, project_id: int, run_id: int) -> None: ...
+    def patched(self, project_id: int, sha: str, patch: bytes) -> str:
+        """The sha of a commit on top of `sha` with that git patch applied (the same patch gives the same commit). Invalid when it does not apply."""
+
     def checkout(self, project_id: int, sha: str, ref: str, depth: int, into: Path) -> None:
         """Lays the commit out in an existing empty or earlier checked-out folder, with a `.git` that works offline. Owned by the caller's uid."""
 

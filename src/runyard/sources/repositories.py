@@ -16,7 +16,7 @@ import pygit2.enums
 from runyard.engine.ports import Edit, RefUpdate
 from runyard.model.errors import Forbidden, Invalid, NotFound, Unavailable
 from runyard.model.trigger import ZERO_SHA, Commit, Files
-from runyard.sources import trees, workspace
+from runyard.sources import patching, trees, workspace
 from runyard.sources.edits import Author, commit_edits, drop_ref, make_ref, make_tag, merge_base
 from runyard.sources.names import Remote, check_ref, check_sha, parse_remote
 from runyard.sources.process import run_git
@@ -231,6 +231,11 @@ class GitSource:
         repository = self.open(project_id)
         if name in repository.references:
             repository.references.delete(name)
+
+    def patched(self, project_id: int, sha: str, patch: bytes) -> str:
+        """A commit on top of `sha` with a git patch applied; unreferenced until a run keeps it."""
+        parent = trees.find_commit(self.open(project_id), check_sha(sha))
+        return patching.patched(self.git_dir(project_id), parent, patch)
 
     def checkout(self, project_id: int, sha: str, ref: str, depth: int, into: Path) -> None:
         """Lays the commit out in a folder that is empty or an earlier checkout, with a `.git` that works offline."""

@@ -32,9 +32,9 @@ def test_depth(text: bytes, expected: int) -> None:
     "text", [b'"' * (1 << 21), b'\\"' * (1 << 20), b'"' + b'\\"' * (1 << 20) + b"\\", b"[" * (1 << 21)]
 )
 def test_depth_is_linear(text: bytes) -> None:
-    began = time.perf_counter()
+    began = time.process_time()
     depth(b"[" * 40 + text)
-    assert time.perf_counter() - began < 2
+    assert time.process_time() - began < 2
 
 
 def test_ids_go_there_and_back_and_never_mix_kinds() -> None:
@@ -45,7 +45,7 @@ def test_ids_go_there_and_back_and_never_mix_kinds() -> None:
             assert ids.hear(text, *ids.Kind) == (kind, number)
             with pytest.raises(NotFound):
                 ids.hear(text, *(other for other in ids.Kind if other is not kind))
-    assert len({ids.say(kind, n) for kind in ids.Kind for n in range(1, 2000)}) == 7 * 1999
+    assert len({ids.say(kind, n) for kind in ids.Kind for n in range(1, 2000)}) == len(ids.Kind) * 1999
 
 
 def test_words_are_total() -> None:

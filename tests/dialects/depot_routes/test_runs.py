@@ -67,7 +67,7 @@ def test_unknown_and_foreign_ids_are_the_same_not_found(house: Any, method: str)
         ({"repo": "group/demo", "sha": "abc"}, "invalid_argument", "sha"),
         ({"repo": "group/demo", "sha": "a" * 40}, "not_found", ""),
         ({"repo": "group/demo", "workflow": "ci.yml", "job": "bild"}, "not_found", "did you mean 'build'"),
-        ({"repo": "group/demo", "workspacePatchCacheKey": "k"}, "invalid_argument", "not served"),
+        ({"repo": "group/demo", "workspacePatchCacheKey": "k"}, "not_found", "cache entry 'k' not found"),
         ({"repo": "group/demo", "workflowContent": ["a: ["]}, "invalid_argument", "_inline_0.yaml:"),
         ({"repo": "group/demo", "workflowContent": ["[" * 100_000]}, "invalid_argument", "nested"),
         ({"repo": "group/demo", "workflowContent": ["on: push\njobs: {a: {rnus-on: x}}"]}, "invalid_argument", ":2:12: Unexpected value 'rnus-on' (did you mean 'runs-on'?)"),

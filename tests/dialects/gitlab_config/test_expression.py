@@ -59,13 +59,13 @@ def test_99_parts_are_still_fine() -> None:
 
 
 def test_hostile_patterns_end() -> None:
-    start = time.perf_counter()
+    start = time.process_time()
     parsed = parse("$V =~ /(x+x+)+y/")
     assert not parsed.holds({"V": "x" * 100_000})
     for text in ("/" + "\\/" * 100_000, '"' * 100_001, "$A =~ /" + "a" * 100_000):
         with pytest.raises(ExpressionError):
             parse(text)
-    assert time.perf_counter() - start < 2
+    assert time.process_time() - start < 2
 
 
 ALPHABET = st.sampled_from(

@@ -78,9 +78,9 @@ def test_a_forgotten_end_of_sql_is_found_before_it_swallows_the_next_field() -> 
     ],
 )
 def test_hostile_text_ends_quickly_with_a_located_error(text: str) -> None:
-    started = time.monotonic()
+    started = time.process_time()
     _, findings = read(text)
-    assert time.monotonic() - started < 2
+    assert time.process_time() - started < 2
     assert all(f.line > 0 and f.column > 0 for f in findings)
     assert findings or text.startswith("#")
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from typing import Any
 
-from runyard.dialects import Dialect
+from runyard.dialects import Dialect, Round
 from runyard.dialects.depot.compile import check, compile, entries, on_push
 from runyard.dialects.depot.words import WORDS
 from runyard.http.services import Services
@@ -31,14 +31,26 @@ class Door:
         return routes.mount(self._services)
 
 
+def rounds(services: Services) -> list[Round]:
+    """Old cache entries go."""
+
+    async def sweep() -> None:
+        from runyard.dialects.depot.cache import sweep as sweep_entries
+
+        await services.db.write(lambda tx: sweep_entries(tx, services.now()))
+
+    return [Round("depot cache", sweep, every_s=600)]
+
+
 DIALECT = Dialect(
     name="depot",
     title="Depot CI",
     words=WORDS,
-    prefixes=("/depot.", "/depot/artifacts/"),
+    prefixes=("/depot.", "/depot/artifacts/", "/depot/cache/"),
     mount=Door,
     compile=compile,
     entries=entries,
     check=check,
     on_push=on_push,
+    rounds=rounds,
 )

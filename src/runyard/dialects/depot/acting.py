@@ -18,6 +18,7 @@ from runyard.dialects.depot.access import (
     visible_run,
 )
 from runyard.dialects.depot.asking import job_in, latest_of, workflow_in
+from runyard.dialects.depot.cache import patch_blob
 from runyard.dialects.depot.gen.depot.ci.v1 import ci_pb as pb
 from runyard.engine import control, views
 from runyard.engine.ports import Tx
@@ -51,12 +52,32 @@ class Acting:
             raise Invalid("job needs exactly one workflow")
         if request.sha and not _SHA.match(request.sha):
             raise Invalid("sha must be a full commit id of 40 hexadecimal digits")
-        if request.workspace_patch_cache_key:
-            raise Invalid(
-                "local changes (workspace_patch_cache_key) are not served yet: commit and push them first"
-            )
         options = {"event": "api", "workflow": path, "content": contents, "job": request.job or ""}
-        return await self._start(request.repo, "api", sha=request.sha or None, options=options)
+        sha = request.sha or None
+        if request.workspace_patch_cache_key:
+            sha, base = await self._patched(request.repo, sha, request.workspace_patch_cache_key)
+            options["patched_base"] = base
+        return await self._start(request.repo, "api", sha=sha, options=options)
+
+    async def _patched(self, repo: str, sha: str | None, key: str) -> tuple[str, str]:
+        """(a commit with the caller's local changes, the commit they are based on). contracts/depot.md §5."""
+        who = asker()
+        require_person(who)
+        services = self.services
+
+        def find(tx: Tx) -> tuple[Project, str]:
+            project = project_named(tx, who, repo)
+            require_developer(who, project)
+            return project, patch_blob(tx, who, key)
+
+        project, blob = await services.db.read(find)
+
+        def make() -> tuple[str, str]:
+            base = sha or services.source.resolve(project.id, "HEAD")[0].sha
+            patch = b"".join(services.blobs.open(blob))
+            return services.source.patched(project.id, base, patch), base
+
+        return await asyncio.to_thread(make)
 
     async def dispatch_workflow(self, request: pb.DispatchWorkflowRequest) -> pb.DispatchWorkflowResponse:
         """A workflow_dispatch of a file by its base name."""

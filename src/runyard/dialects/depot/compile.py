@@ -15,6 +15,7 @@ from runyard.dialects.depot.workflow.build import Event, build, run_name
 from runyard.dialects.depot.workflow.document import JobDoc, WorkflowDoc
 from runyard.dialects.depot.workflow.findings import Findings, nearest
 from runyard.dialects.depot.workflow.lint import lint
+from runyard.dialects.depot.workflow.patched import without_patch_step
 from runyard.dialects.depot.workflow.read import read
 from runyard.model.errors import Invalid, NotFound, NothingToRun, Problem
 from runyard.model.plan import Plan, WorkflowPlan
@@ -55,6 +56,8 @@ def compile(trigger: Trigger, files: Files) -> Plan:
     only = _selection(docs, str(trigger.options.get("job") or ""), findings)
     plans: list[WorkflowPlan] = []
     names: list[str] = []
+    if base := str(trigger.options.get("patched_base") or ""):
+        docs = [without_patch_step(doc, base) for doc in docs]
     for doc in docs:
         told = _event(doc, trigger, event)
         facts = replace(trigger, inputs=told.inputs)
@@ -62,7 +65,8 @@ def compile(trigger: Trigger, files: Files) -> Plan:
         names.append(run_name(doc, facts, told, findings))
     findings.raise_errors()
     warnings = tuple(str(problem) for problem in findings.sorted)
-    return Plan(workflows=tuple(plans), name=next(filter(None, names), ""), warnings=warnings)
+    extra = {"head_sha": base} if base else {}
+    return Plan(tuple(plans), name=next(filter(None, names), ""), warnings=warnings, extra=extra)
 
 
 def _documents(trigger: Trigger, files: Files, findings: Findings, event: str) -> list[WorkflowDoc]:

@@ -44,22 +44,30 @@ class Downloads:
         return await send({"type": "http.response.body", "body": b"", "more_body": False})
 
     def _signed(self, scope: Scope) -> int | None:
-        query = parse_qs(scope["query_string"].decode("latin-1"), max_num_fields=10)
-        expires, signature = query.get("expires", [""])[0], query.get("signature", [""])[0]
-        if not (expires.isascii() and expires.isdigit() and len(expires) < 16):
-            return None
         try:
             _, number = ids.hear(scope["path"].removeprefix(DOWNLOAD_PATH), ids.Kind.ARTIFACT)
         except NotFound:
             return None
-        wanted = self.services.sign(f"depot-artifact:{number}", int(expires))
-        is_ours = hmac.compare_digest(wanted.encode(), signature.encode("utf-8", "replace"))
-        return number if is_ours and int(expires) > self.services.now() else None
+        return number if is_signed(self.services, scope, f"depot-artifact:{number}") else None
 
     async def _pieces(self, row: Artifact) -> AsyncIterator[bytes]:
         pieces = await asyncio.to_thread(self.services.blobs.open, row.blob)
         while (piece := await asyncio.to_thread(next, pieces, None)) is not None:
             yield piece
+
+
+def is_signed(services: Services, scope: Scope, text: str) -> bool:
+    """Whether the query's `expires` and `signature` are ours for this text, and still valid."""
+    try:
+        query = parse_qs(scope["query_string"].decode("latin-1"), max_num_fields=10)
+    except ValueError:
+        return False
+    expires, signature = query.get("expires", [""])[0], query.get("signature", [""])[0]
+    if not (expires.isascii() and expires.isdigit() and len(expires) < 16):
+        return False
+    wanted = services.sign(text, int(expires))
+    is_ours = hmac.compare_digest(wanted.encode(), signature.encode("utf-8", "replace"))
+    return is_ours and int(expires) > services.now()
 
 
 def _headers(row: Artifact) -> list[tuple[bytes, bytes]]:

@@ -31,6 +31,7 @@ class Kind(IntEnum):
     ARTIFACT = 5
     EXECUTION = 6
     ORGANIZATION = 7
+    CACHE_ENTRY = 8
 
 
 def say(kind: Kind, number: int) -> str:

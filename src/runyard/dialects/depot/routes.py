@@ -15,8 +15,11 @@ from runyard.dialects.depot import ids
 from runyard.dialects.depot.access import Asker, Translator
 from runyard.dialects.depot.acting import Acting
 from runyard.dialects.depot.asking import DOWNLOAD_PATH, Asking
+from runyard.dialects.depot.cache import PATH as CACHE_PATH
+from runyard.dialects.depot.cache import Cache
 from runyard.dialects.depot.codecs import codecs
 from runyard.dialects.depot.downloads import Downloads
+from runyard.dialects.depot.gen.depot.cache.v1.cache_connect import CacheServiceASGIApplication
 from runyard.dialects.depot.gen.depot.ci.v1 import ci_pb as pb
 from runyard.dialects.depot.gen.depot.ci.v1.ci_connect import CIService, CIServiceASGIApplication
 from runyard.dialects.depot.gen.depot.core.v1 import org_pb
@@ -25,6 +28,7 @@ from runyard.dialects.depot.gen.depot.core.v1.org_connect import (
     OrganizationServiceASGIApplication,
 )
 from runyard.dialects.depot.logs import Logs
+from runyard.dialects.depot.transfers import Transfers
 from runyard.http.front import Asgi, Receive, Scope, Send
 from runyard.http.services import Services
 
@@ -139,16 +143,23 @@ def mount(services: Services) -> Asgi:
     organizations = OrganizationServiceASGIApplication(
         Organizations(), interceptors=guards, read_max_bytes=MAX_MESSAGE_BYTES, codecs=codecs()
     )
-    downloads = Downloads(services)
+    cache = CacheServiceASGIApplication(
+        Cache(services), interceptors=guards, read_max_bytes=MAX_MESSAGE_BYTES, codecs=codecs()
+    )
+    downloads, transfers = Downloads(services), Transfers(services)
 
     async def door(scope: Scope, receive: Receive, send: Send) -> None:
         path = scope["path"]
         if path.startswith(DOWNLOAD_PATH):
             await downloads(scope, receive, send)
+        elif path.startswith(CACHE_PATH):
+            await transfers(scope, receive, send)
         elif _is_grpc(scope):
             await _refuse_grpc(send)
         elif path.startswith("/depot.core."):
             await organizations(scope, receive, send)
+        elif path.startswith("/depot.cache."):
+            await cache(scope, receive, send)
         else:
             await ci(scope, receive, send)
 

@@ -18,6 +18,11 @@ from runyard.model.state import Outcome, State
 from runyard.model.work import Artifact, Attempt, Job, Project, Run, Workflow
 
 
+def head_sha(run: Run) -> str:
+    """What the caller asked for; `sha` is what is checked out: with local changes (depot.md §5) a commit on top of it."""
+    return str(run.extra.get("head_sha") or run.sha)
+
+
 def time(at: int | None) -> str:
     """RFC 3339 with milliseconds, or an empty string."""
     if not at:
@@ -60,7 +65,7 @@ def get_run(run: Run, project: Project) -> pb.GetRunResponse:
         repo=project.path,
         ref=ref(run),
         sha=run.sha,
-        head_sha=run.sha,
+        head_sha=head_sha(run),
         trigger=run.source,
         status=status(run),
         created_at=time(run.created_at),
@@ -79,7 +84,7 @@ def list_run(run: Run, project: Project) -> pb.ListRunsResponseRun:
         status=status(run),
         created_at=time(run.created_at),
         ref=ref(run),
-        head_sha=run.sha,
+        head_sha=head_sha(run),
     )
 
 
@@ -141,7 +146,7 @@ def get_workflow(run: Run, project: Project, view: WorkflowView) -> pb.GetWorkfl
         repo=project.path,
         ref=ref(run),
         sha=run.sha,
-        head_sha=run.sha,
+        head_sha=head_sha(run),
         trigger=run.source,
         run_status=status(run),
         run_created_at=time(run.created_at),
@@ -195,7 +200,7 @@ def list_workflow(run: Run, project: Project, view: WorkflowView) -> pb.ListWork
         trigger=run.source,
         run_id=ids.run(run.id),
         sha=run.sha,
-        head_sha=run.sha,
+        head_sha=head_sha(run),
         created_at=time(row.created_at),
         job_counts=pb.ListWorkflowsResponseJobCounts(total=len(view.jobs), **counts),
     )
