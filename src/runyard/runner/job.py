@@ -104,7 +104,9 @@ class Execution:
             try:
                 env = self._environment(box, room, root.env if root else {})
                 facts = Facts(work, box, self._slot)
-                scene = Scene(box, self._log, facts, self._control, room, env, self._means.grace_s)
+                # GitLab runs what is before the image's command; Actions replaces it.
+                before = root.entrypoint if root and job.stock else ()
+                scene = Scene(box, self._log, facts, self._control, room, env, self._means.grace_s, before)
                 self._steps(scene)
                 self._outputs(scene)
             finally:

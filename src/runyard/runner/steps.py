@@ -48,6 +48,7 @@ class Scene:
     room: Room
     env: dict[str, str]  # of the job: variables, PATH, HOME
     grace_s: float
+    entrypoint: tuple[str, ...] = ()  # of the job's image, before every command
 
 
 @dataclass(slots=True)
@@ -66,7 +67,7 @@ def run(scene: Scene, step: StepPlan, position: int) -> Ended:
     limit = _timeout_s(scene, step, context)
     if step.commands:
         _show_command(scene.log, step, argv)
-    process = scene.box.run(argv, env, cwd)
+    process = scene.box.run([*scene.entrypoint, *argv], env, cwd)
     stopper = Stopper(process, scene.control, scene.grace_s, limit, scene.box.outside.builds)
     heard = _Heard()
     stream = CommandStream() if step.commands else None

@@ -51,6 +51,8 @@ class RootFs:
     env: Mapping[str, str] = field(default_factory=dict)
     cwd: str = ""
     entrypoint: tuple[str, ...] = ()
+    user: str = ""  # as the image or the job names it
+    layers: tuple[Path, ...] = ()  # topmost first; with them the root can be made writable
 
 
 @dataclass(frozen=True, slots=True)

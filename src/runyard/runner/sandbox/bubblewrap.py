@@ -8,6 +8,7 @@ memory file, so no secret shows in an argv.
 from __future__ import annotations
 
 import contextlib
+import logging
 import os
 import shutil
 import threading
@@ -16,11 +17,14 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from runyard.model.plan import Bind, Network
-from runyard.runner.sandbox import cgroups
+from runyard.runner.sandbox import cgroups, overlay
 from runyard.runner.sandbox.box import BoxPlan, Level, Limits, Places, RootFs, SandboxError, program_in
 from runyard.runner.sandbox.folders import BUILDS, HOME, TEMP, SlotFolders
 from runyard.runner.sandbox.network import Outside
+from runyard.runner.sandbox.overlay import Upper
 from runyard.runner.sandbox.spawner import Child, LauncherGone, Spawn, Spawner, SpawnFailed, memory_file
+
+log = logging.getLogger("runyard.runner")
 
 FIRST_UID = 20000
 INSIDE_ID = "1000"
@@ -76,17 +80,23 @@ class BubblewrapProcess:
 class BubblewrapBox:
     """One attempt's room."""
 
-    def __init__(self, sandbox: BubblewrapSandbox, plan: BoxPlan, folders: SlotFolders) -> None:
+    def __init__(
+        self, sandbox: BubblewrapSandbox, plan: BoxPlan, folders: SlotFolders, upper: Upper | None
+    ) -> None:
         project = plan.project
+        self._upper = upper
         self.uid = FIRST_UID + plan.slot if sandbox.means.own_uids else None
-        self.inside = Places("/builds", f"/builds/{project}", f"/builds/{project}.tmp", INSIDE_HOME)
+        home = INSIDE_HOME
+        if upper is not None:
+            self.uid, home = upper.base + upper.person.uid, upper.person.home
+        self.inside = Places("/builds", f"/builds/{project}", f"/builds/{project}.tmp", home)
         base = folders.path
         builds = base / BUILDS
         self.outside = Places(str(builds), f"{builds}/{project}", f"{builds}/{project}.tmp", str(base / HOME))
         self._sandbox = sandbox
         self._folders = folders
         self._network = sandbox.outside.enter(plan.network, plan.slot)
-        self._fixed = sandbox.fixed_arguments(plan, folders, self._network is not None)
+        self._fixed = sandbox.fixed_arguments(plan, folders, self._network is not None, upper)
         self._group = sandbox.group(plan.slot)
         self._ooms = self._group.ooms() if self._group else 0
         self._last: Child | None = None
@@ -112,11 +122,15 @@ class BubblewrapBox:
                 fds = {1: write_end, 2: write_end, ARGS_FD: stack.enter_context(memory_file(text))}
                 if means.seccomp is not None:
                     fds[SECCOMP_FD] = stack.enter_context(memory_file(means.seccomp))
+                person = self._upper.person if self._upper else None
                 spawn = Spawn(
                     [means.bwrap, "--args", str(ARGS_FD), "--", *argv],
                     {"PATH": os.defpath},
                     fds,
-                    uid=self.uid,
+                    uid=person.uid if person else self.uid,
+                    gid=person.gid if person else None,
+                    groups=person.groups if person else (),
+                    users=self._upper.users if self._upper else 0,
                     procs=self._group.procs if self._group else (),
                     rlimits=_rlimits(limits, with_processes=self._group is None),
                     network=self._network or "",
@@ -139,6 +153,8 @@ class BubblewrapBox:
             with contextlib.suppress(LauncherGone, SpawnFailed):
                 self._last.wait(5)
         left = self._group.kill() if self._group else []
+        if self._upper is not None:
+            overlay.unmounted(self._sandbox.spawner, self._upper)
         self._folders.retire()
         return left
 
@@ -160,6 +176,7 @@ class BubblewrapSandbox:
         self._groups: dict[int, cgroups.Slot] = {}
         self._etc = work / "etc"
         self._etc_lock = threading.Lock()
+        self._roots: str | None = None  # why images stay read-only; "" when they need not
         shutil.rmtree(self._etc, ignore_errors=True)
         self._etc.mkdir(parents=True, mode=0o755)
         self._base = self._base_arguments()
@@ -169,11 +186,43 @@ class BubblewrapSandbox:
         """Fresh folders for the slot, then a box over them."""
         uid = FIRST_UID + plan.slot if self.means.own_uids else None
         folders = self._folders.setdefault(plan.slot, SlotFolders(self._work, plan.slot, uid))
-        folders.renew(plan.project)
+        if plan.root is None or not plan.root.layers or not self._writes_roots():
+            folders.renew(plan.project)
+            return self._box(plan, folders, None)
+        person = overlay.person_of(plan.root.path, plan.root.user)
+        base = overlay.base_of(plan.slot)
+        folders.renew(plan.project, (base + person.uid, base + person.gid))
+        (folders.path / TEMP).chmod(0o1777)
+        upper = overlay.mounted(self.spawner, plan.slot, plan.root, folders.path, person)
         try:
-            return BubblewrapBox(self, plan, folders)
+            return self._box(plan, folders, upper)
+        except BaseException:
+            overlay.unmounted(self.spawner, upper)
+            raise
+
+    def _box(self, plan: BoxPlan, folders: SlotFolders, upper: Upper | None) -> BubblewrapBox:
+        try:
+            return BubblewrapBox(self, plan, folders, upper)
         except (LauncherGone, SpawnFailed) as error:
             raise SandboxError(f"the job's box could not be made: {error}") from error
+
+    def _writes_roots(self) -> bool:
+        """Whether images can be made writable here, tried when first asked. Without the filter a job could make namespaces in which it is root."""
+        with self._etc_lock:
+            if self._roots is None:
+                able = self.means.own_uids and self.means.seccomp is not None
+                trial = self._work / "trial"
+                try:
+                    self._roots = (
+                        overlay.works(self.spawner, trial)
+                        if able
+                        else "it needs root and a system call filter"
+                    )
+                finally:
+                    shutil.rmtree(trial, ignore_errors=True)
+                if self._roots:
+                    log.warning("image jobs see their image read-only", extra={"reason": self._roots})
+            return not self._roots
 
     def group(self, slot: int) -> cgroups.Slot | None:
         """The slot's control groups, made once."""
@@ -246,23 +295,30 @@ class BubblewrapSandbox:
             arguments += ["--seccomp", str(SECCOMP_FD)]
         return tuple(arguments)
 
-    def fixed_arguments(self, plan: BoxPlan, folders: SlotFolders, own_network: bool) -> list[str]:
+    def fixed_arguments(
+        self, plan: BoxPlan, folders: SlotFolders, own_network: bool, upper: Upper | None
+    ) -> list[str]:
         """Everything but environment and working directory."""
-        arguments = list(self._base)
-        if own_network or plan.network is Network.HOST:
-            arguments.append("--share-net")
-        used = plan.network if own_network or plan.network is Network.HOST else Network.NONE
-        etc = self._etc_for(used)
-        arguments += self._host_root(etc) if plan.root is None else self._image_root(plan.root, etc)
+        connected = own_network or plan.network is Network.HOST
+        etc = self._etc_for(plan.network if connected else Network.NONE)
+        if upper is not None:
+            arguments = overlay.arguments(upper, etc, connected, self.means.disable_userns)
+            arguments += ("--seccomp", str(SECCOMP_FD))
+        else:
+            arguments = list(self._base)
+            arguments += ["--share-net"] if connected else []
+            arguments += self._host_root(etc) if plan.root is None else self._image_root(plan.root, etc)
         arguments += ("--proc", "/proc", "--dev", "/dev")
         slot = self.visible(str(self._work)) + "/" + folders.path.name
         for name, inside in ((BUILDS, "/builds"), (HOME, INSIDE_HOME), (TEMP, "/tmp")):  # noqa: S108 - the box's own /tmp
+            if upper is not None and name == HOME:
+                continue  # the image's own
             arguments += ("--bind", f"{slot}/{name}", inside)
         arguments += ("--symlink", "/tmp", "/var/tmp") if plan.root is None else ()  # noqa: S108
         for bind in plan.binds:
             arguments += self._bind(bind, folders.path)
         # What is left writable is the box's own root, a tmpfs: nobody needs to write there.
-        return [*arguments, "--remount-ro", "/"]
+        return arguments if upper is not None else [*arguments, "--remount-ro", "/"]
 
     def _bind(self, bind: Bind, slot: Path) -> tuple[str, str, str]:
         path = Path(bind.path)

@@ -1,7 +1,7 @@
 """Container images as root file systems for boxes: podman mounts them, docker exports them. Called by `job.py` through `Images.root`.
 
-The job itself runs in bubblewrap on the image's files, read-only, as every other job: an order of magnitude cheaper than a container engine's
-own run, and with the same walls. An image that is not here is pulled once; what fails becomes `ImageUnavailable` with what to do.
+The job itself runs in bubblewrap on the image's files as every other job: an order of magnitude cheaper than a container engine's own run, and with
+the same walls; `overlay.py` makes the files writable for it. What cannot be had becomes `ImageUnavailable` with what to do.
 """
 
 from __future__ import annotations
@@ -13,8 +13,9 @@ import shutil
 import subprocess
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -25,9 +26,32 @@ from runyard.runner.sandbox.folders import remove_tree
 NAME = re.compile(
     r"[a-zA-Z0-9][a-zA-Z0-9._-]*(?::[0-9]+)?(?:/[a-zA-Z0-9][a-zA-Z0-9._-]*)*(?::[A-Za-z0-9_][A-Za-z0-9._-]*)?(?:@sha256:[0-9a-f]{64})?"
 )
+PLATFORM = re.compile(r"(?:[a-z0-9]+(?:/[a-z0-9._-]+){0,2})?")
 ASK_S, PULL_S = 60, 900
 KNOWN_FOR_S = 300.0
 INSTALL = "install podman (apt install podman) or docker, or remove `image:` from the job"
+
+
+ALWAYS, PRESENT, NEVER = "always", "if-not-present", "never"
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """An image as it is asked for."""
+
+    name: str
+    platform: str
+    policies: tuple[str, ...]
+
+    @classmethod
+    def of(cls, image: Image) -> Wanted:
+        """`options`: {"docker": {"platform"}, "pull_policy": one or several}."""
+        docker, policy = image.options.get("docker") or {}, image.options.get("pull_policy") or PRESENT
+        policies = (policy,) if isinstance(policy, str) else tuple(map(str, policy))
+        platform = str(docker.get("platform") or "") if isinstance(docker, Mapping) else ""
+        if not set(policies) <= {ALWAYS, PRESENT, NEVER} or not PLATFORM.fullmatch(platform):
+            raise ImageUnavailable(f"pull_policy {policies} or platform {platform!r} is not one I know")
+        return cls(image.name, platform, policies)
 
 
 class Images:
@@ -36,7 +60,7 @@ class Images:
     def __init__(self, work: Path) -> None:
         self._work = work
         self._lock = threading.Lock()
-        self._known: dict[str, tuple[float, RootFs]] = {}
+        self._known: dict[Wanted, tuple[float, RootFs]] = {}
 
     @contextmanager
     def root(self, image: Image | None) -> Iterator[RootFs | None]:
@@ -46,73 +70,103 @@ class Images:
             return
         if not NAME.fullmatch(image.name) or len(image.name) > 500:
             raise ImageUnavailable(f"{image.name[:200]!r} is not the name of an image")
+        wanted = Wanted.of(image)
         with self._lock:
-            at, found = self._known.get(image.name, (0.0, None))
-            if found is None or time.monotonic() - at > KNOWN_FOR_S or not found.path.exists():
-                found = self._find(image.name)
-                self._known[image.name] = (time.monotonic(), found)
-        yield RootFs(found.path, {**found.env, **image.env}, found.cwd, found.entrypoint)
+            at, found = self._known.get(wanted, (0.0, None))
+            fresh = found is not None and time.monotonic() - at <= KNOWN_FOR_S and found.path.exists()
+            if found is None or not fresh or wanted.policies[0] == ALWAYS:
+                found = _find(wanted, self._work)
+                self._known[wanted] = (time.monotonic(), found)
+        entrypoint = found.entrypoint if image.entrypoint is None else tuple(filter(None, image.entrypoint))
+        env = {**found.env, **image.env}
+        yield replace(found, env=env, entrypoint=entrypoint, user=image.user or found.user)
 
-    def _find(self, name: str) -> RootFs:
-        engine = next((e for e in ("podman", "docker") if _answers(e)), None)
-        if engine is None:
-            raise ImageUnavailable(
-                f"the job wants the image {name}, but there is no container engine here: {INSTALL}"
-            )
-        about = self._about(engine, name)
-        if about is None:
-            pulled = _ask([engine, "pull", "--quiet", "--", name], PULL_S)
-            about = self._about(engine, name) if pulled.returncode == 0 else None
-            if about is None:
-                why = pulled.stderr.decode(errors="replace").strip().splitlines()
-                raise ImageUnavailable(
-                    f"the image {name} is not on this machine and could not be pulled ({why[-1][:300] if why else 'no reason given'}); "
-                    f"bring it here with: {engine} pull {name}"
-                )
-        path = (
-            _mounted(name)
-            if engine == "podman" and os.geteuid() == 0
-            else self._exported(engine, name, str(about["Id"]))
+
+def _find(wanted: Wanted, work: Path) -> RootFs:
+    engine = next((e for e in ("podman", "docker") if _answers(e)), None)
+    if engine is None:
+        raise ImageUnavailable(
+            f"the job wants the image {wanted.name}, but there is no container engine here: {INSTALL}"
         )
-        config = about.get("Config") or {}
-        env = dict(line.split("=", 1) for line in config.get("Env") or () if "=" in line)
-        return RootFs(path, env, config.get("WorkingDir") or "", tuple(config.get("Entrypoint") or ()))
+    about = _brought(engine, wanted)
+    config = about.get("Config") or {}
+    env = dict(line.split("=", 1) for line in config.get("Env") or () if "=" in line)
+    if engine == "podman" and os.geteuid() == 0:
+        path, layers = _mounted(wanted.name), _layers(about)
+    else:
+        path = _exported(work, engine, wanted.name, str(about["Id"]))
+        layers = (path,)
+    entrypoint = tuple(config.get("Entrypoint") or ())
+    return RootFs(path, env, config.get("WorkingDir") or "", entrypoint, config.get("User") or "", layers)
 
-    def _about(self, engine: str, name: str) -> dict[str, Any] | None:
-        answer = _ask([engine, "image", "inspect", "--", name], ASK_S)
-        if answer.returncode == 0:
-            found = json.loads(answer.stdout)
-            return dict(found[0]) if found else None
-        return None
 
-    def _exported(self, engine: str, name: str, ident: str) -> Path:
-        """A copy of the image's files, made once per image id."""
-        target = self._work / ident.removeprefix("sha256:")[:64]
-        if target.is_dir():
-            return target
-        self._work.mkdir(parents=True, exist_ok=True, mode=0o711)
-        made = _ask([engine, "create", "--", name, "true"], ASK_S)
-        if made.returncode != 0:
-            raise ImageUnavailable(
-                f"the image {name} could not be opened: {made.stderr.decode(errors='replace')[-300:]}"
-            )
-        container = made.stdout.decode().strip().splitlines()[-1]
-        fresh = target.with_suffix(".new")
-        remove_tree(fresh) if fresh.exists() else None
-        fresh.mkdir(mode=0o755)
-        try:
-            with subprocess.Popen([engine, "export", container], stdout=subprocess.PIPE) as export:
-                unpacked = subprocess.run(
-                    ["tar", "-x", "-C", str(fresh), "--no-same-owner", "--exclude=dev/*"],
-                    stdin=export.stdout,
-                    check=False,
-                )
-            if export.returncode != 0 or unpacked.returncode != 0:
-                raise ImageUnavailable(f"the image {name} could not be exported")
-            fresh.rename(target)
-        finally:
-            _ask([engine, "rm", "-f", container], ASK_S)
+def _brought(engine: str, wanted: Wanted) -> dict[str, Any]:
+    """What the engine says of the image, pulled as the policies say; the first that succeeds counts (gitlab-runner)."""
+    why = ""
+    for policy in wanted.policies:
+        found = None if policy == ALWAYS else _about(engine, wanted.name)
+        if found is None and policy != NEVER:
+            platform = ["--platform", wanted.platform] if wanted.platform else []
+            pulled = _ask([engine, "pull", "--quiet", *platform, "--", wanted.name], PULL_S)
+            said = pulled.stderr.decode(errors="replace").strip().splitlines()
+            why = said[-1][:300] if said else "no reason given"
+            found = _about(engine, wanted.name) if pulled.returncode == 0 else None
+        if found is not None:
+            return found
+    tried = f"could not be pulled ({why})" if why else "may not be pulled (pull_policy: never)"
+    here = "" if wanted.policies == (ALWAYS,) else "is not on this machine and "
+    raise ImageUnavailable(
+        f"the image {wanted.name} {here}{tried}; bring it here with: {engine} pull {wanted.name}"
+    )
+
+
+def _about(engine: str, name: str) -> dict[str, Any] | None:
+    answer = _ask([engine, "image", "inspect", "--", name], ASK_S)
+    if answer.returncode == 0:
+        found = json.loads(answer.stdout)
+        return dict(found[0]) if found else None
+    return None
+
+
+def _layers(about: Mapping[str, Any]) -> tuple[Path, ...]:
+    """Folders of the image's layers, topmost first; none when this storage has no such folders."""
+    driver = about.get("GraphDriver") or {}
+    data = driver.get("Data") or {}
+    if driver.get("Name") != "overlay" or "UpperDir" not in data:
+        return ()
+    names = [data["UpperDir"], *filter(None, str(data.get("LowerDir") or "").split(":"))]
+    found = tuple(Path(name) for name in names)
+    return found if all(path.is_dir() for path in found) else ()
+
+
+def _exported(work: Path, engine: str, name: str, ident: str) -> Path:
+    """A copy of the image's files, made once per image id."""
+    target = work / ident.removeprefix("sha256:")[:64]
+    if target.is_dir():
         return target
+    work.mkdir(parents=True, exist_ok=True, mode=0o711)
+    made = _ask([engine, "create", "--", name, "true"], ASK_S)
+    if made.returncode != 0:
+        raise ImageUnavailable(
+            f"the image {name} could not be opened: {made.stderr.decode(errors='replace')[-300:]}"
+        )
+    container = made.stdout.decode().strip().splitlines()[-1]
+    fresh = target.with_suffix(".new")
+    remove_tree(fresh) if fresh.exists() else None
+    fresh.mkdir(mode=0o755)
+    try:
+        with subprocess.Popen([engine, "export", container], stdout=subprocess.PIPE) as export:
+            unpacked = subprocess.run(
+                ["tar", "-x", "-C", str(fresh), "--no-same-owner", "--exclude=dev/*"],
+                stdin=export.stdout,
+                check=False,
+            )
+        if export.returncode != 0 or unpacked.returncode != 0:
+            raise ImageUnavailable(f"the image {name} could not be exported")
+        fresh.rename(target)
+    finally:
+        _ask([engine, "rm", "-f", container], ASK_S)
+    return target
 
 
 def _mounted(name: str) -> Path:

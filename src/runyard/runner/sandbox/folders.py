@@ -30,8 +30,10 @@ class SlotFolders:
         self._count = 0
         self._bin = Bin.of(self._trash)
 
-    def renew(self, project: str) -> None:
-        """Empty builds, home and temp; the project's workspace and its `.tmp` twin inside builds."""
+    def renew(self, project: str, owner: tuple[int, int] | None = None) -> None:
+        """Empty builds, home and temp; the project's workspace and its `.tmp` twin inside builds. `owner`: not the slot's own user."""
+        if owner is None and self._uid is not None:
+            owner = (self._uid, self._uid)
         if self.path.exists():
             self.retire()
         self.path.mkdir(parents=True, mode=0o711)
@@ -44,8 +46,8 @@ class SlotFolders:
         for name in names:
             folder = self.path / name
             folder.mkdir(mode=0o755)
-            if self._uid is not None:
-                os.chown(folder, self._uid, self._uid)
+            if owner is not None:
+                os.chown(folder, *owner)
 
     def retire(self) -> None:
         """Moves the folders out of the way and lets the bin empty them."""

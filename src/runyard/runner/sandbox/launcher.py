@@ -20,10 +20,11 @@ import struct
 import subprocess
 import sys
 import traceback
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-CLONE_NEWNS, CLONE_NEWNET = 0x00020000, 0x40000000
+CLONE_NEWNS, CLONE_NEWNET, CLONE_NEWUSER = 0x00020000, 0x40000000, 0x10000000
 MS_BIND, MS_REC, MS_SLAVE, MNT_DETACH = 0x1000, 0x4000, 0x80000, 2
 PR_SET_PDEATHSIG, PR_SET_CHILD_SUBREAPER = 1, 36
 MOVE_MOUNT, AT_FDCWD, MOVE_MOUNT_F_EMPTY_PATH = 429, -100, 4
@@ -158,6 +159,7 @@ class Launcher:
         with door:
             network = self.networks.get(message["network"])
             more = [] if network is None else [network]
+            more += [message["users"]] if message["users"] else []
             socket.send_fds(door, [str(message["id"]).encode()], [*fds, *more])
         self.say({"reply": message["id"], "pid": pid})
 
@@ -193,6 +195,7 @@ class Launcher:
                 fd = os.open(procs, os.O_WRONLY)
                 os.write(fd, b"0")
                 os.close(fd)
+            users = fds.pop() if body["users"] else None
             if len(fds) > len(body["fds"]):
                 _check(libc.setns(fds.pop(), CLONE_NEWNET), "setns")
             for name, value in body["rlimits"].items():
@@ -201,8 +204,11 @@ class Launcher:
                 value = value if hard == resource.RLIM_INFINITY else min(value, hard)
                 resource.setrlimit(number, (value, value))
             self._place(fds, body["fds"])
+            if users is not None:  # last of all: from here on we are root in there and nobody here
+                _check(libc.setns(users, CLONE_NEWUSER), "setns")
+                os.close(users)
             if body["uid"] is not None:
-                os.setgroups([])
+                os.setgroups(body["groups"])
                 os.setresgid(body["gid"], body["gid"], body["gid"])
                 os.setresuid(body["uid"], body["uid"], body["uid"])
             os.umask(0o022)
@@ -258,6 +264,31 @@ class Launcher:
             mount(message["path"], target, "none", MS_BIND | MS_REC)
         self.say({"reply": message["id"], "path": target})
 
+    def do_users(self, message: dict[str, Any], fds: list[int]) -> None:
+        """A user namespace whose first users are ours from `base` on; answers our descriptor of it."""
+        row = f"0 {message['base']} {message['count']}"
+
+        def map_users(pid: int) -> None:
+            for name in ("uid_map", "gid_map"):
+                Path(f"/proc/{pid}/{name}").write_text(row, encoding="ascii")
+
+        self.say({"reply": message["id"], "fd": _new_namespace(CLONE_NEWUSER, "user", map_users)})
+
+    def do_release(self, message: dict[str, Any], fds: list[int]) -> None:
+        """Closes what `do_users` opened."""
+        os.close(message["fd"])
+        self.say({"reply": message["id"]})
+
+    def do_overlay(self, message: dict[str, Any], fds: list[int]) -> None:
+        """A folder of ours over exposed layers. Volatile: what a job writes into its image is never worth a sync."""
+        self.exposed += 1
+        target = f"{self.stage}/{self.exposed}"
+        Path(target).mkdir()
+        layers = ":".join(message["lower"])
+        options = f"lowerdir={layers},upperdir={message['upper']},workdir={message['work']},volatile"
+        mount("overlay", target, "overlay", 0, options)
+        self.say({"reply": message["id"], "path": target})
+
     def do_hide(self, message: dict[str, Any], fds: list[int]) -> None:
         """Takes an exposed path away; boxes that have it keep it."""
         _check(libc.umount2(message["path"].encode(), MNT_DETACH), "umount")
@@ -280,7 +311,7 @@ class Launcher:
 
     def _connect(self, name: str, argv: list[str], blocked: list[list[Any]]) -> None:
         if name not in self.networks:
-            self.networks[name] = _new_network()
+            self.networks[name] = _new_namespace(CLONE_NEWNET, "net")
         ready_read, ready_write = os.pipe()
         exit_read, exit_write = os.pipe()
         path = f"/proc/{os.getpid()}/fd/{self.networks[name]}"
@@ -311,19 +342,21 @@ class Launcher:
         self.slirps[name] = slirp
 
 
-def _new_network() -> int:
-    """A descriptor of a fresh, empty network namespace; nobody needs to live in it."""
+def _new_namespace(flag: int, kind: str, prepare: Callable[[int], None] | None = None) -> int:
+    """A descriptor of a fresh, empty namespace; nobody needs to live in it. `prepare` is told who stands in it for a moment."""
     ready_read, ready_write = os.pipe()
     pid = os.fork()
     if pid == 0:
-        done = libc.unshare(CLONE_NEWNET) == 0
+        done = libc.unshare(flag) == 0
         os.write(ready_write, b"1" if done else b"0")
         signal.pause()
     made = os.read(ready_read, 1) == b"1"
     try:
         if not made:
-            raise PermissionError("no new network namespace is allowed here")
-        return os.open(f"/proc/{pid}/ns/net", os.O_RDONLY | os.O_CLOEXEC)
+            raise PermissionError(f"no new {kind} namespace is allowed here")
+        if prepare is not None:
+            prepare(pid)
+        return os.open(f"/proc/{pid}/ns/{kind}", os.O_RDONLY | os.O_CLOEXEC)
     finally:
         os.close(ready_read)
         os.close(ready_write)

@@ -16,7 +16,7 @@ import stat
 import subprocess
 import sys
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -50,6 +50,9 @@ class Spawn:
     rlimits: Mapping[str, int] = field(default_factory=dict)
     network: str = ""
     reaper: bool = False
+    users: int = 0  # the launcher's descriptor of a user namespace (`Spawner.users`); `uid`, `gid` and `groups` are then those inside
+    gid: int | None = None
+    groups: Sequence[int] = ()
 
 
 class Child:
@@ -205,33 +208,53 @@ class Spawner:
         """Starts a process. It dies with the launcher, and the launcher dies with us."""
         body = {
             "argv": list(what.argv), "env": dict(what.env), "cwd": what.cwd, "fds": list(what.fds), "uid": what.uid,
-            "gid": what.uid, "procs": list(what.procs), "rlimits": dict(what.rlimits), "reaper": what.reaper,
+            "gid": what.uid if what.gid is None else what.gid, "groups": list(what.groups), "users": bool(what.users), "procs": list(what.procs), "rlimits": dict(what.rlimits), "reaper": what.reaper,
         }  # fmt: skip
         child = Child(next(self._ids), self, what.reaper)
         with memory_file(json.dumps(body).encode()) as fd:
-            child.pid = self.ask("spawn", [fd, *what.fds.values()], child, network=what.network)["pid"]
+            child.pid = self.ask(
+                "spawn", [fd, *what.fds.values()], child, network=what.network, users=what.users
+            )["pid"]
         return child
 
-    def expose(self, path: str) -> str:
-        """A path by which job uids reach `path`, whatever the modes of the folders above it. Needs root."""
+    def expose(self, path: str, mark: str = "", tree: Callable[[], int] | None = None) -> str:
+        """A path by which job uids reach `path`, whatever the modes of the folders above it. Needs root. `tree` makes the mount to show when it is
+        not the plain one; `mark` tells such mounts of one path apart."""
         info = Path(path).stat()
-        inode, found = self._exposed.get(path, ((0, 0), ""))
+        key = f"{mark}:{path}"
+        inode, found = self._exposed.get(key, ((0, 0), ""))
         if inode != (info.st_dev, info.st_ino):  # new, or a file put in its place since
             if found:
                 self.ask("hide", path=found)
             STAGE.mkdir(mode=0o711, exist_ok=True)
-            tree = _cloned_mount(path)
+            made = tree() if tree else cloned_mount(path)
             try:
-                fds = [] if tree is None else [tree]
+                fds = [] if made is None else [made]
                 asked = self.ask(
                     "expose", fds, path=path, stage=str(STAGE), folder=stat.S_ISDIR(info.st_mode)
                 )
             finally:
-                if tree is not None:
-                    os.close(tree)
+                if made is not None:
+                    os.close(made)
             found = str(asked["path"])
-            self._exposed[path] = ((info.st_dev, info.st_ino), found)
+            self._exposed[key] = ((info.st_dev, info.st_ino), found)
         return found
+
+    def users(self, base: int, count: int) -> int:
+        """A user namespace that maps 0… to `base`…; the launcher's descriptor of it, to be given to `release`."""
+        return int(self.ask("users", base=base, count=count)["fd"])
+
+    def release(self, users: int) -> None:
+        """Lets a user namespace go."""
+        self.ask("release", fd=users)
+
+    def overlay(self, lower: Sequence[str], upper: str, work: str) -> str:
+        """Mounts `upper` over exposed layers (the topmost first); the root's name in the launcher."""
+        return str(self.ask("overlay", lower=list(lower), upper=upper, work=work)["path"])
+
+    def hide(self, path: str) -> None:
+        """Takes away what `expose` or `overlay` answered."""
+        self.ask("hide", path=path)
 
     def network(self, name: str, slirp: Sequence[str], blocked: Sequence[tuple[str, str]]) -> None:
         """Makes sure the named network namespace has its way out."""
@@ -249,7 +272,7 @@ class Spawner:
             process.wait()
 
 
-def _cloned_mount(path: str) -> int | None:
+def cloned_mount(path: str) -> int | None:
     """The path as a detached mount of our namespace: podman keeps image mounts private, so the launcher's own lookup would find them empty."""
     libc = ctypes.CDLL(None, use_errno=True)
     fd: int = libc.syscall(

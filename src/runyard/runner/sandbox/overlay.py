@@ -1,0 +1,184 @@
+"""A writable root file system over an image's layers, for one box: what `apt-get install` writes is the job's alone and goes with it. Used by `bubblewrap.py`.
+
+The image's users (0 to 65535) are a range of ours per slot that nobody else has: a user namespace maps them, the layers are shown through ID-mapped
+mounts (Linux 5.19), and an overlay puts the slot's own folder on top. Root inside is nobody outside.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import os
+import struct
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from runyard.runner.sandbox.box import RootFs, SandboxError
+from runyard.runner.sandbox.spawner import LauncherGone, Spawner, SpawnFailed, cloned_mount
+
+FIRST_BASE, USERS = 0x40000000, 65536
+MOUNT_SETATTR, AT_EMPTY_PATH, MOUNT_ATTR_IDMAP = 442, 0x1000, 0x100000
+# What a container engine leaves to root inside, less what opens devices, raw sockets and other roots.
+CAPABILITIES = (
+    "CAP_CHOWN", "CAP_DAC_OVERRIDE", "CAP_FOWNER", "CAP_FSETID", "CAP_KILL", "CAP_NET_BIND_SERVICE", "CAP_SETFCAP", "CAP_SETGID", "CAP_SETPCAP",
+    "CAP_SETUID",
+)  # fmt: skip
+FILE_BYTES = 1 << 20
+MOUNTED, FILES = ("builds", "tmp", "proc", "dev"), ("hosts", "resolv.conf")
+
+
+@dataclass(frozen=True, slots=True)
+class Person:
+    """Whom the image's processes run as."""
+
+    uid: int = 0
+    gid: int = 0
+    groups: tuple[int, ...] = ()
+    home: str = "/root"
+
+
+@dataclass(frozen=True, slots=True)
+class Upper:
+    """A mounted root. `path` is its name in the launcher, `users` the launcher's descriptor of the user namespace."""
+
+    path: str
+    users: int
+    base: int
+    person: Person
+
+
+def base_of(slot: int) -> int:
+    """The first of the slot's users."""
+    return FIRST_BASE + slot * USERS
+
+
+def mounted(spawner: Spawner, slot: int, root: RootFs, folder: Path, person: Person) -> Upper:
+    """The overlay of the layers and `folder`. SandboxError when this kernel cannot."""
+    base = base_of(slot)
+    try:
+        users = spawner.users(base, USERS)
+        try:
+            lower = [_layer(spawner, layer, base, users) for layer in root.layers]
+            _prepare(folder, base)
+            path = spawner.overlay(lower, str(folder / "upper"), str(folder / "work"))
+        except BaseException:
+            spawner.release(users)
+            raise
+    except (OSError, LauncherGone, SpawnFailed) as error:
+        raise SandboxError(f"the image's files could not be made writable for the job: {error}") from error
+    return Upper(path, users, base, person)
+
+
+def _prepare(folder: Path, base: int) -> None:
+    """The upper folder with the places that a box mounts on: who is not root inside could not make them."""
+    for name in ("work", "upper", "upper/etc", *(f"upper/{place}" for place in MOUNTED)):
+        (folder / name).mkdir(mode=0o755)
+        os.chown(folder / name, base, base)
+    for name in FILES:
+        (folder / "upper" / "etc" / name).touch()
+
+
+def arguments(upper: Upper, etc: str, own_network: bool, disable_userns: bool) -> list[str]:
+    """bwrap's options up to the mounts of the box's own folders. It runs as the person inside; only root keeps something of root."""
+    found = [
+        "--unshare-ipc",
+        "--unshare-pid",
+        "--unshare-uts",
+        "--unshare-cgroup-try",
+        "--hostname",
+        "runyard",
+    ]
+    found += ["--die-with-parent", "--new-session", "--clearenv", "--cap-drop", "ALL"]
+    if not own_network:
+        found.append("--unshare-net")
+    if upper.person.uid == 0:
+        for name in CAPABILITIES:
+            found += ("--cap-add", name)
+    else:
+        found += ("--unshare-user", "--uid", str(upper.person.uid), "--gid", str(upper.person.gid))
+        found += ["--disable-userns"] if disable_userns else []
+    found += ("--bind", upper.path, "/")
+    for name in FILES:
+        found += ("--ro-bind", f"{etc}/{name}", f"/etc/{name}")
+    return found
+
+
+def unmounted(spawner: Spawner, upper: Upper) -> None:
+    """Nothing of it stays."""
+    with contextlib.suppress(LauncherGone, SpawnFailed):
+        spawner.hide(upper.path)
+        spawner.release(upper.users)
+
+
+def works(spawner: Spawner, folder: Path) -> str:
+    """Why writable roots cannot be had here; empty when they can. Tries it once, with a layer of one folder."""
+    layer = folder / "layer"
+    layer.mkdir(parents=True)
+    try:
+        unmounted(spawner, mounted(spawner, 0, RootFs(layer, layers=(layer,)), folder, Person()))
+    except SandboxError as error:
+        return error.message
+    return ""
+
+
+def _layer(spawner: Spawner, layer: Path, base: int, users: int) -> str:
+    """A layer with its owners moved into the slot's range, as the launcher sees it; made once per slot."""
+
+    def tree() -> int:
+        fd = cloned_mount(str(layer))
+        if fd is None:
+            raise OSError("this kernel cannot clone mounts")
+        try:
+            with Path(f"/proc/{spawner.pid}/fd/{users}").open("rb") as namespace:
+                _map(fd, namespace.fileno())
+        except BaseException:
+            os.close(fd)
+            raise
+        return fd
+
+    return spawner.expose(str(layer), mark=str(base), tree=tree)
+
+
+def _map(tree: int, users: int) -> None:
+    """mount_setattr(2): struct mount_attr {attr_set, attr_clr, propagation, userns_fd}."""
+    libc = ctypes.CDLL(None, use_errno=True)
+    attributes = ctypes.create_string_buffer(struct.pack("QQQQ", MOUNT_ATTR_IDMAP, 0, 0, users))
+    if libc.syscall(MOUNT_SETATTR, tree, b"", AT_EMPTY_PATH, attributes, len(attributes.raw) - 1) != 0:
+        code = ctypes.get_errno()
+        raise OSError(code, f"ID-mapped mounts: {os.strerror(code)}")
+
+
+def person_of(root: Path, wanted: str) -> Person:
+    """Who `name`, `name:group`, `uid` or `uid:gid` is in the image; root when empty. SandboxError for nobody."""
+    name, _, group = (wanted or "0").partition(":")
+    people, groups = _table(root, "passwd"), _table(root, "group")
+    row = next((r for r in people if len(r) > 5 and name in (r[0], r[2])), None)
+    if row is None and not name.isdigit():
+        raise SandboxError(f"the image has no user {name!r}")
+    uid, gid, home = (int(row[2]), int(row[3]), row[5]) if row else (int(name), 0, "/")
+    if group:
+        found = next((r for r in groups if len(r) > 2 and group in (r[0], r[2])), None)
+        if found is None and not group.isdigit():
+            raise SandboxError(f"the image has no group {group!r}")
+        gid = int(found[2]) if found else int(group)
+    member = [int(r[2]) for r in groups if len(r) > 3 and row and row[0] in r[3].split(",")]
+    if not all(0 <= number < USERS for number in (uid, gid)):
+        raise SandboxError(f"the user {wanted!r} is beyond {USERS - 1}, the last that a job may have")
+    return Person(uid, gid, tuple(n for n in member if n < USERS), home if home.startswith("/") else "/")
+
+
+def _table(root: Path, name: str) -> Sequence[list[str]]:
+    """Rows of /etc/passwd or /etc/group of a stranger's image: no link is followed, what is no number is left out."""
+    try:
+        folder = os.open(root / "etc", os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
+        try:
+            fd = os.open(name, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, dir_fd=folder)
+        finally:
+            os.close(folder)
+        with os.fdopen(fd, "rb") as file:
+            text = file.read(FILE_BYTES).decode("utf-8", "replace")
+    except OSError:
+        return []
+    rows = [line.split(":") for line in text.splitlines()]
+    return [r for r in rows if len(r) > 2 and r[2].isdigit() and (len(r) < 6 or r[3].isdigit())]
