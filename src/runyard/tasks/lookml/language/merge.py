@@ -109,7 +109,8 @@ def extended_names(node: Node) -> list[str]:
 
 def merge(layers: list[Node], root: Node) -> Node:
     """One node out of the layers; place and name are the root's."""
-    merged = Node(root.file, root.key, root.at, Kind.BLOCK, root.value, root.value_at)
+    children: list[Node] = []
+    merged = Node(root.file, root.key, root.at, Kind.BLOCK, root.value, children)
     named: dict[tuple[str, str], list[Node]] = {}
     plain: dict[str, list[Node]] = {}
     for layer in layers:
@@ -127,9 +128,9 @@ def merge(layers: list[Node], root: Node) -> Node:
             else:
                 plain[key] = _extended(nodes, plain.get(key, []))
     for nodes in plain.values():
-        merged.children += nodes
+        children += nodes
     for parts in named.values():
-        merged.children.append(parts[0] if len(parts) == 1 else _merged_child(parts))
+        children.append(parts[0] if len(parts) == 1 else _merged_child(parts))
     if len(layers) > 1 and merged.get("sql") and merged.get("explore_source"):
         last = layers[-1]
         loser = "sql" if last.get("explore_source") else "explore_source"
@@ -147,6 +148,6 @@ def _extended(nodes: list[Node], before: list[Node]) -> list[Node]:
     if not before or not any(EXTENDED in n.value for n in nodes):
         return nodes
     return [
-        Node(n.file, n.key, n.at, n.kind, n.value.replace(EXTENDED, before[-1].value), n.value_at, n.children)
+        Node(n.file, n.key, n.at, n.kind, n.value.replace(EXTENDED, before[-1].value), n.children)
         for n in nodes
     ]

@@ -7,6 +7,7 @@ There is no recursion, so nesting cannot exhaust the stack; no pattern here can 
 from __future__ import annotations
 
 import re
+from sys import intern
 
 from runyard.tasks.lookml.language.findings import Finding, Severity
 from runyard.tasks.lookml.language.tree import Kind, Node, SourceFile
@@ -21,7 +22,8 @@ _RAW_KEYS_WORDS = """
     sql_preamble html expression expression_custom_filter increment_offset_sql expr_rule
 """
 RAW_KEYS = frozenset(_RAW_KEYS_WORDS.split())
-_SPACE = re.compile(r"(?:\s++|#[^\n]*+)*+")
+_SPACES = r"(?:\s++|[#][^\n]*+)*+"
+_SPACE = re.compile(_SPACES)
 _KEY = re.compile(r"[A-Za-z0-9_.+\-*@{}$]++")
 _WORD = re.compile(r"(?:@\{[A-Za-z0-9_]*+\}|[^\s{}\[\]\":;,#@]|@(?!\{))++")
 _TEXT = re.compile(r'"((?:[^"\\]|\\.)*+)"', re.DOTALL)
@@ -29,6 +31,24 @@ _SWALLOWED = re.compile(
     r"^[ \t]*+(?:dimension|measure|dimension_group|filter|parameter|join|explore|view|set|test)[ \t]*+:[ \t]*+[+\w]++[ \t]*+\{",
     re.M,
 )
+_RAW = "|".join(sorted(RAW_KEYS, key=len, reverse=True))
+_COMMON = re.compile(
+    rf"""{_SPACES}(?:
+        (\}})
+        | ({_RAW}){_SPACES}:([^;]*+(?:;(?!;)[^;]*+)*+);;
+        | ([A-Za-z0-9_]++){_SPACES}:{_SPACES}(?:
+            "([^"\\]*+)"
+            | ([^\s{{}}\[\]":;,\#@]++)(?!@){_SPACES}(\{{)?+
+            | (\{{)
+            | (\[)
+        )
+        | ()
+    )""",
+    re.VERBOSE,
+)
+"""One whole parameter at a time, as nearly all are written; the last, empty group says that the next thing needs the careful path."""
+_CLOSE, _RAW_VALUE, _TEXT_VALUE, _WORD_VALUE, _NAMED_BLOCK, _BLOCK, _LIST, _RARE = 1, 3, 5, 6, 7, 8, 9, 10
+_SIMPLE_ITEMS = re.compile(rf'{_SPACES}(?:([\w.\-*+]++)|"([^"\\]*+)"){_SPACES}(?:,|(?=\]))')
 
 
 class _Bad(Exception):
@@ -48,25 +68,81 @@ class _Parser:
         self.text = file.text
         self.at = 0
         self.nodes = 0
-        self.root = Node(file, "", 0, Kind.BLOCK)
-        self.open: list[Node] = [self.root]
+        self.children: list[Node] = []  # of the innermost open node
+        self.root = Node(file, "", 0, Kind.BLOCK, "", self.children)
+        self.open: list[tuple[Node, list[Node], int]] = [
+            (self.root, self.children, 0)
+        ]  # with the bracket's offset
         self.findings: list[Finding] = []
+
+    @property
+    def inner(self) -> Node:
+        """The innermost open node."""
+        return self.open[-1][0]
 
     def run(self) -> None:
         """Reads to the end of the text, or raises _Bad."""
+        size = len(self.text)
         while True:
+            if self.inner.kind is not Kind.LIST:
+                self.common()
             self.skip()
-            if self.at >= len(self.text):
+            if self.at >= size:
                 break
-            if self.open[-1].kind is Kind.LIST:
+            if self.inner.kind is Kind.LIST:
                 self.item()
             else:
                 self.pair()
         if len(self.open) > 1:
-            node = self.open[-1]
+            node, _, at = self.open[-1]
             sign = "[" if node.kind is Kind.LIST else "{"
             name = f"{node.key}: {node.value}".rstrip(": ")
-            raise _Bad(node.value_at, f'"{sign}" of "{name}" is never closed')
+            raise _Bad(at, f'"{sign}" of "{name}" is never closed')
+
+    def common(self) -> None:
+        """Whole parameters, one match each, until something rarer comes; `at` is left before that."""
+        file, open_, children = self.file, self.open, self.children
+        for m in _COMMON.finditer(self.text, self.at):
+            kind = m.lastindex
+            if kind == _TEXT_VALUE:
+                key, value = m.group(4, 5)
+                if key in RAW_KEYS:
+                    break
+                children.append(Node(file, intern(key), m.start(4), Kind.TEXT, value))
+            elif kind == _WORD_VALUE:
+                key, value = m.group(4, 6)
+                if key in RAW_KEYS:
+                    break
+                children.append(Node(file, intern(key), m.start(4), Kind.WORD, intern(value)))
+            elif kind == _RAW_VALUE:
+                key, value = m.group(2, 3)
+                if "\n" in value and _SWALLOWED.search(value):
+                    break
+                children.append(Node(file, intern(key), m.start(2), Kind.RAW, value.strip()))
+            elif kind == _CLOSE:
+                if len(open_) == 1:
+                    break
+                open_.pop()
+                children = self.children = open_[-1][1]
+            elif kind in (_NAMED_BLOCK, _BLOCK):
+                if len(open_) > MAX_DEPTH or m.group(4) in RAW_KEYS:
+                    break
+                inside: list[Node] = []
+                node = Node(file, intern(m.group(4)), m.start(4), Kind.BLOCK, m.group(6) or "", inside)
+                children.append(node)
+                open_.append((node, inside, m.end() - 1))
+                children = self.children = inside
+                self.nodes += 1
+            elif kind == _LIST and m.group(4) not in RAW_KEYS:
+                self.at = m.end() - 1
+                self.enter(self.add(intern(m.group(4)), m.start(4), Kind.LIST))
+                return
+            else:
+                break
+            self.at = m.end()
+            self.nodes += 1
+            if self.nodes > MAX_NODES:
+                break
 
     def skip(self) -> None:
         """Past white space and comments."""
@@ -78,22 +154,29 @@ class _Parser:
         """The next character, "" at the end."""
         return self.text[self.at : self.at + 1]
 
-    def add(self, key: str, at: int, kind: Kind, value: str = "", value_at: int = 0) -> Node:
+    def add(self, key: str, at: int, kind: Kind, value: str = "") -> Node:
         """A new child of the innermost open node."""
         self.nodes += 1
         if self.nodes > MAX_NODES:
             raise _Bad(at, f"more than {MAX_NODES} parameters in one file")
-        node = Node(self.file, key, at, kind, value, value_at)
-        self.open[-1].children.append(node)
+        node = Node(self.file, key, at, kind, value)
+        self.children.append(node)
         return node
 
     def enter(self, node: Node) -> None:
         """Opens a block or list, whose bracket is the next character."""
         if len(self.open) > MAX_DEPTH:
             raise _Bad(self.at, f"blocks are nested deeper than {MAX_DEPTH}")
-        node.value_at = self.at
+        self.children = []
+        node.children = self.children
+        self.open.append((node, self.children, self.at))
         self.at += 1
-        self.open.append(node)
+
+    def leave(self) -> None:
+        """Closes the innermost block or list, whose bracket is the next character."""
+        self.open.pop()
+        self.children = self.open[-1][1]
+        self.at += 1
 
     def pair(self) -> None:
         """`key: value` or the end of a block."""
@@ -101,11 +184,10 @@ class _Parser:
         if sign == "}":
             if len(self.open) == 1:
                 raise _Bad(self.at, 'there is no open block for this "}"')
-            self.open.pop()
-            self.at += 1
+            self.leave()
             return
         # Looker's own parser ignores a stray ":" after "{" and a stray ";;" or "," between parameters (lkml issue #90).
-        if sign in (":", ",") and self.open[-1].key:
+        if sign in (":", ",") and self.inner.key:
             self.at += 1
             return
         if self.text.startswith(";;", self.at):
@@ -137,13 +219,12 @@ class _Parser:
 
     def plain(self, key: str, at: int) -> None:
         """A word, or a block's name with its block."""
-        value_at = self.at
         word = self.word(_WORD, f'a value for "{key}"')
         self.skip()
-        if self.peek() == "{" and self.open[-1].kind is Kind.BLOCK:
+        if self.peek() == "{" and self.inner.kind is Kind.BLOCK:
             self.enter(self.add(key, at, Kind.BLOCK, word))
         else:
-            self.add(key, at, Kind.WORD, word, value_at)
+            self.add(key, at, Kind.WORD, word)
 
     def word(self, pattern: re.Pattern[str], wanted: str) -> str:
         """The word here."""
@@ -164,7 +245,7 @@ class _Parser:
         value = found.group(1)
         if "\\" in value:
             value = value.replace('\\"', '"')
-        self.add(key, at, Kind.TEXT, value, self.at + 1)
+        self.add(key, at, Kind.TEXT, value)
         self.at = found.end()
 
     def raw(self, key: str, at: int) -> None:
@@ -184,18 +265,28 @@ class _Parser:
             self.findings.append(Finding("syntax", message, Severity.ERROR, self.file.path, line, column))
             end = self.at + _own_end(text, lost.start())
             text = self.text[self.at : end]
-        lead = len(text) - len(text.lstrip())
-        self.add(key, at, Kind.RAW, text.strip(), self.at + lead)
+        self.add(key, at, Kind.RAW, text.strip())
         self.at = end if lost else end + 2
 
     def item(self) -> None:
         """An item of a list: a word, a string, `field: value`, or the end."""
+        found = _SIMPLE_ITEMS.match(self.text, self.at)
+        while found:
+            kind = Kind.WORD if found.lastindex == 1 else Kind.TEXT
+            self.add(
+                "",
+                found.start(1) if kind is Kind.WORD else found.start(2) - 1,
+                kind,
+                found.group(found.lastindex or 1),
+            )
+            self.at = found.end()
+            found = _SIMPLE_ITEMS.match(self.text, self.at)
+        self.skip()
         sign = self.peek()
         if sign == ",":
             self.at += 1
         elif sign == "]":
-            self.open.pop()
-            self.at += 1
+            self.leave()
         elif sign == '"':
             self.quoted("", self.at)
         elif sign == "}":
@@ -212,10 +303,9 @@ class _Parser:
                 elif self.peek() == "[":
                     self.enter(self.add(word, at, Kind.LIST))
                 else:
-                    value_at = self.at
-                    self.add(word, at, Kind.WORD, self.word(_WORD, "a value"), value_at)
+                    self.add(word, at, Kind.WORD, self.word(_WORD, "a value"))
             else:
-                self.add("", at, Kind.WORD, word, at)
+                self.add("", at, Kind.WORD, word)
 
 
 def _own_end(text: str, limit: int) -> int:

@@ -5,8 +5,9 @@ Made by `parser`, merged by `merge`, read by everyone else. A node is never chan
 
 from __future__ import annotations
 
+import re
 from bisect import bisect_right
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from enum import Enum
 
@@ -41,20 +42,44 @@ class SourceFile:
         return line, offset - self._starts[line - 1] + 1
 
 
-@dataclass(eq=False, slots=True)
+_LEAD = re.compile(r'[^\s:#"]*+(?:\s++|#[^\n]*+)*+:(?:\s++|#[^\n]*+)*+"?+')
+_NO_CHILDREN: tuple[Node, ...] = ()
+
+
 class Node:
     """`key: value`. A block's `value` is its name (may be empty); a list's items are children (key "" for plain items).
 
-    `at` is the offset of the key, `value_at` of the value's first character (inside the quotes for TEXT).
+    `at` is the offset of the key. Written without dataclass, and leaves share one empty tuple: a project has a million of these.
     """
 
-    file: SourceFile = field(repr=False)
-    key: str
-    at: int
-    kind: Kind
-    value: str = ""
-    value_at: int = 0
-    children: list[Node] = field(default_factory=list)
+    __slots__ = ("at", "children", "file", "key", "kind", "value")
+
+    def __init__(
+        self,
+        file: SourceFile,
+        key: str,
+        at: int,
+        kind: Kind,
+        value: str = "",
+        children: Sequence[Node] = _NO_CHILDREN,
+    ) -> None:
+        self.file = file
+        self.key = key
+        self.at = at
+        self.kind = kind
+        self.value = value
+        self.children = children
+
+    def __repr__(self) -> str:
+        return f"Node({self.key!r}, {self.value!r}, {self.kind.value}, {self.file.path}:{self.line}, {len(self.children)} children)"
+
+    @property
+    def value_at(self) -> int:
+        """The offset of the value's first character (inside the quotes for TEXT); worked out, since few ask."""
+        if not self.key:
+            return self.at + (self.kind is Kind.TEXT)
+        found = _LEAD.match(self.file.text, self.at)
+        return found.end() if found else self.at
 
     def get(self, key: str) -> Node | None:
         """The last child of that key: later parameters win."""
@@ -92,7 +117,7 @@ class Node:
         return self.place[0]
 
 
-def items(node: Node) -> list[Node]:
+def items(node: Node) -> Sequence[Node]:
     """A list's items; a scalar stands for a list of itself."""
     return node.children if node.kind is Kind.LIST else [node]
 
