@@ -6,13 +6,9 @@ measures, sets, refinements and references between fields as production projects
 
 from __future__ import annotations
 
-import os
 import random
-import subprocess
-import sys
-import tempfile
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from bench.figures import Figure
@@ -40,7 +36,7 @@ def view(number: int, rng: random.Random) -> str:
         sql = f"${{TABLE}}.c{i}" if i % 10 else f"COALESCE(${{c{max(1, i - 3)}}}, 0)"
         sql = f"${{TABLE}}.c{i} > {i}" if kind == "yesno" else sql
         lines.append(
-            f"  dimension: c{i} {{\n    type: {kind}\n    label: \"Column {i}\"\n    group_label: \"Group {i // 10}\"\n"
+            f'  dimension: c{i} {{\n    type: {kind}\n    label: "Column {i}"\n    group_label: "Group {i // 10}"\n'
             f'    description: "{" ".join(rng.choice(_WORDS) for _ in range(8))}"\n    sql: {sql} ;;\n  }}'
         )
     for i in range(20):
@@ -55,7 +51,28 @@ def view(number: int, rng: random.Random) -> str:
     return "\n".join(lines) + "\n"
 
 
-_WORDS = "the a number of things that were counted when they came into the shop at night by people with money".split()
+_WORDS = [
+    "the",
+    "a",
+    "number",
+    "of",
+    "things",
+    "that",
+    "were",
+    "counted",
+    "when",
+    "they",
+    "came",
+    "into",
+    "the",
+    "shop",
+    "at",
+    "night",
+    "by",
+    "people",
+    "with",
+    "money",
+]
 
 
 def model(number: int, explores: range, rng: random.Random) -> str:
@@ -63,7 +80,7 @@ def model(number: int, explores: range, rng: random.Random) -> str:
     lines = ['connection: "warehouse"', f'include: "/views/*.view"\ninclude: "/refinements/r{number}.lkml"']
     for e in explores:
         base = e * 2
-        lines.append(f"explore: e{e} {{\n  from: v{base}\n  view_name: base\n  label: \"Explore {e}\"")
+        lines.append(f'explore: e{e} {{\n  from: v{base}\n  view_name: base\n  label: "Explore {e}"')
         for i in range(3):
             other = (base + 1 + rng.randrange(VIEWS - 1)) % VIEWS
             relationship = ("many_to_one", "one_to_many", "one_to_one")[i]
@@ -77,14 +94,16 @@ def model(number: int, explores: range, rng: random.Random) -> str:
 
 def write_project(folder: Path, views: int = VIEWS, explores: int = EXPLORES) -> int:
     """Writes the project; returns its bytes."""
-    rng = random.Random(6)  # noqa: S311 - a benchmark's own data
+    rng = random.Random(6)
     files = {"manifest.lkml": 'project_name: "bench"\n'}
     files |= {f"views/v{n}.view.lkml": view(n, rng) for n in range(views)}
     models = max(1, explores // 50)
     for m in range(models):
         part = range(m * explores // models, (m + 1) * explores // models)
         files[f"models/m{m}.model.lkml"] = model(m, part, rng)
-        files[f"refinements/r{m}.lkml"] = f"view: +v{m} {{\n  dimension: c1 {{ label: \"Refined by {m}\" }}\n}}\n"
+        files[f"refinements/r{m}.lkml"] = (
+            f'view: +v{m} {{\n  dimension: c1 {{ label: "Refined by {m}" }}\n}}\n'
+        )
     for name, text in files.items():
         path = folder / name
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -105,12 +124,20 @@ def best(work: Callable[[], object], rounds: int = ROUNDS) -> float:
 def parsing() -> Iterator[Figure]:
     """Bytes a second of one set of files: ours with offsets, lkml's to plain dicts."""
     import lkml
+
     from runyard.tasks.lookml.language.parser import parse
     from runyard.tasks.lookml.language.tree import SourceFile
 
-    rng = random.Random(1)  # noqa: S311 - a benchmark's own data
+    rng = random.Random(1)
     texts = [view(n, rng) for n in range(40)]
     size = sum(len(t) for t in texts) / 1e6
     ours = best(lambda: [parse(SourceFile("a.view.lkml", t)) for t in texts])
     theirs = best(lambda: [lkml.load(t) for t in texts])
-    yield Figure("LookML parsing", f"{size / ours:.1f} MB/s", f"{size / theirs:.2f} MB/s (lkml.load)", theirs / ours, 15, True)
+    yield Figure(
+        "LookML parsing",
+        f"{size / ours:.1f} MB/s",
+        f"{size / theirs:.2f} MB/s (lkml.load)",
+        theirs / ours,
+        15,
+        True,
+    )

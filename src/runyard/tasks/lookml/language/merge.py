@@ -6,111 +6,164 @@ where a refinement that extends applies its bases just before itself. Merging is
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable
+
 from runyard.tasks.lookml.language.findings import Finding, Severity, nearest
+from runyard.tasks.lookml.language.outline import Declaration
 from runyard.tasks.lookml.language.tree import NAMED, Kind, Node
 
 ADDITIVE = frozenset({"link", "action", "access_filter"})
 DEEP = frozenset({"derived_table"})
 OWN = frozenset({"extension", "final"})  # never carried to children
 EXTENDED = "${EXTENDED}"
+MAX_CHAIN = 200
 
 
 class Family:
-    """All declarations of one kind ("view" or "explore") that a model sees, in include order."""
+    """All declarations of one kind ("view" or "explore") that a model sees, in include order. `node` gives the tree of one.
 
-    def __init__(self, kind: str, declarations: list[Node]) -> None:
+    What is wrong with extends and refinements is found from the declarations alone, once; merging happens when a name is asked for.
+    """
+
+    def __init__(
+        self, kind: str, declarations: Iterable[Declaration], node: Callable[[Declaration], Node]
+    ) -> None:
         self.kind = kind
-        self.roots: dict[str, Node] = {}
-        self.refinements: dict[str, list[Node]] = {}
+        self.node = node
+        self.roots: dict[str, Declaration] = {}
+        self.refinements: dict[str, list[Declaration]] = {}
         self.findings: list[Finding] = []
         self._done: dict[str, Node] = {}
-        self._open: list[str] = []
+        self._layers: dict[str, list[Declaration]] = {}
         self.incomplete: set[str] = (
             set()
         )  # names that extend something unknown: nobody can say what they hold
-        for node in declarations:
-            self._declare(node)
-        for name, nodes in self.refinements.items():
-            if name not in self.roots:
-                for node in nodes:
-                    guess = nearest(name, self.roots)
-                    self._find(node, "unknown_refined", f'there is no {self.kind} "{name}" to refine', guess)
+        for declared in declarations:
+            self._declare(declared)
+        self._check_refinements()
+        self._check_extends()
 
-    def _declare(self, node: Node) -> None:
-        if node.value.startswith("+"):
-            self.refinements.setdefault(node.value[1:], []).append(node)
-        elif node.value in self.roots:
-            first = self.roots[node.value]
-            where = f"{first.file.path}:{first.line}"
-            self._find(node, "duplicate", f'there is already a {self.kind} named "{node.value}" ({where})')
+    def _declare(self, declared: Declaration) -> None:
+        name = declared.name
+        if name.startswith("+"):
+            self.refinements.setdefault(name[1:], []).append(declared)
+        elif name in self.roots:
+            first = self.roots[name]
+            where = f"{first.path}:{first.line}"
+            self._find(declared, "duplicate", f'there is already a {self.kind} named "{name}" ({where})')
         else:
-            self.roots[node.value] = node
+            self.roots[name] = declared
 
-    def _find(self, node: Node, code: str, message: str, suggestion: str = "") -> None:
-        line, column = node.place
+    def _find(self, declared: Declaration, code: str, message: str, suggestion: str = "") -> None:
         self.findings.append(
-            Finding(code, message, Severity.ERROR, node.file.path, line, column, suggestion=suggestion)
+            Finding(code, message, Severity.ERROR, declared.path, *declared.place, suggestion=suggestion)
         )
 
+    def _check_refinements(self) -> None:
+        for name, found in self.refinements.items():
+            closed = next((d for d in found if d.is_closed), None)
+            for declared in found:
+                if name not in self.roots:
+                    guess = nearest(name, self.roots)
+                    self._find(
+                        declared, "unknown_refined", f'there is no {self.kind} "{name}" to refine', guess
+                    )
+                elif (
+                    closed is not None
+                    and declared is not closed
+                    and found.index(closed) < found.index(declared)
+                ):
+                    where = f"{closed.path}:{closed.line}"
+                    self._find(
+                        declared,
+                        "final",
+                        f'{self.kind} "{name}" is refined after its final refinement ({where})',
+                    )
+
+    def _check_extends(self) -> None:
+        """Unknown bases, circles and chains that are too long. Depth-first with an explicit stack; every name is left once."""
+        depth: dict[str, int] = {}
+        for start in self.roots:
+            stack = [] if start in depth else [(start, iter(self._bases(start)))]
+            open_names = [name for name, _ in stack]
+            while stack:
+                name, rest = stack[-1]
+                step = next(rest, None)
+                if step is None:
+                    stack.pop()
+                    open_names.pop()
+                    below = [depth.get(base, 0) for _, base in self._bases(name)]
+                    depth[name] = 1 + max(below, default=0)
+                    if depth[name] == MAX_CHAIN + 1:
+                        self._find(
+                            self.roots[name],
+                            "extends_depth",
+                            f'the chain of extends through "{name}" is longer than {MAX_CHAIN}',
+                        )
+                    if depth[name] > MAX_CHAIN or any(b in self.incomplete for _, b in self._bases(name)):
+                        self.incomplete.add(name)
+                    continue
+                declared, base = step
+                if base in open_names:
+                    chain = " → ".join([*open_names[open_names.index(base) :], base])
+                    self._find(declared, "circular_extends", f"circular extends: {chain}")
+                elif base not in self.roots:
+                    self.incomplete.add(name)
+                    guess = nearest(base, self.roots)
+                    self._find(declared, "unknown_extends", f'unknown {self.kind} "{base}" in extends', guess)
+                elif base not in depth:
+                    stack.append((base, iter(self._bases(base))))
+                    open_names.append(base)
+
+    def _bases(self, name: str) -> list[tuple[Declaration, str]]:
+        """(the declaration that says so, base) of everything that a name extends."""
+        return [(d, base) for d in self.declarations(name) for base in d.extends]
+
+    def declarations(self, name: str) -> list[Declaration]:
+        """The root and its refinements, in order."""
+        root = self.roots.get(name)
+        return [root, *self.refinements.get(name, ())] if root is not None else []
+
+    def closure(self, name: str) -> list[Declaration]:
+        """Every declaration that the effective object is made of: its own and those of everything it extends."""
+        if name not in self._layers:
+            found: dict[int, Declaration] = {}
+            level, seen = [name], {name}
+            for _ in range(MAX_CHAIN + 1):  # deeper objects are refused
+                declared = [d for one in level for d in self.declarations(one)]
+                found |= {id(d): d for d in declared}
+                level = list(dict.fromkeys(b for d in declared for b in d.extends if b not in seen))
+                seen.update(level)
+                if not level:
+                    break
+            self._layers[name] = list(found.values())
+        return self._layers[name]
+
     def effective(self, name: str) -> Node | None:
-        """The merged object; None when there is no such root. Cycles are found once and cut."""
+        """The merged object; None when there is no such root. Circles are cut."""
+        return self._effective(name, [])
+
+    def _effective(self, name: str, above: list[str]) -> Node | None:
         if name in self._done:
             return self._done[name]
         root = self.roots.get(name)
-        if root is None:
+        if root is None or len(above) > MAX_CHAIN:
             return None
-        if len(self._open) > 200:
-            self._find(root, "extends_depth", f'the chain of extends through "{name}" is longer than 200')
-            return None
-        self._open.append(name)
         layers: list[Node] = []
-        for node in (root, *self.refinements.get(name, ())):
-            layers += self._bases(node)
-            layers.append(node)
-        self._open.pop()
-        merged = merge(layers, root)
-        self._done[name] = merged
-        return merged
-
-    def _bases(self, node: Node) -> list[Node]:
-        """What this declaration extends, each already effective."""
-        found = []
-        for base in extended_names(node):
-            if base in self._open:
-                chain = " → ".join([*self._open[self._open.index(base) :], base])
-                self._find(node, "circular_extends", f"circular extends: {chain}")
-            elif base not in self.roots:
-                self.incomplete.add(self._open[-1])
-                self._find(
-                    node,
-                    "unknown_extends",
-                    f'unknown {self.kind} "{base}" in extends',
-                    nearest(base, self.roots),
-                )
-            elif (merged := self.effective(base)) is not None:
-                found.append(merged)
-                self.incomplete |= {self._open[-1]} if base in self.incomplete else set()
+        inner = [*above, name]
+        for declared in self.declarations(name):
+            for base in declared.extends:
+                merged = self._effective(base, inner) if base not in inner else None
+                if merged is not None:
+                    layers.append(merged)
+            layers.append(self.node(declared))
+        found = self._done[name] = merge(layers, self.node(root)) if len(layers) > 1 else layers[0]
         return found
-
-
-def extended_names(node: Node) -> list[str]:
-    """The names in `extends` and in the old form `extends: name`; `+name` means the same as `name`."""
-    names: list[str] = []
-    for child in node.all("extends", "extends__all"):
-        stack = [child]
-        while stack:
-            item = stack.pop()
-            if item.kind is Kind.LIST:
-                stack.extend(reversed(item.children))
-            elif item.value:
-                names.append(item.value.removeprefix("+"))
-    return names
 
 
 def merge(layers: list[Node], root: Node) -> Node:
     """One node out of the layers; place and name are the root's."""
     children: list[Node] = []
-    merged = Node(root.file, root.key, root.at, Kind.BLOCK, root.value, children)
     named: dict[tuple[str, str], list[Node]] = {}
     plain: dict[str, list[Node]] = {}
     for layer in layers:
@@ -131,10 +184,11 @@ def merge(layers: list[Node], root: Node) -> Node:
         children += nodes
     for parts in named.values():
         children.append(parts[0] if len(parts) == 1 else _merged_child(parts))
+    merged = Node(root.file, root.key, root.at, Kind.BLOCK, root.value, children)
     if len(layers) > 1 and merged.get("sql") and merged.get("explore_source"):
         last = layers[-1]
         loser = "sql" if last.get("explore_source") else "explore_source"
-        merged.children = [c for c in merged.children if c.key != loser]
+        merged.children = [c for c in children if c.key != loser]
     return merged
 
 

@@ -10,8 +10,10 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import PurePosixPath
 
+from runyard.tasks.lookml.language.cache import digest, program
 from runyard.tasks.lookml.language.findings import Finding
-from runyard.tasks.lookml.language.merge import Family, extended_names
+from runyard.tasks.lookml.language.merge import Family
+from runyard.tasks.lookml.language.outline import Declaration
 from runyard.tasks.lookml.language.project import Project
 from runyard.tasks.lookml.language.timeframes import DEFAULT_INTERVALS, DEFAULT_TIMEFRAMES
 from runyard.tasks.lookml.language.tree import FIELD_KEYS, Node
@@ -50,12 +52,12 @@ class View:
     groups: dict[str, Node] = field(default_factory=dict)
     is_complete: bool = True  # false when it extends a view that is not there
 
-    @property
+    @cached_property
     def primary_key(self) -> Field | None:
         """The dimension marked `primary_key: yes`."""
         return next((f for f in self.fields.values() if f.node.is_yes("primary_key")), None)
 
-    @property
+    @cached_property
     def derived(self) -> Node | None:
         """The derived_table block."""
         return self.node.get("derived_table")
@@ -186,7 +188,7 @@ class Model:
     name: str
     path: str
     files: list[str]
-    trees: list[Node]
+    project: Project
     views: Family
     explores: Family
     findings: list[Finding]
@@ -196,26 +198,88 @@ class Model:
     @property
     def connection(self) -> str:
         """The connection's name; "" when no file of the model names one."""
-        own = self.trees[-1].text("connection") if self.trees else ""
-        return own or next((t.text("connection") for t in self.trees if t.get("connection")), "")
+        return self.parameter("connection")
+
+    def declared(self, *keys: str) -> Iterator[Declaration]:
+        """Top-level declarations of these kinds in every file of the model, without their trees."""
+        return (block for path in self.files for block in self.project.outline(path).all(*keys))
 
     def nodes(self, *keys: str) -> Iterator[Node]:
-        """Top-level declarations of these kinds in every file of the model."""
-        return (node for tree in self.trees for node in tree.all(*keys))
+        """The same as nodes; parses the files that have such declarations."""
+        return (self.node(declared) for declared in self.declared(*keys))
+
+    def node(self, declared: Declaration) -> Node:
+        """The tree of a declaration."""
+        return self.project.trees[declared.path].children[declared.index]
 
     def parameter(self, key: str) -> str:
-        """A model-level parameter (week_start_day, fiscal_month_offset, …), "" when not set."""
-        return next((t.text(key) for t in reversed(self.trees) if t.get(key)), "")
+        """A model-level parameter (connection, week_start_day, …), "" when not set; the model's own file wins."""
+        for path in reversed(self.files):
+            found = self.project.outline(path).words.get(key)
+            if found:
+                return found
+        return ""
+
+    @cached_property
+    def names(self) -> str:
+        """A digest of every name and plain parameter that checks of a view or explore may look up in the model."""
+        own = self.project.outline(self.path)
+        named = sorted(
+            {(d.key, d.name) for path in self.files for d in self.project.outline(path).blocks if d.name}
+        )
+        return digest(
+            program(),
+            repr(named),
+            repr(sorted(self.aliases)),
+            repr(sorted(own.words.items())),
+            repr(sorted(self.project.constants.items())),
+        )
+
+    def _files_digest(self, declarations: Iterable[Declaration]) -> str:
+        return repr([self.project.file_key(path) for path in sorted({d.path for d in declarations})])
+
+    def fingerprint_of_view(self, name: str) -> str:
+        """A digest of all that checks of this view can depend on; equal in two models that see the same."""
+        return digest("view", name, self.names, self._files_digest(self._view_closure(name)))
+
+    def fingerprint_of_explore(self, name: str) -> str:
+        """A digest of all that checks of this explore can depend on: its declarations, and those of every view it uses."""
+        return digest("explore", self.name, name, self.names, self._files_digest(self._explore_closure(name)))
+
+    def fingerprint_of_tests(self) -> str:
+        """A digest of the model's data tests and of the explores that they ask."""
+        tests = list(self.declared("test"))
+        explores = [d for t in tests for name in t.uses for d in self._explore_closure(name)]
+        return digest("tests", self.name, self.names, self._files_digest([*tests, *explores]))
+
+    def _view_closure(self, name: str) -> list[Declaration]:
+        found = self.views.closure(name)
+        sources = [source for declared in found for source in declared.uses]
+        return [*found, *(d for source in sources for d in self.explores.closure(source))]
+
+    def _explore_closure(self, name: str) -> list[Declaration]:
+        found = self.explores.closure(name)
+        used = dict.fromkeys(view for declared in found for view in declared.uses)
+        return [*found, *(d for view in used for d in self._view_closure(view))]
 
     def view(self, name: str) -> View | None:
         """The effective view; an unknown name gives None."""
         if name not in self._views:
-            node = self.views.effective(name)
-            view = make_view(node) if node else None
-            if view is not None:
-                view.is_complete = name not in self.views.incomplete
-            self._views[name] = view
+            self._views[name] = self._made_view(name)
         return self._views[name]
+
+    def _made_view(self, name: str) -> View | None:
+        """Models that see the same declarations of a view share it."""
+        key = (name in self.views.incomplete, *((d.path, d.index) for d in self.views.closure(name)))
+        view = self.project.views.get(key)
+        if view is None:
+            node = self.views.effective(name)
+            if node is None:
+                return None
+            view = make_view(node)
+            view.is_complete = name not in self.views.incomplete
+            self.project.views[key] = view
+        return view
 
     def explore(self, name: str) -> Explore | None:
         """The effective explore; an unknown name gives None."""
@@ -227,8 +291,7 @@ class Model:
     @cached_property
     def aliases(self) -> frozenset[str]:
         """Every name that some explore gives to a view, whether the view exists or not."""
-        found = [e for name in self.explores.roots if (e := self.explore(name))]
-        return frozenset(a for e in found for a in (e.alias, *(j.alias for j in e.joins)))
+        return frozenset(alias for declared in self.declared("explore") for alias in declared.aliases)
 
     def all_explores(self) -> list[Explore]:
         """Every explore that is not only there to be extended."""
@@ -283,7 +346,7 @@ def _own_or_inherited(model: Model, node: Node) -> str:
     while not node.get("from") and name not in model.views.roots and name not in seen:
         seen.add(name)
         root = model.explores.roots.get(name)
-        bases = extended_names(root) if root is not None else []
+        bases = root.extends if root is not None else []
         if not bases:
             return node.value
         name = bases[-1]
@@ -295,9 +358,13 @@ def models(project: Project) -> list[Model]:
     found = []
     for path in sorted(project.model_paths()):
         files, findings = project.scope(path)
-        trees = [project.trees[p] for p in files]
-        views = Family("view", [n for t in trees for n in t.all("view")])
-        explores = Family("explore", [n for t in trees for n in t.all("explore")])
+        outlines = [project.outline(p) for p in files]
+
+        def node(declared: Declaration) -> Node:
+            return project.trees[declared.path].children[declared.index]
+
+        views = Family("view", (d for o in outlines for d in o.all("view")), node)
+        explores = Family("explore", (d for o in outlines for d in o.all("explore")), node)
         name = PurePosixPath(path).name.split(".model.", 1)[0]
-        found.append(Model(name, path, files, trees, views, explores, findings))
+        found.append(Model(name, path, files, project, views, explores, findings))
     return found

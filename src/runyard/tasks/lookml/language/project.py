@@ -1,51 +1,178 @@
-"""A project on disk: its files, manifest, constants, and which files each model sees (`include`). Entry: `load`.
+"""A project: its files, manifest, and which files each model sees (`include`). Entries: `load` for a folder, `from_texts` for bytes in memory.
 
-Stays inside the project's folder (links that lead out are not followed) and under budgets of files and bytes.
-Include rules: `/x` from the root, `x` from the including file's folder, `//other/x` from `imported_projects/other`; `*` stays in a folder,
-`**` does not; the suffix `.lkml` may be left out; depth-first in statement order, glob matches sorted, each file once per model.
+Trees are parsed when asked for; with a cache, a file that a former run has seen is known by its outline alone. Imported projects stand under
+`imported_projects/NAME/`, from the folder itself or as given. The include rules are in `includes`.
 """
 
 from __future__ import annotations
 
-import os
-import posixpath
-import re
+import gc
 from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
+from typing import Any
 
-from runyard.syntax import patterns
+from runyard.tasks.lookml.language import files
+from runyard.tasks.lookml.language.cache import Cache, digest
 from runyard.tasks.lookml.language.findings import Finding, Severity, nearest
+from runyard.tasks.lookml.language.includes import matching, pattern_from_root
+from runyard.tasks.lookml.language.manifest import (
+    Manifest,
+    imported_constants,
+    read_manifest,
+    substitute,
+)
+from runyard.tasks.lookml.language.outline import Outline, outline
 from runyard.tasks.lookml.language.parser import parse
-from runyard.tasks.lookml.language.tree import Kind, Node, SourceFile
+from runyard.tasks.lookml.language.tree import Node, SourceFile
 
-MAX_FILES = 20_000
-MAX_FILE_BYTES = 8 << 20
-MAX_TOTAL_BYTES = 256 << 20
-MAX_PATTERN = 500
 MODEL_SUFFIXES = (".model.lkml", ".model.lookml")
-KNOWN = (".lkml", ".lookml", ".strings.json", ".md")
-SKIPPED_FOLDERS = frozenset({"node_modules"})
+MANIFEST = "manifest.lkml"
+Files = Iterable[tuple[str, bytes]]
+
+
+class Trees(Mapping[str, Node]):
+    """The trees of a project's LookML files by path, each parsed when first asked for."""
+
+    def __init__(self, project: Project) -> None:
+        self._project = project
+        self._parsed: dict[str, Node] = {}
+
+    def __getitem__(self, path: str) -> Node:
+        tree = self._parsed.get(path)
+        return tree if tree is not None else self._project.parsed(path)
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._project.sources)
+
+    def __len__(self) -> int:
+        return len(self._project.sources)
+
+    def keep(self, path: str, tree: Node) -> None:
+        """Keeps a parsed tree."""
+        self._parsed[path] = tree
 
 
 @dataclass(eq=False)
 class Project:
-    """The parsed files by path, and what went wrong while loading."""
+    """The files by path, and what went wrong while loading."""
 
     root: Path
-    trees: dict[str, Node] = field(default_factory=dict)
-    others: list[str] = field(default_factory=list)  # dashboards and other files that includes may name
-    findings: list[Finding] = field(default_factory=list)
-    constants: dict[str, str] = field(default_factory=dict)
-    name: str = ""
-    dependencies: set[str] = field(default_factory=set)
+    sources: dict[str, bytes] = field(default_factory=dict)  # the LookML files
+    others: dict[str, Path | bytes] = field(
+        default_factory=dict
+    )  # dashboards and the like: where they are, or what they hold
+    load_findings: list[Finding] = field(default_factory=list)
+    overrides: Mapping[str, str] = field(default_factory=dict)
+    cache: Cache = field(default_factory=Cache)
+    _outlines: dict[str, Outline] = field(default_factory=dict)
+    _blobs: dict[str, str] = field(default_factory=dict)
+    _keys: dict[str, str] = field(default_factory=dict)
     _matches: dict[str, list[str]] = field(default_factory=dict)
+    _constants: dict[str, dict[str, str]] = field(default_factory=dict)
+    views: dict[tuple[object, ...], Any] = field(
+        default_factory=dict
+    )  # views that models share, kept by `model`
+
+    @cached_property
+    def trees(self) -> Trees:
+        """The LookML files as trees."""
+        return Trees(self)
+
+    @cached_property
+    def manifest(self) -> Manifest:
+        """What the manifest says."""
+        return read_manifest(self._manifest_tree(""))
+
+    @property
+    def name(self) -> str:
+        """The project's own name, "" when the manifest gives none."""
+        return self.manifest.name
+
+    @property
+    def constants(self) -> Mapping[str, str]:
+        """The values of the project's own constants."""
+        return self._values("")
+
+    @property
+    def findings(self) -> list[Finding]:
+        """What is wrong with files, syntax and constants."""
+        self._values("")
+        found = [f for path in self.sources for f in self.outline(path).findings]
+        return [*self.load_findings, *found]
+
+    def text_of(self, path: str) -> str | None:
+        """The text of a file that is not LookML blocks (a dashboard, JSON, the style configuration); None when it is not there or not text."""
+        held = self.others.get(path)
+        if isinstance(held, Path):
+            held = files.read(held, path, self.root, [])
+        return files.decoded(held, path, []) if isinstance(held, bytes) else None
+
+    def blob(self, path: str) -> str:
+        """The git blob id of a LookML file."""
+        found = self._blobs.get(path)
+        if found is None:
+            found = self._blobs[path] = files.blob_id(self.sources[path])
+        return found
+
+    def file_key(self, path: str) -> str:
+        """A digest of all that a file's tree depends on: its bytes, and the constants when it uses any."""
+        key = self._keys.get(path)
+        if key is None:
+            values = sorted(self._values(files.home(path)).items()) if b"@{" in self.sources[path] else []
+            key = self._keys[path] = digest(path, self.blob(path), repr(values))
+        return key
+
+    def outline(self, path: str) -> Outline:
+        """What is known of a file without its tree."""
+        found = self._outlines.get(path)
+        if found is None:
+            kept = self.cache.outline(self.file_key(path), path) if self.cache.folder else None
+            if kept is None:
+                self.parsed(path)
+                return self._outlines[path]
+            found = self._outlines[path] = kept
+        return found
+
+    def parsed(self, path: str) -> Node:
+        """Parses a file; KeyError when there is none."""
+        findings: list[Finding] = []
+        text = files.decoded(self.sources[path], path, findings)
+        tree, found = parse(SourceFile(path, text or ""))
+        findings += found
+        if text and "@{" in text:
+            findings += substitute(tree, self._values(files.home(path)))
+        self.trees.keep(path, tree)
+        if path not in self._outlines:
+            made = self._outlines[path] = outline(tree, findings)
+            if self.cache.folder:
+                self.cache.keep_outline(self.file_key(path), made)
+        return tree
+
+    def _manifest_tree(self, home: str) -> Node | None:
+        """A manifest as it is written, before constants."""
+        path = f"{home}/{MANIFEST}" if home else MANIFEST
+        text = files.decoded(self.sources[path], path, []) if path in self.sources else None
+        return parse(SourceFile(path, text))[0] if text is not None else None
+
+    def _values(self, home: str) -> dict[str, str]:
+        """The constants that files under this root see."""
+        if home not in self._constants:
+            if home:
+                own = read_manifest(self._manifest_tree(home))
+                name = home.rpartition("/")[2]
+                values, findings = imported_constants(own, self.manifest, name, self._manifest_tree(""))
+                self.load_findings += findings
+            else:
+                values = {name: c.value for name, c in self.manifest.constants.items()}
+            self._constants[home] = values | dict(self.overrides)
+        return self._constants[home]
 
     def model_paths(self) -> list[str]:
         """The files that declare models, sorted; those of imported projects are not ours to validate."""
-        return [
-            p for p in self.trees if p.endswith(MODEL_SUFFIXES) and not p.startswith("imported_projects/")
-        ]
+        return [p for p in self.sources if p.endswith(MODEL_SUFFIXES) and not p.startswith(files.IMPORTED)]
 
     def scope(self, path: str) -> tuple[list[str], list[Finding]]:
         """Every LookML file that the model at `path` sees, included ones before the including, and includes that name nothing."""
@@ -65,229 +192,118 @@ class Project:
         return order, findings
 
     def _included(self, path: str, findings: list[Finding]) -> Iterator[str]:
-        for node in self.trees[path].all("include"):
-            found = self._resolve(node, path, findings)
-            yield from (p for p in found if p in self.trees)
+        for pattern, line, column in self.outline(path).includes:
+            found = self._resolve(pattern, path, line, column, findings)
+            yield from (p for p in found if p in self.sources)
 
-    def _resolve(self, node: Node, path: str, findings: list[Finding]) -> list[str]:
+    def _resolve(self, include: str, path: str, line: int, column: int, findings: list[Finding]) -> list[str]:
         """The project's files that one include names."""
-        line, column = node.place
-        pattern = _from_root(node.value, path)
+        pattern = pattern_from_root(include, path)
         if pattern is None:
-            message = f'include "{node.value}" leaves the project'
+            message = f'include "{include}" leaves the project'
             findings.append(Finding("include", message, Severity.ERROR, path, line, column))
             return []
-        found = self._matching(pattern)
-        if not found:
-            findings.append(self._missing(node, pattern, path))
-        return found
-
-    def _missing(self, node: Node, pattern: str, path: str) -> Finding:
-        line, column = node.place
-        if node.value.startswith("//"):
-            other = node.value[2:].split("/", 1)[0]
-            hint = "" if other in self.dependencies else " and the manifest does not name it"
-            message = f'include "{node.value}": project "{other}" is not in imported_projects/{hint}'
-            return Finding(
-                "include", message, Severity.WARNING if not hint else Severity.ERROR, path, line, column
-            )
-        guess = (
-            ""
-            if "*" in pattern
-            else nearest(pattern, [p.removesuffix(".lkml") for p in self.trees] + list(self.trees))
-        )
-        severity = Severity.WARNING if "*" in pattern else Severity.ERROR
-        return Finding(
-            "include", f'include "{node.value}" names no file', severity, path, line, column, suggestion=guess
-        )
-
-    def _matching(self, pattern: str) -> list[str]:
         if pattern not in self._matches:
-            self._matches[pattern] = self._search(pattern)
+            self._matches[pattern] = matching(pattern, [*self.sources, *self.others])
+        if not self._matches[pattern]:
+            findings.append(self._missing(include, pattern, path, line, column))
         return self._matches[pattern]
 
-    def _search(self, pattern: str) -> list[str]:
-        known = [*self.trees, *self.others]
-        endings = ("", ".lkml", ".lookml")
-        if "*" not in pattern:
-            wanted = {pattern + e for e in endings}
-            return sorted(p for p in known if p in wanted)
-        if len(pattern) > MAX_PATTERN:
-            return []
-        # RE2: linear whatever the pattern says.
-        matcher = patterns.compile(f"^{_translate(pattern)}(?:\\.lkml|\\.lookml)?$")
-        return sorted(p for p in known if matcher.found_in(p))
+    def _missing(self, include: str, pattern: str, path: str, line: int, column: int) -> Finding:
+        if include.startswith("//"):
+            other = include[2:].split("/", 1)[0]
+            is_known = other in self.manifest.dependencies
+            if is_known and any(p.startswith(f"{files.IMPORTED}{other}/") for p in self.sources):
+                message = f'include "{include}" names no file of project "{other}"'
+                return Finding(
+                    "include",
+                    message,
+                    Severity.WARNING if "*" in pattern else Severity.ERROR,
+                    path,
+                    line,
+                    column,
+                )
+            hint = "" if is_known else " and the manifest does not name it"
+            message = f'include "{include}": project "{other}" is not in imported_projects/{hint}'
+            severity = Severity.WARNING if is_known else Severity.ERROR
+            return Finding("include", message, severity, path, line, column)
+        known = [p.removesuffix(".lkml") for p in self.sources] + list(self.sources)
+        guess = "" if "*" in pattern else nearest(pattern, known)
+        severity = Severity.WARNING if "*" in pattern else Severity.ERROR
+        message = f'include "{include}" names no file'
+        return Finding("include", message, severity, path, line, column, suggestion=guess)
 
 
-def _translate(pattern: str) -> str:
-    """A glob as a regular expression."""
-    out: list[str] = []
-    at = 0
-    while at < len(pattern):
-        if pattern.startswith("**/", at):
-            out.append("(?:.*/)?")
-            at += 3
-        elif pattern.startswith("**", at):
-            out.append(".*")
-            at += 2
-        elif pattern[at] == "*":
-            out.append("[^/]*")
-            at += 1
-        else:
-            out.append(re.escape(pattern[at]))
-            at += 1
-    return "".join(out)
-
-
-def _home(path: str) -> str:
-    """The root that "/" means in this file: an imported project's own folder, or the project's."""
-    parts = path.split("/")
-    return "/".join(parts[:2]) if parts[0] == "imported_projects" and len(parts) > 2 else ""
-
-
-def _from_root(pattern: str, path: str) -> str | None:
-    """The include's pattern relative to the project's root; None when it leads outside."""
-    if pattern.startswith("//"):
-        joined = posixpath.join("imported_projects", pattern[2:])
-    elif pattern.startswith("/"):
-        joined = posixpath.join(_home(path), pattern.lstrip("/"))
-    else:
-        joined = posixpath.join(posixpath.dirname(path), pattern)
-    # normpath would eat the "**/.." of a hostile pattern; such a pattern just names nothing.
-    clean = posixpath.normpath(joined)
-    return None if clean.startswith(("..", "/")) else clean
-
-
-def load(root: Path, overrides: Mapping[str, str] | None = None) -> Project:
-    """Reads and parses every LookML file under `root`; `overrides` replace the manifest's constants."""
-    project = Project(root)
-    texts = (
-        (path, _read(root / path, path, project)) for path in _walk(root, project) if path.endswith(KNOWN)
-    )
-    return _parsed(project, texts, overrides or {})
-
-
-def from_texts(files: Iterable[tuple[str, bytes]]) -> Project:
-    """The same from bytes in memory (a tree of a commit): (path, bytes), sorted by path."""
-    project = Project(Path())
-    return _parsed(project, ((path, _decoded(data, path, project)) for path, data in files), {})
-
-
-def _parsed(
-    project: Project, texts: Iterable[tuple[str, str | None]], overrides: Mapping[str, str]
+def load(
+    root: Path,
+    constants: Mapping[str, str] | None = None,
+    imports: Mapping[str, Path] | None = None,
+    cache: Cache | None = None,
 ) -> Project:
+    """Reads every file of a project's folder. `constants` replace the manifest's; `imports` are folders of imported projects by name."""
+    project = Project(root, overrides=constants or {}, cache=cache or Cache())
+    _read_folder(project, root, "")
+    for name, folder in sorted((imports or {}).items()):
+        _read_folder(project, folder, f"{files.IMPORTED}{name}/")
+    return _complete(project)
+
+
+def from_texts(
+    pairs: Files, constants: Mapping[str, str] | None = None, imports: Mapping[str, Files] | None = None
+) -> Project:
+    """The same from bytes in memory (a tree of a commit): (path, bytes)."""
+    project = Project(Path(), overrides=constants or {})
+    for path, data in pairs:
+        _add(project, path, data)
+    for name, other in sorted((imports or {}).items()):
+        for path, data in other:
+            _add(project, f"{files.IMPORTED}{name}/{path}", data)
+    return _complete(project)
+
+
+def _read_folder(project: Project, folder: Path, prefix: str) -> None:
     total = 0
-    for path, text in texts:
+    for path, full in files.walk(folder, project.load_findings):
         if not path.endswith(".lkml"):
-            project.others.append(path)
-            if path.endswith((".view.lookml", ".model.lookml")):
-                message = "LookML in YAML form (.view.lookml, .model.lookml) is not read; convert it to .lkml"
-                project.findings.append(Finding("old_lookml", message, Severity.ERROR, path, 1, 1))
+            _add(project, prefix + path, full)
             continue
-        total += len(text or "")
-        if total > MAX_TOTAL_BYTES:
-            message = f"more than {MAX_TOTAL_BYTES >> 20} MiB of LookML"
-            project.findings.append(Finding("too_large", message, Severity.FATAL, path))
-            break
-        if text is not None:
-            tree, found = parse(SourceFile(path, text))
-            project.trees[path] = tree
-            project.findings.extend(found)
-    _manifest(project, overrides)
-    _substitute(project)
+        data = files.read(full, prefix + path, folder, project.load_findings)
+        total += len(data or b"")
+        if total > files.MAX_TOTAL_BYTES:
+            message = f"more than {files.MAX_TOTAL_BYTES >> 20} MiB of LookML"
+            project.load_findings.append(Finding("too_large", message, Severity.FATAL, path))
+            return
+        if data is not None:
+            _add(project, prefix + path, data)
+
+
+def _add(project: Project, path: str, held: bytes | Path) -> None:
+    if isinstance(held, bytes) and path.endswith(".lkml"):
+        project.sources[path] = held
+        return
+    project.others[path] = held
+    if path.endswith((".view.lookml", ".model.lookml")):
+        message = "LookML in YAML form (.view.lookml, .model.lookml) is not read; convert it to .lkml"
+        project.load_findings.append(Finding("old_lookml", message, Severity.ERROR, path, 1, 1))
+
+
+def _complete(project: Project) -> Project:
+    """Sorts the files and makes sure that each has its outline."""
+    project.sources = dict(sorted(project.sources.items()))
+    project.others = dict(sorted(project.others.items()))
+    with _collection_paused():
+        for path in project.sources:
+            project.outline(path)
     return project
 
 
-def _walk(root: Path, project: Project) -> list[str]:
-    """Every file under root as a relative path, sorted; does not follow links to folders."""
-    found: list[str] = []
-    for folder, folders, files in os.walk(root, followlinks=False):
-        folders[:] = sorted(f for f in folders if f not in SKIPPED_FOLDERS and not f.startswith("."))
-        found.extend(Path(folder, f).relative_to(root).as_posix() for f in files)
-        if len(found) > MAX_FILES:
-            project.findings.append(Finding("too_large", f"more than {MAX_FILES} files", Severity.FATAL))
-            break
-    return sorted(found[:MAX_FILES])
-
-
-def _read(full: Path, path: str, project: Project) -> str | None:
-    """The file's text; None (with a finding) when it is too large, a link that leads out of the project, or not UTF-8."""
-    if full.is_symlink() and not full.resolve().is_relative_to(project.root.resolve()):
-        problem = "is a link that leads out of the project"
-    elif not full.is_file():
-        problem = "is not a regular file"
-    elif full.stat().st_size > MAX_FILE_BYTES:
-        problem = f"is larger than {MAX_FILE_BYTES >> 20} MiB"
-    else:
-        return _decoded(full.read_bytes(), path, project) if path.endswith(".lkml") else ""
-    project.findings.append(_unreadable(path, problem))
-    return None
-
-
-def _decoded(data: bytes, path: str, project: Project) -> str | None:
+@contextmanager
+def _collection_paused() -> Iterator[None]:
+    """A million fresh nodes and no garbage among them: the collector would only walk them again and again."""
+    was_on = gc.isenabled()
+    gc.disable()
     try:
-        return data.decode("utf-8-sig").replace("\r\n", "\n")
-    except UnicodeDecodeError as error:
-        project.findings.append(_unreadable(path, f"is not UTF-8 (byte {error.start})"))
-        return None
-
-
-def _unreadable(path: str, problem: str) -> Finding:
-    return Finding("unreadable", f"the file {problem}", Severity.FATAL, path, 1, 1)
-
-
-def _manifest(project: Project, overrides: Mapping[str, str]) -> None:
-    tree = project.trees.get("manifest.lkml")
-    if tree is not None:
-        project.name = tree.text("project_name")
-        for node in tree.all("constant"):
-            project.constants[node.value] = node.text("value")
-        for node in tree.all("local_dependency", "remote_dependency"):
-            project.dependencies.add(node.text("project") or node.value)
-    project.constants.update(overrides)
-
-
-def _substitute(project: Project) -> None:
-    """Puts constants in for `@{NAME}` everywhere; imported projects' own constants stand behind the importing project's."""
-    for path, tree in project.trees.items():
-        if "@{" not in tree.file.text:
-            continue
-        constants = dict(project.constants)
-        home = _home(path)
-        if home and (own := project.trees.get(f"{home}/manifest.lkml")) is not None:
-            constants = {n.value: n.text("value") for n in own.all("constant")} | constants
-        for node in _all_nodes([tree]):
-            if "@{" in node.value:
-                node.value = _filled(node, constants, project.findings)
-
-
-def _all_nodes(nodes: Iterable[Node]) -> Iterator[Node]:
-    stack = list(nodes)
-    while stack:
-        node = stack.pop()
-        yield node
-        stack.extend(reversed(node.children))
-
-
-def _filled(node: Node, constants: Mapping[str, str], findings: list[Finding]) -> str:
-    """The node's value with constants put in; each unknown one is a finding at its own place."""
-    out, at, text = [], 0, node.value
-    while (start := text.find("@{", at)) >= 0:
-        end = text.find("}", start)
-        if end < 0:
-            break
-        name = text[start + 2 : end]
-        out.append(text[at:start])
-        if name in constants:
-            out.append(constants[name])
-        else:
-            place = node.file.place(node.value_at + start if node.kind is not Kind.BLOCK else node.at)
-            message = f'unknown constant "@{{{name}}}"'
-            guess = nearest(name, constants)
-            findings.append(
-                Finding("unknown_constant", message, Severity.ERROR, node.file.path, *place, suggestion=guess)
-            )
-            out.append(name)
-        at = end + 1
-    out.append(text[at:])
-    return "".join(out)
+        yield
+    finally:
+        if was_on:
+            gc.enable()

@@ -7,14 +7,17 @@ references across views) is collected over all explores and reported once with t
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from functools import partial
 
 from runyard.tasks.lookml.language import templating
+from runyard.tasks.lookml.language.cache import digest, program
+from runyard.tasks.lookml.language.files import IMPORTED
 from runyard.tasks.lookml.language.findings import RANK, Finding, Severity, nearest
 from runyard.tasks.lookml.language.model import Field, Model, View, models
 from runyard.tasks.lookml.language.project import Project
 from runyard.tasks.lookml.language.references import in_block
 from runyard.tasks.lookml.language.timeframes import is_interval, is_timeframe
-from runyard.tasks.lookml.language.tree import FIELD_KEYS, Kind, Node
+from runyard.tasks.lookml.language.tree import FIELD_KEYS, Kind, Node, items
 from runyard.tasks.lookml.language.words import (
     DIMENSION_TYPES,
     GROUP_TYPES,
@@ -56,16 +59,25 @@ def validate(project: Project) -> list[Finding]:
             found[key] = one if before is None else add_context(before, one)
 
     add(project.findings)
-    for tree in project.trees.values():
-        if not tree.file.path.startswith("imported_projects/"):
-            add(_file(tree))
+    for path in project.sources:
+        if not path.startswith(IMPORTED):
+            add(
+                project.cache.findings(
+                    digest("file", program(), project.file_key(path)), partial(_file_at, project, path)
+                )
+            )
     all_models = models(project)
     if not all_models:
         add([Finding("no_model", "the project has no model file (*.model.lkml)", Severity.ERROR)])
     for model in all_models:
         add(_model(model))
+    project.cache.keep()
     ordered = sorted(found.values(), key=lambda f: (f.file, f.line, f.column, -RANK[f.severity], f.message))
     return ordered[:MAX_FINDINGS]
+
+
+def _file_at(project: Project, path: str) -> Iterator[Finding]:
+    return _file(project.trees[path])
 
 
 def _file(tree: Node) -> Iterator[Finding]:
@@ -120,47 +132,63 @@ def _twins(node: Node) -> Iterator[Finding]:
 
 
 def _model(model: Model) -> Iterator[Finding]:
-    """One model: its includes, connection, views and explores."""
+    """One model: its includes, connection, views and explores. What a former run has found of the same declarations is not looked for again."""
+    kept = model.project.cache.findings
     yield from model.findings
-    own = model.trees[-1]
-    if not model.connection and any(True for _ in model.nodes("explore")):
+    if not model.connection and model.explores.roots:
         yield Finding(
             "no_connection", f'model "{model.name}" names no connection', Severity.ERROR, model.path, 1, 1
         )
     for name in model.views.roots:
-        view = model.view(name)
-        if view is not None:
-            yield from _view(view, model)
+        yield from kept(model.fingerprint_of_view(name), partial(_view_named, model, name))
     explores = ExploreChecks(model)
     for name in model.explores.roots:
-        explore = model.explore(name)
-        if explore is not None and not explore.is_required_extension:
-            yield from explores.explore(explore)
-            yield from field_lists.of_explore(explore)
-    yield from data_tests.of_model(model)
+        yield from kept(model.fingerprint_of_explore(name), partial(_explore_named, model, name, explores))
+    yield from kept(model.fingerprint_of_tests(), partial(data_tests.of_model, model))
     yield from model.views.findings
     yield from model.explores.findings
-    yield from _names(model, own)
+    yield from kept(
+        digest("names", model.names, model.project.file_key(model.path)), partial(_names_of_file, model)
+    )
 
 
-def _names(model: Model, own: Node) -> Iterator[Finding]:
+def _view_named(model: Model, name: str) -> Iterator[Finding]:
+    view = model.view(name)
+    if view is not None:
+        yield from _view(view, model)
+        yield from _names(model, view.node)
+
+
+def _explore_named(model: Model, name: str, checks: ExploreChecks) -> Iterator[Finding]:
+    explore = model.explore(name)
+    if explore is not None:
+        yield from _names(model, explore.node)
+        if not explore.is_required_extension:
+            yield from checks.explore(explore)
+            yield from field_lists.of_explore(explore)
+
+
+def _names_of_file(model: Model) -> Iterator[Finding]:
+    return _names(model, model.project.trees[model.path])
+
+
+def _names(model: Model, node: Node) -> Iterator[Finding]:
     """Datagroups and access grants that are named but not declared."""
     for key, wanted, severity in (
         ("datagroup", "persist_with", Severity.ERROR),
         ("access_grant", "required_access_grants", Severity.ERROR),
     ):
-        known = {n.value for n in model.nodes(key)}
-        for node in [own, *model.nodes("view", "explore")]:
-            for used in node.all(wanted):
-                for word in node.words(wanted):
-                    if word not in known:
-                        yield finding(
-                            used,
-                            f"unknown_{key}",
-                            f'unknown {key} "{word}"',
-                            severity,
-                            suggestion=nearest(word, known),
-                        )
+        for used in node.all(wanted):
+            known = {d.name for d in model.declared(key)}
+            for item in items(used):
+                if item.value not in known:
+                    yield finding(
+                        used,
+                        f"unknown_{key}",
+                        f'unknown {key} "{item.value}"',
+                        severity,
+                        suggestion=nearest(item.value, known),
+                    )
 
 
 def _view(view: View, model: Model) -> Iterator[Finding]:
