@@ -13,6 +13,7 @@ from functools import cached_property
 from pathlib import Path
 
 from runyard.tasks.lookml.databases import CannotConnect, Connection
+from runyard.tasks.lookml.language.cache import Cache
 from runyard.tasks.lookml.language.findings import Severity
 from runyard.tasks.lookml.language.model import Model, models
 from runyard.tasks.lookml.language.project import Project, load
@@ -94,7 +95,9 @@ class Validation:
     @cached_property
     def project(self) -> Project:
         """The project, read."""
-        return load(self.request.project, self.request.constants)
+        return load(
+            self.request.project, self.request.constants, self.request.imports, Cache(self.request.cache)
+        )
 
     @cached_property
     def models(self) -> list[Model]:
@@ -107,7 +110,10 @@ class Validation:
         folder = self.request.target
         if folder is not None and not folder.is_dir():
             raise CannotConnect(f'there is no folder "{folder}" with the target branch')
-        return load(folder, self.request.constants) if folder is not None else None
+        if folder is None:
+            return None
+        # Both trees share the cache: what is equal on both sides is read and checked once.
+        return load(folder, self.request.constants, self.request.target_imports, self.project.cache)
 
     @cached_property
     def models_before(self) -> list[Model] | None:
