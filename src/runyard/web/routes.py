@@ -28,6 +28,7 @@ from runyard.engine.views import log_size
 from runyard.http.logs import log_bytes
 from runyard.http.problems import status_of
 from runyard.http.services import Principal, Services
+from runyard.http.session import COOKIE, SESSION_S, same_origin, sign_in, sign_out, who
 from runyard.model.errors import Forbidden, NotFound, RunyardError, Unauthenticated
 from runyard.model.state import State
 from runyard.model.work import Artifact, Attempt, Run
@@ -35,7 +36,6 @@ from runyard.web import live, pages
 from runyard.web.ansi import LogHtml
 from runyard.web.markdown import render
 from runyard.web.render import Templates
-from runyard.web.session import COOKIE, SESSION_S, same_origin, sign_in, sign_out, who
 
 HERE = Path(__file__).parent
 SHOWN_LOG_BYTES = 512 * 1024

@@ -15,6 +15,7 @@ import httpx
 import pytest
 
 from runyard.dialects.datafold import DIALECT
+from runyard.dialects.datafold.rounds import look_after
 from runyard.engine import dispatch
 from runyard.engine.ports import Tx
 from runyard.http.auth import job_token
@@ -22,10 +23,12 @@ from runyard.http.services import Services
 from runyard.model.plan import StepKind
 from runyard.model.state import Outcome, Reason
 from runyard.model.work import Artifact, Project, Runner
+from runyard.tasks.datadiff import ask
 from runyard.tasks.datadiff.__main__ import main
 from tests.services import ROOT, services_of
 
 T = TypeVar("T")
+PROGRAMS = {"runyard.tasks.datadiff": main, "runyard.tasks.datadiff.ask": ask.main}
 
 
 @dataclass
@@ -101,19 +104,17 @@ class House:
         ).result()
         if given is None:
             return False
-        steps = {s.key: s for s in given.job.steps}
         folder = self.folder / f"job{given.attempt_id}"
         folder.mkdir()
-        (folder / "spec.json").write_text(steps["diff"].script or "")
         for variable in given.variables:
             self.monkeypatch.setenv(variable.key, variable.value)
-        argv = list(steps["diff"].argv[steps["diff"].argv.index("--spec") :])
-        code = main(
-            [
-                str(folder / "spec.json") if a == "{script}" else str(folder / a) if a == "datadiff" else a
-                for a in argv
-            ]
-        )
+        code = 0
+        for step in given.job.steps:
+            if step.kind is StepKind.RUN and not code:
+                (folder / "spec.json").write_text(step.script or "")
+                code = PROGRAMS[step.argv[3]](
+                    ["--spec", str(folder / "spec.json"), "--out", str(folder / "datadiff")]
+                )
         for step in given.job.steps:
             if step.kind is StepKind.UPLOAD:
                 self._upload(given, step.params, folder)
@@ -138,6 +139,10 @@ class House:
         self.services.db.submit_write(
             lambda tx: dispatch.artifact(tx, given.attempt_id, given.token, row, now)
         ).result()
+
+    def round(self) -> None:
+        """What the door does without being asked."""
+        self.run(look_after(self.services))
 
     def write(self, work: Callable[[Tx], T]) -> T:
         return self.services.db.submit_write(work).result()

@@ -6,6 +6,9 @@ from typing import Any
 
 import pytest
 
+from runyard.model.state import Outcome
+from runyard.model.work import Run
+
 TABLES = (
     "CREATE TABLE prod AS SELECT i AS id, i AS v FROM range(10) r(i)",
     "CREATE TABLE pr AS SELECT id, CASE WHEN id = 3 THEN 0 ELSE v END AS v FROM prod",
@@ -85,8 +88,10 @@ def test_a_forgotten_run_ends_well_after_its_time(house: Any, source: int) -> No
     config = house.config(source, submit_timeout_s=60)
     run = house.trigger(config)
     house.time[0] += 59_000
+    house.round()
     assert house.status(config, run) == "waiting"
     house.time[0] += 2_000
+    house.round()
     assert house.status(config, run) == "done"
 
 
@@ -123,6 +128,82 @@ def test_more_diffs_than_the_threshold_wait_for_confirmation(house: Any, source:
     house.ok("POST", f"ci/{config}/7", [PAIR, {"prod": "pr", "pr": "prod", "pk": ["id"]}])
     assert house.status(config, run) == "needs_confirmation"
     assert house.work() == 0
+    assert house.ok("GET", f"ci/{config}/runs/{run}/report")["totals"]["waiting_for_confirmation"] == 2
+    assert house.call(
+        "POST", f"/api/v1/ci/{config}/runs/{run}/confirm", key="Key glpat-plain"
+    ).status_code in (403, 404)
+    for _ in range(2):
+        assert house.ok("POST", f"ci/{config}/runs/{run}/confirm")["status"] == "queued"
+    assert house.work() == 2
+    assert house.status(config, run) == "done"
+
+
+def test_as_many_diffs_as_the_threshold_start_by_themselves(house: Any, source: int) -> None:
+    config = house.config(source, ci_diff_threshold=1)
+    house.trigger(config)
+    house.ok("POST", f"ci/{config}/7", [PAIR, PAIR])
+    assert house.work() == 1
+
+
+def test_a_run_is_cancelled_by_call(house: Any, source: int) -> None:
+    config, other = house.config(source), house.config(source)
+    run = house.trigger(config)
+    assert house.call("POST", f"/api/v1/ci/{other}/runs/{run}/cancel").status_code == 404
+    for _ in range(2):
+        assert house.ok("POST", f"ci/{config}/runs/{run}/cancel")["status"] == "cancelled"
+
+
+def test_a_configuration_for_one_base_branch_leaves_others_alone(house: Any, source: int) -> None:
+    config = house.config(source, custom_base_branch="staging")
+    body = {"pr_number": 7, "pr_branch": "f", "pr_sha": "b" * 40, "base_sha": "a" * 40}
+    answer = house.ok("POST", f"ci/{config}/trigger", {**body, "base_branch": "main"})
+    assert answer == {"ci_run_id": None, "run_id": None}
+    assert house.ok("POST", f"ci/{config}/trigger", {**body, "base_branch": "staging"})["run_id"]
+
+
+def test_a_configuration_is_changed_and_removed(house: Any, source: int) -> None:
+    config = house.config(source, ci_diff_threshold=1)
+    changed = house.ok("PATCH", f"ci/{config}", {"name": "new", "slim_diff": True})
+    assert (changed["name"], changed["slim_diff"], changed["ci_diff_threshold"]) == ("new", True, 1)
+    whole = {"name": "whole", "repository": "data/shop", "data_source_id": source}
+    assert house.ok("PUT", f"ci/{config}", whole)["ci_diff_threshold"] is None
+    for bad in (
+        {"ci_diff_threshold": -1},
+        {"enable_sampling": True},
+        {"files_to_ignore": ["a" * 9000]},
+        {"builds": {"x": 1}},
+        [],
+    ):
+        assert house.call("PATCH", f"/api/v1/ci/{config}", bad).status_code == 422, bad
+    for method, body in (("PATCH", {"name": "x"}), ("PUT", whole), ("DELETE", None)):
+        assert house.call(method, f"/api/v1/ci/{config}", body, key="Key glpat-plain").status_code == 403
+    run = house.trigger(config)
+    assert house.ok("DELETE", f"ci/{config}") == {}
+    assert house.call("GET", f"/api/v1/ci/{config}/runs").status_code == 404
+    assert house.write(lambda tx: tx.get(Run, run).outcome) is Outcome.CANCELED
+
+
+def test_the_report_says_per_table_what_was_found(house: Any, source: int) -> None:
+    config = house.config(source)
+    run = house.trigger(config)
+    house.ok(
+        "POST",
+        f"ci/{config}/7",
+        [PAIR, {"prod": "prod", "pr": "prod", "pk": ["id"]}, {"prod": "prod", "pr": "a|b`c", "pk": ["id"]}],
+    )
+    house.work()
+    found = house.ok("GET", f"ci/{config}/runs/{run}/report")
+    assert found["totals"] | {"waiting_for_confirmation": 0} == {
+        "diffs": 3, "done": 2, "different": 1, "identical": 1, "failed": 1, "bad_keys": 0, "waiting_for_confirmation": 0,
+    }  # fmt: skip
+    assert found["run"]["status"] == "failed"
+    answer = house.call("GET", f"/api/v1/ci/{config}/runs/{run}/report?format=markdown")
+    assert answer.headers["content-type"].startswith("text/markdown")
+    text = answer.text
+    assert "| 10 → 10 | 0 | 0 | 1 | 1 of 1 | 95.00 % |" in text
+    assert "Values different: `v` 1 (10 %)" in text
+    assert "a\\|b\\`c" in text  # a table's name ends neither its cell nor its code
+    assert f"http://ci.test/datadiffs/runs/{run}" in text
 
 
 def test_ignored_columns_and_missing_keys(house: Any, source: int) -> None:

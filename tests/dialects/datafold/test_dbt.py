@@ -9,7 +9,8 @@ from typing import Any
 
 import pytest
 
-from runyard.dialects.datafold.manifests import changed, digest, key_report
+from runyard.dialects.datafold.manifests import digest, key_report
+from runyard.dialects.datafold.modified import select
 
 SHA, BASE = "b" * 40, "a" * 40
 
@@ -159,9 +160,19 @@ def test_keys_are_found_in_the_documented_order(house: Any, config: int) -> None
     report = house.call("POST", f"/api/internal/ci/{config}/check_pks_in_dbt_manifest", body).json()
     assert {r["sql_table"][-1]: (r["source"], r["sql_pks"]) for r in report} == {
         "table": ("meta_table", ["k1", "k2"]), "column": ("meta", ["c"]), "tagged": ("tags", ["t"]), "tested": ("uniqueness", ["a", "b"]),
-        "pair": ("uniqueness", ["x", "y"]), "config": ("none", ["u"]), "named": ("none", ["Named_ID"]), "rule": ("none", ["r"]),
-        "bare": ("none", []),
+        "pair": ("uniqueness", ["x", "y"]), "config": ("none", []), "named": ("none", []), "rule": ("none", []), "bare": ("none", []),
     }  # fmt: skip
+    warned = {r["sql_table"][-1]: r["warnings"] for r in report if r["source"] == "none"}
+    assert [
+        ("unique_key" in warned["config"][0]),
+        ("Named_ID" in warned["named"][0]),
+        ("constraint" in warned["rule"][0]),
+    ] == [True] * 3
+    inferred = {n["name"]: (n["key_source"], n["key"]) for n in digest({"nodes": nodes}).values()}
+    assert inferred["config"] == ("unique_key", ["u"])
+    assert inferred["named"] == ("column_name", ["Named_ID"])
+    assert inferred["rule"] == ("constraint", ["r"])
+    assert inferred["bare"] == ("none", [])
 
 
 def test_diff_options_of_a_model_are_kept(house: Any, config: int) -> None:
@@ -186,5 +197,7 @@ def test_diff_options_of_a_model_are_kept(house: Any, config: int) -> None:
 
     production, proposed = digest(both("prod", "1")), digest(both("pr", "2"))
     del production["model.d"]
-    assert changed(production, proposed, slim=False) == ["model.b", "model.c"]
-    assert changed(production, proposed, slim=True) == ["model.b"]
+    chosen = select(production, proposed, slim=False)
+    assert chosen.reasons == {"model.b": ["downstream"], "model.c": ["downstream"]}
+    assert (chosen.new, chosen.removed, chosen.left_out) == (["fresh"], [], ["orders"])
+    assert list(select(production, proposed, slim=True).reasons) == ["model.b"]

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
-from runyard.dialects import Dialect
+from runyard.dialects import Dialect, Round
 from runyard.dialects.datafold.compile import check, compile_run, entries, on_push
 from runyard.dialects.datafold.words import WORDS
 from runyard.http.services import Services
@@ -17,6 +18,13 @@ def mount(services: Services) -> Any:
     return routes.mount(services)
 
 
+def rounds(services: Services) -> Sequence[Round]:
+    """What it does without being asked; imported late for the same reason."""
+    from runyard.dialects.datafold.rounds import rounds as made
+
+    return made(services)
+
+
 DIALECT = Dialect(
     name="datafold",
     title="Datafold",
@@ -27,4 +35,5 @@ DIALECT = Dialect(
     entries=entries,
     check=check,
     on_push=on_push,
+    rounds=rounds,
 )

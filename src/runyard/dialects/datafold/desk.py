@@ -11,11 +11,14 @@ from typing import Annotated, Any, TypeVar
 from fastapi import Path, Request
 from pydantic import BaseModel, TypeAdapter, ValidationError
 
+from runyard.dialects.datafold import runs
 from runyard.dialects.datafold.refusals import SchemaRefused
+from runyard.engine.ports import Tx
 from runyard.http.auth import scheme_token
 from runyard.http.bodies import decode_json, whole
 from runyard.http.services import Principal, Services
-from runyard.model.errors import Forbidden, Invalid, Unauthenticated
+from runyard.model.errors import Forbidden, Invalid, NotFound, Unauthenticated
+from runyard.model.work import Project, Record
 
 M = TypeVar("M", bound=BaseModel)
 T = TypeVar("T")
@@ -44,6 +47,28 @@ class Desk:
         if not found.user.is_admin:
             raise Forbidden("Only administrators may do this.")
         return found
+
+    async def config(self, request: Request, id: int) -> Record:
+        """The CI configuration that a URL names, for those who may see its repository."""
+        return (await self._config(await self.person(request), id))[0]
+
+    async def developer(self, request: Request, id: int) -> tuple[Principal, Record]:
+        """The same for those who may start and stop there."""
+        person = await self.person(request)
+        owner, project = await self._config(person, id)
+        if not person.may_run(project):
+            raise Forbidden("Developers of the configuration's repository may do this.")
+        return person, owner
+
+    async def _config(self, person: Principal, id: int) -> tuple[Record, Project]:
+        def look(tx: Tx) -> tuple[Record, Project]:
+            owner = runs.config(tx, id)
+            return owner, runs.repository(tx, owner)
+
+        owner, project = await self.services.db.read(look)
+        if not person.may_see(project):
+            raise NotFound(f"There is no CI configuration {id}.")
+        return owner, project
 
     async def json(self, request: Request) -> Any:
         """The body as strict JSON; 422 in FastAPI's shape when it is not."""

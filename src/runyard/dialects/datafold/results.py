@@ -112,7 +112,7 @@ def summary_results(diff: Diff) -> Json:
     if not diff.succeeded:
         return {"status": "failed", "error": error_of(diff)}
     result = diff.result
-    schema = {k: v for k, v in result["schema"].items() if k != "types"}
+    schema = {k: v for k, v in result["schema"].items() if k != "types"}  # ours; the report has them
     return {
         "status": "success",
         "pks": result["pks"],
@@ -160,7 +160,7 @@ def diff_stats(diff: Diff) -> Json:
         "rows_removed": pks["exclusives"][0],
         "table_a_row_count": pks["total_rows"][0],
         "table_b_row_count": pks["total_rows"][1],
-        "sampled": False,
+        "sampled": bool(diff.result.get("sampled")),
         "errors": 0,
     }
 
@@ -258,7 +258,7 @@ def summary(diff: Diff, names: Mapping[int, str]) -> Json:
         "pk_columns": shown["pk_columns"],
         "include_columns": shown["include_columns"] or [],
         "algorithm": shown["algorithm"],
-        "sampling_ratio": None,
+        "sampling_ratio": shown.get("sampling_ratio"),
         "result": shown["result"],
         "result_status": "failed" if failed else "success" if shown["done"] else None,
         "results_count": sum(int(changed.get(k, 0)) for k in ("changed", "only_a", "only_b")),

@@ -10,9 +10,19 @@ from starlette.exceptions import HTTPException
 from starlette.responses import Response
 
 from runyard.dialects import Asgi
-from runyard.dialects.datafold import routes_ci, routes_dbt, routes_diffs, routes_meta, routes_sources
+from runyard.dialects.datafold import (
+    openapi,
+    routes_ci,
+    routes_configs,
+    routes_dbt,
+    routes_diffs,
+    routes_meta,
+    routes_pages,
+    routes_sources,
+)
 from runyard.dialects.datafold.desk import Desk
 from runyard.dialects.datafold.refusals import SchemaRefused, answer, problem
+from runyard.dialects.datafold.results import Reports
 from runyard.http.services import Services
 from runyard.model.errors import RunyardError
 
@@ -28,8 +38,12 @@ def mount(services: Services) -> Asgi:
         redoc_url=None,
         redirect_slashes=False,
     )
-    for part in (routes_ci, routes_dbt, routes_sources, routes_diffs, routes_meta):
+    reports = Reports(services.blobs)
+    for part in (routes_configs, routes_dbt, routes_sources, routes_meta):
         api.include_router(part.router(desk))
+    for reader in (routes_ci, routes_diffs, routes_pages):
+        api.include_router(reader.router(desk, reports))
+    api.openapi = lambda: openapi.document(api)  # type: ignore[method-assign]
     api.add_exception_handler(RunyardError, _refused)
     api.add_exception_handler(RequestValidationError, _unfit)
     api.add_exception_handler(HTTPException, _unrouted)

@@ -12,112 +12,73 @@ from typing import Annotated, Any, Literal
 from fastapi import APIRouter, Query, Request
 from starlette.responses import RedirectResponse, Response
 
-from runyard.dialects.datafold import pairs, runs, sources
-from runyard.dialects.datafold.compile import NoFiles
+from runyard.dialects.datafold import asking, listing, pairs, progress, runs, sources
+from runyard.dialects.datafold.answers import (
+    ApiDataDiffFull,
+    ApiDataDiffPage,
+    ApiDataDiffSummary,
+    ApiDataDiffWithProgressState,
+    DiffStatus,
+    Failed,
+    Pending,
+    Success,
+)
 from runyard.dialects.datafold.desk import Desk, Id
+from runyard.dialects.datafold.openapi import described
 from runyard.dialects.datafold.refusals import answer, refused_field
 from runyard.dialects.datafold.results import Diff, Reports, Stored, full, load, summary, summary_results
 from runyard.dialects.datafold.shapes import DataDiff, DiffPatch
 from runyard.engine.control import cancel_job
 from runyard.engine.ports import Page, Tx
-from runyard.http.services import RunRequest
-from runyard.model.errors import Conflict, NotFound, Unavailable
+from runyard.http.services import Principal
+from runyard.model.errors import Forbidden, NotFound
 from runyard.model.state import State
-from runyard.model.trigger import ZERO_SHA
-from runyard.model.work import Connection, Project, Record, User
+from runyard.model.work import Connection, Project, Record, Run
 
-HOME = "datafold/data-diffs"
 MOST_LISTED = 5000
-SORTABLE = frozenset(
-    [
-        "id",
-        "data_source1_id",
-        "data_source2_id",
-        "table1",
-        "table2",
-        "pk_columns",
-        "include_columns",
-        "exclude_columns",
-        "filter1",
-        "filter2",
-        "done",
-        "created_at",
-        "updated_at",
-        "status",
-        "source",
-        "result",
-        "archived",
-        "purged",
-        "kind",
-        "tags",
-        "ci_run_id",
-        "pr_num",
-        "pr_branch",
-        "stats.match_ratio",
-        "diff_stats_pks",
-        "diff_stats_rows",
-        "diff_stats_values",
-        "user_id",
-        "query1",
-        "query2",
-        "time_column",
-    ]
-)
-_SHOWN_AS = {"pr_num": "ci_pr_num", "pr_branch": "ci_pr_branch"}
-_STATS = {
-    "stats.match_ratio": "match_ratio",
-    "diff_stats_pks": "diff_pks",
-    "diff_stats_rows": "diff_rows",
-    "diff_stats_values": "diff_values",
-}
 
 
-def router(desk: Desk) -> APIRouter:
+def router(desk: Desk, reports: Reports) -> APIRouter:
     """All routes of diffs."""
-    diffs = Diffs(desk)
+    diffs = Diffs(desk, reports)
     table = APIRouter()
     base = "/api/v1/datadiffs"
-    table.add_api_route(base, diffs.create, methods=["POST"])
-    table.add_api_route(base, diffs.listed, methods=["GET"])
-    table.add_api_route(base + "/{id}", diffs.get, methods=["GET"])
-    table.add_api_route(base + "/{id}", diffs.patch, methods=["PATCH"])
-    table.add_api_route(base + "/{id}/cancel", diffs.cancel, methods=["POST"])
-    table.add_api_route(base + "/{id}/summary", diffs.summary, methods=["GET"])
-    table.add_api_route(base + "/{id}/summary_results", diffs.summary_results, methods=["GET"])
-    table.add_api_route("/datadiffs/{id}/overview", diffs.overview, methods=["GET"])
+    one = base + "/{id}"
+    for path, handler, method, facts in (
+        (base, diffs.create, "POST", described(ApiDataDiffFull, body=DataDiff, errors=(403, 503))),
+        (base, diffs.listed, "GET", described(ApiDataDiffPage)),
+        (one, diffs.get, "GET", described(ApiDataDiffWithProgressState)),
+        (one, diffs.patch, "PATCH", described(ApiDataDiffFull, body=DiffPatch, errors=(403,))),
+        (one + "/cancel", diffs.cancel, "POST", described(DiffStatus, errors=(403,))),
+        (one + "/summary", diffs.summary, "GET", described(ApiDataDiffSummary)),
+        (one + "/summary_results", diffs.summary_results, "GET", described(Pending | Failed | Success)),
+        ("/datadiffs/{id}/overview", diffs.overview, "GET", described(page=True)),
+    ):
+        table.add_api_route(path, handler, methods=[method], **facts)
     return table
 
 
 class Diffs:
     """The routes."""
 
-    def __init__(self, desk: Desk) -> None:
+    def __init__(self, desk: Desk, reports: Reports) -> None:
         self.desk = desk
         self.services = desk.services
-        self.reports = Reports(desk.services.blobs)
+        self.reports = reports
 
     async def create(self, request: Request) -> Response:
         """Starts a diff; asynchronous, status 200."""
         person = await self.desk.person(request)
         given = await self.desk.body(request, DataDiff)
+        if (given.file1 or given.file2) and not person.user.is_admin:
+            raise Forbidden("Only administrators may have files of the server read.")
 
         def look(tx: Tx) -> tuple[Connection, Connection]:
             return sources.find(tx, given.data_source1_id), sources.find(tx, given.data_source2_id)
 
         a, b = await self.services.db.read(look)
         job = pairs.from_api(given, a, b)
-        run = await self.services.start(
-            RunRequest(
-                project=await self._home(person.user),
-                dialect=runs.DIALECT,
-                source="api",
-                actor=person.user,
-                ref="main",
-                sha=ZERO_SHA,
-                options={"jobs": (job,), "name": job.name},
-                files=NoFiles(),
-            )
-        )
+        run = await asking.start(self.services, asking.DIFFS, person.user, job)
         now = self.services.now()
 
         def note(tx: Tx) -> Stored:
@@ -125,55 +86,36 @@ class Diffs:
 
         return answer(full(await self.reports.of(await self.services.db.write(note))))
 
-    async def _home(self, actor: User) -> Project:
-        """The project of diffs that belong to no pull request."""
-
-        def make(tx: Tx) -> tuple[Project, bool]:
-            known = tx.project_by_path(HOME)
-            if known is not None:
-                return known, False
-            return tx.add(Project(0, HOME, "data-diffs", created_at=self.services.now())), True
-
-        known = await self.services.db.read(lambda tx: tx.project_by_path(HOME))
-        if known is not None:
-            return known
-        try:
-            project, fresh = await self.services.db.write(make)
-        except Conflict:
-            raise Unavailable(retry_after_s=1) from None
-        if fresh:
-            self.services.source.create(project.id, project.default_branch)
-        return project
-
     async def listed(
         self,
         request: Request,
         page: Annotated[int, Query(ge=1, le=100_000)] = 1,
         page_size: Annotated[int, Query(ge=1, le=1000)] = 100,
         sort_order: Literal["asc", "desc"] = "asc",
-        order_by: str = "id",
+        order_by: Annotated[str, Query(json_schema_extra={"enum": sorted(listing.FIELDS)})] = "id",
+        accessible_only: bool = False,
     ) -> Response:
-        """Lists diffs; any shown field may be given as a filter, commas mean or."""
-        await self.desk.person(request)
-        if order_by not in SORTABLE:
+        """Lists diffs; any listed field may be given as a filter, commas mean or."""
+        person = await self.desk.person(request)
+        if order_by not in listing.FIELDS:
             raise refused_field(("query", "order_by"), f"cannot order by {order_by[:60]!r}", "enum")
-        wanted = {k: v.split(",") for k, v in request.query_params.items() if k in SORTABLE}
-        window = Page(limit=MOST_LISTED, descending=sort_order == "desc")
-        records = await self.services.db.read(lambda tx: tx.records(runs.DIFF, None, None, window))
-        start = (page - 1) * page_size
-        if not wanted and order_by == "id":
-            shown = await self._shown(records[start : start + page_size])
-            count = len(records)
+        filters = listing.wanted(request.query_params)
+        down, start = sort_order == "desc", (page - 1) * page_size
+        records = await self.services.db.read(lambda tx: _visible(tx, person, _candidates(tx, filters, down)))
+        if not filters and order_by == "id":
+            shown, count = await self._shown(records[start : start + page_size]), len(records)
         else:
-            every = [d for d in await self._shown(records) if _fits(d, wanted)]
-            every.sort(key=lambda d: _sort_key(d, order_by), reverse=sort_order == "desc")
-            shown, count = every[start : start + page_size], len(every)
+            every = await self._shown(records, with_results=bool(listing.FOUND & {order_by, *filters}))
+            chosen = [diff for diff in every if listing.fits(diff, filters)]
+            chosen.sort(key=lambda diff: listing.sort_key(diff, order_by), reverse=down)
+            known, count = {r.id: r for r in records}, len(chosen)
+            shown = await self._shown([known[diff["id"]] for diff in chosen[start : start + page_size]])
         pages = -(-count // page_size)
         return answer(
             {"count": count, "page": page, "page_size": page_size, "total_pages": pages, "results": shown}
         )
 
-    async def _shown(self, records: Sequence[Record]) -> list[dict[str, Any]]:
+    async def _shown(self, records: Sequence[Record], *, with_results: bool = True) -> list[dict[str, Any]]:
         def look(tx: Tx) -> list[Stored]:
             found = []
             for record in records:
@@ -183,31 +125,31 @@ class Diffs:
                     continue  # its run was removed
             return found
 
-        return [full(await self.reports.of(stored)) for stored in await self.services.db.read(look)]
+        every = await self.services.db.read(look)
+        return [full(await self.reports.of(one) if with_results else Diff(one, {})) for one in every]
 
-    async def _diff(self, id: int) -> Diff:
-        return await self.reports.of(await self.services.db.read(lambda tx: load(tx, _record(tx, id))))
+    async def _diff(self, person: Principal, id: int) -> Diff:
+        return await self.reports.of(
+            await self.services.db.read(lambda tx: load(tx, _record(tx, person, id)))
+        )
 
     async def get(self, request: Request, id: Id) -> Response:
         """Shows a diff with how far it is."""
-        await self.desk.person(request)
-        diff = await self._diff(id)
-        done = 1 if diff.stored.attempt.state is State.DONE else 0
-        progress = {"version": "1", "completed_steps": done, "total_steps": 1}
-        return answer(full(diff) | {"diff_progress": progress})
+        diff = await self._diff(await self.desk.person(request), id)
+        return answer(full(diff) | {"diff_progress": await progress.of(self.services, diff.stored.attempt)})
 
     async def patch(self, request: Request, id: Id) -> Response:
         """Marks a diff as archived or purged."""
-        await self.desk.person(request)
+        person = await self.desk.person(request)
         given = (await self.desk.body(request, DiffPatch)).model_dump(exclude_none=True)
         now = self.services.now()
 
         def change(tx: Tx) -> None:
-            record = _record(tx, id)
+            record = _owned(tx, person, id)
             tx.save(replace(record, data={**record.data, **given}, updated_at=now))
 
         await self.services.db.write(change)
-        return answer(full(await self._diff(id)))
+        return answer(full(await self._diff(person, id)))
 
     async def cancel(self, request: Request, id: Id) -> Response:
         """Cancels; a finished diff stays as it is."""
@@ -215,65 +157,72 @@ class Diffs:
         now = self.services.now()
 
         def stop(tx: Tx) -> None:
-            stored = load(tx, _record(tx, id))
+            stored = load(tx, _owned(tx, person, id))
             if stored.attempt.state is not State.DONE:
                 cancel_job(tx, stored.job.id, now, person.user.id or None)
 
         await self.services.db.write(stop)
-        diff = await self._diff(id)
-        return answer({"id": id, "status": diff.status})
+        return answer({"id": id, "status": (await self._diff(person, id)).status})
 
     async def summary(self, request: Request, id: Id) -> Response:
         """For people."""
-        await self.desk.person(request)
-        diff = await self._diff(id)
+        diff = await self._diff(await self.desk.person(request), id)
         names = {c.id: c.name for c in await self.services.db.read(lambda tx: tx.connections())}
         return answer(summary(diff, names))
 
     async def summary_results(self, request: Request, id: Id) -> Response:
         """For programs."""
-        await self.desk.person(request)
-        return answer(summary_results(await self._diff(id)))
+        return answer(summary_results(await self._diff(await self.desk.person(request), id)))
 
     async def overview(self, request: Request, id: Id) -> Response:
         """The address that the vendor's client prints leads to the job's page, which asks who you are itself."""
 
         def look(tx: Tx) -> str:
-            stored = load(tx, _record(tx, id))
+            stored = load(tx, _named(tx, id))
             project = tx.get(Project, stored.run.project_id)
             return f"/{project.path}/-/jobs/{stored.attempt.id}" if project else "/"
 
         return RedirectResponse(await self.services.db.read(look), 302)
 
 
-def _record(tx: Tx, id: int) -> Record:
+def _candidates(tx: Tx, filters: dict[str, Sequence[str]], down: bool) -> Sequence[Record]:
+    """Records that may fit; those of named runs without a look at all others."""
+    named = [
+        text for text in filters.get("ci_run_id", ()) if text.isascii() and text.isdigit() and len(text) < 19
+    ]
+    if named:
+        found = [run for run in (tx.get(Run, int(text)) for text in dict.fromkeys(named)) if run is not None]
+        return [record for run in found for record in runs.records_of(tx, run)]
+    return tx.records(runs.DIFF, None, None, Page(limit=MOST_LISTED, descending=down))
+
+
+def _named(tx: Tx, id: int) -> Record:
     found = tx.get(Record, id)
     if found is None or found.kind != runs.DIFF:
         raise NotFound(f"There is no data diff {id}.")
     return found
 
 
-def _value(diff: dict[str, Any], name: str) -> Any:
-    if name in _STATS:
-        return diff["diff_stats"].get(_STATS[name])
-    return diff.get(_SHOWN_AS.get(name, name))
+def _record(tx: Tx, person: Principal, id: int) -> Record:
+    """The diff that a URL names, for those who may see its repository."""
+    found = _named(tx, id)
+    if not _visible(tx, person, [found]):
+        raise NotFound(f"There is no data diff {id}.")
+    return found
 
 
-def _fits(diff: dict[str, Any], wanted: dict[str, list[str]]) -> bool:
-    return all(_text(_value(diff, name)) in values for name, values in wanted.items())
+def _owned(tx: Tx, person: Principal, id: int) -> Record:
+    """The same for those who may stop it: who started it, and developers of its repository."""
+    found = _record(tx, person, id)
+    run, project = tx.get(Run, int(found.data["run_id"])), tx.get(Project, found.project_id or 0)
+    if run is None or project is None:
+        raise NotFound(f"The run of data diff {id} was removed.")
+    if run.actor_id != person.user.id and not person.may_run(project):
+        raise Forbidden("Only who started a diff and developers of its repository may change it.")
+    return found
 
 
-def _text(value: Any) -> str:
-    if isinstance(value, bool):
-        return str(value).lower()
-    return ".".join(map(str, value)) if isinstance(value, list) else "" if value is None else str(value)
-
-
-def _sort_key(diff: dict[str, Any], name: str) -> tuple[int, float, str]:
-    """Missing first, then numbers, then texts."""
-    value = _value(diff, name)
-    if value is None:
-        return (0, 0.0, "")
-    if isinstance(value, int | float):
-        return (1, float(value), "")
-    return (2, 0.0, _text(value))
+def _visible(tx: Tx, person: Principal, records: Sequence[Record]) -> list[Record]:
+    projects = {i: tx.get(Project, i) for i in {record.project_id or 0 for record in records}}
+    seen = {i for i, project in projects.items() if project is not None and person.may_see(project)}
+    return [record for record in records if (record.project_id or 0) in seen]

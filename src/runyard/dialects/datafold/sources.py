@@ -7,52 +7,77 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
-from pydantic import TypeAdapter
+from pydantic import BaseModel, TypeAdapter
 
 from runyard.dialects.datafold.desk import validated
 from runyard.dialects.datafold.refusals import SchemaRefused, UnknownReference, refused_field
-from runyard.dialects.datafold.shapes import DataSource, DuckDbOptions, PostgresOptions
+from runyard.dialects.datafold.shapes import (
+    BigQueryOptions,
+    DatabricksOptions,
+    DataSource,
+    DuckDbOptions,
+    MySqlOptions,
+    PostgresOptions,
+    SnowflakeOptions,
+)
 from runyard.engine.ports import Tx, Vault
 from runyard.model.plan import ConnectionUse
 from runyard.model.work import Connection
 
-POSTGRES = ("pg", "postgres_aurora", "postgres_aws_rds")
-SERVED = (*POSTGRES, "duckdb")
-_SAID = {"postgres": "pg", "postgresql": "pg", "duckdb": "duckdb"}
-_COMPARED = {"postgres": "postgres", "postgresql": "postgres", "pg": "postgres", "duckdb": "duckdb"}
+SECRETS = frozenset({"password", "private_key_pem", "service_account_json", "token"})
+
+
+@dataclass(frozen=True, slots=True)
+class Kind:
+    """One of Datafold's `type`s: its name, the dialect of our rows, its options."""
+
+    title: str
+    dialect: str
+    options: type[BaseModel]
+    port: int = 0
+
+
+KINDS: Mapping[str, Kind] = {
+    "pg": Kind("PostgreSQL", "postgres", PostgresOptions, 5432),
+    "postgres_aurora": Kind("PostgreSQL Aurora", "postgres", PostgresOptions, 5432),
+    "postgres_aws_rds": Kind("PostgreSQL RDS", "postgres", PostgresOptions, 5432),
+    "duckdb": Kind("DuckDB", "duckdb", DuckDbOptions),
+    "mysql": Kind("MySQL", "mysql", MySqlOptions, 3306),
+    "mariadb": Kind("MariaDB", "mariadb", MySqlOptions, 3306),
+    "redshift": Kind("Redshift", "redshift", PostgresOptions, 5439),
+    "snowflake": Kind("Snowflake", "snowflake", SnowflakeOptions),
+    "bigquery": Kind("BigQuery", "bigquery", BigQueryOptions),
+    "databricks": Kind("Databricks", "databricks", DatabricksOptions),
+}
+_OURS = {"user": "username", "dbname": "database", "db": "database", "path": "file"}
+_COMPARED = {
+    "postgres": "postgres",
+    "postgresql": "postgres",
+    "pg": "postgres",
+    **{kind.dialect: kind.dialect for kind in KINDS.values()},
+}
+_SAID = {"postgres": "pg", "postgresql": "pg"}
 
 
 def to_store(given: DataSource, vault: Vault, now: int) -> Connection:
     """The row of a new data source; 422 names the option that is wrong."""
-    settings: dict[str, Any]
-    secrets: dict[str, str] = {}
-    options = given.options or {}
-    if given.type == "duckdb":
-        path = _options(DuckDbOptions, given, options).path
-        if not path.startswith("/") or "/../" in path:
-            raise refused_field(("body", "duckdb", "options", "path"), "must be an absolute path")
-        dialect, settings = "duckdb", {"file": path}
-    elif given.type in POSTGRES:
-        found = _options(PostgresOptions, given, options)
-        dialect = "postgres"
-        settings = {
-            "host": found.host,
-            "port": found.port,
-            "database": found.dbname,
-            "username": found.user,
-            "sslmode": found.sslmode,
-            "schema": found.default_schema,
-        }
-        secrets = {"password": found.password} if found.password else {}
-    else:
-        message = f"only {', '.join(SERVED)} are served here"
-        raise refused_field(("body", "type"), message, "enum")
+    kind = KINDS.get(given.type)
+    if kind is None:
+        raise refused_field(("body", "type"), f"only {', '.join(KINDS)} are served here", "enum")
+    found = _options(kind.options, given).model_dump(by_alias=True, exclude_none=True)
+    if kind.dialect == "duckdb" and (not found["path"].startswith("/") or "/../" in found["path"]):
+        raise refused_field(("body", "duckdb", "options", "path"), "must be an absolute path")
+    if "port" not in (given.options or {}) and kind.port:
+        found["port"] = kind.port
+    settings = {_OURS.get(k, k): v for k, v in found.items() if k not in SECRETS}
+    secrets = {k: v for k, v in found.items() if k in SECRETS and v}
     return Connection(
         id=0,
         name=given.name,
-        dialect=dialect,
+        dialect=kind.dialect,
         settings=settings,
         sealed=vault.seal(json.dumps(secrets)) if secrets else "",
         created_at=now,
@@ -61,9 +86,9 @@ def to_store(given: DataSource, vault: Vault, now: int) -> Connection:
     )
 
 
-def _options(model: Any, given: DataSource, options: Mapping[str, Any]) -> Any:
+def _options(model: type[BaseModel], given: DataSource) -> BaseModel:
     try:
-        return validated(TypeAdapter(model), options)
+        return validated(TypeAdapter(model), given.options or {})
     except SchemaRefused as error:
         details = [{**d, "loc": ["body", given.type, "options", *d["loc"][1:]]} for d in error.details]
         raise SchemaRefused(details) from None
@@ -76,7 +101,7 @@ def find(tx: Tx, id: int) -> Connection:
         raise UnknownReference(f"There is no data source {id}.")
     if found.dialect not in _COMPARED:
         raise UnknownReference(
-            f"The data source {found.name} is {found.dialect}; DuckDB and PostgreSQL are compared here."
+            f"The data source {found.name} is {found.dialect}; compared are {', '.join(sorted(set(_COMPARED.values())))}."
         )
     return found
 
@@ -131,39 +156,34 @@ def shape(connection: Connection) -> dict[str, Any]:
         "source": None,
         "created_from": None,
         "oauth_dwh_active": None,
-        "last_test": None,
+        "last_test": about.get("last_test"),
     }
-
-
-_NUMBER = {"type": "integer"}
-_TEXT = {"type": "string"}
 
 
 def types() -> list[dict[str, Any]]:
     """What may be created, with its options."""
-    postgres = {
-        "title": "PostgreSQLConfig",
-        "type": "object",
-        "properties": {
-            **dict.fromkeys(("host", "user", "dbname", "password", "sslmode", "schema"), _TEXT),
-            "port": _NUMBER,
-        },
-        "required": ["host", "user", "dbname"],
-        "secret": ["password"],
-    }
-    duckdb = {
-        "title": "DuckDBConfig",
-        "type": "object",
-        "properties": {"path": _TEXT},
-        "required": ["path"],
-        "secret": [],
-    }
     return [
         {
-            "name": "DuckDB" if t == "duckdb" else "PostgreSQL",
-            "type": t,
-            "configuration_schema": s,
+            "name": kind.title,
+            "type": type,
+            "configuration_schema": _schema(kind, type),
             "features": ["datadiff"],
         }
-        for t, s in [*((t, postgres) for t in POSTGRES), ("duckdb", duckdb)]
+        for type, kind in KINDS.items()
     ]
+
+
+def _schema(kind: Kind, type: str) -> dict[str, Any]:
+    """The vendor's form: an object schema that names its secret fields."""
+    made = kind.options.model_json_schema(by_alias=True)
+    refused = {name for name, facts in made["properties"].items() if facts.get("type") == "null"}
+    properties = {name: facts for name, facts in made["properties"].items() if name not in refused}
+    if kind.port:
+        properties["port"] = {**properties["port"], "default": kind.port}
+    return {
+        "title": kind.options.__name__.removesuffix("Options") + "Config",
+        "type": "object",
+        "properties": properties,
+        "required": made.get("required", []),
+        "secret": sorted(SECRETS & properties.keys()),
+    }

@@ -1,0 +1,1 @@
+{% macro money(cents) %}round({{ cents }} / 100.0, 2){% endmacro %}

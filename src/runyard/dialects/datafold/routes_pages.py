@@ -1,0 +1,137 @@
+"""Pages for people: `/datadiffs/runs/{id}`, the report of a CI run with its confirm button. Sign-in, style and script are the web pages' own.
+
+What strangers wrote (table and column names, messages) reaches the page only through Jinja's escaping. Called by routes.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from fastapi import APIRouter, Request
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from starlette.responses import HTMLResponse, RedirectResponse, Response
+
+from runyard.dialects.datafold import reporting, runs
+from runyard.dialects.datafold.desk import Desk, Id
+from runyard.dialects.datafold.openapi import described
+from runyard.dialects.datafold.results import Reports
+from runyard.dialects.datafold.routes_ci import gather
+from runyard.engine.ports import ArtifactFilter, Page, Tx
+from runyard.http.services import Principal
+from runyard.http.session import same_origin, who
+from runyard.model.errors import Forbidden, NotFound
+from runyard.model.state import State
+from runyard.model.work import Project, Run
+
+HEADERS = {
+    "Content-Security-Policy": "default-src 'self'; style-src 'self' 'unsafe-inline'; img-src 'self'; object-src 'none'; "
+    "base-uri 'none'; form-action 'self'; frame-ancestors 'none'",
+    "X-Content-Type-Options": "nosniff",
+    "Referrer-Policy": "same-origin",
+    "Cache-Control": "no-store",
+}
+MARKS = {
+    "identical": "passed",
+    "empty": "passed",
+    "different": "warned",
+    "missing-pks": "warned",
+    "bad-pks": "warned",
+    "error": "failed",
+}
+WORDS = {
+    "identical": "identical",
+    "empty": "both empty",
+    "different": "different",
+    "missing-pks": "rows missing",
+    "bad-pks": "bad keys",
+    "error": "not compared",
+}
+
+
+def router(desk: Desk, reports: Reports) -> APIRouter:
+    """All pages."""
+    pages = Pages(desk, reports)
+    table = APIRouter()
+    table.add_api_route("/datadiffs/runs/{run_id}", pages.run, methods=["GET"], **described(page=True))
+    table.add_api_route(
+        "/datadiffs/runs/{run_id}/confirm", pages.confirm, methods=["POST"], include_in_schema=False
+    )
+    table.add_api_route(
+        "/datadiffs/runs/{run_id}/report.md", pages.markdown, methods=["GET"], include_in_schema=False
+    )
+    return table
+
+
+class Pages:
+    """The pages."""
+
+    def __init__(self, desk: Desk, reports: Reports) -> None:
+        self.desk = desk
+        self.services = desk.services
+        self.reports = reports
+        environment = Environment(
+            loader=FileSystemLoader(Path(__file__).parent),
+            autoescape=True,
+            undefined=StrictUndefined,
+            trim_blocks=True,
+            lstrip_blocks=True,
+        )
+        self.template = environment.get_template("report.html")
+
+    async def run(self, request: Request, run_id: Id) -> Response:
+        """A CI run: what was compared, what was found, what waits for a person."""
+        person, run, project = await self._seen(request, run_id)
+        if person is None and project.visibility != "public":
+            return RedirectResponse(f"/sign-in?next=/datadiffs/runs/{run_id}", 302)
+        found = await gather(self.desk, self.reports, run)
+        files = await self.services.db.read(
+            lambda tx: tx.artifacts(ArtifactFilter(run_id=run.id, type="datadiff_rows"), Page(limit=2000))
+        )
+        may_run = person is not None and person.may_run(project)
+        html = self.template.render(
+            it=found,
+            run=found["run"],
+            project=project,
+            who=person,
+            can=may_run,
+            may_cancel=may_run and run.state is not State.DONE,
+            rows={a.attempt_id: a for a in files},
+            marks=MARKS,
+            words=WORDS,
+            live=f"/-/events/run/{run.id}" if run.state is not State.DONE else "",
+        )
+        return HTMLResponse(html, headers=HEADERS)
+
+    async def _seen(self, request: Request, run_id: int) -> tuple[Principal | None, Run, Project]:
+        person = await who(self.services, request)
+
+        def look(tx: Tx) -> tuple[Run, Project]:
+            run = tx.get(Run, run_id)
+            project = tx.get(Project, run.project_id) if run else None
+            if run is None or project is None or "ci_config_id" not in runs.about(run):
+                raise NotFound(f"There is no CI run {run_id}.")
+            return run, project
+
+        run, project = await self.services.db.read(look)
+        if person is not None and not person.may_see(project):
+            raise NotFound(f"There is no CI run {run_id}.")
+        return person, run, project
+
+    async def confirm(self, request: Request, run_id: Id) -> Response:
+        """The button: starts the diffs that wait for a person."""
+        same_origin(request)
+        person, run, project = await self._seen(request, run_id)
+        if person is None or not person.may_run(project):
+            raise Forbidden("Sign in as a developer of this repository to do this.")
+        now = self.services.now()
+        await self.services.db.write(lambda tx: runs.confirm(tx, run.id, now, person.user.id or None))
+        return RedirectResponse(f"/datadiffs/runs/{run.id}", 303)
+
+    async def markdown(self, request: Request, run_id: Id) -> Response:
+        """The comment, to copy."""
+        person, run, project = await self._seen(request, run_id)
+        if person is None and project.visibility != "public":
+            raise NotFound(f"There is no CI run {run_id}.")
+        found = await gather(self.desk, self.reports, run)
+        text = reporting.markdown(found, self.services.server.url)
+        return Response(text, media_type="text/plain; charset=utf-8", headers=HEADERS)
