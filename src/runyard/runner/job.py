@@ -30,6 +30,7 @@ from runyard.runner.reports import coverage
 from runyard.runner.room import Room
 from runyard.runner.sandbox import Box, BoxPlan, ImageUnavailable, Sandbox, SandboxError
 from runyard.runner.sandbox.container import Images
+from runyard.runner.sandbox.services import Asked, up
 from runyard.runner.steps import Ended, Scene, run
 from runyard.runner.streams import Log
 from runyard.syntax.expressions import ExpressionError, render
@@ -97,8 +98,13 @@ class Execution:
     def _in_box(self) -> None:
         work, job = self._work, self._work.job
         network = self._means.network if job.network is Network.INTERNET else job.network
-        with self._means.images.root(job.image) as root:
-            box = self._means.sandbox.open(BoxPlan(self._slot, work.project_path, network, job.binds, root))
+        asked = Asked(self._slot, job.services, network, self._public(), self._log.system)
+        with (
+            self._means.images.root(job.image) as root,
+            up(self._means.sandbox, self._means.images, asked) as beside,
+        ):
+            plan = BoxPlan(self._slot, work.project_path, network, job.binds, root, beside)
+            box = self._means.sandbox.open(plan)
             room = Room(box.outside.temp, box.inside.temp, box.uid)
             room.folder(TOOL_CACHE)
             try:
@@ -114,6 +120,10 @@ class Execution:
                 left = box.close()
             if left:
                 raise SandboxError(f"processes of the job did not end: {left}")
+
+    def _public(self) -> dict[str, str]:
+        """What services get of the job's variables: neither secrets nor files (gitlab-runner)."""
+        return {v.key: v.value for v in self._work.variables if v.public and not (v.masked or v.file)}
 
     def _environment(self, box: Box, room: Room, image: Mapping[str, str]) -> dict[str, str]:
         """PATH and HOME, then the variables; file variables become paths. A stock job's variables may still name what only we know

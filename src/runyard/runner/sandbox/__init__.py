@@ -4,6 +4,7 @@ The only place besides sources/ that starts processes. `box.py` is the port; `le
 """
 
 from runyard.runner.sandbox.box import (
+    Beside,
     Box,
     BoxPlan,
     ImageUnavailable,
@@ -18,5 +19,5 @@ from runyard.runner.sandbox.box import (
 from runyard.runner.sandbox.levels import choose
 
 __all__ = [
-    "Box", "BoxPlan", "ImageUnavailable", "Level", "Limits", "Places", "Process", "RootFs", "Sandbox", "SandboxError", "choose",
+    "Beside", "Box", "BoxPlan", "ImageUnavailable", "Level", "Limits", "Places", "Process", "RootFs", "Sandbox", "SandboxError", "choose",
 ]  # fmt: skip

@@ -51,8 +51,18 @@ class RootFs:
     env: Mapping[str, str] = field(default_factory=dict)
     cwd: str = ""
     entrypoint: tuple[str, ...] = ()
+    command: tuple[str, ...] = ()
+    ports: tuple[int, ...] = ()  # TCP, that the image says it listens on
     user: str = ""  # as the image or the job names it
     layers: tuple[Path, ...] = ()  # topmost first; with them the root can be made writable
+
+
+@dataclass(frozen=True, slots=True)
+class Beside:
+    """What runs beside a job: the network namespace they share (a name of the launcher's; empty: the host's), and host names in it."""
+
+    namespace: str
+    hosts: Mapping[str, str]
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,6 +74,7 @@ class BoxPlan:
     network: Network = Network.NONE
     binds: tuple[Bind, ...] = ()
     root: RootFs | None = None
+    beside: Beside | None = None
 
 
 @dataclass(frozen=True, slots=True)

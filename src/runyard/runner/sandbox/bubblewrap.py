@@ -95,8 +95,10 @@ class BubblewrapBox:
         self.outside = Places(str(builds), f"{builds}/{project}", f"{builds}/{project}.tmp", str(base / HOME))
         self._sandbox = sandbox
         self._folders = folders
-        self._network = sandbox.outside.enter(plan.network, plan.slot)
-        self._fixed = sandbox.fixed_arguments(plan, folders, self._network is not None, upper)
+        self._network = (
+            sandbox.outside.enter(plan.network, plan.slot) if plan.beside is None else plan.beside.namespace
+        )
+        self._fixed = sandbox.fixed_arguments(plan, folders, bool(self._network), upper)
         self._group = sandbox.group(plan.slot)
         self._ooms = self._group.ooms() if self._group else 0
         self._last: Child | None = None
@@ -171,7 +173,7 @@ class BubblewrapSandbox:
         self.outside = outside
         self.notes = notes
         self.spawner: Spawner = outside.spawner
-        self._work = work
+        self.work = work
         self._folders: dict[int, SlotFolders] = {}
         self._groups: dict[int, cgroups.Slot] = {}
         self._etc = work / "etc"
@@ -185,7 +187,7 @@ class BubblewrapSandbox:
     def open(self, plan: BoxPlan) -> BubblewrapBox:
         """Fresh folders for the slot, then a box over them."""
         uid = FIRST_UID + plan.slot if self.means.own_uids else None
-        folders = self._folders.setdefault(plan.slot, SlotFolders(self._work, plan.slot, uid))
+        folders = self._folders.setdefault(plan.slot, SlotFolders(self.work, plan.slot, uid))
         if plan.root is None or not plan.root.layers or not self._writes_roots():
             folders.renew(plan.project)
             return self._box(plan, folders, None)
@@ -211,7 +213,7 @@ class BubblewrapSandbox:
         with self._etc_lock:
             if self._roots is None:
                 able = self.means.own_uids and self.means.seccomp is not None
-                trial = self._work / "trial"
+                trial = self.work / "trial"
                 try:
                     self._roots = (
                         overlay.works(self.spawner, trial)
@@ -257,7 +259,7 @@ class BubblewrapSandbox:
             folder = self._etc / network.value
             if not folder.exists():
                 self._write_etc(folder, network)
-        return f"{self.visible(str(self._work))}/etc/{network.value}"
+        return f"{self.visible(str(self.work))}/etc/{network.value}"
 
     def _write_etc(self, folder: Path, network: Network) -> None:
         fresh = folder.with_suffix(".new")
@@ -309,12 +311,17 @@ class BubblewrapSandbox:
             arguments += ["--share-net"] if connected else []
             arguments += self._host_root(etc) if plan.root is None else self._image_root(plan.root, etc)
         arguments += ("--proc", "/proc", "--dev", "/dev")
-        slot = self.visible(str(self._work)) + "/" + folders.path.name
+        arguments += ("--perms", "1777", "--tmpfs", "/dev/shm") if upper is not None else ()  # noqa: S108 - the box's own
+        slot = self.visible(str(self.work)) + "/" + folders.path.name
         for name, inside in ((BUILDS, "/builds"), (HOME, INSIDE_HOME), (TEMP, "/tmp")):  # noqa: S108 - the box's own /tmp
             if upper is not None and name == HOME:
                 continue  # the image's own
             arguments += ("--bind", f"{slot}/{name}", inside)
         arguments += ("--symlink", "/tmp", "/var/tmp") if plan.root is None else ()  # noqa: S108
+        if plan.beside is not None:
+            rows = [HOSTS, *(f"{host} {alias}\n" for alias, host in plan.beside.hosts.items())]
+            (folders.path / "hosts").write_text("".join(rows), encoding="utf-8")
+            arguments += ("--ro-bind", f"{slot}/hosts", "/etc/hosts")
         for bind in plan.binds:
             arguments += self._bind(bind, folders.path)
         # What is left writable is the box's own root, a tmpfs: nobody needs to write there.

@@ -96,8 +96,21 @@ def _find(wanted: Wanted, work: Path) -> RootFs:
     else:
         path = _exported(work, engine, wanted.name, str(about["Id"]))
         layers = (path,)
-    entrypoint = tuple(config.get("Entrypoint") or ())
-    return RootFs(path, env, config.get("WorkingDir") or "", entrypoint, config.get("User") or "", layers)
+    return RootFs(
+        path,
+        env,
+        cwd=config.get("WorkingDir") or "",
+        entrypoint=tuple(config.get("Entrypoint") or ()),
+        command=tuple(config.get("Cmd") or ()),
+        ports=_ports(config.get("ExposedPorts") or {}),
+        user=config.get("User") or "",
+        layers=layers,
+    )
+
+
+def _ports(exposed: Mapping[str, Any]) -> tuple[int, ...]:
+    found = (str(port).partition("/") for port in exposed)
+    return tuple(sorted(int(port) for port, _, kind in found if kind in ("", "tcp") and port.isdigit()))
 
 
 def _brought(engine: str, wanted: Wanted) -> dict[str, Any]:

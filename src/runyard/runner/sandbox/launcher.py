@@ -305,8 +305,18 @@ class Launcher:
         """A network namespace with a way out, kept for reuse; started again when its slirp4netns has ended."""
         name = message["name"]
         slirp = self.slirps.get(name)
-        if slirp is None or slirp.poll() is not None:
+        if not message["slirp"]:
+            if name not in self.networks:
+                self.networks[name] = _new_namespace(CLONE_NEWNET, "net")
+                _block(self.networks[name], message["blocked"])
+        elif slirp is None or slirp.poll() is not None:
             self._connect(name, message["slirp"], message["blocked"])
+        self.say({"reply": message["id"], "fd": self.networks[name]})
+
+    def do_forget(self, message: dict[str, Any], fds: list[int]) -> None:
+        """Lets a network namespace without a way out go."""
+        if message["name"] in self.networks:
+            os.close(self.networks.pop(message["name"]))
         self.say({"reply": message["id"]})
 
     def _connect(self, name: str, argv: list[str], blocked: list[list[Any]]) -> None:

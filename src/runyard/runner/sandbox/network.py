@@ -56,6 +56,21 @@ class Outside:
             self._slirp = ()
             self.note = f"jobs have no network: {error}"
 
+    @property
+    def leads_out(self) -> bool:
+        """Whether there is a way out at all."""
+        return bool(self._slirp)
+
+    def apart(self, name: str, *, way_out: bool) -> str:
+        """A namespace of this name, made when it is not there; its path. Reject routes hold in it too."""
+        slirp = self._slirp if way_out else ()
+        fd = self.spawner.network(name, slirp, self._blocked)
+        return f"/proc/{self.spawner.pid}/fd/{fd}"
+
+    def forget(self, name: str) -> None:
+        """Lets a namespace go that was made without a way out."""
+        self.spawner.forget(name)
+
     def enter(self, wanted: Network, slot: int) -> str | None:
         """The namespace's name in the launcher; None when the job stays without, or shares the host's."""
         if wanted is not Network.INTERNET or not self._slirp:

@@ -256,9 +256,14 @@ class Spawner:
         """Takes away what `expose` or `overlay` answered."""
         self.ask("hide", path=path)
 
-    def network(self, name: str, slirp: Sequence[str], blocked: Sequence[tuple[str, str]]) -> None:
-        """Makes sure the named network namespace has its way out."""
-        self.ask("network", name=name, slirp=list(slirp), blocked=[list(pair) for pair in blocked])
+    def network(self, name: str, slirp: Sequence[str], blocked: Sequence[tuple[str, str]]) -> int:
+        """Makes sure the named network namespace has its way out, where `slirp` makes one; the launcher's descriptor of it."""
+        asked = self.ask("network", name=name, slirp=list(slirp), blocked=[list(pair) for pair in blocked])
+        return int(asked["fd"])
+
+    def forget(self, name: str) -> None:
+        """Lets a network namespace without a way out go."""
+        self.ask("forget", name=name)
 
     def close(self) -> None:
         """Ends the launcher and so every process it started."""
