@@ -90,7 +90,7 @@ def up(sandbox: Sandbox, images: Images, asked: Asked) -> Iterator[Beside | None
         yield beside
 
 
-class _Service:
+class _Companion:
     """One that runs."""
 
     def __init__(self, image: Image, root: RootFs, host: str, box: Box) -> None:
@@ -142,7 +142,7 @@ class _Group:
         self._shared = asked.network is Network.HOST
         self._name = f"slot{asked.slot}-services"
         self._names: list[str] = []
-        self._services: list[_Service] = []
+        self._services: list[_Companion] = []
 
     def start(self, roots: Sequence[RootFs]) -> Beside:
         """Network, boxes, processes, and a while for them to listen."""
@@ -155,7 +155,7 @@ class _Group:
         for number, (image, root) in enumerate(zip(asked.services, roots, strict=True)):
             slot = FIRST_SLOT + (asked.slot - 1) * MOST + number
             plan = BoxPlan(slot, "service", asked.network, (), root, Beside(names[number], hosts))
-            service = _Service(image, root, addresses[number], self._sandbox.open(plan))
+            service = _Companion(image, root, addresses[number], self._sandbox.open(plan))
             self._services.append(service)
             service.run(asked.env)
         self._wait()
@@ -195,7 +195,7 @@ class _Group:
             told = f"*** WARNING: Service {service.image.name} probably didn't start properly."
             self._asked.say(f"{told}\n{service.said}\n*********")
 
-    def _knock(self, waiting: list[_Service]) -> None:
+    def _knock(self, waiting: list[_Companion]) -> None:
         """In a thread of its own, because it enters the job's network namespace and never comes back."""
         until = time.monotonic() + READY_S
         if not self._shared:
