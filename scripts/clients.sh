@@ -7,8 +7,23 @@ if [ ! -e .venv-clients/ready ] || [ constraints/clients.txt -nt .venv-clients/r
   .venv/bin/uv pip install -q --python .venv-clients/bin/python --require-hashes -r constraints/clients.txt
   touch .venv-clients/ready
 fi
+# Looker's SDK of other ages, and spectacles: each in an environment of its own, because each client stands alone at its users' too.
+for wanted in constraints/looker/*.txt; do
+  home=.clients/looker/$(basename "$wanted" .txt)
+  if [ ! -e "$home/ready" ] || [ "$wanted" -nt "$home/ready" ]; then
+    (
+      [ -x "$home/bin/python" ] || .venv/bin/uv venv -q --python .venv/bin/python "$home"
+      .venv/bin/uv pip install -q --python "$home/bin/python" --require-hashes -r "$wanted"
+      touch "$home/ready"
+    ) &
+  fi
+done
+wait
+for wanted in constraints/looker/*.txt; do
+  [ -e ".clients/looker/$(basename "$wanted" .txt)/ready" ]
+done
 if command -v npm >/dev/null; then
-  packages="@depot/cli-linux-x64@0.0.1-cli.2.102.12 @gitbeaker/rest@43.8.0"
+  packages="@depot/cli-linux-x64@0.0.1-cli.2.102.12 @gitbeaker/rest@43.8.0 @looker/sdk-node@26.12.0"
   if [ "$(cat .clients/ready 2>/dev/null)" != "$packages" ]; then
     mkdir -p .clients
     npm install --silent --no-audit --no-fund --prefix .clients $packages >/dev/null
