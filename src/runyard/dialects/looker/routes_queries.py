@@ -17,7 +17,7 @@ from runyard.dialects.looker.reading import Reading
 from runyard.dialects.looker.refusals import empty, invalid, missing_field
 from runyard.dialects.looker.workspace import with_model
 from runyard.engine.ports import Page, Tx
-from runyard.model.errors import Conflict, Forbidden, Invalid, NotFound
+from runyard.model.errors import Conflict, Forbidden, NotFound
 from runyard.model.work import Record
 from runyard.tasks.lookml.databases import DIALECTS, Rows
 
@@ -83,7 +83,9 @@ async def _run(ask: Ask, data: Mapping[str, Any], id: str) -> Response:
     asked, settings = await _compiled(ask, data)
     if format == "sql":
         if asked.problem:
-            raise Invalid(asked.problem)
+            raise NotFound(
+                asked.problem
+            )  # the answer that spectacles takes for "this has no SQL" (looker.md §9)
         return Response(asked.sql, media_type="text/plain")
     answer, seconds = await ask.office.errands.ask_now(asked, settings)
     shaped = queries.rendered(answer, asked, "json" if format == "csv" else format, id, seconds)

@@ -25,6 +25,8 @@ from runyard.model.work import Project, Record, Run, User
 
 _SHA = re.compile(r"[0-9a-fA-F]{7,64}")
 MAX_ATTRIBUTES = 100
+FIRST_SDK = "PY SDK 25.6"
+"""Its `result` is a list of {validator, status}; it cannot read what every later SDK expects there (PyPI looker-sdk 25.6.0, CIRunResult)."""
 
 
 def _optional_text(body: Mapping[str, Any], name: str) -> str | None:
@@ -44,6 +46,8 @@ def _attributes(body: Mapping[str, Any]) -> list[dict[str, str]]:
         raise invalid("user_attributes", "user_attributes must be a list of name and value.")
     found = []
     for item in given:
+        if isinstance(item, str):  # 25.6 has a list of texts here
+            item = dict(zip(("name", "value"), item.split("=", 1), strict=False))
         name = item.get("name") if isinstance(item, dict) else None
         value = item.get("value") if isinstance(item, dict) else None
         if (
@@ -109,6 +113,7 @@ async def _start(ask: Ask) -> Run:
         commit=commit,
         user_attributes=attributes,
         imports=pins,
+        target_branch=_optional_text(ask.body, "target") or "",  # 25.6 may name it
     )
     return await begin(ask.services, wish)
 
@@ -143,7 +148,10 @@ async def create_legacy(ask: Ask) -> Response:
 async def get_legacy(ask: Ask) -> Response:
     """GET /projects/{id}/ci/runs/{run_id} → ProjectRun."""
     known, found = await _facts(ask, *await _found(ask))
-    return ask.answer(shapes.legacy_run(known, found, ask.services.server.url))
+    shaped = shapes.legacy_run(known, found, ask.services.server.url)
+    if ask.request.headers.get("x-looker-appid") == FIRST_SDK:
+        shaped["run"]["result"] = [{"validator": v.validator, "status": v.status} for v in found]
+    return ask.answer(shaped)
 
 
 async def _ci_run(ask: Ask, project: Project, run: Run) -> dict[str, Any]:
