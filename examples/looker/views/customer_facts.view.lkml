@@ -1,12 +1,20 @@
+# One row per customer, from SQL. The filter reaches into it through Liquid.
 view: customer_facts {
+  label: "Customers' history"
   derived_table: {
     sql:
-      SELECT customer_id, COUNT(*) AS order_count, MIN(created_at) AS first_order_at
-      FROM ${orders.SQL_TABLE_NAME}
-      WHERE {% condition first_seen %} created_at {% endcondition %}
-      GROUP BY customer_id ;;
+      SELECT
+        o.customer_id,
+        COUNT(*) AS order_count,
+        MIN(o.created_at) AS first_order_at,
+        MAX(o.created_at) AS last_order_at
+      FROM ${orders.SQL_TABLE_NAME} AS o
+      WHERE o.status <> 'canceled'
+        AND {% condition ordered_between %} o.created_at {% endcondition %}
+      GROUP BY o.customer_id ;;
   }
-  filter: first_seen {
+
+  filter: ordered_between {
     type: date
   }
   dimension: customer_id {
@@ -21,29 +29,23 @@ view: customer_facts {
   }
   dimension: is_regular {
     type: yesno
-    sql: ${order_count} >= 3 ;;
+    sql: ${order_count} >= 5 ;;
   }
   dimension_group: first_order {
     type: time
-    timeframes: [date, month]
+    timeframes: [raw, date, month, year]
     sql: ${TABLE}.first_order_at ;;
   }
-}
+  dimension_group: as_customer {
+    type: duration
+    intervals: [day, month]
+    sql_start: ${first_order_raw} ;;
+    sql_end: ${TABLE}.last_order_at ;;
+  }
 
-# A native derived table: its query is itself an explore's.
-view: city_sales {
-  derived_table: {
-    explore_source: order_items {
-      column: city { field: customers.city }
-      column: total { field: order_items.total_quantity }
-    }
-  }
-  dimension: city {
-    primary_key: yes
-    sql: ${TABLE}.city ;;
-  }
-  dimension: total {
-    type: number
-    sql: ${TABLE}.total ;;
+  measure: average_orders {
+    description: "Mean orders per customer who ordered."
+    type: average
+    sql: ${order_count} ;;
   }
 }

@@ -11,7 +11,7 @@ import pytest
 from runyard.tasks.lookml.language.findings import Finding
 from runyard.tasks.lookml.language.project import Project, load
 
-BAKERY = Path(__file__).parents[3] / "examples" / "looker"
+BAKERY = Path(__file__).parents[2] / "projects" / "bakery"
 Make = Callable[[dict[str, str]], Project]
 
 

@@ -11,6 +11,8 @@ from runyard.tasks.lookml.validators.style.rule import Condition, Kind, Rule
 _SNAKE = pattern("^[_a-z0-9]+$")
 _FIELDS = ("dimension", "dimension_group")
 _VISIBLE = Condition("hidden", pattern("^(?i:yes|true)$"), negative=True)
+# A view that is only there to be extended gets these from the view that extends it.
+_QUERYABLE = Condition("extension", pattern("^required$"), negative=True)
 _KEY = Condition("primary_key", pattern("^(?i:yes|true)$"))
 _PERSISTED = (
     "datagroup_trigger",
@@ -69,8 +71,8 @@ RULES: tuple[Rule, ...] = (
     _property("E100", "explore_fields", "An explore declares `fields`.", ("explore",), "fields"),
     _property("D301", "dimension_description", "A visible dimension has a description.", _FIELDS, "description", _VISIBLE),
     _property("M112", "measure_description", "A visible measure has a description.", ("measure",), "description", _VISIBLE),
-    Rule("V110", "view_primary_key", "A view has a primary key.", Kind.PROPERTY, ("view",), parameter="dimension.primary_key"),
-    Rule("V111", "view_label", "A view has a label.", Kind.PROPERTY, ("view",), parameter="label|view_label"),
+    Rule("V110", "view_primary_key", "A view has a primary key.", Kind.PROPERTY, ("view",), (_QUERYABLE,), parameter="dimension.primary_key"),
+    Rule("V111", "view_label", "A view has a label.", Kind.PROPERTY, ("view",), (_QUERYABLE,), parameter="label|view_label"),
     Rule("D302", "primary_key_hidden", "A primary key is hidden.", Kind.PROPERTY, ("dimension",), (_KEY,), parameter="hidden"),
     Rule("D107", "primary_key_first", "The primary key is the first dimension.", Kind.FIRST_CHILD, ("dimension",), (_KEY,)),
     Rule("D106", "dimensions_alphabetical", "Dimensions stand in alphabetical order.", Kind.ORDER, ("dimension",), (Condition("primary_key", negative=True),)),

@@ -1,0 +1,6 @@
+project_name: "bakery"
+
+constant: CONNECTION {
+  value: "bakery"
+  export: override_optional
+}
