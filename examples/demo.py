@@ -165,7 +165,7 @@ def looker(demo: Demo, row: Row) -> None:
     subprocess.run([sys.executable, str(HERE / "looker/make_database.py"), str(database)], check=True)
     env = {"LOOKERSDK_BASE_URL": demo.url, "LOOKERSDK_CLIENT_ID": "root", "LOOKERSDK_CLIENT_SECRET": TOKEN}
     script = str(HERE / "clients/with_looker_sdk.py")
-    _take(row, demo.follow([str(PYTHON), script, "demo/looker", "bakery", str(database)], **env))
+    _take(row, demo.follow([str(PYTHON), script, "demo/looker", "shop", str(database)], **env))
 
 
 def datafold(demo: Demo, row: Row) -> None:

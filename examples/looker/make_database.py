@@ -48,8 +48,23 @@ def rows(scale: int = 1) -> Iterator[tuple[str, list[Row]]]:
     yield "customers", customers
     products = [_product(chance, n) for n in range(1, 61)]
     yield "products", products
-    yield "stores", [(n, f"Store {n}", "flagship" if n <= 5 else "shop", *CITIES[n % 5], START - timedelta(chance.randrange(3000))) for n in range(1, 11)]
-    promotions = [(n, f"SALE{n}", 5 * n, START + timedelta(200 * n), START + timedelta(200 * n + 20)) for n in range(1, 5)]
+    yield (
+        "stores",
+        [
+            (
+                n,
+                f"Store {n}",
+                "flagship" if n <= 5 else "shop",
+                *CITIES[n % 5],
+                START - timedelta(chance.randrange(3000)),
+            )
+            for n in range(1, 11)
+        ],
+    )
+    promotions = [
+        (n, f"SALE{n}", 5 * n, START + timedelta(200 * n), START + timedelta(200 * n + 20))
+        for n in range(1, 5)
+    ]
     yield "promotions", promotions
     orders = [_order(chance, n, len(customers), promotions) for n in range(1, 1500 * scale + 1)]
     yield "orders", orders
@@ -65,14 +80,34 @@ def _customer(chance: random.Random, n: int) -> Row:
     email = f"{first[:1]}.{last}.{n}@example.org".lower() if chance.random() < 0.95 else None
     born = date(1945, 1, 1) + timedelta(chance.randrange(22_000))
     joined = datetime(2023, 1, 1) + timedelta(minutes=chance.randrange(500_000))  # noqa: DTZ001
-    return n, first, last, email, country, city, latitude + chance.random(), longitude + chance.random(), born, chance.random() < 0.2, joined
+    return (
+        n,
+        first,
+        last,
+        email,
+        country,
+        city,
+        latitude + chance.random(),
+        longitude + chance.random(),
+        born,
+        chance.random() < 0.2,
+        joined,
+    )
 
 
 def _product(chance: random.Random, n: int) -> Row:
     category = list(CATEGORIES)[n % len(CATEGORIES)]
     price = Decimal(CATEGORIES[category] * chance.randrange(60, 140)) / 100
     cost = (price * chance.randrange(45, 75) / 100).quantize(Decimal("0.01"))
-    return n, f"{category[:-1]} {n}", category, chance.choice(BRANDS), price, cost, START - timedelta(chance.randrange(800))
+    return (
+        n,
+        f"{category[:-1]} {n}",
+        category,
+        chance.choice(BRANDS),
+        price,
+        cost,
+        START - timedelta(chance.randrange(800)),
+    )
 
 
 def _order(chance: random.Random, n: int, customers: int, promotions: list[Row]) -> Row:
@@ -80,7 +115,15 @@ def _order(chance: random.Random, n: int, customers: int, promotions: list[Row])
     status = chance.choices(["delivered", "shipped", "placed", "canceled"], [80, 8, 6, 6])[0]
     delivered = created + timedelta(hours=chance.randrange(20, 240)) if status == "delivered" else None
     promotion = next((p[0] for p in promotions if p[3] <= created.date() <= p[4]), None)  # type: ignore[operator]
-    return n, 1 + int(customers * chance.random() ** 1.5), 1 + chance.randrange(10), promotion, status, created, delivered
+    return (
+        n,
+        1 + int(customers * chance.random() ** 1.5),
+        1 + chance.randrange(10),
+        promotion,
+        status,
+        created,
+        delivered,
+    )
 
 
 def _items(chance: random.Random, orders: list[Row], products: list[Row]) -> Iterator[Row]:
@@ -103,13 +146,26 @@ def _returns(chance: random.Random, items: list[Row], orders: list[Row]) -> Iter
             for parcel in range(chance.choice([1, 1, 2])):
                 number += 1
                 refund = (Decimal(str(item[4])) * chance.choice([30, 50]) / 100).quantize(Decimal("0.01"))
-                yield number, item[0], chance.choice(["too small", "broken", "late"]), refund, delivered + timedelta(days=3 + parcel)
+                yield (
+                    number,
+                    item[0],
+                    chance.choice(["too small", "broken", "late"]),
+                    refund,
+                    delivered + timedelta(days=3 + parcel),
+                )
 
 
 def _visit(chance: random.Random, n: int, customers: int) -> Row:
     started = datetime(2024, 1, 1) + timedelta(minutes=chance.randrange(DAYS * 24 * 60))  # noqa: DTZ001
     pages = chance.choices([1, 3, 8], [40, 40, 20])[0]
-    return n, 1 + chance.randrange(customers), chance.choice(["search", "mail", "direct"]), pages, started, started + timedelta(seconds=40 * pages)
+    return (
+        n,
+        1 + chance.randrange(customers),
+        chance.choice(["search", "mail", "direct"]),
+        pages,
+        started,
+        started + timedelta(seconds=40 * pages),
+    )
 
 
 def literal(value: object) -> str:
@@ -126,7 +182,9 @@ def statements(scale: int) -> Iterator[str]:
     for table, found in rows(scale):
         yield f"CREATE TABLE {table} ({TABLES[table]})"
         for start in range(0, len(found), 500):
-            values = ", ".join(f"({', '.join(literal(v) for v in row)})" for row in found[start : start + 500])
+            values = ", ".join(
+                f"({', '.join(literal(v) for v in row)})" for row in found[start : start + 500]
+            )
             yield f"INSERT INTO {table} VALUES {values}"
 
 
@@ -149,7 +207,9 @@ def main(target: str, scale: int = 1) -> None:
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("target", nargs="?", default="shop.duckdb", help="a file for DuckDB, or postgresql://…")
+    parser.add_argument(
+        "target", nargs="?", default="shop.duckdb", help="a file for DuckDB, or postgresql://…"
+    )
     parser.add_argument("--scale", type=int, default=1)
     given = parser.parse_args()
     main(given.target, given.scale)

@@ -18,7 +18,7 @@ from tests.live_server import TOKEN, LiveServer
 
 pytestmark = pytest.mark.client
 
-BAKERY = Path(__file__).parents[2] / "examples" / "looker"
+BAKERY = Path(__file__).parents[1] / "projects" / "bakery"
 
 PRELUDE = """
 import json, os, sys, time

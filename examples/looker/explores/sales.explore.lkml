@@ -29,7 +29,7 @@ explore: order_items {
     user_attribute: country
   }
   conditionally_filter: {
-    filters: [orders.created_date: "2 years"]
+    filters: [orders.created_date: "after 2024-01-01"]
     unless: [orders.id]
   }
 

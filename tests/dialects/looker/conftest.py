@@ -27,7 +27,7 @@ from runyard.model.trigger import Push
 from runyard.model.work import Artifact, Project, Runner
 from tests.services import ROOT, services_of
 
-BAKERY = Path(__file__).parents[3] / "examples" / "looker"
+BAKERY = Path(__file__).parents[2] / "projects" / "bakery"
 T = TypeVar("T")
 
 

@@ -67,7 +67,7 @@ def test_a_reference_to_a_view_that_is_not_joined_names_the_explores(make: Make)
         make(
             {
                 "m.model.lkml": HEAD
-                + "explore: a {}\nexplore: a2 { from: a }\nexplore: ok { view_name: a join: b { sql_on: ${b.id} = ${a.x} ;; } }\n"
+                + "explore: a {}\nexplore: a2 { from: a }\nexplore: ok { view_name: a join: b { relationship: one_to_one sql_on: ${b.id} = ${a.x} ;; } }\n"
                 "view: a { dimension: x { sql: ${b.id} ;; } }\nview: b { dimension: id {} }"
             }
         )
@@ -185,7 +185,7 @@ def test_fields_named_outside_sql_are_looked_up(make: Make) -> None:
 
 def test_one_missing_view_is_one_finding(make: Make) -> None:
     text = """explore: a {
-  join: gone { sql_on: ${gone.id} = ${a.id} ;; }
+  join: gone { relationship: one_to_one sql_on: ${gone.id} = ${a.id} ;; }
   always_filter: { filters: [gone.x: "1", a.inherited: "2"] }
   fields: [ALL_FIELDS*, -gone.x, -a.inherited]
 }

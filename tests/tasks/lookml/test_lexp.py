@@ -27,7 +27,7 @@ def rows() -> Rows:
     columns = {name: [from_database(v) for v in values] for name, values in COLUMNS.items()}
     columns["o.open"] = [from_database(v, "yesno") for v in ("Yes", "No", None, "Yes")]
     columns["o.month"] = [from_database(v, "date") for v in ("2024-01", "2024-02", None, "2023-12")]
-    return Rows(columns, 4, NOW, lambda text, value: text == shown(value))
+    return Rows(columns, 4, NOW, lambda text, values: [text == shown(v) for v in values])
 
 
 def column(text: str) -> list[Value]:

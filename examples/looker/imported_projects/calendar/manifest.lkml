@@ -1,6 +1,6 @@
 project_name: "calendar"
 
 constant: DATES_TABLE {
-  value: "calendar_dates"
+  value: "dates"
   export: override_required
 }

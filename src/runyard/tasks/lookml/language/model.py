@@ -246,6 +246,13 @@ class Model:
         """A digest of all that checks of this explore can depend on: its declarations, and those of every view it uses."""
         return digest("explore", self.name, name, self.names, self._files_digest(self._explore_closure(name)))
 
+    def fingerprint_of_source(self, name: str) -> str:
+        """A digest of all that checks of this view's native derived table can depend on; "" when it has none."""
+        sources = [source for declared in self.views.closure(name) for source in declared.uses]
+        explores = [d for source in sources for d in self._explore_closure(source)]
+        own = self._files_digest([*self._view_closure(name), *explores])
+        return digest("source", name, self.names, own) if sources else ""
+
     def fingerprint_of_tests(self) -> str:
         """A digest of the model's data tests and of the explores that they ask."""
         tests = list(self.declared("test"))

@@ -26,8 +26,8 @@ from runyard.tasks.lookml.lexp.tree import (
 )
 from runyard.tasks.lookml.lexp.values import arithmetic, compare, kind
 
-Matcher = Callable[[str, Value], bool]
-"""(filter expression, value) → whether the value passes; raises LexpError for a bad expression."""
+Matcher = Callable[[str, Column], Column]
+"""(filter expression, values) → for each whether it passes; raises LexpError for a bad expression."""
 
 # name → (least, most) arguments; evaluated below because they treat null in their own way.
 _LOGIC = {
@@ -204,7 +204,7 @@ class Evaluation:
         if not isinstance(text, FilterText | Literal) or not isinstance(wanted := _text_of(text), str):
             raise LexpError("the filter of matches_filter() stands between backticks", text.at)
         try:
-            return [self.rows.matches(wanted, v) for v in self.column(value)]
+            return self.rows.matches(wanted, self.column(value))
         except LexpError as problem:
             raise LexpError(problem.message, text.at) from None
 

@@ -17,7 +17,7 @@ from runyard.tasks.lookml.language.model import Field, Model, View, models
 from runyard.tasks.lookml.language.project import Project
 from runyard.tasks.lookml.language.references import in_block
 from runyard.tasks.lookml.language.timeframes import is_interval, is_timeframe
-from runyard.tasks.lookml.language.tree import FIELD_KEYS, Kind, Node, items
+from runyard.tasks.lookml.language.tree import FIELD_KEYS, Kind, Node
 from runyard.tasks.lookml.language.words import (
     DIMENSION_TYPES,
     GROUP_TYPES,
@@ -26,9 +26,10 @@ from runyard.tasks.lookml.language.words import (
     PARAMETERS,
 )
 from runyard.tasks.lookml.sql.measures import AGGREGATES
-from runyard.tasks.lookml.validators import field_lists
+from runyard.tasks.lookml.validators import advice, field_lists, filter_checks, source_checks
 from runyard.tasks.lookml.validators.asserts import check as data_tests
 from runyard.tasks.lookml.validators.explore_checks import ExploreChecks, add_context
+from runyard.tasks.lookml.validators.name_checks import NameChecks
 
 MAX_FINDINGS = 5000
 
@@ -59,18 +60,23 @@ def validate(project: Project) -> list[Finding]:
             found[key] = one if before is None else add_context(before, one)
 
     add(project.findings)
+    broken = {f.file for f in project.findings if f.severity is Severity.FATAL}
     for path in project.sources:
-        if not path.startswith(IMPORTED):
-            add(
-                project.cache.findings(
-                    digest("file", program(), project.file_key(path)), partial(_file_at, project, path)
-                )
-            )
+        if not path.startswith(IMPORTED) and path not in broken:
+            key = digest("file", program(), project.file_key(path))
+            add(project.cache.findings(key, partial(_file_at, project, path)))
     all_models = models(project)
     if not all_models:
         add([Finding("no_model", "the project has no model file (*.model.lkml)", Severity.ERROR)])
     for model in all_models:
+        # What else a file holds that cannot be parsed to its end, nobody knows; that is one finding, and not one for each use of it.
+        if broken:
+            model.views.incomplete.update(
+                n for n in model.views.roots if any(d.path in broken for d in model.views.closure(n))
+            )
         add(_model(model))
+    if all_models:
+        add(advice.unseen(project.sources, {path for model in all_models for path in model.files}))
     project.cache.keep()
     ordered = sorted(found.values(), key=lambda f: (f.file, f.line, f.column, -RANK[f.severity], f.message))
     return ordered[:MAX_FINDINGS]
@@ -83,6 +89,7 @@ def _file_at(project: Project, path: str) -> Iterator[Finding]:
 def _file(tree: Node) -> Iterator[Finding]:
     """What can be said of a file's text alone."""
     yield from _parameters(tree, "")
+    yield from advice.of_file(tree)
     for node in tree.all("view", "explore"):
         yield from _parameters(node, node.key)
         yield from _twins(node)
@@ -139,56 +146,43 @@ def _model(model: Model) -> Iterator[Finding]:
         yield Finding(
             "no_connection", f'model "{model.name}" names no connection', Severity.ERROR, model.path, 1, 1
         )
+    names = NameChecks(model)
     for name in model.views.roots:
-        yield from kept(model.fingerprint_of_view(name), partial(_view_named, model, name))
+        yield from kept(model.fingerprint_of_view(name), partial(_view_named, model, name, names))
+        if key := model.fingerprint_of_source(name):
+            yield from kept(key, partial(source_checks.of_source, model, name))
     explores = ExploreChecks(model)
+    extended = {base for declared in model.declared("explore") for base in declared.extends}
     for name in model.explores.roots:
-        yield from kept(model.fingerprint_of_explore(name), partial(_explore_named, model, name, explores))
+        key = digest(model.fingerprint_of_explore(name), repr(name in extended))
+        yield from kept(key, partial(_explore_named, model, name, explores, names, name in extended))
     yield from kept(model.fingerprint_of_tests(), partial(data_tests.of_model, model))
     yield from model.views.findings
     yield from model.explores.findings
-    yield from kept(
-        digest("names", model.names, model.project.file_key(model.path)), partial(_names_of_file, model)
-    )
+    yield from kept(digest("names", model.names, model.project.file_key(model.path)), names.of_model)
 
 
-def _view_named(model: Model, name: str) -> Iterator[Finding]:
+def _view_named(model: Model, name: str, names: NameChecks) -> Iterator[Finding]:
     view = model.view(name)
     if view is not None:
         yield from _view(view, model)
-        yield from _names(model, view.node)
+        yield from names.of_view(view)
 
 
-def _explore_named(model: Model, name: str, checks: ExploreChecks) -> Iterator[Finding]:
+def _explore_named(
+    model: Model, name: str, checks: ExploreChecks, names: NameChecks, is_extended: bool
+) -> Iterator[Finding]:
     explore = model.explore(name)
-    if explore is not None:
-        yield from _names(model, explore.node)
-        if not explore.is_required_extension:
-            yield from checks.explore(explore)
-            yield from field_lists.of_explore(explore)
-
-
-def _names_of_file(model: Model) -> Iterator[Finding]:
-    return _names(model, model.project.trees[model.path])
-
-
-def _names(model: Model, node: Node) -> Iterator[Finding]:
-    """Datagroups and access grants that are named but not declared."""
-    for key, wanted, severity in (
-        ("datagroup", "persist_with", Severity.ERROR),
-        ("access_grant", "required_access_grants", Severity.ERROR),
-    ):
-        for used in node.all(wanted):
-            known = {d.name for d in model.declared(key)}
-            for item in items(used):
-                if item.value not in known:
-                    yield finding(
-                        used,
-                        f"unknown_{key}",
-                        f'unknown {key} "{item.value}"',
-                        severity,
-                        suggestion=nearest(item.value, known),
-                    )
+    if explore is None:
+        return
+    yield from names.of_explore(explore)
+    if explore.is_required_extension:
+        yield from () if is_extended else advice.of_unused(explore)
+        return
+    yield from checks.explore(explore)
+    yield from field_lists.of_explore(explore)
+    yield from filter_checks.of_explore(explore)
+    yield from advice.of_explore(explore)
 
 
 def _view(view: View, model: Model) -> Iterator[Finding]:
@@ -211,6 +205,8 @@ def _view(view: View, model: Model) -> Iterator[Finding]:
     for name, node in view.sets().items() if view.is_complete else ():
         yield from _set(view, name, node, model)
     yield from field_lists.of_view(view, model)
+    yield from filter_checks.of_view(view)
+    yield from source_checks.of_sql(view, model)
     yield from _circles(view)
 
 

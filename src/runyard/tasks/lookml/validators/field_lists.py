@@ -15,12 +15,14 @@ IN_FIELDS = {
     "order_by_field": Severity.ERROR,
     "required_fields": Severity.ERROR,
     "label_from_parameter": Severity.ERROR,
+    "list_field": Severity.ERROR,
 }
 
 
 def of_view(view: View, model: Model) -> Iterator[Finding]:
     """Names in the view's fields that mean its own fields, or those of views that the model does not have."""
-    for node in view.node.all(*FIELD_KEYS) if view.is_complete else ():
+    own = [view.node, *view.node.all(*FIELD_KEYS)]
+    for node in own if view.is_complete else ():
         for key, severity in IN_FIELDS.items():
             for parameter in node.all(key):
                 for item in items(parameter):
@@ -40,7 +42,7 @@ def _named(
     if short in known or (is_set and (short == "ALL_FIELDS" or model.view(short) is not None)):
         return
     kind = "set" if is_set else "field"
-    name = f"{view.name}.{user.value}"
+    name = f"{view.name}.{user.value}" if user is not view.node else view.name
     message = f'unknown {kind} "{view.name}.{short}" in {key} of "{name}"'
     line, column = item.place
     guess = nearest(short, known)

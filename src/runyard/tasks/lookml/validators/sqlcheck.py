@@ -209,7 +209,7 @@ def _text(compiler: FieldCompiler, wanted: Wanted) -> str:
 def _measure_text(made: Context, wanted: Wanted) -> str:
     name = f"{wanted[0]}.{wanted[1].name}"
     try:
-        return f"{name}: {build(made, [wanted], 0).sql}"
+        return f"{name}: {build(made, [wanted], 0, where='1=2').sql}"
     except Unresolved as problem:
         return f"{name}! {problem.message}"
 

@@ -47,12 +47,31 @@ class Trial:
 
     def run(self, dimensions: Sequence[Wanted], measures: Sequence[Wanted] = ()) -> None:
         """Fast path: one query per chunk. Else the explore's frame first, then the fields."""
-        broken = self._search(dimensions, self._probe)
+        unmade = self._unmade_joins({alias for alias, _ in (*dimensions, *measures)})
+        broken = self._search([d for d in dimensions if not self._hits(d, unmade)], self._probe)
         if measures and broken is not None and not (self.fail_fast and self.errors):
-            self._search([m for m in measures if not self._hits(m, broken)], self._measured)
+            self._search([m for m in measures if not self._hits(m, broken | unmade)], self._measured)
+
+    def _unmade_joins(self, aliases: set[str]) -> frozenset[str]:
+        """Joins that do not become SQL, each told once, however many fields come through it."""
+        found = set()
+        for join in self.compiler.context.explore.joins:
+            if join.alias in aliases and join.alias in self.compiler.context.explore.views:
+                try:
+                    probe(self.compiler, [], [join])
+                except Unresolved as problem:
+                    found.add(join.alias)
+                    self.add(SqlError(problem.message + _hint(problem), "", "", problem.file, problem.line))
+        return frozenset(found)
 
     def _search(self, wanted: Sequence[Wanted], ask: Ask) -> frozenset[str] | None:
         """Finds the refused ones. The aliases whose joins are broken; None when nothing more can be asked of this explore."""
+        try:
+            ask([])
+        except Unresolved as problem:
+            # What every query of the explore carries: its base table, its filters.
+            self.add(SqlError(problem.message + _hint(problem), "", "", problem.file, problem.line))
+            return None
         whole = [w for w in wanted if self._compiles(w, ask)]
         if self.fail_fast and self.errors:
             return None
@@ -70,7 +89,8 @@ class Trial:
         for chunk in refused:
             self._halve([w for w in chunk if not self._hits(w, broken)], ask)
         if len(self.errors) == before and not broken:
-            # Each field binds alone, all together do not (an ambiguous column, say): that is the explore's error.
+            # Each field binds alone, all together do not (an ambiguous column, say): that is the explore's error. Measures that cannot be
+            # compiled together, because one multiplies the rows of another, are asked for alone by everybody else as well.
             self._accepted(refused[0], ask, keep=True)
         return broken
 
@@ -78,7 +98,7 @@ class Trial:
         return probe(self.compiler, wanted)
 
     def _measured(self, wanted: Sequence[Wanted]) -> Query:
-        return build(self.compiler.context, wanted, 0)
+        return build(self.compiler.context, wanted, 0, where="1=2")
 
     def _compiles(self, wanted: Wanted, ask: Ask) -> bool:
         """Whether the field and its joins become SQL; if not, that is its error."""
@@ -92,8 +112,8 @@ class Trial:
 
     def _hits(self, wanted: Wanted, broken: frozenset[str]) -> bool:
         """Whether the field needs one of the broken joins."""
-        if not broken:
-            return False
+        if not broken or wanted[0] in broken:
+            return bool(broken)
         try:
             expression = self.compiler.selected(*wanted)
             aliases = expression.aliases | frozenset(j.alias for j in needed(self.compiler, [expression]))
@@ -109,7 +129,7 @@ class Trial:
         query, refusal = self._ask(lambda: ask(wanted))
         if refusal is None:
             return True
-        if keep or self.fail_fast:
+        if (keep and query is not None) or self.fail_fast:
             self._refused(refusal, query, wanted[0] if len(wanted) == 1 else None)
         return False
 
@@ -163,7 +183,7 @@ class Trial:
         file, line = self._origin(refusal, query, wanted)
         name = f"{wanted[0]}.{wanted[1].name}" if wanted else ""
         sql = query.sql if query else ""
-        self.add(SqlError(_short(refusal.message), name, sql, file, line, refusal.line, refusal.column))
+        self.add(SqlError(short(refusal.message), name, sql, file, line, refusal.line, refusal.column))
 
     def _origin(self, refusal: Refusal, query: Query | None, wanted: Wanted | None) -> tuple[str, int]:
         """The LookML behind the place that the database names, else the field's or explore's own place."""
@@ -175,8 +195,18 @@ class Trial:
 
     def add(self, error: SqlError) -> None:
         """Keeps an error, up to a limit that no reader gets to."""
-        if len(self.errors) < MAX_ERRORS:
+        if len(self.errors) < MAX_ERRORS and not self._is_known(error):
             self.errors.append(error)
+
+    def _is_known(self, error: SqlError) -> bool:
+        """Whether the error is one of the explore again, or a measure's whose cause is told already."""
+        same = [
+            e for e in self.errors if (e.message, e.file, e.line) == (error.message, error.file, error.line)
+        ]
+        found = self.compiler.context.explore.find(error.dimension) if error.dimension else None
+        return any(not e.dimension for e in same) or (
+            bool(same) and (found is None or found.kind == "measure")
+        )
 
 
 def located(query: Query, refusal: Refusal) -> Piece | None:
@@ -190,7 +220,7 @@ def _hint(problem: Unresolved) -> str:
     return f" Did you mean {problem.suggestion}?" if problem.suggestion else ""
 
 
-def _short(message: str) -> str:
+def short(message: str) -> str:
     """At most a hundred words, as Spectacles shows them."""
     words = message.split()
     return " ".join(words[:MAX_WORDS]) + (" …" if len(words) > MAX_WORDS else "")

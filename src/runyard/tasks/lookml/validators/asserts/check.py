@@ -11,6 +11,7 @@ from runyard.tasks.lookml.lexp.evaluate import problems
 from runyard.tasks.lookml.lexp.parser import parse
 from runyard.tasks.lookml.lexp.tree import LexpError
 from runyard.tasks.lookml.sql.measures import filter_items
+from runyard.tasks.lookml.validators import filter_checks
 from runyard.tasks.lookml.validators.asserts.tests import Assertion, DataTest, read
 
 _FOREIGN = ("derived_column", "bind_filters", "bind_all_filters")
@@ -24,7 +25,7 @@ def of_model(model: Model) -> Iterator[Finding]:
         first = seen.setdefault(node.value, node)
         if first is not node:
             yield _found(
-                model,
+                read(model, node),
                 node,
                 "duplicate",
                 f'there is already a test named "{node.value}" ({first.file.path}:{first.line})',
@@ -35,28 +36,27 @@ def of_model(model: Model) -> Iterator[Finding]:
 
 def _test(test: DataTest) -> Iterator[Finding]:
     if test.source is None:
-        yield _found(test.model, test.node, "missing", f'test "{test.name}" has no explore_source')
+        yield _found(test, test.node, "missing", f'test "{test.name}" has no explore_source')
         return
     if not test.assertions:
-        yield _found(test.model, test.node, "missing", f'test "{test.name}" has no assert')
+        yield _found(test, test.node, "missing", f'test "{test.name}" has no assert')
     for child in test.node.children:
         if child.key not in _KNOWN:
             message = f'unknown parameter "{child.key}" in test "{test.name}"'
-            yield _found(test.model, child, "unknown_parameter", message, nearest(child.key, _KNOWN))
+            yield _found(test, child, "unknown_parameter", message, nearest(child.key, _KNOWN))
     for child in test.source.all(*_FOREIGN):
         message = f'{child.key} has no place in the explore_source of test "{test.name}"'
-        yield _found(test.model, child, "unknown_parameter", message)
+        yield _found(test, child, "unknown_parameter", message)
     explore = test.target()
     if explore is None:
         guess = nearest(test.explore, test.model.explores.roots)
         message = f'unknown explore "{test.explore}" in test "{test.name}"'
-        yield _found(test.model, test.source, "unknown_explore", message, guess)
+        yield _found(test, test.source, "unknown_explore", message, guess)
         return
     if not test.columns:
-        yield _found(
-            test.model, test.source, "missing", f'the explore_source of test "{test.name}" has no column'
-        )
+        yield _found(test, test.source, "missing", f'the explore_source of test "{test.name}" has no column')
     yield from _fields(test, test.source, explore)
+    yield from filter_checks.of_source(explore, test.source, f'test "{test.name}"')
     for assertion in test.assertions:
         yield from _expression(test, assertion)
 
@@ -80,16 +80,14 @@ def _fields(test: DataTest, source: Node, explore: Explore) -> Iterator[Finding]
         short = name.rpartition(".")[2]
         guess = nearest(short, view.fields) if view is not None else nearest(owner, explore.views)
         suggestion = f"{owner}.{guess}" if view is not None and guess else f"{guess}.{short}" if guess else ""
-        yield _found(
-            test.model, node, "unknown_field", f'unknown field "{name}" in test "{test.name}"', suggestion
-        )
+        yield _found(test, node, "unknown_field", f'unknown field "{name}" in test "{test.name}"', suggestion)
 
 
 def _expression(test: DataTest, assertion: Assertion) -> Iterator[Finding]:
     node = assertion.expression
     if node is None or not node.value.strip():
         yield _found(
-            test.model,
+            test,
             assertion.node,
             "missing",
             f'assert "{assertion.name}" of test "{test.name}" has no expression',
@@ -107,14 +105,23 @@ def _expression(test: DataTest, assertion: Assertion) -> Iterator[Finding]:
 
 def _located(test: DataTest, node: Node, problem: LexpError, message: str) -> Finding:
     line, column = node.file.place(min(node.value_at + problem.at, len(node.file.text)))
-    return _finding(test.model, node, "expression", message, problem.suggestion, (line, column))
+    return _finding(test, node, "expression", message, problem.suggestion, (line, column))
 
 
-def _found(model: Model, node: Node, code: str, message: str, suggestion: str = "") -> Finding:
-    return _finding(model, node, code, message, suggestion, node.place)
+def _found(test: DataTest, node: Node, code: str, message: str, suggestion: str = "") -> Finding:
+    return _finding(test, node, code, message, suggestion, node.place)
 
 
 def _finding(
-    model: Model, node: Node, code: str, message: str, suggestion: str, place: tuple[int, int]
+    test: DataTest, node: Node, code: str, message: str, suggestion: str, place: tuple[int, int]
 ) -> Finding:
-    return Finding(code, message, Severity.ERROR, node.file.path, *place, model.name, suggestion=suggestion)
+    return Finding(
+        code,
+        message,
+        Severity.ERROR,
+        node.file.path,
+        *place,
+        test.model.name,
+        test.explore,
+        suggestion=suggestion,
+    )

@@ -18,12 +18,14 @@ from runyard.tasks.lookml.lexp.tree import LexpError, Value
 from runyard.tasks.lookml.lexp.values import from_database, shown
 from runyard.tasks.lookml.sql.expressions import Unresolved
 from runyard.tasks.lookml.sql.query import Query, Wanted, build
+from runyard.tasks.lookml.sql.results import finish
+from runyard.tasks.lookml.validators.asserts.matching import matcher
 from runyard.tasks.lookml.validators.asserts.tests import ROW_LIMIT, Assertion, DataTest
 from runyard.tasks.lookml.validators.connecting import opened
 from runyard.tasks.lookml.validators.selection import Selection
 from runyard.tasks.lookml.validators.sessions import spread
 from runyard.tasks.lookml.validators.sqlcheck import context
-from runyard.tasks.lookml.validators.sqltrial import located
+from runyard.tasks.lookml.validators.sqltrial import located, short
 
 MAX_SAMPLES = 20
 MAX_VALUE = 500
@@ -140,7 +142,7 @@ def run_one(test: DataTest, database: Database, options: AssertOptions) -> Verdi
     if isinstance(answer, Refusal):
         piece = located(query, answer)
         place = (piece.file, piece.line) if piece is not None else (test.file, test.line)
-        return [TestError(test.name, "", answer.message, *place, query.sql)], None
+        return [TestError(test.name, "", short(answer.message), *place, query.sql)], None
     return _judged(test, query, wanted, answer, options)
 
 
@@ -161,20 +163,18 @@ def _query(
     if not wanted:
         raise Unresolved(f'the explore_source of test "{test.name}" has no column', test.file, test.line)
     made = context(explore, database.dialect, options.user_attributes, wanted)
-    if test.filters:
-        raise Unresolved("filters of data tests are not compiled yet", test.file, test.line)
-    return build(made, wanted, test.limit or ROW_LIMIT)
+    return build(made, wanted, test.limit or ROW_LIMIT, filters=dict(test.filters), sorts=test.sorts)
 
 
 def _judged(
     test: DataTest, query: Query, wanted: list[Wanted], answer: Rows, options: AssertOptions
 ) -> Verdict:
-    rows = answer.rows
+    rows = finish(query, answer.rows)
     columns = {}
     for index, (alias, found) in enumerate(wanted):
         kind = _kind(found)
         columns[f"{alias}.{found.name}"] = [from_database(row[index], kind) for row in rows]
-    table = Table(columns, len(rows), options.now, _no_matches)
+    table = Table(columns, len(rows), options.now, matcher(options.now))
     evaluation = Evaluation(table)
     errors = [e for a in test.assertions if (e := _asserted(test, a, evaluation, query)) is not None]
     if errors:
@@ -183,10 +183,6 @@ def _judged(
     if answer.is_cut and test.limit is None:
         warning = f"only the first {ROW_LIMIT} rows were tested"
     return [], TestSuccess(test.name, test.file, test.line, len(test.assertions), len(rows), warning)
-
-
-def _no_matches(_text: str, _value: Value) -> bool:
-    raise LexpError("matches_filter() is not evaluated yet")
 
 
 _DATES = frozenset(
