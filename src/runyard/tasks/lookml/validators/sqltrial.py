@@ -106,9 +106,19 @@ class Trial:
             ask([wanted])
         except Unresolved as problem:
             name = f"{wanted[0]}.{wanted[1].name}"
-            self.add(SqlError(problem.message + _hint(problem), name, "", problem.file, problem.line))
+            error = SqlError(problem.message + _hint(problem), name, "", problem.file, problem.line)
+            if self._is_own(wanted) or not any(not e.dimension for e in self._same(error)):
+                self.add(error)
             return False
         return True
+
+    def _is_own(self, wanted: Wanted) -> bool:
+        """Whether the field itself has no SQL, rather than a join that it needs."""
+        try:
+            self.compiler.selected(*wanted)
+        except Unresolved:
+            return True
+        return False
 
     def _hits(self, wanted: Wanted, broken: frozenset[str]) -> bool:
         """Whether the field needs one of the broken joins."""
@@ -199,14 +209,15 @@ class Trial:
             self.errors.append(error)
 
     def _is_known(self, error: SqlError) -> bool:
-        """Whether the error is one of the explore again, or a measure's whose cause is told already."""
-        same = [
+        """Whether the error is the explore's own again, or a measure's whose cause is told already."""
+        found = self.compiler.context.explore.find(error.dimension) if error.dimension else None
+        return bool(self._same(error)) and (found is None or found.kind == "measure")
+
+    def _same(self, error: SqlError) -> list[SqlError]:
+        """Errors of the same cause."""
+        return [
             e for e in self.errors if (e.message, e.file, e.line) == (error.message, error.file, error.line)
         ]
-        found = self.compiler.context.explore.find(error.dimension) if error.dimension else None
-        return any(not e.dimension for e in same) or (
-            bool(same) and (found is None or found.kind == "measure")
-        )
 
 
 def located(query: Query, refusal: Refusal) -> Piece | None:
