@@ -26,7 +26,8 @@ from runyard.model.plan import (
     Variable,
 )
 from runyard.model.state import Reason
-from runyard.model.work import Artifact, Attempt, Connection, Job, Project, Run, Runner
+from runyard.model.variants import Circumstances
+from runyard.model.work import Artifact, Attempt, Connection, Job, Project, Run, Runner, Workflow
 from runyard.syntax.expressions import ExpressionError, render, with_late
 from runyard.syntax.variables import Value, VariableError, expand_all
 
@@ -63,10 +64,12 @@ def assemble(tx: Tx, place: Place, runner: Runner, token: str, vault: Vault, ter
     job, run = place.job, place.run
     inputs, handed = _inputs(tx, place)
     try:
-        secrets = secrets_of(tx, place.project, run.ref, vault)
+        scope = job.plan.environment.name if job.plan.environment else ""
+        workflow = tx.get(Workflow, job.workflow_id)
+        at = Circumstances(place.project.path, "" if run.tag else run.ref, scope, workflow.path if workflow else "")
+        secrets = secrets_of(tx, place.project, run.ref, vault, at)
         facts = _facts(place, runner, terms) | {"secrets": secrets}
         facts_at_claim = with_late(_with_token(facts, token), job.plan.late)
-        scope = job.plan.environment.name if job.plan.environment else ""
         own = variables_of(tx, place.project, run.ref, vault, scope) if job.plan.project_variables else ()
         asked, passwords = _connections(tx, job.plan, vault)
         variables = _final(_variables(job.plan, own, handed, run, place.attempt) + asked, facts_at_claim)

@@ -2,18 +2,19 @@
 
 run_tree(tx, run_id) -> RunView · workflow_of / attempt_of / attempt_view(tx, attempt_id) -> AttemptView
 log_size(attempt) · log_from(tx, blobs, attempt, start, limit_bytes) -> bytes
-variables_of(tx, project, ref, vault) · secrets_of(tx, project, ref, vault)
+variables_of(tx, project, ref, vault) · secrets_of(tx, project, ref, vault, at) · vars_of(tx, project, vault)
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from runyard.engine.ports import ArtifactFilter, AttemptFilter, Blobs, Page, Tx, Vault
 from runyard.engine.sealing import unsealed
 from runyard.model.errors import NotFound
 from runyard.model.plan import Variable
+from runyard.model.variants import Circumstances, Variant, chosen
 from runyard.model.work import Artifact, Attempt, Job, Project, Run, SecretVariable, Step, Workflow
 
 EVERYTHING = Page(limit=10_000, descending=False)
@@ -176,13 +177,22 @@ def scope_holds(scope: str, environment: str) -> bool:
     return environment.endswith(rest[-1]) and len(environment) - len(rest[-1]) >= at
 
 
-def secrets_of(tx: Tx, project: Project, ref: str, vault: Vault) -> dict[str, str]:
-    """What `secrets.<KEY>` gives for this ref, opened."""
-    return {
-        v.key: vault.open(v.value)
-        for v in tx.secret_variables(project.id)
-        if v.kind == "secret" and reaches(v, project, ref)
-    }
+def secrets_of(tx: Tx, project: Project, ref: str, vault: Vault, at: Circumstances) -> dict[str, str]:
+    """What `secrets.<KEY>` gives for this ref and these circumstances, opened."""
+    rows = (v for v in tx.secret_variables(project.id) if v.kind == "secret" and reaches(v, project, ref))
+    return {key: vault.open(sealed) for key, sealed in chosen(map(variant_of, rows), at).items()}
+
+
+def vars_of(tx: Tx, project: Project, vault: Vault) -> tuple[Variant, ...]:
+    """What `vars.<KEY>` may give in this project, opened; `model.variants.chosen` says which one holds where."""
+    rows = (v for v in tx.secret_variables(project.id) if v.kind == "var")
+    return tuple(replace(variant_of(row), value=vault.open(row.value)) for row in rows)
+
+
+def variant_of(row: SecretVariable) -> Variant:
+    """A row with its conditions, its value still sealed. One that belongs to a project is more specific than one that does not."""
+    owned = row.project_id is not None or row.group_id is not None
+    return Variant(row.key, row.value, row.extra.get("when") or {}, row.id, owned)
 
 
 def reaches(variable: SecretVariable, project: Project, ref: str) -> bool:

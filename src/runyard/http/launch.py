@@ -14,7 +14,7 @@ from typing import Any, Protocol
 from runyard.engine.ports import Clock, Database, RefUpdate, Source, Tx, Vault
 from runyard.engine.terms import Terms
 from runyard.engine.trigger import accept
-from runyard.engine.views import variables_of
+from runyard.engine.views import variables_of, vars_of
 from runyard.http.services import RunRequest
 from runyard.model.errors import Invalid, NotFound, NothingToRun, RunyardError, Unavailable
 from runyard.model.plan import Plan, WorkflowPlan
@@ -156,7 +156,9 @@ class Launcher:
         if files is None:
             base = None if before == ZERO_SHA else before
             files = await asyncio.to_thread(self.source.files, project.id, commit.sha, base)
-        own = await self.db.read(lambda tx: variables_of(tx, project, ref, self.vault))
+        own, scoped = await self.db.read(
+            lambda tx: (variables_of(tx, project, ref, self.vault), vars_of(tx, project, self.vault))
+        )
         trigger = Trigger(
             project=project,
             dialect=request.dialect,
@@ -170,6 +172,7 @@ class Launcher:
             commit=commit,
             variables=request.variables,
             project_variables=own,
+            variants=scoped,
             inputs=request.inputs or {},
             options=request.options or {},
             server=self.terms.server,

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from runyard.model.plan import Variable
+from runyard.model.variants import Variant
 from runyard.model.work import Project, User
 
 
@@ -89,6 +90,7 @@ class Trigger:
     commit: Commit = Commit("")
     variables: tuple[Variable, ...] = ()
     project_variables: tuple[Variable, ...] = ()
+    variants: tuple[Variant, ...] = ()  # of `vars.X`; which one holds depends on the workflow and the environment
     inputs: Mapping[str, Any] = field(default_factory=dict)
     options: Mapping[str, Any] = field(default_factory=dict)
     server: ServerFacts = ServerFacts()

@@ -72,9 +72,10 @@ class SecretVariable:
     file: bool = False
     raw: bool = False
     environment_scope: str = "*"
-    kind: str = "variable"  # or "secret": reaches `secrets.X` in expressions instead of the environment
-    extra: Json = field(default_factory=dict)
+    kind: str = "variable"  # or "secret" and "var": reach `secrets.X` and `vars.X` in expressions instead of the environment
+    extra: Json = field(default_factory=dict)  # "when": the conditions of a variant (`model.variants`)
     group_id: int | None = None  # a group's; then project_id is None
+    variant: str | None = None  # several of one key live side by side under different names
 
 
 @dataclass(frozen=True, slots=True)

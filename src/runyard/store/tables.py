@@ -220,6 +220,7 @@ secret_variables = _numbered(
     _text("kind"),
     _text("extra"),
     _maybe_number("group_id", _of("groups")),
+    _maybe_text("variant"),
     CheckConstraint("project_id IS NULL OR group_id IS NULL", name="secret_variables_one_owner"),
     Index("secret_variables_project", "project_id"),
     Index("secret_variables_group", "group_id"),
@@ -231,6 +232,7 @@ Index(
     text("kind"),
     text("key"),
     text("environment_scope"),
+    text("coalesce(variant, '')"),
     unique=True,
     _table=secret_variables,
 )

@@ -34,9 +34,9 @@ CREATE INDEX runs_of_sha ON runs (project_id, sha, id)
 CREATE INDEX runs_of_state ON runs (state, outcome, id)
 CREATE INDEX runs_passed ON runs (project_id, ref, id) WHERE outcome = 'passed'
 CREATE INDEX runs_updated ON runs (updated_at)
-CREATE TABLE secret_variables ( id INTEGER NOT NULL PRIMARY KEY AUTOINCREMENT, "key" TEXT NOT NULL, value TEXT NOT NULL, project_id INTEGER, masked INTEGER NOT NULL, protected INTEGER NOT NULL, file INTEGER NOT NULL, raw INTEGER NOT NULL, environment_scope TEXT NOT NULL, kind TEXT NOT NULL, extra TEXT NOT NULL, group_id INTEGER, CONSTRAINT secret_variables_one_owner CHECK (project_id IS NULL OR group_id IS NULL), FOREIGN KEY(project_id) REFERENCES projects (id) ON DELETE CASCADE, FOREIGN KEY(group_id) REFERENCES groups (id) ON DELETE CASCADE ) STRICT
+CREATE TABLE secret_variables ( id INTEGER NOT NULL PRIMARY KEY AUTOINCREMENT, "key" TEXT NOT NULL, value TEXT NOT NULL, project_id INTEGER, masked INTEGER NOT NULL, protected INTEGER NOT NULL, file INTEGER NOT NULL, raw INTEGER NOT NULL, environment_scope TEXT NOT NULL, kind TEXT NOT NULL, extra TEXT NOT NULL, group_id INTEGER, variant TEXT, CONSTRAINT secret_variables_one_owner CHECK (project_id IS NULL OR group_id IS NULL), FOREIGN KEY(project_id) REFERENCES projects (id) ON DELETE CASCADE, FOREIGN KEY(group_id) REFERENCES groups (id) ON DELETE CASCADE ) STRICT
 CREATE INDEX secret_variables_group ON secret_variables (group_id)
-CREATE UNIQUE INDEX secret_variables_key ON secret_variables (coalesce(project_id, 0), coalesce(group_id, 0), kind, key, environment_scope)
+CREATE UNIQUE INDEX secret_variables_key ON secret_variables (coalesce(project_id, 0), coalesce(group_id, 0), kind, key, environment_scope, coalesce(variant, ''))
 CREATE INDEX secret_variables_project ON secret_variables (project_id)
 CREATE TABLE tokens ( id INTEGER NOT NULL PRIMARY KEY AUTOINCREMENT, kind TEXT NOT NULL, hash TEXT NOT NULL, user_id INTEGER, project_id INTEGER, name TEXT NOT NULL, scopes TEXT NOT NULL, created_at INTEGER NOT NULL, expires_at INTEGER, revoked_at INTEGER, FOREIGN KEY(user_id) REFERENCES users (id) ON DELETE CASCADE, FOREIGN KEY(project_id) REFERENCES projects (id) ON DELETE CASCADE ) STRICT
 CREATE UNIQUE INDEX tokens_hash ON tokens (hash)
@@ -76,4 +76,4 @@ CREATE TABLE queue ( attempt_id INTEGER NOT NULL, run_id INTEGER NOT NULL, proje
 CREATE INDEX queue_lane ON queue (lane, attempt_id)
 CREATE INDEX queue_project_lane ON queue (project_id, lane, attempt_id)
 CREATE TABLE steps ( attempt_id INTEGER NOT NULL, position INTEGER NOT NULL, "key" TEXT NOT NULL, name TEXT NOT NULL, state TEXT NOT NULL, outcome TEXT, exit_code INTEGER, started_at INTEGER, finished_at INTEGER, log_start INTEGER, log_end INTEGER, extra TEXT NOT NULL, PRIMARY KEY (attempt_id, position), CONSTRAINT steps_state_known CHECK (state IN ('waiting', 'held', 'queued', 'running', 'stopping', 'done')), CONSTRAINT steps_outcome_known CHECK (outcome IS NULL OR outcome IN ('passed', 'failed', 'errored', 'canceled', 'skipped')), CONSTRAINT steps_done_has_outcome CHECK ((state = 'done') = (outcome IS NOT NULL)), FOREIGN KEY(attempt_id) REFERENCES attempts (id) ON DELETE CASCADE ) STRICT
-INSERT INTO alembic_version (version_num) VALUES ('0002')
+INSERT INTO alembic_version (version_num) VALUES ('0003')

@@ -18,6 +18,7 @@ from runyard.dialects.depot.workflow.nodes import Text
 from runyard.dialects.depot.workflow.static import Static, texts, uses_matrix
 from runyard.model.plan import Concurrency, Gate, Image, JobPlan, Need, Order, Variable, WorkflowPlan
 from runyard.model.trigger import Trigger
+from runyard.model.variants import Circumstances, chosen
 
 DEFAULT_TIMEOUT_MINUTES = 360.0
 MAX_NAME = 200
@@ -52,8 +53,7 @@ def build(
     context: dict[str, Any] = {
         "github": facts.github(trigger, event.name, workflow_name, doc.path),
         "inputs": dict(event.inputs),
-        # Masked variables are for `secrets` and the environment, not for a context that is stored in the clear.
-        "vars": {v.key: v.value for v in trigger.project_variables if not v.masked and not v.file},
+        "vars": _vars(trigger, doc),
     }
     jobs = [job for job in doc.jobs.values() if only is None or job.id in only]
     stamp = f"{trigger.now}-{trigger.sha[:12]}"
@@ -76,9 +76,17 @@ def run_name(doc: WorkflowDoc, trigger: Trigger, event: Event, findings: Finding
     context = {
         "github": facts.github(trigger, event.name, doc.name or doc.path, doc.path),
         "inputs": event.inputs,
-        "vars": {v.key: v.value for v in trigger.project_variables if not v.masked and not v.file},
+        "vars": _vars(trigger, doc),
     }
     return Static(findings, context).text(doc.run_name, "`run-name`")[:MAX_NAME]
+
+
+def _vars(trigger: Trigger, doc: WorkflowDoc) -> dict[str, str]:
+    """The project's variables, then those that Depot's own services keep."""
+    # Masked variables are for `secrets` and the environment, not for a context that is stored in the clear.
+    plain = {v.key: v.value for v in trigger.project_variables if not v.masked and not v.file}
+    at = Circumstances(trigger.project.path, "" if trigger.tag else trigger.ref, workflow=doc.path)
+    return {**plain, **chosen(trigger.variants, at)}
 
 
 def _legs(job: JobDoc, context: dict[str, Any], findings: Findings) -> Iterator[_Leg]:
