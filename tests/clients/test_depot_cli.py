@@ -313,3 +313,40 @@ def test_local_changes_run_without_a_commit(depot: Depot, tmp_path: Path) -> Non
     again = local.run(".depot/workflows/check.yml")  # the patch is there already
     assert local.until(again, "finished", "failed")["status"] == "finished"
     assert (local.folder / "README.md").read_text() == "words that were never committed\n"
+
+
+SEES = """
+name: Sees
+on: workflow_dispatch
+jobs:
+  look:
+    runs-on: ubuntu-latest
+    steps:
+      - env: {KEY: "${{ secrets.KEY }}"}
+        run: echo "${{ vars.WHO }} has ${#KEY} characters"
+"""
+
+
+def test_secrets_and_variables(depot: Depot) -> None:
+    depot.server.push("depot/sees", {".depot/workflows/sees.yml": SEES})
+    depot("secrets", "add", "KEY=four")
+    depot("secrets", "add", "KEY=eleven char", "--repo", "depot/sees")
+    depot("vars", "add", "WHO=sees", "--repo", "depot/sees")
+    assert "KEY" in depot("secrets", "list") and "eleven" not in depot("secrets", "list")
+    assert re.search(r"WHO .*sees", depot("vars", "list"))
+    listed = json.loads(depot("secrets", "list", "--output", "json", "--repo", "depot/sees"))
+    assert "KEY" in json.dumps(listed)
+    assert "sees has 11 characters" in _seen(depot)
+    depot("secrets", "remove", "KEY", "--repo", "depot/sees", "--force")
+    assert "sees has 4 characters" in _seen(depot)
+    depot("secrets", "remove", "KEY", "--all", "--force")
+    depot("vars", "remove", "WHO", "--all", "--force")
+    assert "KEY" not in depot("secrets", "list")
+
+
+def _seen(depot: Depot) -> str:
+    said = depot("dispatch", "--repo", "depot/sees", "--workflow", "sees.yml", "--ref", "main")
+    found = re.search(r"run ([0-9a-z]{10}) queued", said)
+    assert found, said
+    assert depot.until(found[1], "finished", "failed")["status"] == "finished"
+    return depot("logs", found[1])

@@ -14,7 +14,7 @@ from runyard.engine.ports import ArtifactFilter, AttemptFilter, Blobs, Page, Tx,
 from runyard.engine.sealing import unsealed
 from runyard.model.errors import NotFound
 from runyard.model.plan import Variable
-from runyard.model.variants import Circumstances, Variant, chosen
+from runyard.model.variants import Circumstances, Variant, chosen, stars_match
 from runyard.model.work import Artifact, Attempt, Job, Project, Run, SecretVariable, Step, Workflow
 
 EVERYTHING = Page(limit=10_000, descending=False)
@@ -163,18 +163,7 @@ def scope_holds(scope: str, environment: str) -> bool:
     """Whether a variable of this scope (`*` stands for any text) is for the environment; without one only `*` holds."""
     if scope == "*":
         return True
-    first, *rest = scope.split("*")
-    if not environment or not environment.startswith(first):
-        return False
-    if not rest:
-        return environment == scope
-    at = len(first)
-    for piece in rest[:-1]:
-        found = environment.find(piece, at)
-        if found < 0:
-            return False
-        at = found + len(piece)
-    return environment.endswith(rest[-1]) and len(environment) - len(rest[-1]) >= at
+    return environment != "" and stars_match(scope, environment)
 
 
 def secrets_of(tx: Tx, project: Project, ref: str, vault: Vault, at: Circumstances) -> dict[str, str]:

@@ -90,7 +90,9 @@ class Trigger:
     commit: Commit = Commit("")
     variables: tuple[Variable, ...] = ()
     project_variables: tuple[Variable, ...] = ()
-    variants: tuple[Variant, ...] = ()  # of `vars.X`; which one holds depends on the workflow and the environment
+    variants: tuple[
+        Variant, ...
+    ] = ()  # of `vars.X`; which one holds depends on the workflow and the environment
     inputs: Mapping[str, Any] = field(default_factory=dict)
     options: Mapping[str, Any] = field(default_factory=dict)
     server: ServerFacts = ServerFacts()

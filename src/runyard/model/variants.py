@@ -31,7 +31,7 @@ class Circumstances:
             case "repository":
                 return value.lower() == self.repository.lower()
             case "branch":
-                return value == self.branch != ""
+                return self.branch != "" and stars_match(value, self.branch)
             case "environment":
                 return value.lower() == self.environment.lower() != ""
             case "workflow":
@@ -39,6 +39,22 @@ class Circumstances:
                 return self.workflow != "" and value in (self.workflow, name, name.rpartition(".")[0])
             case _:
                 return False
+
+
+def stars_match(pattern: str, text: str) -> bool:
+    """Whether the text is what the pattern says; `*` stands for any text, everything else for itself. Linear in both."""
+    first, *rest = pattern.split("*")
+    if not rest:
+        return text == pattern
+    if not text.startswith(first):
+        return False
+    at = len(first)
+    for piece in rest[:-1]:
+        found = text.find(piece, at)
+        if found < 0:
+            return False
+        at = found + len(piece)
+    return text.endswith(rest[-1]) and len(text) - len(rest[-1]) >= at
 
 
 @dataclass(frozen=True, slots=True)

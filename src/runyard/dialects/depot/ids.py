@@ -32,6 +32,10 @@ class Kind(IntEnum):
     EXECUTION = 6
     ORGANIZATION = 7
     CACHE_ENTRY = 8
+    SECRET = 9
+    SECRET_VARIANT = 10
+    VARIABLE = 11
+    VARIABLE_VARIANT = 12
 
 
 def say(kind: Kind, number: int) -> str:

@@ -1,4 +1,4 @@
-"""Depot's door: CIService and OrganizationService over Connect (JSON and binary, HTTP/1.1 and h2c), and artifact links.
+"""Depot's door: CIService, CacheService, secrets, variables and OrganizationService over Connect (JSON and binary, HTTP/1.1 and h2c), and artifact links.
 
 `mount` is the Dialect's. Methods not written here answer Connect `unimplemented` by the generated protocol class.
 """
@@ -21,14 +21,23 @@ from runyard.dialects.depot.codecs import codecs
 from runyard.dialects.depot.downloads import Downloads
 from runyard.dialects.depot.gen.depot.cache.v1.cache_connect import CacheServiceASGIApplication
 from runyard.dialects.depot.gen.depot.ci.v1 import ci_pb as pb
+from runyard.dialects.depot.gen.depot.ci.v1 import secrets_connect as secrets_v1
+from runyard.dialects.depot.gen.depot.ci.v1 import variables_connect as variables_v1
 from runyard.dialects.depot.gen.depot.ci.v1.ci_connect import CIService, CIServiceASGIApplication
+from runyard.dialects.depot.gen.depot.ci.v2 import secrets_connect as secrets_v2
+from runyard.dialects.depot.gen.depot.ci.v2 import variables_connect as variables_v2
+from runyard.dialects.depot.gen.depot.ci.v3beta2 import secrets_connect as secrets_v3
+from runyard.dialects.depot.gen.depot.ci.v3beta2 import variables_connect as variables_v3
 from runyard.dialects.depot.gen.depot.core.v1 import org_pb
 from runyard.dialects.depot.gen.depot.core.v1.org_connect import (
     OrganizationService,
     OrganizationServiceASGIApplication,
 )
 from runyard.dialects.depot.logs import Logs
+from runyard.dialects.depot.secrets import Secrets, SecretsV1, SecretsV2
+from runyard.dialects.depot.shelf import Keeper
 from runyard.dialects.depot.transfers import Transfers
+from runyard.dialects.depot.variables import Variables, VariablesV1, VariablesV2
 from runyard.http.front import Asgi, Receive, Scope, Send
 from runyard.http.services import Services
 
@@ -136,16 +145,19 @@ class Organizations(OrganizationService):
 
 def mount(services: Services) -> Asgi:
     """The ASGI application of this dialect."""
-    guards = (Asker(services), Translator())
-    ci = CIServiceASGIApplication(
-        Ci(services), interceptors=guards, read_max_bytes=MAX_MESSAGE_BYTES, codecs=codecs()
+    secrets, variables = Keeper(services, "secret"), Keeper(services, "var")
+    applications = _by_service(
+        CIServiceASGIApplication(Ci(services), **_options(services)),
+        OrganizationServiceASGIApplication(Organizations(), **_options(services)),
+        CacheServiceASGIApplication(Cache(services), **_options(services)),
+        secrets_v3.SecretServiceASGIApplication(Secrets(secrets), **_options(services)),
+        secrets_v2.SecretServiceASGIApplication(SecretsV2(secrets), **_options(services)),
+        secrets_v1.SecretServiceASGIApplication(SecretsV1(secrets), **_options(services)),
+        variables_v3.VariableServiceASGIApplication(Variables(variables), **_options(services)),
+        variables_v2.VariableServiceASGIApplication(VariablesV2(variables), **_options(services)),
+        variables_v1.VariableServiceASGIApplication(VariablesV1(variables), **_options(services)),
     )
-    organizations = OrganizationServiceASGIApplication(
-        Organizations(), interceptors=guards, read_max_bytes=MAX_MESSAGE_BYTES, codecs=codecs()
-    )
-    cache = CacheServiceASGIApplication(
-        Cache(services), interceptors=guards, read_max_bytes=MAX_MESSAGE_BYTES, codecs=codecs()
-    )
+    fallback = applications["/depot.ci.v1.CIService"]
     downloads, transfers = Downloads(services), Transfers(services)
 
     async def door(scope: Scope, receive: Receive, send: Send) -> None:
@@ -156,14 +168,20 @@ def mount(services: Services) -> Asgi:
             await transfers(scope, receive, send)
         elif _is_grpc(scope):
             await _refuse_grpc(send)
-        elif path.startswith("/depot.core."):
-            await organizations(scope, receive, send)
-        elif path.startswith("/depot.cache."):
-            await cache(scope, receive, send)
         else:
-            await ci(scope, receive, send)
+            await applications.get(path.rpartition("/")[0], fallback)(scope, receive, send)
 
     return door
+
+
+def _options(services: Services) -> dict[str, Any]:
+    guards = (Asker(services), Translator())
+    return {"interceptors": guards, "read_max_bytes": MAX_MESSAGE_BYTES, "codecs": codecs()}
+
+
+def _by_service(*applications: Any) -> dict[str, Any]:
+    """Applications by the path of their service, `/package.Service`."""
+    return {application.path: application for application in applications}
 
 
 def _is_grpc(scope: Scope) -> bool:
