@@ -36,8 +36,8 @@ REFUSED: dict[str, tuple[str, Any, str]] = {
     "A8 volumes": ("depot", JOB + "    container: {image: a, volumes: ['/:/host']}\n" + RUN, "not served"),
     "A8 options": ("depot", JOB + "    container: {image: a, options: --privileged}\n" + RUN, "not served"),
     "A14 outside": ("gitlab", "include: {local: '/../../etc/x.yml'}\na: {script: x}", "does not exist"),
-    "A14 project": ("gitlab", "include: {project: a/b, file: x.yml}\na: {script: x}", "not served"),
-    "D1 remote": ("gitlab", "include: {remote: 'http://169.254.169.254/x.yml'}\na: {script: x}", "not served"),
+    "A14 project": ("gitlab", "include: {project: a/b, file: x.yml}\na: {script: x}", "can only be read by a server"),
+    "D1 remote": ("gitlab", "include: {remote: 'http://169.254.169.254/x.yml'}\na: {script: x}", "can only be read by a server"),
     "A14 loop": (
         "gitlab",
         {".gitlab-ci.yml": "include: {local: a.yml}", "a.yml": "include: {local: b.yml}", "b.yml": "include: {local: a.yml}"},

@@ -6,11 +6,12 @@ from collections import Counter, defaultdict
 from collections.abc import Sequence
 from typing import Any
 
+from runyard.engine import bridges
 from runyard.engine.ending import GIVEN_BACK
 from runyard.engine.ports import AttemptFilter, Page, RunFilter, Tx
 from runyard.engine.settle import settle
 from runyard.model.fold import Folded, Share, fold, fold_parents
-from runyard.model.plan import Order, When
+from runyard.model.plan import Follow, Order, When
 from runyard.model.state import LEASED, MOVES, Hold, Outcome, Reason, State
 from runyard.model.work import Attempt, Job, Run
 
@@ -131,6 +132,7 @@ def everything(store: Store, logs: dict[int, bytes], blobs: dict[str, bytes], no
         _groups(rows)
         _legs(rows)
         _folds(tx, runs, rows)
+        _bridges(runs, rows)
         _logs(tx, rows, logs, blobs)
         for run in runs:
             older = [r for r in runs if r.project_id == run.project_id and r.number == run.number]
@@ -147,7 +149,9 @@ def _attempts(rows: Sequence[tuple[Job, Attempt]]) -> None:
         assert (a.state is State.DONE) == (a.outcome is not None) == (a.finished_at is not None)
         assert (a.state is State.HELD) == (a.hold is not None), "hold and state disagree"
         assert (a.hold is Hold.DELAYED) == (a.run_after_at is not None)
-        assert not (a.state in LEASED and not a.token_hash), "a running attempt has no token"
+        assert not (a.state in LEASED and not a.token_hash and job.plan.claimable), (
+            "a running attempt has no token"
+        )
         if a.started_at is not None and a.finished_at is not None:
             assert a.finished_at >= a.started_at, "an attempt took less than no time"
         if a.state is State.DONE:
@@ -251,7 +255,28 @@ def _logs(
 
 def _queue(store: Store, rows: Sequence[tuple[Job, Attempt]]) -> None:
     queued = {id for (id,) in _rows(store, "SELECT attempt_id FROM queue")}
-    assert queued == {a.id for _, a in rows if a.state is State.QUEUED}, "queue and states disagree"
+    open_ = {(a.id, job.plan.bridge is None) for job, a in rows if a.state is State.QUEUED}
+    assert queued == {id for id, claimable in open_ if claimable}, "queue and states disagree"
+    with store.look() as tx:
+        waiting = set(bridges.waiting(tx, 1000))
+    assert waiting == {id for id, claimable in open_ if not claimable}, "bridges and states disagree"
+
+
+def _bridges(runs: Sequence[Run], rows: Sequence[tuple[Job, Attempt]]) -> None:
+    """A bridge runs exactly while its run does; no run has two bridges, and no bridge's run is forgotten."""
+    by_id = {run.id: run for run in runs}
+    started = [run.extra["upstream"]["attempt_id"] for run in runs if "upstream" in run.extra]
+    assert len(set(started)) == len(started), "a bridge started two runs"
+    for job, a in rows:
+        if job.plan.bridge is None:
+            continue
+        assert not a.token_hash and a.runner_id is None, "a runner took a bridge"
+        run = by_id.get(a.extra.get("downstream_run_id", 0))
+        if a.state is State.RUNNING:
+            assert run is not None and run.state is not State.DONE, "a bridge runs though its run does not"
+            assert job.plan.bridge.follow is not Follow.NONE, "a bridge runs that follows nothing"
+        elif a.latest and run is not None and job.plan.bridge.follow is not Follow.NONE:
+            assert run.state is State.DONE or a.outcome is Outcome.CANCELED, "a bridge ended before its run"
 
 
 class _Undo(BaseException):

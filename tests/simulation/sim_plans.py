@@ -6,7 +6,9 @@ from collections.abc import Callable
 from dataclasses import replace
 
 from runyard.model.plan import (
+    Bridge,
     Concurrency,
+    Follow,
     Gate,
     JobPlan,
     Need,
@@ -102,6 +104,9 @@ def _jobs(pick: Pick, name: str, stage: int, earlier: list[JobPlan]) -> list[Job
         tags=("big",) if pick(8) == 0 else (),
         timeout_s=600,
     )
+    if pick(7) == 0:
+        rule = Bridge("child", [Follow.NONE, Follow.DEPEND, Follow.MIRROR][pick(3)])
+        return [replace(common, bridge=rule, claimable=False, retry=Retry(), tags=())]
     if legs == 1:
         return [common]
     return [replace(common, key=f"{name}/{leg}", name=f"{name}: [{leg}]") for leg in range(legs)]

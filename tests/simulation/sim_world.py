@@ -15,12 +15,13 @@ from typing import Any, TypeVar
 from sim_checks import WatchTx, everything, fingerprint
 from sim_plans import Pick, make_plan
 
-from runyard.engine import control, dispatch, trigger, upkeep
+from runyard.engine import bridges, control, dispatch, trigger, upkeep
+from runyard.engine.bridges import Refusal
 from runyard.engine.dispatch import Finish, Verdict
 from runyard.engine.ports import AttemptFilter, Page, RunFilter, Tx
 from runyard.engine.terms import Terms
 from runyard.model.errors import RunyardError
-from runyard.model.plan import Assignment, Variable
+from runyard.model.plan import Assignment, JobPlan, Plan, Variable, WorkflowPlan
 from runyard.model.state import Outcome, Reason, State
 from runyard.model.trigger import Trigger
 from runyard.model.work import Artifact, Attempt, Job, Project, Run, Runner, Step, User
@@ -30,6 +31,7 @@ T = TypeVar("T")
 
 TERMS = Terms(lease_s=60, requeues=2, stuck_after_s=3 * 86400, log_limit_bytes=64, jobs_per_run=50)
 START = 1_700_000_000_000
+SMALL = Plan((WorkflowPlan("w0", jobs=(JobPlan("j0", "j0"),)),))
 SHAS = ["a" * 40, "b" * 40]
 
 
@@ -148,6 +150,28 @@ class World:
         jobs = [replace(job, key=f"x{job.key}", group="", needs=()) for job in plan.workflows[0].jobs[:3]]
         if self.read(lambda tx: len(tx.graph(run.id))) < 20:
             self._may_refuse(lambda tx: trigger.extend(tx, run.id, "w0", jobs, self.now, TERMS))
+
+    def bridge(self) -> None:
+        """Starts one of the runs that bridges ask for; often twice, as two replicas would, or after a crash."""
+        waiting = self.read(bridges.waiting)
+        if not waiting:
+            return
+        attempt_id = waiting[self.pick(len(waiting))]
+        order = self.read(lambda tx: bridges.order(tx, attempt_id, self.now, PlainVault(), TERMS))
+        assert order is not None, "a bridge waits that nobody may start"
+        if isinstance(order, Refusal) or self.pick(6) == 0:
+            reason = order.reason if isinstance(order, Refusal) else Reason.DOWNSTREAM_REFUSED
+            self.again(lambda tx: bridges.failed(tx, attempt_id, reason, "no", self.now))
+            return
+        plan = make_plan(self.pick) if len(self.read(lambda tx: tx.runs(_ALL_RUNS, _PAGE))) < 9 else SMALL
+        # A child that waits for a group which its own bridge holds would wait for ever, in GitLab too; so children have no groups here.
+        flows = [
+            replace(flow, concurrency=None, jobs=tuple(replace(job, concurrency=None) for job in flow.jobs))
+            for flow in plan.workflows
+        ]
+        plan = replace(plan, workflows=tuple(flows))
+        ask = Trigger(order.project, "gitlab", order.source, order.ref, order.sha, order.actor, self.now)
+        self.again(lambda tx: bridges.started(tx, attempt_id, ask, plan, self.now, TERMS))
 
     # runners
     def claim(self) -> None:
@@ -415,6 +439,8 @@ class World:
             for attempt in self._attempts_in(State.HELD):
                 if attempt.hold == "manual":
                     self._may_refuse(lambda tx, a=attempt: control.play(tx, a.id, self.now))
+            while self.read(bridges.waiting):
+                self.bridge()
             for runner in self.runners:
                 while got := self.do(
                     lambda tx, r=runner: dispatch.claim(tx, r, _last_token, self.now, TERMS, PlainVault())
@@ -516,6 +542,7 @@ ENDS = [
 ]
 COMMON = (
     ["submit"] * 5
+    + ["bridge"] * 3
     + ["claim"] * 10
     + ["finish"] * 8
     + ["log"] * 4

@@ -6,7 +6,9 @@ from runyard.app.compose import House
 from runyard.app.mending import mend
 from runyard.app.rounds import Rounds
 from runyard.app.upkeep import Upkeep
+from runyard.dialects import Round
 from runyard.http.auth import hash_token, job_token, new_token
+from runyard.http.bridging import Bridging
 from runyard.http.identity import Identity
 from runyard.model.plan import Network
 from runyard.runner.cache import Cache
@@ -25,7 +27,10 @@ class Loops:
         services = house.services
         self.house = house
         self.upkeep = Upkeep(services.db, services.blobs, services.now, services.terms)
-        self.rounds = Rounds(services.bell, [r for d in house.dialects.values() for r in d.rounds(services)])
+        # The bell also rings for bridges; ten seconds are for a ring that was lost.
+        bridges = Round("bridges", Bridging(house.launcher).round, 10.0, "outside")
+        rounds = [r for d in house.dialects.values() for r in d.rounds(services)]
+        self.rounds = Rounds(services.bell, [bridges, *rounds])
         self.runner: RunnerLoop | None = None
 
     def start(self) -> list[str]:

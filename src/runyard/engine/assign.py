@@ -12,6 +12,7 @@ from typing import Any
 
 from runyard.engine.board import Board, Flow, Node
 from runyard.engine.gates import need_facts
+from runyard.engine.imports import imported
 from runyard.engine.ports import ArtifactFilter, Page, Tx, Vault
 from runyard.engine.terms import Terms
 from runyard.engine.views import secrets_of, variables_of
@@ -63,6 +64,7 @@ def assemble(tx: Tx, place: Place, runner: Runner, token: str, vault: Vault, ter
     """The assignment, or Undeliverable."""
     job, run = place.job, place.run
     inputs, handed = _inputs(tx, place)
+    inputs += _imports(tx, place)
     try:
         scope = job.plan.environment.name if job.plan.environment else ""
         workflow = tx.get(Workflow, job.workflow_id)
@@ -107,6 +109,33 @@ def assemble(tx: Tx, place: Place, runner: Runner, token: str, vault: Vault, ter
         lease_s=terms.lease_s,
         log_limit_bytes=terms.log_limit_bytes,
     )
+
+
+def variables_before_claim(tx: Tx, place: Place, vault: Vault, terms: Terms) -> tuple[Variable, ...]:
+    """A job's final variables where no runner claims it: those that only a claim knows are empty. VariableError, or Undeliverable."""
+    _, handed = _inputs(tx, place)
+    facts = with_late(_with_token(_facts(place, Runner(0, ""), terms), ""), place.job.plan.late)
+    own = variables_of(tx, place.project, place.run.ref, vault) if place.job.plan.project_variables else ()
+    try:
+        return _final(_variables(place.job.plan, own, handed, place.run, place.attempt), facts)
+    except (ExpressionError, RecursionError, ValueError, TypeError, ArithmeticError) as error:
+        raise Undeliverable(Reason.BAD_PLAN, f"Its variables cannot be filled in: {error}") from error
+
+
+def earlier_archives(tx: Tx, place: Place) -> dict[str, str]:
+    """Job name → blob of the archives that jobs before this one have left."""
+    flow = place.flow
+    if flow is None:
+        return {}
+    before = {need.group for need in place.job.plan.needs}
+    names = {
+        node.attempt.id: node
+        for node in flow.nodes
+        if node.plan.stage_index < place.job.plan.stage_index
+        or {node.plan.key, node.plan.matrix_group} & before
+    }
+    rows = tx.artifacts(ArtifactFilter(run_id=place.run.id, type="archive"), MOST_INPUTS)
+    return {names[row.attempt_id].job.name: row.blob for row in rows if row.attempt_id in names}
 
 
 def _connections(tx: Tx, plan: JobPlan, vault: Vault) -> tuple[tuple[Variable, ...], set[str]]:
@@ -229,6 +258,27 @@ def _inputs(tx: Tx, place: Place) -> tuple[tuple[InputArtifact, ...], tuple[Vari
             handed += [Variable(k, v, raw=True) for k, v in node.attempt.outputs.items()]
         inputs.append(_input(row, node, row.attempt_id in needed))
     return tuple(inputs), tuple(handed)
+
+
+def _imports(tx: Tx, place: Place) -> tuple[InputArtifact, ...]:
+    """Archives of other runs. The names that say which are filled in with what is known before the claim's own variables are."""
+    plan, run, attempt = place.job.plan, place.run, place.attempt
+    if not plan.imports:
+        return ()
+    known = (*plan.variables, *run.variables, *attempt.variables)
+    values = {v.key: v.value for v in known if not v.late}
+    found: list[InputArtifact] = []
+    for wanted in plan.imports:
+        user_id = attempt.actor_id or run.actor_id or 0
+        some = imported(tx, run, user_id, wanted, values, attempt.queued_at or attempt.created_at)
+        if not some and not wanted.optional:
+            where = f"pipeline {wanted.run_id}" if wanted.run_id else f"{wanted.project}@{wanted.ref}"
+            raise Undeliverable(
+                Reason.MISSING_DEPENDENCY,
+                f"There are no artifacts of {wanted.job!r} in {where} for this job.",
+            )
+        found += some
+    return tuple(found)
 
 
 def _input(row: Artifact, node: Node, from_need: bool) -> InputArtifact:

@@ -19,6 +19,11 @@ from runyard.model.plan import JobPlan, Order
 from runyard.model.state import Outcome, Reason, State
 from runyard.model.work import Attempt, Job, Run, Workflow
 
+DOWNSTREAM = "downstream_run_id"  # in the extra of a bridge's attempt: the run that it has started or follows
+UPSTREAM = "upstream"  # in a run's extra: {attempt_id, job_id, run_id, project_id, child} of the bridge that started it
+FOLLOWERS = (
+    "followers"  # in a run's extra: ids of runs with bridges that follow it though they did not start it
+)
 STOP_LIMIT_S = 300  # a graceful end (after-scripts, uploads) may take so long (GitLab: after_script 5 min), then the server ends it
 
 
@@ -127,6 +132,9 @@ class Board:
     groups: set[str] = field(default_factory=set)  # concurrency groups that someone may have left
     restless: bool = False  # someone was ended whose dependants may have been asked already
     others: set[int] = field(default_factory=set)  # runs whose attempts were moved from here
+    orphans: dict[int, tuple[Reason, str]] = field(
+        default_factory=dict
+    )  # runs that end because their bridge was ended, and why
 
     def move(self, node: Node, state: State, **changes: Any) -> None:
         """Moves a node's attempt and remembers whom that concerns."""
@@ -157,9 +165,21 @@ def stop(board: Board, node: Node, reason: Reason, message: str, actor_id: int |
         case (
             State.WAITING | State.HELD | State.QUEUED | State.RUNNING
         ):  # nobody holds it who could be asked to stop
+            child = child_of(node)
             board.move(node, State.DONE, outcome=Outcome.CANCELED, reason=reason, message=message, **who)
+            if child is not None:
+                board.orphans[child] = (reason, message)
         case State.STOPPING | State.DONE:
             pass
+
+
+def child_of(node: Node) -> int | None:
+    """The run of the same project that this bridge has started, whether it follows it or not."""
+    bridge = node.plan.bridge
+    if bridge is None or bridge.project or bridge.existing:
+        return None
+    found = node.attempt.extra.get(DOWNSTREAM)
+    return int(found) if found is not None else None
 
 
 def load(tx: Tx, run_id: int, now: int) -> Board:

@@ -20,11 +20,12 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import replace
 
-from runyard.engine.board import Board, Node, load
-from runyard.engine.ending import again, reopen
+from runyard.engine.board import FOLLOWERS, UPSTREAM, Board, Node, child_of, load
+from runyard.engine.ending import again
 from runyard.engine.groups import enter
 from runyard.engine.moves import move, rehold
 from runyard.engine.ports import ArtifactFilter, Page, Tx
+from runyard.engine.reopening import reopen, reopen_skipped
 from runyard.engine.settle import finish_board
 from runyard.engine.terms import Terms
 from runyard.engine.trigger import accept
@@ -43,6 +44,9 @@ def cancel_run(tx: Tx, run_id: int, now: int, actor_id: int | None = None) -> Ru
     """Cancels all that is open; what runs is told to stop. A run without jobs that still awaits some ends too."""
     board = load(tx, run_id, now)
     _cancel(board, board.nodes.values(), actor_id)
+    for node in board.nodes.values():
+        if (child := child_of(node)) is not None:
+            board.orphans[child] = (Reason.BY_USER, "")
     _end_empty(board, Outcome.CANCELED)
     return finish_board(board)
 
@@ -101,7 +105,7 @@ def retry(
         raise Conflict("Job is not retryable")
     given = {"actor_id": actor_id, **({"variables": variables} if variables else {})}
     again(board, node, automatic=False, **given)
-    _reopen_skipped(board, [node])
+    reopen_skipped(board, [node])
     finish_board(board)
     return _again(tx, node.attempt.id)
 
@@ -115,7 +119,7 @@ def retry_run(tx: Tx, run_id: int, now: int, actor_id: int | None = None) -> Run
         return board.run
     for node in broken:
         reopen(board, node, automatic=False, actor_id=actor_id)
-    _reopen_skipped(board, broken)
+    reopen_skipped(board, broken)
     return finish_board(board)
 
 
@@ -153,7 +157,8 @@ def rerun(
         variables=old.variables,
         idempotency_key=idempotency_key,
     )
-    return accept(tx, trigger, Plan(workflows, name=old.name, extra=old.extra), now, terms)
+    extra = {key: value for key, value in old.extra.items() if key not in (UPSTREAM, FOLLOWERS)}
+    return accept(tx, trigger, Plan(workflows, name=old.name, extra=extra), now, terms)
 
 
 def play(
@@ -167,7 +172,7 @@ def play(
     if attempt.state is State.HELD and attempt.hold in (Hold.MANUAL, Hold.DELAYED):
         node.attempt = replace(attempt, actor_id=actor_id or attempt.actor_id, variables=variables)
         enter(board, node)
-        _reopen_skipped(board, [node])
+        reopen_skipped(board, [node])
         finish_board(board)
     elif not _was_played(node):
         raise Conflict("Unplayable Job")
@@ -229,7 +234,7 @@ def delete_artifacts(tx: Tx, attempt_id: int) -> int:
 
 
 def delete_run(tx: Tx, run_id: int, now: int) -> None:
-    """Removes a run with everything below it. Its runners are told to abort at their next call; nothing happens when it is not there."""
+    """Removes a run with everything below it, its child runs too. Its runners are told to abort at their next call; nothing happens when it is not there."""
     if tx.get(Run, run_id) is None:
         return
     board = load(tx, run_id, now)
@@ -239,8 +244,11 @@ def delete_run(tx: Tx, run_id: int, now: int) -> None:
             node.attempt = move(tx, node.job, node.attempt, State.DONE, now, outcome=Outcome.CANCELED)
             board.ended(node)
     finish_board(board)
+    children = [child for node in board.nodes.values() if (child := child_of(node)) is not None]
     tx.remove(Run, run_id)
     tx.ring("runs")
+    for child in children:
+        delete_run(tx, child, now)
 
 
 def _cancel(board: Board, nodes: Iterable[Node], actor_id: int | None) -> None:
@@ -253,24 +261,6 @@ def _end_empty(board: Board, outcome: Outcome) -> None:
         if not flow.nodes and flow.row.state is not State.DONE:
             flow.row = replace(flow.row, state=State.DONE, outcome=outcome, finished_at=board.now)
             board.tx.save(flow.row)
-
-
-def _reopen_skipped(board: Board, nodes: list[Node]) -> None:
-    """Skipped jobs behind these get new attempts, never edits (reliability.md §8 row 37); their gates are asked again."""
-    for job_id in _behind(board, nodes):
-        node = board.nodes[job_id]
-        if node.attempt.outcome is Outcome.SKIPPED:
-            reopen(board, node, automatic=True)
-
-
-def _behind(board: Board, nodes: list[Node]) -> set[int]:
-    """Job ids that look at one of these, directly or not."""
-    found: set[int] = set()
-    for flow in board.flows.values():
-        mine = [node for node in nodes if node.job.workflow_id == flow.row.id]
-        if mine:
-            found |= flow.behind(mine)
-    return found
 
 
 def _was_played(node: Node) -> bool:

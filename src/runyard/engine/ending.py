@@ -5,7 +5,6 @@ Called by dispatch (finish), upkeep (lost leases, deadlines, stuck queue) and co
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import Any
 
 from runyard.engine.board import Board, Node, load
@@ -13,6 +12,7 @@ from runyard.engine.gates import Answer, decide
 from runyard.engine.groups import enter
 from runyard.engine.moves import move
 from runyard.engine.ports import AttemptFilter, Page, Tx
+from runyard.engine.reopening import reopen
 from runyard.engine.settle import finish_board
 from runyard.engine.terms import Terms
 from runyard.model.plan import Retry
@@ -89,25 +89,6 @@ def again(board: Board, node: Node, *, automatic: bool, **changes: Any) -> Attem
     if decide(board.flows[node.job.workflow_id], node).answer is not Answer.WAIT:
         enter(board, node)
     return node.attempt
-
-
-def reopen(board: Board, node: Node, *, automatic: bool, **changes: Any) -> None:
-    """Makes the job's next attempt; its gate will be asked by settle."""
-    old = replace(node.attempt, latest=False)
-    board.tx.save(old)
-    fresh = Attempt(
-        id=0,
-        job_id=old.job_id,
-        run_id=old.run_id,
-        project_id=old.project_id,
-        number=old.number + 1,
-        automatic=automatic,
-        created_at=board.now,
-        actor_id=old.actor_id,
-        variables=old.variables,
-    )
-    node.attempt = board.tx.add(replace(fresh, **changes))
-    board.tx.ring(f"attempt:{old.id}")
 
 
 def may_retry(rule: Retry, reason: Reason, exit_code: int | None) -> bool:

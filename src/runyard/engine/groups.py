@@ -5,7 +5,7 @@ A member is an attempt (GitLab resource_group) or, `by_workflow`, a whole workfl
 
 from __future__ import annotations
 
-from runyard.engine.board import STOP_LIMIT_S, Board, Node, stop
+from runyard.engine.board import STOP_LIMIT_S, Board, Node, child_of, stop
 from runyard.engine.moves import move, rehold
 from runyard.engine.ports import Tx
 from runyard.model.plan import Concurrency
@@ -94,7 +94,7 @@ def _cancel(board: Board, member: Member) -> None:
     if node is not None:
         stop(board, node, Reason.SUPERSEDED, _NEWER, None)
         board.restless = True
-    elif attempt.state is State.RUNNING:
+    elif attempt.state is State.RUNNING and job.plan.claimable:
         limit = board.now + STOP_LIMIT_S * 1000
         deadline = min(attempt.deadline_at or limit, limit)
         move(
@@ -109,6 +109,9 @@ def _cancel(board: Board, member: Member) -> None:
         )
         board.others.add(job.run_id)
     elif attempt.state is not State.STOPPING:
+        child = child_of(Node(job, attempt))
+        if child is not None:
+            board.orphans[child] = (Reason.SUPERSEDED, _NEWER)
         move(
             board.tx,
             job,

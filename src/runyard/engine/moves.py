@@ -8,14 +8,15 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
-from runyard.engine.ports import Tx
+from runyard.engine.ports import Page, Tx
 from runyard.model.errors import Conflict
 from runyard.model.fold import Share
 from runyard.model.plan import JobPlan
 from runyard.model.state import LEASED, Hold, Outcome, State, may_move
-from runyard.model.work import Attempt, Job
+from runyard.model.work import Attempt, Job, Record
 
 NO_LEASE_AT = 1 << 52  # of a job that no runner holds: the year 144,683
+BRIDGES = "engine.bridge"  # records: bridges whose run is to be made, by attempt id
 _BAD_ENDS = frozenset({Outcome.FAILED, Outcome.ERRORED, Outcome.CANCELED})
 
 
@@ -36,12 +37,24 @@ def move(tx: Tx, job: Job, attempt: Attempt, state: State, now: int, **changes: 
         tx.ring("queue")
     elif state is State.QUEUED:
         tx.ring("outside")
+    if job.plan.bridge is not None:
+        _noted(tx, attempt, state, now)
     if job.plan.environment is not None:
         _delivered(tx, job, moved, now)
     tx.ring(f"attempt:{attempt.id}")
     if attempt.state in LEASED:
         tx.ring(f"verdict:{attempt.id}")
     return moved
+
+
+def _noted(tx: Tx, attempt: Attempt, state: State, now: int) -> None:
+    """Bridges that wait for their run are found by a row of their own: among a hundred thousand queued attempts there are few."""
+    key = str(attempt.id)
+    if state is State.QUEUED:
+        tx.add(Record(0, BRIDGES, attempt.project_id, key, created_at=now, updated_at=now))
+    elif attempt.state is State.QUEUED:
+        for row in tx.records(BRIDGES, attempt.project_id, key, Page(limit=1)):
+            tx.remove(Record, row.id)
 
 
 def _delivered(tx: Tx, job: Job, attempt: Attempt, now: int) -> None:

@@ -10,7 +10,8 @@ from collections.abc import Iterable
 from dataclasses import replace
 from typing import TypeVar, assert_never
 
-from runyard.engine.board import Board, Flow, Node, load
+from runyard.engine.board import Board, Flow, Node, child_of, load
+from runyard.engine.following import concerned, follow
 from runyard.engine.gates import Answer, decide
 from runyard.engine.groups import enter, release
 from runyard.engine.ports import Tx
@@ -42,7 +43,7 @@ def finish_board(board: Board) -> Run:
     """The same for a board that a verb has already moved on."""
     advance(board)
     run = write_folds(board)
-    if not board.groups and not board.others:
+    if not board.groups and not board.others and not board.orphans:
         return run
     _others(board)
     return board.tx.get(Run, run.id) or run
@@ -52,6 +53,7 @@ def advance(board: Board) -> None:
     """Consequences of failures, then gates, until nothing new fails or is superseded. Each turn but the last ends at least one attempt, so it ends."""
     while True:
         board.restless = False
+        follow(board)
         _consequences(board)
         for flow in board.flows.values():
             for node in flow.waiting():
@@ -130,6 +132,7 @@ def write_folds(board: Board) -> Run:
             flow.row = row
             changed = True
     run = _folded_run(board.run, [flow.row for flow in board.flows.values()], board.now)
+    board.others |= concerned(board.run, run)
     if changed or run is not board.run:
         run = replace(run, updated_at=max(board.now, run.updated_at))
         tx.save(run)
@@ -177,17 +180,31 @@ def _with_fold(row: R, folded: Folded, started: list[int], ends: list[int], now:
 
 
 def _others(board: Board) -> None:
-    """Releases the groups that someone may have left, and settles the runs that this wakes, until all is quiet."""
+    """Releases the groups that someone may have left, ends runs whose bridge was ended, and settles the runs that this wakes, until all is quiet."""
     tx, now = board.tx, board.now
     groups = {(board.run.project_id, group) for group in board.groups}
-    dirty = board.others - {board.run.id}
-    while groups or dirty:
+    dirty, orphans = board.others - {board.run.id}, dict(board.orphans)
+    while groups or dirty or orphans:
         for project_id, group in sorted(groups):
             dirty |= release(tx, project_id, group, now)
         groups = set()
-        for run_id in sorted(dirty):
+        for run_id in sorted(dirty | orphans.keys()):
+            if tx.get(Run, run_id) is None:
+                dirty, _ = dirty - {run_id}, orphans.pop(run_id, None)
+                continue
             other = load(tx, run_id, now)
+            if run_id in orphans:
+                end_all(other, *orphans.pop(run_id))
             advance(other)
             write_folds(other)
             groups |= {(other.run.project_id, group) for group in other.groups}
-            dirty = (dirty | other.others) - {run_id}
+            dirty, orphans = (dirty | other.others) - {run_id}, orphans | other.orphans
+
+
+def end_all(board: Board, reason: Reason, message: str) -> None:
+    """Cancels everything open in a run, and in the children that its bridges have started."""
+    for node in board.nodes.values():
+        child = child_of(node)
+        board.cancel(node, reason, message)
+        if child is not None:
+            board.orphans[child] = (reason, message)

@@ -12,7 +12,8 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
-from runyard.engine.board import Board, Node, load
+from runyard.engine.board import Board, child_of, load
+from runyard.engine.lineage import is_child
 from runyard.engine.order import checked
 from runyard.engine.ports import Page, RunFilter, Tx
 from runyard.engine.settle import finish_board, settle
@@ -172,8 +173,8 @@ def _add_jobs(tx: Tx, run: Run, row: Workflow, plans: Sequence[JobPlan], first: 
 
 def _supersede(tx: Tx, run: Run, now: int) -> None:
     """GitLab's auto_cancel for a new commit: older open runs of the branch, other commit, same dialect (contracts/gitlab.md §3.9), each by
-    the rule of its own configuration, not by the newer one's."""
-    if run.tag:
+    the rule of its own configuration, not by the newer one's. Children go with their parents, and supersede nobody."""
+    if run.tag or is_child(run):
         return
     wanted = tuple((state, None) for state in sorted(OPEN))
     older = tx.runs(
@@ -182,18 +183,33 @@ def _supersede(tx: Tx, run: Run, now: int) -> None:
     )
     for old in older:
         rule = old.extra.get(SUPERSEDED_BY, "none")
-        if old.id != run.id and old.sha != run.sha and rule != "none":
-            board = load(tx, old.id, now)
-            for node in _superseded(board, str(rule)):
-                board.cancel(node, Reason.SUPERSEDED, f"Superseded by run {run.number}.")
-            finish_board(board)
+        if old.id != run.id and old.sha != run.sha and rule != "none" and not is_child(old):
+            family = _family(tx, old.id, now)
+            hard = rule != "interruptible" and any(map(_has_begun_hard, family))
+            for run_id in [] if hard else [board.run.id for board in family]:
+                board = load(tx, run_id, now)  # the one before may have ended some of these
+                for node in board.nodes.values():
+                    if rule != "interruptible" or node.plan.interruptible:
+                        board.cancel(node, Reason.SUPERSEDED, f"Superseded by run {run.number}.")
+                finish_board(board)
 
 
-def _superseded(board: Board, rule: str) -> list[Node]:
-    nodes = [node for node in board.nodes.values() if not node.is_done]
-    if rule == "interruptible":
-        return [node for node in nodes if node.plan.interruptible]
-    hard = any(
+def _family(tx: Tx, run_id: int, now: int) -> list[Board]:
+    """A run and its open children, parents first."""
+    boards: list[Board] = []
+    pending = [run_id]
+    while pending:
+        found = tx.get(Run, pending.pop())
+        if found is None or (boards and found.state is State.DONE):
+            continue
+        board = load(tx, found.id, now)
+        boards.append(board)
+        pending += [child for node in board.nodes.values() if (child := child_of(node)) is not None]
+    return boards
+
+
+def _has_begun_hard(board: Board) -> bool:
+    """Whether something that may not be interrupted has started."""
+    return any(
         node.attempt.started_at is not None and not node.plan.interruptible for node in board.nodes.values()
     )
-    return [] if hard else nodes

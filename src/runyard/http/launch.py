@@ -194,13 +194,17 @@ class Launcher:
 
     async def _accept(self, trigger: Trigger, plan: Plan) -> Run:
         run = await self.db.write(lambda tx: accept(tx, trigger, plan, self.now(), self.terms))
+        await self.keep(run)
+        return run
+
+    async def keep(self, run: Run) -> None:
+        """Holds the run's commit in its repository for as long as the run needs it."""
         try:
-            await asyncio.to_thread(self.source.keep, trigger.project.id, run.id, trigger.sha)
+            await asyncio.to_thread(self.source.keep, run.project_id, run.id, run.sha)
         except (NotFound, Invalid):
             pass  # Datafold's commits need not be in a repository of ours
         except RunyardError as error:  # the run stands; only a force-push could now take its commit away
             log.warning("commit not kept", extra={"run": run.id, "error": error.message})
-        return run
 
     async def _adopt_default_branch(self, project: Project, updates: Sequence[RefUpdate]) -> None:
         """The first branch pushed to an empty project becomes its default, as on every forge."""

@@ -54,6 +54,13 @@ class Reason(StrEnum):
     LOG_TOO_BIG = "log_too_big"
     STUCK = "stuck"  # no runner took it in time
     BAD_PLAN = "bad_plan"  # a late expression did not hold
+    DOWNSTREAM_MISSING = (
+        "downstream_missing"  # the project or run that a bridge names is not there for its user
+    )
+    DOWNSTREAM_FORBIDDEN = "downstream_forbidden"  # its user may not start runs there
+    DOWNSTREAM_REFUSED = "downstream_refused"  # the other run could not be compiled, or had nothing to run
+    DOWNSTREAM_TOO_DEEP = "downstream_too_deep"
+    DOWNSTREAM_LOOP = "downstream_loop"  # runs that start each other in a circle
     BY_USER = "by_user"  # someone canceled
     SUPERSEDED = "superseded"  # a newer run or group member took its place
     FAIL_FAST = "fail_fast"  # a sibling of its matrix failed

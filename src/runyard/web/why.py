@@ -10,6 +10,11 @@ from runyard.model.work import Attempt, Job, Runner
 
 SILENT_MS = 2 * 3_600_000  # as long as the GitLab API calls a runner online
 _REASONS: Mapping[Reason, str] = {
+    Reason.DOWNSTREAM_MISSING: "what it should start or follow is not there",
+    Reason.DOWNSTREAM_FORBIDDEN: "its user may not start pipelines there",
+    Reason.DOWNSTREAM_REFUSED: "the pipeline that it should start could not be made",
+    Reason.DOWNSTREAM_TOO_DEEP: "child pipelines would nest too deeply",
+    Reason.DOWNSTREAM_LOOP: "these pipelines would start each other in a circle",
     Reason.TIMEOUT: "took longer than its time limit",
     Reason.OUT_OF_MEMORY: "used more memory than it may",
     Reason.RUNNER_LOST: "its runner fell silent",
