@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -59,6 +60,7 @@ def services_of(dialect: Dialect, folder: Path, **settings: Any) -> tuple[Servic
         words=lambda _: dialect.words,
         sign=signer(b"secret"),
     )
+    launcher.hearers.append(partial(dialect.pushed, services))
     db.submit_write(people).result()
     return services, time
 
