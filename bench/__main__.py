@@ -17,6 +17,13 @@ def datadiff(live: Live) -> Sequence[Figure]:
     return in_duckdb(1_000_000)
 
 
+def lists(live: Live) -> Sequence[Figure]:
+    """A million jobs, in a server of their own."""
+    from bench import gitlab_lists
+
+    return gitlab_lists.lists()
+
+
 SUITES: dict[str, Callable[[Live], Figure | Sequence[Figure]]] = {
     "start": figures.start,
     "noop": figures.noop,
@@ -25,6 +32,7 @@ SUITES: dict[str, Callable[[Live], Figure | Sequence[Figure]]] = {
     "log": figures.log,
     "artifact": lambda live: figures.artifacts(live, "one file of 500 MB", figures.ONE_FILE),
     "datadiff": datadiff,
+    "lists": lists,
     "artifacts": lambda live: figures.artifacts(live, "10,000 small files", figures.MANY_FILES),
 }
 

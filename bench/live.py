@@ -10,7 +10,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -94,36 +94,62 @@ class Live:
         Path(f"/proc/{self.process.pid}/clear_refs").write_text("5")
 
 
+class Again:
+    """Starts a server on the same data folder each time it is called."""
+
+    def __init__(self, data: Path) -> None:
+        self.data = data
+
+    @contextlib.contextmanager
+    def __call__(self, slots: int = 4, **settings: str) -> Iterator[Live]:
+        """A running server, gone at the end."""
+        with _serving(self.data, slots, settings) as live:
+            yield live
+
+
+@contextlib.contextmanager
+def restarted() -> Iterator[Again]:
+    """For benchmarks that change the data while no server runs."""
+    with tempfile.TemporaryDirectory(prefix="runyard-bench-") as folder:
+        yield Again(Path(folder))
+
+
 @contextlib.contextmanager
 def server(slots: int = 4, **settings: str) -> Iterator[Live]:
     """A fresh server on a free port."""
-    with tempfile.TemporaryDirectory(prefix="runyard-bench-") as folder:
-        env = {**os.environ, "RUNYARD_ROOT_TOKEN": TOKEN, **settings}
-        start = time.perf_counter()
-        argv = [
-            sys.executable,
-            "-m",
-            "runyard",
-            "serve",
-            "--data",
-            folder,
-            "--listen",
-            "127.0.0.1:0",
-            "--runner-slots",
-            str(slots),
-        ]
-        log = open(Path(folder, "server.log"), "w")  # noqa: SIM115 - lives as long as the server
-        process = subprocess.Popen(argv, env=env, stdout=subprocess.PIPE, stderr=log, text=True)
-        try:
-            assert process.stdout is not None
-            line = process.stdout.readline()
-            took = time.perf_counter() - start
-            if not line.startswith("runyard ready "):
-                raise RuntimeError(
-                    f"the server did not start: {Path(folder, 'server.log').read_text()[-2000:]}"
-                )
-            yield Live(process, line.split()[-1], took, Path(folder))
-        finally:
-            process.terminate()
-            process.wait(30)
-            log.close()
+    with (
+        tempfile.TemporaryDirectory(prefix="runyard-bench-") as folder,
+        _serving(Path(folder), slots, settings) as live,
+    ):
+        yield live
+
+
+@contextlib.contextmanager
+def _serving(folder: Path, slots: int, settings: Mapping[str, str]) -> Iterator[Live]:
+    env = {**os.environ, "RUNYARD_ROOT_TOKEN": TOKEN, **settings}
+    start = time.perf_counter()
+    argv = [
+        sys.executable,
+        "-m",
+        "runyard",
+        "serve",
+        "--data",
+        str(folder),
+        "--listen",
+        "127.0.0.1:0",
+        "--runner-slots",
+        str(slots),
+    ]
+    log = open(Path(folder, "server.log"), "w")  # noqa: SIM115 - lives as long as the server
+    process = subprocess.Popen(argv, env=env, stdout=subprocess.PIPE, stderr=log, text=True)
+    try:
+        assert process.stdout is not None
+        line = process.stdout.readline()
+        took = time.perf_counter() - start
+        if not line.startswith("runyard ready "):
+            raise RuntimeError(f"the server did not start: {Path(folder, 'server.log').read_text()[-2000:]}")
+        yield Live(process, line.split()[-1], took, Path(folder))
+    finally:
+        process.terminate()
+        process.wait(30)
+        log.close()
