@@ -217,6 +217,9 @@ class Tx(Protocol):
 class Database(Protocol):
     """Transactions for everyone. Handlers await `read`/`write`; threads use the futures."""
 
+    def version(self) -> int | None:
+        """Differs after every commit, before that commit is acknowledged to anyone; None where only the database could tell (PostgreSQL)."""
+
     def submit_read(self, work: Callable[[Tx], T]) -> Future[T]: ...
     def submit_write(self, work: Callable[[Tx], T]) -> Future[T]:
         """Runs `work` in one write transaction; the future is done only once the commit is durable. May group several works in one

@@ -36,6 +36,9 @@ class PostgresDatabase:
         self._writers = ThreadPoolExecutor(WRITERS, thread_name_prefix="runyard-write")
         self._readers = ThreadPoolExecutor(READERS, thread_name_prefix="runyard-read")
 
+    def version(self) -> int | None:
+        return None  # other replicas write too
+
     def submit_read(self, work: Callable[[Tx], T]) -> Future[T]:
         return _submitted(self._readers, self._look, work)
 

@@ -91,10 +91,14 @@ class SqliteDatabase:
         self._inbox: SimpleQueue[tuple[Work, Future[Any]] | None] = SimpleQueue()
         self._closed = False
         self._disk_failed = False
+        self._version = 0  # only this process writes: the lock file sees to that
         readers = 1 if store.in_memory else READERS
         self._readers = ThreadPoolExecutor(readers, thread_name_prefix="runyard-read")
         self._writer = threading.Thread(target=self._write_forever, name="runyard-write", daemon=True)
         self._writer.start()
+
+    def version(self) -> int | None:
+        return self._version
 
     def submit_read(self, work: Callable[[Tx], T]) -> Future[T]:
         try:
@@ -167,6 +171,7 @@ class SqliteDatabase:
         except Exception as error:  # noqa: BLE001 - whatever it is, those who wait must be told
             self._tell_all(group, first, error)
         else:
+            self._version += 1
             group.answer()
             self._store.settle(*group.transactions)
         return goes_on

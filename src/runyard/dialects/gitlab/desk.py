@@ -89,6 +89,9 @@ class Line:
     summary: str = ""
     whole_body: bool = True  # False: the handler streams the body itself
     look: Look | None = None
+    polled: bool = (
+        False  # clients ask again and again, and the answer comes from the store alone: see `recent`
+    )
     role: Role | None = None  # the least role in the project; None: who may see it reads, developers write
 
     @property

@@ -53,6 +53,7 @@ class Jobs:
                 self.listed,
                 "List a project's jobs",
                 look=self.of_project,
+                polled=True,
             ),
             Line(
                 "GET",
@@ -61,6 +62,7 @@ class Jobs:
                 self.listed,
                 "List a pipeline's jobs",
                 look=self.of_pipeline,
+                polled=True,
             ),
             Line(
                 "GET",
@@ -69,8 +71,9 @@ class Jobs:
                 self.listed,
                 "List a pipeline's bridges",
                 look=self.bridges_of,
+                polled=True,
             ),
-            Line("GET", job, Door.JOB_READER, self.one, "Get a job", look=_find_one),
+            Line("GET", job, Door.JOB_READER, self.one, "Get a job", look=_find_one, polled=True),
             Line("GET", "/job", Door.USER_OR_JOB, self.own, "Get the job of a job token"),
             Line("GET", f"{job}/trace", Door.READER, self.trace, "Get a job's log"),
             Line("POST", f"{job}/cancel", Door.USER, self.cancel, "Cancel a job"),
