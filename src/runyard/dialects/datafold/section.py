@@ -72,10 +72,7 @@ def read_section(files: Files, path: str = SECTION_FILE) -> Section:
     try:
         found: Any = tomllib.loads(data.decode()).get("datafold")
     except (tomllib.TOMLDecodeError, UnicodeDecodeError, RecursionError) as error:
-        place = _PLACE.search(str(error))
-        line, column = (int(place[1]), int(place[2])) if place else (1, 1)
-        message = f"this is not TOML: {_PLACE.sub('', str(error)).strip() or 'nested too deeply'}"
-        raise Invalid(problems=(Problem(message, file=path, line=line, column=column),)) from None
+        raise Invalid(problems=(_no_toml(str(error), path, data),)) from None
     if not isinstance(found, dict):
         raise Invalid(problems=(Problem("there is no section [datafold]", file=path),))
     try:
@@ -90,6 +87,15 @@ def _read(files: Files, path: str) -> bytes | None:
         return files.read(path)
     except TooLarge:
         return None
+
+
+def _no_toml(message: str, path: str, data: bytes) -> Problem:
+    place = _PLACE.search(message)
+    line, column = (
+        (int(place[1]), int(place[2])) if place else (data.count(b"\n") + 1, 1)
+    )  # at end of document
+    said = _PLACE.sub("", message).replace("(at end of document)", "before its end").strip()
+    return Problem(f"this is not TOML: {said or 'nested too deeply'}", file=path, line=line, column=column)
 
 
 def _problem(error: dict[str, Any], path: str, lines: list[str]) -> Problem:

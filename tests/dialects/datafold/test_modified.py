@@ -1,0 +1,127 @@
+"""Which models count as modified: dbt's own notion, part by part, in manifests of every version from v4 to v12."""
+
+from __future__ import annotations
+
+import copy
+from typing import Any
+
+import pytest
+
+from runyard.dialects.datafold.dbt_keys import parts
+from runyard.dialects.datafold.manifests import digest
+from runyard.dialects.datafold.modified import select
+
+
+def node(name: str, *parents: str, **more: Any) -> dict[str, Any]:
+    return {
+        "resource_type": "model", "name": name, "alias": name, "database": "wh", "schema": "s", "fqn": ["shop", name],
+        "raw_code": f"select 1 as {name}", "config": {"materialized": "table"}, "unrendered_config": {"materialized": "table"},
+        "depends_on": {"nodes": [f"model.shop.{p}" if "." not in p else p for p in parents], "macros": []}, "columns": {}, **more,
+    }  # fmt: skip
+
+
+def manifest() -> dict[str, Any]:
+    """raw (source) → staged (ephemeral) → orders → daily; seed apart; orders calls macro a, which calls b."""
+    orders = node("orders", "staged")
+    orders["depends_on"]["macros"] = ["macro.shop.a"]
+    staged = node("staged", "source.shop.app.raw", config={"materialized": "ephemeral"})
+    seed = node("seed", resource_type="seed", raw_code="", checksum={"name": "sha256", "checksum": "1"})
+    made = [staged, orders, node("daily", "orders"), seed, node("apart")]
+    return {
+        "nodes": {f"model.shop.{n['name']}": n for n in made},
+        "sources": {"source.shop.app.raw": {"name": "raw", "fqn": ["shop", "app", "raw"], "identifier": "raw", "schema": "app"}},
+        "macros": {
+            "macro.shop.a": {"macro_sql": "a", "depends_on": {"macros": ["macro.shop.b"]}},
+            "macro.shop.b": {"macro_sql": "b", "depends_on": {"macros": ["macro.shop.a"]}},
+            "macro.shop.unused": {"macro_sql": "u", "depends_on": {"macros": []}},
+        },
+    }  # fmt: skip
+
+
+def after(change: Any, *, slim: bool = True) -> dict[str, list[str]]:
+    """Short names of what is compared after a change, with reasons."""
+    proposed = copy.deepcopy(manifest())
+    change(proposed)
+    chosen = select(digest(manifest()), digest(proposed), slim=slim)
+    return {id.rsplit(".", 1)[-1]: list(reasons) for id, reasons in chosen.reasons.items()}
+
+
+def model(proposed: Any, name: str) -> Any:
+    return proposed["nodes"][f"model.shop.{name}"]
+
+
+@pytest.mark.parametrize(
+    ("change", "expected"),
+    [
+        (lambda m: None, {}),
+        (lambda m: model(m, "orders").update(raw_code="select 2"), {"orders": ["body"]}),
+        (lambda m: model(m, "orders")["unrendered_config"].update(materialized="view"), {"orders": ["config"]}),
+        (lambda m: model(m, "orders")["unrendered_config"].update(tags=["x"], group="g"), {}),
+        (lambda m: model(m, "orders")["unrendered_config"].update(schema="{{ x }}"), {"orders": ["relation"]}),
+        (lambda m: model(m, "orders").update(schema="pr", database="other"), {}),  # where it is built differs by design
+        (lambda m: model(m, "orders")["config"].update(materialized="view"), {}),  # rendered: an environment's business
+        (lambda m: model(m, "orders").update(fqn=["shop", "x", "orders"]), {"orders": ["fqn"]}),
+        (lambda m: model(m, "orders").update(description="new"), {}),  # not kept in the database
+        (lambda m: model(m, "orders").update(latest_version=2), {"orders": ["ref"]}),
+        (lambda m: model(m, "orders").update(contract={"enforced": True, "checksum": "c"}), {"orders": ["contract"]}),
+        (lambda m: m["macros"]["macro.shop.a"].update(macro_sql="A"), {"orders": ["macros"]}),
+        (lambda m: m["macros"]["macro.shop.b"].update(macro_sql="B"), {"orders": ["macros"]}),  # called by a macro
+        (lambda m: m["macros"]["macro.shop.unused"].update(macro_sql="U"), {}),
+        (lambda m: model(m, "seed").update(checksum={"name": "sha256", "checksum": "2"}), {"seed": ["body"]}),
+        (lambda m: model(m, "staged").update(raw_code="x"), {}),  # ephemeral: no table of its own
+    ],
+)  # fmt: skip
+def test_each_part_that_dbt_compares(change: Any, expected: dict[str, list[str]]) -> None:
+    assert after(change) == expected
+
+
+def test_what_follows_an_ephemeral_model_or_a_source_is_downstream_of_it() -> None:
+    downstream = {"daily": ["downstream"], "orders": ["downstream"]}
+    assert after(lambda m: model(m, "staged").update(raw_code="x"), slim=False) == downstream
+    source = "source.shop.app.raw"
+    assert after(lambda m: m["sources"][source].update(identifier="raw2"), slim=False) == downstream
+    assert after(lambda m: m["sources"][source].update(schema="elsewhere"), slim=False) == {}
+
+
+def test_persisted_descriptions_count() -> None:
+    before, now = manifest(), manifest()
+    for m in (before, now):
+        model(m, "orders")["config"]["persist_docs"] = {"relation": True, "columns": True}
+    model(now, "orders")["columns"] = {"id": {"name": "id", "description": "the key"}}
+    assert select(digest(before), digest(now), slim=True).reasons == {"model.shop.orders": ["descriptions"]}
+
+
+def test_old_manifests_are_read_as_new_ones_are() -> None:
+    """Before v7 the text was `raw_sql`; a dbt upgrade between two uploads is no change of every model."""
+    old = manifest()
+    for one in old["nodes"].values():
+        one["raw_sql"] = one.pop("raw_code")
+    assert select(digest(old), digest(manifest()), slim=True).reasons == {}
+
+
+def test_new_and_removed_models_are_told() -> None:
+    proposed = manifest()
+    proposed["nodes"]["model.shop.fresh"] = node("fresh")
+    proposed["nodes"]["model.shop.child"] = node("child", "fresh")
+    del proposed["nodes"]["model.shop.apart"]
+    chosen = select(digest(manifest()), digest(proposed), slim=False)
+    assert (chosen.reasons, chosen.new, chosen.removed) == ({}, ["child", "fresh"], ["apart"])
+
+
+@pytest.mark.parametrize(
+    ("expression", "columns"),
+    [
+        ("id", ("id",)),
+        ("a || '-' || b", ("a", "b")),
+        ("CONCAT(a, '-', b)", ("a", "b")),
+        ("concat( a ,b )", ("a", "b")),
+        ("a::text || '|' || b::varchar(10)", ("a", "b")),
+        ('"Order Id"', ("Order Id",)),
+        ("lower(a)", ()),
+        ("a + b", ()),
+        ("'x'", ()),
+        ("", ()),
+    ],
+)
+def test_expressions_of_uniqueness_tests(expression: str, columns: tuple[str, ...]) -> None:
+    assert parts(expression) == columns
