@@ -15,6 +15,7 @@ from runyard.tasks.datadiff.diff import run
 from runyard.tasks.datadiff.meter import Tick
 from runyard.tasks.datadiff.report import as_json
 from runyard.tasks.datadiff.spec import Connection, Side, Spec
+from tests.tasks.datadiff.mariadb import NO_MARIADB, MariaDb, installed
 
 
 def quiet(tick: Tick) -> None:
@@ -77,6 +78,16 @@ def in_pg(tmp_path: Path, fresh_postgres_url: str) -> Place:
 @pytest.fixture(params=["duckdb", pytest.param("postgres", marks=pytest.mark.postgres)])
 def place(request: pytest.FixtureRequest) -> Iterator[Place]:
     yield request.getfixturevalue("in_duck" if request.param == "duckdb" else "in_pg")
+
+
+@pytest.fixture(scope="session")
+def mariadb() -> Iterator[MariaDb]:
+    """The session's private MariaDB server."""
+    if not installed():
+        pytest.skip(NO_MARIADB)
+    server = MariaDb()
+    yield server
+    server.remove()
 
 
 def _folder(tmp_path: Path) -> Path:

@@ -25,7 +25,7 @@ from runyard.tasks.datadiff.fetching import fetch
 from runyard.tasks.datadiff.guard import check_rule
 from runyard.tasks.datadiff.keys import Found, Search
 from runyard.tasks.datadiff.kinds import Kind
-from runyard.tasks.datadiff.locating import Located, catalog_of, existing, in_duck, in_file, in_server
+from runyard.tasks.datadiff.locating import Located, catalog_of, existing, in_duck, in_file, in_server, typed
 from runyard.tasks.datadiff.meter import STEPS, Meter, Progress
 from runyard.tasks.datadiff.pairing import Pairing, common, pair
 from runyard.tasks.datadiff.report import KeyCounts, Report
@@ -94,7 +94,7 @@ def _locate(this: _Diff, connections: Mapping[str, Connection], stack: ExitStack
             found.append(in_file(duck, side, ("file_a", "file_b")[index]))
         else:
             found.append(in_duck(duck, side, catalogs[index]))
-    return found[0], found[1]
+    return typed(duck, (found[0], found[1]))
 
 
 def _connection(side: Side, connections: Mapping[str, Connection]) -> Connection | None:

@@ -7,7 +7,8 @@ Called once per diff, after everything was opened and DuckDB was locked down.
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from runyard.tasks.datadiff.duck import Duck
@@ -15,10 +16,12 @@ from runyard.tasks.datadiff.faults import CouldNot, Fault
 from runyard.tasks.datadiff.grammar import DUCKDB
 from runyard.tasks.datadiff.guard import check_filter, check_query
 from runyard.tasks.datadiff.kinds import Column
+from runyard.tasks.datadiff.names import match
 from runyard.tasks.datadiff.servers import Promise, Server
 from runyard.tasks.datadiff.spec import Connection, Side
 from runyard.tasks.datadiff.statements import Input
 
+text = DUCKDB.text
 _READERS = {
     ".parquet": "parquet",
     ".csv": "csv",
@@ -40,6 +43,7 @@ class Located:
     promises: tuple[Promise, ...] = ()
     about_rows: int = 0
     fetched: bool = False
+    untyped: bool = False  # a CSV, all text so far
 
 
 def catalog_of(duck: Duck, side: Side, connection: Connection) -> str:
@@ -66,14 +70,101 @@ def in_file(duck: Duck, side: Side, name: str) -> Located:
     if type is None:
         raise CouldNot(Fault.BAD_SPEC, f"{side.file}: only {', '.join(_READERS)} can be read.")
     more = ""
-    if options is not None and type == "csv":
-        more += f", delim = {DUCKDB.text(options.delimiter)}" if options.delimiter else ""
-        more += f", skip = {max(0, options.skip_head_rows)}" if options.skip_head_rows else ""
-    relation = f"read_{type}({DUCKDB.text(existing(side.file))}{more})"
+    if type == "csv":
+        more = ", all_varchar = true, header = true, allow_quoted_nulls = false"
+        more += f", delim = {text(options.delimiter)}" if options is not None and options.delimiter else ""
+        more += (
+            f", skip = {options.skip_head_rows}" if options is not None and options.skip_head_rows > 0 else ""
+        )
+    relation = f"read_{type}({text(existing(side.file))}{more})"
     if type != "parquet":
         duck.rows(f"CREATE TEMP TABLE {name} AS SELECT * FROM {relation}")
         relation = name
-    return Located(duck, Input(relation, check_filter(side.filter, "duckdb")), tuple(duck.columns(relation)))
+    columns = tuple(duck.columns(relation))
+    return Located(duck, Input(relation, check_filter(side.filter, "duckdb")), columns, untyped=type == "csv")
+
+
+def typed(duck: Duck, sides: tuple[Located, Located]) -> tuple[Located, Located]:
+    """CSV has no types: a column takes its partner's if all its values can, else (two CSVs) the first type that both can, else it stays text."""
+    a, b = sides
+    if a.untyped and b.untyped:
+        names = [c.name for c in a.columns if match(c.name, (o.name for o in b.columns))]
+        fits = [_first_types(duck, side, names) for side in sides]
+        types = {n: t for n, t in fits[0].items() if fits[1].get(n) == t}
+        return _cast(duck, a, types), _cast(duck, b, types)
+    if a.untyped:
+        return _cast(duck, a, _partners(a, b)), b
+    return (a, _cast(duck, b, _partners(b, a))) if b.untyped else sides
+
+
+def _partners(csv: Located, other: Located) -> dict[str, str]:
+    """Column of the CSV → DuckDB type of the other side's."""
+    found = {}
+    by_name = {c.name: c for c in other.columns}
+    for column in csv.columns:
+        partner = match(column.name, by_name)
+        if partner is not None:
+            theirs = by_name[partner]
+            engine = other.engine
+            type = theirs.exact if isinstance(engine, Duck) else engine.outgoing("x", theirs, False)[1]
+            type = "BOOLEAN" if theirs.base == "tinyint(1)" else type  # what MySQL means by it
+            found[column.name.casefold()] = type
+    return found
+
+
+def _first_types(duck: Duck, side: Located, names: Sequence[str]) -> dict[str, str]:
+    """For each column the first of the usual types that all its values have, by its name in lower case."""
+    found: dict[str, str] = {}
+    for type in ("BIGINT", "DOUBLE", "DATE", "TIMESTAMP", "BOOLEAN"):
+        left = {n.casefold(): type for n in names if n.casefold() not in found}
+        found |= {n: t for n, t in left.items() if n in _possible(duck, side, left)}
+    return found
+
+
+def _possible(duck: Duck, side: Located, types: dict[str, str]) -> set[str]:
+    """The columns (lower case) of which every value can be cast, and of which some value is there; numbers must not begin with a needless zero."""
+    asked = [(c, types[c.name.casefold()]) for c in side.columns if c.name.casefold() in types]
+    if not asked:
+        return set()
+    tests = []
+    for column, type in asked:
+        value = f"t.{DUCKDB.quoted(column.name)}"
+        zero = f" OR regexp_matches({value}, '^[+-]?0[0-9]')" if type in ("BIGINT", "DOUBLE") else ""
+        lost = f"{value} IS NOT NULL AND ({_try(value, type)} IS NULL{zero})"
+        tests.append(f"count(CASE WHEN {lost} THEN 1 END) = 0 AND count({value}) > 0")
+    row = duck.one(f"SELECT {', '.join(tests)} FROM {side.input.relation} AS t")
+    return {c.name.casefold() for (c, _), good in zip(asked, row, strict=True) if good}
+
+
+def _try(value: str, type: str) -> str:
+    return f"TRY(unhex({value}))" if type == "BLOB" else f"TRY_CAST({value} AS {type})"
+
+
+def _cast(duck: Duck, side: Located, types: dict[str, str]) -> Located:
+    wanted = {n: t for n, t in types.items() if t != "VARCHAR"}
+    empty = {c.name.casefold() for c in side.columns} & wanted.keys()
+    possible = _possible(duck, side, wanted) | _all_null(duck, side, empty)
+    if not possible:
+        return side
+    chosen = ", ".join(
+        f"{_try(f't.{DUCKDB.quoted(c.name)}', wanted[c.name.casefold()])} AS {DUCKDB.quoted(c.name)}"
+        if c.name.casefold() in possible
+        else f"t.{DUCKDB.quoted(c.name)}"
+        for c in side.columns
+    )
+    name = f"{side.input.relation}_typed"
+    duck.rows(f"CREATE TEMP TABLE {name} AS SELECT {chosen} FROM {side.input.relation} AS t")
+    duck.rows(f"DROP TABLE {side.input.relation}")
+    return replace(side, input=replace(side.input, relation=name), columns=tuple(duck.columns(name)))
+
+
+def _all_null(duck: Duck, side: Located, names: set[str]) -> set[str]:
+    asked = [c for c in side.columns if c.name.casefold() in names]
+    if not asked:
+        return set()
+    counts = ", ".join(f"count(t.{DUCKDB.quoted(c.name)}) = 0" for c in asked)
+    row = duck.one(f"SELECT {counts} FROM {side.input.relation} AS t")
+    return {c.name.casefold() for c, none in zip(asked, row, strict=True) if none}
 
 
 def in_duck(duck: Duck, side: Side, catalog: str) -> Located:
