@@ -4,7 +4,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 PYTEST := $(BIN)/pytest -W error -q
 
-.PHONY: help setup system clients fmt lint check test test-all demo bench proto
+.PHONY: help setup system clients oracles fmt lint check test test-all demo bench proto
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):[^#]*## (.*)/\1\t\2/' | expand -t 12
@@ -26,6 +26,9 @@ system: ## Debian packages the tests and the sandbox use (needs root; skipped ot
 clients: setup ## the vendors' own clients, for the demo and the client tests
 	@bash scripts/clients.sh
 
+oracles: setup ## other people's data diffs, which ours is checked against
+	@bash scripts/oracles.sh || echo "!! reladiff and datacompy cannot be fetched: tests against them will be skipped" >&2
+
 fmt: setup ## format and fix
 	$(BIN)/ruff format src tests bench examples
 	$(BIN)/ruff check --fix src tests bench examples
@@ -40,10 +43,10 @@ lint: setup ## what a machine can judge
 check: lint ## lint and the fast tests, under a minute
 	$(PYTEST) -n 2 -m "not slow and not browser and not client and not root" tests
 
-test: system setup clients lint ## everything but the long batteries
+test: system setup clients oracles lint ## everything but the long batteries
 	$(PYTEST) -n 2 --dist loadgroup -m "not slow" tests
 
-test-all: system setup clients lint ## everything
+test-all: system setup clients oracles lint ## everything
 	$(PYTEST) -n 2 --dist loadgroup tests
 
 demo: system setup clients ## start the server, run one job through each of the four doors, show a table

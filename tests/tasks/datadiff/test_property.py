@@ -121,7 +121,7 @@ MARKED = [
     pytest.param(p, marks=pytest.mark.postgres if "postgres" in p else (), id="-".join(p)) for p in PAIRINGS
 ]
 QUICK = settings(
-    max_examples=12,
+    max_examples=8,
     deadline=None,
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 )

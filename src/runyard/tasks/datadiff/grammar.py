@@ -26,6 +26,7 @@ class Grammar:
     full_join = True
     distinct_from = True
     cte = "MATERIALIZED "
+    barrier = ""  # what keeps an optimiser from merging a subquery into an outer join
 
     def quoted(self, name: str) -> str:
         """An identifier that means exactly this name, whatever is in it."""
@@ -178,6 +179,7 @@ class MysqlGrammar(Grammar):
     escapes = True
     full_join = False
     cte = ""
+    barrier = " LIMIT 18446744073709551615"  # MariaDB 10.11 loses rows when it merges a NOT EXISTS into a left join
 
     def differ(self, a: str, b: str) -> str:
         """MySQL's null-safe equality, turned around."""

@@ -112,7 +112,8 @@ class Builder:
         rows = f"SELECT {self._keys_of(side, grouping=False)}{values} FROM {source.relation} AS t WHERE {source.where}"
         alone = "" if unique else f" AND NOT EXISTS (SELECT 1 FROM dup WHERE {self._in_dup('r')})"
         more = f" AND {within}" if within else ""
-        return f"SELECT * FROM ({rows}) AS r WHERE {self._complete('r.')}{alone}{more}"
+        barrier = "" if unique else self.grammar.barrier
+        return f"SELECT * FROM ({rows}) AS r WHERE {self._complete('r.')}{alone}{more}{barrier}"
 
     def _in_dup(self, row: str) -> str:
         return " AND ".join(
