@@ -33,14 +33,20 @@ def view(number: int, rng: random.Random) -> str:
     dimensions = FIELDS_OF_VIEW - 9 - 20
     for i in range(dimensions):
         kind = _TYPES[i % 4]
-        sql = f"${{TABLE}}.c{i}" if i % 10 else f"COALESCE(${{c{max(1, i - 3)}}}, 0)"
-        sql = f"${{TABLE}}.c{i} > {i}" if kind == "yesno" else sql
+        sql = f"${{TABLE}}.c{i}"
+        if i % 10 == 0:  # made of another dimension
+            kind, sql = (
+                "number",
+                f"COALESCE(${{c{2 if i < 10 else i // 20 * 20 - 2 if i >= 20 else 6}}}, 0) + {i}",
+            )
+        elif kind == "yesno":
+            sql = f"${{TABLE}}.c{i} > {i}"
         lines.append(
             f'  dimension: c{i} {{\n    type: {kind}\n    label: "Column {i}"\n    group_label: "Group {i // 10}"\n'
             f'    description: "{" ".join(rng.choice(_WORDS) for _ in range(8))}"\n    sql: {sql} ;;\n  }}'
         )
     for i in range(20):
-        column = 2 + 4 * (i % 12)
+        column = (2, 6, 14, 18, 22, 26, 34, 38, 42, 46, 54, 58)[i % 12]
         extra = f'    filters: [c{3 + 4 * (i % 10)}: "yes"]\n' if i % 5 == 0 else ""
         lines.append(
             f"  measure: m{i} {{\n    type: {'count' if i == 0 else 'sum'}\n    value_format_name: decimal_2\n"

@@ -89,8 +89,11 @@ def test_reading_is_linear() -> None:
     unit = 'view: a {\n dimension: b { label: "B" sql: ${TABLE}.b ;; }\n}\n'
     spent = []
     for times in (2_000, 16_000):
-        started = time.perf_counter()
-        _, findings = read(unit * times)
-        spent.append(time.perf_counter() - started)
-        assert findings == []
+        best = 1e9
+        for _ in range(3):
+            started = time.process_time()
+            _, findings = read(unit * times)
+            best = min(best, time.process_time() - started)
+            assert findings == []
+        spent.append(best)
     assert spent[1] < spent[0] * 8 * 4

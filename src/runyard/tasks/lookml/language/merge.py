@@ -82,7 +82,7 @@ class Family:
 
     def _check_extends(self) -> None:
         """Unknown bases, circles and chains that are too long. Depth-first with an explicit stack; every name is left once."""
-        depth: dict[str, int] = {}
+        depth = {name: 1 for name in self.roots if not self._bases(name)}  # most extend nothing
         for start in self.roots:
             stack = [] if start in depth else [(start, iter(self._bases(start)))]
             open_names = [name for name, _ in stack]

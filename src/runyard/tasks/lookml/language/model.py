@@ -15,8 +15,9 @@ from runyard.tasks.lookml.language.findings import Finding
 from runyard.tasks.lookml.language.merge import Family
 from runyard.tasks.lookml.language.outline import Declaration
 from runyard.tasks.lookml.language.project import Project
+from runyard.tasks.lookml.language.references import Reference, filter_items, in_block
 from runyard.tasks.lookml.language.timeframes import DEFAULT_INTERVALS, DEFAULT_TIMEFRAMES
-from runyard.tasks.lookml.language.tree import FIELD_KEYS, Node
+from runyard.tasks.lookml.language.tree import FIELD_KEYS, Kind, Node
 
 
 @dataclass(eq=False, slots=True)
@@ -64,7 +65,54 @@ class View:
 
     def sets(self) -> dict[str, Node]:
         """Its sets by name."""
+        return self._sets
+
+    @cached_property
+    def _sets(self) -> dict[str, Node]:
         return {n.value: n for n in self.node.all("set")}
+
+    @cached_property
+    def references(self) -> dict[Node, tuple[Reference, ...]]:
+        """The references of its fields, by declaration; fields without any are left out."""
+        found = ((node, tuple(in_block(node))) for node in self.node.all(*FIELD_KEYS))
+        return {node: refs for node, refs in found if refs}
+
+    @cached_property
+    def outgoing(self) -> dict[str, tuple[tuple[Reference, ...], tuple[tuple[str, str, Node], ...]]]:
+        """What its fields need of other views, by field: (references, measure filters) that are not to fields of its own."""
+        found = {}
+        for one in self.fields.values():
+            references = tuple(
+                r
+                for r in self.references.get(one.node, ())
+                if r.name.rpartition(".")[0] not in ("", self.name)
+            )
+            filters = (
+                tuple(i for i in filter_items(one.node) if not self._is_own(i[0]))
+                if one.kind == "measure"
+                else ()
+            )
+            if references or filters:
+                found[one.name] = (references, filters)
+        return found
+
+    def _is_own(self, name: str) -> bool:
+        owner, _, short = name.rpartition(".")
+        return owner in ("", self.name) and short in self.fields
+
+    @cached_property
+    def foreign(self) -> frozenset[str]:
+        """The names of other views that its fields mention; what is wrong with the view by itself depends on no others."""
+        owners = {r.name.rpartition(".")[0] for refs in self.references.values() for r in refs}
+        sets = {
+            i.value.rpartition(".")[2][:-1]
+            for field in self.node.all(*FIELD_KEYS)
+            for parameter in field.children
+            if parameter.kind is Kind.LIST
+            for i in parameter.children
+            if i.value.endswith("*")
+        }
+        return frozenset((owners | (sets - self.sets().keys() - {"ALL_FIELDS"})) - {"", self.name})
 
 
 @dataclass(eq=False, slots=True)
@@ -192,6 +240,7 @@ class Model:
     views: Family
     explores: Family
     findings: list[Finding]
+    _declared: dict[tuple[str, ...], list[Declaration]] = field(default_factory=dict)
     _views: dict[str, View | None] = field(default_factory=dict)
     _explores: dict[str, Explore | None] = field(default_factory=dict)
 
@@ -202,7 +251,10 @@ class Model:
 
     def declared(self, *keys: str) -> Iterator[Declaration]:
         """Top-level declarations of these kinds in every file of the model, without their trees."""
-        return (block for path in self.files for block in self.project.outline(path).all(*keys))
+        if keys not in self._declared:
+            outlines = (self.project.outline(path) for path in self.files)
+            self._declared[keys] = [block for found in outlines for block in found.all(*keys)]
+        return iter(self._declared[keys])
 
     def nodes(self, *keys: str) -> Iterator[Node]:
         """The same as nodes; parses the files that have such declarations."""
@@ -238,9 +290,26 @@ class Model:
     def _files_digest(self, declarations: Iterable[Declaration]) -> str:
         return repr([self.project.file_key(path) for path in sorted({d.path for d in declarations})])
 
+    @cached_property
+    def names_for_views(self) -> str:
+        """The same for checks that need no explore; equal in models that differ in explores only."""
+        constants = sorted(self.project.constants.items())
+        views = sorted(self.views.roots)
+        return digest(
+            program(), repr(self.other_names), repr(views), repr(sorted(self.aliases)), repr(constants)
+        )
+
+    @cached_property
+    def other_names(self) -> tuple[tuple[str, str], ...]:
+        """(kind, name) of everything declared that is no view, explore or test: datagroups, access grants, formats."""
+        blocks = (d for path in self.files for d in self.project.outline(path).blocks)
+        return tuple(
+            sorted({(d.key, d.name) for d in blocks if d.name and d.key not in ("view", "explore", "test")})
+        )
+
     def fingerprint_of_view(self, name: str) -> str:
         """A digest of all that checks of this view can depend on; equal in two models that see the same."""
-        return digest("view", name, self.names, self._files_digest(self._view_closure(name)))
+        return digest("view", name, self.names_for_views, self._files_digest(self._view_closure(name)))
 
     def fingerprint_of_explore(self, name: str) -> str:
         """A digest of all that checks of this explore can depend on: its declarations, and those of every view it uses."""

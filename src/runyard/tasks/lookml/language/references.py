@@ -1,25 +1,35 @@
-"""The `${}` references in a raw parameter, with their places. Linear scan; used by `checks`."""
+"""The `${}` references and filters of LookML blocks, with their places. Linear scans; used by `model` and the validators.
+
+`${TABLE}` and `${EXTENDED}` are no references to anything and are left out.
+"""
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 
 from runyard.tasks.lookml.language.tree import Kind, Node
 
-RAW_WITH_REFERENCES = (
-    "sql", "sql_on", "sql_where", "sql_always_where", "sql_always_having", "sql_start", "sql_end", "sql_latitude", "sql_longitude",
-    "sql_distinct_key", "sql_table_name",
-)  # fmt: skip
+_RAW_WORDS = """
+    sql sql_on sql_where sql_always_where sql_always_having sql_start sql_end sql_latitude sql_longitude sql_distinct_key sql_table_name
+"""
+RAW_WITH_REFERENCES = frozenset(_RAW_WORDS.split())
+_REFERENCE = re.compile(r"\$\{([^}]*+)\}")
 
 
 @dataclass(frozen=True, slots=True)
 class Reference:
-    """`${name}` at an offset of the file; a cast (`::date`) is taken off."""
+    """`${name}` at `start` of a parameter's value; a cast (`::date`) is taken off."""
 
     name: str
     node: Node
-    at: int
+    start: int
+
+    @property
+    def at(self) -> int:
+        """The offset of the `$`. Constants may have moved text, so it is never past the file's end."""
+        return min(self.node.value_at + self.start, len(self.node.file.text))
 
     @property
     def place(self) -> tuple[int, int]:
@@ -28,26 +38,37 @@ class Reference:
 
 
 def references(node: Node) -> Iterator[Reference]:
-    """Every `${…}` of one raw parameter. Constants may have moved text, so the place is never past the file's end."""
-    text, at = node.value, 0
-    while (start := text.find("${", at)) >= 0:
-        end = text.find("}", start)
-        if end < 0:
-            return
-        name = text[start + 2 : end].strip().partition("::")[0]
+    """Every `${…}` of one raw parameter."""
+    for found in _REFERENCE.finditer(node.value):
+        name = found.group(1).strip()
+        if name in ("TABLE", "EXTENDED"):
+            continue
+        name = name.partition("::")[0]
         # `${x._sql}`, `${x._value}`: the field is what counts.
         owner, dot, last = name.rpartition(".")
-        name = owner if dot and last.startswith("_") else name
-        yield Reference(name, node, min(node.value_at + start, len(node.file.text)))
-        at = end + 1
+        yield Reference(owner if dot and last.startswith("_") else name, node, found.start())
 
 
 def in_block(block: Node) -> Iterator[Reference]:
     """The references of a field or join, including those in its `case`."""
     for child in block.children:
-        if child.kind is Kind.RAW and child.key in RAW_WITH_REFERENCES:
-            yield from references(child)
+        if child.kind is Kind.RAW:
+            if child.key in RAW_WITH_REFERENCES and "${" in child.value:
+                yield from references(child)
         elif child.kind is Kind.BLOCK and child.key == "case":
             for when in child.all("when"):
                 for sql in when.all("sql"):
                     yield from references(sql)
+
+
+def filter_items(node: Node) -> list[tuple[str, str, Node]]:
+    """(field, expression, node) of both forms: `filters: [f: "x"]` and `filters: { field: f value: "x" }`."""
+    found: list[tuple[str, str, Node]] = []
+    for block in node.children:
+        if block.key != "filters":
+            continue
+        if block.kind is Kind.LIST:
+            found += [(i.key, i.value, i) for i in block.children if i.key]
+        elif block.get("field"):
+            found.append((block.text("field"), block.text("value"), block))
+    return found

@@ -8,7 +8,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from runyard.tasks.lookml.language.model import Field
-from runyard.tasks.lookml.language.tree import Kind, Node
+from runyard.tasks.lookml.language.references import filter_items as filter_items
+from runyard.tasks.lookml.language.tree import Node
 from runyard.tasks.lookml.sql import filters, symmetric
 from runyard.tasks.lookml.sql.dimensions import moment
 from runyard.tasks.lookml.sql.expressions import Expression, Unresolved, joined
@@ -130,17 +131,6 @@ def _key(compiler: FieldCompiler, alias: str, wanted: Field) -> Expression:
             wanted, f'"{wanted.id}" is multiplied by a join, and view "{wanted.view.name}" has no primary_key'
         )
     return compiler.field(alias, key)
-
-
-def filter_items(node: Node) -> list[tuple[str, str, Node]]:
-    """(field, expression, node) of both forms: `filters: [f: "x"]` and `filters: { field: f value: "x" }`."""
-    found = []
-    for block in node.all("filters"):
-        if block.kind is Kind.LIST:
-            found += [(i.key, i.value, i) for i in block.children if i.key]
-        elif block.get("field"):
-            found.append((block.text("field"), block.text("value"), block))
-    return found
 
 
 def _filter(compiler: FieldCompiler, alias: str, wanted: Field) -> Expression | None:

@@ -7,10 +7,10 @@ from dataclasses import replace
 
 from runyard.tasks.lookml.language.findings import nearest
 from runyard.tasks.lookml.language.model import Explore, Field, View
+from runyard.tasks.lookml.language.references import filter_items
 from runyard.tasks.lookml.language.tree import Node, items
 from runyard.tasks.lookml.sql.compiler import Context, FieldCompiler
 from runyard.tasks.lookml.sql.expressions import Expression, Unresolved, joined
-from runyard.tasks.lookml.sql.measures import filter_items
 
 MAX_NESTED = 8
 Nested = Callable[

@@ -7,9 +7,9 @@ from dataclasses import dataclass, field
 
 from runyard.tasks.lookml.language.findings import nearest
 from runyard.tasks.lookml.language.model import Explore, Field
+from runyard.tasks.lookml.language.references import filter_items
 from runyard.tasks.lookml.language.tree import Node
 from runyard.tasks.lookml.sql.expressions import Unresolved
-from runyard.tasks.lookml.sql.measures import filter_items
 
 
 @dataclass(slots=True)

@@ -15,7 +15,6 @@ from runyard.tasks.lookml.language.files import IMPORTED
 from runyard.tasks.lookml.language.findings import RANK, Finding, Severity, nearest
 from runyard.tasks.lookml.language.model import Field, Model, View, models
 from runyard.tasks.lookml.language.project import Project
-from runyard.tasks.lookml.language.references import in_block
 from runyard.tasks.lookml.language.timeframes import is_interval, is_timeframe
 from runyard.tasks.lookml.language.tree import FIELD_KEYS, Kind, Node
 from runyard.tasks.lookml.language.words import (
@@ -162,11 +161,17 @@ def _model(model: Model) -> Iterator[Finding]:
     yield from kept(digest("names", model.names, model.project.file_key(model.path)), names.of_model)
 
 
-def _view_named(model: Model, name: str, names: NameChecks) -> Iterator[Finding]:
+def _view_named(model: Model, name: str, names: NameChecks) -> list[Finding]:
+    """Models that share a view and know the same of its neighbours share its findings."""
     view = model.view(name)
-    if view is not None:
-        yield from _view(view, model)
-        yield from names.of_view(view)
+    if view is None:
+        return []
+    known = frozenset(n for n in view.foreign if n in model.views.roots or n in model.aliases)
+    key = ("findings", id(view), known, model.other_names, *(() if known == view.foreign else (model.path,)))
+    found: list[Finding] | None = model.project.views.get(key)
+    if found is None:
+        found = model.project.views[key] = [*_view(view, model), *names.of_view(view)]
+    return found
 
 
 def _explore_named(
@@ -200,7 +205,7 @@ def _view(view: View, model: Model) -> Iterator[Finding]:
     for field in view.fields.values():
         if not field.part:
             yield from _type(field)
-    for node in view.node.all(*FIELD_KEYS):
+    for node in view.references:
         yield from _own_references(view, node, model)
     for name, node in view.sets().items() if view.is_complete else ():
         yield from _set(view, name, node, model)
@@ -280,9 +285,7 @@ def _type(field: Field) -> Iterator[Finding]:
 def _own_references(view: View, node: Node, model: Model) -> Iterator[Finding]:
     """References that no explore can make right: to the view itself, or to views that do not exist."""
     name = f"{view.name}.{node.value}"
-    for reference in in_block(node):
-        if reference.name in ("TABLE", "EXTENDED"):
-            continue
+    for reference in view.references[node]:
         owner, _, short = reference.name.rpartition(".")
         if short == "SQL_TABLE_NAME":
             if owner not in model.views.roots and owner not in model.aliases:
@@ -372,10 +375,11 @@ def _circles(view: View) -> Iterator[Finding]:
     uses = {
         field.name: [
             r.name.rpartition(".")[2]
-            for r in in_block(field.node)
+            for r in view.references[field.node]
             if r.name.rpartition(".")[0] in ("", view.name)
         ]
         for field in view.fields.values()
+        if field.node in view.references
     }
     done: set[str] = set()
     for start in uses:

@@ -11,7 +11,7 @@ from runyard.tasks.lookml.language.references import Reference, in_block, refere
 from runyard.tasks.lookml.language.tree import Node
 from runyard.tasks.lookml.language.words import JOIN_TYPES
 from runyard.tasks.lookml.sql.joins import MANY_LEFT, MANY_RIGHT, RELATIONSHIPS
-from runyard.tasks.lookml.sql.measures import KEYED, filter_items
+from runyard.tasks.lookml.sql.measures import KEYED
 
 MAX_EXPLORES = 20
 
@@ -29,7 +29,6 @@ class ExploreChecks:
 
     def __init__(self, model: Model) -> None:
         self.model = model
-        self._references: dict[Node, list[Reference]] = {}  # by field: many explores show the same view
 
     def _find(
         self,
@@ -73,8 +72,10 @@ class ExploreChecks:
                     explore, reference, explore.alias, f'sql_always_where of explore "{explore.name}"'
                 )
         yield from self._fields_lists(explore)
-        for alias, field in explore.visible():
-            yield from self._field(explore, alias, field)
+        if any(view.outgoing for view in explore.views.values()):
+            for alias, field in explore.visible():
+                if field.name in field.view.outgoing:
+                    yield from self._field(explore, alias, field)
         yield from self._keys(explore)
 
     def _view_missing(self, explore: Explore, node: Node, name: str, user: str) -> Finding:
@@ -164,12 +165,11 @@ class ExploreChecks:
         )
 
     def _field(self, explore: Explore, alias: str, field: Field) -> Iterator[Finding]:
-        """References that leave the field's own view; those inside it are checked once per view."""
-        if field.node not in self._references:
-            self._references[field.node] = [r for r in in_block(field.node) if "." in r.name]
-        for reference in self._references[field.node]:
+        """What a field needs of other views; references inside its own view are checked once per view."""
+        references, filters = field.view.outgoing[field.name]
+        for reference in references:
             owner = reference.name.rpartition(".")[0]
-            if owner in ("", field.view.name) or reference.name.endswith(".SQL_TABLE_NAME"):
+            if reference.name.endswith(".SQL_TABLE_NAME"):
                 continue
             if (
                 owner not in explore.views
@@ -179,7 +179,7 @@ class ExploreChecks:
                 continue  # reported once per view
             name = f"{field.view.name}.{field.group or field.name}"
             yield from self._reference(explore, reference, alias, f'"{name}"', field.view)
-        for name, _, node in filter_items(field.node) if field.kind == "measure" else ():
+        for name, _, node in filters:
             owner, _, short = name.rpartition(".")
             owner = alias if owner in ("", field.view.name) else owner
             target = explore.views.get(owner)
@@ -229,12 +229,11 @@ class ExploreChecks:
             if join.node.get("relationship"):
                 repeated |= {explore.alias} if join.relationship in MANY_RIGHT else set()
                 repeated |= {join.alias} if join.relationship in MANY_LEFT else set()
-        visible = explore.visible()
         for alias in sorted(repeated):
             view = explore.views.get(alias)
             if view is None or view.primary_key is not None:
                 continue
-            if any(a == alias and f.kind == "measure" and f.type in KEYED for a, f in visible):
+            if any(a == alias and f.kind == "measure" and f.type in KEYED for a, f in explore.visible()):
                 message = f'view "{view.name}" has measures and no primary_key, and joins repeat its rows'
                 yield self._find(explore, view.node, "no_primary_key", message, Severity.WARNING)
 

@@ -6,8 +6,8 @@ from collections.abc import Iterator
 
 from runyard.tasks.lookml.language.findings import Finding, Severity, nearest
 from runyard.tasks.lookml.language.model import Explore, Model, View
+from runyard.tasks.lookml.language.references import filter_items
 from runyard.tasks.lookml.language.tree import FIELD_KEYS, Kind, Node, items
-from runyard.tasks.lookml.sql.measures import filter_items
 
 # A drill that leads nowhere does no harm to queries, hence a warning; the others break the field.
 IN_FIELDS = {
@@ -21,12 +21,12 @@ IN_FIELDS = {
 
 def of_view(view: View, model: Model) -> Iterator[Finding]:
     """Names in the view's fields that mean its own fields, or those of views that the model does not have."""
-    own = [view.node, *view.node.all(*FIELD_KEYS)]
-    for node in own if view.is_complete else ():
-        for key, severity in IN_FIELDS.items():
-            for parameter in node.all(key):
+    for node in [view.node, *view.node.all(*FIELD_KEYS)] if view.is_complete else ():
+        for parameter in node.children:
+            severity = IN_FIELDS.get(parameter.key)
+            if severity is not None:
                 for item in items(parameter):
-                    yield from _named(view, node, key, item, severity, model)
+                    yield from _named(view, node, parameter.key, item, severity, model)
 
 
 def _named(
@@ -38,6 +38,8 @@ def _named(
         return  # other views' fields depend on the explore; Looker hides a drill that is not there
     is_set = short.endswith("*")
     short = short.removesuffix("*")
+    if short in (view.sets() if is_set else view.fields):
+        return
     known = view.sets() if is_set else {**view.fields, **view.groups}
     if short in known or (is_set and (short == "ALL_FIELDS" or model.view(short) is not None)):
         return

@@ -6,11 +6,11 @@ from collections.abc import Iterator
 
 from runyard.tasks.lookml.language.findings import Finding, Severity, nearest
 from runyard.tasks.lookml.language.model import Explore, Model
+from runyard.tasks.lookml.language.references import filter_items
 from runyard.tasks.lookml.language.tree import Node, items
 from runyard.tasks.lookml.lexp.evaluate import problems
 from runyard.tasks.lookml.lexp.parser import parse
 from runyard.tasks.lookml.lexp.tree import LexpError
-from runyard.tasks.lookml.sql.measures import filter_items
 from runyard.tasks.lookml.validators import filter_checks
 from runyard.tasks.lookml.validators.asserts.tests import Assertion, DataTest, read
 

@@ -9,8 +9,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from runyard.tasks.lookml.language.model import Explore, Model
+from runyard.tasks.lookml.language.references import filter_items
 from runyard.tasks.lookml.language.tree import Node, items
-from runyard.tasks.lookml.sql.measures import filter_items
 
 ROW_LIMIT = 5000
 """Looker's limit of rows for a query that names none."""
