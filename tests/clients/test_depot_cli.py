@@ -350,3 +350,15 @@ def _seen(depot: Depot) -> str:
     assert found, said
     assert depot.until(found[1], "finished", "failed")["status"] == "finished"
     return depot("logs", found[1])
+
+
+def test_diagnose(depot: Depot) -> None:
+    broken = "on: workflow_dispatch\njobs:\n  bad:\n    runs-on: ubuntu-latest\n    steps: [{run: 'echo fatal: it is broken; exit 3'}]\n"
+    depot.server.push("depot/broken", {".depot/workflows/bad.yml": broken})
+    run = Depot(depot.server, depot.folder, "depot/broken")
+    said = run("dispatch", "--repo", "depot/broken", "--workflow", "bad.yml", "--ref", "main")
+    found = re.search(r"run ([0-9a-z]{10}) queued", said)
+    assert found
+    assert run.until(found[1], "finished", "failed")["status"] == "failed"
+    out = run("diagnose", "--run", found[1])
+    assert "fatal: it is broken" in out and "depot ci logs" in out

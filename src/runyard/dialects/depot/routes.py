@@ -18,6 +18,7 @@ from runyard.dialects.depot.asking import DOWNLOAD_PATH, Asking
 from runyard.dialects.depot.cache import PATH as CACHE_PATH
 from runyard.dialects.depot.cache import Cache
 from runyard.dialects.depot.codecs import codecs
+from runyard.dialects.depot.diagnosis import Diagnosis
 from runyard.dialects.depot.downloads import Downloads
 from runyard.dialects.depot.gen.depot.cache.v1.cache_connect import CacheServiceASGIApplication
 from runyard.dialects.depot.gen.depot.ci.v1 import ci_pb as pb
@@ -50,6 +51,7 @@ class Ci(CIService):
 
     def __init__(self, services: Services) -> None:
         self._asking, self._acting, self._logs = Asking(services), Acting(services), Logs(services)
+        self._diagnosis = Diagnosis(services)
 
     async def run(self, request: pb.RunRequest, ctx: _Ctx, /) -> pb.RunResponse:
         return await self._acting.run(request)
@@ -91,6 +93,11 @@ class Ci(CIService):
 
     async def get_workflow(self, request: pb.GetWorkflowRequest, ctx: _Ctx, /) -> pb.GetWorkflowResponse:
         return await self._asking.get_workflow(request)
+
+    async def get_failure_diagnosis(
+        self, request: pb.GetFailureDiagnosisRequest, ctx: _Ctx, /
+    ) -> pb.GetFailureDiagnosisResponse:
+        return await self._diagnosis.get(request)
 
     async def get_job_summary(
         self, request: pb.GetJobSummaryRequest, ctx: _Ctx, /
