@@ -86,8 +86,8 @@ def _said(attempt: Attempt, broken: Step | None, relevant: tuple[Line, ...]) -> 
     telling = [line for line in relevant if _TELLING.search(line.body)]
     if telling:
         return telling[-1].body.strip()
-    step = f"Step '{broken.name}': p" if broken is not None else "P"
-    return f"{step}rocess completed with exit code {_code(attempt, broken)}."
+    ended = f"Process completed with exit code {_code(attempt, broken)}."
+    return f"Step '{broken.name}': {ended}" if broken is not None else ended
 
 
 def _relevant(
