@@ -15,7 +15,13 @@ sdk.create_connection(models.WriteDBConnection(name=connection, dialect_name="du
 suite = sdk.create_continuous_integration_suite(
     project,
     models.WriteProjectCISuite(
-        name="demo", lookml_validator_config_is_enabled=True, sql_validator_config_is_enabled=True
+        name="demo",
+        lookml_validator_config_is_enabled=True,
+        sql_validator_config_is_enabled=True,
+        assert_validator_config_is_enabled=True,
+        content_validator_config_is_enabled=True,
+        style_validator_config_is_enabled=True,
+        style_validator_config_incremental=False,
     ),
 )
 run = sdk.create_continuous_integration_run(
@@ -27,4 +33,8 @@ while run.status in ("queued", "running"):
     run = sdk.get_continuous_integration_run(project, run.id)
 for explore in (run.result.sql_result.tested if run.result and run.result.sql_result else None) or []:
     print(f"  {explore.model}/{explore.explore:<20} {explore.status}")
-print(f"RESULT run={run.id} jobs=2 outcome={run.status}")
+for explore in (run.result.assert_result.tested if run.result and run.result.assert_result else None) or []:
+    print(
+        f"  {explore.model}/{explore.explore:<20} {explore.status}, {explore.success_count} data tests hold"
+    )
+print(f"RESULT run={run.id} jobs=5 outcome={run.status}")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -12,6 +13,7 @@ from typer.testing import CliRunner, Result
 from runyard.cli.lookml import app
 
 from .conftest import BAKERY
+from .shop import SHOP
 
 
 def run(*argv: str) -> Result:
@@ -90,3 +92,55 @@ def test_sql_prints_the_query_in_either_dialect() -> None:
     assert done.exit_code == 0
     assert "TO_CHAR(orders.created_at, 'YYYY-MM')" in done.output
     assert "COUNT(DISTINCT orders.id)" in done.output
+
+
+def git(folder: Path, *argv: str) -> None:
+    identity = ["-c", "user.name=T", "-c", "user.email=t@example.org", "-c", "init.defaultBranch=main"]
+    subprocess.run(["git", *identity, *argv], cwd=folder, check=True, capture_output=True)
+
+
+def test_only_what_is_new_against_a_branch_counts(tmp_path: Path, bakery_file: Path) -> None:
+    repository = tmp_path / "repository"
+    project = repository / "lookml"
+    shutil.copytree(BAKERY, project)
+    view = project / "views" / "products.view.lkml"
+    view.write_text(view.read_text().replace("${TABLE}.name ;;", "${TABLE}.nmae ;;"))
+    git(repository, "init", "-q")
+    git(repository, "add", "-A")
+    git(repository, "commit", "-qm", "broken as it is")
+    connection = ["-c", f"bakery=duckdb://{bakery_file}"]
+    assert run("check", str(project), *connection).exit_code == 1
+    same = run("check", str(project), *connection, "--target", "main")
+    assert same.exit_code == 0, same.output
+    assert "skip bakery/order_items  (unmodified)" in same.output
+    git(repository, "checkout", "-qb", "feature")
+    view.write_text(view.read_text().replace("${TABLE}.price", "${TABLE}.prize"))
+    new = run("check", str(project), *connection, "--target", "main")
+    assert new.exit_code == 1
+    assert "products.price: Binder Error" in new.output
+    assert "products.name" not in new.output
+    lost = run("check", str(project), "--target", "no-such-branch")
+    assert lost.exit_code == 2
+    assert "neither a branch, tag or commit" in lost.output
+
+
+def test_documents_go_to_stdout_and_progress_beside_them(bakery_file: Path) -> None:
+    argv = ["check", str(BAKERY), "-c", f"bakery=duckdb://{bakery_file}", "--measures"]
+    for form, mark in (("json", '"lookml": {'), ("junit", "<testsuites"), ("sarif", '"version": "2.1.0"')):
+        done = run(*argv, "-o", form)
+        assert done.exit_code == 0
+        assert mark in done.stdout
+        assert "ok   bakery/order_items" not in done.stdout
+        assert "ok   bakery/order_items" in done.stderr
+        assert run(*argv, "-o", form, "-q").stderr == ""
+
+
+def test_validators_run_when_there_is_something_for_them_or_when_asked() -> None:
+    assert [line.partition(":")[0] for line in run("check", str(BAKERY)).output.splitlines()] == ["LookML"]
+    shop = run("check", str(SHOP))
+    assert [line.partition(":")[0] for line in shop.output.splitlines()] == ["LookML", "Style", "Content"]
+    style = run("check", str(BAKERY), "--only", "style")
+    assert style.exit_code == 2
+    assert "No style validator configuration provided" in style.output
+    wrong = run("check", str(BAKERY), "--only", "styl")
+    assert (wrong.exit_code, "there is no validator 'styl'" in wrong.output) == (2, True)

@@ -274,3 +274,82 @@ view: orders { dimension: id {} dimension: status {} }
         make, shop, {"m.model.lkml": text.replace("view: orders {", "view: orders { sql_table_name: gone ;;")}
     )
     assert [(e.dimension, e.line) for e in tested.errors] == [("", 7)]
+
+
+MEASURED = """view: orders {
+  dimension: id { primary_key: yes sql: ${TABLE}.id ;; }
+  dimension: bad { sql: ${TABLE}.nothing ;; }
+  measure: n { type: count }
+  measure: of_bad { type: max sql: ${bad} ;; }
+  measure: worse { type: number sql: ${n} + nonsense ;; }
+  measure: ignored { type: number tags: ["ci: ignore"] sql: nothing ;; }
+  measure: quiet { type: number hidden: yes sql: not_there ;; }
+}
+"""
+
+
+def test_measures_are_tested_when_asked_and_one_cause_is_told_once(make: Make, shop: Connection) -> None:
+    files = {"m.model.lkml": MODEL, "orders.view.lkml": MEASURED}
+    (plain,) = run(make, shop, files)
+    assert [e.dimension for e in plain.errors] == ["orders.bad"]
+    (whole,) = run(make, shop, files, Options(measures=True))
+    assert (whole.dimensions, whole.measures) == (2, 4)
+    assert [(e.dimension, e.line) for e in whole.errors] == [
+        ("orders.bad", 3),
+        ("orders.worse", 6),
+        ("orders.quiet", 8),
+    ]
+    (shown,) = run(make, shop, files, Options(measures=True, ignore_hidden=True))
+    assert [e.dimension for e in shown.errors] == ["orders.bad", "orders.worse"]
+
+
+def test_a_broken_derived_table_is_told_once_and_not_by_dimension(make: Make, shop: Connection) -> None:
+    fields = "".join(f"dimension: d{i} {{ sql: ${{TABLE}}.d{i} ;; }}\n" for i in range(30))
+    text = f"""connection: "shop"
+explore: orders {{ join: facts {{ relationship: one_to_one sql_on: ${{facts.d0}} = ${{orders.id}} ;; }} }}
+explore: facts {{}}
+view: orders {{ dimension: id {{}} }}
+view: facts {{
+  derived_table: {{
+    sql: SELECT
+      nothing AS d0 FROM orders ;;
+  }}
+  {fields} }}
+"""
+    orders, facts = run(make, shop, {"m.model.lkml": text})
+    for tested in (orders, facts):
+        assert [(e.dimension, e.line) for e in tested.errors] == [("", 8)]
+    assert facts.queries < 5
+
+
+def test_concurrent_sessions_give_the_same_as_one(make: Make, shop: Connection) -> None:
+    explores = "".join(f"explore: e{i} {{ from: orders }}\n" for i in range(12))
+    files = {
+        "m.model.lkml": f'connection: "shop"\ninclude: "orders.view"\n{explores}',
+        "orders.view.lkml": ORDERS,
+    }
+    heard: list[str] = []
+    found = models(make(files))
+    many = validate(found, {"shop": shop}, Options(concurrency=4), lambda t: heard.append(t.explore))
+    one = validate(found, {"shop": shop}, Options(concurrency=1))
+    assert many == one
+    assert heard == [f"e{i}" for i in range(12)]
+
+
+def test_a_query_that_takes_too_long_is_stopped_and_the_next_is_asked(make: Make, shop: Connection) -> None:
+    slow = "SELECT COUNT(*) FROM generate_series(1, 100000) AS a(x), generate_series(1, 100000) AS b(y) WHERE a.x * b.y < 0"
+    text = f"""connection: "shop"
+explore: slow {{ sql_always_where: ({slow}) >= 0 ;; }}
+view: slow {{ sql_table_name: orders ;; dimension: id {{}} measure: n {{ type: count }} }}
+"""
+    # `LIMIT 0` and `1=2` never run the subquery; a data query does.
+    (tested,) = run(make, shop, {"m.model.lkml": text}, Options(timeout_s=1, measures=True))
+    assert tested.status == "passed"
+    database = open_database(shop, 0.5)
+    try:
+        refusal = database.bind(slow)
+        assert refusal is not None
+        assert any(word in refusal.message for word in ("stopped", "timeout"))
+        assert database.bind("SELECT 1") is None
+    finally:
+        database.close()

@@ -32,7 +32,7 @@ view: others { label: "Others" derived_table: { sql: SELECT 1 AS id ;; }
 
 
 def found(make: Make, text: str, config: str = ALL) -> list[StyleFinding]:
-    return check(make({"shop.view.lkml": text}), read(config.encode(), "lkmlstyle.yaml"))
+    return check(make({"shop.view.lkml": text}), read(config, "lkmlstyle.yaml"))
 
 
 def test_good_style_is_found_good(make: Make) -> None:
@@ -107,13 +107,13 @@ def test_new_form_sets_severities_by_rule_and_by_path(make: Make) -> None:
         ALL
         + "ignore_files: ['c/**']\nrules: {V110: {severity: disabled}, V100: {severity: warn}}\noverrides: [{files: ['b/*'], rules: {V100: {severity: error, version: 1}, V111: disabled}}]\n"
     )
-    found = check(make(files), read(config.encode(), "lkmlstyle.yaml"))
+    found = check(make(files), read(config, "lkmlstyle.yaml"))
     assert [(f.file, f.code, f.severity) for f in found] == [
         ("a/x.view.lkml", "V100", "warn"),
         ("b/x.view.lkml", "V100", "error"),
     ]
     none = "schema_version: 1\nruleset_version: none\nrules: {view_name_snake_case: {}}\n"
-    assert [f.code for f in check(make(files), read(none.encode(), "lkmlstyle.yaml"))] == ["V100"] * 3
+    assert [f.code for f in check(make(files), read(none, "lkmlstyle.yaml"))] == ["V100"] * 3
 
 
 CUSTOM = """custom_rules:
@@ -172,7 +172,7 @@ view: b { dimension: x { type: number value_format_name: usd } }
 )  # fmt: skip
 def test_a_mistake_in_the_configuration_has_its_place(text: str, place: str, message: str) -> None:
     with pytest.raises(BadConfig) as caught:
-        read(text.encode(), "lkmlstyle.yaml")
+        read(text, "lkmlstyle.yaml")
     assert str(caught.value).startswith(f"lkmlstyle.yaml:{place}: ") or not message
     assert message in str(caught.value)
 

@@ -1,6 +1,6 @@
 project_name: "calendar"
 
 constant: DATES_TABLE {
-  value: "dates"
+  value: "calendar_dates"
   export: override_required
 }

@@ -30,7 +30,6 @@ from runyard.tasks.lookml.validators import checks, sqlcheck
 from runyard.tasks.lookml.validators.asserts.run import AssertOptions, Verdict, run
 from runyard.tasks.lookml.validators.asserts.tests import DataTest, tests
 from runyard.tasks.lookml.validators.content import check as content
-from runyard.tasks.lookml.validators.files import read
 from runyard.tasks.lookml.validators.incremental import new_findings
 from runyard.tasks.lookml.validators.selection import Selection
 from runyard.tasks.lookml.validators.style import check as style
@@ -138,9 +137,8 @@ class Validation:
         return lookml_report(findings, self.request.severity, size, incremental=self.before is not None)
 
     def _style(self) -> Json:
-        root = self.request.project
-        name = next((n for n in config.NAMES if (root / n).is_file()), "")
-        data = read(root, name) if name else None
+        name = next((n for n in config.NAMES if n in self.project.others), "")
+        data = self.project.text_of(name) if name else None
         if data is None:
             return failure("style", NO_STYLE)
         rules = config.read(data, name)

@@ -133,11 +133,13 @@ def run_one(test: DataTest, database: Database, options: AssertOptions) -> Verdi
         query = _query(test, explore, wanted, database, options)
     except Unresolved as problem:
         hint = f" Did you mean {problem.suggestion}?" if problem.suggestion else ""
-        return [
-            TestError(
-                test.name, "", problem.message + hint, problem.file or test.file, problem.line or test.line
-            )
-        ], None
+        place = (problem.file, problem.line)
+        if not problem.file or place == (explore.node.file.path, explore.node.line):
+            place = (
+                test.file,
+                test.line,
+            )  # what is wrong with the query as such, a filter say, is the test's
+        return [TestError(test.name, "", problem.message + hint, *place)], None
     answer = database.run(query.sql, test.limit or ROW_LIMIT)
     if isinstance(answer, Refusal):
         piece = located(query, answer)

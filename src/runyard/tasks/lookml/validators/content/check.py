@@ -6,10 +6,11 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import chain
 
+from runyard.tasks.lookml.language.files import IMPORTED
 from runyard.tasks.lookml.language.findings import nearest
 from runyard.tasks.lookml.language.model import Explore, Model
 from runyard.tasks.lookml.language.project import Project
-from runyard.tasks.lookml.validators.content.exported import FOLDERS, contents
+from runyard.tasks.lookml.validators.content.exported import EXPORTS, contents
 from runyard.tasks.lookml.validators.content.items import (
     DASHBOARD,
     Asked,
@@ -21,7 +22,6 @@ from runyard.tasks.lookml.validators.content.items import (
     Name,
 )
 from runyard.tasks.lookml.validators.content.lookml import SUFFIXES, dashboards
-from runyard.tasks.lookml.validators.files import read
 from runyard.tasks.lookml.validators.selection import Selection
 
 MAX_ERRORS = 2000
@@ -94,32 +94,30 @@ class Library:
 def library(project: Project, folder: str = "") -> Library:
     """Reads the project's dashboards, and what was exported into it."""
     found = Library()
+    exports = f"{folder.strip('/') or EXPORTS}/"
     for path in project.others:
-        if path.endswith(SUFFIXES) and not path.startswith("imported_projects/"):
-            data = read(project.root, path)
-            items, broken = (
-                dashboards(data, path) if data is not None else ([], [Broken(path, 1, "cannot be read")])
-            )
-            found.items += items
-            found.broken += broken
-    for path in _exports(project, folder):
-        data = read(project.root, path)
-        items, folders, broken = (
-            contents(data, path) if data is not None else ([], [], [Broken(path, 1, "cannot be read")])
-        )
-        found.items += items
-        found.broken += broken
-        for one in folders:
-            known = found.folders.get(one.id)
-            if one.id and (known is None or (one.parent_id and not known.parent_id)):
-                found.folders[one.id] = one
+        is_dashboard = path.endswith(SUFFIXES) and not path.startswith(IMPORTED)
+        if is_dashboard or (path.endswith(".json") and path.startswith(exports)):
+            _read(project, path, found, is_dashboard=is_dashboard)
     return found
 
 
-def _exports(project: Project, folder: str) -> list[str]:
-    places = [folder] if folder else list(FOLDERS)
-    found = [p for place in places for p in sorted((project.root / place).rglob("*.json")) if p.is_file()]
-    return [p.relative_to(project.root).as_posix() for p in found if p.is_relative_to(project.root)][:20_000]
+def _read(project: Project, path: str, found: Library, *, is_dashboard: bool) -> None:
+    text = project.text_of(path)
+    if text is None:
+        found.broken.append(Broken(path, 1, "it is too large, or not UTF-8"))
+        return
+    folders: list[Folder] = []
+    if is_dashboard:
+        items, broken = dashboards(text, path)
+    else:
+        items, folders, broken = contents(text, path)
+    found.items += items
+    found.broken += broken
+    for one in folders:
+        known = found.folders.get(one.id)
+        if one.id and (known is None or (one.parent_id and not known.parent_id)):
+            found.folders[one.id] = one
 
 
 def validate(project: Project, models: Sequence[Model], options: ContentOptions) -> list[TriedContent]:

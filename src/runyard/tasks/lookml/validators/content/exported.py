@@ -27,17 +27,17 @@ from runyard.tasks.lookml.validators.content.items import (
     text,
 )
 
-FOLDERS = ("content", ".looker-content")
-"""Where exports are looked for in a project when nothing else is said."""
+EXPORTS = "content"
+"""The folder of a project where exports are looked for when nothing else is said."""
 MAX_DEPTH = 60
 MAX_NODES = 1_000_000
 
 
-def contents(data: bytes, file: str) -> tuple[list[Content], list[Folder], list[Broken]]:
+def contents(data: str | bytes, file: str) -> tuple[list[Content], list[Folder], list[Broken]]:
     """What one file holds."""
     try:
-        plain = json.loads(data)
-        root = _Tree(data.decode()).node(plain, 0)
+        source = data.decode() if isinstance(data, bytes) else data
+        root = _Tree(source).node(json.loads(source), 0)
     except (ValueError, RecursionError) as problem:
         line = getattr(problem, "lineno", 1)
         return [], [], [Broken(file, line, f"not JSON that can be read: {getattr(problem, 'msg', problem)}")]

@@ -25,7 +25,7 @@ SUFFIXES = (".dashboard.lookml", ".dashboard.lkml")
 _LIMITS = Limits(max_bytes=8 << 20, nodes=1_000_000, tags=frozenset({"!ruby/hash:ActiveSupport::HashWithIndifferentAccess", "!ruby/hash:Hash"}))  # fmt: skip
 
 
-def dashboards(data: bytes, file: str) -> tuple[list[Content], list[Broken]]:
+def dashboards(data: str | bytes, file: str) -> tuple[list[Content], list[Broken]]:
     """The dashboards of one file, and what is wrong with it."""
     try:
         root = yamltree.load(data, file, _LIMITS)

@@ -78,7 +78,7 @@ def patterns_match(globs: tuple[patterns.Pattern, ...] | list[patterns.Pattern],
     return any(glob.found_in(path) for glob in globs)
 
 
-def read(text: bytes, file: str) -> Config:
+def read(text: str, file: str) -> Config:
     """The configuration, or BadConfig."""
     try:
         return _Reader(file).config(yamltree.load(text, file))
