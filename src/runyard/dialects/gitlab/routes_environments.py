@@ -44,9 +44,9 @@ class Environments:
         one, deployment = f"{path}/{{environment_id}}", f"{deployments}/{{deployment_id}}"
         read = Role.REPORTER
         return [
-            Line("GET", path, Door.JOB_READER, self.list, "List environments", role=read),
+            Line("GET", path, Door.READER, self.list, "List environments", role=read),
             Line("POST", path, Door.USER, self.create, "Create an environment"),
-            Line("GET", one, Door.JOB_READER, self.one, "Get an environment", role=read),
+            Line("GET", one, Door.READER, self.one, "Get an environment", role=read),
             Line("PUT", one, Door.USER, self.change, "Change an environment"),
             Line("DELETE", one, Door.USER, self.delete, "Delete a stopped environment"),
             Line("POST", f"{one}/stop", Door.USER, self.stop, "Stop an environment"),
@@ -66,9 +66,9 @@ class Environments:
                 "Delete old stopped review environments",
                 role=Role.MAINTAINER,
             ),
-            Line("GET", deployments, Door.JOB_READER, self.deployments, "List deployments", role=read),
+            Line("GET", deployments, Door.READER, self.deployments, "List deployments", role=read),
             Line("POST", deployments, Door.USER, self.deploy, "Report a deployment from outside"),
-            Line("GET", deployment, Door.JOB_READER, self.deployment, "Get a deployment", role=read),
+            Line("GET", deployment, Door.READER, self.deployment, "Get a deployment", role=read),
             Line("PUT", deployment, Door.USER, self.report, "Change a reported deployment's status"),
             Line("DELETE", deployment, Door.USER, self.forget, "Delete a deployment", role=Role.MAINTAINER),
         ]
