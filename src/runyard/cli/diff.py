@@ -11,18 +11,36 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any
 
+import msgspec
 import typer
 from rich.console import Console
-from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.progress import (
+    BarColumn,
+    Progress,
+    TaskProgressColumn,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
 from rich.table import Table
 
 from runyard.tasks.datadiff.diff import as_bytes, run
 from runyard.tasks.datadiff.faults import CouldNot, Fault
+from runyard.tasks.datadiff.html import page
 from runyard.tasks.datadiff.locations import locate
 from runyard.tasks.datadiff.markdown import summary
-from runyard.tasks.datadiff.meter import STEPS, Tick
+from runyard.tasks.datadiff.meter import Tick, overall
 from runyard.tasks.datadiff.report import as_failure, as_json
-from runyard.tasks.datadiff.spec import Connection, Side, Spec, Tolerance, with_connection
+from runyard.tasks.datadiff.spec import (
+    Connection,
+    Rule,
+    Sampling,
+    Side,
+    Spec,
+    Tolerance,
+    read_spec,
+    with_connection,
+)
 
 
 class Output(StrEnum):
@@ -31,25 +49,52 @@ class Output(StrEnum):
     TABLE = "table"
     JSON = "json"
     MARKDOWN = "markdown"
+    HTML = "html"
+
+
+class Mode(StrEnum):
+    """What a tolerance is a share of."""
+
+    ABSOLUTE = "absolute"
+    RELATIVE = "relative"
+
+
+Names = list[str] | None
 
 
 def diff(
     a: Annotated[
-        str, typer.Argument(help="postgres://user@host/db?table=s.t, duckdb:///file.db?table=t, or a file")
+        str,
+        typer.Argument(
+            help="postgres://user@host/db?table=s.t, mysql://user@host/db?table=t, duckdb:///file.db?table=t, x.parquet or x.csv"
+        ),
     ],
     b: Annotated[str, typer.Argument(help="the other one")],
-    key: Annotated[
-        list[str] | None, typer.Option("--key", "-k", help="key column; repeat for a composite key")
-    ] = None,
-    include: Annotated[list[str] | None, typer.Option(help="compare only these columns")] = None,
-    exclude: Annotated[list[str] | None, typer.Option(help="leave these columns out")] = None,
+    key: Annotated[Names, typer.Option("--key", "-k", help="key column; repeat for a composite key")] = None,
+    include: Annotated[Names, typer.Option(help="compare only these columns")] = None,
+    exclude: Annotated[Names, typer.Option(help="leave these columns out")] = None,
+    map_: Annotated[Names, typer.Option("--map", help="OLD=NEW: a column with another name in B")] = None,
     where: Annotated[str, typer.Option(help="condition on the rows of both sides")] = "",
     tolerance: Annotated[float, typer.Option(help="floats within this are equal", min=0)] = 0.0,
+    tolerance_mode: Annotated[Mode, typer.Option(help="absolute, or relative to A's value")] = Mode.ABSOLUTE,
+    tolerance_for: Annotated[Names, typer.Option(help="COLUMN=VALUE: numbers of one column")] = None,
+    rule: Annotated[Names, typer.Option(help="COLUMN=SQL: equal too if this holds of {a} and {b}")] = None,
+    time_digits: Annotated[
+        int | None, typer.Option(help="digits of a second that count", min=0, max=6)
+    ] = None,
+    ignore_case: Annotated[bool, typer.Option(help="texts are equal without regard to case")] = False,
+    null_is_empty: Annotated[bool, typer.Option(help="NULL equals an empty text")] = False,
+    sort_arrays: Annotated[bool, typer.Option(help="arrays are equal in any order")] = False,
+    sample: Annotated[float | None, typer.Option(help="share of shared keys to compare, 0..1")] = None,
+    checksums: Annotated[bool, typer.Option(help="slow link: fetch only what differs by checksum")] = False,
+    values: Annotated[bool, typer.Option(help="show row values; --no-values keeps them out")] = True,
     rows: Annotated[int, typer.Option(help="sample rows of each kind in the result", min=0)] = 5,
     parquet: Annotated[Path | None, typer.Option(help="write the differing rows to this file")] = None,
     memory_mb: Annotated[int, typer.Option(help="memory limit, MB", min=64)] = 1024,
     timeout_s: Annotated[float, typer.Option(help="time limit of one statement, seconds", min=0.1)] = 3000.0,
-    output: Annotated[Output, typer.Option("--output", "-o", help="table, json or markdown")] = Output.TABLE,
+    output: Annotated[
+        Output, typer.Option("--output", "-o", help="table, json, markdown or html")
+    ] = Output.TABLE,
 ) -> None:
     """Compare two tables; exit 0 equal, 1 different, 2 could not."""
     labels = (a, b)
@@ -61,13 +106,23 @@ def diff(
             key=tuple(key or ()),
             include=tuple(include or ()),
             exclude=tuple(exclude or ()),
-            tolerance=Tolerance(tolerance) if tolerance else None,
+            mapping=tuple(_pairs(map_, "--map OLD=NEW")),
+            rules=tuple(Rule(sql, column=name) for name, sql in _pairs(rule, "--rule COLUMN=SQL")),
+            tolerance=Tolerance(tolerance, tolerance_mode.value) if tolerance else None,
+            tolerances=_tolerances(tolerance_for, tolerance_mode),
+            datetime_digits=time_digits,
+            ignore_case=ignore_case,
+            null_is_empty=null_is_empty,
+            sort_arrays=sort_arrays,
+            sampling=Sampling(ratio=sample) if sample is not None else None,
+            algorithm="hash" if checksums else None,
+            row_values=values,
             sample_rows=rows,
             parquet_rows=100_000 if parquet else 0,
             memory_bytes=memory_mb * 1_000_000,
             timeout_s=timeout_s,
         )
-        result = _run(spec, connections, parquet)
+        result = _run(read_spec(msgspec.json.encode(spec)), connections, parquet if values else None)
         code = 0 if result["equal"] else 1
     except CouldNot as error:
         result, code = as_failure(error, labels), 2
@@ -75,6 +130,21 @@ def diff(
         result, code = as_failure(CouldNot(Fault.QUERY, f"{error.strerror or error}."), labels), 2
     _show(result, output)
     raise typer.Exit(code)
+
+
+def _pairs(given: Names, form: str) -> list[tuple[str, str]]:
+    found = [text.partition("=") for text in given or ()]
+    if any(not (name and equals and value) for name, equals, value in found):
+        raise CouldNot(Fault.BAD_SPEC, f"The form is {form}.")
+    return [(name, value) for name, _, value in found]
+
+
+def _tolerances(given: Names, mode: Mode) -> dict[str, Tolerance]:
+    form = "--tolerance-for COLUMN=VALUE"
+    try:
+        return {name: Tolerance(float(value), mode.value) for name, value in _pairs(given, form)}
+    except ValueError:
+        raise CouldNot(Fault.BAD_SPEC, f"The form is {form}, with a number.") from None
 
 
 def _places(a: str, b: str, where: str) -> tuple[tuple[Side, Side], dict[str, Connection]]:
@@ -89,21 +159,43 @@ def _places(a: str, b: str, where: str) -> tuple[tuple[Side, Side], dict[str, Co
 
 
 def _run(spec: Spec, connections: dict[str, Connection], parquet: Path | None) -> dict[str, Any]:
-    columns = (TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn())
-    console = Console(stderr=True)
-    with (
-        tempfile.TemporaryDirectory(prefix="runyard-diff-") as folder,
-        Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bar,
-    ):
-        task = bar.add_task("connect", total=len(STEPS))
+    with tempfile.TemporaryDirectory(prefix="runyard-diff-") as folder, _bar() as bar:
+        fetches = _fetches(spec, connections)
+        task = bar.add_task("connect", total=1.0, rows="")
 
         def progress(tick: Tick) -> None:
-            bar.update(task, description=tick.step, completed=STEPS.index(tick.step) + tick.fraction)
+            rows = f"{tick.rows:,} of {tick.of:,} rows" if tick.rows else ""
+            bar.update(task, description=tick.step, completed=overall(tick, fetches), rows=rows)
 
         report = run(spec, connections, Path(folder), progress)
         if parquet is not None:
             parquet.write_bytes((Path(folder) / "diff.parquet").read_bytes())
     return as_json(report)
+
+
+def _bar() -> Progress:
+    """Step, share, rows, time so far and an estimate of what is left; nothing without a terminal."""
+    console = Console(stderr=True)
+    return Progress(
+        TextColumn("{task.description:<10}"),
+        BarColumn(),
+        TaskProgressColumn(),
+        TextColumn("{task.fields[rows]}"),
+        TimeElapsedColumn(),
+        TextColumn("left"),
+        TimeRemainingColumn(),
+        console=console,
+        transient=True,
+        disable=not console.is_terminal,
+    )
+
+
+def _fetches(spec: Spec, connections: dict[str, Connection]) -> int:
+    """How many sides have to be fetched: none of one place, else all that are on a server."""
+    places = [connections.get(side.connection) for side in (spec.a, spec.b)]
+    if places[0] == places[1]:
+        return 0
+    return sum(place is not None and place.dialect != "duckdb" for place in places)
 
 
 def _show(result: dict[str, Any], output: Output) -> None:
@@ -112,6 +204,8 @@ def _show(result: dict[str, Any], output: Output) -> None:
             sys.stdout.write(as_bytes(result).decode() + "\n")
         case Output.MARKDOWN:
             sys.stdout.write(summary(result))
+        case Output.HTML:
+            sys.stdout.write(page(result))
         case Output.TABLE:
             if result["status"] == "success":
                 _table(result)
@@ -136,6 +230,8 @@ def _table(result: dict[str, Any]) -> None:
     console.print(found)
     for change in schema["types"]:
         console.print(_plain(f"type of {change['column_name']}: {change['types'][0]} → {change['types'][1]}"))
+    for line in [*_sampled(result), *result["warnings"]]:
+        console.print(_plain(line))
     changed = [c for c in values["columns_diff_stats"] if c["values_different"]]
     if changed:
         per_column = Table("column", "different", "match")
@@ -150,6 +246,15 @@ def _table(result: dict[str, Any]) -> None:
     console.print(
         f"{result['result']}: {values['rows_with_differences']:,} of {values['total_rows']:,} compared rows differ, "
         f"match {100 * result['match_score']:.2f} %, {key_words}, {result['seconds']:.2f} s"
+    )
+
+
+def _sampled(result: dict[str, Any]) -> list[str]:
+    sampling = result["sampling"]
+    return (
+        [f"a sample: {sampling['keys']:,} of {sampling['of']:,} shared keys were compared"]
+        if sampling
+        else []
     )
 
 

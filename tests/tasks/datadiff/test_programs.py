@@ -114,6 +114,13 @@ def test_runyard_diff_speaks_tables_json_and_markdown(tmp_path: Path, file: str)
     result = json.loads(cli(a, b, "--output", "json").stdout)
     assert result["pks"]["exclusives"] == [1, 0]
     assert "| distinct keys | 10 | 9 |" in cli(a, b, "-o", "markdown").stdout
+    html = cli(a, b, "-o", "html").stdout
+    assert "<td>v</td>" in html
+    assert "&lt;|`x`" in html
+    assert "<|" not in html
+    hidden = cli(a, b, "--no-values", "-o", "json")
+    assert (hidden.returncode, "v3" in hidden.stdout) == (1, False)
+    assert json.loads(cli(a, b, "--rule", "v={b} LIKE '<%'", "-o", "json").stdout)["rows"]["changed"] == 0
     assert cli(a, a).returncode == 0
     assert cli(a, b, "--where", "id not in (3, 5)").returncode == 0
 
@@ -121,7 +128,9 @@ def test_runyard_diff_speaks_tables_json_and_markdown(tmp_path: Path, file: str)
 @pytest.mark.parametrize(
     "address",
     [
-        "mysql://x/y?table=t",
+        "oracle://x/y?table=t",
+        "mysql://x@127.0.0.1:1/y?table=t",
+        "snowflake://u@account/db/s?table=t",
         "duckdb:///x",
         "duckdb:///none?table=t",
         "none.csv",

@@ -179,7 +179,9 @@ class MysqlGrammar(Grammar):
     escapes = True
     full_join = False
     cte = ""
-    barrier = " LIMIT 18446744073709551615"  # MariaDB 10.11 loses rows when it merges a NOT EXISTS into a left join
+    barrier = (
+        " LIMIT 18446744073709551615"  # MariaDB 10.11 loses rows when it merges a NOT EXISTS into a left join
+    )
 
     def differ(self, a: str, b: str) -> str:
         """MySQL's null-safe equality, turned around."""

@@ -44,6 +44,7 @@ def summary(result: Mapping[str, Any]) -> str:
         f"Values different {values['values_with_differences']} of {values['total_values']}.",
         "",
         *_schema_lines(schema),
+        *_notes(result),
     ]
     changed = [c for c in values["columns_diff_stats"] if c["values_different"]]
     if changed:
@@ -52,6 +53,15 @@ def summary(result: Mapping[str, Any]) -> str:
         ]
         lines += [*_table(("column", "different", "match"), rows), ""]
     return "\n".join(lines).rstrip() + "\n"
+
+
+def _notes(result: Mapping[str, Any]) -> list[str]:
+    sampling = result.get("sampling")
+    lines = (
+        [f"A sample: {sampling['keys']} of {sampling['of']} shared keys were compared."] if sampling else []
+    )
+    lines += [_cell(warning) for warning in result.get("warnings", ())]
+    return [*lines, ""] if lines else []
 
 
 def _schema_lines(schema: Mapping[str, Any]) -> list[str]:

@@ -1,0 +1,267 @@
+"""What a spec can ask for beyond a plain comparison: rules, sampling, timelines, patterns, renames, checksums, no row values."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from runyard.tasks.datadiff.diff import run
+from runyard.tasks.datadiff.faults import CouldNot, Fault
+from runyard.tasks.datadiff.html import page
+from runyard.tasks.datadiff.markdown import summary
+from runyard.tasks.datadiff.meter import STEPS, Tick, overall
+from runyard.tasks.datadiff.report import as_json
+from runyard.tasks.datadiff.sampling import Sample, share_of
+from runyard.tasks.datadiff.spec import Connection, Rule, Sampling, Side, Spec, Timeline, Tolerance, read_spec
+
+
+def stats(result: dict[str, Any]) -> dict[str, int]:
+    return {c["column_name"]: c["values_different"] for c in result["values"]["columns_diff_stats"]}
+
+
+def thousand(place: Any, change: str = "id % 10 = 0") -> None:
+    """A thousand rows, of which every tenth differs in v; ten of each side are alone."""
+    place.sql(
+        "CREATE TABLE prod AS SELECT i AS id, i % 7 AS v, 'x' || i AS s, "
+        "TIMESTAMP '2026-01-01 00:00:00' + i * INTERVAL '1' HOUR AS made FROM generate_series(1, 1000) AS g(i)",
+        f"CREATE TABLE pr AS SELECT id, CASE WHEN {change} THEN v + 1 ELSE v END AS v, s, made FROM prod WHERE id > 10",
+        "INSERT INTO pr SELECT -id, v, s, made FROM prod WHERE id <= 10",
+    )
+
+
+def test_a_rule_forgives_differences_of_a_column_or_of_a_type(place: Any) -> None:
+    thousand(place)
+    found = place.diff(key=("id",))
+    assert stats(found) == {"v": 99, "s": 0, "made": 0}
+    by_column = Rule("{a} + 1 = {b}", column="V")
+    assert stats(place.diff(key=("id",), rules=(by_column,)))["v"] == 0
+    by_type = Rule("abs({a} - {b}) < 2 AND {a} < 3", type="integer")
+    kept = stats(place.diff(key=("id",), rules=(by_type,)))["v"]
+    assert 0 < kept < 99
+    assert stats(place.diff(key=("id",), rules=(Rule("true", type="string"),)))["v"] == 99
+
+
+@pytest.mark.parametrize(
+    "condition",
+    [
+        "{a} = {b}; DROP TABLE pr",
+        "(SELECT 1) = 1",
+        "v = 1",
+        "1=1) OR (1=1",
+        "{a} = {b} FROM pr",
+        "pg_sleep(9) IS NULL",
+        "",
+    ],
+)
+def test_a_rule_that_is_more_than_a_condition_is_refused(place: Any, condition: str) -> None:
+    thousand(place)
+    with pytest.raises(CouldNot) as caught:
+        place.diff(key=("id",), rules=(Rule(condition, column="v"),))
+    assert caught.value.fault is Fault.BAD_SPEC
+
+
+def test_a_sample_looks_at_some_shared_keys_and_at_all_exclusive_ones(place: Any) -> None:
+    thousand(place)
+    found = place.diff(key=("id",), sampling=Sampling(ratio=0.3))
+    assert found["sampled"]
+    assert found["pks"]["exclusives"] == [10, 10]
+    sampling = found["sampling"]
+    assert sampling["of"] == 990
+    assert 200 < sampling["keys"] < 400
+    assert found["values"]["total_rows"] == sampling["keys"]
+    column = found["values"]["columns_diff_stats"][0]
+    estimate = column["values_different_estimate"]
+    assert estimate["interval"]["min"] <= 99 <= estimate["interval"]["max"]
+    assert estimate["value"] == column["values_different"] == found["rows"]["changed"]
+    again = place.diff(key=("id",), sampling=Sampling(ratio=0.3))
+    assert again["sampling"] == sampling  # the same keys every time
+    whole = place.diff(key=("id",), sampling=Sampling(ratio=0.3, threshold=5000))
+    assert (whole["sampled"], stats(whole)["v"]) == (False, 99)
+
+
+def test_the_documented_sample_sizes() -> None:
+    big = (10_000_000, 20_000_000)
+    by_tolerance = Sampling(tolerance=0.001, confidence=99.0)
+    assert share_of(by_tolerance, big, big) == 4603 / 10_000_000  # contracts/datafold.md §8.6
+    assert share_of(Sampling(max_rows=1000), big, big) == 0.0001
+    assert share_of(Sampling(max_rows=1000, threshold=30_000_000), big, big) == 1.0
+    assert share_of(by_tolerance, (100, 100), (100, 100)) == 1.0
+    estimate = Sample(0.1, 1000, 10_000, 95.0).estimate(100)
+    assert estimate["estimate"] == 1000
+    assert 800 < estimate["interval"]["min"] < 1000 < estimate["interval"]["max"] < 1250
+    assert Sample(0.1, 0, 50, 95.0).estimate(0)["interval"] == {"min": 0, "max": 50}
+
+
+def test_an_interval_of_time_narrows_and_a_timeline_counts(place: Any) -> None:
+    thousand(place)
+    time = Timeline("MADE", "day", "2026-01-02T00:00:00Z", "2026-01-04")
+    found = place.diff(key=("id",), time=time)
+    assert found["pks"]["total_rows"] == [48, 48]
+    days = [(b["at"], b["rows"], b["changed"], b["only_a"]) for b in found["timeline"]]
+    assert days == [
+        ("2026-01-02T00:00:00", [24, 24], 2, 0),
+        ("2026-01-03T00:00:00", [24, 24], 3, 0),
+    ]
+    whole = place.diff(key=("id",), time=Timeline("made", "month"))["timeline"]
+    assert [b["rows"] for b in whole] == [[743, 743], [257, 257]]
+    assert [(b["only_a"], b["only_b"]) for b in whole] == [(10, 10), (0, 0)]
+    with pytest.raises(CouldNot):
+        place.diff(key=("id",), time=Timeline("v", "day"))
+    with pytest.raises(CouldNot):
+        place.diff(key=("id",), time=Timeline("made", "day", start="1=1) OR (1=1"))
+
+
+def test_columns_to_ignore_renames_tolerances_by_type_and_the_keys_source(place: Any) -> None:
+    place.sql(
+        "CREATE TABLE prod (id integer, _loaded text, _kept text, old integer, n integer, m decimal(8,2))",
+        "CREATE TABLE pr (id integer, _loaded text, _kept text, fresh integer, n integer, m decimal(8,2))",
+        "INSERT INTO prod VALUES (1, 'a', 'a', 1, 10, 1.00)",
+        "INSERT INTO pr VALUES (1, 'b', 'b', 2, 11, 1.05)",
+    )
+    found = place.diff(
+        key=("id",),
+        key_source="uniqueness",
+        ignore_columns=("_*", "id", "!_kept"),
+        renames=(("old", "fresh"), ("x", "y")),
+    )
+    assert stats(found) == {"_kept": 1, "old": 1, "n": 1, "m": 1}
+    assert found["key"]["source"] == "uniqueness"
+    near = {"integer": Tolerance(1), "decimal": Tolerance(0.1)}
+    assert stats(place.diff(key=("id",), include=("n", "m"), tolerances_by_type=near)) == {"n": 0, "m": 0}
+
+
+def test_types_to_avoid_as_a_key(place: Any) -> None:
+    for table in ("prod", "pr"):
+        place.sql(
+            f"CREATE TABLE {table} (id integer, code text)", f"INSERT INTO {table} VALUES (1, 'a'), (2, 'b')"
+        )
+    assert place.diff()["key"]["columns"] == ["id"]
+    assert place.diff(avoid_key_types=("integer",))["key"]["columns"] == ["code"]
+
+
+def test_without_row_values_no_artifact_holds_any(place: Any) -> None:
+    place.sql(
+        "CREATE TABLE prod (id text, v text)",
+        "CREATE TABLE pr (id text, v text)",
+        "INSERT INTO prod VALUES ('hush1', 'hush2'), ('hush3', 'hush4'), (NULL, 'hush'), ('hush5', 'x'), ('hush5', 'x')",
+        "INSERT INTO pr VALUES ('hush1', 'hush6'), ('hush7', 'hush8')",
+    )
+    found = place.diff(key=("id",), row_values=False)
+    assert stats(found) == {"v": 1}
+    assert found["rows"]["in_parquet"] == 0
+    assert not (place.work / "diff.parquet").exists()
+    texts = json.dumps(found) + summary(found) + page(found)
+    assert "hush" not in texts
+    assert "hush" in json.dumps(place.diff(key=("id",)))
+
+
+@pytest.mark.postgres
+def test_checksums_fetch_what_differs_and_find_what_the_join_finds(in_pg: Any, in_duck: Any) -> None:
+    for place in (in_pg, in_duck):
+        place.sql(
+            "CREATE TABLE prod AS SELECT i AS id, i % 7 AS v, CAST(i AS double) / 3 AS f, "
+            "CASE WHEN i % 5 = 0 THEN NULL ELSE 'x' || i END AS s FROM generate_series(1, 40000) AS g(i)"
+        )
+    in_duck.sql("UPDATE prod SET s = 'changed' WHERE id = 777", "DELETE FROM prod WHERE id = 5000")
+    connections = {"pg": in_pg.connection, "duck": in_duck.connection}
+    spec = Spec(Side("pg", table="prod"), Side("duck", table="prod"), key=("id",))
+    plain = as_json(run(spec, connections, in_pg.work, lambda tick: None))
+    hashed = Spec(
+        **{**{f: getattr(spec, f) for f in ("a", "b", "key")}, "algorithm": "hash", "exclude": ("f",)}
+    )
+    found = as_json(run(hashed, connections, in_pg.work, lambda tick: None))
+    assert found["pks"] == plain["pks"]
+    assert stats(found) == {"v": 0, "s": 1}
+    assert found["rows"] == plain["rows"]
+    assert "Checksums of 40 buckets: 2 differed" in found["warnings"][0]
+
+
+def test_progress_goes_through_the_steps_in_order_and_forward(in_duck: Any) -> None:
+    thousand(in_duck)
+    ticks: list[Tick] = []
+    spec = Spec(Side("c", table="prod"), Side("c", table="pr"), key=("id",))
+    run(spec, {"c": in_duck.connection}, in_duck.work, ticks.append)
+    steps = list(dict.fromkeys(t.step for t in ticks))
+    assert steps == [s for s in STEPS if not s.startswith("fetch")]
+    shares = [overall(t, 0) for t in ticks]
+    assert shares == sorted(shares)
+    assert 0.9 < shares[-1] < 1
+    assert any(t.rows == t.of == 2000 for t in ticks)
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"sampling": {"tolerance": 0.1}},
+        {"sampling": {"ratio": 2}},
+        {"sampling": {"ratio": 0.5, "max_rows": 3}},
+        {"rules": [{"equal_if": "true"}]},
+        {"rules": [{"equal_if": "true", "column": "a", "type": "integer"}]},
+        {"tolerance": {"value": -1}},
+        {"tolerances_by_type": {"text": {"value": 1}}},
+        {"datetime_digits": 7},
+        {"algorithm": "magic"},
+    ],
+)
+def test_a_spec_that_contradicts_itself_is_refused(fields: dict[str, Any]) -> None:
+    side = {"connection": "c", "table": "t"}
+    assert read_spec(json.dumps({"a": side, "b": side}).encode()).row_values
+    with pytest.raises(CouldNot) as caught:
+        read_spec(json.dumps({"a": side, "b": side, **fields}).encode())
+    assert caught.value.fault is Fault.BAD_SPEC
+
+
+def test_csv_takes_the_types_of_its_partner(tmp_path: Path, in_duck: Any) -> None:
+    in_duck.sql(
+        "CREATE TABLE t (code varchar, n integer, d date, s varchar)",
+        "INSERT INTO t VALUES ('007', 1, '2026-01-01', ''), ('8', NULL, NULL, NULL)",
+    )
+    file = tmp_path / "t.csv"
+    file.write_text('CODE,n,d,s\n007,1,2026-01-01,""\n8,,,\n')
+    found = as_json(
+        run(
+            Spec(Side("c", table="t"), Side(file=str(file)), key=("code",)),
+            {"c": in_duck.connection},
+            tmp_path,
+            lambda t: None,
+        )
+    )
+    assert found["equal"], found
+    file.write_text('code,n,d,s\n007,one,2026-01-01,""\n')
+    found = as_json(
+        run(
+            Spec(Side("c", table="t"), Side(file=str(file)), key=("code",)),
+            {"c": in_duck.connection},
+            tmp_path,
+            lambda t: None,
+        )
+    )
+    assert found["schema"]["column_type_differs"] == ["n"]
+
+
+def test_a_short_memory_compares_slice_by_slice(in_duck: Any) -> None:
+    in_duck.sql(
+        "CREATE TABLE prod AS SELECT (i * 7919) % 400000 AS id, md5(i::varchar) || md5((i + 1)::varchar) AS s FROM range(400000) r(i)",
+        "CREATE TABLE pr AS SELECT id, CASE WHEN id % 1000 = 0 THEN 'other' ELSE s END AS s FROM prod WHERE id <> 5",
+    )
+    fractions: list[float] = []
+
+    def watch(tick: Tick) -> None:
+        if tick.step == "compare":
+            fractions.append(tick.fraction)
+
+    spec = Spec(Side("c", table="prod"), Side("c", table="pr"), key=("id",), memory_bytes=100_000_000)
+    found = as_json(run(spec, {"c": in_duck.connection}, in_duck.work, watch))
+    assert (stats(found), found["pks"]["exclusives"]) == ({"s": 400}, [1, 0])
+    assert len({f for f in fractions if 0 < f < 1}) >= 1, "it was one slice"
+
+
+def test_a_connection_may_name_a_relative_file(in_duck: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    thousand(in_duck)
+    folder = Path(in_duck.connection.file).parent
+    monkeypatch.chdir(folder)
+    spec = Spec(Side("c", table="prod"), Side("c", table="prod"), key=("id",))
+    assert run(spec, {"c": Connection("duckdb", file="shop.duckdb")}, in_duck.work, lambda tick: None).equal
