@@ -13,6 +13,8 @@ from typing import Any
 
 import pytest
 
+from runyard.cli.run import chosen
+
 PIPELINE = """
 stages: [build, test]
 compile:
@@ -166,3 +168,83 @@ def alive(mark: str) -> bool:
         except OSError:
             continue
     return False
+
+
+STAGED = """
+stages: [build, test, deploy]
+compile: {stage: build, script: [echo compiling]}
+extra: {stage: build, script: [echo extra]}
+unit: {stage: test, script: [echo testing], needs: [compile]}
+ship: {stage: deploy, script: [echo shipping], when: manual}
+"""
+
+
+def names_of(result: subprocess.CompletedProcess[str]) -> set[str]:
+    return {job["name"] for run in json.loads(result.stdout) for job in run["jobs"]}
+
+
+def test_needs_takes_all_that_a_job_waits_for_and_a_name_only_what_it_names(copy: Path) -> None:
+    (copy / ".gitlab-ci.yml").write_text(STAGED)
+    assert names_of(runyard(copy, "ship", "--output", "json")) == {"ship"}
+    assert names_of(runyard(copy, "--needs", "unit", "--output", "json")) == {"unit", "compile"}
+    whole = runyard(copy, "--needs", "ship", "--output", "json")
+    assert whole.returncode == 0 and names_of(whole) == {"ship", "unit", "compile", "extra"}
+    unknown = runyard(copy, "--needs", "nobody")
+    assert unknown.returncode == 2 and "There is no job 'nobody'" in unknown.stderr
+
+
+def test_jobs_are_picked_from_a_list(copy: Path) -> None:
+    (copy / ".gitlab-ci.yml").write_text(STAGED)
+    argv = [sys.executable, "-m", "runyard", "run", "--pick", "--output", "json"]
+
+    def picked(answer: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(argv, cwd=copy, input=answer, capture_output=True, text=True, timeout=120)
+
+    found = picked("2 ship\n")
+    assert found.returncode == 0 and "   2  build                extra" in found.stderr
+    assert names_of(found) == {"extra", "ship"}
+    assert picked("9\n").returncode == 2
+
+
+@pytest.mark.parametrize(
+    ("answer", "names"),
+    [
+        ("1 3", ["a b", "c"]), ("1-3", ["a b", "2", "c"]), ("a b", ["a b"]), ('"a b", c', ["a b", "c"]), ("2", ["2"]), ("", []),
+    ],
+)  # fmt: skip
+def test_an_answer_means_numbers_ranges_or_names(answer: str, names: list[str]) -> None:
+    assert chosen(answer, ["a b", "2", "c"]) == names
+
+
+def test_the_list_is_text_or_json(copy: Path) -> None:
+    (copy / ".gitlab-ci.yml").write_text(STAGED)
+    assert "test                 unit  needs compile" in runyard(copy, "--list").stdout
+    told = {job["name"]: job for job in json.loads(runyard(copy, "--list", "--output", "json").stdout)}
+    assert (
+        told["unit"]["needs"] == ["compile"]
+        and told["ship"]["when"] == "manual"
+        and told["compile"]["needs"] is None
+    )
+
+
+def test_only_what_a_run_needs_is_imported(copy: Path) -> None:
+    """The start is most of a small pipeline's time: no web framework, no settings, no other vendor."""
+    (copy / ".gitlab-ci.yml").write_text("a: {script: [echo hi]}")
+    code = "import sys; sys.argv = ['runyard', 'run']\nimport runyard.__main__ as m\ntry: m.main()\nexcept SystemExit as e: assert e.code == 0\nprint(*sys.modules)"
+    found = subprocess.run(
+        [sys.executable, "-c", code], cwd=copy, capture_output=True, text=True, timeout=120
+    )
+    assert found.returncode == 0, found.stderr
+    modules = set(found.stdout.split())
+    heavy = {
+        "fastapi",
+        "pydantic",
+        "typer",
+        "rich",
+        "sqlalchemy",
+        "cryptography",
+        "obstore",
+        "runyard.dialects.looker",
+        "runyard.dialects.depot",
+    }
+    assert not heavy & modules

@@ -14,6 +14,7 @@ import msgspec
 import typer
 
 from runyard.app.compose import load_dialects
+from runyard.cli.run import pair
 from runyard.dialects import Dialect
 from runyard.model.errors import Invalid, Problem, RunyardError, TooLarge
 from runyard.model.plan import Plan, Variable
@@ -137,14 +138,6 @@ def compile_file(
         typer.echo(json.dumps(data, indent=2))
     else:
         typer.echo(_yaml(data), nl=False)
-
-
-def pair(text: str) -> Variable:
-    """KEY=VALUE."""
-    key, equals, value = text.partition("=")
-    if not equals or not key:
-        raise Invalid(f"--var takes KEY=VALUE, not {text!r}.")
-    return Variable(key, value)
 
 
 def compile_plan(tree: FolderFiles, file: str, ref: str, variables: Sequence[Variable]) -> Plan:

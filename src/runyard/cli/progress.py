@@ -1,37 +1,39 @@
-"""Watching runs from a terminal: log lines as they come, a line per job that changes, a table at the end. Plain without a terminal or colour."""
+"""Watching runs from a terminal: log lines as they come, a line per job that changes, a table at the end. Plain without a terminal or colour.
+
+Written by hand: a library for terminals takes longer to import than ten small jobs to run.
+"""
 
 from __future__ import annotations
 
 import json
+import os
 import re
 import shlex
+import shutil
 import sys
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-
-from rich.console import Console
-from rich.live import Live
-from rich.table import Table
-from rich.text import Text
+from typing import Protocol, TextIO
 
 from runyard.engine import views
-from runyard.engine.ports import Tx
-from runyard.http.services import Services
+from runyard.engine.ports import Bell, Blobs, Database, Tx
 from runyard.model.state import LEASED, Hold, Outcome, State
 from runyard.model.work import Attempt, Job, Run
 
 LOOK_S = 0.1
+PAUSE_S = 0.03  # between two looks, so that watching a burst of jobs costs little of it
 STYLES = {
-    "passed": "green",
-    "failed": "red",
-    "errored": "dark_orange",
-    "running": "blue",
-    "canceled": "dim",
-    "skipped": "dim",
-    "waiting": "dim",
-    "held": "magenta",
-    "queued": "dim",
-    "stopping": "blue",
+    "passed": "32",
+    "failed": "31",
+    "errored": "33",
+    "running": "34",
+    "canceled": "2",
+    "skipped": "2",
+    "waiting": "2",
+    "held": "35",
+    "queued": "2",
+    "stopping": "34",
 }
 GLYPHS = {
     "passed": "✓",
@@ -46,27 +48,62 @@ _SECTION = re.compile(r"section_(?:start|end):\d+:[\w.-]+(?:\[[^\]]*\])?\r?")
 _MOVES = re.compile(
     r"\x1b\[[0-9;?]*[A-LN-Zac-ln-z]|\x1b[\]PX^_][^\x07\x1b]*(?:\x07|\x1b\\)?|[\x00-\x08\x0b-\x1a\x1c-\x1f\x7f]"
 )
+_COLOURS = re.compile(r"\x1b\[[0-9;]*m")
+
+
+class House(Protocol):
+    """Where runs are."""
+
+    db: Database
+    bell: Bell
+    blobs: Blobs
 
 
 @dataclass
 class Screen:
     """Where progress goes. `machine`: nothing but one JSON document on stdout at the end."""
 
-    console: Console
+    out: TextIO
     machine: bool = False
+    colours: bool = False
+    live: bool = False  # a terminal: one changing line at its foot
     states: dict[int, str] = field(default_factory=dict)
     read: dict[int, int] = field(default_factory=dict)
     partial: dict[int, bytes] = field(default_factory=dict)
+    foot: str = ""
 
     @classmethod
     def of(cls, output: str) -> Screen:
-        """For `--output text` or `json`."""
+        """For `--output text` or `json`. NO_COLOR and TERM=dumb are heeded."""
         machine = output == "json"
-        return cls(Console(stderr=machine, highlight=False, soft_wrap=True), machine)
+        out = sys.stderr if machine else sys.stdout
+        live = out.isatty() and os.environ.get("TERM") != "dumb"
+        return cls(out, machine, live and "NO_COLOR" not in os.environ, live)
+
+    def _say(self, lines: Sequence[str]) -> None:
+        """Lines above the foot, in one write."""
+        if not lines:
+            return
+        text = "".join(f"{line}\n" for line in lines)
+        self.out.write(f"\r\x1b[K{text}{self.foot}" if self.live else text)
+        self.out.flush()
+
+    def _styled(self, text: str, style: str) -> str:
+        return f"\x1b[{style}m{text}\x1b[0m" if self.colours and style else text
+
+    def status(self, text: str) -> None:
+        """What the foot says now; empty takes it away."""
+        if self.live:
+            wide = shutil.get_terminal_size().columns - 1
+            foot = self._styled(text[:wide], "2") if text else ""
+            if foot != self.foot:
+                self.foot = foot
+                self.out.write(f"\r\x1b[K{foot}")
+                self.out.flush()
 
     def note(self, text: str) -> None:
         """A sentence of our own."""
-        self.console.print(Text(text, style="dim"))
+        self._say([self._styled(text, "2")])
 
     def changed(self, job: Job, attempt: Attempt, word: str) -> None:
         """A job that came into another state."""
@@ -76,71 +113,55 @@ class Screen:
         why = f": {attempt.message}" if attempt.message and attempt.state is State.DONE else ""
         lasted = _seconds(attempt)
         line = f"{GLYPHS.get(word, '○')} {job.name} {word}{f' in {lasted:.1f} s' if lasted is not None else ''}{why}"
-        self.console.print(Text(line, style=f"bold {STYLES[word]}"))
+        self._say([self._styled(_MOVES.sub("", line), f"1;{STYLES[word]}")])
 
     def log(self, job: Job, attempt: Attempt, data: bytes, *, last: bool) -> None:
         """New log bytes; only whole lines are shown until the job has ended."""
         *lines, rest = (self.partial.get(attempt.id, b"") + data).split(b"\n")
         self.partial[attempt.id] = b"" if last else rest
+        shown, before = [], self._styled(f"{job.name} │ ", "36")
         for raw in [*lines, rest] if last and rest else lines:
             text = _SECTION.sub("", raw.decode("utf-8", "replace")).rstrip("\r").rsplit("\r", 1)[-1]
-            text = _MOVES.sub("", text)
-            if text.strip():
-                self.console.print(Text.assemble((f"{job.name} │ ", "cyan"), Text.from_ansi(text)))
+            plain = _COLOURS.sub("", text := _MOVES.sub("", text))
+            if plain.strip():
+                shown.append(f"{before}{text}\x1b[0m" if self.colours else before + plain)
+        self._say(shown)
 
     def done(self, runs: Sequence[tuple[Run, list[tuple[Job, Attempt]]]]) -> None:
         """The table, or the JSON document."""
+        self.status("")
         if self.machine:
             sys.stdout.write(json.dumps([_result(run, graph) for run, graph in runs], indent=2) + "\n")
             return
-        table = Table(box=None, pad_edge=False, header_style="dim")
-        for title in ("", "job", "state", "seconds", "why"):
-            table.add_column(title, justify="right" if title == "seconds" else "left")
-        for _, graph in runs:
-            for job, attempt in graph:
-                word, lasted = _word(attempt), _seconds(attempt)
-                seconds = "" if lasted is None else f"{lasted:.1f}"
-                mark = Text(GLYPHS.get(word, "○"), style=STYLES[word])
-                state = word + (" (allowed)" if attempt.tolerated else "")
-                table.add_row(
-                    mark, Text(job.name), Text(state, style=STYLES[word]), seconds, Text(_why(job, attempt))
-                )
-        self.console.print()
-        self.console.print(table)
+        rows = [(job, attempt, _word(attempt)) for _, graph in runs for job, attempt in graph]
+        wide = max((len(job.name) for job, _, _ in rows), default=3)
+        lines = ["", self._styled(f"   {'job':<{wide}}  {'state':<18}{'seconds':>8}  why", "2")]
+        for job, attempt, word in rows:
+            lasted = _seconds(attempt)
+            state = word + (" (allowed)" if attempt.tolerated else "")
+            seconds = "" if lasted is None else f"{lasted:.1f}"
+            mark, state = (
+                self._styled(GLYPHS.get(word, "○"), STYLES[word]),
+                self._styled(f"{state:<18}", STYLES[word]),
+            )
+            lines.append(f"{mark}  {job.name:<{wide}}  {state}{seconds:>8}  {_why(job, attempt)}".rstrip())
+        self._say(lines)
 
 
-def follow(services: Services, run_id: int, screen: Screen) -> tuple[Run, list[tuple[Job, Attempt]]]:
+def follow(house: House, run_id: int, screen: Screen) -> tuple[Run, list[tuple[Job, Attempt]]]:
     """Shows a run until it is done, or until only a person could go on; returns how it ended."""
     topic = f"run:{run_id}"
-    with _status(screen) as status:
-        while True:
-            seen = services.bell.version(topic)
-            run, graph = services.db.submit_read(lambda tx: _look(tx, run_id)).result()
-            for job, attempt in graph:
-                _show(services, screen, job, attempt)
-            if status is not None:
-                status.update(Text(_summary(graph), style="dim"))
-            if run.state is State.DONE or not any(_goes_on(attempt) for _, attempt in graph):
-                return run, graph
-            services.bell.wait(topic, seen, LOOK_S)
-
-
-def _status(screen: Screen) -> _Line:
-    return _Line(screen.console if screen.console.is_terminal else None)
-
-
-class _Line:
-    """One changing line at the foot of a terminal; nothing elsewhere."""
-
-    def __init__(self, console: Console | None) -> None:
-        self.live = Live(console=console, refresh_per_second=8, transient=True) if console else None
-
-    def __enter__(self) -> Live | None:
-        return self.live.__enter__() if self.live else None
-
-    def __exit__(self, *error: object) -> None:
-        if self.live:
-            self.live.__exit__(*error)  # type: ignore[arg-type]
+    while True:
+        seen = house.bell.version(topic)
+        run, graph = house.db.submit_read(lambda tx: _look(tx, run_id)).result()
+        for job, attempt in graph:
+            _show(house, screen, job, attempt)
+        if run.state is State.DONE or not any(_goes_on(attempt) for _, attempt in graph):
+            screen.status("")
+            return run, graph
+        screen.status(_summary(graph))
+        time.sleep(PAUSE_S)
+        house.bell.wait(topic, seen, LOOK_S)
 
 
 def _look(tx: Tx, run_id: int) -> tuple[Run, list[tuple[Job, Attempt]]]:
@@ -155,22 +176,25 @@ def _goes_on(attempt: Attempt) -> bool:
     return by_itself or attempt.state in LEASED or attempt.state is State.QUEUED
 
 
-def _show(services: Services, screen: Screen, job: Job, attempt: Attempt) -> None:
+def _show(house: House, screen: Screen, job: Job, attempt: Attempt) -> None:
+    word = _word(attempt)
+    if screen.states.get(attempt.id) == word and screen.read.get(attempt.id, 0) == attempt.log_bytes:
+        return
     if attempt.state in LEASED:
-        screen.changed(job, attempt, _word(attempt))
+        screen.changed(job, attempt, word)
     at = screen.read.get(attempt.id, 0)
     while at < attempt.log_bytes:
-        data = _piece(services, attempt, at)
+        data = _piece(house, attempt, at)
         if not data:
             break
         at += len(data)
         screen.log(job, attempt, data, last=attempt.state is State.DONE and at >= attempt.log_bytes)
     screen.read[attempt.id] = at
-    screen.changed(job, attempt, _word(attempt))
+    screen.changed(job, attempt, word)
 
 
-def _piece(services: Services, attempt: Attempt, at: int) -> bytes:
-    return services.db.submit_read(lambda tx: views.log_from(tx, services.blobs, attempt, at)).result()
+def _piece(house: House, attempt: Attempt, at: int) -> bytes:
+    return house.db.submit_read(lambda tx: views.log_from(tx, house.blobs, attempt, at)).result()
 
 
 def _word(attempt: Attempt) -> str:
@@ -180,7 +204,7 @@ def _word(attempt: Attempt) -> str:
 def _why(job: Job, attempt: Attempt) -> str:
     if attempt.hold is Hold.MANUAL and attempt.state is State.HELD:
         return f"starts by hand: runyard run {shlex.quote(job.name)}"
-    return attempt.message
+    return _MOVES.sub("", attempt.message)
 
 
 def _seconds(attempt: Attempt) -> float | None:

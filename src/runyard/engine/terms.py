@@ -3,9 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 from runyard.model.trigger import ServerFacts
-from runyard.settings import Settings
+
+if (
+    TYPE_CHECKING
+):  # pydantic takes longer to import than a small pipeline to run, and `runyard run` has no settings
+    from runyard.settings import Settings
 
 
 @dataclass(frozen=True, slots=True)

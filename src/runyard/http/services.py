@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from runyard.engine.ports import Bell, Blobs, Clock, Database, RefUpdate, Source, Vault
 from runyard.engine.terms import Terms
@@ -12,7 +12,9 @@ from runyard.model.access import Role, Standing
 from runyard.model.plan import Variable
 from runyard.model.trigger import Files, ServerFacts, Trigger
 from runyard.model.work import Attempt, Project, Run, Token, User
-from runyard.settings import Settings
+
+if TYPE_CHECKING:
+    from runyard.settings import Settings
 
 JOB_SCOPE = "job_token"  # in Project.extra: {"open": bool, "projects": [ids], "groups": [paths]}: whose jobs may read this project
 

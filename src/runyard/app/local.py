@@ -1,0 +1,127 @@
+"""A house for one run in a working copy: the same engine, store, runner and sandbox as a server's, in memory, without doors. Made by `runyard run`.
+
+Everything is imported when it is needed: a start takes longer than most small pipelines. Upkeep is only what one run can need (delays, time limits).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import importlib
+import secrets
+import threading
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from runyard.blobs.folder import FolderBlobs
+from runyard.dialects import Dialect
+from runyard.engine import upkeep
+from runyard.engine.ports import Bell, Blobs, Database, Tx
+from runyard.engine.terms import Terms
+from runyard.http.auth import hash_token, job_token, new_token
+from runyard.http.identity import Identity
+from runyard.http.launch import Launcher
+from runyard.http.services import RunRequest
+from runyard.model.plan import Network, Plan
+from runyard.model.trigger import Reach, ServerFacts
+from runyard.model.work import Project, Run, User
+from runyard.runner.local import LocalLink, Ports, enroll
+from runyard.runner.loop import RunnerLoop
+from runyard.runner.outfit import outfit
+from runyard.runner.sandbox import Limits
+from runyard.sources.repositories import GitSource
+from runyard.store import open_database
+from runyard.store.vault import AesVault
+
+PROJECT = "local/project"
+SWEEP_S = 0.5
+# What a folder holds when a dialect has something to do on a push of it; the others would need a server's database to know.
+SIGNS = {"gitlab": (".gitlab-ci.yml",), "depot": (".depot/workflows", ".github/workflows")}
+
+
+def clock() -> int:
+    """Milliseconds since the epoch."""
+    return time.time_ns() // 1_000_000
+
+
+def has_signs(folder: Path) -> bool:
+    """Whether a push of this folder would start something."""
+    return any((folder / sign).exists() for signs in SIGNS.values() for sign in signs)
+
+
+def dialects_of(folder: Path, file: str) -> dict[str, Dialect]:
+    """Those that may have something to run here; all that run files when a file is named, and when there is nothing, so that they can say so."""
+    names = [name for name, signs in SIGNS.items() if any((folder / sign).exists() for sign in signs)]
+    chosen = SIGNS if file or not names else names
+    return {name: importlib.import_module(f"runyard.dialects.{name}").DIALECT for name in chosen}
+
+
+@dataclass
+class Local:
+    """Ports, dialects and launcher. `close` lets everything go."""
+
+    folder: Path
+    slots: int
+    dialects: Mapping[str, Dialect]
+    network: Network = Network.INTERNET
+    terms: Terms = field(default_factory=lambda: Terms(server=ServerFacts("http://localhost")))
+
+    def __post_init__(self) -> None:
+        self.runner: RunnerLoop | None = None
+        self.db: Database
+        self.bell: Bell
+        self.db, self.bell = open_database("sqlite://", self.folder)
+        self.source = GitSource(self.folder / "repositories", allow_local=True)
+        self.blobs: Blobs = FolderBlobs(self.folder / "blobs")
+        self.vault = AesVault(secrets.token_hex(16))
+        self.launcher = Launcher(
+            self.terms, self.db, self.source, self.vault, clock, self.dialects, self._reach
+        )
+        self._stopping = threading.Event()
+        self.user, self.project = self.db.submit_write(self._people).result()
+
+    @staticmethod
+    def _people(tx: Tx) -> tuple[User, Project]:
+        user = tx.add(User(0, "root", "Administrator", "root@localhost", is_admin=True, created_at=clock()))
+        return user, tx.add(Project(0, PROJECT, "project", created_at=clock()))
+
+    def _reach(self, user: User, archives: Mapping[str, str]) -> Reach:
+        from runyard.http.fetch import Fetcher
+        from runyard.http.reach import Elsewhere
+
+        return Elsewhere(self.db, self.source, self.blobs, Fetcher(True), clock).for_user(user, archives)
+
+    def compiled(self, request: RunRequest) -> Plan:
+        """What a request would run."""
+        return asyncio.run(self.launcher.compiled(request))
+
+    def start(self, request: RunRequest, edit: Callable[[Plan], Plan]) -> Run:
+        """Accepts it."""
+        return asyncio.run(self.launcher.start(request, edit=edit))
+
+    def begin(self, allow_plain: bool) -> Sequence[str]:
+        """Jobs run from now on; answers sentences about the sandbox. SandboxError when there is none."""
+        ports = Ports(
+            self.db, self.bell, self.blobs, self.source, self.vault, self.terms, clock, job_token, Identity(self.vault).sign
+        )  # fmt: skip
+        row = enroll(ports, "this machine", (), hash_token(new_token("glrt-")))
+        link = LocalLink(ports, row)
+        means = outfit(link, self.folder / "runner", Limits(), self.network, allow_plain=allow_plain)
+        self.runner = RunnerLoop(means, self.slots)
+        self.runner.start()
+        threading.Thread(target=self._sweeps, name="sweeps", daemon=True).start()
+        return means.sandbox.notes
+
+    def _sweeps(self) -> None:
+        while not self._stopping.wait(SWEEP_S):
+            due_at = self.db.submit_read(lambda tx: tx.next_due_at()).result()
+            if due_at is not None and due_at <= clock():
+                self.db.submit_write(lambda tx: upkeep.sweep(tx, clock(), self.terms)).result()
+
+    def close(self) -> None:
+        """Ends the runner and forgets everything."""
+        self._stopping.set()
+        if self.runner is not None:
+            self.runner.stop()
+        self.db.close()
