@@ -25,6 +25,7 @@ from starlette.staticfiles import StaticFiles
 from runyard.engine import control
 from runyard.engine.ports import Tx
 from runyard.engine.views import log_size
+from runyard.http import devices
 from runyard.http.logs import log_bytes
 from runyard.http.problems import status_of
 from runyard.http.services import Principal, Services
@@ -263,6 +264,29 @@ class Site:
         answer.delete_cookie(COOKIE)
         return answer
 
+    async def device(self, request: Request) -> Response:
+        """A program that wants to be let in: the question."""
+        person = await who(self.services, request)
+        if person is None:
+            return RedirectResponse("/sign-in?" + urlencode({"next": request.url.path}), 303)
+        id, now = request.path_params["id"], self.services.now()
+        wish = await self.services.db.read(lambda tx: devices.wish(tx, id, now))
+        return self.templates.page(
+            request, "login.html", person, id=id, program=wish.data["program"], answered=""
+        )
+
+    async def device_answer(self, request: Request) -> Response:
+        """The person's word."""
+        same_origin(request)
+        person = await who(self.services, request)
+        if person is None:
+            raise Unauthenticated("Sign in to do this.")
+        async with request.form(max_fields=2, max_part_size=64) as form:
+            said = "yes" if form.get("answer") == "yes" else "no"
+        id, now, user_id = request.path_params["id"], self.services.now(), person.user.id
+        await self.services.db.write(lambda tx: devices.answer(tx, id, user_id, now, yes=said == "yes"))
+        return self.templates.page(request, "login.html", person, answered=said)
+
     async def problem(self, request: Request, error: Exception) -> Response:
         """A refusal as a page."""
         if not isinstance(error, RunyardError):  # Starlette's type says Exception; it only ever hands us ours
@@ -338,6 +362,8 @@ def site(services: Services, dialects: list[str]) -> Starlette:
         page("/sign-in", it.sign_in_form),
         Route("/sign-in", it.sign_in, methods=["POST"]),
         Route("/sign-out", it.sign_out, methods=["POST"]),
+        page("/-/login/{id}", it.device),
+        Route("/-/login/{id}", it.device_answer, methods=["POST"]),
         page("/-/events/runs", it.list_events),
         page("/-/events/run/{id:row}", it.run_events),
         page(run, it.run),

@@ -29,11 +29,13 @@ from runyard.dialects.depot.gen.depot.ci.v2 import secrets_connect as secrets_v2
 from runyard.dialects.depot.gen.depot.ci.v2 import variables_connect as variables_v2
 from runyard.dialects.depot.gen.depot.ci.v3beta2 import secrets_connect as secrets_v3
 from runyard.dialects.depot.gen.depot.ci.v3beta2 import variables_connect as variables_v3
+from runyard.dialects.depot.gen.depot.cli.v1beta1.login_connect import LoginServiceASGIApplication
 from runyard.dialects.depot.gen.depot.core.v1 import org_pb
 from runyard.dialects.depot.gen.depot.core.v1.org_connect import (
     OrganizationService,
     OrganizationServiceASGIApplication,
 )
+from runyard.dialects.depot.login import Login
 from runyard.dialects.depot.logs import Logs
 from runyard.dialects.depot.secrets import Secrets, SecretsV1, SecretsV2
 from runyard.dialects.depot.shelf import Keeper
@@ -157,6 +159,9 @@ def mount(services: Services) -> Asgi:
         CIServiceASGIApplication(Ci(services), **_options(services)),
         OrganizationServiceASGIApplication(Organizations(), **_options(services)),
         CacheServiceASGIApplication(Cache(services), **_options(services)),
+        LoginServiceASGIApplication(
+            Login(services), **{**_options(services), "interceptors": (Translator(),)}
+        ),
         secrets_v3.SecretServiceASGIApplication(Secrets(secrets), **_options(services)),
         secrets_v2.SecretServiceASGIApplication(SecretsV2(secrets), **_options(services)),
         secrets_v1.SecretServiceASGIApplication(SecretsV1(secrets), **_options(services)),
