@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -124,6 +125,24 @@ def _must_exist(settings: Settings) -> None:
 
 def make_token(settings: Settings, username: str, name: str, days: int) -> str:
     """`runyard token`: works on the data folder of a stopped server (SQLite) or of any (PostgreSQL)."""
+    text = new_token("glpat-")
+    _with_user(settings, username, lambda tx, now: add_token(tx, username, text, name, days, now))
+    return text
+
+
+def make_client(settings: Settings, username: str) -> tuple[str, str]:
+    """`runyard token USER --api3`: (client id, secret) for the clients of Looker's API, under the same conditions."""
+    client_id, secret = new_token(""), new_token("lks-")
+
+    def work(tx: Tx, now: int) -> None:
+        user = tx.user_by_name(username) or tx.add(User(0, username, username, created_at=now))
+        tx.add(Token(0, "api3", hash_token(secret), user.id, name=client_id, created_at=now))
+
+    _with_user(settings, username, work)
+    return client_id, secret
+
+
+def _with_user(settings: Settings, username: str, work: Callable[[Tx, int], None]) -> None:
     from runyard.app.compose import clock
     from runyard.store import open_database
 
@@ -132,9 +151,7 @@ def make_token(settings: Settings, username: str, name: str, days: int) -> str:
     _must_exist(settings)
     db, _ = open_database(settings.database, settings.data)
     try:
-        text = new_token("glpat-")
-        db.submit_write(lambda tx: add_token(tx, username, text, name, days, clock())).result()
-        return text
+        db.submit_write(lambda tx: work(tx, clock())).result()
     finally:
         db.close()
 

@@ -18,15 +18,21 @@ def token(
     revoke: Annotated[
         bool, typer.Option("--revoke", help="End all tokens and sessions of the user instead")
     ] = False,
+    api3: Annotated[
+        bool, typer.Option("--api3", help="Make a client id and secret for Looker's clients instead")
+    ] = False,
 ) -> None:
     """Make an access token for a user; prints it once, only its hash is kept. Or end all that the user has."""
-    from runyard.app.first_start import make_token, revoke_tokens
+    from runyard.app.first_start import make_client, make_token, revoke_tokens
     from runyard.cli.settings import read_settings
 
     try:
         settings = read_settings(data=data) if data else read_settings()
         if revoke:
             typer.echo(f"{revoke_tokens(settings, username)} tokens and sessions of {username} ended")
+        elif api3:
+            client_id, secret = make_client(settings, username)
+            typer.echo(f"LOOKERSDK_CLIENT_ID={client_id}\nLOOKERSDK_CLIENT_SECRET={secret}")
         else:
             typer.echo(make_token(settings, username, name, days))
     except Conflict as error:

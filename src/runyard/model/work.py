@@ -170,7 +170,9 @@ class Run:
     updated_at: int = 0
     started_at: int | None = None
     finished_at: int | None = None
-    extra: Json = field(default_factory=dict)  # the dialect's; "title": the commit's, for pages
+    extra: Json = field(
+        default_factory=dict
+    )  # the dialect's; for pages: "title" the commit's, "page" a path with {id} to the door's own page
 
 
 @dataclass(frozen=True, slots=True)

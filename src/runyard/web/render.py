@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,10 +18,11 @@ from runyard.web import format, pages
 class Templates:
     """Renders pages."""
 
-    def __init__(self, services: Services, dialects: list[str]) -> None:
+    def __init__(self, services: Services, dialects: list[str], folders: Sequence[Path] = ()) -> None:
+        """`folders`: a door's own templates, which may extend the site's."""
         self.services = services
         self.environment = Environment(
-            loader=FileSystemLoader(Path(__file__).parent / "templates"),
+            loader=FileSystemLoader([*folders, Path(__file__).parent / "templates"]),
             autoescape=True,
             undefined=StrictUndefined,
             trim_blocks=True,

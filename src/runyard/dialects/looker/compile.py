@@ -13,6 +13,7 @@ from typing import Any
 
 import runyard
 from runyard.dialects import PushTrigger
+from runyard.dialects.looker.links import PAGES
 from runyard.dialects.looker.suites import enabled, is_incremental, whole
 from runyard.model.errors import Invalid, Problem, Severity, TooLarge
 from runyard.model.plan import Bind, ConnectionUse, JobPlan, Network, Plan, StepKind, StepPlan, WorkflowPlan
@@ -60,7 +61,11 @@ def compile_suite(trigger: Trigger, files: Files) -> Plan:
         "dbt": dict(options.get("dbt") or {}),
         "duplicate_of": options.get("duplicate_of"),
     }
-    return Plan((WorkflowPlan("suite", name, jobs=jobs),), name=name, extra={"looker": extra})
+    return Plan(
+        (WorkflowPlan("suite", name, jobs=jobs),),
+        name=name,
+        extra={"looker": extra, "page": f"{PAGES}/runs/{{id}}"},
+    )
 
 
 def _job(validator: str, trigger: Trigger, data: Mapping[str, Any], files: Files) -> JobPlan:

@@ -58,6 +58,7 @@ class Fault(msgspec.Struct, frozen=True):
     dimension: str = ""
     sql: str = ""
     sql_line: int = 0
+    sql_column: int = 0
     test: str = ""
     assertion: str = ""
     field: str = ""

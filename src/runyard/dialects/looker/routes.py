@@ -29,6 +29,7 @@ from runyard.dialects.looker import (
 from runyard.dialects.looker.desk import SLASH, Line, Office, enter
 from runyard.dialects.looker.errands import Errands
 from runyard.dialects.looker.openapi import document
+from runyard.dialects.looker.pages import Pages
 from runyard.dialects.looker.reading import Reader
 from runyard.dialects.looker.refusals import DOCS, answer, problem
 from runyard.http.services import Services
@@ -72,6 +73,7 @@ def mount(services: Services) -> Asgi:
         full = path if path.startswith("/api/") else PREFIX + path
         methods = sorted(by_method)
         api.add_api_route(full, _endpoint(office, by_method), methods=methods, response_model=None, name=path)
+    api.router.routes.extend(Pages(services).routes())
     page = document(table(), PREFIX, api.version)
     api.openapi = lambda: page  # type: ignore[method-assign]
     api.add_exception_handler(RunyardError, _refused)

@@ -8,8 +8,9 @@ from typing import Any
 
 from starlette.responses import Response
 
+from runyard.dialects.looker import credentials
 from runyard.dialects.looker.desk import Ask, Line
-from runyard.dialects.looker.refusals import empty, invalid, missing_field
+from runyard.dialects.looker.refusals import empty, invalid
 from runyard.dialects.looker.sessions import LIFE_S, inherit
 from runyard.engine.ports import Tx
 from runyard.http.auth import hash_token
@@ -162,30 +163,44 @@ async def update_session(ask: Ask) -> Response:
     return ask.answer(_workspace(wanted))
 
 
+async def _owner(ask: Ask) -> User:
+    """The user of the path: oneself, or anyone for an administrator."""
+    wanted = ask.params["user_id"]
+    if wanted != str(ask.writer().id):
+        ask.admin()
+    if not (wanted.isascii() and wanted.isdigit() and len(wanted) < 19):
+        raise NotFound
+    found = await ask.services.db.read(lambda tx: tx.get(User, int(wanted)))
+    if found is None:
+        raise NotFound
+    return found
+
+
+async def get_user(ask: Ask) -> Response:
+    """GET /users/{user_id}: oneself, or anyone for an administrator."""
+    return ask.answer(_user(await _owner(ask)))
+
+
 async def create_credentials(ask: Ask) -> Response:
     """POST /users/{user_id}/credentials_api3: a client id and secret for the SDKs; the secret is shown once."""
-    ask.admin()
-    wanted, now = ask.params["user_id"], ask.services.now()
+    user, now = await _owner(ask), ask.services.now()
     client_id, secret = ask.services.new_token(""), ask.services.new_token("lks-")
-    if not (wanted.isascii() and wanted.isdigit() and len(wanted) < 19):
-        raise missing_field("user_id")
+    token = await ask.services.db.write(lambda tx: credentials.add(tx, user, client_id, secret, now))
+    return ask.answer(credentials.shape(token, secret))
 
-    def work(tx: Tx) -> Token:
-        if tx.get(User, int(wanted)) is None:
-            raise NotFound
-        return tx.add(Token(0, "api3", hash_token(secret), int(wanted), name=client_id, created_at=now))
 
-    token = await ask.services.db.write(work)
-    return ask.answer(
-        {
-            "can": {},
-            "id": str(token.id),
-            "client_id": client_id,
-            "client_secret": secret,
-            "is_disabled": False,
-            "type": "api3",
-        }
-    )
+async def list_credentials(ask: Ask) -> Response:
+    """GET /users/{user_id}/credentials_api3."""
+    user = await _owner(ask)
+    found = await ask.services.db.read(lambda tx: credentials.of_user(tx, user))
+    return ask.answer([credentials.shape(token) for token in found])
+
+
+async def delete_credentials(ask: Ask) -> Response:
+    """DELETE /users/{user_id}/credentials_api3/{credentials_id}."""
+    user, wanted, now = await _owner(ask), ask.params["credentials_id"], ask.services.now()
+    await ask.services.db.write(lambda tx: credentials.revoke(tx, user, wanted, now))
+    return empty()
 
 
 LINES = [
@@ -197,5 +212,8 @@ LINES = [
     Line("GET", "/user", me),
     Line("GET", "/session", session),
     Line("PATCH", "/session", update_session),
+    Line("GET", "/users/{user_id}", get_user),
     Line("POST", "/users/{user_id}/credentials_api3", create_credentials),
+    Line("GET", "/users/{user_id}/credentials_api3", list_credentials),
+    Line("DELETE", "/users/{user_id}/credentials_api3/{credentials_id}", delete_credentials),
 ]
