@@ -305,6 +305,10 @@ def test_cancel_search_and_duplicate(shop: House) -> None:
 
     assert ids("") == [third["id"], second["id"], first["id"]]
     assert ids("?sorts=created_at") == [first["id"], second["id"], third["id"]]
+    by_status = [first["id"], second["id"], third["id"]]  # cancelled, passed, queued
+    assert ids("?sorts=status,created_at desc") == by_status
+    assert ids("?sorts=status desc") == by_status[::-1]
+    assert ids("?sorts=suite_id desc,created_at&limit=2") == [third["id"], first["id"]]
     assert ids("?status=passed,cancelled") == [second["id"], first["id"]]
     assert ids(f"?suite_id={first['ci_suite_id']}&limit=1&offset=1") == [first["id"]]
     assert ids("?user_id=2") == []

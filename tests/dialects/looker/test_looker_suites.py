@@ -36,6 +36,9 @@ def test_a_suite_is_created_read_changed_and_removed(house: House) -> None:
     assert [s["id"] for s in house.ok("GET", SUITES)] == [made["id"]]
     assert house.ok("GET", f"{SUITES}?offset=1") == []
     assert house.ok("GET", f"{SUITES}?fields=id") == [{"id": made["id"]}]
+    assert house.ok("GET", f"{SUITES}?created_at=2027-01-15T07:59:00Z") == []
+    assert len(house.ok("GET", f"{SUITES}?created_at=2027-01-15T08:00:00")) == 1
+    assert house.call("GET", f"{SUITES}?created_at=soon").status_code == 422
     assert house.call("DELETE", one).status_code == 204
     assert house.call("GET", one).status_code == 404
 

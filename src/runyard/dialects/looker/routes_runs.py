@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import re
 from collections.abc import Mapping
+from functools import partial
 from typing import Any
 
 from starlette.responses import Response
@@ -170,61 +171,74 @@ async def get(ask: Ask) -> Response:
     return ask.answer(await _ci_run(ask, *await _found(ask)))
 
 
+SORTS = ("suite_id", "status", "user_id", "trigger_type", "created_at")
+MOST_SORTED = 1000
+
+
 async def search(ask: Ask) -> Response:
-    """GET …/runs/search: filters are comma lists; newest first, or `created_at` upwards."""
+    """GET …/runs/search: filters are comma lists; newest first, unless `sorts` says otherwise."""
     project = await ask.project()
     limit, offset = ask.number("limit", 50, 1, 100), ask.number("offset", 0, 0, 1_000_000)
-    statuses = [s.strip() for s in ask.query.get("status", "").split(",") if s.strip()]
+    statuses = _listed(ask.query, "status")
     for status in statuses:
         if status not in HEAR:
             raise invalid("status", f"status must be one of {', '.join(sorted(HEAR))}.")
-    upwards = _ascending(ask.query.get("sorts", ""))
+    sorts = _sorts(ask.query.get("sorts", ""))
     wanted = tuple(pair for s in statuses for pair in HEAR[s])
     if statuses and not wanted:
         return ask.answer([])
     filter = RunFilter(project_id=project.id, dialect="looker", wanted=wanted)
+    streamed = sorts in ([("created_at", True)], [("created_at", False)])
     kept: list[dict[str, Any]] = []
-    page = Page(limit=100, descending=not upwards)
-    skipped = 0
-    while len(kept) < limit:
+    page = Page(limit=100, descending=not streamed or sorts[0][1])
+    enough = offset + limit if streamed else MOST_SORTED
+    while len(kept) < enough:
         rows = await ask.services.db.read(lambda tx, page=page: tx.runs(filter, page))  # type: ignore[misc]
         for run in rows:
-            if len(kept) >= limit or not _of_suite(run, ask.query) or not _of_person(run, ask.query):
+            if not _of_suite(run, ask.query) or not _of_person(run, ask.query):
                 continue
             shaped = await _ci_run(ask, project, run)
-            if statuses and shaped["status"] not in statuses:
-                continue
-            skipped += 1
-            if skipped > offset:
+            if not statuses or shaped["status"] in statuses:
                 kept.append(shaped)
         if len(rows) < page.limit:
             break
-        page = Page(limit=100, after_id=rows[-1].id, descending=not upwards)
-    return ask.answer(kept)
+        page = Page(limit=100, after_id=rows[-1].id, descending=page.descending)
+    for name, is_descending in reversed([] if streamed else sorts):
+        kept.sort(key=partial(_sort_key, name), reverse=is_descending)
+    return ask.answer(kept[offset : offset + limit])
 
 
-def _ascending(sorts: str) -> bool:
-    """Only `created_at` orders; other keys are refused rather than ignored."""
-    words = sorts.split()
-    if not words:
-        return False
-    if (
-        words[0] != "created_at"
-        or len(words) > 2
-        or (len(words) == 2 and words[1].lower() not in ("asc", "desc"))
-    ):
-        raise invalid("sorts", "sorts can be created_at, with asc or desc.")
-    return len(words) == 1 or words[1].lower() == "asc"
+def _sort_key(name: str, run: Mapping[str, Any]) -> tuple[int, str]:
+    """Numbers by value, texts by letter; null first."""
+    value = run["ci_suite_id" if name == "suite_id" else name]
+    text = "" if value is None else str(value)
+    return (int(text), "") if text.isdigit() else (-1, text)
+
+
+def _sorts(text: str) -> list[tuple[str, bool]]:
+    """(field, is_descending) of a comma list like `status, created_at desc`."""
+    found = []
+    for part in text.split(","):
+        words = part.split()
+        if not words:
+            continue
+        if words[0] not in SORTS or len(words) > 2 or words[-1].lower() not in ("asc", "desc", words[0]):
+            raise invalid("sorts", f"sorts can be {', '.join(SORTS)}, each with asc or desc.")
+        found.append((words[0], words[-1].lower() == "desc"))
+    return found or [("created_at", True)]
+
+
+def _listed(query: Mapping[str, str], name: str) -> list[str]:
+    return [s.strip() for s in query.get(name, "").split(",") if s.strip()]
 
 
 def _of_suite(run: Run, query: Mapping[str, str]) -> bool:
-    wanted = [s.strip() for s in query.get("suite_id", "").split(",") if s.strip()]
+    wanted = _listed(query, "suite_id")
     return not wanted or str(results.extra_of(run).get("suite_id")) in wanted
 
 
 def _of_person(run: Run, query: Mapping[str, str]) -> bool:
-    users = [s.strip() for s in query.get("user_id", "").split(",") if s.strip()]
-    kinds = [s.strip() for s in query.get("trigger_type", "").split(",") if s.strip()]
+    users, kinds = _listed(query, "user_id"), _listed(query, "trigger_type")
     kind = results.extra_of(run).get("trigger") or shapes.TRIGGERS.get(run.source, "unknown")
     return (not users or str(run.actor_id) in users) and (not kinds or kind in kinds)
 

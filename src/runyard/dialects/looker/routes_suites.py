@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from datetime import UTC, datetime
 
 from starlette.responses import Response
 
 from runyard.dialects.looker import suites, triggers
 from runyard.dialects.looker.desk import Ask, Line
-from runyard.dialects.looker.refusals import empty
+from runyard.dialects.looker.refusals import empty, invalid
 from runyard.dialects.looker.shapes import time
 from runyard.engine.ports import Page, Tx
 from runyard.model.errors import NotFound
@@ -45,11 +46,30 @@ async def create(ask: Ask) -> Response:
 
 
 async def listed(ask: Ask) -> Response:
-    """GET, newest first."""
-    project = await ask.project()
-    page = Page(limit=ask.number("limit", 50, 1, 100), offset=ask.number("offset", 0, 0, 1_000_000))
-    found = await ask.services.db.read(lambda tx: tx.records(suites.KIND, project.id, None, page))
-    return ask.answer([suites.shape(r, time) for r in found])
+    """GET, newest first; with `created_at`, those that were there at that time."""
+    project, until = await ask.project(), _moment(ask.query.get("created_at", ""))
+    limit, offset = ask.number("limit", 50, 1, 100), ask.number("offset", 0, 0, 1_000_000)
+
+    def work(tx: Tx) -> list[Record]:
+        if until is None:
+            return tx.records(suites.KIND, project.id, None, Page(limit=limit, offset=offset))
+        found = [s for s in triggers.all_suites(tx, project.id) if s.created_at <= until]
+        return found[::-1][offset : offset + limit]
+
+    return ask.answer([suites.shape(r, time) for r in await ask.services.db.read(work)])
+
+
+def _moment(text: str) -> int | None:
+    """Milliseconds of an ISO 8601 time; a time without a zone is UTC."""
+    if not text:
+        return None
+    try:
+        found = datetime.fromisoformat(text)
+        return int((found if found.tzinfo else found.replace(tzinfo=UTC)).timestamp() * 1000)
+    except (ValueError, OverflowError, OSError):
+        raise invalid(
+            "created_at", "created_at must be an ISO 8601 time, like 2026-11-20T10:00:00Z."
+        ) from None
 
 
 async def get(ask: Ask) -> Response:
