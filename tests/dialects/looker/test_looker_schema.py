@@ -97,7 +97,10 @@ def test_any_request_is_answered_as_documented(case: Any, fuzzed: House) -> None
 )
 def test_without_a_token_nothing_is_told(line: Any, fuzzed: House) -> None:
     path = line.path.format_map(
-        dict.fromkeys(("project_id", "suite_id", "run_id", "user_id", "query_id", "query_task_id"), "1")
+        dict.fromkeys(
+            ("project_id", "suite_id", "run_id", "user_id", "query_id", "query_task_id", "credentials_id"),
+            "1",
+        )
         | dict.fromkeys(
             (
                 "connection_name",

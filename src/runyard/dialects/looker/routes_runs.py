@@ -209,8 +209,8 @@ async def search(ask: Ask) -> Response:
 
 
 def _sort_key(name: str, run: Mapping[str, Any]) -> tuple[int, str]:
-    """Numbers by value, texts by letter; null first."""
-    value = run["ci_suite_id" if name == "suite_id" else name]
+    """Numbers by value, texts by letter; null first. Runs are numbered as they are created."""
+    value = run[{"suite_id": "ci_suite_id", "created_at": "id"}.get(name, name)]
     text = "" if value is None else str(value)
     return (int(text), "") if text.isdigit() else (-1, text)
 
