@@ -291,15 +291,15 @@ def _complete(project: Project) -> Project:
     """Sorts the files and makes sure that each has its outline."""
     project.sources = dict(sorted(project.sources.items()))
     project.others = dict(sorted(project.others.items()))
-    with _collection_paused():
+    with collection_paused():
         for path in project.sources:
             project.outline(path)
     return project
 
 
 @contextmanager
-def _collection_paused() -> Iterator[None]:
-    """A million fresh nodes and no garbage among them: the collector would only walk them again and again."""
+def collection_paused() -> Iterator[None]:
+    """For loading and checking: a million objects and no garbage among them, which the collector would only walk again and again."""
     was_on = gc.isenabled()
     gc.disable()
     try:

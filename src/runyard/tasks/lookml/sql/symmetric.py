@@ -1,6 +1,6 @@
 """Aggregates that take one value per key however often joins repeat the rows: symmetric aggregates and the `_distinct` types.
 
-DuckDB and PostgreSQL gather the distinct (key, value) pairs and aggregate those, which is exact for every number type. Redshift, Snowflake
+Rows without a key (that a LEFT JOIN did not find) count for nothing, as NULL hashes do in Looker. DuckDB and PostgreSQL gather the distinct (key, value) pairs and aggregate those, which is exact for every number type. Redshift, Snowflake
 and BigQuery have no such form inside a GROUP BY; there the sum of distinct hashes of the key is added and taken away again (Looker's way).
 """
 
@@ -10,8 +10,8 @@ from runyard.tasks.lookml.sql.dialects import Dialect
 from runyard.tasks.lookml.sql.expressions import Expression, Unresolved, filled
 
 _PAIRS = {
-    "duckdb": "list_transform(list(DISTINCT {'k': \1, 'v': \0}), lambda s: s.v)",
-    "postgres": "unnest(array_agg(DISTINCT jsonb_build_array(\1, \0)))",
+    "duckdb": "list_transform(list(DISTINCT {'k': \1, 'v': \0}) FILTER (WHERE \1 IS NOT NULL), lambda s: s.v)",
+    "postgres": "unnest(array_agg(DISTINCT jsonb_build_array(\1, \0)) FILTER (WHERE \1 IS NOT NULL))",
 }
 _POSTGRES = {
     "sum": "SUM((e->>1)::numeric)",

@@ -14,7 +14,7 @@ from runyard.tasks.lookml.language.cache import digest, program
 from runyard.tasks.lookml.language.files import IMPORTED
 from runyard.tasks.lookml.language.findings import RANK, Finding, Severity, nearest
 from runyard.tasks.lookml.language.model import Field, Model, View, models
-from runyard.tasks.lookml.language.project import Project
+from runyard.tasks.lookml.language.project import Project, collection_paused
 from runyard.tasks.lookml.language.timeframes import is_interval, is_timeframe
 from runyard.tasks.lookml.language.tree import FIELD_KEYS, Kind, Node
 from runyard.tasks.lookml.language.words import (
@@ -50,6 +50,11 @@ def finding(
 
 def validate(project: Project) -> list[Finding]:
     """Everything wrong with the project: each finding once, however many models see it."""
+    with collection_paused():
+        return _validated(project)
+
+
+def _validated(project: Project) -> list[Finding]:
     found: dict[tuple[str, str, str, int, int], Finding] = {}
 
     def add(findings: Iterable[Finding]) -> None:
