@@ -43,6 +43,7 @@ class SourceFile:
 
 
 _LEAD = re.compile(r'[^\s:#"]*+(?:\s++|#[^\n]*+)*+:(?:\s++|#[^\n]*+)*+"?+')
+_RAW_LEAD = re.compile(r'[^\s:#"]*+(?:\s++|#[^\n]*+)*+:\s*+')
 _NO_CHILDREN: tuple[Node, ...] = ()
 
 
@@ -78,7 +79,9 @@ class Node:
         """The offset of the value's first character (inside the quotes for TEXT); worked out, since few ask."""
         if not self.key:
             return self.at + (self.kind is Kind.TEXT)
-        found = _LEAD.match(self.file.text, self.at)
+        # In raw SQL a "#" or a quote is the first character of the value.
+        lead = _RAW_LEAD if self.kind is Kind.RAW else _LEAD
+        found = lead.match(self.file.text, self.at)
         return found.end() if found else self.at
 
     def get(self, key: str) -> Node | None:
