@@ -106,7 +106,8 @@ class Settings(BaseSettings):
         default=8 << 20, description="Limit of an API request's body (uploads have their own), bytes."
     )
     allow_local_import: bool = Field(
-        default=True, description="import_url may be a path on this machine (administrators only)."
+        default=True,
+        description="import_url may be a path on this machine, and includes may name private networks (administrators only).",
     )
     jobs_per_run: int = Field(default=2000, description="Most jobs one run may have.")
 

@@ -118,7 +118,9 @@ def _placed(case: Element, row: Row) -> None:
 def _failure(case: Element, found: Sequence[Row]) -> None:
     first = found[0]
     more = f" (and {len(found) - 1} more)" if len(found) > 1 else ""
-    node = SubElement(case, "failure", message=_clean(f"{first.message[:300]}{more}"), type=_clean(first.rule))
+    node = SubElement(
+        case, "failure", message=_clean(f"{first.message[:300]}{more}"), type=_clean(first.rule)
+    )
     node.text = _clean("\n".join(_text(row) for row in found))
 
 
