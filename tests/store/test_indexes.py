@@ -9,7 +9,7 @@ import pytest
 
 from runyard.engine.ports import ArtifactFilter, AttemptFilter, Page, RunFilter
 from runyard.model.state import Outcome, State
-from runyard.model.work import Attempt, Run, Runner
+from runyard.model.work import Attempt, Deployment, Environment, Member, Run, Runner, SecretVariable, Token
 from runyard.store.link import JobCache
 from runyard.store.sqlite import SqliteLink, SqliteStore
 from runyard.store.transaction import StoreTx
@@ -57,6 +57,19 @@ LISTS = {
     "token": lambda tx: tx.token_by_hash("a"),
     "tokens of a user": lambda tx: tx.tokens_of(1),
     "log": lambda tx: tx.log_chunks(1, 5, 10),
+    "memberships": lambda tx: tx.memberships(1, 5),
+    "group by path": lambda tx: tx.group_by_path("a/b"),
+    "members of a project": lambda tx: tx.find(Member, Page(), project_id=1),
+    "members of a group": lambda tx: tx.find(Member, Page(), group_id=1),
+    "environment by name": lambda tx: tx.find(Environment, Page(), project_id=1, name="a"),
+    "environments to stop": lambda tx: tx.auto_stops(1, 10),
+    "deployments of a project": lambda tx: tx.find(Deployment, Page(), project_id=1),
+    "deployments of an environment": lambda tx: tx.find(
+        Deployment, Page(), environment_id=1, status="success"
+    ),
+    "deployment of an attempt": lambda tx: tx.find(Deployment, Page(), attempt_id=1),
+    "variables of a group": lambda tx: tx.find(SecretVariable, Page(), project_id=None, group_id=1),
+    "tokens of a project": lambda tx: tx.find(Token, Page(), project_id=1),
 }
 # Lists without a narrowing condition walk the primary key backwards and stop at their limit.
 WALKS = {"runs"}

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from typing import Any
 
+import httpx
 import pytest
 
 from runyard.dialects.gitlab.desk import Desk, Door
@@ -153,3 +154,23 @@ def test_the_openapi_page_lists_every_route(house: Any) -> None:
     for line in lines(house):
         path = "/api/v4" + line.path.replace(":path}", "}")
         assert line.method.lower() in shown[path], path
+
+
+@pytest.mark.parametrize(
+    "path",
+    ["/projects/{id}/releases", "/projects/{id}/pages", "/projects/{id}/packages", "/projects/{id}/cluster_agents",
+     "/projects/{id}/registry/repositories", "/projects/{id}/merge_trains", "/projects/{id}/vulnerabilities"],
+)  # fmt: skip
+def test_what_is_refused_is_refused_in_gitlabs_shape(house: Any, path: str) -> None:
+    answer = house.call("GET", path.replace("{id}", str(house.project())))
+    assert (answer.status_code, answer.json()) == (404, {"error": "404 Not Found"})
+
+
+def test_graphql_is_refused_in_gitlabs_shape(house: Any) -> None:
+    async def send() -> httpx.Response:
+        transport = httpx.ASGITransport(app=house.app)
+        async with httpx.AsyncClient(transport=transport, base_url="http://ci.test") as client:
+            return await client.post("/api/graphql", json={"query": "{}"})
+
+    answer = house.run(send())
+    assert (answer.status_code, answer.json()) == (404, {"error": "404 Not Found"})
