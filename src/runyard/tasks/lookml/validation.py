@@ -26,6 +26,7 @@ from runyard.tasks.lookml.report import (
     sql_report,
     style_report,
 )
+from runyard.tasks.lookml.rows import Row, excerpt
 from runyard.tasks.lookml.validators import checks, sqlcheck
 from runyard.tasks.lookml.validators.asserts.run import AssertOptions, Verdict, run
 from runyard.tasks.lookml.validators.asserts.tests import DataTest, tests
@@ -179,6 +180,11 @@ class Validation:
         self.say(f"{head}{_MARKS[tested.status]} {tested.model}/{tested.explore}  ({extra})")
         for error in tested.errors:
             self._error(error.dimension or "explore", error.message, error.file, error.line)
+            place = Row(
+                "sql", "error", "", sql=error.sql, sql_line=error.sql_line, sql_column=error.sql_column
+            )
+            for line in excerpt(place, 1).splitlines():
+                self.say(f"         {line}")
 
     def _error(self, subject: str, message: str, file: str, line: int) -> None:
         self.say(f"       {subject}: {message}")
