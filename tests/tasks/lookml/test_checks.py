@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
+from runyard.tasks.lookml.language.cache import Cache
 from runyard.tasks.lookml.language.findings import Severity
 from runyard.tasks.lookml.language.project import load
 from runyard.tasks.lookml.validators.checks import validate
@@ -49,6 +52,24 @@ MISTAKES = [
     ("view: a { dimension: x {} }\nexplore: a { persist_with: nighty }\ndatagroup: nightly {}", "unknown_datagroup", 3, 14, "nightly"),
     ("explore: a {}\nview: a {}\ntest: t { explore_source: aa { column: x {} } }", "unknown_explore", 4, 11, ""),
     ("explore: a {}\nview: a { dimension: id {} }\ntest: t { explore_source: a { column: idd {} } }", "unknown_field", 4, 31, "a.id"),
+    ("view: a { measure: x { type: count value_format_name: ueros } }", "unknown_value_format", 2, 36, ""),
+    ("view: a { measure: x { type: count value_format_name: euro } }", "unknown_value_format", 2, 36, "eur"),
+    ("view: a { dimension: x { required_access_grants: [g] } }", "unknown_access_grant", 2, 51, ""),
+    ("view: a { derived_table: { sql: SELECT 1 FROM ${bb.SQL_TABLE_NAME} ;; } dimension: x {} }\nview: b {}", "unknown_view", 2, 47, ""),
+    ("view: a { derived_table: { explore_source: bb { column: x {} } } }\nexplore: b {}\nview: b {}", "unknown_explore", 2, 28, ""),
+    ("view: a { derived_table: { explore_source: b { column: x { field: b.idd } } } }\nexplore: b {}\nview: b { dimension: id {} }", "unknown_field", 2, 60, "b.id"),
+    ("view: a { derived_table: { sql: SELECT 1 ;; datagroup_trigger: nighty } }\ndatagroup: nightly {}", "unknown_datagroup", 2, 45, "nightly"),
+    ("view: a { measure: x { type: list list_field: idd } dimension: id {} }", "unknown_field", 2, 35, "id"),
+    ("view: a { drill_fields: [idd] dimension: id {} }", "unknown_field", 2, 26, "id"),
+    ("view: a { dimension: n { type: number } measure: m { type: count filters: [n: \"many\"] } }", "filter", 2, 76, ""),
+    ("explore: a { always_filter: { filters: [a.on: \"maybe\"] } }\nview: a { dimension: on { type: yesno sql: 1=1 ;; } }", "filter", 2, 41, ""),
+    ("explore: a { join: b { relationship: one_to_one sql_on: ${b.id} = 1 ;; } }\nview: a { measure: m { type: count filters: [b.id: \"x\"] } }\nview: b { dimension: id { primary_key: yes type: number } }", "filter", 3, 46, ""),
+    ("explore: a {}\nview: a { dimension: n { type: number } }\ntest: t { explore_source: a { column: n {} filters: [a.n: \"x\"] } assert: y { expression: yes ;; } }", "filter", 4, 54, ""),
+    ("explore: a {}\nview: a { dimension: n {} }\ntest: t { explore_source: a { column: n {} } assert: y { expression: ${a.n} == 1 ;; } }", "expression", 4, 77, ""),
+    ("explore: a {}\nview: a { dimension: n {} }\ntest: t { explore_source: a { column: n {} } asert: y { expression: yes ;; } }", "unknown_parameter", 4, 46, "assert"),
+    ("explore: a { extension: required }\nview: a {}", "never_extended", 2, 1, ""),
+    ("explore: a { join: b { sql_on: ${b.id} = 1 ;; } }\nview: a {}\nview: b { dimension: id {} }", "no_relationship", 2, 14, ""),
+    ("view: a { derived_table: { sql: SELECT 1 ;; sql_trigger_value: SELECT 1 ;; } }", "deprecated", 2, 45, ""),
 ]  # fmt: skip
 
 
@@ -193,3 +214,40 @@ view: a { extends: [lost] dimension: id { sql: ${inherited} || ${gone.y} ;; } me
 """
     found = [(f.code, f.line) for f in validate(make({"m.model.lkml": HEAD + text}))]
     assert found == [("unknown_view", 3), ("unknown_extends", 7)]
+
+
+def test_what_cannot_be_parsed_is_one_finding_and_its_views_are_left_alone(make: Make) -> None:
+    model = (
+        HEAD
+        + 'include: "b.view"\nexplore: a { join: b { relationship: one_to_one sql_on: ${b.id} = ${a.x} ;; } fields: [ALL_FIELDS*, -b.y] }\nview: a { dimension: x { sql: ${b.y} ;; } }'
+    )
+    found = validate(
+        make({"m.model.lkml": model, "b.view.lkml": "view: b { dimension: id { dimension: y {} }"})
+    )
+    assert [(f.code, f.severity, f.file) for f in found] == [("syntax", Severity.FATAL, "b.view.lkml")]
+
+
+def test_a_file_that_no_model_includes_is_told_as_information(make: Make) -> None:
+    found = validate(
+        make({"m.model.lkml": HEAD, "views/a.view.lkml": "view: a {}", "manifest.lkml": 'project_name: "p"'})
+    )
+    assert [(f.code, f.severity, f.file) for f in found] == [
+        ("unreachable", Severity.INFO, "views/a.view.lkml")
+    ]
+
+
+def test_a_former_runs_findings_are_used_until_what_they_depend_on_changes(
+    make: Make, tmp_path: Path
+) -> None:
+    text = "view: t { derived_table: { explore_source: a { column: x { field: b.id } } } dimension: x {} }\n"
+    text += "explore: a { join: b { relationship: one_to_one sql_on: ${b.id} = ${a.id} ;; } }\nview: a { dimension: id {} }\n"
+    root = make(
+        {"m.model.lkml": HEAD + 'include: "b.view"\n' + text, "b.view.lkml": "view: b { dimension: id {} }"}
+    ).root
+    cache = tmp_path / "cache"
+    assert validate(load(root, cache=Cache(cache))) == []
+    assert validate(load(root, cache=Cache(cache))) == []
+    (root / "b.view.lkml").write_text("view: b { dimension: idd {} }")
+    cold, warm = validate(load(root)), validate(load(root, cache=Cache(cache)))
+    assert warm == cold
+    assert {(f.code, f.line) for f in warm} == {("unknown_field", 3), ("unknown_field", 4)}

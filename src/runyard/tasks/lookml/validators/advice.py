@@ -19,10 +19,11 @@ _OLD = {
 def of_file(tree: Node) -> Iterator[Finding]:
     """Old spellings in a file."""
     for node in tree.all("view", "explore"):
-        for child in (node, *(c for c in node.children if c.kind is Kind.BLOCK)):
-            for old, new in _OLD.items():
-                if (found := child.get(old)) is not None:
-                    yield _hint(found, "deprecated", f'"{old}" is an old spelling; use {new}')
+        for block in (node, *(c for c in node.children if c.kind is Kind.BLOCK)):
+            for found in block.children:
+                if found.key in _OLD:
+                    message = f'"{found.key}" is an old spelling; use {_OLD[found.key]}'
+                    yield _hint(found, "deprecated", message)
 
 
 def unseen(paths: Collection[str], seen: Collection[str]) -> Iterator[Finding]:
