@@ -227,6 +227,19 @@ def test_the_list_is_text_or_json(copy: Path) -> None:
     )
 
 
+def test_child_pipelines_run_too(copy: Path) -> None:
+    (copy / ".gitlab-ci.yml").write_text(
+        "first: {script: [echo one]}\nchild: {trigger: {include: child.yml}}\n"
+    )
+    (copy / "child.yml").write_text("inner: {script: [echo deep, exit 3]}\n")
+    found = runyard(copy, "--output", "json")
+    assert (
+        found.returncode == 1
+        and names_of(found) == {"first", "child", "inner"}
+        and "inner │ deep" in found.stderr
+    )
+
+
 def test_only_what_a_run_needs_is_imported(copy: Path) -> None:
     """The start is most of a small pipeline's time: no web framework, no settings, no other vendor."""
     (copy / ".gitlab-ci.yml").write_text("a: {script: [echo hi]}")

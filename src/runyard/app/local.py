@@ -13,6 +13,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from runyard.blobs.folder import FolderBlobs
 from runyard.dialects import Dialect
@@ -33,6 +34,9 @@ from runyard.runner.sandbox import Limits
 from runyard.sources.repositories import GitSource
 from runyard.store import open_database
 from runyard.store.vault import AesVault
+
+if TYPE_CHECKING:
+    from runyard.app.rounds import Rounds
 
 PROJECT = "local/project"
 SWEEP_S = 0.5
@@ -69,6 +73,7 @@ class Local:
 
     def __post_init__(self) -> None:
         self.runner: RunnerLoop | None = None
+        self._rounds: Rounds | None = None
         self.db: Database
         self.bell: Bell
         self.db, self.bell = open_database("sqlite://", self.folder)
@@ -100,8 +105,8 @@ class Local:
         """Accepts it."""
         return asyncio.run(self.launcher.start(request, edit=edit))
 
-    def begin(self, allow_plain: bool) -> Sequence[str]:
-        """Jobs run from now on; answers sentences about the sandbox. SandboxError when there is none."""
+    def begin(self, *, allow_plain: bool, bridges: bool) -> Sequence[str]:
+        """Jobs run from now on, and child pipelines start where there are `bridges`; answers sentences about the sandbox. SandboxError when there is none."""
         ports = Ports(
             self.db, self.bell, self.blobs, self.source, self.vault, self.terms, clock, job_token, Identity(self.vault).sign
         )  # fmt: skip
@@ -110,8 +115,18 @@ class Local:
         means = outfit(link, self.folder / "runner", Limits(), self.network, allow_plain=allow_plain)
         self.runner = RunnerLoop(means, self.slots)
         self.runner.start()
+        if bridges:
+            self._build_bridges()
         threading.Thread(target=self._sweeps, name="sweeps", daemon=True).start()
         return means.sandbox.notes
+
+    def _build_bridges(self) -> None:
+        from runyard.app.rounds import Rounds
+        from runyard.dialects import Round
+        from runyard.http.bridging import Bridging
+
+        self._rounds = Rounds(self.bell, [Round("bridges", Bridging(self.launcher).round, 1.0, "outside")])
+        self._rounds.start()
 
     def _sweeps(self) -> None:
         while not self._stopping.wait(SWEEP_S):
@@ -122,6 +137,8 @@ class Local:
     def close(self) -> None:
         """Ends the runner and forgets everything."""
         self._stopping.set()
+        if self._rounds is not None:
+            self._rounds.stop()
         if self.runner is not None:
             self.runner.stop()
         self.db.close()

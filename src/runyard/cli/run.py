@@ -25,7 +25,7 @@ from runyard.model.errors import Invalid, NotFound, NothingToRun, Problem, Runya
 from runyard.model.plan import Gate, JobPlan, Order, Plan, Variable, When, WorkflowPlan
 from runyard.model.state import Outcome
 from runyard.model.trigger import Files, Push
-from runyard.model.work import Project, Run
+from runyard.model.work import Attempt, Job, Project, Run
 from runyard.sources.workcopy import Workcopy, import_folder, import_workcopy
 
 
@@ -40,7 +40,7 @@ def run(args: Sequence[str], prog_name: str) -> None:
             )
             try:
                 if asked.list:
-                    local.list(asked.output)
+                    local.show(asked.output)
                     code = 0
                 else:
                     code = local.go(local.picked(choice) if asked.pick else choice, Screen.of(asked.output))
@@ -107,6 +107,9 @@ def pair(text: str) -> Variable:
     if not equals or not key:
         raise Invalid(f"--var takes KEY=VALUE, not {text!r}.")
     return Variable(key, value)
+
+
+Result = tuple[Run, list[tuple[Job, Attempt]]]
 
 
 class Choice:
@@ -204,7 +207,7 @@ class LocalRun:
         plans = [self.house.compiled(request) for request in self.requests()]
         return [(workflow, job) for plan in plans for workflow in plan.workflows for job in workflow.jobs]
 
-    def list(self, output: str) -> None:
+    def show(self, output: str) -> None:
         """Shows the jobs: a line each, or one JSON document."""
         found = self.jobs()
         if output == "json":
@@ -229,15 +232,30 @@ class LocalRun:
         """Runs; the worst outcome decides."""
         runs = [self.house.start(r, lambda plan: only(plan, choice)) for r in self.requests()]
         allowed = os.environ.get("RUNYARD_ALLOW_PLAIN", "").lower() in ("1", "true", "yes", "on")
-        for note in self.house.begin(allowed):
+        for note in self.house.begin(allow_plain=allowed, bridges=any(map(self._has_bridges, runs))):
             screen.note(note)
+        results: list[Result] = []
         try:
-            results = [follow(self.house, run.id, screen) for run in runs]
+            self._follow(runs, screen, results)
         except KeyboardInterrupt:
             self._cancel(runs)
-            results = [follow(self.house, run.id, screen) for run in runs]
+            results.clear()
+            self._follow(runs, screen, results)
         screen.done(results)
         return max(_code(result) for result, _ in results)
+
+    def _has_bridges(self, run: Run) -> bool:
+        graph = self.house.db.submit_read(lambda tx: tx.graph(run.id)).result()
+        return any(not job.plan.claimable for job, _ in graph)
+
+    def _follow(self, runs: Sequence[Run], screen: Screen, results: list[Result]) -> None:
+        """The runs, and the children that they start."""
+        for run in runs:
+            result = follow(self.house, run.id, screen)
+            results.append(result)
+            ids = [int(id) for _, attempt in result[1] if (id := attempt.extra.get("downstream_run_id"))]
+            found = self.house.db.submit_read(lambda tx: [tx.get(Run, id) for id in ids]).result()  # noqa: B023 - used at once
+            self._follow([child for child in found if child is not None], screen, results)
 
     def _cancel(self, runs: Sequence[Run]) -> None:
         def cancel(tx: Tx) -> None:

@@ -114,7 +114,7 @@ def test_who_never_commits_loses_the_job_and_hears_so(house: Any) -> None:
         house.time[0] += 61_000
         house.write(lambda tx: upkeep.sweep(tx, house.time[0], house.services.terms))
         late = put(house, job, "running")
-        assert late.status_code == 403 and late.headers["job-status"] == "failed"
+        assert late.status_code == 409 and late.headers["job-status"] == "failed"
     assert ask(house, token, "s_two").status_code == 201
 
 
@@ -142,6 +142,17 @@ def test_a_job_ends_when_its_runner_lacks_what_it_needs(
     assert (job["status"], job.get("failure_reason")) == (
         ("running", None) if taken else ("failed", "runner_unsupported")
     )
+
+
+def test_a_machine_that_can_execute_nothing_of_a_long_queue_hears_a_conflict(house: Any) -> None:
+    project = house.project(config="a: {parallel: 50, script: [x], retry: {max: 1, exit_codes: [3]}}")
+    pipeline = house.pipeline(project)
+    token = house.runner()
+    answer = ask(house, token, features={})
+    assert answer.status_code == 409 and answer.json()["message"].startswith("409 Conflict")
+    assert ask(house, token, features={}).status_code == 204  # the last five
+    found = house.get(f"/projects/{project}/pipelines/{pipeline['id']}/jobs?per_page=100")
+    assert {job["failure_reason"] for job in found} == {"runner_unsupported"}
 
 
 def test_the_payload_counts_what_the_project_runs(house: Any) -> None:

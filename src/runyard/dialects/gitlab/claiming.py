@@ -16,6 +16,7 @@ from runyard.engine.ending import UNCOMMITTED
 from runyard.engine.ports import ArtifactFilter, AttemptFilter, Page, Sign, Tx
 from runyard.http.auth import job_token
 from runyard.http.services import Services
+from runyard.model.errors import Conflict
 from runyard.model.plan import Assignment, JobPlan
 from runyard.model.state import LEASED, Outcome, Reason
 from runyard.model.work import Artifact, Attempt, Run, Runner
@@ -40,8 +41,9 @@ class Claimed:
     busy: str
 
 
-def claim(tx: Tx, runner: Runner, info: Mapping[str, Any], now: int, services: Services, sign: Sign) -> Claimed | None:  # fmt: skip
-    """The next job that this machine may take and can execute. What it cannot ends as `runner_unsupported`, as in GitLab."""
+def claim(tx: Tx, runner: Runner, info: Mapping[str, Any], now: int, services: Services, sign: Sign) -> Claimed | Conflict | None:  # fmt: skip
+    """The next job that this machine may take and can execute. What it cannot ends as `runner_unsupported`, as in GitLab; Conflict (as a value, for the
+    ends must stay) when that was so for as many as one request may look at: there may be more, so the machine asks again at once."""
     features = info.get("features")
     for _ in range(dispatch.CANDIDATES):
         given = dispatch.claim(tx, runner, job_token, now, services.terms, services.vault, sign)
@@ -53,7 +55,7 @@ def claim(tx: Tx, runner: Runner, info: Mapping[str, Any], now: int, services: S
         told = f"The runner cannot: {', '.join(sorted(lacking))}. Update it, or give the job tags of one that can."
         end = Finish(Outcome.ERRORED, Reason.RUNNER_UNSUPPORTED, message=told)
         dispatch.finish(tx, given.attempt_id, given.token, end, now)
-    return None
+    return Conflict()
 
 
 def needed(job: JobPlan) -> set[str]:

@@ -27,6 +27,7 @@ from runyard.dialects.gitlab.routes_fleet import MOST_RUNNERS, changed
 from runyard.dialects.gitlab.words import HEARD_REASONS, say
 from runyard.engine import dispatch
 from runyard.engine.dispatch import Finish, Verdict
+from runyard.engine.ending import UNCOMMITTED
 from runyard.engine.ports import Page, Tx
 from runyard.http.auth import hash_token
 from runyard.http.bodies import whole
@@ -183,6 +184,8 @@ class RunnerProtocol:
         found = await services.db.write(lambda tx: claim(tx, row, info, now, services, self.identity.sign))
         if found is None:
             return None
+        if isinstance(found, Conflict):
+            raise found
         return payload(found) if row.stock else payload_for_ours(found)
 
     async def trace(self, entry: Entry) -> Response:
@@ -256,7 +259,8 @@ class RunnerProtocol:
         except (Forbidden, NotFound) as error:
             raise _lost(error) from None
         if reply.verdict is Verdict.ABORT:
-            return _aborted(status)
+            # Two-phase commit: who was too slow to begin hears that another has it by now (contract §2.4).
+            return _aborted(status, 409 if UNCOMMITTED in reply.attempt.extra else 403)
         headers = {"Job-Status": status, "X-GitLab-Trace-Update-Interval": str(TRACE_INTERVAL_S)}
         return answer_json("200", 200, headers)
 
@@ -362,8 +366,11 @@ def _standing(tx: Tx, attempt: Attempt, verdict: Verdict, token: str, now: int) 
     return _word(attempt)
 
 
-def _aborted(status: str) -> Response:
-    return answer_json({"message": "403 Forbidden - Job is not running"}, 403, {"Job-Status": status})
+def _aborted(status: str, code: int = 403) -> Response:
+    title = (
+        "403 Forbidden - Job is not running" if code == 403 else "409 Conflict - Job was handed to another"
+    )
+    return answer_json({"message": title}, code, {"Job-Status": status})
 
 
 def _lost(error: Forbidden | NotFound) -> Exception:
