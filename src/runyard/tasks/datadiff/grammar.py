@@ -68,8 +68,8 @@ class Grammar:
             return f"lower({self.as_text(value)})"
         return f"rtrim({value}, ' ')" if Kind.FIXED in pair_kinds else value
 
-    def same_key(self, a: str, b: str, kinds: frozenset[Kind]) -> str:
-        """Equality of two key values, in a form that indexes and hash joins understand."""
+    def same_key(self, a: str, b: str, kinds: frozenset[Kind], alike: bool) -> str:
+        """Equality of two key values, in a form that indexes and hash joins understand; `alike`: of one known collation."""
         return f"{self.key(a, kinds)} = {self.key(b, kinds)}"
 
     def comparable(self, value: str, column: Column, kinds: frozenset[Kind]) -> str:
@@ -198,8 +198,10 @@ class MysqlGrammar(Grammar):
         """Texts by their bytes."""
         return self._bytes(value) if pair_kinds <= STRINGS else value
 
-    def same_key(self, a: str, b: str, kinds: frozenset[Kind]) -> str:
+    def same_key(self, a: str, b: str, kinds: frozenset[Kind], alike: bool) -> str:
         """The collation's equality for the index, the bytes' for the truth."""
+        if kinds <= STRINGS and not alike:
+            return f"{self._bytes(a)} = {self._bytes(b)}"
         if kinds <= STRINGS:
             return f"{a} = {b} AND {self._bytes(a)} = {self._bytes(b)}"
         return f"{a} = {b}"

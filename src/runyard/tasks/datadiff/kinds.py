@@ -93,6 +93,7 @@ class Column:
     exact: str
     base: str
     kind: Kind
+    collation: str = ""  # where two of them cannot be compared
 
     @property
     def precision(self) -> tuple[int, int] | None:

@@ -46,7 +46,7 @@ _KINDS = {
     ),
 }
 _DUCK_TYPES = {
-    **dict.fromkeys(("tinyint", "smallint", "mediumint", "int", "bigint", "year"), "HUGEINT"),
+    **dict.fromkeys(("tinyint", "smallint", "mediumint", "int", "bigint", "year"), "BIGINT"),
     "float": "FLOAT",
     "double": "DOUBLE",
     "time": "TIME",
@@ -154,8 +154,8 @@ class Mysql:
         """By the catalog for tables; a query is looked at through a temporary view of its types, which DESCRIBE gives for SELECTs too."""
         if relation.startswith("("):
             return [_column(*row) for row in self._described(relation)]
-        found = self.rows(f"SHOW COLUMNS FROM {relation}")
-        return [_column(row[0], row[1]) for row in found]
+        found = self.rows(f"SHOW FULL COLUMNS FROM {relation}")
+        return [_column(row[0], row[1], row[2] or "") for row in found]
 
     def _described(self, relation: str) -> list[tuple[str, str]]:
         """(name, type) of a query's columns, from the result's own description."""
@@ -200,6 +200,8 @@ class Mysql:
             return value, f"DECIMAL{size}" if size and not careful else "VARCHAR"
         if column.base == "tinyint(1)":
             return value, "TINYINT"
+        if column.base == "bigint" and "unsigned" in column.exact.lower():
+            return value, "UBIGINT"
         if column.base == "float":
             return f"CAST({value} AS DOUBLE)", "FLOAT"  # as text a float has six digits only
         return MYSQL.as_text(value), _DUCK_TYPES.get(column.base, "VARCHAR")
@@ -227,11 +229,13 @@ def _python(value: Any) -> Any:
     return value
 
 
-def _column(name: str, exact: str) -> Column:
+def _column(name: str, exact: str, collation: str = "") -> Column:
     """From `SHOW COLUMNS`: `int(11) unsigned`, `decimal(10,2)`, `tinyint(1)`, `enum('a','b')`."""
     base = exact.split("(", 1)[0].split(" ", 1)[0].lower()
     kind = _KINDS.get(base, Kind.OTHER)
-    return Column(name, exact, "tinyint(1)" if exact.lower().startswith("tinyint(1)") else base, kind)
+    return Column(
+        name, exact, "tinyint(1)" if exact.lower().startswith("tinyint(1)") else base, kind, collation
+    )
 
 
 def _described_type(field: Any) -> str:

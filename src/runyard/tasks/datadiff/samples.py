@@ -132,7 +132,7 @@ def _restorable(duck: Duck, server: Server, pairing: Pairing) -> dict[str, str]:
     for i, p in enumerate(pairing.values):
         wishes[f"a{i}"], wishes[f"b{i}"] = _wish(server, p.a), _wish(server, p.b)
     wishes = {name: kind for name, kind in wishes.items() if kind}
-    doubtful = {n: k for n, k in wishes.items() if k.startswith(("DECIMAL", "DATE", "TIME", "HUGEINT"))}
+    doubtful = {n: k for n, k in wishes.items() if k.startswith(("DECIMAL", "DATE", "TIME"))}
     lossy: set[str] = set()
     if doubtful:
         lost = ", ".join(

@@ -123,7 +123,7 @@ class Builder:
     def same(self, left: str, right: str) -> str:
         """Equality of two rows' keys."""
         return " AND ".join(
-            self.grammar.same_key(f"{left}.k{i}", f"{right}.k{i}", _kinds(p))
+            self.grammar.same_key(f"{left}.k{i}", f"{right}.k{i}", _kinds(p), _alike(p))
             for i, p in enumerate(self.pairing.key)
         )
 
@@ -199,3 +199,7 @@ def _column(pair: Pair, side: str) -> str:
 
 def _kinds(pair: Pair) -> frozenset[Kind]:
     return frozenset({pair.a.kind, pair.b.kind})
+
+
+def _alike(pair: Pair) -> bool:
+    return bool(pair.a.collation) and pair.a.collation == pair.b.collation

@@ -45,7 +45,7 @@ _KINDS = {
     "ARRAY": Kind.ARRAY,
 }
 _DUCK_TYPES = {
-    Kind.INTEGER: "HUGEINT",
+    Kind.INTEGER: "BIGINT",
     Kind.FLOAT: "DOUBLE",
     Kind.BOOLEAN: "BOOLEAN",
     Kind.DATE: "DATE",
@@ -145,6 +145,8 @@ class Warehouse:
             return self.grammar.comparable(value, column, frozenset({column.kind})), "VARCHAR"
         if column.kind is Kind.FIXED:
             return f"RTRIM({text})", "VARCHAR"
+        if column.base == "FIXED" and column.kind is Kind.INTEGER:
+            return text, "DECIMAL(38, 0)"  # Snowflake's integers have 38 digits
         if column.kind is Kind.DECIMAL:
             size = column.precision
             return text, f"DECIMAL{size}" if size and not careful else "VARCHAR"
