@@ -71,6 +71,13 @@ def test_changed_models_and_those_downstream_are_compared(house: Any, config: in
     assert compared(house) == ["daily", "orders"]
     assert house.work() == 2
     assert house.status(config, run["id"]) == "done"
+    after = {}
+    for diff in house.ok("GET", "datadiffs")["results"]:
+        found = house.ok("GET", f"datadiffs/{diff['id']}/summary_results")["dependencies"]
+        after[diff["table1"][-1]] = [
+            (d["name"], d["path"], d["item_type"], d["data_source_type"]) for d in found
+        ]
+    assert after == {"orders": [("daily", ["wh", "pr", "daily"], "Table", "duckdb")], "daily": []}
 
 
 def test_nothing_changed_is_done_at_once(house: Any, config: int) -> None:

@@ -366,6 +366,7 @@ class ReportedDiff(BaseModel):
     model_config = ConfigDict(extra="allow")
 
     id: int
+    name: str
     table1: str
     table2: str
     status: JobStatus

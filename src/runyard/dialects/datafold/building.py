@@ -19,7 +19,7 @@ from typing import Any
 
 from runyard.dialects.datafold import manifests, modified, pairs, renames, runs, sources
 from runyard.dialects.datafold.compile import WORKFLOW, kept, own_paths, reach, shown
-from runyard.dialects.datafold.life import Life, notes_of, pair_of
+from runyard.dialects.datafold.life import Life, models_of, notes_of, reasons_of
 from runyard.dialects.datafold.section import Section
 from runyard.dialects.datafold.shapes import Builds, CiConfig
 from runyard.engine.control import conclude
@@ -288,10 +288,9 @@ async def _compare(services: Services, run: Run) -> None:
         await services.db.write(lambda tx: runs.give(tx, run.id, [], now, terms, notes=[note]))
         return
     chosen = await asyncio.to_thread(modified.select, digests[0], digests[1], slim=config.slim_diff)
-    wanted = [(pair_of(digests[0][i], digests[1][i]), digests[1][i]) for i in chosen.reasons]
-    jobs = pairs.from_models(wanted, config, connection, told, _built(sources.for_job(connection)))
-    why = {digests[1][i]["name"]: list(parts) for i, parts in chosen.reasons.items()}
-    notes = notes_of(chosen)
+    models = models_of(chosen, digests[0], digests[1])
+    jobs = pairs.from_models(models, config, connection, told, _built(sources.for_job(connection)))
+    notes, why = notes_of(chosen), reasons_of(chosen, digests[1])
     await services.db.write(lambda tx: runs.give(tx, run.id, jobs, now, terms, notes=notes, reasons=why))
 
 

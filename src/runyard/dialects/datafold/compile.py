@@ -100,6 +100,7 @@ def diff_job(
     before: tuple[StepPlan, ...] = (),
     needs: tuple[Need, ...] = (),
     files: Sequence[str] = (),
+    dependencies: Sequence[Mapping[str, Any]] = (),
 ) -> JobPlan:
     """One pair as a job. `connections`: named by id; `request`: what the API shows of the diff; `before`: steps that bring what is compared; `files`
     of the server that it reads.
@@ -129,7 +130,7 @@ def diff_job(
         allow_failure_exit_codes=(DIFFERENT,) if errors_fail else (DIFFERENT, COULD_NOT),
         network=reach(asked),
         binds=shown(asked, files),
-        extra={"datafold": {"request": dict(request)}},
+        extra={"datafold": {"request": dict(request), "dependencies": list(dependencies)}},
     )
 
 

@@ -23,6 +23,7 @@ from runyard.syntax.ignores import Ignores
 
 ALL_DOWNSTREAM = "datafold:diff-all-downstream"
 REQUIRED = "datafold"
+MOST_DEPENDENTS = 200
 
 
 @dataclass(frozen=True, slots=True)
@@ -163,10 +164,8 @@ class Life:
         proposed, (sha, production), connection = found
         slim = config.slim_diff and ALL_DOWNSTREAM not in told.get("labels", ())
         chosen = await asyncio.to_thread(modified.select, production, proposed, slim=slim)
-        wanted = [(pair_of(production[i], proposed[i]), proposed[i]) for i in chosen.reasons]
-        jobs = pairs.from_models(wanted, config, connection, told)
-        notes = notes_of(chosen)
-        why = {proposed[i]["name"]: list(parts) for i, parts in chosen.reasons.items()}
+        jobs = pairs.from_models(models_of(chosen, production, proposed), config, connection, told)
+        notes, why = notes_of(chosen), reasons_of(chosen, proposed)
         now, terms = self.services.now(), self.services.terms
         await self.services.db.write(
             lambda tx: runs.give(tx, run_id, jobs, now, terms, production_sha=sha, notes=notes, reasons=why)
@@ -183,6 +182,28 @@ class Life:
         history = History(self.services.source, run.project_id)
         before = await asyncio.to_thread(lambda: [commit.sha for commit in history.ancestors(fork)])
         return before or [fork]
+
+
+def models_of(
+    chosen: modified.Selection, production: modified.Digest, proposed: modified.Digest
+) -> list[tuple[CiDiff, Mapping[str, Any]]]:
+    """The chosen models' tables, each with its node and the tables that depend on it."""
+    return [
+        (pair_of(production[i], proposed[i]), {**proposed[i], "dependents": _dependents(proposed, i)})
+        for i in chosen.reasons
+    ]
+
+
+def _dependents(proposed: modified.Digest, id: str) -> list[dict[str, Any]]:
+    found = modified.dependents(proposed, id)[:MOST_DEPENDENTS]
+    return [
+        {"uid": other, "name": proposed[other]["name"], "path": proposed[other]["table"]} for other in found
+    ]
+
+
+def reasons_of(chosen: modified.Selection, proposed: modified.Digest) -> dict[str, list[str]]:
+    """Why each model is compared, by its name."""
+    return {str(proposed[i]["name"]): list(parts) for i, parts in chosen.reasons.items()}
 
 
 def pair_of(production: Mapping[str, Any], proposed: Mapping[str, Any]) -> CiDiff:

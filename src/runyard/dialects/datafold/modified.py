@@ -50,6 +50,11 @@ def select(production: Digest, proposed: Digest, *, slim: bool) -> Selection:
     )
 
 
+def dependents(digest: Digest, id: str) -> list[str]:
+    """Ids of the tables that depend on a node, directly or not."""
+    return sorted(other for other in _downstream(digest, {id}) if other != id and digest[other]["table"])
+
+
 def _had(digest: Digest, id: str) -> bool:
     return bool(digest.get(id, {}).get("table"))
 

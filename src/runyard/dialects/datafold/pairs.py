@@ -62,12 +62,13 @@ def _jobs(
 ) -> list[JobPlan]:
     wishes = [renames.Rename(*wish) for wish in told.get("renames", ())]
     threshold = config.ci_diff_threshold
-    keyed: dict[str, tuple[Json, Json]] = {}
+    keyed: dict[str, tuple[Json, Json, list[Json]]] = {}
     for diff, node in diffs:
-        name = str(node.get("name") or _path(diff.pr)[-1])
+        name = str(node.get("name") or path_of(diff.pr)[-1])
         request = _ci_request(diff, node, config, connection, renames.mapping(wishes, name))
         spec = _ci_spec(diff, node, config, connection, use, renames.mapping(wishes, name))
-        keyed[json.dumps(spec, sort_keys=True)] = (spec, request)
+        after = [_dependency(one, connection) for one in node.get("dependents", ())]
+        keyed[json.dumps(spec, sort_keys=True)] = (spec, request, after)
     confirm = threshold is not None and len(keyed) > threshold
     before, needs = (built.steps, built.needs) if built else ((), ())
     jobs = [
@@ -79,10 +80,18 @@ def _jobs(
             confirm=confirm,
             before=before,
             needs=needs,
+            dependencies=after,
         )
-        for spec, request in keyed.values()
+        for spec, request, after in keyed.values()
     ]
     return list({job.key: job for job in jobs}.values())
+
+
+def _dependency(node: Mapping[str, Any], connection: Connection) -> Json:
+    """ApiCIDependency: a table that depends on the compared one, as the pull request's manifest knows it."""
+    unknown = dict.fromkeys(("popularity", "primary_key", "query_type", "raw_sql", "remote_id"))
+    about = {"data_source_id": connection.id, "data_source_type": sources.kind_of(connection)}
+    return {**node, "item_type": "Table", **about, "table_name": node["name"], **unknown}
 
 
 def _ci_request(
@@ -92,8 +101,8 @@ def _ci_request(
     return {
         "data_source1_id": connection.id,
         "data_source2_id": connection.id,
-        "table1": _path(diff.prod),
-        "table2": _path(diff.pr),
+        "table1": path_of(diff.prod),
+        "table2": path_of(diff.pr),
         "pk_columns": diff.pk or [],
         "infer_pk": not diff.pk,
         "include_columns": diff.include_columns,
@@ -162,7 +171,7 @@ def _set(**fields: Any) -> Json:
     return {k: v for k, v in fields.items() if v not in (None, "", [], {}, False)}
 
 
-def _path(text: str) -> list[str]:
+def path_of(text: str) -> list[str]:
     """The parts of a dotted name; double quotes protect dots."""
     parts, part, inside = [], "", False
     for char in text:

@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from runyard.dialects.datafold import runs
+from runyard.dialects.datafold.pairs import dotted, path_of
 from runyard.dialects.datafold.results import Diff, error_of, full
 from runyard.dialects.datafold.words import say
 from runyard.model.work import Run
@@ -38,6 +39,7 @@ def report(run: Run, diffs: Sequence[Diff]) -> Json:
     told = runs.about(run)
     reasons: Mapping[str, Any] = told.get("reasons") or {}
     lines = [_line(diff, reasons) for diff in diffs]
+    _name(lines)
     results = [line["result"] for line in lines]
     return {
         "run": ci_run(run),
@@ -57,9 +59,16 @@ def report(run: Run, diffs: Sequence[Diff]) -> Json:
     }
 
 
+def _name(lines: list[Json]) -> None:
+    """People know a table by its last name, where that is the only one; schemas of builds are long."""
+    short = [path_of(line["table2"])[-1] or "query" for line in lines]
+    for line, name in zip(lines, short, strict=True):
+        line["name"] = name if short.count(name) == 1 else line["table2"] or "query"
+
+
 def _line(diff: Diff, reasons: Mapping[str, Any]) -> Json:
     shown = full(diff)
-    table1, table2 = (".".join(shown.get(name) or ()) for name in ("table1", "table2"))
+    table1, table2 = (dotted(shown.get(name) or ()) for name in ("table1", "table2"))
     found: Json = {
         "id": shown["id"],
         "table1": table1,
@@ -75,6 +84,7 @@ def _line(diff: Diff, reasons: Mapping[str, Any]) -> Json:
         "pks": None,
         "values": None,
         "schema": None,
+        "downstream": [one["name"] for one in diff.stored.record.data.get("dependencies") or ()],
         "warnings": list(diff.result.get("warnings") or ()),
         "error": error_of(diff) if shown["status"] == "failed" else None,
     }
@@ -131,7 +141,7 @@ _TOTALS = (
 
 
 def _row(line: Mapping[str, Any], server: str) -> str:
-    name = f"[{_plain(line['table2'] or 'query')}]({server}{line['overview']})"
+    name = f"[{_plain(line['name'])}]({server}{line['overview']})"
     mark = _MARKS.get(str(line["result"]), str(line["status"]))
     if not line["pks"]:
         return f"| {name} | {mark} |  |  |  |  |  |  |"
@@ -151,11 +161,13 @@ def _details(line: Mapping[str, Any]) -> list[str]:
     if line["pks"]:
         told += _schema(line["schema"]) + _columns(line["values"]) + _keys(line)
     told += [_plain(warning) for warning in line["warnings"]]
+    if told and line["downstream"]:
+        told.append(f"Depending on it: {_names(line['downstream'])}")
     if not told:
         return []
     reasons = f" ({', '.join(line['reasons'])})" if line["reasons"] else ""
     return [
-        f"**{_plain(line['table2'] or 'query')}**{_plain(reasons)}",
+        f"**{_plain(line['name'])}**{_plain(reasons)}",
         "",
         *(f"- {text}" for text in told),
         "",
@@ -184,7 +196,7 @@ def _columns(values: Mapping[str, Any]) -> list[str]:
         return []
     changed.sort(key=lambda c: -c["values_different"])
     shown = ", ".join(
-        f"{_code(c['column_name'])} {c['values_different']} ({100 - c['match']:.2g} %)"
+        f"{_code(c['column_name'])} {c['values_different']} ({100 - c['match']:.3g} %)"
         for c in changed[:MOST_COLUMNS]
     )
     more = f" and {len(changed) - MOST_COLUMNS} more" if len(changed) > MOST_COLUMNS else ""

@@ -118,7 +118,7 @@ def summary_results(diff: Diff) -> Json:
         "pks": result["pks"],
         "values": result["values"],
         "schema": schema,
-        "dependencies": [],
+        "dependencies": diff.stored.record.data.get("dependencies") or [],
         "materialized_results": dict.fromkeys(("diff", "exclusives", "duplicates1", "duplicates2")),
         "exclusives_profile": None,
     }

@@ -12,8 +12,8 @@ from runyard.dialects.datafold import building, runs
 from runyard.engine.control import conclude
 from runyard.engine.ports import Tx
 from runyard.http.services import Services
-from runyard.model.errors import NotFound, RunyardError
-from runyard.model.work import Run
+from runyard.model.errors import RunyardError
+from runyard.model.work import Record, Run
 
 log = logging.getLogger("runyard.datafold")
 EVERY_S = 10.0
@@ -30,25 +30,33 @@ def rounds(services: Services) -> Sequence[Round]:
 
 async def look_after(services: Services) -> None:
     """Every open CI run, once. One that cannot go on does not hold up the others."""
-    for run in await services.db.read(runs.open_runs):
-        try:
-            if runs.about(run).get("build"):
-                await building.go_on(services, run)
-            elif runs.about(run).get("ci_config_id"):
-                await _forget(services, run)
-        except RunyardError as error:
-            log.warning("run cannot go on", extra={"run": run.id, "error": error.message})
-
-
-async def _forget(services: Services, run: Run) -> None:
     now = services.now()
+    found = await services.db.read(runs.open_runs)
+    for run in found:
+        if runs.about(run).get("build"):
+            try:
+                await building.go_on(services, run)
+            except RunyardError as error:
+                log.warning("run cannot go on", extra={"run": run.id, "error": error.message})
+    if await services.db.read(lambda tx: _forgotten(tx, found, now)):
+        await services.db.write(lambda tx: _forget(tx, found, now))
 
-    def forgotten(tx: Tx) -> bool:
-        try:
-            owner = runs.config(tx, int(runs.about(run)["ci_config_id"]))
-        except NotFound:
-            return not tx.graph(run.id)  # its configuration was removed
-        return runs.is_forgotten(tx, owner, run, now)
 
-    if await services.db.read(forgotten):
-        await services.db.write(lambda tx: conclude(tx, run.id, now) if forgotten(tx) else None)
+def _forgotten(tx: Tx, found: Sequence[Run], now: int) -> list[Run]:
+    """Runs whose time for tables is over, or whose configuration was removed."""
+    owners = {id: tx.get(Record, id) for id in {_config_of(run) for run in found} if id}
+    patience = {
+        id: runs.options(owner).submit_timeout_s * 1000 if owner else 0 for id, owner in owners.items()
+    }
+    late = [run for run in found if run.created_at + patience.get(_config_of(run), now) < now]
+    return [run for run in late if not tx.graph(run.id)]
+
+
+def _config_of(run: Run) -> int:
+    told = runs.about(run)
+    return 0 if told.get("build") else int(told.get("ci_config_id") or 0)
+
+
+def _forget(tx: Tx, found: Sequence[Run], now: int) -> None:
+    for run in _forgotten(tx, found, now):
+        conclude(tx, run.id, now)

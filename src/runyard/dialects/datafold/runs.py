@@ -55,8 +55,9 @@ def about(run: Run) -> Mapping[str, Any]:
 
 
 def tell(tx: Tx, run: Run, **told: Any) -> Run:
-    """Adds to what a run knows of itself."""
-    changed = replace(run, extra={**run.extra, "datafold": {**about(run), **told}})
+    """Adds to what a run knows of itself, and where its report is."""
+    page = {"page": f"/datadiffs/runs/{run.id}"}
+    changed = replace(run, extra={**run.extra, **page, "datafold": {**about(run), **told}})
     tx.save(changed)
     return changed
 
@@ -164,9 +165,3 @@ def records_of(tx: Tx, run: Run) -> list[Record]:
         if job.plan.extra.get("datafold")
     ]
     return [record for records in found for record in records]
-
-
-def is_forgotten(tx: Tx, owner: Record, run: Run, now: int) -> bool:
-    """Whether nobody gave the open run tables within the configuration's time."""
-    patience_ms = options(owner).submit_timeout_s * 1000
-    return run.created_at + patience_ms < now and not tx.graph(run.id)
