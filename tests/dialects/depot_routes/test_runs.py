@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from runyard.dialects.depot import ids
 from runyard.model.state import Outcome
 
 
@@ -228,3 +229,18 @@ def test_binary_and_json_say_the_same(house: Any) -> None:
 def test_organizations(house: Any) -> None:
     answer = house.request("POST", "/depot.core.v1.OrganizationService/ListOrganizations", json={})
     assert answer.json()["organizations"][0]["name"] == "Runyard"
+
+
+def test_a_repository_is_ready_to_migrate_once_it_is_here(house: Any) -> None:
+    house.project()
+
+    def ask(repo: str) -> Any:
+        return house.request(
+            "POST", "/depot.ci.v1.MigrationService/GetInstallation", json={"repo": repo}
+        ).json()
+
+    assert ask("group/demo")["installations"][0] | {"settingsUrl": ""} == {
+        "installationId": ids.ORG, "settingsUrl": "", "owner": "group", "repoAccessible": True
+    }  # fmt: skip
+    assert "repoAccessible" not in ask("group/other")["installations"][0]
+    assert ask("none")["code"] == "invalid_argument"
