@@ -139,31 +139,35 @@ def test_options_of_the_suite_reach_the_program() -> None:
 
 def test_incremental_validators_get_the_target_beside_the_commit_and_imports_their_pins() -> None:
     data = written({"name": "x", "sql_validator_config_incremental": True})
-    pins = [{"name": "lib", "project_id": 9, "sha": "c" * 40}]
+    pins = [{"name": n, "project_id": p, "sha": c * 40} for n, p, c in (("lib", 9, "c"), ("far", 7, "d"))]
+    then = [{**pins[0], "sha": "b" * 40}, pins[1]]
     made = plan(
         bakery(),
         suite={"id": 5, "data": data},
         target={"branch": "main", "sha": "a" * 40},
         imports=pins,
+        target_imports=then,
     )
     lookml, sql = made.workflows[0].jobs
-    outs = [
-        {k: v for k, v in s.params.items() if k != "depth"} for s in sql.steps if s.kind is StepKind.CHECKOUT
-    ]
-    assert outs == [
+    outs = [s.params for s in sql.steps if s.kind is StepKind.CHECKOUT]
+    assert [{k: v for k, v in o.items() if k != "depth"} for o in outs] == [
         {"sha": "f" * 40},
         {"sha": "a" * 40, "path": ".runyard-target"},
         {"sha": "c" * 40, "path": ".runyard-imports/lib", "project_id": 9},
+        {"sha": "d" * 40, "path": ".runyard-imports/far", "project_id": 7},
+        {"sha": "b" * 40, "path": ".runyard-target-imports/lib", "project_id": 9},
     ]
-    assert sql.other_projects == lookml.other_projects == (9,)
-    assert arguments(sql)[:3] == [
+    assert sql.other_projects == lookml.other_projects == (7, 9)
+    assert arguments(sql)[:5] == [
         "--import=lib=.runyard-imports/lib",
+        "--import=far=.runyard-imports/far",
         "--target=.runyard-target",
-        "--target-import=lib=.runyard-imports/lib",
+        "--target-import=lib=.runyard-target-imports/lib",
+        "--target-import=far=.runyard-imports/far",
     ]
     assert "--target=.runyard-target" not in arguments(lookml)
     assert made.extra["looker"]["incremental"] == {"lookml": False, "sql": True}
-    assert made.extra["looker"]["project_imports"] == {"lib": "c" * 40}
+    assert made.extra["looker"]["project_imports"] == {"lib": "c" * 40, "far": "d" * 40}
 
 
 def test_a_suite_without_validators_is_invalid() -> None:

@@ -1,7 +1,8 @@
 """A suite on a commit as a Plan: one job per validator, each its checkouts, `python -m runyard.tasks.lookml …` and its reports.
 
 Called by the launcher (`Dialect.compile`) with `Trigger.options` made by `starting`: `suite` {id, data}, `connections` {name: settings without
-secrets}, `user_attributes`, `branch`, `commit`, `target` {branch, sha} for incremental validators, `imports` [{name, project_id, sha}].
+secrets}, `user_attributes`, `branch`, `commit`, `target` {branch, sha} for incremental validators, `imports` and `target_imports`
+[{name, project_id, sha}].
 """
 
 from __future__ import annotations
@@ -28,7 +29,7 @@ REPORT = "lookml"
 
 VALIDATOR_TIMEOUT_S = 3600
 MODEL = ".model.lkml"
-TARGET, IMPORTS = ".runyard-target", ".runyard-imports"
+TARGET, IMPORTS, TARGET_IMPORTS = ".runyard-target", ".runyard-imports", ".runyard-target-imports"
 TITLES = {"lookml": "LookML", "sql": "SQL", "assert": "Assert", "content": "Content", "style": "Style"}
 QUERYING = frozenset({"sql", "assert"})
 """Validators that ask the database."""
@@ -77,7 +78,7 @@ def _job(validator: str, trigger: Trigger, data: Mapping[str, Any], files: Files
     argv = (*program, *outputs, *_arguments(validator, trigger, data))
     uses, paths = _databases(trigger, files) if validator in QUERYING else ((), [])
     timeout_s = data["lookml_validator_config_timeout"] if validator == "lookml" else VALIDATOR_TIMEOUT_S
-    imports = trigger.options.get("imports") or ()
+    imports = [one for key in ("imports", "target_imports") for one in trigger.options.get(key) or ()]
     return JobPlan(
         key=validator,
         name=f"{TITLES[validator]} validator",
@@ -98,22 +99,27 @@ def _job(validator: str, trigger: Trigger, data: Mapping[str, Any], files: Files
 
 
 def _checkouts(validator: str, trigger: Trigger, data: Mapping[str, Any]) -> Iterator[StepPlan]:
-    """The commit, the target's commit beside it where only new errors count, and the imported projects at their pinned commits."""
+    """The commit, the target's commit beside it where only new errors count, and the projects that either imports at their pinned commits."""
     places: list[tuple[str, str, dict[str, Any]]] = [
         ("checkout", "Check out the project", {"sha": trigger.sha})
     ]
     target = _target(validator, trigger, data)
     if target:
         places.append(("target", "Check out the target", {"sha": target, "path": TARGET}))
-    for n, one in enumerate(trigger.options.get("imports") or ()):
-        params = {
-            "sha": one["sha"],
-            "path": f"{IMPORTS}/{one['name']}",
-            "project_id": int(one["project_id"]),
-        }
+    for n, (one, folder) in enumerate(_folders(trigger, with_target=bool(target))):
+        params = {"sha": one["sha"], "path": folder, "project_id": int(one["project_id"])}
         places.append((f"import_{n}", f"Check out the imported project {one['name']}", params))
     for key, name, params in places:
         yield StepPlan(key, name, StepKind.CHECKOUT, params={**params, "depth": 1})
+
+
+def _folders(trigger: Trigger, *, with_target: bool) -> Iterator[tuple[Mapping[str, Any], str]]:
+    """Each import with the folder that it is laid out in; one that both sides have at the same commit is laid out once."""
+    own = trigger.options.get("imports") or ()
+    yield from ((one, f"{IMPORTS}/{one['name']}") for one in own)
+    if with_target:
+        others = trigger.options.get("target_imports") or ()
+        yield from ((one, f"{TARGET_IMPORTS}/{one['name']}") for one in others if one not in own)
 
 
 def _target(validator: str, trigger: Trigger, data: Mapping[str, Any]) -> str:
@@ -126,12 +132,13 @@ def _arguments(validator: str, trigger: Trigger, data: Mapping[str, Any]) -> Ite
     """The suite's wishes as options of the program (tasks/lookml/program.py)."""
     for attribute in trigger.options.get("user_attributes") or ():
         yield f"--user-attribute={attribute['name']}={attribute['value']}"
-    for one in trigger.options.get("imports") or ():
+    own = list(trigger.options.get("imports") or ())
+    for one in own:
         yield f"--import={one['name']}={IMPORTS}/{one['name']}"
     if _target(validator, trigger, data):
         yield f"--target={TARGET}"
-        for one in trigger.options.get("imports") or ():
-            yield f"--target-import={one['name']}={IMPORTS}/{one['name']}"
+        for one in trigger.options.get("target_imports") or ():
+            yield f"--target-import={one['name']}={IMPORTS if one in own else TARGET_IMPORTS}/{one['name']}"
 
     def value(name: str) -> Any:
         return data.get(f"{validator}_validator_config_{name}")

@@ -93,7 +93,7 @@ def home_of(tx: Tx, wanted: Dependency, server_url: str) -> Project | None:
 
 
 Choose = Callable[[Dependency, Project], str]
-"""The commit of an import, given its home; raises what the caller answers when there is none."""
+"""The commit of an import, given its home, "" when it has none yet; or raises what the caller answers then."""
 
 
 async def gather(services: Services, actor: User, project: Project, sha: str, choose: Choose) -> list[Pinned]:
@@ -107,7 +107,7 @@ async def gather(services: Services, actor: User, project: Project, sha: str, ch
         for one, home in homes:
             chosen = await asyncio.to_thread(choose, one, home)
             found[one.name] = Pinned(one.name, home.id, chosen)
-            todo.append((home.id, chosen))
+            todo += [(home.id, chosen)] if chosen else []
     return list(found.values())
 
 

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from runyard.dialects.looker import imports
+from runyard.dialects.looker import imports, sessions
 from runyard.dialects.looker.imports import Dependency
 from runyard.dialects.looker.refusals import Detail, Unprocessable, invalid
 from runyard.dialects.looker.suites import VALIDATORS, is_incremental, whole
@@ -52,6 +52,8 @@ async def begin(services: Services, wish: Wish) -> Run:
     await services.db.read(lambda tx: _allow(tx, wish, data, services.now()))
     rows = await services.db.read(lambda tx: tx.connections())
     pinned = await _imports(services, wish)
+    target = await asyncio.to_thread(_target, services, wish, data)
+    target_imports = await _target_imports(services, wish, target.get("sha", ""))
     options: dict[str, Any] = {
         "suite": {"id": wish.suite.id, "data": data},
         "branch": wish.branch,
@@ -59,7 +61,8 @@ async def begin(services: Services, wish: Wish) -> Run:
         "user_attributes": wish.user_attributes,
         "asked_imports": dict(wish.imports),
         "imports": [p.option() for p in pinned],
-        "target": await asyncio.to_thread(_target, services, wish, data),
+        "target": target,
+        "target_imports": [p.option() for p in target_imports],
         "trigger": wish.trigger,
         "change_request": wish.change_request,
         "dbt": wish.dbt,
@@ -138,6 +141,21 @@ async def _imports(services: Services, wish: Wish) -> list[imports.Pinned]:
         said = f"this project imports no project {min(strange)!r} that is on this server."
         raise invalid("project_imports", said)
     return found
+
+
+async def _target_imports(services: Services, wish: Wish, sha: str) -> list[imports.Pinned]:
+    """The target's imports as they are without this run's pins: a pinned commit must be told apart from what is there today."""
+    if not sha:
+        return []
+
+    def choose(one: Dependency, home: Project) -> str:
+        try:
+            return services.source.resolve(home.id, one.ref or home.default_branch)[0].sha
+        except (NotFound, Invalid):
+            return sessions.head_of(services.source, home, home.default_branch)
+
+    found = await imports.gather(services, wish.actor, wish.project, sha, choose)
+    return [one for one in found if one.sha]
 
 
 def again(wish: Wish, extra: Mapping[str, Any], run: Run) -> Wish:
