@@ -16,7 +16,7 @@ from runyard.dialects.looker.queries import FORMATS, KIND, Statement
 from runyard.dialects.looker.reading import Reading
 from runyard.dialects.looker.refusals import empty, invalid, missing_field
 from runyard.dialects.looker.workspace import with_model
-from runyard.engine.ports import Page, Tx
+from runyard.engine.ports import Tx
 from runyard.model.errors import Conflict, Forbidden, NotFound
 from runyard.model.work import Record
 from runyard.tasks.lookml.databases import DIALECTS, Rows
@@ -25,7 +25,6 @@ TASK = "looker.query_task"
 MAX_RESULT_BYTES = 4 << 20
 GRACE_MS = 30_000
 MANY = 250
-_ONE = Page(limit=1)
 
 
 def _mine(ask: Ask, record: Record | None, kind: str) -> Record:
@@ -131,10 +130,10 @@ async def create_task(ask: Ask) -> Response:
     def work() -> None:
         answer, seconds = errands.ask(asked, settings)
         status = "complete" if isinstance(answer, Rows) else "error"
-        shaped = queries.rendered(answer, asked, format, key, seconds)
+        shaped = queries.rendered(answer, asked, format, _id(task), seconds)
         if len(str(shaped)) > MAX_RESULT_BYTES:
             status, said = "error", "The result is too large; ask for fewer rows or fields."
-            shaped = queries.rendered(said, asked, format, key, seconds)
+            shaped = queries.rendered(said, asked, format, _id(task), seconds)
         services.db.submit_write(lambda tx: _end(tx, task.id, status, shaped, services.now())).result()
 
     errands.send(work)
@@ -152,7 +151,7 @@ def _task(task: Record) -> dict[str, Any]:
     data = task.data
     return {
         "can": {"show": True},
-        "id": task.key,
+        "id": _id(task),
         "query_id": data["query_id"],
         "result_format": data["result_format"],
         "status": data["status"],
@@ -171,12 +170,27 @@ def _result(task: Record, now: int) -> dict[str, Any]:
     return {"status": status}
 
 
-async def _tasks(ask: Ask, keys: list[str]) -> dict[str, Record]:
+async def _tasks(ask: Ask, ids: list[str]) -> dict[str, Record]:
+    """The caller's own tasks among these ids, found by primary key: there are many, and they are asked for again and again."""
+
     def work(tx: Tx) -> dict[str, Record]:
-        rows = [found for key in keys for found in tx.records(TASK, None, key, _ONE)]
-        return {row.key: row for row in rows if row.data.get("user_id") == ask.user.id}
+        found = {}
+        for id in ids:
+            number, _, key = id.partition("-")
+            row = (
+                tx.get(Record, int(number))
+                if number.isascii() and number.isdigit() and len(number) < 19
+                else None
+            )
+            if row and row.kind == TASK and row.key == key and row.data.get("user_id") == ask.user.id:
+                found[id] = row
+        return found
 
     return await ask.services.db.read(work)
+
+
+def _id(task: Record) -> str:
+    return f"{task.id}-{task.key}"
 
 
 async def _task_of(ask: Ask) -> Record:

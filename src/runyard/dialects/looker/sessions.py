@@ -148,11 +148,3 @@ def commit_of(source: Source, session: Session, project: Project, ref: str) -> s
     except (NotFound, Invalid):
         raise NotFound(f"There is no branch or commit {ref[:100]!r} in this project.") from None
     return commit.sha
-
-
-def sweep(tx: Tx, now: int) -> None:
-    """Removes what belonged to sessions that ended more than a day ago."""
-    page = Page(limit=500, descending=False)
-    for record in tx.records(KIND, None, None, page):
-        if record.updated_at < now - 86_400_000:
-            tx.remove(Record, record.id)

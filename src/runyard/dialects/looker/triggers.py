@@ -33,7 +33,7 @@ CHANGE = "looker.change_request"
 TASK = "looker.query_task"
 DAY_MS = 86_400_000
 EVERY_S, SWEEP_S = 15.0, 900.0
-MOST = 1000
+MOST, BATCH = 1000, 200
 
 
 def all_suites(tx: Tx, project_id: int | None = None) -> Iterator[Record]:
@@ -223,12 +223,13 @@ async def dbt_finished(services: Services, suite: Record, dbt: Mapping[str, Any]
     )
 
 
-def _sweep(tx: Tx, now: int) -> None:
-    sessions.sweep(tx, now)
-    for kind in (queries.KIND, TASK):
-        for record in tx.records(kind, None, None, Page(limit=MOST, descending=False)):
-            if record.updated_at < now - DAY_MS:
-                tx.remove(Record, record.id)
+def _sweep(tx: Tx, kind: str, now: int) -> bool:
+    """Removes one batch of what is a day old; whether there may be more."""
+    found = tx.records(kind, None, None, Page(limit=BATCH, descending=False))
+    old = [r for r in found if r.updated_at < now - DAY_MS]
+    for record in old:
+        tx.remove(Record, record.id)
+    return len(old) == BATCH
 
 
 def rounds(services: Services) -> Sequence[Round]:
@@ -238,7 +239,9 @@ def rounds(services: Services) -> Sequence[Round]:
         await run_schedules(services)
 
     async def sweep() -> None:
-        await services.db.write(lambda tx: _sweep(tx, services.now()))
+        for kind in (sessions.KIND, queries.KIND, TASK):
+            while await services.db.write(lambda tx, kind=kind: _sweep(tx, kind, services.now())):  # type: ignore[misc]
+                pass
 
     return [
         Round("looker schedules", schedules, EVERY_S),
