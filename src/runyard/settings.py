@@ -51,6 +51,10 @@ class Settings(BaseSettings):
     blobs: str = Field(
         default="", description="Folder or s3://bucket/prefix for logs and artifacts; default DATA/blobs."
     )
+    cache: str = Field(
+        default="",
+        description="Folder, or s3://bucket/prefix shared with other runners, for the caches of jobs; default DATA/cache.",
+    )
     root_token: str = Field(
         default="", description="The administrator's token; default: made at first start in DATA/root-token."
     )

@@ -11,7 +11,7 @@ from runyard.http.auth import hash_token, job_token, new_token
 from runyard.http.bridging import Bridging
 from runyard.http.identity import Identity
 from runyard.model.plan import Network
-from runyard.runner.cache import Cache
+from runyard.runner.cache import open_cache
 from runyard.runner.job import Means
 from runyard.runner.local import LocalLink, Ports, enroll
 from runyard.runner.loop import RunnerLoop
@@ -75,7 +75,7 @@ class Loops:
             link=LocalLink(ports, row),
             sandbox=sandbox,
             images=Images(settings.data / "images"),
-            cache=Cache(settings.data / "cache"),
+            cache=open_cache(settings.cache, settings.data / "cache"),
             spool=spool,
             now=services.now,
             network=network,

@@ -18,6 +18,10 @@ def runner(
     token: Annotated[str, typer.Option(help="The runner's token (glrt-…)", envvar="RUNYARD_RUNNER_TOKEN")],
     slots: Annotated[int, typer.Option(min=1, max=1000, help="Jobs executed at once")] = 2,
     work: Annotated[Path, typer.Option(help="Folder for job files and caches")] = Path("runyard-runner"),
+    cache: Annotated[
+        str,
+        typer.Option(help="Folder, or s3://bucket/prefix shared with other runners", envvar="RUNYARD_CACHE"),
+    ] = "",
     network: Annotated[Network, typer.Option(help="What jobs may reach")] = Network.INTERNET,
     memory_bytes: Annotated[int, typer.Option(help="Memory limit of a job")] = 4 << 30,
     processes: Annotated[int, typer.Option(help="Process limit of a job")] = 4096,
@@ -35,9 +39,8 @@ def runner(
     try:
         link = RemoteLink(url, token, work.absolute() / "spool")
         link.verify()
-        means = outfit(
-            link, work.absolute(), Limits(memory_bytes, processes), network, allow_plain=allow_plain
-        )
+        limits = Limits(memory_bytes, processes)
+        means = outfit(link, work.absolute(), limits, network, allow_plain=allow_plain, cache=cache)
     except RunyardError as error:
         typer.echo(f"runyard runner: {error.message}", err=True)
         raise typer.Exit(2) from None

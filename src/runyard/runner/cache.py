@@ -1,4 +1,5 @@
-"""The local cache: one zip per (project, protected?, key) under hashed names, replaced atomically. Called by `builtins.py`.
+"""Caches of jobs: one zip per (project, protected?, key) under hashed names, in a folder of this runner or in a store that several share. Called by
+`builtins.py`.
 
 A protected branch's cache is never written by an unprotected one (contracts/reliability.md §5 C19): the two have keys of their own.
 """
@@ -11,9 +12,13 @@ import tempfile
 from collections.abc import Iterable
 from contextlib import suppress
 from pathlib import Path
+from typing import TYPE_CHECKING, BinaryIO
 
 from runyard.runner.artifacts import Choice, unpack
 from runyard.runner.packing import pack
+
+if TYPE_CHECKING:
+    from runyard.runner.bucket import Bucket
 
 MAX_KEY_CHARS = 512
 LIMIT_BYTES = 5 << 30
@@ -23,51 +28,69 @@ class CacheKeyError(ValueError):
     """The key cannot be used."""
 
 
-class Cache:
-    """A folder of zips. `keep_bytes` bounds it: the longest unused go first."""
+def open_cache(url: str, folder: Path) -> Cache:
+    """Empty: `folder`; a path: that folder; `s3://bucket/prefix`, `gs://…`, `az://…` or `file://…`: shared with whoever names the same. Invalid when
+    nothing can be kept there."""
+    if "://" not in url:
+        return Cache(Path(url) if url else folder)
+    from runyard.runner.bucket import Bucket
 
-    def __init__(self, folder: Path, keep_bytes: int = 20 << 30) -> None:
+    return Cache(folder, bucket=Bucket(url))
+
+
+class Cache:
+    """Zips. `keep_bytes` bounds a folder: the longest unused go first; a bucket's life is its owner's business."""
+
+    def __init__(self, folder: Path, keep_bytes: int = 20 << 30, bucket: Bucket | None = None) -> None:
         self._folder = folder
         self._keep_bytes = keep_bytes
+        self._bucket = bucket
 
     def restore(
         self, project_id: int, protected: bool, keys: Iterable[str], into: Path, uid: int | None
     ) -> str | None:
         """Unpacks the first key that is there; answers it."""
         for key in keys:
-            path = self._path(project_id, protected, key)
-            try:
-                file = path.open("rb")
-            except FileNotFoundError:
-                continue
-            with file:
-                unpack(file, into, uid=uid, limit_bytes=LIMIT_BYTES)
-            with suppress(OSError):
-                os.utime(path)
-            return key
+            file = self._opened(_name(project_id, protected, key))
+            if file is not None:
+                with file:
+                    unpack(file, into, uid=uid, limit_bytes=LIMIT_BYTES)
+                return key
         return None
+
+    def _opened(self, name: str) -> BinaryIO | None:
+        if self._bucket is not None:
+            self._folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+            return self._bucket.fetch(name, self._folder)
+        path = self._folder / name
+        with suppress(OSError):
+            os.utime(path)
+        try:
+            return path.open("rb")
+        except FileNotFoundError:
+            return None
 
     def save(self, project_id: int, protected: bool, key: str, root: Path, choice: Choice) -> int:
         """Packs the choice as this key's newest content; answers its size in bytes."""
-        path = self._path(project_id, protected, key)
+        name = _name(project_id, protected, key)
+        path = self._folder / name
         path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-        with tempfile.NamedTemporaryFile(dir=path.parent, prefix="new-", delete=False) as file:
+        with tempfile.NamedTemporaryFile("w+b", dir=path.parent, prefix="new-", delete=False) as file:
             try:
                 pack(root, choice.paths, file)  # type: ignore[arg-type]
-                size = file.tell()
-                Path(file.name).replace(path)
+                size = file.seek(0, os.SEEK_END)
+                if self._bucket is None:
+                    file.flush()
+                    Path(file.name).replace(path)
+                else:
+                    self._bucket.keep(name, file)  # type: ignore[arg-type]
+                    Path(file.name).unlink()
             except BaseException:
                 Path(file.name).unlink(missing_ok=True)
                 raise
-        self._bound()
+        if self._bucket is None:
+            self._bound()
         return size
-
-    def _path(self, project_id: int, protected: bool, key: str) -> Path:
-        if not key or len(key) > MAX_KEY_CHARS or any(ord(c) < 32 for c in key):
-            raise CacheKeyError(f"a cache key has 1 to {MAX_KEY_CHARS} characters and no line breaks")
-        scope = "protected" if protected else "open"
-        name = hashlib.sha256(f"{scope}\0{key}".encode()).hexdigest()
-        return self._folder / str(project_id) / f"{name}.zip"
 
     def _bound(self) -> None:
         found = [(p.stat().st_mtime, p.stat().st_size, p) for p in self._folder.glob("*/*.zip")]
@@ -77,3 +100,10 @@ class Cache:
                 return
             path.unlink(missing_ok=True)
             total -= size
+
+
+def _name(project_id: int, protected: bool, key: str) -> str:
+    if not key or len(key) > MAX_KEY_CHARS or any(ord(c) < 32 for c in key):
+        raise CacheKeyError(f"a cache key has 1 to {MAX_KEY_CHARS} characters and no line breaks")
+    scope = "protected" if protected else "open"
+    return f"{project_id}/{hashlib.sha256(f'{scope}{chr(0)}{key}'.encode()).hexdigest()}.zip"

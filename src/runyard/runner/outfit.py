@@ -6,7 +6,7 @@ import time
 from pathlib import Path
 
 from runyard.model.plan import Network
-from runyard.runner.cache import Cache
+from runyard.runner.cache import open_cache
 from runyard.runner.job import Means
 from runyard.runner.link import Link
 from runyard.runner.sandbox import Limits, choose
@@ -21,6 +21,7 @@ def outfit(
     *,
     allow_plain: bool = False,
     grace_s: float = 10.0,
+    cache: str = "",
 ) -> Means:
     """Everything below `folder`: work, cache, images, spool. SandboxError when no level may be used here."""
     folder.mkdir(parents=True, exist_ok=True)
@@ -33,7 +34,7 @@ def outfit(
         link=link,
         sandbox=sandbox,
         images=Images(folder / "images"),
-        cache=Cache(folder / "cache"),
+        cache=open_cache(cache, folder / "cache"),
         spool=spool,
         now=lambda: time.time_ns() // 1_000_000,
         network=network,
