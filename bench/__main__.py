@@ -24,6 +24,13 @@ def lists(live: Live) -> Sequence[Figure]:
     return gitlab_lists.lists()
 
 
+def lookml(_live: Live) -> Sequence[Figure]:
+    """Parsing, checking and binding a generated project."""
+    from bench.lookml import figures as of_lookml
+
+    return list(of_lookml())
+
+
 SUITES: dict[str, Callable[[Live], Figure | Sequence[Figure]]] = {
     "start": figures.start,
     "noop": figures.noop,
@@ -32,6 +39,7 @@ SUITES: dict[str, Callable[[Live], Figure | Sequence[Figure]]] = {
     "log": figures.log,
     "artifact": lambda live: figures.artifacts(live, "one file of 500 MB", figures.ONE_FILE),
     "datadiff": datadiff,
+    "lookml": lookml,
     "lists": lists,
     "artifacts": lambda live: figures.artifacts(live, "10,000 small files", figures.MANY_FILES),
 }

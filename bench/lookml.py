@@ -6,7 +6,11 @@ measures, sets, refinements and references between fields as production projects
 
 from __future__ import annotations
 
+import os
 import random
+import subprocess
+import sys
+import tempfile
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -14,6 +18,7 @@ from pathlib import Path
 from bench.figures import Figure
 
 EXPLORES, VIEWS, FIELDS_OF_VIEW, ROUNDS = 600, 1200, 100, 3
+MIB = 1 << 20
 _TYPES = ("string", "string", "number", "yesno")
 
 
@@ -81,14 +86,14 @@ _WORDS = [
 ]
 
 
-def model(number: int, explores: range, rng: random.Random) -> str:
+def model(number: int, explores: range, views: int, rng: random.Random) -> str:
     """One model of some explores, each a base view with three joins."""
     lines = ['connection: "warehouse"', f'include: "/views/*.view"\ninclude: "/refinements/r{number}.lkml"']
     for e in explores:
         base = e * 2
         lines.append(f'explore: e{e} {{\n  from: v{base}\n  view_name: base\n  label: "Explore {e}"')
         for i in range(3):
-            other = (base + 1 + rng.randrange(VIEWS - 1)) % VIEWS
+            other = (base + 1 + rng.randrange(views - 1)) % views
             relationship = ("many_to_one", "one_to_many", "one_to_one")[i]
             lines.append(
                 f"  join: j{i} {{\n    from: v{other}\n    relationship: {relationship}\n    type: left_outer\n"
@@ -106,7 +111,7 @@ def write_project(folder: Path, views: int = VIEWS, explores: int = EXPLORES) ->
     models = max(1, explores // 50)
     for m in range(models):
         part = range(m * explores // models, (m + 1) * explores // models)
-        files[f"models/m{m}.model.lkml"] = model(m, part, rng)
+        files[f"models/m{m}.model.lkml"] = model(m, part, views, rng)
         files[f"refinements/r{m}.lkml"] = (
             f'view: +v{m} {{\n  dimension: c1 {{ label: "Refined by {m}" }}\n}}\n'
         )
@@ -147,3 +152,140 @@ def parsing() -> Iterator[Figure]:
         15,
         True,
     )
+
+
+def _run(project: Path, cache: Path) -> tuple[float, int]:
+    """The LookML validator as a step runs it, start-up included: (seconds, peak bytes)."""
+    argv = [
+        sys.executable,
+        "-m",
+        "runyard.tasks.lookml",
+        "lookml",
+        "--project",
+        str(project),
+        "--cache",
+        str(cache),
+    ]
+    started = time.perf_counter()
+    child = subprocess.Popen(argv, stdout=subprocess.DEVNULL)
+    _, status, usage = os.wait4(child.pid, 0)
+    child.returncode = os.waitstatus_to_exitcode(status)
+    assert child.returncode == 0, f"the generated project is not clean: {child.returncode}"
+    return time.perf_counter() - started, usage.ru_maxrss * 1024
+
+
+def checking() -> Iterator[Figure]:
+    """Resolve and check the whole project, then again after one view has changed; best of two each, in turns."""
+    firsts: list[tuple[float, int]] = []
+    seconds: list[float] = []
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        write_project(folder / "project")
+        for turn in range(2):
+            cache = folder / f"cache{turn}"
+            firsts.append(_run(folder / "project", cache))
+            changed = folder / "project" / "views" / f"v{700 + turn}.view.lkml"
+            changed.write_text(changed.read_text().replace('label: "Column 1"', f'label: "Changed {turn}"'))
+            seconds.append(_run(folder / "project", cache)[0])
+    first, peak = min(t for t, _ in firsts), max(p for _, p in firsts)
+    what = f"LookML check, {EXPLORES} explores, {VIEWS * FIELDS_OF_VIEW:,} fields"
+    yield Figure(what, f"{first:.2f} s", "10 s", first / 10, 1)
+    yield Figure("  its peak memory", f"{peak / MIB:.0f} MiB", "400 MiB", peak / MIB / 400, 1)
+    yield Figure(
+        "  again after one view changed",
+        f"{min(seconds):.2f} s",
+        f"{first:.2f} s (the first run)",
+        min(seconds) / first,
+        0.15,
+    )
+
+
+def tables(database: Path, views: int) -> None:
+    """The tables that the project's views read, empty."""
+    import duckdb
+
+    dimensions = FIELDS_OF_VIEW - 9 - 20
+    kinds = {"string": "VARCHAR", "number": "INTEGER", "yesno": "INTEGER"}
+    columns = ", ".join(f"c{i} {kinds[_TYPES[i % 4]]}" for i in range(dimensions) if i % 10)
+    with duckdb.connect(str(database)) as made:
+        for n in range(views):
+            made.execute(
+                f"CREATE TABLE things_{n} (id INTEGER, parent_id INTEGER, created_at TIMESTAMP, {columns})"
+            )
+
+
+def sql_validation(explores: int = EXPLORES) -> Iterator[Figure]:
+    """Every explore bound by the SQL validator, beside the same texts handed to DuckDB directly; best of two each, in turns."""
+    import duckdb
+
+    from runyard.tasks.lookml import databases
+    from runyard.tasks.lookml.language.model import models
+    from runyard.tasks.lookml.language.project import load
+    from runyard.tasks.lookml.validators import sqlcheck
+
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        write_project(folder / "project", explores * 2, explores)
+        tables(folder / "bench.duckdb", explores * 2)
+        connection = databases.connection("warehouse", {"url": f"duckdb://{folder / 'bench.duckdb'}"})
+        texts: list[str] = []
+        ours: list[float] = []
+        floor: list[float] = []
+        bind = databases._DuckDB.run
+
+        def noted(self: databases._DuckDB, sql: str, max_rows: int) -> databases.Rows | databases.Refusal:
+            texts.append(sql)
+            return bind(self, sql, max_rows)
+
+        for turn in range(2):
+            project = models(load(folder / "project"))
+            if not turn:
+                databases._DuckDB.run = noted  # type: ignore[method-assign]
+            started = time.perf_counter()
+            tested = sqlcheck.validate(project, {"warehouse": connection}, sqlcheck.Options())
+            ours.append(time.perf_counter() - started)
+            databases._DuckDB.run = bind  # type: ignore[method-assign]
+            assert len(tested) == explores and all(t.status == "passed" for t in tested), tested[0].errors[:1]
+            config = {"threads": "2", "memory_limit": "1GB", "enable_external_access": "false"}
+            with duckdb.connect(str(folder / "bench.duckdb"), read_only=True, config=config) as direct:
+                started = time.perf_counter()
+                for text in texts:
+                    direct.execute(text).fetchall()
+                floor.append(time.perf_counter() - started)
+        yield Figure(
+            f"LookML SQL validation, {explores} explores, {len(texts)} queries",
+            f"{min(ours):.2f} s",
+            f"{min(floor):.2f} s (DuckDB, the same SQL)",
+            min(ours) / min(floor),
+            3,
+        )
+
+
+SUITES: dict[str, Callable[[], Iterator[Figure]]] = {
+    "parse": parsing,
+    "check": checking,
+    "sql": sql_validation,
+}
+
+
+def figures() -> Iterator[Figure]:
+    """All of them."""
+    for suite in SUITES.values():
+        yield from suite()
+
+
+def main(names: list[str]) -> int:
+    """Prints the named figures, or all; 1 when one misses its limit."""
+    missed = 0
+    for name, suite in SUITES.items():
+        for figure in suite() if not names or name in names else ():
+            missed += not figure.holds
+            sign = "≥" if figure.higher else "≤"
+            mark = "" if figure.holds else "  MISSED"
+            line = f"{figure.name:<58}{figure.ours:>12}  {figure.floor:<34}{figure.ratio:>7.2f}  {sign} {figure.limit:g}{mark}"
+            print(line, flush=True)
+    return 1 if missed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -72,7 +72,7 @@ class Trial:
             # What every query of the explore carries: its base table, its filters.
             self.add(SqlError(problem.message + _hint(problem), "", "", problem.file, problem.line))
             return None
-        whole = [w for w in wanted if self._compiles(w, ask)]
+        whole = list(wanted) if self._all_compile(wanted, ask) else [w for w in wanted if self._compiles(w, ask)]
         if self.fail_fast and self.errors:
             return None
         size = max(1, self.chunk_size)
@@ -99,6 +99,14 @@ class Trial:
 
     def _measured(self, wanted: Sequence[Wanted]) -> Query:
         return build(self.compiler.context, wanted, 0, where="1=2")
+
+    def _all_compile(self, wanted: Sequence[Wanted], ask: Ask) -> bool:
+        """Whether nothing stands in the way of SQL, asked once for all: nearly always so, and a query for each field costs more than binding."""
+        try:
+            ask(wanted)
+        except Unresolved:
+            return False
+        return True
 
     def _compiles(self, wanted: Wanted, ask: Ask) -> bool:
         """Whether the field and its joins become SQL; if not, that is its error."""
