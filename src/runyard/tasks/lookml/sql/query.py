@@ -47,6 +47,20 @@ class Query:
         inside = self.sql[self.starts[index] : min(offset, self.starts[index] + len(piece.text))]
         return replace(piece, line=piece.line + inside.count("\n"))
 
+    def line_origins(self) -> list[Piece]:
+        """For each line of the SQL the first LookML in it; a Piece without a file where the line is all our own."""
+        found: list[Piece] = []
+        at = 0
+        for line in self.sql.split("\n"):
+            end = at + len(line)
+            inside = range(
+                max(0, bisect_right(self.starts, at) - 1), bisect_right(self.starts, max(at, end - 1))
+            )
+            own = (self.locate(max(at, self.starts[i])) for i in inside if self.pieces[i].text.strip())
+            found.append(next((p for p in own if p is not None), Piece(line)))
+            at = end + 1
+        return found
+
     def offset(self, line: int, column: int) -> int:
         """The offset of a line and column of the SQL, both from 1."""
         at = 0

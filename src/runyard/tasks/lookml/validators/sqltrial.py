@@ -72,7 +72,9 @@ class Trial:
             # What every query of the explore carries: its base table, its filters.
             self.add(SqlError(problem.message + _hint(problem), "", "", problem.file, problem.line))
             return None
-        whole = list(wanted) if self._all_compile(wanted, ask) else [w for w in wanted if self._compiles(w, ask)]
+        whole = (
+            list(wanted) if self._all_compile(wanted, ask) else [w for w in wanted if self._compiles(w, ask)]
+        )
         if self.fail_fast and self.errors:
             return None
         size = max(1, self.chunk_size)
