@@ -318,9 +318,11 @@ class Model:
     def fingerprint_of_source(self, name: str) -> str:
         """A digest of all that checks of this view's native derived table can depend on; "" when it has none."""
         sources = [source for declared in self.views.closure(name) for source in declared.uses]
+        if not sources:
+            return ""
         explores = [d for source in sources for d in self._explore_closure(source)]
         own = self._files_digest([*self._view_closure(name), *explores])
-        return digest("source", name, self.names, own) if sources else ""
+        return digest("source", name, self.names, own)
 
     def fingerprint_of_tests(self) -> str:
         """A digest of the model's data tests and of the explores that they ask."""
