@@ -251,3 +251,11 @@ def test_a_former_runs_findings_are_used_until_what_they_depend_on_changes(
     cold, warm = validate(load(root)), validate(load(root, cache=Cache(cache)))
     assert warm == cold
     assert {(f.code, f.line) for f in warm} == {("unknown_field", 3), ("unknown_field", 4)}
+
+
+def test_references_of_a_part_of_views_are_looked_at_where_they_end_up(make: Make) -> None:
+    text = "explore: a {}\nview: part { dimension: x { sql: ${id} || ${z} ;; } }\nview: a { extends: [part] dimension: id {} %s }"
+    whole = validate(make({"m.model.lkml": HEAD + text % "dimension: z {}"}))
+    assert whole == []
+    (one,) = validate(make({"m.model.lkml": HEAD + text % ""}))
+    assert (one.code, one.line, one.field) == ("unknown_field", 3, "a.x")

@@ -87,9 +87,9 @@ def test_whole_content_passes_explore_by_explore(make: Make) -> None:
         ("Day: orders.created_date", "Day: orders.creatd_date", "m/orders", 'Unknown field "orders.creatd_date" in listen. Did you mean orders.created_date?', 17),
         ("explore: people", "explore: poeple", "m/poeple", 'Unknown explore "poeple" in model "m". Did you mean people?', 23),
         ("model: m\n    explore: orders", "model: n\n    explore: orders", "n/orders", 'Unknown model "n".', 7),
+        ("model: m\n    explore: orders", "explore: ordes", "/ordes", 'No model has an explore "ordes".', 6),
         ("[people.city]", "[customers.city]", "m/people", 'Unknown field "customers.city" in fields.', 23),
         ("field: orders.created_date", "field: orders.creatd_date", "m/orders", 'Unknown field "orders.creatd_date" in field. Did you mean orders.created_date?', 26),
-        ("listens_to_filters: [Day]", "listens_to_filters: [Dya]", "/", 'Unknown dashboard filter "Dya" in listens_to_filters. Did you mean Day?', 27),
         ("  title: Sales", "  title: Sales\n  extends: bases", "/", 'Unknown dashboard "bases" in extends.', 3),
     ],
 )  # fmt: skip
@@ -188,3 +188,19 @@ def test_only_new_errors_are_kept_against_the_target(make: Make) -> None:
         ("orders", "passed", 0),
         ("people", "failed", 1),
     ]
+
+
+def test_what_dashboards_may_leave_out_or_write_otherwise(make: Make) -> None:
+    text = BOARD.replace("model: m\n    explore: orders", "explore: orders").replace(
+        "type: text", "type: !!null ''"
+    )
+    text = text.replace(
+        "fields: [orders.count, id]", 'fields: ["@{BASE}.count", id], hidden_fields: [orders.gone]'
+    )
+    files = {
+        "m.model.lkml": MODEL,
+        "a.dashboard.lookml": text,
+        "manifest.lkml": 'constant: BASE { value: "orders" }',
+    }
+    project = make(files)
+    assert found(validate(project, models(project), ContentOptions())) == []

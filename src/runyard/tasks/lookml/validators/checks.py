@@ -151,8 +151,10 @@ def _model(model: Model) -> Iterator[Finding]:
             "no_connection", f'model "{model.name}" names no connection', Severity.ERROR, model.path, 1, 1
         )
     names = NameChecks(model)
+    parts = _parts_of_views(model)
     for name in model.views.roots:
-        yield from kept(model.fingerprint_of_view(name), partial(_view_named, model, name, names))
+        found = kept(model.fingerprint_of_view(name), partial(_view_named, model, name, names))
+        yield from (f for f in found if name not in parts or f.code != "unknown_field")
         if key := model.fingerprint_of_source(name):
             yield from kept(key, partial(source_checks.of_source, model, name))
     explores = ExploreChecks(model)
@@ -164,6 +166,12 @@ def _model(model: Model) -> Iterator[Finding]:
     yield from model.views.findings
     yield from model.explores.findings
     yield from kept(digest("names", model.names, model.project.file_key(model.path)), names.of_model)
+
+
+def _parts_of_views(model: Model) -> set[str]:
+    """Views that others extend and no explore uses: their references need only be right where they end up, and are looked at there."""
+    extended = {base for declared in model.declared("view") for base in declared.extends}
+    return extended - {name for declared in model.declared("explore") for name in declared.uses}
 
 
 def _view_named(model: Model, name: str, names: NameChecks) -> list[Finding]:

@@ -109,7 +109,7 @@ def _read(project: Project, path: str, found: Library, *, is_dashboard: bool) ->
         return
     folders: list[Folder] = []
     if is_dashboard:
-        items, broken = dashboards(text, path)
+        items, broken = dashboards(text, path, project.constants)
     else:
         items, folders, broken = contents(text, path)
     found.items += items
@@ -191,11 +191,17 @@ class _Check:
 
     def asked(self, item: Content, element: Element, asked: Asked) -> None:
         here = Name(asked.explore, "explore", asked.line)
-        model = self.models.get(asked.model)
+        # Dashboards of packages leave the model to the project that includes them.
+        owner = next((m for m in self.models.values() if m.explore(asked.explore) is not None), None)
+        model = self.models.get(asked.model) if asked.model else owner
         if model is None:
             # Exports come from a whole instance; another project's models are not ours to judge.
             if not item.is_exported:
-                message = f'Unknown model "{asked.model}"' if asked.model else "No model is named"
+                message = (
+                    f'Unknown model "{asked.model}"'
+                    if asked.model
+                    else f'No model has an explore "{asked.explore}"'
+                )
                 self.add(
                     asked.model,
                     asked.explore,
@@ -206,7 +212,7 @@ class _Check:
         if explore is None or explore.is_required_extension:
             message = f'Unknown explore "{asked.explore}" in model "{model.name}"'
             guess = nearest(asked.explore, [e.name for e in model.all_explores()])
-            self.add(asked.model, asked.explore, _error(item, element, here, message, guess))
+            self.add(model.name, asked.explore, _error(item, element, here, message, guess))
             return
         tried = self.found.get((model.name, explore.name))
         if tried is not None:

@@ -208,7 +208,4 @@ def _filter(node: Node) -> Element:
                 (Name(text(field), "field", field.at.line, text(child(node, "default_value"))),),
             ),
         )
-    listens = tuple(
-        Name(text(n), "listens_to_filters", n.at.line) for n in listed(child(node, "listens_to_filters"))
-    )
-    return Element(FILTER, title, node.at.line, asked, listens)
+    return Element(FILTER, title, node.at.line, asked)

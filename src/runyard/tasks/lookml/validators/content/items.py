@@ -138,7 +138,7 @@ def query(node: Node, explore_keys: tuple[str, ...] = ("explore",)) -> Asked | N
     if not text(model) and not text(explore):
         return None
     names: list[Name] = []
-    for key in ("fields", "dimensions", "measures", "pivots", "fill_fields", "hidden_fields"):
+    for key in ("fields", "dimensions", "measures", "pivots", "fill_fields"):
         names += [Name(text(n), key, n.at.line) for n in listed(child(node, key))]
     names += [Name(k.text, "filters", k.at.line, text(v)) for k, v in pairs(child(node, "filters"))]
     for sort in listed(child(node, "sorts")):

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Mapping
+
 from runyard.syntax import yamltree
 from runyard.syntax.yamltree import Limits, Node, YamlError
 from runyard.tasks.lookml.validators.content.items import (
@@ -21,12 +24,19 @@ from runyard.tasks.lookml.validators.content.items import (
 )
 
 SUFFIXES = (".dashboard.lookml", ".dashboard.lkml")
-# What Looker's own exports of old dashboards are tagged with.
-_LIMITS = Limits(max_bytes=8 << 20, nodes=1_000_000, tags=frozenset({"!ruby/hash:ActiveSupport::HashWithIndifferentAccess", "!ruby/hash:Hash"}))  # fmt: skip
+# What old exports are tagged with, and what YAML itself has tags for (`type: !!null ''` is common).
+_TAGS = ["!ruby/hash:ActiveSupport::HashWithIndifferentAccess", "!ruby/hash:Hash"]
+_TAGS += [f"tag:yaml.org,2002:{name}" for name in ("null", "bool", "int", "float", "seq", "map")]
+_LIMITS = Limits(max_bytes=8 << 20, nodes=1_000_000, tags=frozenset(_TAGS))
+_CONSTANT = re.compile(r"@\{(\w+)\}")
 
 
-def dashboards(data: str | bytes, file: str) -> tuple[list[Content], list[Broken]]:
-    """The dashboards of one file, and what is wrong with it."""
+def dashboards(
+    data: str | bytes, file: str, constants: Mapping[str, str] | None = None
+) -> tuple[list[Content], list[Broken]]:
+    """The dashboards of one file, and what is wrong with it. The manifest's constants are put in for `@{NAME}`."""
+    if constants and isinstance(data, str):
+        data = _CONSTANT.sub(lambda m: constants.get(m[1], m[0]).replace("\n", " "), data)
     try:
         root = yamltree.load(data, file, _LIMITS)
     except YamlError as problem:
@@ -92,7 +102,4 @@ def _filter(node: Node) -> Element:
     value = child(node, "default_value")
     if asked is not None and field is not None and text(field):
         asked = _with(asked, (Name(text(field), "field", field.at.line, text(value)),))
-    listens = tuple(
-        Name(text(n), "listens_to_filters", n.at.line) for n in listed(child(node, "listens_to_filters"))
-    )
-    return Element(FILTER, title, node.at.line, (asked,) if asked else (), listens)
+    return Element(FILTER, title, node.at.line, (asked,) if asked else ())
