@@ -15,7 +15,11 @@ from runyard.model.work import (
     Artifact,
     Attempt,
     Connection,
+    Deployment,
+    Environment,
+    Group,
     Job,
+    Member,
     Project,
     Record,
     Run,
@@ -738,3 +742,84 @@ def test_big_pieces_of_log_come_back_whole_wherever_they_lie(store: Any, made: A
         tx.drop_log(attempt.id)
     with store.look() as tx:
         assert tx.log_chunks(attempt.id, 0, 1 << 30) == []
+
+
+def _world(tx: Any) -> dict[str, Any]:
+    """Two people, a group with a subgroup, and projects of every visibility."""
+    ada, eve = tx.add(User(0, "ada")), tx.add(User(0, "eve"))
+    top, sub = tx.add(Group(0, "Top_1")), tx.add(Group(0, "Top_1/sub"))
+    paths = (
+        ("Top_1/sub/app", "private"),
+        ("Topx1/app", "private"),
+        ("eve/own", "private"),
+        ("x/open", "public"),
+        ("x/inside", "internal"),
+    )
+    rows = {path: tx.add(Project(0, path, path.rpartition("/")[2], visibility=v)) for path, v in paths}
+    return {"ada": ada, "eve": eve, "top": top, "sub": sub, **rows}
+
+
+def test_people_see_what_is_open_theirs_or_below_their_groups(store: Any, made: Any) -> None:
+    with store.begin() as tx:
+        world = _world(tx)
+
+        def seen(who: User, now: int = 10) -> list[str]:
+            return [p.path for p in tx.projects("", Page(descending=False), who, now)]
+
+        opened = ["x/open", "x/inside"]
+        assert seen(world["ada"]) == opened and seen(world["eve"]) == ["eve/own", *opened]
+        tx.add(Member(0, world["ada"].id, 20, group_id=world["top"].id, expires_at=100))
+        assert seen(world["ada"]) == ["Top_1/sub/app", *opened], "an underscore is no pattern"
+        assert seen(world["ada"], 100) == opened, "a membership ends"
+        tx.add(Member(0, world["ada"].id, 10, world["Topx1/app"].id))
+        assert seen(world["ada"], 100) == ["Topx1/app", *opened]
+        assert [p.path for p in tx.projects("APP", Page(), world["ada"], 10)] == [
+            "Topx1/app",
+            "Top_1/sub/app",
+        ]
+        assert len(tx.projects("", Page(), replace(world["eve"], is_admin=True))) == 5
+        assert sorted(tx.memberships(world["ada"].id, 10), key=str) == [
+            (world["Topx1/app"].id, None, 10),
+            (None, "top_1", 20),
+        ]
+        with pytest.raises(Conflict):
+            tx.add(Member(0, world["ada"].id, 30, world["Topx1/app"].id))
+
+
+def test_variables_come_from_the_outside_in(store: Any, made: Any) -> None:
+    with store.begin() as tx:
+        world = _world(tx)
+        app = world["Top_1/sub/app"]
+        owners = [(app.id, None), (None, world["sub"].id), (None, None), (None, world["top"].id)]
+        for i, (project, group) in enumerate(owners):
+            tx.add(SecretVariable(0, "K", str(i), project, group_id=group))
+        assert [v.value for v in tx.secret_variables(app.id)] == ["2", "3", "1", "0"]
+        assert [v.value for v in tx.secret_variables(None)] == ["2"]
+        assert [v.value for v in tx.secret_variables(world["x/open"].id)] == ["2"]
+        found = tx.find(SecretVariable, Page(), project_id=None, group_id=world["sub"].id)
+        assert [v.value for v in found] == ["1"]
+        tx.remove(Group, world["sub"].id)
+        assert [v.value for v in tx.secret_variables(app.id)] == ["2", "3", "0"]
+        assert tx.group_by_path("TOP_1") == world["top"] and tx.group_by_path("top_1/sub") is None
+
+
+def test_environments_are_found_when_their_time_has_come(store: Any, made: Any) -> None:
+    with store.begin() as tx:
+        project = made.add_project(tx)
+        rows = [
+            tx.add(Environment(0, project.id, f"e{i}", f"e{i}", auto_stop_at=at))
+            for i, at in enumerate((300, None, 100))
+        ]
+        assert [e.name for e in tx.auto_stops(300, 10)] == ["e2", "e0"]
+        assert [e.name for e in tx.auto_stops(299, 10)] == ["e2"]
+        last = tx.add(Deployment(0, project.id, rows[0].id, 1, "main", made.SHA, "running", attempt_id=7))
+        assert tx.find(Deployment, Page(), attempt_id=7) == [last]
+        tx.remove(Environment, rows[0].id)
+        assert tx.find(Deployment, Page(), project_id=project.id) == []
+        with pytest.raises(Conflict):
+            tx.add(Environment(0, project.id, "e1", "other"))
+
+
+def test_a_column_that_is_not_there_is_a_mistake_of_ours(store: Any) -> None:
+    with store.begin() as tx, pytest.raises(KeyError):
+        tx.find(Member, Page(), **{"1=1 OR user_id": 1})

@@ -25,7 +25,10 @@ from runyard.model.errors import Conflict, Invalid, Unavailable
 from runyard.model.work import (
     Attempt,
     Connection,
+    Environment,
+    Group,
     Job,
+    Member,
     Project,
     Record,
     Run,
@@ -54,7 +57,7 @@ SESSION = (
 )
 SCHEMA_LOCK = 0x52756E79617264  # "Runyard"
 # A unique key that a client can choose: its violation is an answer, after which the transaction goes on.
-_NAMED = (User, Project, Token, SecretVariable, Run, Runner, Connection, Record)
+_NAMED = (User, Project, Token, SecretVariable, Run, Runner, Connection, Record, Group, Member, Environment)
 _AWAY = (
     errors.OperationalError,
     errors.InterfaceError,
