@@ -224,3 +224,12 @@ def test_a_bucket_that_cannot_be_reached_is_unavailable_soon(monkeypatch: pytest
     with pytest.raises(Unavailable):
         open_blobs("s3://bucket/x").put([b"x"])
     assert time.monotonic() - began < 30
+
+
+def test_a_link_opens_the_blob_for_whoever_has_it(blobs: Any) -> None:
+    kept = blobs.put([b"linked"])
+    link = blobs.link(kept.key, 60)
+    if link is not None:  # a folder has none
+        assert "Expires" in link or "expires" in link
+        with urllib.request.urlopen(link) as answer:
+            assert answer.read() == b"linked"

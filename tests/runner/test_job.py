@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sys
 import time
 import zipfile
@@ -9,6 +10,7 @@ import zlib
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -324,3 +326,40 @@ def test_an_internal_surprise_is_the_attempts_end_not_the_runners(yard: Yard) ->
     assert (attempt.outcome, attempt.reason) == (Outcome.ERRORED, Reason.RUNNER_SYSTEM)
     attempt, _ = yard.run(sh("true"))
     assert attempt.outcome is Outcome.PASSED
+
+
+def test_a_stock_job_finds_its_origin_with_its_own_token(yard: Yard) -> None:
+    steps = (
+        StepPlan("c", "c", StepKind.CHECKOUT),
+        sh("git remote get-url origin; git config remote.origin.fetch; git status --short"),
+    )
+    attempt, log = yard.run(*steps, stock=True)
+    assert attempt.outcome is Outcome.PASSED, log
+    assert re.search(
+        r"https?://gitlab-ci-token:\[MASKED\]@\S+/group/app\.git\n\+refs/heads/\*:refs/remotes/origin/\*\n",
+        log,
+    ), log
+    attempt, log = yard.run(*steps)
+    assert "gitlab-ci-token" not in log
+
+
+def test_a_step_of_the_runner_is_tried_as_often_as_the_job_says(
+    yard: Yard, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from runyard.runner.builtins import Builtins
+
+    tries: list[int] = []
+    checkout = Builtins._checkout
+
+    def third_time(self: Any, scene: Any, params: Any) -> Any:
+        tries.append(1)
+        return checkout(self, scene, params if len(tries) > 2 else {"sha": "0" * 40})
+
+    monkeypatch.setattr(Builtins, "_checkout", third_time)
+    attempt, log = yard.run(
+        StepPlan("c", "c", StepKind.CHECKOUT),
+        sh("true"),
+        stock=True,
+        variables=(Variable("GET_SOURCES_ATTEMPTS", "3"),),
+    )
+    assert attempt.outcome is Outcome.PASSED and len(tries) == 3, log

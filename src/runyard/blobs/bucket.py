@@ -101,6 +101,12 @@ class BucketBlobs:
         self._size(key)
         return None
 
+    def link(self, key: str, for_s: int) -> str | None:
+        try:
+            return obstore.sign(self._store, "GET", checked(key), timedelta(seconds=for_s))
+        except BaseError as error:
+            raise _refusal(error) from error
+
     def delete(self, key: str) -> None:
         try:
             obstore.delete(self._store, checked(key))

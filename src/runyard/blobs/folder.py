@@ -116,6 +116,9 @@ class FolderBlobs:
             raise NotFound("There is no such blob.")
         return path
 
+    def link(self, key: str, for_s: int) -> str | None:
+        return None
+
     def delete(self, key: str) -> None:
         try:
             (self._folder / checked(key)).unlink()

@@ -272,6 +272,9 @@ class Blobs(Protocol):
     def local_path(self, key: str) -> Path | None:
         """The file itself where blobs are local (fast copies), else None."""
 
+    def link(self, key: str, for_s: int) -> str | None:
+        """An address at which anyone may read the blob for so many seconds; None where there is none but ours."""
+
     def delete(self, key: str) -> None: ...
     def walk(self) -> Iterator[tuple[str, int]]:
         """Every key with its last change in milliseconds."""

@@ -166,3 +166,37 @@ def test_the_payload_counts_what_the_project_runs(house: Any) -> None:
     assert told[0]["user_id"] == house.get("/user")["id"]
     made = house.call("POST", "/user/runners", json={"runner_type": "project_type", "project_id": project})
     assert ask(house, made.json()["token"]).json()["job_info"][key] == "+Inf"
+
+
+def test_a_direct_download_is_sent_on_where_the_store_has_addresses(
+    house: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    house.pipeline(
+        house.project(config="a: {script: [x], artifacts: {paths: [o]}}\nb: {stage: deploy, script: [x]}")
+    )
+    token = house.runner()
+    first = ask(house, token).json()
+    files = {"file": ("artifacts.zip", b"PK\x05\x06" + b"\0" * 18)}
+    at = f"/jobs/{first['id']}/artifacts"
+    sent = house.call(
+        "POST",
+        f"{at}?artifact_format=zip&artifact_type=archive",
+        token=None,
+        headers={"JOB-TOKEN": first["token"]},
+        files=files,
+    )
+    assert sent.status_code == 201 and put(house, first, "success").status_code == 200
+    second = ask(house, token).json()
+    headers = {"JOB-TOKEN": second["token"]}
+    monkeypatch.setattr(
+        type(house.services.blobs), "link", lambda self, key, for_s: f"https://store.test/{key}?for={for_s}"
+    )
+    moved = house.call("GET", f"{at}?direct_download=true", token=None, headers=headers)
+    assert moved.status_code == 302 and moved.headers["location"].startswith("https://store.test/")
+    assert house.call("GET", f"{at}?direct_download=false", token=None, headers=headers).status_code == 200
+    assert (
+        house.call(
+            "GET", f"{at}?direct_download=true", token=None, headers={"JOB-TOKEN": first["token"]}
+        ).status_code
+        == 403
+    )

@@ -34,6 +34,7 @@ TYPES = {"archive": "zip", "lsif": "zip"} | dict.fromkeys(
 )  # contract §2.6
 TYPE_CHARACTERS = 64
 DOTENV_BYTES = 5 << 10
+LINK_S = 600
 EXTRA_BYTES = (
     2 << 20
 )  # a summary of 1 MiB with annotations; a job holds its own token and could fill the database with steps
@@ -127,7 +128,8 @@ class Transfer:
         return answer_json({})
 
     async def download(self, entry: Entry) -> Response:
-        """With the token of a running job of the same project. `artifact_id` is ours: any artifact of the run."""
+        """With the token of a running job of the same project; `direct_download` may be sent on to the store. `artifact_id` is ours: any artifact
+        of the run."""
         number, token = entry.id("job_id", "Job"), _token(entry)
         artifact_id = entry.parameters.number("artifact_id")
 
@@ -146,6 +148,10 @@ class Transfer:
         row = await self.desk.services.db.read(find)
         if row is None or (row.expires_at is not None and row.expires_at <= self.desk.services.now()):
             raise NotFound("404 Not found")
+        if entry.parameters.flag("direct_download"):
+            link = await asyncio.to_thread(self.desk.services.blobs.link, row.blob, LINK_S)
+            if link is not None:
+                return Response(status_code=302, headers={"Location": link, "Cache-Control": "no-store"})
         return serve_blob(self.desk.services, row)
 
     async def step(self, entry: Entry) -> Response:
