@@ -353,3 +353,22 @@ view: slow {{ sql_table_name: orders ;; dimension: id {{}} measure: n {{ type: c
         assert database.bind("SELECT 1") is None
     finally:
         database.close()
+
+
+def test_a_server_that_goes_away_is_no_error_of_the_project(
+    make: Make, fresh_postgres_url: str, fill: Callable[[str], None]
+) -> None:
+    fill(fresh_postgres_url)
+    shop = connection("shop", {"dialect": "postgres", "url": fresh_postgres_url})
+    explores = "explore: orders {}\nexplore: e2 { from: orders }\nexplore: e3 { from: orders }\n"
+    text = f'connection: "shop"\n{explores}view: orders {{ dimension: id {{}} }}'
+
+    def cut(_tested: TriedExplore) -> None:
+        with psycopg.connect(fresh_postgres_url, autocommit=True) as other:
+            other.execute(
+                "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = 'runyard lookml'"
+            )
+
+    results = validate(models(make({"m.model.lkml": text})), {"shop": shop}, Options(concurrency=1), cut)
+    assert [t.status for t in results] == ["passed", "errored", "errored"]
+    assert all("was lost" in t.problem and not t.errors for t in results[1:])

@@ -66,7 +66,7 @@ class Database(Protocol):
         """Plans and runs a query that has no rows; None when the database accepts it."""
 
     def run(self, sql: str, max_rows: int) -> Rows | Refusal:
-        """Runs a query and fetches up to `max_rows` rows, with the driver's own Python values."""
+        """Runs a query and fetches up to `max_rows` rows, with the driver's own Python values. CannotConnect when the server went away."""
 
     def session(self) -> Database:
         """Another session of the same database, for another thread. CannotConnect when it gives none."""
@@ -282,6 +282,10 @@ class _Postgres:
                 rows = cursor.fetchmany(max_rows + 1)
                 columns = tuple(d.name for d in cursor.description)
         except self._psycopg.Error as error:
+            if self._connection.closed:
+                # The server went away; that says nothing about the SQL.
+                message = _first_line(str(error))
+                raise CannotConnect(f'connection "{self._wanted.name}" was lost: {message}') from None
             return _postgres_refusal(error, sql)
         except ValueError as error:
             return Refusal(str(error))
