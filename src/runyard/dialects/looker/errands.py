@@ -52,6 +52,8 @@ class Errands:
             return str(problem), time.monotonic() - started
         try:
             return database.run(asked.sql, MAX_ROWS), time.monotonic() - started
+        except CannotConnect as lost:
+            return str(lost), time.monotonic() - started
         finally:
             database.close()
 

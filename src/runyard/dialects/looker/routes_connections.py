@@ -185,8 +185,12 @@ def _try(name: str, settings: Mapping[str, Any]) -> str:
         database = open_database(connection(name, settings), TEST_TIMEOUT_S)
     except CannotConnect as problem:
         return str(problem)
-    refusal = database.bind("SELECT 1")
-    database.close()
+    try:
+        refusal = database.bind("SELECT 1")
+    except CannotConnect as lost:
+        return str(lost)
+    finally:
+        database.close()
     return refusal.message if refusal else ""
 
 
