@@ -227,3 +227,73 @@ def test_a_suite_on_postgresql_finds_the_faults(
 def test_bad_credentials_are_an_sdk_error(sdk: Callable[..., dict[str, Any]]) -> None:
     said = sdk("say(error=refused(lambda: sdk.me()))", client_secret="wrong", project="x")
     assert '"message":"Not found"' in said["error"][0]  # the SDK does not decode a refused login
+
+
+FIELDS = """
+given_fields = dict(
+    name="all of it", schedule_trigger_is_enabled=True, schedule_trigger_crontab="0 4 * * 1-5", schedule_trigger_timezone="Europe/Berlin",
+    alerting_enabled=True, alert_email_addresses=["a@example.org"], alert_on_failed_status=False, alert_on_error_status=False,
+    alert_on_passed_status=True, alert_on_cancelled_status=True,
+    change_request_trigger_is_enabled=True, change_request_trigger_target_branch="main,develop",
+    dbt_cloud_trigger_is_enabled=True, dbt_cloud_trigger_job_id=7, dbt_cloud_trigger_user_attribute_id="schema",
+    upstream_trigger_is_enabled=True, upstream_projects=["lib"],
+    assert_validator_config_is_enabled=True, assert_validator_config_concurrency=3, assert_validator_config_selectors=["a/b"],
+    assert_validator_config_exclusions=["a/c"],
+    content_validator_config_is_enabled=True, content_validator_config_exclude_personal=True, content_validator_config_incremental=True,
+    content_validator_config_exclude_folders=["1"], content_validator_config_include_folders=["2"],
+    content_validator_config_selectors=["a/*"], content_validator_config_exclusions=["b/*"],
+    lookml_validator_config_is_enabled=True, lookml_validator_config_severity="error", lookml_validator_config_timeout=60,
+    style_validator_config_is_enabled=True, style_validator_config_incremental=False,
+    sql_validator_config_is_enabled=True, sql_validator_config_fail_fast=True, sql_validator_config_incremental=True,
+    sql_validator_config_ignore_hidden=True, sql_validator_config_query_concurrency=4, sql_validator_config_chunk_size=50,
+    sql_validator_config_selectors=["*/*"], sql_validator_config_exclusions=["c/d"],
+)
+known = {name for name in m.WriteProjectCISuite.__annotations__}
+made = sdk.create_continuous_integration_suite(project, m.WriteProjectCISuite(webhook_secret="hush", **given_fields))
+back = sdk.get_continuous_integration_suite(project, made.id)
+changed = sdk.update_continuous_integration_suite(project, made.id, m.WriteProjectCISuite(name="new name", schedule_trigger_is_enabled=False))
+sdk.delete_continuous_integration_suite(project, made.id)
+say(
+    unset=sorted(known - set(given_fields) - {"webhook_secret"}),
+    differ=sorted(n for n, v in given_fields.items() if getattr(back, n) != v),
+    secret=[back.has_webhook_secret, "hush" in str(back)],
+    changed=[changed.name, changed.schedule_trigger_is_enabled, changed.schedule_trigger_crontab],
+    gone=refused(lambda: sdk.get_continuous_integration_suite(project, made.id)),
+    style=refused(lambda: sdk.create_continuous_integration_suite(project, m.WriteProjectCISuite(lookml_validator_config_severity="bad"))),
+)
+"""
+
+STYLE = """
+suite = sdk.create_continuous_integration_suite(project, m.WriteProjectCISuite(
+    name="style", lookml_validator_config_is_enabled=False, sql_validator_config_is_enabled=False, style_validator_config_is_enabled=True,
+    style_validator_config_incremental=False))
+run = ended(sdk.create_continuous_integration_run(project, m.CreateContinuousIntegrationRunRequest(
+    suite_id=suite.id, user_attributes=[m.CIRunUserAttribute(name="region", value="eu")] if hasattr(m, "CIRunUserAttribute") else None)).id)
+first = run.result.style_result.errors[0].style_error
+say(status=run.status, name=run.result.style_result.name, rule=bool(first.rule_name), line=type(first.line_number).__name__,
+    error_id=bool(first.error_id), context=len(first.context) > 0, file=first.file_path.endswith(".lkml"))
+"""
+
+
+def test_every_field_of_a_suite_goes_through_the_sdk_and_back(
+    server: LiveServer, sdk: Callable[..., dict[str, Any]]
+) -> None:
+    server.push("looks/fields", files())
+    said = sdk(FIELDS, project="looks/fields")
+    assert (said["unset"], said["differ"]) == ([], [])
+    assert said["secret"] == [True, False]
+    assert said["changed"] == ["new name", False, "0 4 * * 1-5"]
+    assert said["gone"] == ["Not found", []]
+    wrong = [["name", "missing_field"], ["lookml_validator_config_severity", "invalid"]]
+    assert (said["style"][0], said["style"][1]) in (
+        ("Validation Failed", wrong),
+        ("Validation Failed", wrong[1:]),
+    )
+
+
+def test_style_errors_are_the_sdks_own_models(server: LiveServer, sdk: Callable[..., dict[str, Any]]) -> None:
+    tree = {**files(), "lkmlstyle.yaml": "schema_version: 1\nruleset_version: all-v1.0\n"}
+    server.push("looks/style", tree)
+    said = sdk(STYLE, project="looks/style")
+    wanted = {"rule": True, "line": "int", "error_id": True, "context": True, "file": True}
+    assert said == {"status": "failed", "name": "style", **wanted}

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import OrderedDict
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import TypeVar
 
@@ -18,6 +18,7 @@ from runyard.model.trigger import Files
 from runyard.tasks.lookml.language.model import Explore, Model, models
 from runyard.tasks.lookml.language.project import Project as LookmlProject
 from runyard.tasks.lookml.language.project import from_texts
+from runyard.tasks.lookml.validators.content.exported import EXPORTS
 
 T = TypeVar("T")
 KEPT = 12
@@ -26,8 +27,7 @@ TOO_DEEP = "This LookML nests too deeply to be read here; run it as a suite."
 MAX_FILES = 20_000
 MAX_BYTES = 64 << 20
 SUFFIXES = (".lkml", ".lookml")
-CONTENT = ("content/", ".looker-content/")
-"""Where exported dashboards and Looks lie (tasks.lookml.validators.content)."""
+CONTENT = f"{EXPORTS}/"
 
 
 @dataclass(eq=False)
@@ -37,7 +37,6 @@ class Reading:
     project: LookmlProject
     models: Sequence[Model]
     sha: str
-    others: Mapping[str, bytes] = field(default_factory=dict)  # dashboards and exported content
     memory: dict[str, object] = field(default_factory=dict)
     _lock: asyncio.Lock = field(default_factory=asyncio.Lock)
 
@@ -105,8 +104,7 @@ class Reader:
                     raise TooLarge("This project is too large to be read here; run it as a suite.")
         try:
             project = from_texts(sorted(texts.items()))
-            others = {p: data for p, data in texts.items() if not p.endswith(".lkml")}
-            return Reading(project, models(project), sha, others)
+            return Reading(project, models(project), sha)
         except (RecursionError, MemoryError):
             raise TooLarge(TOO_DEEP) from None
 

@@ -17,31 +17,12 @@ from runyard.tasks.lookml.validators.content.check import (
     Library,
     TriedContent,
     hold,
+    library,
 )
-from runyard.tasks.lookml.validators.content.exported import contents
 from runyard.tasks.lookml.validators.content.items import LOOKML_FOLDER, Folder
-from runyard.tasks.lookml.validators.content.lookml import SUFFIXES, dashboards
 
 Json = dict[str, Any]
 PLACES = ("look", "dashboard", "dashboard_element", "dashboard_filter", "scheduled_plan", "alert")
-
-
-def library(reading: Reading) -> Library:
-    """All content of a reading."""
-    found = Library()
-    for path, data in sorted(reading.others.items()):
-        if path.startswith("imported_projects/"):
-            continue
-        if path.endswith(SUFFIXES):
-            items, broken = dashboards(data, path)
-            found.items += items
-            found.broken += broken
-        elif path.endswith(".json"):
-            items, folders, broken = contents(data, path)
-            found.items += items
-            found.broken += broken
-            found.folders |= {f.id: f for f in folders if f.id}
-    return found
 
 
 async def _chosen(ask: Ask) -> AsyncIterator[Work]:
@@ -61,7 +42,7 @@ async def validate(ask: Ask) -> Response:
     async for work in _chosen(ask):
 
         def look(reading: Reading) -> tuple[Library, list[TriedContent]]:
-            known = library(reading)
+            known = library(reading.project)
             return known, hold(known, reading.models, ContentOptions(include_folders=folders))
 
         known, tried = await work.reading.ask(look)
@@ -119,7 +100,7 @@ async def folders(ask: Ask) -> Response:
     """GET /folders: where content lies."""
     known: dict[str, Folder] = {LOOKML_FOLDER.id: LOOKML_FOLDER}
     async for work in all_work(ask):
-        found = await work.reading.ask(library)
+        found = await work.reading.ask(lambda r: library(r.project))
         known |= found.folders
     return ask.answer([_folder(folder, known) for folder in known.values()])
 
