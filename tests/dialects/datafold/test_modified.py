@@ -9,7 +9,7 @@ import pytest
 
 from runyard.dialects.datafold.dbt_keys import parts
 from runyard.dialects.datafold.manifests import digest
-from runyard.dialects.datafold.modified import select
+from runyard.dialects.datafold.modified import dependents, select
 
 
 def node(name: str, *parents: str, **more: Any) -> dict[str, Any]:
@@ -125,3 +125,27 @@ def test_new_and_removed_models_are_told() -> None:
 )
 def test_expressions_of_uniqueness_tests(expression: str, columns: tuple[str, ...]) -> None:
     assert parts(expression) == columns
+
+
+@pytest.mark.timeout(30)
+def test_a_manifest_made_to_be_slow_is_not() -> None:
+    """Ten thousand models that each call another macro of one endless chain, and all hang on each other."""
+    macros = {
+        f"macro.m.{i}": {"macro_sql": str(i), "depends_on": {"macros": [f"macro.m.{(i + 1) % 10_000}"]}}
+        for i in range(10_000)
+    }
+    nodes = {f"model.m.{i}": node(str(i)) for i in range(10_000)}
+    for i, one in enumerate(nodes.values()):
+        one["depends_on"] = {"nodes": [f"model.m.{i - 1}", f"model.m.{i // 2}"], "macros": [f"macro.m.{i}"]}
+    made = digest({"nodes": nodes, "macros": macros})
+    changed = digest({"nodes": nodes, "macros": macros | {"macro.m.5000": {"macro_sql": "new"}}})
+    chosen = select(made, changed, slim=True)
+    assert "macros" in chosen.reasons["model.m.4990"]
+    assert "model.m.0" not in chosen.reasons
+    found = dependents(made, list(nodes), 200)
+    assert len(found["model.m.3"]) == 200
+
+
+def test_dependents_are_tables_near_ones_first() -> None:
+    found = dependents(digest(manifest()), ["model.shop.staged", "model.shop.daily"], 5)
+    assert found == {"model.shop.staged": ["model.shop.orders", "model.shop.daily"], "model.shop.daily": []}

@@ -3,9 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from typing import Any
 
 import pytest
+
+from runyard.dialects.datafold import sources
+from runyard.model.work import Connection
+from runyard.tasks.datadiff.spec import read_connections
 
 
 @pytest.fixture
@@ -152,3 +157,27 @@ def test_unknown_sources_and_parameters(house: Any, source: int) -> None:
         "POST", f"/api/v1/data_sources/{source}/query", {"query": "SELECT 1", "params": ["x"]}
     )
     assert (refused.status_code, refused.json()["detail"][0]["loc"]) == (422, ["body", "params"])
+
+
+@pytest.mark.parametrize(
+    ("type", "options", "expected"),
+    [
+        ("mysql", {"host": "h", "user": "u", "db": "d", "password": "p"}, {"dialect": "mysql", "port": 3306, "username": "u", "database": "d", "password": "p"}),
+        ("mariadb", {"host": "h", "user": "u", "db": "d", "port": 3307}, {"dialect": "mariadb", "port": 3307}),
+        ("redshift", {"host": "h", "user": "u", "dbname": "d", "schema": "s"}, {"dialect": "redshift", "port": 5439, "schema": "s"}),
+        ("snowflake", {"account": "a", "user": "u", "private_key_pem": "k", "schema": "s", "role": "r"}, {"account": "a", "username": "u", "private_key_pem": "k", "schema": "s", "role": "r"}),
+        ("bigquery", {"project": "p", "service_account_json": "{}"}, {"project": "p", "service_account_json": "{}"}),
+        ("databricks", {"host": "h", "http_path": "/x", "token": "t"}, {"http_path": "/x", "token": "t"}),
+    ],
+)  # fmt: skip
+def test_options_of_a_data_source_are_what_its_program_reads(
+    house: Any, type: str, options: Any, expected: Any
+) -> None:
+    id = house.ok("POST", "data_sources", {"name": "x", "type": type, "options": options})["id"]
+    assert house.ok("GET", f"data_sources/{id}/summary")["type"] == type
+    row = house.write(lambda tx: tx.get(Connection, id))
+    secrets = json.loads(house.services.vault.open(row.sealed)) if row.sealed else {}
+    assert not set(secrets) & set(row.settings)
+    told = {"x": {**sources.for_job(row).settings, **secrets}}
+    found = read_connections(json.dumps(told))["x"]
+    assert {name: getattr(found, name) for name in expected} == expected

@@ -288,7 +288,7 @@ async def _compare(services: Services, run: Run) -> None:
         await services.db.write(lambda tx: runs.give(tx, run.id, [], now, terms, notes=[note]))
         return
     chosen = await asyncio.to_thread(modified.select, digests[0], digests[1], slim=config.slim_diff)
-    models = models_of(chosen, digests[0], digests[1])
+    models = await asyncio.to_thread(models_of, chosen, digests[0], digests[1])
     jobs = pairs.from_models(models, config, connection, told, _built(sources.for_job(connection)))
     notes, why = notes_of(chosen), reasons_of(chosen, digests[1])
     await services.db.write(lambda tx: runs.give(tx, run.id, jobs, now, terms, notes=notes, reasons=why))

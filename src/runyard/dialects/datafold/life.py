@@ -164,7 +164,8 @@ class Life:
         proposed, (sha, production), connection = found
         slim = config.slim_diff and ALL_DOWNSTREAM not in told.get("labels", ())
         chosen = await asyncio.to_thread(modified.select, production, proposed, slim=slim)
-        jobs = pairs.from_models(models_of(chosen, production, proposed), config, connection, told)
+        models = await asyncio.to_thread(models_of, chosen, production, proposed)
+        jobs = pairs.from_models(models, config, connection, told)
         notes, why = notes_of(chosen), reasons_of(chosen, proposed)
         now, terms = self.services.now(), self.services.terms
         await self.services.db.write(
@@ -188,17 +189,13 @@ def models_of(
     chosen: modified.Selection, production: modified.Digest, proposed: modified.Digest
 ) -> list[tuple[CiDiff, Mapping[str, Any]]]:
     """The chosen models' tables, each with its node and the tables that depend on it."""
-    return [
-        (pair_of(production[i], proposed[i]), {**proposed[i], "dependents": _dependents(proposed, i)})
-        for i in chosen.reasons
-    ]
+    after = modified.dependents(proposed, chosen.reasons, MOST_DEPENDENTS)
 
+    def node_of(id: str) -> Mapping[str, Any]:
+        found = [{"uid": i, "name": proposed[i]["name"], "path": proposed[i]["table"]} for i in after[id]]
+        return {**proposed[id], "dependents": found}
 
-def _dependents(proposed: modified.Digest, id: str) -> list[dict[str, Any]]:
-    found = modified.dependents(proposed, id)[:MOST_DEPENDENTS]
-    return [
-        {"uid": other, "name": proposed[other]["name"], "path": proposed[other]["table"]} for other in found
-    ]
+    return [(pair_of(production[i], proposed[i]), node_of(i)) for i in chosen.reasons]
 
 
 def reasons_of(chosen: modified.Selection, proposed: modified.Digest) -> dict[str, list[str]]:

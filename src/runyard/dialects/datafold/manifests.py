@@ -18,7 +18,8 @@ from runyard.dialects.datafold.lenient import Json, meta, table, text, texts
 DIFFED = frozenset({"model", "seed", "snapshot"})
 MOST_NODES = 20_000
 MOST_MACROS = 50_000
-DIGEST_VERSION = 2
+MACRO_DEPTH = 16
+DIGEST_VERSION = 3
 _PLACE = ("database", "schema", "alias")
 _NOT_COMPARED = frozenset((*_PLACE, "tags", "group"))
 
@@ -118,27 +119,32 @@ def _print(value: Any) -> str:
 
 
 class _Macros:
-    """Prints of macros with all that they call."""
+    """Prints of macros with all that they call, MACRO_DEPTH calls deep: a bound on the work that a stranger's manifest may cause, cycles included."""
 
     def __init__(self, manifest: Any) -> None:
-        self._texts: dict[str, str] = {}
-        self._calls: dict[str, tuple[str, ...]] = {}
-        self._known: dict[tuple[str, ...], str] = {}
+        texts_of: dict[str, str] = {}
+        calls: dict[str, tuple[str, ...]] = {}
         for id, raw in list(table(table(manifest).get("macros")).items())[:MOST_MACROS]:
             macro = table(raw)
-            self._texts[str(id)] = _print(macro.get("macro_sql"))
-            self._calls[str(id)] = texts(table(macro.get("depends_on")).get("macros"))
+            texts_of[str(id)] = _print(macro.get("macro_sql"))
+            calls[str(id)] = tuple(sorted(set(texts(table(macro.get("depends_on")).get("macros")))))
+        self._prints = texts_of
+        for _ in range(MACRO_DEPTH):
+            known = self._prints
+            self._prints = {
+                id: _joined([texts_of[id], *(known.get(called, "") for called in called_by)])
+                if called_by
+                else texts_of[id]
+                for id, called_by in calls.items()
+            }
 
     def print(self, used: tuple[str, ...]) -> str:
         """Of macros used directly, "" for none."""
-        if used and used not in self._known:
-            reached, waiting = set(used), list(used)
-            while waiting:
-                fresh = set(self._calls.get(waiting.pop(), ())) - reached
-                reached |= fresh
-                waiting += fresh
-            self._known[used] = _print([(m, self._texts.get(m)) for m in sorted(reached)])
-        return self._known.get(used, "")
+        return _joined([f"{id} {self._prints.get(id, '')}" for id in sorted(set(used))]) if used else ""
+
+
+def _joined(parts: list[str]) -> str:
+    return hashlib.sha256("\n".join(parts).encode()).hexdigest()[:16]
 
 
 def _options(node: Json) -> dict[str, Any]:

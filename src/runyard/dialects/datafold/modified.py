@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections import deque
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 Digest = Mapping[str, Any]
 DOWNSTREAM = "downstream"
+MOST_LOOKED_AT = 2000
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,9 +52,23 @@ def select(production: Digest, proposed: Digest, *, slim: bool) -> Selection:
     )
 
 
-def dependents(digest: Digest, id: str) -> list[str]:
-    """Ids of the tables that depend on a node, directly or not."""
-    return sorted(other for other in _downstream(digest, {id}) if other != id and digest[other]["table"])
+def dependents(digest: Digest, ids: Iterable[str], most: int) -> dict[str, list[str]]:
+    """Per node, ids of at most so many tables that depend on it, directly or not; near ones first."""
+    children = _children(digest)
+    return {id: _tables_after(digest, children, id, most) for id in ids}
+
+
+def _tables_after(digest: Digest, children: Mapping[str, list[str]], id: str, most: int) -> list[str]:
+    found: list[str] = []
+    reached, waiting = {id}, deque([id])
+    while waiting and len(found) < most and len(reached) < MOST_LOOKED_AT:
+        for child in children.get(waiting.popleft(), ()):
+            if child not in reached:
+                reached.add(child)
+                waiting.append(child)
+                if digest[child]["table"]:
+                    found.append(child)
+    return found[:most]
 
 
 def _had(digest: Digest, id: str) -> bool:
@@ -65,13 +81,18 @@ def _names(digest: Digest, ids: Sequence[str] | set[str]) -> list[str]:
 
 def _downstream(digest: Digest, start: set[str]) -> set[str]:
     """The nodes and all that depend on them."""
-    children: dict[str, list[str]] = {}
-    for id, node in digest.items():
-        for parent in node["parents"]:
-            children.setdefault(parent, []).append(id)
+    children = _children(digest)
     reached, waiting = set(start), list(start)
     while waiting:
         fresh = [child for child in children.get(waiting.pop(), ()) if child not in reached]
         reached.update(fresh)
         waiting += fresh
     return reached
+
+
+def _children(digest: Digest) -> dict[str, list[str]]:
+    children: dict[str, list[str]] = {}
+    for id, node in digest.items():
+        for parent in node["parents"]:
+            children.setdefault(parent, []).append(id)
+    return children
