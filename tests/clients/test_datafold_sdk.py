@@ -256,3 +256,18 @@ def test_dbt_uploads_are_compared_and_waited_for(
         "pull_request",
     )
     assert checked.returncode == 0, checked.stderr
+
+
+def test_the_mcp_servers_client_asks_a_data_source(
+    server: LiveServer, client_python: Path, source: int
+) -> None:
+    script = ROOT / "tests/clients/datafold_mcp_client.py"
+    (package,) = client_python.parents[1].glob("lib/python*/site-packages/datafold_mcp")
+    argv = [sys.executable, str(script), server.url, TOKEN, str(source), str(package)]
+    done = subprocess.run(argv, capture_output=True, text=True, timeout=120, check=False)
+    assert done.returncode == 0, done.stderr
+    found = json.loads(done.stdout)
+    assert found["columns"] == ["id", "customer_id", "status", "total", "ordered_on"]
+    assert found["keys"][0] == {"pk": ["day", "status"]}
+    assert [row["n"] for row in found["rows"]] == [100, 4900 - 700, 700]
+    assert found["result"] == "different"
