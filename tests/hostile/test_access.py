@@ -18,7 +18,14 @@ import pytest
 
 from runyard.app.compose import House, build
 from runyard.app.first_start import prepare
+from runyard.dialects.depot.gen.depot.cache.v1 import cache_connect
 from runyard.dialects.depot.gen.depot.ci.v1 import ci_connect
+from runyard.dialects.depot.gen.depot.ci.v1 import secrets_connect as secrets_v1
+from runyard.dialects.depot.gen.depot.ci.v1 import variables_connect as variables_v1
+from runyard.dialects.depot.gen.depot.ci.v2 import secrets_connect as secrets_v2
+from runyard.dialects.depot.gen.depot.ci.v2 import variables_connect as variables_v2
+from runyard.dialects.depot.gen.depot.ci.v3beta2 import secrets_connect as secrets_v3
+from runyard.dialects.depot.gen.depot.ci.v3beta2 import variables_connect as variables_v3
 from runyard.dialects.depot.gen.depot.core.v1 import org_connect
 from runyard.dialects.gitlab.desk import Desk as GitlabDesk
 from runyard.dialects.gitlab.desk import Door
@@ -160,6 +167,12 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
     house.close()
 
 
+DEPOT_SERVICES = (
+    ci_connect, org_connect, cache_connect, secrets_v1, secrets_v2, secrets_v3, variables_v1, variables_v2, variables_v3,
+)  # fmt: skip
+"""All but the login, which is for strangers."""
+
+
 def routes(world: World) -> list[tuple[str, str]]:
     """(method, path with real ids) of every door and the pages."""
     found = [(line.method, "/api/v4" + line.path) for line in gitlab_table(GitlabDesk(world.house.services))]
@@ -170,7 +183,7 @@ def routes(world: World) -> list[tuple[str, str]]:
     by_name = dict(zip([*world.house.dialects, "web", "health"], world.house.late, strict=True))
     document: dict[str, Any] = by_name["datafold"].made().openapi()  # type: ignore[attr-defined]
     found += [(method.upper(), path) for path, methods in document["paths"].items() for method in methods]
-    for generated in (ci_connect, org_connect):
+    for generated in DEPOT_SERVICES:
         text = Path(generated.__file__).read_text(encoding="utf-8")
         found += [("POST", path) for path in sorted(set(re.findall(r'"(/depot\.[\w.]+/\w+)"', text)))]
     for route in by_name["web"].made().routes:  # type: ignore[attr-defined]
@@ -185,7 +198,9 @@ def judged(method: str, path: str, answer: httpx.Response) -> str:
         return ""
     if answer.status_code in (401, 403, 404):
         return ""
-    if path in ("/sign-out",) and answer.status_code == 303:
+    if answer.status_code == 303 and (
+        path == "/sign-out" or answer.headers["location"].startswith("/sign-in?next=")
+    ):
         return ""
     if STREAMED.search(path) and '"code":"unauthenticated"' in answer.text.replace(" ", ""):
         return ""

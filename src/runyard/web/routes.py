@@ -269,7 +269,7 @@ class Site:
         person = await who(self.services, request)
         if person is None:
             return RedirectResponse("/sign-in?" + urlencode({"next": request.url.path}), 303)
-        id, now = request.path_params["id"], self.services.now()
+        id, now = request.path_params["wish"], self.services.now()
         wish = await self.services.db.read(lambda tx: devices.wish(tx, id, now))
         return self.templates.page(
             request, "login.html", person, id=id, program=wish.data["program"], answered=""
@@ -283,7 +283,7 @@ class Site:
             raise Unauthenticated("Sign in to do this.")
         async with request.form(max_fields=2, max_part_size=64) as form:
             said = "yes" if form.get("answer") == "yes" else "no"
-        id, now, user_id = request.path_params["id"], self.services.now(), person.user.id
+        id, now, user_id = request.path_params["wish"], self.services.now(), person.user.id
         await self.services.db.write(lambda tx: devices.answer(tx, id, user_id, now, yes=said == "yes"))
         return self.templates.page(request, "login.html", person, answered=said)
 
@@ -362,8 +362,8 @@ def site(services: Services, dialects: list[str]) -> Starlette:
         page("/sign-in", it.sign_in_form),
         Route("/sign-in", it.sign_in, methods=["POST"]),
         Route("/sign-out", it.sign_out, methods=["POST"]),
-        page("/-/login/{id}", it.device),
-        Route("/-/login/{id}", it.device_answer, methods=["POST"]),
+        page("/-/login/{wish}", it.device),
+        Route("/-/login/{wish}", it.device_answer, methods=["POST"]),
         page("/-/events/runs", it.list_events),
         page("/-/events/run/{id:row}", it.run_events),
         page(run, it.run),
