@@ -31,6 +31,20 @@ def lookml(_live: Live) -> Sequence[Figure]:
     return list(of_lookml())
 
 
+def fleet(live: Live) -> Sequence[Figure]:
+    """The runner protocol."""
+    from bench.fleet import fleet as figures_of
+
+    return figures_of(live)
+
+
+def localrun(live: Live) -> Sequence[Figure]:
+    """`runyard run` beside gitlab-ci-local."""
+    from bench.localrun import localrun as figures_of
+
+    return figures_of(live)
+
+
 SUITES: dict[str, Callable[[Live], Figure | Sequence[Figure]]] = {
     "start": figures.start,
     "noop": figures.noop,
@@ -39,6 +53,8 @@ SUITES: dict[str, Callable[[Live], Figure | Sequence[Figure]]] = {
     "log": figures.log,
     "artifact": lambda live: figures.artifacts(live, "one file of 500 MB", figures.ONE_FILE),
     "datadiff": datadiff,
+    "fleet": fleet,
+    "localrun": localrun,
     "lookml": lookml,
     "lists": lists,
     "artifacts": lambda live: figures.artifacts(live, "10,000 small files", figures.MANY_FILES),
