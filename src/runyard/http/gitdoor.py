@@ -49,6 +49,8 @@ class GitDoor:
             )  # before git stores anything: else the branch would move and nothing would run
         if project is None:
             project = await self._born(path, who, service)
+            # Whoever made it is its owner from now on, which a look before that does not show.
+            who = (await self.principal(credentials[1]) if credentials else None) or who
         if not who.may_see(project):
             raise NotFound
         if not who.is_job:

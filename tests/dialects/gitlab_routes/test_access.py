@@ -147,6 +147,8 @@ def test_who_makes_a_group_owns_it_and_the_last_owner_stays(house: House) -> Non
         "POST", "/projects", token=PLAIN, json={"name": "app", "namespace_id": sub.json()["id"]}
     )
     assert project.json()["path_with_namespace"] == "mine/sub/app"
+    other = house.call("POST", "/projects", token=PLAIN, json={"name": "app", "namespace_path": "fresh"})
+    assert other.json()["permissions"]["project_access"]["access_level"] == 50
     assert house.call("DELETE", f"/groups/{group}", token=PLAIN).status_code == 400
     assert [p["path"] for p in house.get(f"/groups/{group}/projects?include_subgroups=1", token=PLAIN)] == [
         "app"

@@ -26,6 +26,9 @@ def test_an_expired_token_opens_nothing(house: House) -> None:
 
 def test_names_are_unique_and_plain(house: House) -> None:
     assert house.call("POST", "/users", json={"username": "root"}).status_code == 409
+    house.call("POST", "/groups", json={"name": "Team", "path": "team"})
+    taken = house.call("POST", "/users", json={"username": "Team"})
+    assert taken.status_code == 409, "people own the namespace of their name: this one is a group's"
     assert house.call("POST", "/users", json={"username": "a/b"}).status_code == 400
     assert house.call("POST", "/users", json={}).status_code == 400
     assert house.call("GET", "/users?username=nobody").json() == []

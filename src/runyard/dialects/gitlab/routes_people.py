@@ -69,7 +69,8 @@ class People:
         )  # fmt: skip
 
         def add(tx: Tx) -> User:
-            if tx.user_by_name(username) is not None:
+            # Everyone owns the namespace of their own name, so a group of others must not fall to a newcomer.
+            if tx.user_by_name(username) is not None or tx.group_by_path(username) is not None:
                 raise Conflict("Username has already been taken")
             return tx.add(row)
 

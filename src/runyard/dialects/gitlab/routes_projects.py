@@ -13,6 +13,7 @@ from runyard.dialects.gitlab.asking import Parameters, window_of
 from runyard.dialects.gitlab.desk import Desk, Door, Entry, Line
 from runyard.dialects.gitlab.gathering import project_bodies
 from runyard.dialects.gitlab.refusals import BadParameter, FieldErrors, answer_json, missing
+from runyard.engine.access import standing
 from runyard.engine.ports import Page, Tx
 from runyard.http.projects import create_project
 from runyard.model.access import Role
@@ -83,7 +84,9 @@ class Projects:
         self, entry: Entry, project: Project, is_empty: bool | None = None, status: int = 200
     ) -> Response:
         def load(tx: Tx) -> dict[str, Any]:
-            return project_bodies(tx, entry.who, [project], self.desk.services.server)[0]
+            # Read again: who has just made the project is its owner since then.
+            who = replace(entry.who, standing=standing(tx, entry.who.user, self.desk.services.now()))
+            return project_bodies(tx, who, [project], self.desk.services.server)[0]
 
         body = await self.desk.services.db.read(load)
         return answer_json({**body, "empty_repo": is_empty}, status)
