@@ -77,6 +77,7 @@ def sql(
     """Print the SQL of some fields of an explore, with the LookML that each line comes from."""
     if timezone and timezone not in available_timezones():
         stop(f"there is no time zone {timezone!r}{_hint(timezone, sorted(available_timezones()))}")
+    spoken, source = _dialect(dialect), _dialect(written) if written else None
     folders = {name: Path(folder) for name, folder in pairs(imports, "--import").items()}
     read = load(project, pairs(constant, "--constant"), folders)
     found = _explore(_model(models(read), model), explore)
@@ -85,10 +86,10 @@ def sql(
         stop("name at least one field")
     context = context_of(
         found,
-        _dialect(dialect),
+        spoken,
         pairs(user_attribute, "--user-attribute"),
         timezone=timezone,
-        written=_dialect(written) if written else None,
+        written=source,
     )
     try:
         made = build(context, wanted, limit, filters=pairs(filters, "--filter"), sorts=_sorts(sorts))

@@ -66,7 +66,7 @@ def test_findings_exit_with_one_and_are_located(tmp_path: Path, bakery_file: Pat
         (["sql", str(BAKERY), "-m", "bakry", "-e", "order_items", "-f", "x"], "did you mean 'bakery'?"),
         (
             ["sql", str(BAKERY), "-e", "order_items", "-f", "x", "--dialect", "oracle"],
-            "duckdb and postgres are",
+            "duckdb, postgres, bigquery, snowflake, redshift are",
         ),
         (["check", str(BAKERY), "-c", "bakery"], "is not NAME=VALUE"),
         (["check", str(BAKERY), "-c", "bakery=duckdb:///none.duckdb"], "there is no DuckDB file"),

@@ -9,12 +9,12 @@ from __future__ import annotations
 import threading
 from collections.abc import Mapping
 from copy import copy
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Protocol
 from urllib.parse import unquote, urlsplit
 
-from runyard.tasks.lookml.sql.dialects import Dialect
+from runyard.tasks.lookml.sql.dialects import NAMES, Dialect, dialect_named
 
 MAX_QUERY_BYTES = 10 << 20
 
@@ -34,7 +34,7 @@ class Refusal:
 
 @dataclass(frozen=True, slots=True)
 class Connection:
-    """A connection's settings. `dialect` is duckdb or postgres."""
+    """A connection's settings. `dialect` is duckdb or postgres; `written` is set when the LookML's SQL is in another one, to be transpiled."""
 
     name: str
     dialect: Dialect
@@ -46,6 +46,7 @@ class Connection:
     password: str = field(default="", repr=False)
     schema: str = ""
     sslmode: str = ""
+    written: Dialect | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +62,7 @@ class Database(Protocol):
     """An open database. One session serves one thread."""
 
     dialect: Dialect
+    written: Dialect | None
 
     def bind(self, sql: str) -> Refusal | None:
         """Plans and runs a query that has no rows; None when the database accepts it."""
@@ -84,8 +86,22 @@ DIALECTS: dict[str, Dialect] = {
 
 
 def connection(name: str, settings: Mapping[str, Any]) -> Connection:
-    """A connection out of `{dialect, url}` or `{dialect, file}` or `{dialect, host, port, database, username, password, schema}`."""
-    url = str(settings.get("url") or "")
+    """A connection out of `{dialect, url}` or `{dialect, file}` or `{dialect, host, port, database, username, password, schema}`.
+
+    `written` (also as `?written=bigquery` of an address) names the dialect that the LookML's SQL is in, when it is to be transpiled.
+    """
+    url, mark, asked = str(settings.get("url") or "").partition("?written=")
+    other = str(settings.get("written") or asked)
+    written = dialect_named(other) if other else None
+    if (other or mark) and written is None:
+        raise CannotConnect(
+            f'connection "{name}": SQL written in "{other}" cannot be transpiled; {", ".join(NAMES)} can'
+        )
+    found = _connection(name, settings, url)
+    return replace(found, written=written if written != found.dialect else None)
+
+
+def _connection(name: str, settings: Mapping[str, Any], url: str) -> Connection:
     word = str(settings.get("dialect") or url.partition(":")[0]).lower()
     dialect = DIALECTS.get(word)
     if dialect is None:
@@ -102,7 +118,18 @@ def connection(name: str, settings: Mapping[str, Any]) -> Connection:
     }
     if dialect == "duckdb" and not text["file"]:
         text["file"] = text["database"]
-    return Connection(name, dialect, port=port, **text)
+    return Connection(
+        name,
+        dialect,
+        text["file"],
+        text["host"],
+        port,
+        text["database"],
+        text["username"],
+        text["password"],
+        text["schema"],
+        text["sslmode"],
+    )
 
 
 def _from_url(name: str, dialect: Dialect, url: str) -> Connection:
@@ -141,6 +168,7 @@ class _DuckDB:
 
         self._timeout_s = timeout_s
         self._duckdb = duckdb
+        self.written = wanted.written
         self._schema = wanted.schema
         if not Path(wanted.file).is_file():
             raise CannotConnect(
@@ -235,6 +263,7 @@ class _Postgres:
         import psycopg
 
         self._psycopg = psycopg
+        self.written = wanted.written
         self._wanted, self._timeout_s = wanted, timeout_s
         options = f"-c statement_timeout={int(timeout_s * 1000)} -c default_transaction_read_only=on -c lock_timeout=5000"
         if wanted.schema:

@@ -10,7 +10,7 @@ from runyard.tasks.lookml.language.model import Field
 from runyard.tasks.lookml.language.timeframes import is_interval, is_timeframe
 from runyard.tasks.lookml.sql.dialects import native, spoken
 from runyard.tasks.lookml.sql.expressions import Expression, Unresolved, filled, joined, literal
-from runyard.tasks.lookml.sql.timeframes import duration, in_zone, timeframe, to_timestamp
+from runyard.tasks.lookml.sql.timeframes import duration, in_zone, timeframe, to_timestamp, warehouse_duration
 
 if TYPE_CHECKING:
     from runyard.tasks.lookml.sql.compiler import FieldCompiler
@@ -70,8 +70,12 @@ def _duration(compiler: FieldCompiler, alias: str, wanted: Field, interval: str)
         raise _refuse(wanted, f'unknown interval "{interval}" of "{wanted.id}"')
     start, end = (compiler.raw(alias, wanted, key).grouped() for key in ("sql_start", "sql_end"))
     kind, dialect = wanted.node.text("datatype"), native(compiler.context.dialect)
-    text = duration(to_timestamp("\0", kind, dialect), to_timestamp("\1", kind, dialect), interval, dialect)
-    return filled(spoken(text, compiler.context.dialect), {"\0": start, "\1": end})
+    text = warehouse_duration(interval, compiler.context.dialect)
+    if not text:
+        text = duration(
+            to_timestamp("\0", kind, dialect), to_timestamp("\1", kind, dialect), interval, dialect
+        )
+    return filled(text, {"\0": start, "\1": end})
 
 
 def _distance(compiler: FieldCompiler, alias: str, wanted: Field) -> Expression:

@@ -145,6 +145,22 @@ _SECONDS = {"second": 1, "minute": 60, "hour": 3600, "day": 86400, "week": 60480
 _MONTHS = {"month": 1, "quarter": 3, "year": 12}
 
 
+def warehouse_duration(interval: str, dialect: str) -> str:
+    """Whole intervals from the mark \\0 to \\1 in BigQuery or Snowflake, whose functions the other two have no likes of; "" for other dialects."""
+    if dialect == "bigquery":
+        start, end = "CAST(\0 AS DATETIME)", "CAST(\1 AS DATETIME)"
+        if interval in _SECONDS:
+            return f"CAST(FLOOR(DATETIME_DIFF({end}, {start}, SECOND) / {_SECONDS[interval]}) AS INT64)"
+        months = f"DATETIME_DIFF({end}, {start}, MONTH)"
+        behind = f"IF(DATETIME_ADD({start}, INTERVAL {months} MONTH) > {end}, 1, 0)"
+        return f"CAST(FLOOR(({months} - {behind}) / {_MONTHS[interval]}) AS INT64)"
+    if dialect == "snowflake":
+        if interval in _SECONDS:
+            return f"FLOOR(DATEDIFF(SECOND, \0, \1) / {_SECONDS[interval]})"
+        return f"FLOOR(MONTHS_BETWEEN(\1, \0) / {_MONTHS[interval]})"
+    return ""
+
+
 def duration(start: str, end: str, interval: str, dialect: Native) -> str:
     """Whole intervals between two timestamps, rounded down. date_diff would count borders instead, hence the epoch."""
     if interval in _SECONDS:

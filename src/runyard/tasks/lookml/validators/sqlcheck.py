@@ -107,11 +107,15 @@ def _same_files(model: Model, before: Model) -> bool:
 
 
 def context(
-    explore: Explore, dialect: Dialect, user_attributes: Mapping[str, str], wanted: Sequence[Wanted] = ()
+    explore: Explore,
+    dialect: Dialect,
+    user_attributes: Mapping[str, str],
+    wanted: Sequence[Wanted] = (),
+    written: Dialect | None = None,
 ) -> Context:
-    """How the explore is compiled, with the calendar of its model."""
+    """How the explore is compiled, with the calendar of its model. `written`: the project's SQL is in another dialect."""
     chosen = frozenset(f"{a}.{f.name}" for a, f in wanted)
-    return replace(context_of(explore, dialect, user_attributes), selected=chosen)
+    return replace(context_of(explore, dialect, user_attributes, written=written), selected=chosen)
 
 
 def dimensions(explore: Explore, options: Options, kind: str = "dimension") -> list[Wanted]:
@@ -141,7 +145,9 @@ def try_explore(explore: Explore, database: Database, options: Options) -> Tried
     if not wanted and not measured and not tested.errors:
         tested.status, tested.skip_reason = "skipped", "no_dimensions"
         return tested
-    compiler = FieldCompiler(context(explore, database.dialect, options.user_attributes, wanted))
+    compiler = FieldCompiler(
+        context(explore, database.dialect, options.user_attributes, wanted, database.written)
+    )
     trial = Trial(compiler, database, options.chunk_size, options.fail_fast, tested.errors)
     trial.run(wanted, measured)
     tested.queries = trial.queries

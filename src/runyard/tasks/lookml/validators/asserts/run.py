@@ -164,7 +164,7 @@ def _query(
 ) -> Query:
     if not wanted:
         raise Unresolved(f'the explore_source of test "{test.name}" has no column', test.file, test.line)
-    made = context(explore, database.dialect, options.user_attributes, wanted)
+    made = context(explore, database.dialect, options.user_attributes, wanted, database.written)
     return build(made, wanted, test.limit or ROW_LIMIT, filters=dict(test.filters), sorts=test.sorts)
 
 
