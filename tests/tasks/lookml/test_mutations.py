@@ -34,6 +34,7 @@ class Refusing:
 
     def __init__(self, dialect: Dialect) -> None:
         self.dialect: Dialect = dialect
+        self.written: Dialect | None = None
         self.asked = 0
 
     def bind(self, sql: str) -> Refusal | None:

@@ -100,7 +100,13 @@ def _file(tree: Node) -> Iterator[Finding]:
         for child in node.children:
             if child.kind is Kind.BLOCK and child.key in PARAMETERS and child.key:
                 yield from _parameters(child, child.key)
-    stack = list(tree.children)
+    yield from _liquid(tree)
+
+
+def _liquid(tree: Node) -> Iterator[Finding]:
+    """Templates that are none. A file without a brace of Liquid, or a constant that may hold one, is not walked."""
+    text = tree.file.text
+    stack = list(tree.children) if templating.is_template(text) or "@{" in text else []
     while stack:
         node = stack.pop()
         stack.extend(node.children)
