@@ -131,6 +131,10 @@ def test_only_who_may_read_the_repository_sees_its_lookml(shop: House) -> None:
     assert shop.ok("GET", "/lookml_models", token=PLAIN) == []
     assert shop.call("GET", "/lookml_models/m/explores/a", token=PLAIN).status_code == 404
     assert shop.call("GET", f"{HERE}/manifest", token=PLAIN).status_code == 404
+    shop.write(lambda tx: join(tx, "plain", "group/bakery", Role.GUEST))
+    assert shop.ok("GET", "/lookml_models", token=PLAIN) == []
+    for path in ("git_branch", "git_branches", "manifest", "files"):
+        assert shop.call("GET", f"{HERE}/{path}", token=PLAIN).status_code == 403
     shop.write(lambda tx: join(tx, "plain", "group/bakery", Role.REPORTER))
     assert [m["name"] for m in shop.ok("GET", "/lookml_models", token=PLAIN)] == ["m"]
     assert shop.call("POST", f"{HERE}/validate", token=PLAIN).status_code == 403

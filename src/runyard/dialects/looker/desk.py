@@ -14,7 +14,7 @@ from urllib.parse import parse_qs
 from starlette.requests import Request
 from starlette.responses import Response
 
-from runyard.dialects.looker import projection, sessions
+from runyard.dialects.looker import imports, projection, sessions
 from runyard.dialects.looker.errands import Errands
 from runyard.dialects.looker.naming import find_project
 from runyard.dialects.looker.reading import Reader
@@ -24,6 +24,7 @@ from runyard.engine.ports import Tx
 from runyard.http.auth import scheme_token
 from runyard.http.bodies import decode_json, whole
 from runyard.http.services import Principal, Services
+from runyard.model.access import Standing
 from runyard.model.errors import Forbidden, Invalid, NotFound, Unauthenticated
 from runyard.model.work import Project, User
 
@@ -109,6 +110,20 @@ class Ask:
             raise NotFound
         if self.request.method != "GET" and not self.principal.may_run(found):
             raise Forbidden("Developers of this project may do this.")
+        return found
+
+    def reads(self, project: Project) -> bool:
+        """Whether the caller may read the project's files: reporters and above, and jobs that may see it."""
+        who = self.principal
+        if who is None or not who.may_see(project):
+            return False
+        return who.is_job or imports.reads(who.standing or Standing(who.user), project)
+
+    async def repository(self) -> Project:
+        """The project of the path, for those who may read its files."""
+        found = await self.project()
+        if not self.reads(found):
+            raise Forbidden("Reporters of this project may read its repository.")
         return found
 
     def number(self, name: str, default: int, low: int, high: int) -> int:

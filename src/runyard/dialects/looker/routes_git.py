@@ -56,7 +56,7 @@ async def _standing(ask: Ask, project: Project) -> Stand:
 
 async def active(ask: Ask) -> Response:
     """GET git_branch: what is checked out."""
-    project = await ask.project()
+    project = await ask.repository()
     return await _active(ask, project)
 
 
@@ -95,13 +95,13 @@ async def _all(ask: Ask, project: Project) -> list[dict[str, Any]]:
 
 async def listed(ask: Ask) -> Response:
     """GET git_branches."""
-    return ask.answer(await _all(ask, await ask.project()))
+    return ask.answer(await _all(ask, await ask.repository()))
 
 
 async def get(ask: Ask) -> Response:
     """GET git_branch/{branch_name}."""
     wanted = ask.params["branch_name"]
-    found = next((b for b in await _all(ask, await ask.project()) if b["name"] == wanted), None)
+    found = next((b for b in await _all(ask, await ask.repository()) if b["name"] == wanted), None)
     if found is None:
         raise NotFound
     return ask.answer(found)
@@ -142,7 +142,7 @@ async def _develop(ask: Ask, project: Project, change: Change) -> Response:
 
 async def create(ask: Ask) -> Response:
     """POST git_branch: a new branch of this session, at `ref` or at the commit that is checked out; it is checked out."""
-    project, name, ref = await ask.project(), _name(ask), _ref(ask)
+    project, name, ref = await ask.repository(), _name(ask), _ref(ask)
     source, user = ask.services.source, ask.user
     if name in {b["name"] for b in await _all(ask, project)}:
         raise Unprocessable(Detail("name", "already_exists", f"There is a branch {name!r} already."))
@@ -154,7 +154,7 @@ async def create(ask: Ask) -> Response:
 
 async def update(ask: Ask) -> Response:
     """PUT git_branch: checks a branch out; with `ref`, resets it hard to that commit, in this session only."""
-    project, name, ref = await ask.project(), _name(ask), _ref(ask)
+    project, name, ref = await ask.repository(), _name(ask), _ref(ask)
     if name not in {b["name"] for b in await _all(ask, project)}:
         raise NotFound(f"There is no branch {name[:100]!r} in this project.")
     if not ref:
@@ -166,7 +166,7 @@ async def update(ask: Ask) -> Response:
 
 async def delete(ask: Ask) -> Response:
     """DELETE git_branch/{branch_name}: a branch of this session. The repository's branches are deleted by git."""
-    project, name = await ask.project(), ask.params["branch_name"]
+    project, name = await ask.repository(), ask.params["branch_name"]
     known = {b["name"]: b for b in await _all(ask, project)}
     if name not in known:
         raise NotFound
@@ -191,13 +191,13 @@ async def reset_to_remote(ask: Ask) -> Response:
         kept = {k: v for k, v in branches.moved.items() if k != branches.current}
         return replace(branches, moved=kept if branches.current else {})
 
-    await _develop(ask, await ask.project(), change)
+    await _develop(ask, await ask.repository(), change)
     return empty()
 
 
 async def reset_to_production(ask: Ask) -> Response:
     """POST reset_to_production: the branch stands at production's commit."""
-    project = await ask.project()
+    project = await ask.repository()
     source, own = ask.services.source, sessions.personal_branch(ask.user)
     sha = await asyncio.to_thread(sessions.head_of, source, project, project.default_branch)
 

@@ -15,8 +15,6 @@ from runyard.dialects.looker.naming import short_name
 from runyard.dialects.looker.reading import Reading
 from runyard.dialects.looker.sessions import Session, Stand
 from runyard.engine.ports import Page
-from runyard.http.services import Principal
-from runyard.model.access import Standing
 from runyard.model.errors import Forbidden, Invalid, NotFound, TooLarge
 from runyard.model.work import Project
 
@@ -40,8 +38,8 @@ async def work_on(ask: Ask, project: Project) -> Work:
 
 
 async def _work(ask: Ask, session: Session, project: Project) -> Work:
-    services, user, who = ask.services, ask.user, ask.principal
-    if who is None or not (who.is_job or _reads(who, project)):
+    services, user = ask.services, ask.user
+    if not ask.reads(project):
         raise Forbidden("Reporters of this project may read its LookML.")
     here = await asyncio.to_thread(sessions.stand, services.source, session, user, project)
     if not here.sha:
@@ -75,13 +73,8 @@ async def all_work(ask: Ask) -> AsyncIterator[Work]:
 async def _visible(ask: Ask, session: Session) -> list[Project]:
     """Projects, the one that this session named last first."""
     rows = await ask.services.db.read(lambda tx: tx.projects("", ALL))
-    who = ask.principal
-    seen = [row for row in rows if who is not None and who.may_see(row) and (who.is_job or _reads(who, row))]
+    seen = [row for row in rows if ask.reads(row)]
     return sorted(seen, key=lambda row: row.id != session.last_project)
-
-
-def _reads(who: Principal, project: Project) -> bool:
-    return imports.reads(who.standing or Standing(who.user), project)
 
 
 async def _has_models(ask: Ask, session: Session, project: Project) -> bool:
