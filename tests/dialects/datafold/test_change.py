@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from runyard.dialects.datafold import DIALECT, renames
+from runyard.dialects.datafold.pairs import dotted, path_of
 from runyard.dialects.datafold.section import has_section, read_section
 from runyard.model.errors import Invalid
 from tests.dialects.test_contract import Folder
@@ -188,3 +189,8 @@ def test_a_wrong_section_is_refused_with_its_place(text: str, line: int, word: s
     assert word in str(problem)
     assert has_section(files)
     assert DIALECT.check(files, "runyard.toml")
+
+
+def test_a_path_is_read_as_it_is_written() -> None:
+    for path in (["a"], ["a", "b", "c"], ["a.b", "c"], ['q"x', "y"]):
+        assert path_of(dotted(path)) == path

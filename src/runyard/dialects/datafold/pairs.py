@@ -172,16 +172,16 @@ def _set(**fields: Any) -> Json:
 
 
 def path_of(text: str) -> list[str]:
-    """The parts of a dotted name; double quotes protect dots."""
+    """The parts of a dotted name; double quotes protect dots, two of them are one."""
     parts, part, inside = [], "", False
-    for char in text:
+    for char in text.replace('""', "\0"):
         if char == '"':
             inside = not inside
         elif char == "." and not inside:
             parts.append(part)
             part = ""
         else:
-            part += char
+            part += '"' if char == "\0" else char
     return [*parts, part]
 
 
