@@ -25,6 +25,7 @@ system: ## Debian packages the tests and the sandbox use (needs root; skipped ot
 
 clients: setup ## the vendors' own clients, for the demo and the client tests
 	@bash scripts/clients.sh
+	@bash scripts/oracle.sh
 
 oracles: setup ## other people's data diffs, which ours is checked against
 	@bash scripts/oracles.sh || echo "!! reladiff and datacompy cannot be fetched: tests against them will be skipped" >&2

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from runyard.app.compose import load_dialects
+from runyard.app.vendors import load_dialects
 from runyard.cli import vocabulary
 from runyard.cli.settings import markdown
 

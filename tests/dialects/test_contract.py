@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from runyard.app.compose import DIALECTS, load_dialects
+from runyard.app.vendors import DIALECTS, load_dialects
 from runyard.dialects import Dialect, all_statuses
 from runyard.model.errors import Invalid
 from runyard.model.state import Outcome, State

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from runyard.app.compose import load_dialects
+from runyard.app.vendors import load_dialects
 from runyard.model.errors import Invalid, NothingToRun
 from runyard.model.plan import Network
 from runyard.model.trigger import Commit, Trigger

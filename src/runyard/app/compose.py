@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
 import os
 import time
 from collections.abc import Callable, Mapping
@@ -11,6 +10,7 @@ from functools import partial
 from pathlib import Path
 
 from runyard.app.first_start import Keys, ensure_root
+from runyard.app.vendors import load_dialects
 from runyard.dialects import Dialect, Words
 from runyard.engine.ports import Bell, Blobs, Database
 from runyard.engine.terms import Terms
@@ -30,17 +30,11 @@ from runyard.store import open_database
 from runyard.store.vault import AesVault
 
 FREE_BYTES = 512 << 20
-DIALECTS = ("gitlab", "depot", "looker", "datafold")
 
 
 def clock() -> int:
     """Milliseconds since the epoch."""
     return time.time_ns() // 1_000_000
-
-
-def load_dialects() -> dict[str, Dialect]:
-    """Every vendor, by name, in the order pushes reach them."""
-    return {name: importlib.import_module(f"runyard.dialects.{name}").DIALECT for name in DIALECTS}
 
 
 @dataclass(frozen=True, slots=True)

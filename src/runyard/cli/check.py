@@ -5,7 +5,7 @@ from __future__ import annotations
 import fnmatch
 import json
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -13,11 +13,11 @@ from typing import Annotated, Any, Literal
 import msgspec
 import typer
 
-from runyard.app.compose import load_dialects
-from runyard.cli.run import pair
+from runyard.app.vendors import DIALECTS, load_dialect, load_dialects
+from runyard.cli.pairs import pair
 from runyard.dialects import Dialect
 from runyard.model.errors import Invalid, Problem, RunyardError, TooLarge
-from runyard.model.plan import Plan, Variable
+from runyard.model.plan import Plan, Variable, When
 from runyard.model.trigger import Commit, Trigger
 from runyard.model.work import Project, User
 
@@ -118,21 +118,39 @@ def _hint(problem: Problem) -> str:
 def compile_file(
     file: Annotated[str, typer.Argument(help="The file, as seen from the repository")] = ".gitlab-ci.yml",
     folder: Annotated[Path, typer.Option("--folder", "-C", help="The repository")] = Path(),
-    ref: Annotated[str, typer.Option(help="The branch it would run on")] = "main",
+    ref: Annotated[str, typer.Option(help="The branch or tag it would run on")] = "main",
+    tag: Annotated[bool, typer.Option("--tag", help="The ref is a tag")] = False,
+    source: Annotated[
+        str, typer.Option(help="What starts it: push, api, schedule, merge_request_event, …")
+    ] = "api",
     var: Annotated[list[str] | None, typer.Option(help="KEY=VALUE, as often as needed")] = None,
-    output: Annotated[Literal["yaml", "json"], typer.Option(help="yaml or json")] = "yaml",
+    given: Annotated[
+        list[str] | None, typer.Option("--input", help="KEY=VALUE for spec:inputs; JSON for arrays")
+    ] = None,
+    output: Annotated[
+        Literal["yaml", "json", "list"], typer.Option(help="yaml, json, or a list of the jobs")
+    ] = "yaml",
 ) -> None:
     """Print the plan a file compiles to; exit 0, or 2 with the located problems."""
     tree = FolderFiles(folder.resolve())
     try:
-        plan = compile_plan(tree, file, ref, [pair(v) for v in var or []])
+        variables, inputs = (
+            [pair(v) for v in var or []],
+            {v.key: _plain(v.value) for v in map(pair, given or [])},
+        )
+        plan = compile_plan(tree, file, ref, variables, inputs=inputs, source=source, tag=tag)
     except Invalid as error:
         for problem in error.problems or (Problem(error.message),):
-            typer.echo(str(problem), err=True)
+            typer.echo(f"{problem}{_hint(problem)}", err=True)
         raise typer.Exit(2) from None
     except RunyardError as error:
         typer.echo(f"runyard: {error.message}", err=True)
         raise typer.Exit(2) from None
+    for warning in plan.warnings:
+        typer.echo(f"warning: {warning}", err=True)
+    if output == "list":
+        typer.echo("".join(_listed(plan)), nl=False)
+        return
     data = _trimmed(msgspec.to_builtins(plan))
     if output == "json":
         typer.echo(json.dumps(data, indent=2))
@@ -140,19 +158,49 @@ def compile_file(
         typer.echo(_yaml(data), nl=False)
 
 
-def compile_plan(tree: FolderFiles, file: str, ref: str, variables: Sequence[Variable]) -> Plan:
-    """As a run from the API on that branch would be compiled."""
+def _listed(plan: Plan) -> Iterator[str]:
+    """One line for each job: stage, name, how it starts, what it needs."""
+    for workflow in plan.workflows:
+        for job in workflow.jobs:
+            needs = ", ".join(need.group for need in job.needs)
+            when = "" if job.gate.when is When.ON_SUCCESS else f"  {job.gate.when}"
+            yield f"{job.stage or workflow.path:<20} {job.name}{when}{f'  needs {needs}' if needs else ''}\n"
+
+
+def _plain(text: str) -> Any:
+    """An array where one was written; any other text stays one, for the input's own type to judge."""
+    if not text.startswith("["):
+        return text
+    try:
+        return json.loads(text)
+    except ValueError:
+        return text
+
+
+def compile_plan(
+    tree: FolderFiles,
+    file: str,
+    ref: str,
+    variables: Sequence[Variable],
+    inputs: Mapping[str, Any] | None = None,
+    source: str = "api",
+    *,
+    tag: bool = False,
+) -> Plan:
+    """As a run on that branch or tag would be compiled."""
     dialect = dialect_of(tree, file)
     trigger = Trigger(
         project=Project(id=1, path="local/project"),
         dialect=dialect.name,
-        source="api",
+        source=source,
         ref=ref,
         sha="0" * 40,
         actor=User(1, "root"),
         now=0,
+        tag=tag,
         commit=Commit("0" * 40),
         variables=tuple(variables),
+        inputs=inputs or {},
         options={"workflow": file},
     )
     return dialect.compile(trigger, tree)
@@ -160,8 +208,8 @@ def compile_plan(tree: FolderFiles, file: str, ref: str, variables: Sequence[Var
 
 def dialect_of(tree: FolderFiles, file: str) -> Dialect:
     """Whose file this is."""
-    dialects = load_dialects()
-    for dialect in dialects.values():
+    for name in DIALECTS:  # one after the other: each takes its time to import
+        dialect = load_dialect(name)
         if file in dialect.entries(tree):
             return dialect
     if tree.read(file) is None:

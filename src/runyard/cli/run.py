@@ -16,6 +16,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from runyard.app.local import Local, clock, dialects_of, has_signs
+from runyard.cli.pairs import pair
 from runyard.cli.progress import Screen, follow
 from runyard.dialects import Dialect
 from runyard.engine import control
@@ -99,14 +100,6 @@ def _count(text: str) -> int:
 
 def _complain(text: str) -> None:
     sys.stderr.write(f"{text}\n")
-
-
-def pair(text: str) -> Variable:
-    """KEY=VALUE as a variable."""
-    key, equals, value = text.partition("=")
-    if not equals or not key:
-        raise Invalid(f"--var takes KEY=VALUE, not {text!r}.")
-    return Variable(key, value)
 
 
 Result = tuple[Run, list[tuple[Job, Attempt]]]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Mapping
 
-from runyard.app.compose import load_dialects
+from runyard.app.vendors import load_dialects
 from runyard.dialects import Dialect, all_statuses
 
 NOUNS = """# Vocabulary

@@ -174,7 +174,8 @@ def _by_rules(job: JobSpec, rules: tuple[Rule, ...], ground: Ground, scope: Scop
         return None
     return Verdict(
         when,
-        rule.allow_failure or job.allow_failure or AllowFailure(),
+        # A job that is manual by itself may fail, whatever else its rules say; `when: manual` of a rule does not allow it (GitLab).
+        rule.allow_failure or job.allow_failure or AllowFailure(always=job.when == "manual"),
         rule.start_in_s or job.start_in_s,
         rule.variables,
         rule.needs,

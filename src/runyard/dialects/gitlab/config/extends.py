@@ -52,6 +52,7 @@ def _is_job(key: str, entry: Entry) -> bool:
 class _Extender:
     def __init__(self, root: Mapping, out: Findings) -> None:
         self.root, self.out = root, out
+        self._known = {key: entry for key, entry in root.entries.items() if _is_job(key, entry)}
         self._done: dict[str, tuple[Mapping, int]] = {}
 
     def job(self, name: str) -> Mapping:
@@ -75,7 +76,7 @@ class _Extender:
         names = texts(node, Place(f"jobs:{name}:extends", self.out))
         if names is None:
             return own, 0
-        known = {k: e for k, e in self.root.entries.items() if _is_job(k, e)}
+        known = self._known
         if unknown := [base for base in names if base not in known]:
             hint = nearest(unknown[0], known)
             self.out.undefined(

@@ -96,6 +96,8 @@ def _check_needs(
             out.error(need.at, f"{job.name} has the following needs duplicated: {need.job}.")
         seen |= set(shown)
         target = names.job_of(need.job)
+        if need.optional and target is None:
+            continue  # it need not exist anywhere
         if target is None or not all(names.job_of(name) for name in shown):
             hint = nearest(need.job, names.config.jobs)
             out.undefined(

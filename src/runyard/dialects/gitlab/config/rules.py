@@ -62,6 +62,8 @@ def _rules(node: Node, place: Place, keys: tuple[str, ...], whens: tuple[str, ..
     items = fields.sequence(node, place, "should be an array of hashes")
     if items is None:
         return ()
+    if not items:
+        place.wrong(node.at, "can't be blank")
     if len(items) > MAX_RULES:
         place.wrong(node.at, f"is too long (maximum is {MAX_RULES})")
         return ()
