@@ -45,8 +45,16 @@ def localrun(live: Live) -> Sequence[Figure]:
     return figures_of(live)
 
 
+def gitlab_compile(_live: Live) -> Sequence[Figure]:
+    """2,000 jobs, beside gitlab-ci-local."""
+    from bench.gitlab_compile import compile_figures
+
+    return compile_figures()
+
+
 SUITES: dict[str, Callable[[Live], Figure | Sequence[Figure]]] = {
     "start": figures.start,
+    "gitlab_compile": gitlab_compile,
     "noop": figures.noop,
     "hundred": figures.hundred,
     "chain": figures.chain,

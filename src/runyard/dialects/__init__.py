@@ -7,12 +7,12 @@ A dialect folder has the same files everywhere: `__init__.py` (the Dialect value
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from runyard.http.services import Services
 from runyard.model.errors import Problem
-from runyard.model.plan import Plan
+from runyard.model.plan import Plan, Variable
 from runyard.model.state import Hold, Outcome, State
 from runyard.model.trigger import Files, Push, Trigger
 from runyard.model.work import Run
@@ -36,6 +36,8 @@ class PushTrigger:
 
     source: str
     options: Mapping[str, Any]
+    variables: tuple[Variable, ...] = ()
+    inputs: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)

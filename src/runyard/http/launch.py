@@ -17,7 +17,7 @@ from runyard.engine.trigger import accept
 from runyard.engine.views import variables_of, vars_of
 from runyard.http.services import RunRequest
 from runyard.model.errors import Invalid, NotFound, NothingToRun, RunyardError, Unavailable
-from runyard.model.plan import Plan, WorkflowPlan
+from runyard.model.plan import Plan, Variable, WorkflowPlan
 from runyard.model.trigger import ZERO_SHA, Commit, Files, Push, Reach, Trigger
 from runyard.model.work import Project, Run, User
 
@@ -34,6 +34,10 @@ class PushStart(Protocol):
     def source(self) -> str: ...
     @property
     def options(self) -> Mapping[str, Any]: ...
+    @property
+    def variables(self) -> tuple[Variable, ...]: ...
+    @property
+    def inputs(self) -> Mapping[str, Any]: ...
 
 
 NO_ROOM = "The server's disk is nearly full; there is no space for new work. What is there stays readable."
@@ -131,6 +135,8 @@ class Launcher:
                 ref=(TAGS if push.tag else HEADS) + push.ref,
                 sha=push.after,
                 before_sha=push.before,
+                variables=start.variables,
+                inputs=start.inputs,
                 options={**start.options, "push_options": push.options},
             )
             runs.append(await self._start_or_record(request))

@@ -13,9 +13,10 @@ from runyard.dialects import Asgi, Dialect, PushTrigger, Round
 from runyard.dialects.gitlab import config
 from runyard.dialects.gitlab.words import WORDS
 from runyard.http.services import Services
-from runyard.model.plan import JobPlan, Plan
+from runyard.model.plan import JobPlan, Plan, Variable
 from runyard.model.trigger import Files, Push, Trigger
 from runyard.model.work import Run
+from runyard.syntax.variables import KEY
 
 
 def _mount(services: Services) -> Asgi:
@@ -39,10 +40,25 @@ def _with_own(job: JobPlan) -> JobPlan:
 
 
 def _on_push(push: Push, files: Files) -> Sequence[PushTrigger]:
-    """A branch or tag with a configuration starts one pipeline; `-o ci.skip` makes it a skipped one (contract §3.1)."""
-    if files.read(config.config_path(push.project)) is None:
+    """A branch or tag with a configuration starts one pipeline. Options (doc/topics/git/commit, "push options"): `ci.skip` makes it a skipped one,
+    `ci.no_pipeline` none at all, `ci.variable=KEY=VALUE` and `ci.input=key=value` are for this pipeline."""
+    if "ci.no_pipeline" in push.options or files.read(config.config_path(push.project)) is None:
         return []
-    return [PushTrigger("push", {})]
+    variables = tuple(
+        Variable(key, value) for key, value in _options(push, "ci.variable=") if KEY.fullmatch(key)
+    )
+    return [PushTrigger("push", {}, variables, dict(_options(push, "ci.input=")))]
+
+
+def _options(push: Push, prefix: str) -> list[tuple[str, str]]:
+    """The key=value pairs of one kind of push option; the value may be in quotes."""
+    found = []
+    for option in push.options:
+        key, equals, value = option.removeprefix(prefix).partition("=")
+        if option.startswith(prefix) and equals and key:
+            quoted = len(value) > 1 and value[0] == value[-1] and value[0] in "\"'"
+            found.append((key, value[1:-1] if quoted else value))
+    return found
 
 
 async def _pushed(services: Services, push: Push) -> Sequence[Run]:

@@ -1,0 +1,104 @@
+"""What the contract says as tables: composite status, starts by what came before, matrix names, globs. Sources stand with each."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from runyard.dialects.gitlab.config import compile
+from runyard.model.fold import Word, composite
+from runyard.syntax.patterns import path_glob
+
+W = Word
+
+# contracts/gitlab.md §3.9, the sixteen rows of the composite rule, first match wins: (row, dag, words, answer)
+COMPOSITE = [
+    (1, True, {W.SUCCESS, W.SKIPPED}, W.SKIPPED),
+    (1, True, {W.SUCCESS, W.IGNORED}, W.SKIPPED),
+    (2, False, {W.SKIPPED, W.IGNORED}, W.SKIPPED),
+    (3, False, {W.SUCCESS, W.SKIPPED}, W.SUCCESS),
+    (3, False, {W.SUCCESS, W.OK_WARN, W.IGNORED}, W.SUCCESS),
+    (3, True, {W.SUCCESS, W.OK_WARN}, W.SUCCESS),
+    (4, False, {W.CREATED, W.OK_WARN, W.IGNORED}, W.CREATED),
+    (6, False, {W.CANCELED, W.SUCCESS, W.SKIPPED}, W.CANCELED),
+    (7, False, {W.PENDING, W.CREATED, W.SKIPPED}, W.PENDING),
+    (8, False, {W.PENDING, W.SUCCESS}, W.RUNNING),
+    (8, False, {W.RUNNING, W.FAILED}, W.RUNNING),
+    (9, False, {W.RESOURCE, W.SUCCESS, W.MANUAL}, W.RESOURCE),
+    (11, False, {W.MANUAL, W.SUCCESS}, W.MANUAL),
+    (11, False, {W.MANUAL, W.SCHEDULED, W.CREATED}, W.MANUAL),
+    (12, False, {W.SCHEDULED, W.SUCCESS}, W.SCHEDULED),
+    (14, False, {W.CREATED, W.SUCCESS}, W.RUNNING),
+    (15, False, {W.STOPPING, W.SUCCESS}, W.STOPPING),
+    (16, False, {W.FAILED, W.SUCCESS}, W.FAILED),
+    (16, False, {W.FAILED, W.CANCELED}, W.FAILED),
+]
+
+
+@pytest.mark.parametrize(("row", "dag", "words", "answer"), COMPOSITE)
+def test_the_composite_of(row: int, dag: bool, words: set[Word], answer: Word) -> None:
+    assert composite(frozenset(words), dag=dag) is answer, row
+
+
+# doc/ci/yaml `parallel:matrix`, contract §3.8: entries in order, keys in the order written, comma and space
+NAMES = [
+    ("3", ["a 1/3", "a 2/3", "a 3/3"]),
+    ("{matrix: [{A: [x, y]}]}", ["a: [x]", "a: [y]"]),
+    ("{matrix: [{B: [1, 2], A: [x]}]}", ["a: [1, x]", "a: [2, x]"]),
+    ("{matrix: [{A: x, B: [p, q]}, {A: y}]}", ["a: [x, p]", "a: [x, q]", "a: [y]"]),
+    ("{matrix: [{A: [x, y], B: [p, q]}]}", ["a: [x, p]", "a: [x, q]", "a: [y, p]", "a: [y, q]"]),
+    ("{matrix: [{A: ['a b', 'c,d']}]}", ["a: [a b]", "a: [c,d]"]),
+]
+
+
+@pytest.mark.parametrize(("parallel", "names"), NAMES)
+def test_parallel_jobs_are_named(parallel: str, names: list[str], tree: Any, trigger: Any) -> None:
+    plan = compile(trigger(), tree({".gitlab-ci.yml": f"a: {{script: x, parallel: {parallel}}}"}))
+    assert [job.name for job in plan.workflows[0].jobs] == names
+
+
+# Ruby's File.fnmatch?(glob, path, FNM_PATHNAME | FNM_DOTMATCH | FNM_EXTGLOB), contract §3.4: (glob, path, matches)
+GLOBS = [
+    ("*.md", "a.md", True), ("*.md", "d/a.md", False), ("**/*.md", "a.md", True), ("**/*.md", "d/e/a.md", True), ("d/*", "d/a", True),
+    ("d/*", "d/e/a", False), ("d/**/*", "d/e/a", True), ("d/**/*", "d/a", True), ("d/**", "d/e/a", False), ("*", ".hidden", True),
+    ("{a,b}.txt", "b.txt", True), ("{a,b}.txt", "c.txt", False), ("{a,b}/**/*.{c,h}", "b/x/y.h", True), ("?.c", "a.c", True), ("?.c", "ab.c", False),
+    ("[ab].c", "b.c", True), ("[^ab].c", "b.c", False), ("[a-c]?.c", "bx.c", True), ("a\\*", "a*", True), ("a\\*", "ab", False), ("a", "a/b", False),
+    ("**/a/b", "x/a/b", True), ("src/**/test_*.py", "src/test_a.py", True), ("**", "a", True), ("**", "a/b", False),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("glob", "path", "matches"), GLOBS)
+def test_a_glob_matches(glob: str, path: str, matches: bool) -> None:
+    assert path_glob(glob).found_in(path) is matches
+
+
+# contract §3.12: low to high. Each row: where A is set, and which value a job sees.
+PRECEDENCE = [
+    ("variables: {A: root}", "", (), (), "root"),
+    ("variables: {A: root}", "variables: {A: job}", (), (), "job"),
+    ("variables: {A: root}", "variables: {A: job}, rules: [{if: $CI, variables: {A: rule}}]", (), (), "rule"),
+    ("workflow: {rules: [{if: $CI, variables: {A: flow}}]}\nvariables: {A: root}", "", (), (), "flow"),
+    ("variables: {A: root}", "variables: {A: job}", ("project",), (), "project"),
+    ("variables: {A: root}", "variables: {A: job}", ("project",), ("run",), "run"),
+    ("variables: {CI_COMMIT_REF_NAME: mine, A: $CI_COMMIT_REF_NAME}", "", (), (), "$CI_COMMIT_REF_NAME"),
+]
+
+
+@pytest.mark.parametrize(("root", "job", "project", "run", "value"), PRECEDENCE)
+def test_of_equal_variables_wins(
+    root: str, job: str, project: Any, run: Any, value: str, tree: Any, trigger: Any
+) -> None:
+    from runyard.model.plan import Variable
+
+    given = {
+        "project_variables": tuple(Variable("A", v) for v in project),
+        "variables": tuple(Variable("A", v) for v in run),
+    }
+    text = f"{root}\na: {{script: x{', ' + job if job else ''}}}"
+    plan = compile(trigger(**given), tree({".gitlab-ci.yml": text}))
+    found = next(j for j in plan.workflows[0].jobs if j.key == "a")
+    values = [
+        v.value for v in (*found.variables, *given["project_variables"], *given["variables"]) if v.key == "A"
+    ]
+    assert values[-1] == value
