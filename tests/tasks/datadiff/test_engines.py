@@ -12,6 +12,7 @@ import pytest
 from runyard.tasks.datadiff.diff import run
 from runyard.tasks.datadiff.faults import CouldNot, Fault
 from runyard.tasks.datadiff.report import as_json
+from runyard.tasks.datadiff.servers import open_server
 from runyard.tasks.datadiff.spec import Connection, Side, Spec
 
 
@@ -54,6 +55,27 @@ def test_a_table_wider_than_a_select_list_is_compared(in_pg: Any) -> None:
         "INSERT INTO pr (id, c0, c899) VALUES (1, 1, 2)",
     )
     assert {k: v for k, v in stats(in_pg.diff(key=("id",))).items() if v} == {"c899": 1}
+
+
+@pytest.mark.postgres
+def test_two_tables_in_the_order_of_their_key_are_merged(in_pg: Any) -> None:
+    in_pg.sql(
+        "CREATE TABLE prod AS SELECT i AS id, i % 7 AS v FROM generate_series(1, 3000) AS g(i)",
+        "ALTER TABLE prod ADD PRIMARY KEY (id)",
+        "CREATE TABLE pr AS SELECT id, CASE WHEN id % 1000 = 0 THEN -1 ELSE v END AS v FROM prod WHERE id <> 5",
+        "ALTER TABLE pr ADD PRIMARY KEY (id)",
+        "ANALYZE prod",
+        "ANALYZE pr",
+    )
+    server = open_server(in_pg.connection, 10.0)
+    path = server.find("prod")
+    assert "id" in server.sorted_by(path)
+    server.expect_order()
+    plan = "\n".join(r[0] for r in server.rows("EXPLAIN SELECT 1 FROM prod a FULL JOIN pr b ON a.id = b.id"))
+    server.close()
+    assert "Merge Full Join" in plan
+    found = in_pg.diff(key=("id",))
+    assert (stats(found), found["pks"]["exclusives"]) == ({"v": 3}, [1, 0])
 
 
 @pytest.mark.postgres

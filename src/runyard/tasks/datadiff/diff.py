@@ -137,6 +137,8 @@ def _compare(this: _Diff, sides: Two) -> tuple[Report, Duck | Server]:
         joining.in_duck(engine, builder, smaller, meter.part("compare"), unique=unique)
         _forgive_json_spelling(engine, pairing)
     else:
+        if _in_order(pairing, sides):
+            engine.expect_order()
         joining.in_server(engine, this.duck, builder, meter.counted("compare", 0), unique=unique)
     meter.step("summarise")
     report = _derive(this, key, builder, keys, engine, unique=unique)
@@ -175,6 +177,15 @@ def _counted(this: _Diff, builder: Builder, sides: Two) -> tuple[KeyCounts, KeyC
         this.meter.step(f"count {side.upper()}")
         found.append(counts(builder, side, located.engine, located.promises))
     return found[0], found[1]
+
+
+def _in_order(pairing: Pairing, sides: Two) -> bool:
+    """Whether both sides have a unique index on exactly the key and lie in its order."""
+    keys = ([p.a.name for p in pairing.key], [p.b.name for p in pairing.key])
+    return all(p.a.base == p.b.base for p in pairing.key) and all(
+        names[0] in side.sorted_by and any(columns == set(names) for _, columns in side.promises)
+        for names, side in zip(keys, sides, strict=True)
+    )
 
 
 def _forgive_json_spelling(duck: Duck, pairing: Pairing) -> None:

@@ -42,6 +42,7 @@ class Located:
     columns: tuple[Column, ...]
     promises: tuple[Promise, ...] = ()
     about_rows: int = 0
+    sorted_by: frozenset[str] = frozenset()
     fetched: bool = False
     untyped: bool = False  # a CSV, all text so far
 
@@ -201,4 +202,5 @@ def in_server(server: Server, side: Side) -> Located:
         tuple(server.columns(relation)),
         tuple(server.unique_sets(path)),
         server.about_rows(path),
+        sorted_by=server.sorted_by(path),
     )

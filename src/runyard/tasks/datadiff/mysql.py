@@ -189,6 +189,13 @@ class Mysql:
         )
         return int(found[0][0] or 0) if found else 0
 
+    def sorted_by(self, path: Sequence[str]) -> frozenset[str]:
+        """Not asked."""
+        return frozenset()
+
+    def expect_order(self) -> None:
+        """Its planner needs no hint."""
+
     def outgoing(self, value: str, column: Column, careful: bool) -> tuple[str, str]:
         """The zero date becomes -infinity: it is no date, but neither is it NULL."""
         if column.kind is Kind.BINARY:

@@ -207,6 +207,17 @@ class Postgres:
         )
         return max(0, int(found))
 
+    def sorted_by(self, path: Sequence[str]) -> frozenset[str]:
+        """By ANALYZE's correlation."""
+        found = self.rows(
+            f"SELECT attname FROM pg_stats WHERE schemaname = {text(path[0])} AND tablename = {text(path[1])} AND abs(correlation) > 0.95"
+        )
+        return frozenset(row[0] for row in found)
+
+    def expect_order(self) -> None:
+        """A merge join along two indexes takes half the time of the hash join that the planner prefers."""
+        self.rows("SELECT set_config('enable_hashjoin', 'off', true)")
+
     def outgoing(self, value: str, column: Column, careful: bool) -> tuple[str, str]:
         """numeric as DECIMAL where it fits, else as its canonical text; char(n) without padding; arrays of plain things as JSON."""
         if column.base == "numeric":

@@ -51,6 +51,12 @@ class Server(Protocol):
     def unique_sets(self, path: Sequence[str]) -> list[Promise]:
         """Every key that the catalog promises."""
 
+    def sorted_by(self, path: Sequence[str]) -> frozenset[str]:
+        """Columns in whose order the table's rows lie, as far as the catalog knows."""
+
+    def expect_order(self) -> None:
+        """Both sides lie in the order of a unique index on the key: the join may go along it."""
+
     def outgoing(self, value: str, column: Column, careful: bool) -> tuple[str, str]:
         """(expression, DuckDB type) under which a column leaves for DuckDB; `careful` after a conversion has failed."""
 

@@ -134,6 +134,13 @@ class Warehouse:
         """Not asked."""
         return 0
 
+    def sorted_by(self, path: Sequence[str]) -> frozenset[str]:
+        """Not asked."""
+        return frozenset()
+
+    def expect_order(self) -> None:
+        """Its planner needs no hint."""
+
     def outgoing(self, value: str, column: Column, careful: bool) -> tuple[str, str]:
         """As text, under the DuckDB type of the same family."""
         if column.kind is Kind.BINARY:
