@@ -77,6 +77,18 @@ def test_files_are_read_without_a_work_tree(mirrored: GitSource) -> None:
     assert files.changed(ZERO_SHA) is None and files.changed("f" * 40) is None
 
 
+def test_a_ref_is_compared_with_from_where_the_commit_left_it(
+    git: Git, mirrored: GitSource, work: Path
+) -> None:
+    git("checkout", "-qb", "feature", "HEAD~1", cwd=work)
+    (work / "new.txt").write_text("x")
+    git("add", "new.txt", cwd=work)
+    git("commit", "-qm", "apart", cwd=work)
+    mirrored.mirror(1, str(work))
+    files = mirrored.files(1, mirrored.resolve(1, "feature")[0].sha)
+    assert files.changed("main") == {"new.txt"}, "what main has got since is no change of this branch"
+
+
 def test_a_large_file_is_too_large(git: Git, mirrored: GitSource, work: Path) -> None:
     (work / "big").write_bytes(b"x" * ((1 << 20) + 1))
     git("add", ".", cwd=work)

@@ -132,6 +132,7 @@ class CommitFiles:
     def __init__(self, repository: pygit2.Repository, commit: pygit2.Commit, before_sha: str | None) -> None:
         self._repository = repository
         self._tree = commit.tree
+        self._id = commit.id
         self._before = before_sha
 
     def read(self, path: str) -> bytes | None:
@@ -153,7 +154,7 @@ class CommitFiles:
         return sorted(islice(_walk(self._tree, "", 0), PATHS_LIMIT))
 
     def changed(self, base: str | None = None) -> frozenset[str] | None:
-        """Paths that differ from `base` (default: before_sha); None when there is nothing to compare with."""
+        """Paths that differ from where the commit left `base` (their merge base), or from before_sha; None when there is nothing to compare with."""
         before = base or self._before
         if not before or before == ZERO_SHA:
             return None
@@ -162,6 +163,9 @@ class CommitFiles:
                 other = find_commit(self._repository, before)
             else:
                 other = find_commit(self._repository, resolve(self._repository, before)[0].sha)
+            if base:
+                shared = self._repository.merge_base(other.id, self._id)
+                other = find_commit(self._repository, str(shared)) if shared else other
         except NotFound:  # a force-push whose old commit is gone
             return None
         difference = other.tree.diff_to_tree(self._tree, pygit2.enums.DiffOption.IGNORE_SUBMODULES)
