@@ -131,8 +131,6 @@ def draw(drawing: Drawing, out: Findings) -> JobPlan:
 def _warn(drawing: Drawing, out: Findings) -> None:
     """What a stock runner does and ours does not."""
     job, plain = drawing.job, drawing.scope.plain
-    if job.services:
-        out.warn(job.services[0].at, f"jobs:{job.name}:services are started by stock runners only")
     if plain.get("GIT_SUBMODULE_STRATEGY", "none") not in ("", "none"):
         out.warn(job.at, f"jobs:{job.name}: GIT_SUBMODULE_STRATEGY is followed by stock runners only")
 
