@@ -31,7 +31,7 @@ from runyard.sources.workcopy import Workcopy, import_folder, import_workcopy
 
 
 def run(args: Sequence[str], prog_name: str) -> None:
-    """The verb, with its own reading of the command line: typer takes longer to import than ten small jobs to run (docs/decisions/0011)."""
+    """The verb, with its own reading of the command line: typer takes longer to import than ten small jobs to run (docs/decisions/0012)."""
     asked = _parser(prog_name).parse_args(args)
     choice = Choice(asked.jobs, asked.needs)
     try:
