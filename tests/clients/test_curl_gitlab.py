@@ -30,12 +30,16 @@ HEADER = f'--header "PRIVATE-TOKEN: {TOKEN}"'
 
 @pytest.fixture(scope="module")
 def shell(server: LiveServer, tmp_path_factory: pytest.TempPathFactory) -> Any:
-    """shell(line) -> (status, body as JSON or text) of one curl line; `$` names are those of the project."""
+    """shell(line) -> (status, body as JSON or text) of one curl line; `$` names are those of a project that all readers share."""
+    return shell_of(server, tmp_path_factory.mktemp("curl"), "curl")
+
+
+def shell_of(server: LiveServer, folder: Path, name: str) -> Any:
+    """The same for a project of its own."""
     if shutil.which("curl") is None:
         pytest.skip("LOUD: curl is not here; the document's own examples were NOT tested")
-    folder: Path = tmp_path_factory.mktemp("curl")
-    server.push("clients/curl", {".gitlab-ci.yml": CONFIG}, branch="master")
-    project = server.call("GET", "/api/v4/projects/clients%2Fcurl")[1]["id"]
+    server.push(f"clients/{name}", {".gitlab-ci.yml": CONFIG}, branch="master")
+    project = server.call("GET", f"/api/v4/projects/clients%2F{name}")[1]["id"]
     run = server.until(
         lambda: server.call("GET", f"/api/v4/projects/{project}/pipelines")[1][0],
         lambda r: r["status"] == "success",
@@ -103,7 +107,8 @@ def test_one_job_its_trace_and_its_artifacts(shell: Any) -> None:
     assert (status, data) == (200, b"hi\n")
 
 
-def test_acts(shell: Any) -> None:
+def test_acts(server: LiveServer, tmp_path: Path) -> None:
+    shell = shell_of(server, tmp_path, "curl-acts")
     status, kept = shell(
         f"curl --request POST {HEADER} '$host/api/v4/projects/$project/jobs/$test/artifacts/keep'"
     )
