@@ -49,6 +49,7 @@ class Place:
 
     project: Project
     run: Run
+    workflow: Workflow
     job: Job
     attempt: Attempt
     flow: Flow | None  # only when it looks at other jobs
@@ -67,10 +68,7 @@ def assemble(tx: Tx, place: Place, runner: Runner, token: str, vault: Vault, ter
     inputs += _imports(tx, place)
     try:
         scope = job.plan.environment.name if job.plan.environment else ""
-        workflow = tx.get(Workflow, job.workflow_id)
-        at = Circumstances(
-            place.project.path, "" if run.tag else run.ref, scope, workflow.path if workflow else ""
-        )
+        at = Circumstances(place.project.path, "" if run.tag else run.ref, scope, place.workflow.path)
         secrets = secrets_of(tx, place.project, run.ref, vault, at)
         facts = _facts(place, runner, terms) | {"secrets": secrets}
         facts_at_claim = with_late(_with_token(facts, token), job.plan.late)

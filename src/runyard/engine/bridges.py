@@ -124,7 +124,8 @@ def _place(tx: Tx, attempt_id: int, now: int) -> Place | None:
     run, project = tx.get(Run, attempt.run_id), tx.get(Project, attempt.project_id)
     if run is None or project is None:
         return None
-    return Place(project, run, job, attempt, load(tx, run.id, now).flows[job.workflow_id])
+    flow = load(tx, run.id, now).flows[job.workflow_id]
+    return Place(project, run, flow.row, job, attempt, flow)
 
 
 def _handed(variable: Variable, values: Mapping[str, str], secrets: list[str]) -> Variable:

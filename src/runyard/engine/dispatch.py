@@ -131,10 +131,11 @@ def _hand_out(
     sign: Sign | None,
 ) -> Assignment:
     run, project = tx.get(Run, attempt.run_id), tx.get(Project, attempt.project_id)
-    if run is None or project is None:
+    workflow = tx.get(Workflow, job.workflow_id)
+    if run is None or project is None or workflow is None:
         raise Undeliverable(Reason.BAD_PLAN, "Its run or project was removed.")
     flow = flow_of(load(tx, run.id, now), job) if looks_at_others(job.plan) else None
-    assignment = assemble(tx, Place(project, run, job, attempt, flow), runner, token, vault, terms)
+    assignment = assemble(tx, Place(project, run, workflow, job, attempt, flow), runner, token, vault, terms)
     if job.plan.identity_tokens:
         assignment = with_identity(tx, assignment, sign, now, terms)
     limit_s = timeout_of(job.plan, runner, terms) + DEADLINE_SLACK_S
@@ -149,15 +150,14 @@ def _hand_out(
         lease_until_at=now + terms.lease_s * 1000,
         deadline_at=now + limit_s * 1000,
     )
-    _show_running(tx, run, job, now)
+    _show_running(tx, run, workflow, now)
     return assignment
 
 
-def _show_running(tx: Tx, run: Run, job: Job, now: int) -> None:
+def _show_running(tx: Tx, run: Run, workflow: Workflow, now: int) -> None:
     """With a running job the composite of both parents is RUNNING whatever the other jobs are, so parents that say so need no new fold."""
-    workflow = tx.get(Workflow, job.workflow_id)
     for row in (run, workflow):
-        if row is None or row.state is not State.RUNNING or row.started_at is None:
+        if row.state is not State.RUNNING or row.started_at is None:
             settle(tx, run.id, now)
             return
     tx.ring(f"run:{run.id}")
