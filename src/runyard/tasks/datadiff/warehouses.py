@@ -1,16 +1,16 @@
 # ruff: noqa: S608 - this package makes SQL; every name goes through grammar.quoted, every text through grammar.text
-"""Snowflake, BigQuery, Databricks and Redshift through their own drivers (extras `snowflake`, `bigquery`, `databricks`, `redshift`).
+"""Snowflake, BigQuery, Databricks and Redshift through their own drivers, which `tasks.drivers` opens.
 
-No such server was at hand: the SQL is checked by sqlglot and golden files, the sessions against a recording driver. What each session sets comes from
-the vendor's reference. None of them can promise a read-only session or one moment for both sides; the role's rights are the fence.
+No such server was at hand: the SQL is checked by sqlglot and golden files, the sessions against a recording driver. None of them can promise
+one moment for both sides; the role's rights are the fence.
 """
 
 from __future__ import annotations
 
-import importlib
-import json
 from collections.abc import Callable, Sequence
 from typing import Any
+
+import msgspec
 
 from runyard.tasks.datadiff.faults import CouldNot, Fault
 from runyard.tasks.datadiff.grammar import GRAMMARS, Grammar
@@ -18,17 +18,9 @@ from runyard.tasks.datadiff.kinds import Column, Kind
 from runyard.tasks.datadiff.names import match, path_of
 from runyard.tasks.datadiff.servers import Opener, Promise, Row, Sink
 from runyard.tasks.datadiff.spec import Connection
+from runyard.tasks.drivers import DriverTrouble, Why, connect, trouble
 
 _PIECES = 5_000
-_FORMATS = {
-    "DATE_OUTPUT_FORMAT": "YYYY-MM-DD",
-    "TIME_OUTPUT_FORMAT": "HH24:MI:SS.FF6",
-    "TIMESTAMP_NTZ_OUTPUT_FORMAT": "YYYY-MM-DD HH24:MI:SS.FF6",
-    "TIMESTAMP_LTZ_OUTPUT_FORMAT": "YYYY-MM-DD HH24:MI:SS.FF6 TZHTZM",
-    "TIMESTAMP_TZ_OUTPUT_FORMAT": "YYYY-MM-DD HH24:MI:SS.FF6 TZHTZM",
-    "BINARY_OUTPUT_FORMAT": "HEX",
-    "TIMEZONE": "UTC",
-}
 _KINDS = {
     **dict.fromkeys(("INT64", "BIGINT", "INT", "INTEGER", "SMALLINT", "TINYINT"), Kind.INTEGER),
     **dict.fromkeys(("FIXED", "NUMERIC", "BIGNUMERIC", "DECIMAL"), Kind.DECIMAL),
@@ -82,7 +74,7 @@ class Warehouse:
         try:
             cursor.execute(sql)
         except Exception as error:  # noqa: BLE001 - four drivers, four hierarchies; none is imported here
-            raise _fault(self.grammar.name, error) from None
+            raise _fault(trouble(self.grammar.name, error)) from None
         return cursor
 
     def one(self, sql: str) -> Row:
@@ -96,7 +88,7 @@ class Warehouse:
             try:
                 rows = cursor.fetchmany(_PIECES)
             except Exception as error:  # noqa: BLE001 - as above
-                raise _fault(self.grammar.name, error) from None
+                raise _fault(trouble(self.grammar.name, error)) from None
             if not rows:
                 return
             sink.rows += len(rows)
@@ -170,40 +162,28 @@ def _field(value: object) -> str:
     return '"' + str(value).replace('"', '""') + '"'
 
 
-def _fault(name: str, error: Exception) -> CouldNot:
-    line = str(error).strip().split("\n", 1)[0][:500].rstrip(".") or type(error).__name__
-    kind = type(error).__name__
-    if "timeout" in line.lower() or "timed out" in line.lower():
-        return CouldNot(Fault.TIMEOUT, f"{name}: {line}.")
-    if kind in ("OperationalError", "InterfaceError", "ServiceUnavailable"):
-        return CouldNot(Fault.CONNECTION, f"{name}: {line}.", retryable=True)
-    return CouldNot(Fault.QUERY, f"{name}: {line}.")
+_FAULTS = {
+    Why.SETTINGS: Fault.BAD_SPEC,
+    Why.CONNECTION: Fault.CONNECTION,
+    Why.QUERY: Fault.QUERY,
+    Why.TIMEOUT: Fault.TIMEOUT,
+}
 
 
-def _driver(module: str, extra: str) -> Any:
+def _fault(error: DriverTrouble) -> CouldNot:
+    return CouldNot(_FAULTS[error.why], error.message, retryable=error.is_retryable)
+
+
+def _connected(where: Connection, timeout_s: float, session: dict[str, str]) -> Any:
     try:
-        return importlib.import_module(module)
-    except ImportError:
-        raise CouldNot(
-            Fault.CONNECTION, f"The driver {module} is not installed: install runyard[{extra}]."
-        ) from None
-
-
-def _connected(name: str, connect: Callable[..., Any], **given: Any) -> Any:
-    try:
-        return connect(**{k: v for k, v in given.items() if v not in ("", 0, None)})
-    except Exception as error:  # noqa: BLE001 - four drivers, four hierarchies
-        raise _fault(name, error) from None
+        return connect(where.dialect, msgspec.structs.asdict(where), timeout_s, session)
+    except DriverTrouble as problem:
+        raise _fault(problem) from None
 
 
 def _column(name: str, exact: str) -> Column:
     base = exact.split("(", 1)[0].split("<", 1)[0].upper()
     return Column(name, exact, base, _KINDS.get(base, Kind.OTHER))
-
-
-def _no_session(name: str, session: dict[str, str]) -> None:
-    if session:
-        raise CouldNot(Fault.BAD_SPEC, f"{name}: session parameters are not served.")
 
 
 # Snowflake ----------------------------------------------------------------------------------------------------------------------
@@ -225,42 +205,8 @@ _SNOWFLAKE_CODES = (
 
 
 def snowflake(where: Connection, timeout_s: float, session: dict[str, str]) -> Warehouse:
-    """Formats and time zone are fixed, so that texts mean the same everywhere."""
-    unknown = sorted(session.keys() - {"QUERY_TAG", "USE_CACHED_RESULT"})
-    if unknown:
-        raise CouldNot(Fault.BAD_SPEC, f"The session parameter {unknown[0]!r} may not be set.")
-    driver = _driver("snowflake.connector", "snowflake")
-    key: Any = ""
-    if where.private_key_pem:
-        from cryptography.hazmat.primitives.serialization import (
-            Encoding,
-            NoEncryption,
-            PrivateFormat,
-            load_pem_private_key,
-        )
-
-        loaded = load_pem_private_key(where.private_key_pem.encode(), None)
-        key = loaded.private_bytes(Encoding.DER, PrivateFormat.PKCS8, NoEncryption())
-    connection = _connected(
-        "snowflake",
-        driver.connect,
-        account=where.account or where.host,
-        user=where.username,
-        password=where.password,
-        private_key=key,
-        warehouse=where.warehouse,
-        role=where.role,
-        database=where.database,
-        schema=where.schema,
-        login_timeout=10,
-        application="runyard",
-        session_parameters={
-            **_FORMATS,
-            "STATEMENT_TIMEOUT_IN_SECONDS": max(1, int(timeout_s)),
-            "MULTI_STATEMENT_COUNT": 1,
-            **session,
-        },
-    )
+    """Unquoted names are looked for in the connection's database and schema."""
+    connection = _connected(where, timeout_s, session)
     return Warehouse(
         GRAMMARS["snowflake"], connection, _snowflake_columns, 3, (where.database, where.schema or "PUBLIC")
     )
@@ -281,27 +227,14 @@ def _snowflake_columns(cursor: Any) -> list[Column]:
 
 
 def bigquery(where: Connection, timeout_s: float, session: dict[str, str]) -> Warehouse:
-    """Through the client's DB-API; a job that lasts too long is cancelled by the service."""
-    _no_session("bigquery", session)
-    client_module = _driver("google.cloud.bigquery", "bigquery")
-    dbapi = _driver("google.cloud.bigquery.dbapi", "bigquery")
-    config = client_module.QueryJobConfig(use_query_cache=True)
-    config.job_timeout_ms = max(1, int(timeout_s * 1000))
-    given: dict[str, Any] = {
-        "project": where.project or where.database,
-        "location": where.location,
-        "default_query_job_config": config,
-    }
-    make = client_module.Client
-    if where.service_account_json:
-        try:
-            given["info"] = json.loads(where.service_account_json)
-        except ValueError:
-            raise CouldNot(Fault.CONNECTION, "bigquery: service_account_json is not JSON.") from None
-        make = client_module.Client.from_service_account_info
-    client = _connected("bigquery", make, **given)
+    """Unquoted names are looked for in the project and the dataset."""
+    connection = _connected(where, timeout_s, session)
     return Warehouse(
-        GRAMMARS["bigquery"], dbapi.connect(client), _bigquery_columns, 3, (given["project"], where.schema)
+        GRAMMARS["bigquery"],
+        connection,
+        _bigquery_columns,
+        3,
+        (where.project or where.database, where.schema),
     )
 
 
@@ -325,26 +258,10 @@ def _bigquery_column(field: Any) -> Column:
 
 
 def databricks(where: Connection, timeout_s: float, session: dict[str, str]) -> Warehouse:
-    """ANSI mode and UTC are set by the session."""
-    _no_session("databricks", session)
-    driver = _driver("databricks.sql", "databricks")
-    connection = _connected(
-        "databricks",
-        driver.connect,
-        server_hostname=where.host,
-        http_path=where.http_path,
-        access_token=where.token or where.password,
-        catalog=where.catalog,
-        schema=where.schema,
-        session_configuration={
-            "timezone": "UTC",
-            "ansi_mode": "true",
-            "statement_timeout": str(max(1, int(timeout_s))),
-        },
-    )
+    """Unquoted names are looked for in the catalog and the schema."""
     return Warehouse(
         GRAMMARS["databricks"],
-        connection,
+        _connected(where, timeout_s, session),
         _databricks_columns,
         3,
         (where.catalog or "main", where.schema or "default"),
@@ -383,33 +300,11 @@ _REDSHIFT_OIDS = {
 
 
 def redshift(where: Connection, timeout_s: float, session: dict[str, str]) -> Warehouse:
-    """By Amazon's driver; a transaction of its own that is read-only and never committed."""
-    _no_session("redshift", session)
-    driver = _driver("redshift_connector", "redshift")
-    connection = _connected(
-        "redshift",
-        driver.connect,
-        host=where.host,
-        port=where.port or 5439,
-        database=where.database,
-        user=where.username,
-        password=where.password,
-        timeout=10,
-        ssl=where.sslmode != "disable",
-        application_name="runyard",
-    )
-    found = Warehouse(
+    """Unquoted names are looked for in the database and the schema."""
+    connection = _connected(where, timeout_s, session)
+    return Warehouse(
         GRAMMARS["redshift"], connection, _redshift_columns, 3, (where.database, where.schema or "public")
     )
-    for statement in (
-        "BEGIN READ ONLY",
-        f"SET statement_timeout TO {max(1, int(timeout_s * 1000))}",
-        "SET timezone TO 'UTC'",
-        "SET datestyle TO 'ISO, YMD'",
-        "SET extra_float_digits TO 2",
-    ):
-        found._cursor(statement)
-    return found
 
 
 def _redshift_columns(cursor: Any) -> list[Column]:
