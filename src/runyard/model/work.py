@@ -5,9 +5,9 @@ Times are integer milliseconds since the epoch, UTC; None means not yet. `extra`
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from runyard.model.plan import JobPlan, Variable
 from runyard.model.state import Hold, Outcome, Reason, State
@@ -195,9 +195,18 @@ class Workflow:
     extra: Json = field(default_factory=dict)
 
 
+class _Packed:
+    """Room beside a job's fields for what makes its plan."""
+
+    __slots__ = ("_unpack",)
+
+
 @dataclass(frozen=True, slots=True)
-class Job:
-    """A named node of the graph. Immutable after accept; what happened to it is its latest attempt."""
+class Job(_Packed):
+    """A named node of the graph. Immutable after accept; what happened to it is its latest attempt.
+
+    One that a store made with `packed` reads its plan when somebody asks for it: most readers of many jobs never do.
+    """
 
     id: int
     run_id: int
@@ -208,6 +217,24 @@ class Job:
     plan: JobPlan
     position: int = 0
     created_at: int = 0
+
+    @classmethod
+    def packed(cls, values: Mapping[str, Any], unpack: Callable[[], JobPlan]) -> Job:
+        """A job from its other fields, all of them, and from what answers the plan (of one value, whenever it is called)."""
+        job = object.__new__(cls)
+        for name, value in values.items():
+            object.__setattr__(job, name, value)
+        object.__setattr__(job, "_unpack", unpack)
+        return job
+
+    if not TYPE_CHECKING:  # else every misspelt attribute would pass the type checker
+
+        def __getattr__(self, name: str) -> Any:
+            """Called for what is not set, which the plan is until now."""
+            if name != "plan":
+                raise AttributeError(name)
+            object.__setattr__(self, "plan", self._unpack())
+            return self.plan
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,12 +10,14 @@ import types
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import fields
 from enum import StrEnum
+from functools import partial
 from operator import attrgetter
 from typing import Any, Generic, TypeVar, Union, get_args, get_origin, get_type_hints
 
 import msgspec
 
 from runyard.engine.ports import Row
+from runyard.model.plan import JobPlan
 from runyard.model.work import (
     Artifact,
     Attempt,
@@ -140,6 +142,21 @@ class Shape(Generic[R]):
         return self.kind(id, *self._values(row)[1:])
 
 
+class JobShape(Shape[Job]):
+    """Leaves the plan as the text it is stored as: it is most of the row, and most readers of many jobs never look at it."""
+
+    def __init__(self) -> None:
+        super().__init__(Job, "jobs")
+        self._plan = self.names.index("plan")
+        self._others = (*self.names[: self._plan], *self.names[self._plan + 1 :])
+        self._unpack = msgspec.json.Decoder(JobPlan).decode
+
+    def decode(self, columns: Sequence[Value]) -> Job:
+        others = (*columns[: self._plan], *columns[self._plan + 1 :])
+        unpack = partial(self._unpack, columns[self._plan])
+        return Job.packed(dict(zip(self._others, others, strict=True)), unpack)
+
+
 USER = Shape(User, "users")
 # last_number belongs to next_number alone: a saved project must not set it back.
 PROJECT = Shape(Project, "projects", fixed=("last_number",))
@@ -147,7 +164,7 @@ TOKEN = Shape(Token, "tokens")
 SECRET_VARIABLE = Shape(SecretVariable, "secret_variables")
 RUN = Shape(Run, "runs")
 WORKFLOW = Shape(Workflow, "workflows")
-JOB = Shape(Job, "jobs")
+JOB = JobShape()
 ATTEMPT = Shape(Attempt, "attempts")
 STEP = Shape(Step, "steps", key=("attempt_id", "position"))
 ARTIFACT = Shape(Artifact, "artifacts")
