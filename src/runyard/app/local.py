@@ -26,7 +26,7 @@ from runyard.http.launch import Launcher
 from runyard.http.services import RunRequest
 from runyard.model.plan import Network, Plan
 from runyard.model.trigger import Reach, ServerFacts
-from runyard.model.work import Project, Run, User
+from runyard.model.work import Project, Run, SecretVariable, User
 from runyard.runner.local import LocalLink, Ports, enroll
 from runyard.runner.loop import RunnerLoop
 from runyard.runner.outfit import outfit
@@ -54,10 +54,11 @@ def has_signs(folder: Path) -> bool:
     return any((folder / sign).exists() for signs in SIGNS.values() for sign in signs)
 
 
-def dialects_of(folder: Path, file: str) -> dict[str, Dialect]:
-    """Those that may have something to run here; all that run files when a file is named, and when there is nothing, so that they can say so."""
+def dialects_of(folder: Path, file: str, wanted: str = "") -> dict[str, Dialect]:
+    """The wanted one; else those that may have something to run here; all that run files when a file is named, and when there is nothing, so that
+    they can say so."""
     names = [name for name, signs in SIGNS.items() if any((folder / sign).exists() for sign in signs)]
-    chosen = SIGNS if file or not names else names
+    chosen = (wanted,) if wanted else tuple(SIGNS) if file or not names else names
     return {name: importlib.import_module(f"runyard.dialects.{name}").DIALECT for name in chosen}
 
 
@@ -90,6 +91,19 @@ class Local:
     def _people(tx: Tx) -> tuple[User, Project]:
         user = tx.add(User(0, "root", "Administrator", "root@localhost", is_admin=True, created_at=clock()))
         return user, tx.add(Project(0, PROJECT, "project", created_at=clock()))
+
+    def keep(self, variables: Mapping[str, str], secrets: Mapping[str, str]) -> None:
+        """What `vars` and `secrets` of a workflow hold."""
+        kinds = [("var", key, value) for key, value in variables.items()]
+        kinds += [("secret", key, value) for key, value in secrets.items()]
+        rows = [
+            SecretVariable(
+                0, key, self.vault.seal(value), self.project.id, masked=kind == "secret", kind=kind
+            )
+            for kind, key, value in kinds
+        ]
+        if rows:
+            self.db.submit_write(lambda tx: tx.add_all(rows)).result()
 
     def _reach(self, user: User, archives: Mapping[str, str]) -> Reach:
         from runyard.http.fetch import Fetcher

@@ -48,6 +48,13 @@ _SECTION = re.compile(r"section_(?:start|end):\d+:[\w.-]+(?:\[[^\]]*\])?\r?")
 _MOVES = re.compile(
     r"\x1b\[[0-9;?]*[A-LN-Zac-ln-z]|\x1b[\]PX^_][^\x07\x1b]*(?:\x07|\x1b\\)?|[\x00-\x08\x0b-\x1a\x1c-\x1f\x7f]"
 )
+_MARKS = {
+    "group": ("▸ ", "1"),
+    "error": ("error: ", "31"),
+    "warning": ("warning: ", "33"),
+    "notice": ("notice: ", "34"),
+}
+_MARK = re.compile(r"##\[(group|endgroup|error|warning|notice|debug|command|section)\]")
 _COLOURS = re.compile(r"\x1b\[[0-9;]*m")
 
 
@@ -122,10 +129,21 @@ class Screen:
         shown, before = [], self._styled(f"{job.name} │ ", "36")
         for raw in [*lines, rest] if last and rest else lines:
             text = _SECTION.sub("", raw.decode("utf-8", "replace")).rstrip("\r").rsplit("\r", 1)[-1]
+            if text.startswith("##["):
+                text = self._marked(text)
             plain = _COLOURS.sub("", text := _MOVES.sub("", text))
             if plain.strip():
                 shown.append(f"{before}{text}\x1b[0m" if self.colours else before + plain)
         self._say(shown)
+
+    def _marked(self, text: str) -> str:
+        """A line of the Actions runner's own: groups become headings, their ends go, errors say so."""
+        match = _MARK.match(text)
+        if match is None:
+            return text
+        before, style = _MARKS.get(match[1], ("", ""))
+        rest = text[match.end() :]
+        return self._styled(before + rest, style) if rest or before else ""
 
     def done(self, runs: Sequence[tuple[Run, list[tuple[Job, Attempt]]]]) -> None:
         """The table, or the JSON document."""

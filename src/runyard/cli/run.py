@@ -5,25 +5,26 @@ Exit 0 passed, 1 failed, 2 could not run. Uncommitted changes are part of it; th
 
 from __future__ import annotations
 
-import argparse
+import difflib
 import json
 import os
 import re
 import sys
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
 from runyard.app.local import Local, clock, dialects_of, has_signs
-from runyard.cli.pairs import pair
+from runyard.cli.asked import Asked, Choice, read
+from runyard.cli.choosing import names_of, only
 from runyard.cli.progress import Screen, follow
 from runyard.dialects import Dialect
 from runyard.engine import control
 from runyard.engine.ports import Tx
 from runyard.http.services import RunRequest
 from runyard.model.errors import Invalid, NotFound, NothingToRun, Problem, RunyardError
-from runyard.model.plan import Gate, JobPlan, Order, Plan, Variable, When, WorkflowPlan
+from runyard.model.plan import JobPlan, Order, Variable, When, WorkflowPlan
 from runyard.model.state import Outcome
 from runyard.model.trigger import Files, Push
 from runyard.model.work import Attempt, Job, Project, Run
@@ -32,23 +33,10 @@ from runyard.sources.workcopy import Workcopy, import_folder, import_workcopy
 
 def run(args: Sequence[str], prog_name: str) -> None:
     """The verb, with its own reading of the command line: typer takes longer to import than ten small jobs to run (docs/decisions/0012)."""
-    asked = _parser(prog_name).parse_args(args)
-    choice = Choice(asked.jobs, asked.needs)
     try:
-        with tempfile.TemporaryDirectory(prefix="runyard-run-", ignore_cleanup_errors=True) as scratch:
-            local = LocalRun(
-                Path(scratch), asked.slots, asked.folder, asked.file, [pair(v) for v in asked.var]
-            )
-            try:
-                if asked.list:
-                    local.show(asked.output)
-                    code = 0
-                else:
-                    code = local.go(local.picked(choice) if asked.pick else choice, Screen.of(asked.output))
-            finally:
-                local.close()
+        code = _run(read(args, prog_name))
     except Invalid as error:
-        for problem in error.problems or (Problem(error.message),):
+        for problem in error.problems or (Problem(f"runyard: {error.message}"),):
             _complain(str(problem))
         code = 2
     except RunyardError as error:
@@ -57,45 +45,17 @@ def run(args: Sequence[str], prog_name: str) -> None:
     sys.exit(code)
 
 
-def _parser(name: str) -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog=name, description="Run this working copy's pipeline or workflow now.", allow_abbrev=False
-    )
-    add = parser.add_argument
-    add("jobs", nargs="*", metavar="JOB", help="only these jobs and what they name as needs")
-    add("-f", "--file", default="", help="the file to run; default: what a push would run")
-    add("-C", "--folder", type=Path, default=Path(), help="the working copy")
-    add(
-        "--needs",
-        action="append",
-        default=[],
-        metavar="JOB",
-        help="this job and all that it waits for, earlier stages too; as often as needed",
-    )
-    add("-i", "--pick", action="store_true", help="choose the jobs from a list")
-    add("--var", action="append", default=[], metavar="KEY=VALUE", help="for the jobs, as often as needed")
-    add(
-        "--slots",
-        type=_count,
-        default=max(2, os.cpu_count() or 2),
-        metavar="N",
-        help="jobs at once (1 to 1000; default: %(default)s)",
-    )
-    add("--list", action="store_true", help="show the jobs, run nothing")
-    add(
-        "--output",
-        choices=("text", "json"),
-        default="text",
-        help="text, or json for the result alone on stdout",
-    )
-    return parser
-
-
-def _count(text: str) -> int:
-    number = int(text)
-    if not 1 <= number <= 1000:
-        raise argparse.ArgumentTypeError("from 1 to 1000")
-    return number
+def _run(asked: Asked) -> int:
+    with tempfile.TemporaryDirectory(prefix="runyard-run-", ignore_cleanup_errors=True) as scratch:
+        local = LocalRun(Path(scratch), asked)
+        try:
+            if asked.list:
+                local.show(asked.output)
+                return 0
+            choice = local.picked(asked.choice) if asked.pick else asked.choice
+            return local.go(choice, Screen.of(asked.output))
+        finally:
+            local.close()
 
 
 def _complain(text: str) -> None:
@@ -105,31 +65,16 @@ def _complain(text: str) -> None:
 Result = tuple[Run, list[tuple[Job, Attempt]]]
 
 
-class Choice:
-    """Which jobs: `names` with what they name as needs, `whole` with everything they wait for. Neither: all."""
-
-    def __init__(self, names: Sequence[str] = (), whole: Sequence[str] = ()) -> None:
-        self.names = frozenset(names)
-        self.whole = frozenset(whole)
-
-    @property
-    def all(self) -> frozenset[str]:
-        """Every name that was given."""
-        return self.names | self.whole
-
-
 class LocalRun:
     """What to run of a working copy, and running it."""
 
-    def __init__(
-        self, scratch: Path, slots: int, folder: Path, file: str, variables: Sequence[Variable]
-    ) -> None:
-        if not folder.is_dir():
-            raise NotFound(f"There is no folder {folder}.")
-        folder = folder.resolve()
-        self.variables = variables
-        self.file = file
-        self.copy, self.house = self._copied(scratch, slots, folder)
+    def __init__(self, scratch: Path, asked: Asked) -> None:
+        if not asked.folder.is_dir():
+            raise NotFound(f"There is no folder {asked.folder}.")
+        self.asked = asked
+        self.file = asked.file.removeprefix("./")
+        self.copy, self.house = self._copied(scratch, asked.slots, asked.folder.resolve())
+        self.house.keep(asked.variables, asked.secrets)
         self.project = replace(self.house.project, default_branch=self.copy.branch)
         # A clean copy differs from nothing, and path filters would leave nothing to run: then all files count as changed.
         self.base = self.copy.base_sha if self.copy.changed else ""
@@ -141,7 +86,7 @@ class LocalRun:
         root = (
             folder if alone else next((p for p in (folder, *folder.parents) if (p / ".git").exists()), folder)
         )
-        house = Local(scratch, slots, dialects_of(root, self.file))
+        house = Local(scratch, slots, dialects_of(root, self.file, self.asked.dialect))
         take = import_folder if alone else import_workcopy
         return take(folder, house.source, house.project.id), house
 
@@ -149,30 +94,84 @@ class LocalRun:
         """Lets everything go."""
         self.house.close()
 
-    def requests(self) -> list[RunRequest]:
-        """What to start: the named file, or everything that a push of this working copy would start."""
-        file, dialects = self.file, self.house.dialects.values()
-        if file:
-            wanted = [self._request(d) for d in dialects if file in d.entries(self.files)]
-            wanted = wanted or [self._request(d) for d in dialects if self._is_configuration(d)]
-            if not wanted:
-                raise Invalid(
-                    problems=[Problem("no door runs a file of this name, or it is not there", file=file)]
-                )
-            return wanted
+    def requests(self, names: frozenset[str] = frozenset()) -> list[RunRequest]:
+        """What to start: the named file, what the event starts, or everything that a push of this working copy would start. Of two languages
+        one must be chosen, unless only one of them has the named jobs."""
+        dialects = self.house.dialects
+        if self.asked.dialect:
+            dialects = {self.asked.dialect: dialects[self.asked.dialect]}
+        if self.file:
+            return self._of_file(dialects.values())
+        found = [request for dialect in dialects.values() for request in self._started(dialect)]
+        if not found:
+            raise NothingToRun(self._nothing(dialects.values()))
+        if len({request.dialect for request in found}) > 1 and not self.asked.list:
+            found = [r for r in found if names and names <= self._names(r)] or found
+        if len({request.dialect for request in found}) > 1 and not self.asked.list:
+            raise Invalid(
+                "This working copy has a GitLab pipeline and Actions workflows. Choose: `runyard run --dialect gitlab` runs .gitlab-ci.yml, "
+                "`runyard run --dialect depot` the workflows; `--list` shows the jobs of both."
+            )
+        return found
+
+    def _names(self, request: RunRequest) -> set[str]:
+        plan = self.house.compiled(request)
+        return {name for workflow in plan.workflows for job in workflow.jobs for name in names_of(job)}
+
+    def _started(self, dialect: Dialect) -> list[RunRequest]:
+        """What the event starts in one language; everything of it when there is no event, as a push does."""
+        event = self.asked.event
+        if event and event != "push":
+            options = {"event": event, "payload": dict(self.asked.payload)}
+            return [self._request(dialect, event, options)] if dialect.entries(self.files) else []
         push = Push(
             self.project, self.house.user, self.copy.branch, False, self.base or "0" * 40, self.copy.sha
         )
-        found = [
-            self._request(dialect, start.source, dict(start.options))
-            for dialect in dialects
+        return [
+            self._request(dialect, start.source, {**start.options, "payload": dict(self.asked.payload)})
             for start in dialect.on_push(push, self.files)
         ]
-        if not found:
-            raise NothingToRun(
-                "There is no .gitlab-ci.yml and no workflow that runs on push here; name one with --file."
+
+    def _nothing(self, dialects: Iterable[Dialect]) -> str:
+        event = self.asked.event or "push"
+        there = [path for dialect in dialects for path in dialect.entries(self.files)]
+        if not there:
+            return (
+                f"There is no .gitlab-ci.yml and no workflow that runs on {event} here; name one with --file."
             )
-        return found
+        shown = ", ".join(there[:5]) + (", …" if len(there) > 5 else "")
+        return f"Nothing here runs on {event}. There is {shown}: name one with --file, or what happened with --event."
+
+    def _of_file(self, dialects: Iterable[Dialect]) -> list[RunRequest]:
+        wanted: list[RunRequest] = []
+        for dialect in dialects:
+            there = dialect.entries(self.files)
+            paths = [self.file] if self.file in there else [p for p in there if p.endswith(f"/{self.file}")]
+            wanted += [
+                self._request(dialect, self.asked.event or "push", self._file_options(), p) for p in paths
+            ]
+        wanted = wanted or [
+            self._request(d, self.asked.event or "push", self._file_options(), self.file)
+            for d in dialects
+            if self._is_configuration(d)
+        ]
+        if not wanted:
+            there = [path for dialect in dialects for path in dialect.entries(self.files)]
+            by_name = {path.rpartition("/")[2]: path for path in there}
+            near = difflib.get_close_matches(self.file.rpartition("/")[2], by_name, 1)
+            hint = f"did you mean {by_name[near[0]]!r}?" if near else ", ".join(there[:5])
+            raise Invalid(
+                problems=[
+                    Problem(
+                        "no door runs a file of this name, or it is not there", self.file, suggestion=hint
+                    )
+                ]
+            )
+        return wanted
+
+    def _file_options(self) -> dict[str, object]:
+        payload: dict[str, object] = {"payload": dict(self.asked.payload)}
+        return {"event": self.asked.event, **payload} if self.asked.event else payload
 
     def _is_configuration(self, dialect: Dialect) -> bool:
         """GitLab's configuration may have any name (`ci_config_path`)."""
@@ -180,19 +179,25 @@ class LocalRun:
         return dialect.name == "gitlab" and is_yaml and self.files.read(self.file) is not None
 
     def _request(
-        self, dialect: Dialect, source: str = "push", options: dict[str, object] | None = None
+        self, dialect: Dialect, source: str, options: Mapping[str, object], file: str = ""
     ) -> RunRequest:
-        chosen = {"workflow": self.file} if self.file else {}
+        chosen = {"workflow": file} if file else {}
+        secret = [Variable(k, v, masked=True, raw=True) for k, v in self.asked.secrets.items()]
         return RunRequest(
-            project=_with_file(self.project, dialect.name, self.file),
+            project=_with_file(self.project, dialect.name, file),
             dialect=dialect.name,
             source=source,
             actor=self.house.user,
             ref=f"refs/heads/{self.copy.branch}",
             sha=self.copy.sha,
             before_sha=self.base or None,
-            variables=tuple(self.variables),
-            options={**(options or {}), **chosen},
+            # GitLab knows no `secrets`: there they are masked variables.
+            variables=(
+                *(Variable(k, v) for k, v in self.asked.variables.items()),
+                *(secret if dialect.name == "gitlab" else ()),
+            ),
+            inputs=dict(self.asked.inputs),
+            options={**options, **chosen},
         )
 
     def jobs(self) -> list[tuple[WorkflowPlan, JobPlan]]:
@@ -210,6 +215,16 @@ class LocalRun:
             return
         for workflow, job in found:
             sys.stdout.write(f"{_line(workflow, job)}\n")
+        shown = {workflow.path for workflow, _ in found}
+        others = [
+            p for d in self.house.dialects.values() if d.name != "gitlab" for p in d.entries(self.files)
+        ]
+        left = [path for path in others if path not in shown]
+        if left and not self.file:
+            event = self.asked.event or "push"
+            _complain(
+                f"Not on {event}: {', '.join(left)}. Name one with --file, or what happened with --event."
+            )
 
     def picked(self, choice: Choice) -> Choice:
         """Asks which of the jobs; nothing chosen is all of them."""
@@ -219,11 +234,14 @@ class LocalRun:
         sys.stderr.write("Numbers (1 3-5) or names, with what they need; nothing for all: ")
         sys.stderr.flush()
         names = [job.name for _, job in found]
-        return Choice((*choice.names, *chosen(sys.stdin.readline(), names)), tuple(choice.whole))
+        return replace(choice, names=choice.names | frozenset(chosen(sys.stdin.readline(), names)))
 
     def go(self, choice: Choice, screen: Screen) -> int:
         """Runs; the worst outcome decides."""
-        runs = [self.house.start(r, lambda plan: only(plan, choice)) for r in self.requests()]
+        requests = self.requests(choice.all)
+        if len(requests) > 1 and choice.all:
+            requests = [r for r in requests if choice.all & self._names(r)] or requests
+        runs = [self.house.start(r, lambda plan: only(plan, choice)) for r in requests]
         allowed = os.environ.get("RUNYARD_ALLOW_PLAIN", "").lower() in ("1", "true", "yes", "on")
         for note in self.house.begin(allow_plain=allowed, bridges=any(map(self._has_bridges, runs))):
             screen.note(note)
@@ -309,39 +327,3 @@ def _with_file(project: Project, dialect: str, file: str) -> Project:
         if file and dialect == "gitlab"
         else project
     )
-
-
-def only(plan: Plan, choice: Choice) -> Plan:
-    """The plan with just these jobs (by name, group or key) and all they need; a manual one that was named starts by itself."""
-    if not choice.all:
-        return plan
-    known = {n for w in plan.workflows for j in w.jobs for n in _names(j)}
-    for name in choice.all:
-        if name not in known:
-            raise Invalid(f"There is no job {name!r} here; `runyard run --list` shows them.")
-    return replace(plan, workflows=tuple(_only(w, choice) for w in plan.workflows))
-
-
-def _names(job: JobPlan) -> set[str]:
-    return {job.name, job.key, job.matrix_group}
-
-
-def _only(workflow: WorkflowPlan, choice: Choice) -> WorkflowPlan:
-    kept: dict[str, bool] = {}  # key → with everything that it waits for
-    wanted = [(j, bool(_names(j) & choice.whole)) for j in workflow.jobs if _names(j) & choice.all]
-    while wanted:
-        job, whole = wanted.pop()
-        if kept.get(job.key, False) or (job.key in kept and not whole):
-            continue
-        kept[job.key] = whole
-        groups = {need.group for need in job.needs}
-        wanted += [(j, whole) for j in workflow.jobs if {j.key, j.matrix_group} & groups]
-        if whole and job.gate.order is Order.STAGE:
-            wanted += [(j, True) for j in workflow.jobs if j.stage_index < job.stage_index]
-    return replace(workflow, jobs=tuple(_started(j, choice.all) for j in workflow.jobs if j.key in kept))
-
-
-def _started(job: JobPlan, names: frozenset[str]) -> JobPlan:
-    if _names(job) & names and job.gate.when in (When.MANUAL, When.DELAYED):
-        return replace(job, gate=Gate(order=job.gate.order, expression=job.gate.expression))
-    return job

@@ -1,7 +1,8 @@
 """Depot's compile: which workflow files a trigger runs, and the Plan they make. Also the dialect's `entries`, `check` and `on_push`.
 
 Files lie in `.depot/workflows`; a repository without any is read from `.github/workflows` (Depot's `migrate` copies
-one to the other, so never both). `Trigger.options`: `workflow` (a path), `content` (inline texts), `job`, `event`.
+one to the other, so never both). `Trigger.options`: `workflow` (a path), `content` (inline texts), `job`, `event` (its name: then only workflows
+that know it run), `payload` (laid over `github.event`; `runyard run` alone gives it).
 """
 
 from __future__ import annotations
@@ -50,6 +51,8 @@ def compile(trigger: Trigger, files: Files) -> Plan:
     if event == "push":
         changed = files.changed()
         docs = [doc for doc in docs if _is_pushed(doc, trigger.ref, trigger.tag, changed)]
+    elif event and not (trigger.options.get("workflow") or trigger.options.get("content")):
+        docs = [doc for doc in docs if event in doc.triggers.events]
     if not docs:
         findings.raise_errors()
         raise NothingToRun("No workflow of this repository runs for this event.")
@@ -115,8 +118,8 @@ def _is_pushed(doc: WorkflowDoc, ref: str, tag: bool, changed: frozenset[str] | 
 
 def _event(doc: WorkflowDoc, trigger: Trigger, event: str) -> Event:
     """A `Run` call is a dispatch to workflows that know dispatches, and looks like a push to the others."""
-    if event == "push":
-        return Event("push", {})
+    if event and event != "workflow_dispatch":
+        return Event(event, {})
     if event == "workflow_dispatch":
         triggers.require_dispatch(doc.triggers, doc.path)
     elif "workflow_dispatch" not in doc.triggers.events:

@@ -46,15 +46,16 @@ def github(trigger: Trigger, event_name: str, workflow: str, path: str) -> dict[
     owner, _, _ = project.path.rpartition("/")
     ref = f"refs/tags/{trigger.ref}" if trigger.tag else f"refs/heads/{trigger.ref}"
     actor = trigger.actor
+    payload = event(trigger, event_name, ref)
     return {
         "actor": actor.username,
         "actor_id": str(actor.id),
         "api_url": f"{url}/api/v4",
-        "base_ref": "",
-        "event": event(trigger, event_name, ref),
+        "base_ref": _of_pull_request(payload, "base"),
+        "event": payload,
         "event_name": event_name,
         "graphql_url": f"{url}/api/graphql",
-        "head_ref": "",
+        "head_ref": _of_pull_request(payload, "head"),
         "ref": ref,
         "ref_name": trigger.ref,
         "ref_protected": trigger.ref == project.default_branch and not trigger.tag,
@@ -111,7 +112,14 @@ def event(trigger: Trigger, event_name: str, ref: str) -> dict[str, Any]:
             key: str(value).lower() if isinstance(value, bool) else str(value)
             for key, value in trigger.inputs.items()
         }
-    return found
+    return found | dict(trigger.options.get("payload") or {})
+
+
+def _of_pull_request(payload: Mapping[str, Any], side: str) -> str:
+    """The branch on one side of a pull request's event; empty for any other event."""
+    request = payload.get("pull_request")
+    found = request.get(side) if isinstance(request, Mapping) else None
+    return str(found.get("ref") or "") if isinstance(found, Mapping) else ""
 
 
 def variables(context: Mapping[str, Any], job: str) -> tuple[Variable, ...]:
