@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from runyard.engine import bridges
+from runyard.engine.board import load
 from runyard.engine.ending import GIVEN_BACK
 from runyard.engine.ports import AttemptFilter, Page, RunFilter, Tx
 from runyard.engine.settle import settle
@@ -138,6 +139,7 @@ def everything(store: Store, logs: dict[int, bytes], blobs: dict[str, bytes], no
             older = [r for r in runs if r.project_id == run.project_id and r.number == run.number]
             assert len(older) == 1, "two runs have the same number"
     _queue(store, rows)
+    _kept(store, runs, now)
     _quiet(store, runs, now)
 
 
@@ -279,21 +281,22 @@ def _bridges(runs: Sequence[Run], rows: Sequence[tuple[Job, Attempt]]) -> None:
             assert run.state is State.DONE or a.outcome is Outcome.CANCELED, "a bridge ended before its run"
 
 
-class _Undo(BaseException):
-    pass
-
-
 def _quiet(store: Store, runs: Sequence[Run], now: int) -> None:
-    """Nothing that could move was forgotten: settling again changes nothing."""
-    try:
-        with store.begin() as tx:
-            before = {r.id: (r, tx.workflows(r.id), [a for _, a in tx.graph(r.id)]) for r in runs}
-            for run in runs:
-                if run.state is not State.DONE:
-                    settle(tx, run.id, now)
-            after = {
-                r.id: (tx.get(Run, r.id), tx.workflows(r.id), [a for _, a in tx.graph(r.id)]) for r in runs
-            }
-            raise _Undo
-    except _Undo:
+    """Nothing that could move was forgotten: settling again changes nothing. The boards that this leaves with the store are what later verbs begin from."""
+    with store.begin() as tx:
+        before = {r.id: (r, tx.workflows(r.id), [a for _, a in tx.graph(r.id)]) for r in runs}
+        for run in runs:
+            if run.state is not State.DONE:
+                settle(tx, run.id, now)
+        after = {r.id: (tx.get(Run, r.id), tx.workflows(r.id), [a for _, a in tx.graph(r.id)]) for r in runs}
         assert before == after, "something could move and was forgotten"
+
+
+def _kept(store: Store, runs: Sequence[Run], now: int) -> None:
+    """What the store keeps of a run between transactions is what it would read."""
+    with store.begin() as tx:
+        for run in runs:
+            board = load(tx, run.id, now)
+            assert {n.job.id: n.attempt for n in board.nodes.values()} == {
+                j.id: a for j, a in tx.graph(run.id)
+            }

@@ -12,7 +12,7 @@ from typing import Any
 
 from runyard.engine.moves import is_failure, move, share
 from runyard.engine.order import arrange
-from runyard.engine.ports import Tx
+from runyard.engine.ports import Kept, Tx
 from runyard.model.errors import NotFound
 from runyard.model.fold import Word, word
 from runyard.model.plan import JobPlan, Order
@@ -27,27 +27,38 @@ FOLLOWERS = (
 STOP_LIMIT_S = 300  # a graceful end (after-scripts, uploads) may take so long (GitLab: after_script 5 min), then the server ends it
 
 
-@dataclass(slots=True, eq=False)
 class Node:
     """A job with its latest attempt."""
 
-    job: Job
-    attempt: Attempt
+    __slots__ = ("_attempt", "_word", "job", "plan")
+
+    def __init__(self, job: Job, attempt: Attempt) -> None:
+        self.job = job
+        self.plan: JobPlan = job.plan
+        self._attempt = attempt
+        self._word: Word | None = None
 
     @property
-    def plan(self) -> JobPlan:
-        """The job's plan."""
-        return self.job.plan
+    def attempt(self) -> Attempt:
+        """The latest one."""
+        return self._attempt
+
+    @attempt.setter
+    def attempt(self, attempt: Attempt) -> None:
+        self._attempt = attempt
+        self._word = None
 
     @property
     def is_done(self) -> bool:
         """Whether its latest attempt has ended."""
-        return self.attempt.state is State.DONE
+        return self._attempt.state is State.DONE
 
     @property
     def word(self) -> Word:
-        """As the composite rule sees it."""
-        return word(share(self.job, self.attempt))
+        """As the composite rule sees it; a fold of a thousand jobs works out only those that moved."""
+        if self._word is None:
+            self._word = word(share(self.job, self._attempt))
+        return self._word
 
 
 @dataclass(slots=True, eq=False)
@@ -60,11 +71,15 @@ class Flow:
     lineage: dict[int, frozenset[str]] = field(
         default_factory=dict
     )  # gates' notes on who is above whom, for one pass
+    bridges: list[Node] = field(default_factory=list)
     _stages: dict[int, frozenset[Word]] = field(default_factory=dict)
+    _arranged: list[Node] | None = None
 
     def add(self, node: Node) -> None:
         """Makes a node findable by key and by matrix group."""
         self.nodes.append(node)
+        if node.plan.bridge is not None:
+            self.bridges.append(node)
         self.named[node.plan.key].append(node)
         if node.plan.matrix_group != node.plan.key:
             self.named[node.plan.matrix_group].append(node)
@@ -113,10 +128,9 @@ class Flow:
         """Nodes whose gate is yet to be asked, everyone after those it looks at. Starts a new pass."""
         self._stages.clear()
         self.lineage.clear()
-        open_nodes = [n for n in self.nodes if n.attempt.state is State.WAITING]
-        if len(open_nodes) < 2:
-            return open_nodes
-        return [open_nodes[i] for i in arrange([n.plan for n in open_nodes])[0]]
+        if self._arranged is None:
+            self._arranged = [self.nodes[i] for i in arrange([n.plan for n in self.nodes])[0]]
+        return [n for n in self._arranged if n.attempt.state is State.WAITING]
 
 
 @dataclass(slots=True, eq=False)
@@ -182,14 +196,46 @@ def child_of(node: Node) -> int | None:
     return int(found) if found is not None else None
 
 
+@dataclass(slots=True)
+class _Read:
+    """What `load` read of a run, as the store keeps it."""
+
+    flows: dict[int, Flow]
+    nodes: dict[int, Node]
+
+
 def load(tx: Tx, run_id: int, now: int) -> Board:
-    """Reads a run: three queries, whatever its size."""
+    """Reads a run: three queries, whatever its size; where the store keeps it, two, and only what was saved since is looked at."""
     run = tx.get(Run, run_id)
     if run is None:
         raise NotFound(f"Run {run_id} does not exist.")
-    flows = {row.id: Flow(row) for row in tx.workflows(run_id)}
-    nodes: dict[int, Node] = {}
+    rows = tx.workflows(run_id)
+    kept = tx.kept(run_id)
+    read = _again(kept, rows) if kept is not None else None
+    if read is None:
+        read = _read(tx, run_id, rows)
+        if kept is not None:
+            kept.board, kept.size = read, len(read.nodes)
+            kept.saved.clear()
+    return Board(tx, now, run, read.flows, read.nodes)
+
+
+def _read(tx: Tx, run_id: int, rows: Sequence[Workflow]) -> _Read:
+    read = _Read({row.id: Flow(row) for row in rows}, {})
     for job, attempt in tx.graph(run_id):
-        node = nodes[job.id] = Node(job, attempt)
-        flows[job.workflow_id].add(node)
-    return Board(tx, now, run, flows, nodes)
+        node = read.nodes[job.id] = Node(job, attempt)
+        read.flows[job.workflow_id].add(node)
+    return read
+
+
+def _again(kept: Kept, rows: Sequence[Workflow]) -> _Read | None:
+    """What an earlier transaction read, brought up to date; None when there is nothing, or a workflow was added."""
+    read: _Read | None = kept.board
+    if read is None or len(read.flows) != len(rows) or not kept.saved.keys() <= read.nodes.keys():
+        return None
+    for row in rows:
+        read.flows[row.id].row = row
+    for job_id, attempt in kept.saved.items():
+        read.nodes[job_id].attempt = attempt
+    kept.saved.clear()
+    return read

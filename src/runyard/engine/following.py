@@ -24,7 +24,7 @@ _MIRRORS: dict[Outcome, Outcome] = _DEPENDS | {Outcome.SKIPPED: Outcome.SKIPPED}
 
 def follow(board: Board) -> None:
     """Ends running bridges whose run has ended; opens ended ones again whose run goes on."""
-    for node in board.nodes.values():
+    for node in [node for flow in board.flows.values() for node in flow.bridges]:
         bridge = node.plan.bridge
         run_id = node.attempt.extra.get(DOWNSTREAM) if bridge is not None else None
         if bridge is None or run_id is None or bridge.follow is Follow.NONE:

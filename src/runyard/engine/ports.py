@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, BinaryIO, Protocol, TypeVar
 
@@ -107,6 +107,16 @@ class ArtifactFilter:
     expired_before_at: int | None = None
 
 
+@dataclass(slots=True)
+class Kept:
+    """What the only writer of a store keeps of a run between its transactions: what the engine read (`board`, of `size` jobs), and latest attempts
+    by job id that were saved since."""
+
+    board: Any = None
+    size: int = 0
+    saved: dict[int, Attempt] = field(default_factory=dict)
+
+
 class Tx(Protocol):
     """One transaction. Reads see its own writes. Everything commits together or not at all."""
 
@@ -165,6 +175,10 @@ class Tx(Protocol):
     def workflows(self, run_id: int) -> list[Workflow]: ...
     def graph(self, run_id: int) -> list[tuple[Job, Attempt]]:
         """Every job of the run with its latest attempt, in position order."""
+
+    def kept(self, run_id: int) -> Kept | None:
+        """The run's place for what the engine reads again and again. None to readers, where others may write too (PostgreSQL), and when this
+        transaction has asked before. It is empty after a transaction on the run has failed, a job was added or anything was removed."""
 
     def attempts(self, filter: AttemptFilter, page: Page) -> list[tuple[Job, Attempt]]:
         """Attempts with their jobs, by attempt id."""

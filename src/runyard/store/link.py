@@ -10,6 +10,7 @@ from collections import OrderedDict
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any, Protocol
 
+from runyard.engine.ports import Kept
 from runyard.model.work import Attempt, Job
 from runyard.store.log_files import LogFiles
 
@@ -76,3 +77,37 @@ class JobCache:
 
     def clear(self) -> None:
         self._jobs.clear()
+
+
+class KeptRuns:
+    """`engine.ports.Kept` by run id, for the only writer of a store; the newest few, bounded by their jobs."""
+
+    def __init__(self, limit_jobs: int = 8192) -> None:
+        self._limit_jobs = limit_jobs
+        self._runs: OrderedDict[int, Kept] = OrderedDict()
+
+    def of(self, run_id: int) -> Kept:
+        """The run's place, made when it is not there; older ones go when there are too many jobs."""
+        kept = self._runs.get(run_id)
+        if kept is None:
+            kept = self._runs[run_id] = Kept()
+        self._runs.move_to_end(run_id)
+        jobs = sum(one.size for one in self._runs.values())
+        while (jobs > self._limit_jobs and len(self._runs) > 1) or len(self._runs) > 64:
+            jobs -= self._runs.popitem(last=False)[1].size
+        return kept
+
+    def saved(self, attempt: Attempt) -> None:
+        """A row was written."""
+        kept = self._runs.get(attempt.run_id)
+        if kept is not None and attempt.latest:
+            kept.saved[attempt.job_id] = attempt
+
+    def forget(self, run_ids: Iterable[int]) -> None:
+        """Of these nothing is known any more."""
+        for run_id in run_ids:
+            self._runs.pop(run_id, None)
+
+    def clear(self) -> None:
+        """Of none."""
+        self._runs.clear()

@@ -16,7 +16,7 @@ from typing import Any
 from runyard.engine.ports import Bell
 from runyard.model.errors import Conflict, Invalid, Unavailable
 from runyard.store import schema
-from runyard.store.link import Columns, JobCache
+from runyard.store.link import Columns, JobCache, KeptRuns
 from runyard.store.log_files import LogFiles
 from runyard.store.transaction import StoreTx
 
@@ -87,6 +87,7 @@ class SqliteStore:
         self.path = str(path)
         self.in_memory = self.path == ":memory:"
         self.jobs = JobCache()
+        self.kept = KeptRuns()
         self._bell = bell
         self._turn = threading.Lock()
         self._idle: list[sqlite3.Connection] = []
@@ -155,6 +156,7 @@ class SqliteStore:
     def _roll_back(self) -> None:
         """Also after SQLite rolled back by itself (full disk, I/O error)."""
         self.jobs.clear()
+        self.kept.clear()
         with suppress(sqlite3.Error):
             if self._writer.in_transaction:
                 self._writer.execute("ROLLBACK")
@@ -195,7 +197,7 @@ class SqliteStore:
     def begin(self) -> Iterator[StoreTx]:
         """A write transaction on this thread: committed at the end of the block, rolled back when the block raises."""
         with self.turn() as connection:
-            tx = StoreTx(SqliteLink(connection, self.files), self.jobs)
+            tx = StoreTx(SqliteLink(connection, self.files), self.jobs, self.kept)
             yield tx
         self.settle(tx)
 

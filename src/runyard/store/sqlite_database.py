@@ -215,7 +215,7 @@ class Group:
     ) -> None:
         if not future.set_running_or_notify_cancel():
             return
-        tx = StoreTx(SqliteLink(connection, store.files), store.jobs)
+        tx = StoreTx(SqliteLink(connection, store.files), store.jobs, store.kept)
         connection.execute("SAVEPOINT work")
         try:
             answer = work(tx)
@@ -225,6 +225,7 @@ class Group:
                 # SQLite gave up the whole transaction (full disk, I/O error), and with it everyone's work.
                 raise refusal_of_all(error) from error
             connection.execute("ROLLBACK TO work")
+            store.kept.forget(tx.touched)
         else:
             self.answers.append((future, answer, None))
             self.transactions.append(tx)

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import Any, TypeVar
 
-from runyard.engine.ports import ArtifactFilter, AttemptFilter, Page, Row, RunFilter
+from runyard.engine.ports import ArtifactFilter, AttemptFilter, Kept, Page, Row, RunFilter
 from runyard.model.errors import NotFound
 from runyard.model.work import (
     Artifact,
@@ -27,19 +27,24 @@ from runyard.model.work import (
     User,
     Workflow,
 )
-from runyard.store.link import Columns, JobCache, Link
+from runyard.store.link import Columns, JobCache, KeptRuns, Link
 from runyard.store.queries import access, clock, content, people, queue, runs
 from runyard.store.rows import ATTEMPT, WORKFLOW, Shape, shape_of
 
 R = TypeVar("R", bound=Row)
 
+_HOLD_ATTEMPTS = (Project, Run, Workflow, Job, Attempt)
+
 
 class StoreTx:
     """Keeps the promises of `engine.ports.Tx`. `topics` are rung, and `new_jobs` published, by the store after the commit."""
 
-    def __init__(self, link: Link, jobs: JobCache) -> None:
+    def __init__(self, link: Link, jobs: JobCache, kept: KeptRuns | None = None) -> None:
         self._link = link
         self._jobs = jobs
+        self._kept = kept
+        self._boards: set[int] = set()
+        self.touched: set[int] = set()  # runs whose kept boards this transaction has used or made old
         self.new_jobs: dict[int, Job] = {}
         self.topics: dict[str, None] = {}
         self.dropped_logs: list[int] = []
@@ -77,7 +82,10 @@ class StoreTx:
         match row:
             case Job():
                 self.new_jobs[row.id] = row
+                if self._kept is not None:
+                    self._kept.forget([row.run_id])
             case Attempt():
+                self._note(row)
                 concurrency = self._job(row.job_id).plan.concurrency
                 if concurrency is not None:
                     runs.set_group(self._link, row.id, concurrency.group)
@@ -116,15 +124,26 @@ class StoreTx:
         if not self._link.run(*update):
             raise NotFound(f"There is no {type(row).__name__.lower()} {row.id}.")
         self._seen[shape.kind, row.id] = values
-        if isinstance(row, Job):
+        if isinstance(row, Attempt):
+            self._note(row)
+        elif isinstance(row, Job):
             self._jobs.forget(row.id)
             self.new_jobs[row.id] = row
+            if self._kept is not None:
+                self._kept.forget([row.run_id])
         elif isinstance(row, Record):
             people.note_record_blob(self._link, row)
+
+    def _note(self, attempt: Attempt) -> None:
+        if self._kept is not None:
+            self.touched.add(attempt.run_id)
+            self._kept.saved(attempt)
 
     def remove(self, kind: type[R], id: int) -> None:
         """A step has no id of its own: `remove(Step, attempt_id)` removes all steps of the attempt."""
         self._seen.clear()
+        if self._kept is not None and kind in _HOLD_ATTEMPTS:
+            self._kept.clear()
         if kind is Step:
             self._link.run("DELETE FROM steps WHERE attempt_id = ?", (id,))
         else:
@@ -197,6 +216,17 @@ class StoreTx:
             self._jobs.put(job for job in found if job.id not in self.new_jobs)
             known |= {job.id: job for job in found if job.id not in known}
         return [(known[a.job_id], a) for a in latest]
+
+    def kept(self, run_id: int) -> Kept | None:
+        if self._kept is None:
+            return None
+        if run_id in self._boards:
+            # Two boards of one run live in this transaction: what the first one does now may not be what the second one read.
+            self._kept.forget([run_id])
+            return None
+        self._boards.add(run_id)
+        self.touched.add(run_id)
+        return self._kept.of(run_id)
 
     def attempts(self, filter: AttemptFilter, page: Page) -> list[tuple[Job, Attempt]]:
         return runs.attempts(self._link, filter, page, self._saw_attempt, self._find_jobs)
