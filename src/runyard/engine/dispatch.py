@@ -6,6 +6,7 @@ beat(tx, attempt_id, token, now, terms) -> Reply                     keeps the l
 commit(tx, attempt_id, token, now, terms) -> Reply                   a runner that was handed it in two phases begins now
 log(tx, attempt_id, token, offset, data, now, terms) -> LogReply     accepted=False: send again from `size`
 step(tx, attempt_id, token, row: Step, now, terms) -> Reply          upsert by position
+usage(tx, attempt_id, token, samples) -> Reply                       what it used of the machine; the same batch again changes nothing
 artifact(tx, attempt_id, token, row: Artifact, now, outputs={}) -> Artifact   blob first; ids and created_at are filled in here
 finish(tx, attempt_id, token, end: Finish, now) -> Reply             the first one counts, a repeat answers as before
 give_back(tx, attempt_id, token, now, terms) -> Reply                a runner that shuts down returns its attempt unharmed
@@ -18,7 +19,7 @@ from __future__ import annotations
 
 import hashlib
 import hmac
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
 
@@ -33,6 +34,7 @@ from runyard.engine.terms import Terms
 from runyard.model.errors import Conflict, Forbidden, Invalid, NotFound
 from runyard.model.plan import Assignment
 from runyard.model.state import LEASED, Outcome, Reason, State
+from runyard.model.usage import MOST_AT_ONCE, Sample, packed
 from runyard.model.work import Artifact, Attempt, Job, Project, Run, Runner, Step, Workflow
 
 CANDIDATES = (
@@ -212,7 +214,7 @@ def log(tx: Tx, attempt_id: int, token: str, offset: int, data: bytes, now: int,
     if size + len(fresh) > terms.log_limit_bytes:
         return _too_big(tx, attempt, fresh, now, terms)
     if fresh:
-        tx.append_log(attempt_id, size, fresh)
+        tx.append_log(attempt_id, size, fresh, now)
     attempt = replace(attempt, log_bytes=size + len(fresh), lease_until_at=_longer(attempt, now, terms))
     tx.save(attempt)
     tx.ring(f"attempt:{attempt_id}")
@@ -222,7 +224,7 @@ def log(tx: Tx, attempt_id: int, token: str, offset: int, data: bytes, now: int,
 def _too_big(tx: Tx, attempt: Attempt, fresh: bytes, now: int, terms: Terms) -> LogReply:
     kept = fresh[: max(0, terms.log_limit_bytes - attempt.log_bytes)]
     note = f"\nThe log reached its limit of {terms.log_limit_bytes} bytes; the job was stopped.\n".encode()
-    tx.append_log(attempt.id, attempt.log_bytes, kept + note)
+    tx.append_log(attempt.id, attempt.log_bytes, kept + note, now)
     attempt = replace(attempt, log_bytes=attempt.log_bytes + len(kept) + len(note))
     outcome, reason = (
         stopped_as(attempt) if attempt.state is State.STOPPING else (Outcome.FAILED, Reason.LOG_TOO_BIG)
@@ -245,6 +247,26 @@ def step(tx: Tx, attempt_id: int, token: str, row: Step, now: int, terms: Terms)
     attempt = replace(attempt, lease_until_at=_longer(attempt, now, terms))
     tx.save(attempt)
     tx.ring(f"attempt:{attempt_id}")
+    return _reply(attempt)
+
+
+def usage(tx: Tx, attempt_id: int, token: str, samples: Sequence[Sample]) -> Reply:
+    """Keeps samples. They renew no lease and ring no bell: nobody waits for them."""
+    attempt = leased(tx, attempt_id, token)
+    if attempt is None:
+        return _aborted(tx, attempt_id)
+    if len(samples) > MOST_AT_ONCE or any(
+        not 0 <= one.at < 1 << 62
+        or not 0 <= (one.cpu or 0) <= 1
+        or not 0 <= (one.memory_bytes or 0) < 1 << 62
+        or not 0 <= (one.limit_bytes or 0) < 1 << 62
+        for one in samples
+    ):
+        raise Invalid(
+            f"At most {MOST_AT_ONCE} samples at once, with shares from 0 to 1 and sizes that are not negative."
+        )
+    if samples:
+        tx.append_samples(attempt_id, samples[0].at, packed(samples))
     return _reply(attempt)
 
 

@@ -208,13 +208,25 @@ class Tx(Protocol):
         """Open attempts (HELD for concurrency, QUEUED, RUNNING, STOPPING) of a concurrency group, oldest first."""
 
     # log chunks (unsealed)
-    def append_log(self, attempt_id: int, offset: int, data: bytes) -> None: ...
+    def append_log(self, attempt_id: int, offset: int, data: bytes, at: int | None = None) -> None:
+        """`at`: when the bytes arrived."""
+
+    def log_times(self, attempt_id: int) -> list[tuple[int, int]]:
+        """(offset, when they arrived) of chunks whose time is known, in order."""
+
     def log_chunks(self, attempt_id: int, start: int, limit_bytes: int) -> list[tuple[int, bytes]]:
         """(offset, bytes) of chunks that reach beyond `start`, in order, until the limit is met (at least one)."""
 
     def drop_log(self, attempt_id: int) -> None: ...
     def unsealed(self, limit: int) -> list[Attempt]:
         """DONE attempts that still have chunks."""
+
+    # what attempts used of the machine (`model.usage`)
+    def append_samples(self, attempt_id: int, at: int, data: bytes) -> None:
+        """A batch of packed samples, the first of them at `at`; a repeat changes nothing, and neither does the ten-thousandth."""
+
+    def samples(self, attempt_id: int) -> list[bytes]:
+        """All batches, in order."""
 
     # artifacts
     def artifacts(self, filter: ArtifactFilter, page: Page) -> list[Artifact]: ...

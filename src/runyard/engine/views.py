@@ -96,6 +96,12 @@ def _all_attempts(tx: Tx, run_id: int) -> Iterator[tuple[Job, Attempt]]:
         last = found[-1][1].id
 
 
+def job_view(tx: Tx, job: Job) -> JobView:
+    """One job with its attempts."""
+    found = tx.attempts(AttemptFilter(job_id=job.id), EVERYTHING)
+    return JobView(job, tuple(attempt for _, attempt in found))
+
+
 def attempt_view(tx: Tx, attempt_id: int) -> AttemptView:
     """One attempt with what belongs to it. NotFound when it is not there."""
     attempt = tx.get(Attempt, attempt_id)

@@ -15,6 +15,7 @@ from runyard.engine.dispatch import Verdict
 from runyard.model.errors import RunyardError
 from runyard.model.plan import Assignment
 from runyard.runner.link import Link
+from runyard.runner.meter import Meter
 from runyard.runner.sandbox import Process
 
 AFTER_TROUBLE_S = 1.0
@@ -37,6 +38,7 @@ class Control:
         self.verdict = Verdict.GO
         self.wake = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
         self.deadline = time.monotonic() + timeout_s
+        self.meter: Meter | None = None  # set once there is a box
         self._link = link
         self._work = work
         self._ended = threading.Event()
@@ -115,6 +117,8 @@ class Stopper:
             (self._control.deadline, lambda: self.stop("job_timeout"))
         ]
         found.append((self._disk_at, self._look_at_disk))
+        if (meter := self._control.meter) is not None:
+            found.append((meter.due_at, meter.look))
         if self._timeout_at is not None:
             found.append((self._timeout_at, lambda: self.stop("step_timeout")))
         return found

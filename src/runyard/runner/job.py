@@ -7,7 +7,7 @@ lives and the server has the whole log before the last word (contracts/reliabili
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from concurrent.futures import Future
 from contextlib import suppress
 from dataclasses import dataclass, replace
@@ -19,6 +19,7 @@ from runyard.engine.ports import Clock
 from runyard.model.errors import RunyardError
 from runyard.model.plan import Assignment, Network, StepKind, StepPlan
 from runyard.model.state import Outcome, Reason, State
+from runyard.model.usage import Sample
 from runyard.model.work import Step
 from runyard.runner import voice
 from runyard.runner.builtins import Builtins
@@ -26,6 +27,7 @@ from runyard.runner.cache import Cache
 from runyard.runner.control import Control
 from runyard.runner.facts import DEFAULT_PATH, TOOL_CACHE, Facts
 from runyard.runner.link import Link, Taken
+from runyard.runner.meter import Meter
 from runyard.runner.reports import coverage
 from runyard.runner.room import Room
 from runyard.runner.sandbox import Box, BoxPlan, ImageUnavailable, Sandbox, SandboxError
@@ -105,6 +107,7 @@ class Execution:
         ):
             plan = BoxPlan(self._slot, work.project_path, network, job.binds, root, beside)
             box = self._means.sandbox.open(plan)
+            self._control.meter = Meter(box.used, self._used, self._means.now)
             room = Room(box.outside.temp, box.inside.temp, box.uid)
             room.folder(TOOL_CACHE)
             try:
@@ -116,6 +119,7 @@ class Execution:
                 self._steps(scene)
                 self._outputs(scene)
             finally:
+                self._control.meter.flush()
                 room.close()
                 left = box.close()
             if left:
@@ -240,6 +244,9 @@ class Execution:
         if not step.hidden:
             shown = replace(row, name=self._log.shown(row.name), extra=_shown(row.extra, self._log))
             self._means.link.step(self._work, shown)
+
+    def _used(self, samples: Sequence[Sample]) -> None:
+        self._means.link.usage(self._work, samples)
 
     def _send(self, offset: int, data: bytes) -> Future[Taken]:
         future = self._means.link.log(self._work, offset, data)

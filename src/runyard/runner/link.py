@@ -5,6 +5,7 @@ The same verbs as `engine/dispatch.py`, each safe to repeat. Called from slot th
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,6 +13,7 @@ from typing import BinaryIO, Protocol
 
 from runyard.engine.dispatch import Finish, Verdict
 from runyard.model.plan import Assignment, InputArtifact
+from runyard.model.usage import Sample
 from runyard.model.work import Step
 
 
@@ -48,6 +50,9 @@ class Link(Protocol):
 
     def step(self, work: Assignment, row: Step) -> None:
         """Notes how a step goes; does not wait."""
+
+    def usage(self, work: Assignment, samples: Sequence[Sample]) -> None:
+        """Keeps what the job used; does not wait."""
 
     def watch(self, work: Assignment) -> Verdict:
         """Waits for a word about this attempt and keeps its lease meanwhile; answers at least every few seconds."""

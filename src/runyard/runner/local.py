@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from contextlib import suppress
 from dataclasses import dataclass, replace
@@ -17,6 +17,7 @@ from runyard.engine.terms import Terms
 from runyard.model.errors import Conflict, Forbidden, NotFound, RunyardError
 from runyard.model.plan import Assignment, InputArtifact
 from runyard.model.state import State
+from runyard.model.usage import Sample
 from runyard.model.work import Artifact, Attempt, Runner, Step
 from runyard.runner.link import Parcel, Taken
 from runyard.runner.reports import dotenv_variables
@@ -146,6 +147,15 @@ class LocalLink:
     def _note(self, tx: Tx, work: Assignment, rows: list[Step]) -> None:
         for row in rows:
             dispatch.step(tx, work.attempt_id, work.token, row, self._ports.now(), self._ports.terms)
+
+    def usage(self, work: Assignment, samples: Sequence[Sample]) -> None:
+        """In order with the end."""
+
+        def keep(tx: Tx) -> None:
+            with suppress(Forbidden, NotFound):
+                dispatch.usage(tx, work.attempt_id, work.token, samples)
+
+        self._ports.db.submit_write(keep)
 
     def watch(self, work: Assignment) -> Verdict:
         """Rung by whatever ends or stops the attempt, or by time: then the lease is renewed."""

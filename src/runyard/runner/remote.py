@@ -13,7 +13,7 @@ import socket
 import tempfile
 import threading
 import time
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass
@@ -28,6 +28,7 @@ from runyard.engine.dispatch import Finish, Verdict
 from runyard.model.errors import Conflict, Forbidden, Invalid, NotFound, TooLarge, Unavailable
 from runyard.model.plan import Assignment, InputArtifact
 from runyard.model.state import Outcome
+from runyard.model.usage import Sample
 from runyard.model.work import Step
 from runyard.runner.link import Parcel, Taken
 from runyard.runner.sandbox.git import fetch
@@ -275,10 +276,17 @@ class RemoteLink:
             for key, value in msgspec.to_builtins(row).items()
             if key not in ("attempt_id", "position")
         }
+        self._later(work, f"/jobs/{work.attempt_id}/steps/{row.position}", said)
+
+    def usage(self, work: Assignment, samples: Sequence[Sample]) -> None:
+        """By the same sender."""
+        self._later(work, f"/jobs/{work.attempt_id}/usage", {"samples": samples})
+
+    def _later(self, work: Assignment, path: str, said: Mapping[str, Any]) -> None:
         pool = self._logs.setdefault(
             work.attempt_id, ThreadPoolExecutor(1, thread_name_prefix=f"log-{work.attempt_id}")
         )
-        pool.submit(self._quietly, "PUT", f"/jobs/{work.attempt_id}/steps/{row.position}", said, work.token)
+        pool.submit(self._quietly, "PUT", path, said, work.token)
 
     def _quietly(self, method: str, path: str, said: Mapping[str, Any], token: str) -> None:
         try:

@@ -498,7 +498,17 @@ log_chunks = _table(
     _number("start"),
     _number("size"),  # with no data the bytes lie in a file (log_files.py)
     Column("data", LargeBinary, nullable=False),
+    _maybe_number("taken_at"),  # when it arrived; none from before schema 0004
     PrimaryKeyConstraint("attempt_id", "start"),
+)
+
+# What attempts used of the machine (model/usage.py): a row per batch of samples, `at` is its first one's time.
+samples = _table(
+    "samples",
+    _number("attempt_id", _of("attempts")),
+    _number("at"),
+    Column("data", LargeBinary, nullable=False),
+    PrimaryKeyConstraint("attempt_id", "at"),
 )
 
 schema_version = _table(

@@ -260,8 +260,11 @@ class StoreTx:
         return [(jobs[a.job_id], a) for a in found]
 
     # log chunks
-    def append_log(self, attempt_id: int, offset: int, data: bytes) -> None:
-        content.append_log(self._link, attempt_id, offset, data)
+    def append_log(self, attempt_id: int, offset: int, data: bytes, at: int | None = None) -> None:
+        content.append_log(self._link, attempt_id, offset, data, at)
+
+    def log_times(self, attempt_id: int) -> list[tuple[int, int]]:
+        return content.log_times(self._link, attempt_id)
 
     def log_chunks(self, attempt_id: int, start: int, limit_bytes: int) -> list[tuple[int, bytes]]:
         return content.log_chunks(self._link, attempt_id, start, limit_bytes)
@@ -269,6 +272,12 @@ class StoreTx:
     def drop_log(self, attempt_id: int) -> None:
         content.drop_log(self._link, attempt_id)
         self.dropped_logs.append(attempt_id)
+
+    def append_samples(self, attempt_id: int, at: int, data: bytes) -> None:
+        content.append_samples(self._link, attempt_id, at, data)
+
+    def samples(self, attempt_id: int) -> list[bytes]:
+        return content.samples(self._link, attempt_id)
 
     def unsealed(self, limit: int) -> list[Attempt]:
         return content.unsealed(self._link, limit)

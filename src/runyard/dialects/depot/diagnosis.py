@@ -365,19 +365,7 @@ def _status_of(target: Target) -> Status:
 
 
 def _conclusion(attempt: Attempt) -> Conclusion:
-    if attempt.reason is Reason.TIMEOUT:
-        return Conclusion.TIMED_OUT
-    match attempt.outcome:
-        case None:
-            return Conclusion.UNSPECIFIED
-        case Outcome.PASSED:
-            return Conclusion.SUCCESS
-        case Outcome.FAILED | Outcome.ERRORED:
-            return Conclusion.FAILURE
-        case Outcome.CANCELED:
-            return Conclusion.CANCELLED
-        case Outcome.SKIPPED:
-            return Conclusion.SKIPPED
+    return Conclusion[(conclusion(attempt) or "unspecified").upper()]
 
 
 def _cut(text: str, limit: int) -> tuple[str, bool, int]:

@@ -36,6 +36,9 @@ class Kind(IntEnum):
     SECRET_VARIANT = 10
     VARIABLE = 11
     VARIABLE_VARIANT = 12
+    SANDBOX = 13
+    SESSION = 14
+    MIGRATION = 15
 
 
 def say(kind: Kind, number: int) -> str:

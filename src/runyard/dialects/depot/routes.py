@@ -43,6 +43,7 @@ from runyard.dialects.depot.gen.depot.core.v1.org_connect import (
 )
 from runyard.dialects.depot.login import Login
 from runyard.dialects.depot.logs import Logs
+from runyard.dialects.depot.metrics import Metrics
 from runyard.dialects.depot.secrets import Secrets, SecretsV1, SecretsV2
 from runyard.dialects.depot.shelf import Keeper
 from runyard.dialects.depot.transfers import Transfers
@@ -61,7 +62,7 @@ class Ci(CIService):
 
     def __init__(self, services: Services) -> None:
         self._asking, self._acting, self._logs = Asking(services), Acting(services), Logs(services)
-        self._diagnosis = Diagnosis(services)
+        self._diagnosis, self._metrics = Diagnosis(services), Metrics(services)
 
     async def run(self, request: pb.RunRequest, ctx: _Ctx, /) -> pb.RunResponse:
         return await self._acting.run(request)
@@ -108,6 +109,21 @@ class Ci(CIService):
         self, request: pb.GetFailureDiagnosisRequest, ctx: _Ctx, /
     ) -> pb.GetFailureDiagnosisResponse:
         return await self._diagnosis.get(request)
+
+    async def get_job_attempt_metrics(
+        self, request: pb.GetJobAttemptMetricsRequest, ctx: _Ctx, /
+    ) -> pb.GetJobAttemptMetricsResponse:
+        return await self._metrics.of_attempt(request)
+
+    async def get_job_metrics(
+        self, request: pb.GetJobMetricsRequest, ctx: _Ctx, /
+    ) -> pb.GetJobMetricsResponse:
+        return await self._metrics.of_job(request)
+
+    async def get_run_metrics(
+        self, request: pb.GetRunMetricsRequest, ctx: _Ctx, /
+    ) -> pb.GetRunMetricsResponse:
+        return await self._metrics.of_run(request)
 
     async def get_job_summary(
         self, request: pb.GetJobSummaryRequest, ctx: _Ctx, /

@@ -14,7 +14,7 @@ from runyard.dialects.depot.gen.depot.ci.v1 import ci_pb as pb
 from runyard.dialects.depot.loglines import Line
 from runyard.dialects.depot.words import job_word, parent_word
 from runyard.engine.views import JobView, RunView, WorkflowView
-from runyard.model.state import Outcome, State
+from runyard.model.state import LEASED, Outcome, State
 from runyard.model.work import Artifact, Attempt, Job, Project, Run, Workflow
 
 
@@ -119,7 +119,11 @@ def _workflow_status(view: WorkflowView) -> pb.WorkflowStatus:
                 job_display_name=job.job.name,
                 attempts=[
                     pb.AttemptStatus(
-                        attempt_id=ids.attempt(attempt.id), attempt=attempt.number, status=status(attempt)
+                        attempt_id=ids.attempt(attempt.id),
+                        attempt=attempt.number,
+                        status=status(attempt),
+                        sandbox_id=sandbox_id(attempt),
+                        session_id=session_id(attempt),
                     )
                     for attempt in shown_attempts(job)
                 ],
@@ -179,6 +183,8 @@ def _workflow_job(view: JobView) -> pb.GetWorkflowJob:
                 attempt_id=ids.attempt(attempt.id),
                 attempt=attempt.number,
                 status=status(attempt),
+                sandbox_id=sandbox_id(attempt),
+                session_id=session_id(attempt),
                 started_at=time(attempt.started_at),
                 finished_at=time(attempt.finished_at),
             )
@@ -234,6 +240,16 @@ def log_line(line: Line) -> pb.LogLine:
         step_id=line.step_id,
         step_name=line.step_name,
     )
+
+
+def sandbox_id(attempt: Attempt) -> str:
+    """What a terminal is opened by; only while the attempt runs (depot.md §3)."""
+    return ids.say(ids.Kind.SANDBOX, attempt.id) if attempt.state in LEASED else ""
+
+
+def session_id(attempt: Attempt) -> str:
+    """The same for its session: here one per attempt."""
+    return ids.say(ids.Kind.SESSION, attempt.id) if attempt.state in LEASED else ""
 
 
 def is_over(row: Run | Workflow | Attempt) -> bool:

@@ -9,7 +9,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from runyard.dialects import Status, Words
-from runyard.model.state import Hold, Outcome, State
+from runyard.model.state import Hold, Outcome, Reason, State
+from runyard.model.work import Attempt
 
 SAY: Mapping[Status, str] = {
     (State.WAITING, None, None): "waiting",
@@ -55,6 +56,23 @@ PARENT_HEAR: Mapping[str, tuple[tuple[State, Outcome | None], ...]] = {
     "failed": HEAR["failed"],
     "cancelled": HEAR["cancelled"],
 }
+
+
+CONCLUSION: Mapping[Outcome, str] = {
+    Outcome.PASSED: "success",
+    Outcome.FAILED: "failure",
+    Outcome.ERRORED: "failure",
+    Outcome.CANCELED: "cancelled",
+    Outcome.SKIPPED: "skipped",
+}
+
+
+def conclusion(attempt: Attempt) -> str:
+    """How it ended, in diagnoses and metrics; empty while it has not (contracts/depot.md §2)."""
+    if attempt.outcome is None:
+        return ""
+    is_late = attempt.reason is Reason.TIMEOUT and attempt.outcome is not Outcome.PASSED
+    return "timed_out" if is_late else CONCLUSION[attempt.outcome]
 
 
 def job_word(state: State, outcome: Outcome | None, hold: Hold | None) -> str:

@@ -140,6 +140,7 @@ SUCCESS: Mapping[tuple[str, str], tuple[int, ...]] = {
     ("PATCH", "/jobs/{job_id}/trace"): (202,),
     ("POST", "/jobs/{job_id}/artifacts/authorize"): (200,),
     ("PUT", "/jobs/{job_id}/steps/{position}"): (200,),
+    ("PUT", "/jobs/{job_id}/usage"): (200,),
     ("POST", "/jobs/{job_id}/give_back"): (200,),
 }
 # What any line may answer beside its success; the runner protocol has two more.

@@ -12,6 +12,7 @@ import zlib
 from dataclasses import dataclass
 from typing import Any
 
+import msgspec
 from starlette.responses import Response
 
 from runyard.dialects.gitlab.desk import Desk, Door, Entry, Line
@@ -25,6 +26,7 @@ from runyard.engine.ports import ArtifactFilter, Page, Tx
 from runyard.http.auth import attempt_of, ended_attempt_of, hash_token
 from runyard.model.errors import Conflict, Forbidden, Invalid, NotFound, TooLarge
 from runyard.model.state import Outcome, State
+from runyard.model.usage import Sample
 from runyard.model.work import Artifact, Attempt, Job, Step
 from runyard.syntax.durations import DurationError, seconds
 
@@ -63,6 +65,7 @@ class Transfer:
             Line(
                 "PUT", "/jobs/{job_id}/steps/{position}", Door.OPEN, self.step, "Note how a step goes (ours)"
             ),
+            Line("PUT", "/jobs/{job_id}/usage", Door.OPEN, self.usage, "Keep what a job used (ours)"),
             Line("POST", "/jobs/{job_id}/give_back", Door.OPEN, self.give_back, "Give a job back (ours)"),
         ]
 
@@ -175,6 +178,16 @@ class Transfer:
         status = 403 if reply.verdict is dispatch.Verdict.ABORT else 200
         attempt = reply.attempt
         return answer_json({}, status, {"Job-Status": say(attempt.state, attempt.outcome, attempt.hold)})
+
+    async def usage(self, entry: Entry) -> Response:
+        """Body: samples, each with at, cpu, memory_bytes, limit_bytes (model/usage.py)."""
+        number, token = entry.id("job_id", "Job"), _token(entry)
+        try:
+            samples = msgspec.convert(entry.parameters.values.get("samples"), list[Sample])
+        except msgspec.ValidationError as error:
+            raise Invalid(f"samples is invalid: {error}") from None
+        reply = await self.desk.services.db.write(lambda tx: dispatch.usage(tx, number, token, samples))
+        return answer_json({}, 403 if reply.verdict is dispatch.Verdict.ABORT else 200)
 
     async def give_back(self, entry: Entry) -> Response:
         """The runner shuts down; the job goes to another without counting against its retries."""

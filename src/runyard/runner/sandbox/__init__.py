@@ -15,9 +15,10 @@ from runyard.runner.sandbox.box import (
     RootFs,
     Sandbox,
     SandboxError,
+    Used,
 )
 from runyard.runner.sandbox.levels import choose
 
 __all__ = [
-    "Beside", "Box", "BoxPlan", "ImageUnavailable", "Level", "Limits", "Places", "Process", "RootFs", "Sandbox", "SandboxError", "choose",
+    "Beside", "Box", "BoxPlan", "ImageUnavailable", "Level", "Limits", "Places", "Process", "RootFs", "Sandbox", "SandboxError", "Used", "choose",
 ]  # fmt: skip

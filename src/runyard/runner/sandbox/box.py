@@ -104,6 +104,16 @@ def program_in(root: str, names: Sequence[str]) -> str:
     return names[-1]
 
 
+@dataclass(frozen=True, slots=True)
+class Used:
+    """What a box has used so far: CPU nanoseconds since some moment (None: not known), memory now; and what it may use."""
+
+    cpu_ns: int | None
+    memory_bytes: int | None
+    cores: float
+    limit_bytes: int
+
+
 class Process(Protocol):
     """One running process of a box. `output` is the read end of its stdout and stderr; its reader closes it."""
 
@@ -134,6 +144,9 @@ class Box(Protocol):
 
     def out_of_memory(self) -> bool:
         """Whether the memory limit has killed something since the box was opened."""
+
+    def used(self) -> Used:
+        """By the control groups where there are some, else by the processes of the step that runs now."""
 
     def close(self) -> list[int]:
         """Ends what still lives, removes the folders; answers the processes that survived (none, unless the kernel holds one)."""

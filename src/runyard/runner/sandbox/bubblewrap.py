@@ -17,8 +17,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from runyard.model.plan import Bind, Network
-from runyard.runner.sandbox import cgroups, overlay
-from runyard.runner.sandbox.box import BoxPlan, Level, Limits, Places, RootFs, SandboxError, program_in
+from runyard.runner.sandbox import accounting, cgroups, overlay
+from runyard.runner.sandbox.box import BoxPlan, Level, Limits, Places, RootFs, SandboxError, Used, program_in
 from runyard.runner.sandbox.folders import BUILDS, HOME, TEMP, SlotFolders
 from runyard.runner.sandbox.network import Outside
 from runyard.runner.sandbox.overlay import Upper
@@ -147,6 +147,11 @@ class BubblewrapBox:
     def out_of_memory(self) -> bool:
         """From the memory group's own count."""
         return self._group is not None and self._group.ooms() > self._ooms
+
+    def used(self) -> Used:
+        """Groups count better than processes."""
+        pid = self._last.pid if self._last and self._last.exit_code is None else 0
+        return accounting.used(self._group, self._sandbox.limits, pid)
 
     def close(self) -> list[int]:
         """A step's namespace is gone before its `wait` answers; the group is asked all the same."""

@@ -62,6 +62,15 @@ def hierarchies(mounts: str, own: str) -> list[Hierarchy]:
     return found
 
 
+def _figure(path: Path, name: str) -> int | None:
+    """The number after a name in a file of such lines."""
+    if path.exists():
+        for line in path.read_text().splitlines():
+            if line.startswith(name):
+                return int(line[len(name) :])
+    return None
+
+
 def _write(path: Path, text: str) -> None:
     path.write_text(text, encoding="ascii")
 
@@ -116,6 +125,28 @@ class Slot:
                     if line.startswith("oom_kill "):
                         return int(line.split()[1])
         return 0
+
+    def cpu_ns(self) -> int | None:
+        """CPU time of everything that ever ran in the groups. Version 2 counts it in every group, also beside version 1's controllers."""
+        with contextlib.suppress(OSError, ValueError):
+            if path := self._file("cpuacct.usage"):
+                return int(path.read_text())
+            for _, folder in self._folders:
+                found = _figure(folder / "cpu.stat", "usage_usec ")
+                if found is not None:
+                    return found * 1000
+        return None
+
+    def memory_bytes(self) -> int | None:
+        """Memory in use without the file cache that can be dropped."""
+        for name, idle in (
+            ("memory.current", "inactive_file "),
+            ("memory.usage_in_bytes", "total_inactive_file "),
+        ):
+            if path := self._file(name):
+                with contextlib.suppress(OSError, ValueError):
+                    return max(0, int(path.read_text()) - (_figure(path.with_name("memory.stat"), idle) or 0))
+        return None
 
     def kill(self, timeout_s: float = 5.0) -> list[int]:
         """KILL to all until none is left; answers who survived (nobody, unless the kernel holds one in a call)."""

@@ -12,7 +12,8 @@ import shutil
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
-from runyard.runner.sandbox.box import BoxPlan, Level, Limits, Places, SandboxError, program_in
+from runyard.runner.sandbox import accounting
+from runyard.runner.sandbox.box import BoxPlan, Level, Limits, Places, SandboxError, Used, program_in
 from runyard.runner.sandbox.bubblewrap import FIRST_UID, BubblewrapProcess
 from runyard.runner.sandbox.folders import BUILDS, HOME, SlotFolders
 from runyard.runner.sandbox.spawner import Child, LauncherGone, Spawn, Spawner, SpawnFailed
@@ -67,6 +68,11 @@ class PlainBox:
     def out_of_memory(self) -> bool:
         """Nobody counts at this level."""
         return False
+
+    def used(self) -> Used:
+        """From /proc."""
+        pid = self._last.pid if self._last and self._last.exit_code is None else 0
+        return accounting.used(None, self._sandbox.limits, pid)
 
     def close(self) -> list[int]:
         """Ends the last process when it still runs."""

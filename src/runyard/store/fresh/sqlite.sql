@@ -71,9 +71,10 @@ CREATE INDEX artifacts_expiry ON artifacts (expires_at)
 CREATE INDEX artifacts_of_attempt ON artifacts (attempt_id, id)
 CREATE INDEX artifacts_of_project ON artifacts (project_id, id)
 CREATE INDEX artifacts_of_run ON artifacts (run_id, id)
-CREATE TABLE log_chunks ( attempt_id INTEGER NOT NULL, start INTEGER NOT NULL, size INTEGER NOT NULL, data BLOB NOT NULL, PRIMARY KEY (attempt_id, start), FOREIGN KEY(attempt_id) REFERENCES attempts (id) ON DELETE CASCADE ) STRICT
+CREATE TABLE log_chunks ( attempt_id INTEGER NOT NULL, start INTEGER NOT NULL, size INTEGER NOT NULL, data BLOB NOT NULL, taken_at INTEGER, PRIMARY KEY (attempt_id, start), FOREIGN KEY(attempt_id) REFERENCES attempts (id) ON DELETE CASCADE ) STRICT
 CREATE TABLE queue ( attempt_id INTEGER NOT NULL, run_id INTEGER NOT NULL, project_id INTEGER NOT NULL, lane TEXT NOT NULL, queued_at INTEGER NOT NULL, PRIMARY KEY (attempt_id), FOREIGN KEY(attempt_id) REFERENCES attempts (id) ON DELETE CASCADE ) STRICT
 CREATE INDEX queue_lane ON queue (lane, attempt_id)
 CREATE INDEX queue_project_lane ON queue (project_id, lane, attempt_id)
+CREATE TABLE samples ( attempt_id INTEGER NOT NULL, at INTEGER NOT NULL, data BLOB NOT NULL, PRIMARY KEY (attempt_id, at), FOREIGN KEY(attempt_id) REFERENCES attempts (id) ON DELETE CASCADE ) STRICT
 CREATE TABLE steps ( attempt_id INTEGER NOT NULL, position INTEGER NOT NULL, "key" TEXT NOT NULL, name TEXT NOT NULL, state TEXT NOT NULL, outcome TEXT, exit_code INTEGER, started_at INTEGER, finished_at INTEGER, log_start INTEGER, log_end INTEGER, extra TEXT NOT NULL, PRIMARY KEY (attempt_id, position), CONSTRAINT steps_state_known CHECK (state IN ('waiting', 'held', 'queued', 'running', 'stopping', 'done')), CONSTRAINT steps_outcome_known CHECK (outcome IS NULL OR outcome IN ('passed', 'failed', 'errored', 'canceled', 'skipped')), CONSTRAINT steps_done_has_outcome CHECK ((state = 'done') = (outcome IS NOT NULL)), FOREIGN KEY(attempt_id) REFERENCES attempts (id) ON DELETE CASCADE ) STRICT
-INSERT INTO alembic_version (version_num) VALUES ('0003')
+INSERT INTO alembic_version (version_num) VALUES ('0004')

@@ -13,7 +13,14 @@ from runyard.store.log_files import FROM_BYTES
 from runyard.store.queries.lists import Conditions, window
 from runyard.store.rows import ARTIFACT, ATTEMPT
 
-_APPEND = "INSERT INTO log_chunks (attempt_id, start, size, data) VALUES (?, ?, ?, ?)"
+_APPEND = "INSERT INTO log_chunks (attempt_id, start, size, data, taken_at) VALUES (?, ?, ?, ?, ?)"
+_TIMES = "SELECT start, taken_at FROM log_chunks WHERE attempt_id = ? AND taken_at IS NOT NULL ORDER BY start"
+MOST_BATCHES = 10_000  # a job holds its own token: it must not fill the database with figures
+_ADD_SAMPLES = (
+    "INSERT INTO samples (attempt_id, at, data) SELECT ?, ?, ? WHERE"
+    f" (SELECT count(*) FROM samples WHERE attempt_id = ?) < {MOST_BATCHES} ON CONFLICT DO NOTHING"
+)
+_SAMPLES = "SELECT data FROM samples WHERE attempt_id = ? ORDER BY at"
 _CHUNK_AT = (
     "SELECT start, size, data FROM log_chunks WHERE attempt_id = ? AND start <= ? ORDER BY start DESC LIMIT 1"
 )
@@ -39,12 +46,24 @@ _ARCHIVE_OF = f"""
     WHERE f.run_id = ? AND f.type = 'archive' AND j.name = ? ORDER BY f.id DESC LIMIT 1"""
 
 
-def append_log(link: Link, attempt_id: int, offset: int, data: bytes) -> None:
+def append_log(link: Link, attempt_id: int, offset: int, data: bytes, at: int | None) -> None:
     if link.files is not None and len(data) >= FROM_BYTES:
-        link.run(_APPEND, (attempt_id, offset, len(data), b""))  # first: it refuses a place that is taken
+        link.run(_APPEND, (attempt_id, offset, len(data), b"", at))  # first: it refuses a place that is taken
         link.files.write(attempt_id, offset, data)
     else:
-        link.run(_APPEND, (attempt_id, offset, len(data), data))
+        link.run(_APPEND, (attempt_id, offset, len(data), data, at))
+
+
+def log_times(link: Link, attempt_id: int) -> list[tuple[int, int]]:
+    return [(start, at) for start, at in link.rows(_TIMES, (attempt_id,))]
+
+
+def append_samples(link: Link, attempt_id: int, at: int, data: bytes) -> None:
+    link.run(_ADD_SAMPLES, (attempt_id, at, data, attempt_id))
+
+
+def samples(link: Link, attempt_id: int) -> list[bytes]:
+    return [bytes(data) for (data,) in link.rows(_SAMPLES, (attempt_id,))]
 
 
 def log_chunks(link: Link, attempt_id: int, start: int, limit_bytes: int) -> list[tuple[int, bytes]]:
