@@ -40,3 +40,17 @@ def test_a_sealed_log_is_ordinary_gzip_with_a_footer() -> None:
 def test_a_blob_that_is_no_log_is_refused() -> None:
     with pytest.raises(ValueError, match="not a sealed log"):
         list(logs.unsealed(OneBlob(b"x" * 64), "k", 0, 1))  # type: ignore[arg-type]
+
+
+def test_a_sealed_log_knows_when_its_bytes_came_and_time_never_goes_back() -> None:
+    pieces = [b"a" * 400_000] * 4
+    times = [
+        (0, 1_800_000_000_000),
+        (400_000, 1_800_000_000_200),
+        (800_000, 1_700_000_000_000),
+        (1_200_000, 1_800_000_009_000),
+    ]
+    blob = OneBlob(b"".join(logs.sealed(pieces, times)))
+    assert b"".join(logs.unsealed(blob, "k", 399_999, 1_100_000)) == b"a" * 700_001  # type: ignore[arg-type]
+    assert logs.times_of(blob, "k") == [*times[:2], (800_000, 1_800_000_000_200), times[3]]  # type: ignore[arg-type]
+    assert logs.times_of(OneBlob(b"".join(logs.sealed(pieces))), "k") == []  # type: ignore[arg-type]

@@ -86,12 +86,16 @@ def test_what_nobody_can_count_is_no_sample() -> None:
 
 def test_without_control_groups_the_processes_are_counted() -> None:
     child = subprocess.Popen(
-        [sys.executable, "-c", "b = bytearray(40_000_000); print(flush=True); [0 for _ in iter(int, 1)]"], stdout=subprocess.PIPE
+        [sys.executable, "-c", "b = bytearray(40_000_000); print(flush=True); [0 for _ in iter(int, 1)]"],
+        stdout=subprocess.PIPE,
     )
     try:
         assert child.stdout is not None and child.stdout.readline() == b"\n"
         until = time.monotonic() + 20
-        while (used := accounting.used(None, Limits(), child.pid)).cpu_ns in (None, 0) or not used.memory_bytes:
+        while (used := accounting.used(None, Limits(), child.pid)).cpu_ns in (
+            None,
+            0,
+        ) or not used.memory_bytes:
             assert time.monotonic() < until
         assert used.memory_bytes > 30_000_000 and used.cores >= 1 and used.limit_bytes > used.memory_bytes
     finally:

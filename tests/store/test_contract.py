@@ -646,6 +646,34 @@ def test_log_chunks_reach_beyond_the_start_until_the_limit(store: Any, made: Any
         assert tx.log_chunks(999, 0, 100) == []
 
 
+def test_chunks_know_when_they_arrived(store: Any, made: Any) -> None:
+    with store.begin() as tx:
+        _, [(_, attempt), (_, other)] = made.add_graph(tx, made.plan("a"), made.plan("b"))
+        for offset, data, at in ((0, b"aaaa", 100), (4, b"bb", None), (6, b"cc", 300), (8, b"dd", 400)):
+            tx.append_log(attempt.id, offset, data, at)
+        tx.append_log(other.id, 0, b"x", 1)
+    with store.look() as tx:
+        assert tx.log_times(attempt.id, 0, 99) == [(0, 100), (6, 300), (8, 400)]
+        assert tx.log_times(attempt.id, 7, 8) == [(6, 300)]
+        assert tx.log_times(attempt.id, 7, 9) == [(6, 300), (8, 400)]
+        assert tx.log_times(attempt.id, 4, 6) == []
+
+
+def test_samples_are_kept_once_and_go_with_their_attempt(store: Any, made: Any) -> None:
+    with store.begin() as tx:
+        run, [(_, attempt), (_, other)] = made.add_graph(tx, made.plan("a"), made.plan("b"))
+        tx.append_samples(attempt.id, 20, b"later")
+        tx.append_samples(attempt.id, 10, b"first")
+        tx.append_samples(attempt.id, 10, b"again")
+        tx.append_samples(other.id, 10, b"other")
+    with store.look() as tx:
+        assert tx.samples(attempt.id) == [b"first", b"later"] and tx.samples(999) == []
+    with store.begin() as tx:
+        tx.remove(Project, run.project_id)
+    with store.look() as tx:
+        assert tx.samples(attempt.id) == []
+
+
 def test_done_attempts_with_chunks_are_unsealed(store: Any, made: Any) -> None:
     with store.begin() as tx:
         _, pairs = made.add_graph(tx, *[made.plan(f"j{i}") for i in range(5)])

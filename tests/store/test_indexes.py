@@ -57,6 +57,8 @@ LISTS = {
     "token": lambda tx: tx.token_by_hash("a"),
     "tokens of a user": lambda tx: tx.tokens_of(1),
     "log": lambda tx: tx.log_chunks(1, 5, 10),
+    "times of a log": lambda tx: tx.log_times(1, 5, 10),
+    "samples": lambda tx: tx.samples(1),
     "memberships": lambda tx: tx.memberships(1, 5),
     "group by path": lambda tx: tx.group_by_path("a/b"),
     "members of a project": lambda tx: tx.find(Member, Page(), project_id=1),

@@ -26,7 +26,7 @@ def seal_logs(db: Database, blobs: Blobs, limit: int = 20) -> int:
     for attempt in db.submit_read(lambda tx: to_seal(tx, limit)).result():
         reading = _Reading(db, blobs, attempt)
         key = (
-            blobs.put(compressed(reading.pieces())).key
+            blobs.put(compressed(reading.pieces(), reading.times())).key
             if attempt.log_bytes and attempt.erased_at is None
             else ""
         )
@@ -44,6 +44,12 @@ class _Reading:
         self.db, self.blobs, self.attempt = db, blobs, attempt
         self.size = 0
         self.crc = 0
+
+    def times(self) -> list[tuple[int, int]]:
+        """When its pieces arrived."""
+        return self.db.submit_read(
+            lambda tx: tx.log_times(self.attempt.id, 0, self.attempt.log_bytes)
+        ).result()
 
     def pieces(self) -> Iterator[bytes]:
         """The log's bytes."""

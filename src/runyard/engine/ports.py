@@ -211,8 +211,8 @@ class Tx(Protocol):
     def append_log(self, attempt_id: int, offset: int, data: bytes, at: int | None = None) -> None:
         """`at`: when the bytes arrived."""
 
-    def log_times(self, attempt_id: int) -> list[tuple[int, int]]:
-        """(offset, when they arrived) of chunks whose time is known, in order."""
+    def log_times(self, attempt_id: int, start: int, end: int) -> list[tuple[int, int]]:
+        """(offset, when it arrived) of the chunks that hold bytes [start, end), where it is known, in order."""
 
     def log_chunks(self, attempt_id: int, start: int, limit_bytes: int) -> list[tuple[int, bytes]]:
         """(offset, bytes) of chunks that reach beyond `start`, in order, until the limit is met (at least one)."""

@@ -1,7 +1,7 @@
 """Read-only assembly that dialects, http and web share: the run tree, a log as bytes, a project's variables and secrets.
 
 run_tree(tx, run_id) -> RunView · workflow_of / attempt_of / attempt_view(tx, attempt_id) -> AttemptView
-log_size(attempt) · log_from(tx, blobs, attempt, start, limit_bytes) -> bytes
+log_size(attempt) · log_from(tx, blobs, attempt, start, limit_bytes) -> bytes · log_times(tx, blobs, attempt) -> when which bytes came
 variables_of(tx, project, ref, vault) · secrets_of(tx, project, ref, vault, at) · vars_of(tx, project, vault)
 """
 
@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
 from runyard.engine.ports import ArtifactFilter, AttemptFilter, Blobs, Page, Tx, Vault
-from runyard.engine.sealing import unsealed
+from runyard.engine.sealing import times_of, unsealed
 from runyard.model.errors import NotFound
 from runyard.model.plan import Variable
 from runyard.model.variants import Circumstances, Variant, chosen, stars_match
@@ -136,6 +136,15 @@ def log_from(tx: Tx, blobs: Blobs, attempt: Attempt, start: int, limit_bytes: in
         if at >= end:
             break
     return b"".join(parts)
+
+
+def log_times(tx: Tx, blobs: Blobs, attempt: Attempt, start: int, limit_bytes: int) -> list[tuple[int, int]]:
+    """(offset, milliseconds): from which byte on the log arrived when, ascending, for that range at least; empty when nobody noted it."""
+    if log_size(attempt) == 0:
+        return []
+    if attempt.log_blob:
+        return times_of(blobs, attempt.log_blob)
+    return tx.log_times(attempt.id, start, start + limit_bytes)
 
 
 def variables_of(

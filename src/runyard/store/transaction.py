@@ -263,8 +263,8 @@ class StoreTx:
     def append_log(self, attempt_id: int, offset: int, data: bytes, at: int | None = None) -> None:
         content.append_log(self._link, attempt_id, offset, data, at)
 
-    def log_times(self, attempt_id: int) -> list[tuple[int, int]]:
-        return content.log_times(self._link, attempt_id)
+    def log_times(self, attempt_id: int, start: int, end: int) -> list[tuple[int, int]]:
+        return content.log_times(self._link, attempt_id, start, end)
 
     def log_chunks(self, attempt_id: int, start: int, limit_bytes: int) -> list[tuple[int, bytes]]:
         return content.log_chunks(self._link, attempt_id, start, limit_bytes)

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from runyard.dialects.depot.loglines import Cursor
+from runyard.engine.housekeeping import seal_logs
 from runyard.model.errors import Invalid
 
 
@@ -174,3 +175,29 @@ def test_links_end_and_cannot_be_made_up(house: Any) -> None:
         assert house.request("GET", wrong, None).status_code == 403
     house.time[0] += 901_000
     assert house.request("GET", path, None).status_code == 403
+
+
+def test_lines_carry_the_time_at_which_they_came_sealed_or_not(house: Any) -> None:
+    house.project()
+    run = house.start()
+    job = house.claim()
+    began = house.time[0]
+    house.say(job, b"one\ntw", 0)
+    house.time[0] += 1500
+    house.say(job, b"o\nthree\n", 6)
+    house.step(job, 0, "first", 0, None)
+    house.time[0] += 1500
+    house.say(job, b"four\n", 14)
+    attempt = str(house.jobs(run)["ci.yml:build"]["attempts"][0]["attemptId"])
+
+    def times() -> list[tuple[str, int]]:
+        page = house.get("GetJobAttemptLogs", {"attemptId": attempt})
+        return [(row["body"], int(row["timestampMs"]) - began) for row in page["lines"]]
+
+    came = [("one", 0), ("two", 0), ("three", 1500), ("four", 3000)]
+    assert times() == came
+    house.finish(job)
+    assert seal_logs(house.services.db, house.services.blobs) == 1
+    assert times() == came
+    messages, _ = house.stream("StreamJobAttemptLogs", {"attemptId": attempt, "cursor": "8.2"})
+    assert [int(m["line"]["timestampMs"]) - began for m in messages if "line" in m] == [1500, 3000]

@@ -14,12 +14,13 @@ from runyard.dialects.depot.asking import job_in, workflow_in
 from runyard.dialects.depot.evidence import RELEVANT_LINES, Evidence, evidence
 from runyard.dialects.depot.gen.depot.ci.v1 import ci_pb as pb
 from runyard.dialects.depot.loglines import Line
+from runyard.dialects.depot.words import conclusion
 from runyard.engine import views
 from runyard.engine.ports import Blobs, Tx
 from runyard.engine.views import JobView, RunView, WorkflowView
 from runyard.http.services import Services
 from runyard.model.errors import Invalid, NotFound
-from runyard.model.state import Outcome, Reason
+from runyard.model.state import Outcome
 from runyard.model.work import Attempt, Project, Run, Workflow
 
 CANDIDATE_CAP, GROUP_LIMIT, REPRESENTATIVES, RECENT_ATTEMPTS = 512, 20, 3, 5
@@ -30,6 +31,7 @@ Kind = pb.FailureDiagnosisTargetType
 Status = pb.FailureDiagnosisResourceStatus
 Conclusion = pb.FailureDiagnosisConclusion
 _STATUS = {status.name.lower(): status for status in Status if status is not Status.UNSPECIFIED}
+_CONCLUSION = {one.name.lower(): one for one in Conclusion} | {"": Conclusion.UNSPECIFIED}
 _BROKEN = frozenset({Outcome.FAILED, Outcome.ERRORED})
 _IDS = {
     Kind.RUN: ids.Kind.RUN,
@@ -365,7 +367,7 @@ def _status_of(target: Target) -> Status:
 
 
 def _conclusion(attempt: Attempt) -> Conclusion:
-    return Conclusion[(conclusion(attempt) or "unspecified").upper()]
+    return _CONCLUSION[conclusion(attempt)]
 
 
 def _cut(text: str, limit: int) -> tuple[str, bool, int]:

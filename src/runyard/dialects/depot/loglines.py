@@ -1,15 +1,17 @@
 """An attempt's log bytes as Depot's numbered lines, with the step each belongs to. Called by `logs`.
 
 A cursor is `<byte offset>.<lines so far of that step>`, so any page or stream can go on from any line without state.
-The log keeps no time per line, so a line's time is the start of its step.
+A line's time is when the server got the piece of log in which it begins; of logs from before that was kept, when its step began.
 """
 
 from __future__ import annotations
 
 import re
+from bisect import bisect_right
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
+from runyard.engine.sealing import Times
 from runyard.model.errors import Invalid
 from runyard.model.work import Attempt, Step
 
@@ -53,9 +55,10 @@ class Line:
 
 
 def lines(
-    data: bytes, start: Cursor, attempt: Attempt, steps: Sequence[Step], *, last: bool
+    data: bytes, start: Cursor, attempt: Attempt, steps: Sequence[Step], times: Times = (), *, last: bool
 ) -> Iterator[Line]:
-    """The whole lines in `data`, which begins at `start`; with `last` also an unfinished one at its end."""
+    """The whole lines in `data`, which begins at `start`; with `last` also an unfinished one at its end. `times` as `views.log_times` has them."""
+    clock = _Clock(times)
     begun = [step for step in steps if step.log_start is not None]
     cursor = start
     at = 0
@@ -69,18 +72,40 @@ def lines(
             stop, following = end, end + 1
         step = _step_at(begun, cursor.offset)
         number = cursor.line + 1
+        came_at = clock.at(cursor.offset)
         offset = cursor.offset + following - at
         # The count starts again where the next line belongs to another step.
         cursor = Cursor(offset, number if _step_at(begun, offset) is step else 0)
         body = data[at:stop].decode("utf-8", "replace").removesuffix("\r")
-        yield _line(body, number, step, attempt, cursor)
+        yield _line(body, number, step, attempt, cursor, came_at)
         at = following
 
 
-def _line(body: str, number: int, step: Step | None, attempt: Attempt, following: Cursor) -> Line:
+class _Clock:
+    """Times by offset, for offsets that only grow."""
+
+    def __init__(self, times: Times) -> None:
+        self._times = times
+        self._next = 0
+        self._now: int | None = None
+
+    def at(self, offset: int) -> int | None:
+        """When the byte there arrived."""
+        if self._now is None and self._times:
+            self._next = bisect_right(self._times, offset, key=lambda pair: pair[0])
+            self._now = self._times[self._next - 1][1] if self._next else None
+        while self._next < len(self._times) and self._times[self._next][0] <= offset:
+            self._now = self._times[self._next][1]
+            self._next += 1
+        return self._now
+
+
+def _line(
+    body: str, number: int, step: Step | None, attempt: Attempt, following: Cursor, came_at: int | None
+) -> Line:
     if step is None:
-        return Line(body, number, "", "", "", attempt.started_at or attempt.created_at, following)
-    began = step.started_at or attempt.started_at or attempt.created_at
+        return Line(body, number, "", "", "", came_at or attempt.started_at or attempt.created_at, following)
+    began = came_at or step.started_at or attempt.started_at or attempt.created_at
     # Steps without an id of the user's have a made one that begins with two underscores.
     own = "" if step.key.startswith("__") else step.key
     return Line(body, number, step.key, own, step.name, began, following)

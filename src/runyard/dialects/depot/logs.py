@@ -125,7 +125,9 @@ class Logs:
         data = views.log_from(tx, self.services.blobs, attempt, cursor.offset, PAGE_BYTES)
         reached = cursor.offset + len(data) >= size
         whole = reached and (final or attempt.state is State.DONE)
-        found = tuple(lines(data, cursor, attempt, tx.steps(number), last=whole))
+        blobs = self.services.blobs
+        times = views.log_times(tx, blobs, attempt, cursor.offset, len(data)) if data else ()
+        found = tuple(lines(data, cursor, attempt, tx.steps(number), times, last=whole))
         following = found[-1].next if found else cursor
         return Piece(attempt, found, following, reached or not data)
 

@@ -8,10 +8,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 from runyard.dialects.depot import ids, shapes
 from runyard.dialects.depot.access import asker, visible_run
-from runyard.dialects.depot.asking import job_in
+from runyard.dialects.depot.asking import job_in, workflow_in
 from runyard.dialects.depot.gen.depot.ci.v1 import ci_pb as pb
 from runyard.dialects.depot.words import conclusion
 from runyard.engine import views
@@ -56,13 +57,11 @@ class Metrics:
             run, project = visible_run(tx, who, attempt.run_id)
             job = job_in(tx, attempt.job_id)
             tree = views.job_view(tx, job)
-            workflow = tx.get(Workflow, job.workflow_id)
-            assert workflow is not None  # a job cannot be without
             figures = _figures(tx, attempt)
             shown = thinned(figures.samples)
             return pb.GetJobAttemptMetricsResponse(
                 run=_run(run, project),
-                workflow=_workflow(workflow),
+                workflow=_workflow(workflow_in(tx, job.workflow_id)),
                 job=_job(tree),
                 attempt=pb.CIMetricsAttemptMetrics(
                     attempt=_attempt(attempt),
@@ -86,12 +85,10 @@ class Metrics:
             job = job_in(tx, number)
             run, project = visible_run(tx, who, job.run_id)
             view = views.job_view(tx, job)
-            workflow = tx.get(Workflow, job.workflow_id)
-            assert workflow is not None  # a job cannot be without
             _check(len(view.attempts), MOST_ATTEMPTS_OF_JOB, "job", run)
             return pb.GetJobMetricsResponse(
                 run=_run(run, project),
-                workflow=_workflow(workflow),
+                workflow=_workflow(workflow_in(tx, job.workflow_id)),
                 job=_job(view),
                 attempts=[_summary(tx, one) for one in shapes.shown_attempts(view)],
             )
@@ -175,7 +172,7 @@ def thinned(samples: Sequence[Sample]) -> Sequence[Sample]:
     edges = [len(samples) * n // MOST_SAMPLES for n in range(MOST_SAMPLES + 1)]
     return [
         max(samples[start:end], key=lambda one: (one.cpu or 0, one.memory_bytes or 0))
-        for start, end in zip(edges, edges[1:], strict=False)
+        for start, end in pairwise(edges)
     ]
 
 

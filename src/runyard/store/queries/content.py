@@ -14,7 +14,9 @@ from runyard.store.queries.lists import Conditions, window
 from runyard.store.rows import ARTIFACT, ATTEMPT
 
 _APPEND = "INSERT INTO log_chunks (attempt_id, start, size, data, taken_at) VALUES (?, ?, ?, ?, ?)"
-_TIMES = "SELECT start, taken_at FROM log_chunks WHERE attempt_id = ? AND taken_at IS NOT NULL ORDER BY start"
+_TIMES = """
+    SELECT start, taken_at FROM log_chunks WHERE attempt_id = ? AND taken_at IS NOT NULL AND start < ?
+    AND start >= coalesce((SELECT max(start) FROM log_chunks WHERE attempt_id = ? AND start <= ?), 0) ORDER BY start"""
 MOST_BATCHES = 10_000  # a job holds its own token: it must not fill the database with figures
 _ADD_SAMPLES = (
     "INSERT INTO samples (attempt_id, at, data) SELECT ?, ?, ? WHERE"
@@ -54,8 +56,8 @@ def append_log(link: Link, attempt_id: int, offset: int, data: bytes, at: int | 
         link.run(_APPEND, (attempt_id, offset, len(data), data, at))
 
 
-def log_times(link: Link, attempt_id: int) -> list[tuple[int, int]]:
-    return [(start, at) for start, at in link.rows(_TIMES, (attempt_id,))]
+def log_times(link: Link, attempt_id: int, start: int, end: int) -> list[tuple[int, int]]:
+    return [(offset, at) for offset, at in link.rows(_TIMES, (attempt_id, end, attempt_id, start))]
 
 
 def append_samples(link: Link, attempt_id: int, at: int, data: bytes) -> None:
