@@ -17,6 +17,21 @@ from pydantic_settings import (
 SECRETS = ("root_token", "secret_key", "registration_token")
 
 
+class _Toml(TomlConfigSettingsSource):
+    """`runyard.toml`; `builtin` in a table `[actions]` is `actions_builtin`."""
+
+    def __call__(self) -> dict[str, Any]:
+        """Every value under its flat name."""
+        found: dict[str, Any] = {}
+        for name, value in super().__call__().items():
+            found |= (
+                {f"{name}_{key}": inner for key, inner in value.items()}
+                if isinstance(value, dict)
+                else {name: value}
+            )
+        return found
+
+
 def _from_files() -> dict[str, Any]:
     """Values of RUNYARD_<SECRET>_FILE, for secrets whose plain variable is not set."""
     found = {}
@@ -113,6 +128,14 @@ class Settings(BaseSettings):
         default=True,
         description="import_url may be a path on this machine, and includes may name private networks (administrators only).",
     )
+    actions_url: str = Field(
+        default="https://github.com",
+        description="Where actions (`uses: owner/repo@ref`) are fetched from: an address or an absolute folder; empty: nowhere.",
+    )
+    actions_builtin: bool = Field(
+        default=True,
+        description="checkout, cache, upload-artifact and download-artifact are built in; false: the actions of that name run.",
+    )
     jobs_per_run: int = Field(default=2000, description="Most jobs one run may have.")
 
     @field_validator("data")
@@ -130,4 +153,4 @@ class Settings(BaseSettings):
         dotenv_settings: PydanticBaseSettingsSource,
         file_secret_settings: PydanticBaseSettingsSource,
     ) -> tuple[PydanticBaseSettingsSource, ...]:
-        return (init_settings, env_settings, _from_files, TomlConfigSettingsSource(settings_cls))  # type: ignore[return-value]
+        return (init_settings, env_settings, _from_files, _Toml(settings_cls))  # type: ignore[return-value]

@@ -24,6 +24,7 @@ from runyard.http.services import Services
 from runyard.model.errors import NotFound
 from runyard.model.trigger import ServerFacts
 from runyard.settings import Settings
+from runyard.sources.actions import ActionTrees
 from runyard.sources.repositories import GitSource
 from runyard.sources.smart_http import GitHttp
 from runyard.store import open_database
@@ -76,7 +77,7 @@ def build_core(settings: Settings, keys: Keys, url: str) -> House:
     db, bell = open_database(settings.database, settings.data)
     db.submit_write(lambda tx: ensure_root(tx, keys.root_token, clock())).result()
     source = GitSource(settings.data / "repositories", allow_local=settings.allow_local_import)
-    server = ServerFacts(url=url)
+    server = ServerFacts(url=url, builtin_actions=settings.actions_builtin)
     terms = Terms.of(settings, server)
     vault = AesVault(keys.secret_key)
     dialects = load_dialects()
@@ -117,6 +118,7 @@ def _services(
         pushed=launcher.pushed,
         words=words,
         sign=signer(keys.secret_key.encode()),
+        actions=ActionTrees(settings.data / "actions", settings.actions_url),
     )
 
 

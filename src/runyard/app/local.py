@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import importlib
+import os
 import secrets
 import threading
 import time
@@ -31,6 +32,7 @@ from runyard.runner.local import LocalLink, Ports, enroll
 from runyard.runner.loop import RunnerLoop
 from runyard.runner.outfit import outfit
 from runyard.runner.sandbox import Limits
+from runyard.sources.actions import ActionTrees
 from runyard.sources.repositories import GitSource
 from runyard.store import open_database
 from runyard.store.vault import AesVault
@@ -81,6 +83,10 @@ class Local:
         self.source = GitSource(self.folder / "repositories", allow_local=True)
         self.blobs: Blobs = FolderBlobs(self.folder / "blobs")
         self.vault = AesVault(secrets.token_hex(16))
+        kept = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+        self.actions = ActionTrees(
+            kept / "runyard" / "actions", os.environ.get("RUNYARD_ACTIONS_URL", "https://github.com")
+        )
         self.launcher = Launcher(
             self.terms, self.db, self.source, self.vault, clock, self.dialects, self._reach
         )
@@ -122,7 +128,8 @@ class Local:
     def begin(self, *, allow_plain: bool, bridges: bool) -> Sequence[str]:
         """Jobs run from now on, and child pipelines start where there are `bridges`; answers sentences about the sandbox. SandboxError when there is none."""
         ports = Ports(
-            self.db, self.bell, self.blobs, self.source, self.vault, self.terms, clock, job_token, Identity(self.vault).sign
+            self.db, self.bell, self.blobs, self.source, self.vault, self.terms, clock, job_token, Identity(self.vault).sign,
+            self.actions,
         )  # fmt: skip
         row = enroll(ports, "this machine", (), hash_token(new_token("glrt-")))
         link = LocalLink(ports, row)

@@ -13,6 +13,7 @@ from runyard.http.identity import Identity
 from runyard.model.plan import Network
 from runyard.runner.cache import open_cache
 from runyard.runner.job import Means
+from runyard.runner.link import Door
 from runyard.runner.local import LocalLink, Ports, enroll
 from runyard.runner.loop import RunnerLoop
 from runyard.runner.sandbox.box import Limits, SandboxError
@@ -23,7 +24,9 @@ from runyard.runner.sandbox.levels import choose
 class Loops:
     """Start and stop everything that runs beside the requests."""
 
-    def __init__(self, house: House) -> None:
+    def __init__(self, house: House, door: Door | None = None) -> None:
+        """`door`: where this server listens."""
+        self._door = door
         services = house.services
         self.house = house
         self.upkeep = Upkeep(services.db, services.blobs, services.now, services.terms)
@@ -66,6 +69,8 @@ class Loops:
             now=services.now,
             mint=job_token,
             sign=Identity(services.vault).sign,
+            actions=services.actions,
+            door=self._door,
         )
         tags = tuple(t.strip() for t in settings.runner_tags.split(",") if t.strip())
         row = enroll(ports, "built-in runner", tags, hash_token(new_token("glrt-")))

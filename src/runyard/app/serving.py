@@ -17,6 +17,7 @@ from runyard.app.first_start import prepare
 from runyard.app.journal import write_json_lines
 from runyard.app.loops import Loops
 from runyard.model.errors import Invalid, Unavailable
+from runyard.runner.link import Door
 from runyard.settings import Settings
 
 DRAIN_S = 10.0
@@ -51,7 +52,7 @@ async def _serve(house: House, host: str, port: int) -> None:
     serving = asyncio.create_task(server.serve())
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
-    loops = Loops(house)
+    loops = Loops(house, Door(_reached(host), port))
     try:
         await _accepting(host, port, serving)
         notes = await asyncio.to_thread(loops.start)
@@ -70,6 +71,11 @@ async def _serve(house: House, host: str, port: int) -> None:
         server.stop()  # type: ignore[no-untyped-call]  # granian has no types here
         with contextlib.suppress(asyncio.CancelledError, TimeoutError):
             await asyncio.wait_for(serving, DRAIN_S)
+
+
+def _reached(host: str) -> str:
+    """An address at which one that listens there is reached from this machine."""
+    return {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)  # noqa: S104 - compared, nothing listens
 
 
 async def _warm(house: House) -> None:

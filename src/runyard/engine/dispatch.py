@@ -28,11 +28,11 @@ from runyard.engine.board import load
 from runyard.engine.ending import GIVEN_BACK, UNCOMMITTED, end, lose, stopped_as
 from runyard.engine.identity import with_identity
 from runyard.engine.moves import move
-from runyard.engine.ports import ArtifactFilter, Page, Sign, Tx, Vault
+from runyard.engine.ports import ArtifactFilter, AttemptFilter, Page, Sign, Tx, Vault
 from runyard.engine.settle import settle
 from runyard.engine.terms import Terms
 from runyard.model.errors import Conflict, Forbidden, Invalid, NotFound
-from runyard.model.plan import Assignment
+from runyard.model.plan import Assignment, InputArtifact
 from runyard.model.state import LEASED, Outcome, Reason, State
 from runyard.model.usage import MOST_AT_ONCE, Sample, packed
 from runyard.model.work import Artifact, Attempt, Job, Project, Run, Runner, Step, Workflow
@@ -298,6 +298,22 @@ def artifact(
         tx.save(replace(attempt, outputs={**attempt.outputs, **outputs}))
     tx.ring(f"attempt:{attempt_id}")
     return stored
+
+
+def artifacts(tx: Tx, attempt_id: int, token: str) -> tuple[InputArtifact, ...]:
+    """What the attempt's run has left so far, by number. Forbidden with another token, Conflict once the attempt has ended."""
+    attempt = leased(tx, attempt_id, token)
+    if attempt is None:
+        raise Conflict(f"Attempt {attempt_id} has ended.")
+    jobs = {a.id: job for job, a in tx.attempts(AttemptFilter(run_id=attempt.run_id), _ALL)}
+    rows = tx.artifacts(ArtifactFilter(run_id=attempt.run_id), _ALL)
+    return tuple(
+        InputArtifact(
+            r.id, r.attempt_id, jobs[r.attempt_id].key, jobs[r.attempt_id].name, r.name, r.filename, r.size_bytes, r.blob, False
+        )
+        for r in rows
+        if r.attempt_id in jobs
+    )  # fmt: skip
 
 
 def finish(tx: Tx, attempt_id: int, token: str, end_: Finish, now: int) -> Reply:

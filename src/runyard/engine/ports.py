@@ -384,6 +384,13 @@ class Source(Protocol):
     def git_dir(self, project_id: int) -> Path: ...
 
 
+class Actions(Protocol):
+    """Repositories of actions, elsewhere."""
+
+    def tree(self, repository: str, ref: str) -> tuple[str, Path]:
+        """(commit, zip of its tree) of `owner/name` at a branch, tag or commit. NotFound, Invalid, Forbidden (switched off) or Unavailable."""
+
+
 Sign = Callable[[Tx, Mapping[str, Any]], str]
 """Claims → a compact JSON Web Token under this server's key (`http.identity`)."""
 

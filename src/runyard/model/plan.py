@@ -36,7 +36,7 @@ class Order(StrEnum):
 
 
 class StepKind(StrEnum):
-    """A process, or one of the runner's built-ins (all work on the same workspace)."""
+    """A process, one of the runner's built-ins (all work on the same workspace), or an action that the runner fetches and expands."""
 
     RUN = "run"
     CHECKOUT = "checkout"
@@ -44,6 +44,7 @@ class StepKind(StrEnum):
     UPLOAD = "upload"
     CACHE_RESTORE = "cache_restore"
     CACHE_SAVE = "cache_save"
+    ACTION = "action"
 
 
 class Network(StrEnum):
@@ -227,6 +228,8 @@ class StepPlan:
     UPLOAD    name, paths (required), exclude, untracked (bool), expire_in_s (int|None), type ("archive" or a report type), format ("zip"|"gzip"|"raw"),
               if_no_files ("warn"|"error"|"ignore"), filename
     CACHE_*   key, paths, fallback_keys, policy, when, untracked
+    or, for all of them, `action` and `with`: the name and the inputs of a well-known action (runner.actions.inputs makes params of them)
+    ACTION    uses, with (name → template)
     """
 
     key: str
@@ -293,6 +296,8 @@ class JobPlan:
     project_variables: bool = False  # the project's own variables join the environment at claim
     protected: bool = False  # only a runner for protected refs may take it
     requeue_lost: bool = True  # may be handed out again when its runner is lost
+    builtin_actions: bool = True  # inside actions too, well-known ones are the runner's own steps
+    identity: bool = False  # its steps may ask this server for identity tokens
     stock: bool = False  # a stock gitlab-runner can execute it (from `extra["gitlab"]`)
     coverage: str = ""  # RE2 pattern over the log
     environment: EnvironmentUse | None = None

@@ -38,6 +38,7 @@ class ServerFacts:
     url: str = "http://localhost"
     version: str = "18.5.0"  # the GitLab version that clients gate features on
     name: str = "GitLab"
+    builtin_actions: bool = True  # well-known actions are steps of the runner's own
 
 
 class Files(Protocol):

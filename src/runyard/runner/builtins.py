@@ -17,6 +17,7 @@ from urllib.parse import urlsplit, urlunsplit
 from runyard.model.errors import Conflict, Forbidden, NotFound, RunyardError, TooLarge
 from runyard.model.plan import Assignment, InputArtifact, StepKind, StepPlan
 from runyard.model.state import Outcome, Reason
+from runyard.runner.actions import inputs
 from runyard.runner.artifacts import Choice, TooManyFiles, add_files, choose, clear, give_to, unpack
 from runyard.runner.cache import Cache, CacheKeyError
 from runyard.runner.link import Link, Parcel
@@ -50,10 +51,10 @@ class Builtins:
     def run(self, scene: Scene, step: StepPlan) -> Ended:
         """The step's end; trouble is told in the log."""
         params = (
-            scene.facts.deep(step.params, scene.facts.context(scene.env | scene.facts.env))
-            if step.templated
-            else step.params
+            scene.facts.deep(step.params, scene.facts.context(scene.base)) if step.templated else step.params
         )
+        if "with" in params:
+            params = inputs.params(step.kind, str(params["action"]), params["with"])
         verbs: Mapping[StepKind, Callable[[Scene, Mapping[str, Any]], Ended]] = {
             StepKind.CHECKOUT: self._checkout,
             StepKind.DOWNLOAD: self._download,
@@ -65,6 +66,14 @@ class Builtins:
             return self._tried(scene, step.kind, lambda: verbs[step.kind](scene, params))
         except (ArchiveError, PatternError, CacheKeyError, TooManyFiles, OSError) as error:
             return _failed(scene, f"{step.name}: {error}")
+
+    def later(self, step: StepPlan, ended: Ended) -> StepPlan | None:
+        """What a step of a well-known action leaves to do after all steps: actions/cache saves what it did not find."""
+        if step.params.get("action") != "actions/cache" or ended.outcome is not Outcome.PASSED:
+            return None
+        if ended.outputs.get("cache-hit") == "true":
+            return None
+        return replace(step, kind=StepKind.CACHE_SAVE, params={**step.params, "action": "actions/cache/save"})
 
     def _tried(self, scene: Scene, kind: StepKind, act: Callable[[], Ended]) -> Ended:
         """As often as the job's own `…_ATTEMPTS` says (gitlab-runner); once without."""
@@ -139,13 +148,16 @@ class Builtins:
 
     def _download_from_run(self, scene: Scene, params: Mapping[str, Any], workspace: Path) -> Ended:
         """As download-artifact: a named one into `path`, several into a folder each unless merged."""
-        latest = {
-            one.name: one
-            for one in sorted(self.work.inputs, key=lambda i: i.id)
-            if one.filename.endswith(".zip")
-        }
+        there = self.link.artifacts(self.work)
+        latest = {one.name: one for one in sorted(there, key=lambda i: i.id) if one.filename.endswith(".zip")}
         name, pattern = scene.log.shown(str(params.get("name") or "")), str(params.get("pattern") or "")
-        if name:
+        if params.get("ids"):
+            chosen = [one for one in there if one.id in params["ids"]]
+            if missing := sorted(set(params["ids"]) - {one.id for one in chosen}):
+                return _failed(
+                    scene, f"No artifacts found in this run for the ids {', '.join(map(str, missing))}"
+                )
+        elif name:
             chosen = [latest[name]] if name in latest else []
         else:
             glob = path_glob(pattern) if pattern else None
@@ -158,7 +170,8 @@ class Builtins:
             root.removeprefix(inside).lstrip("/") if root == inside or root.startswith(inside + "/") else root
         )
         for given in chosen:
-            apart = not name and not params.get("merge_multiple")
+            single = name or len(params.get("ids") or ()) == 1
+            apart = not single and not params.get("merge_multiple")
             target = safe_folder(workspace, f"{root}/{given.name}" if apart else root)
             if target is None:
                 return _failed(scene, f"the path {root!r} is not inside the workspace")
@@ -206,13 +219,20 @@ class Builtins:
             )
             outputs = {"artifact-digest": _digest(file)} if action else {}
             try:
-                self.link.upload(self.work, parcel, file)
+                number = self.link.upload(self.work, parcel, file)
             except (Conflict, TooLarge) as error:
                 return _failed(scene, f"Uploading {parcel.name}: {error.message}")
+        if action:
+            outputs |= {"artifact-id": str(number), "artifact-url": self._address(number)}
         scene.log.system(
             f'Uploading artifacts as "{parcel.type}": {parcel.name}, {len(choice.paths)} entries'
         )
         return Ended(Outcome.PASSED, outputs=outputs)
+
+    def _address(self, number: int) -> str:
+        """Where a person who may see the run finds an artifact."""
+        url = str((self.work.facts.get("server") or {}).get("url") or "")
+        return f"{url}/{self.work.project_path}/-/artifacts/{number}"
 
     def _choice(self, scene: Scene, params: Mapping[str, Any]) -> Choice:
         """The files of an upload or a cache, with words about each pattern."""

@@ -7,7 +7,7 @@ import os
 import platform
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -32,14 +32,27 @@ TOOL_CACHE = "_tool"
 _WORDS = {Outcome.PASSED: "success", Outcome.SKIPPED: "skipped", Outcome.CANCELED: "cancelled"}
 
 
+@dataclass(slots=True)
+class Scope:
+    """What the steps of one composite action see instead of the job's: their own `steps` and `inputs`, their caller's environment, no secrets.
+    `failed` decides which of them still run (`github.action_status`)."""
+
+    inputs: Mapping[str, str]
+    github: Mapping[str, str]
+    env: Mapping[str, str]
+    steps: dict[str, Any] = field(default_factory=dict)
+    failed: bool = False
+
+
 class Facts:
-    """One attempt's knowledge. `failed` and `canceled` decide what still runs."""
+    """One attempt's knowledge. `failed` and `canceled` decide what still runs; inside a composite action its `scope` does."""
 
     def __init__(self, work: Assignment, box: Box, slot: int) -> None:
         self.failed = False
         self.canceled = False
         self.env: dict[str, str] = {}
         self.paths: tuple[str, ...] = ()
+        self.scope: Scope | None = None
         self._work = work
         self._steps: dict[str, Any] = {}
         self._workspace = Path(box.outside.workspace)
@@ -60,9 +73,10 @@ class Facts:
     @property
     def status(self) -> Status:
         """For success(), failure() and cancelled()."""
+        failed = self.failed if self.scope is None else self.scope.failed
         return Status(
-            success=not (self.failed or self.canceled),
-            failure=self.failed and not self.canceled,
+            success=not (failed or self.canceled),
+            failure=failed and not self.canceled,
             cancelled=self.canceled,
         )
 
@@ -80,7 +94,15 @@ class Facts:
             "steps": self._steps,
             "job": {**(self._work.facts.get("job") or {}), "status": self.job_status},
         }
-        return with_late(facts, self._work.job.late) if self._work.job.late else facts
+        if self._work.job.late:
+            facts = with_late(facts, self._work.job.late)
+        return facts if self.scope is None else self._scoped(facts, self.scope)
+
+    def _scoped(self, facts: dict[str, Any], scope: Scope) -> dict[str, Any]:
+        status = "cancelled" if self.canceled else "failure" if scope.failed else "success"
+        github = {**(facts.get("github") or {}), **scope.github, "action_status": status}
+        facts.pop("secrets", None)
+        return {**facts, "github": github, "inputs": scope.inputs, "steps": scope.steps}
 
     def wanted(self, step: StepPlan, env: Mapping[str, str]) -> bool:
         """Whether a step's condition holds now, in this environment."""
@@ -112,8 +134,9 @@ class Facts:
 
     def note(self, key: str, outcome: Outcome, conclusion: Outcome, outputs: Mapping[str, str]) -> None:
         """`steps.<key>` from now on."""
-        known = self._steps.get(key, {}).get("outputs", {})
-        self._steps[key] = {
+        steps = self._steps if self.scope is None else self.scope.steps
+        known = steps.get(key, {}).get("outputs", {})
+        steps[key] = {
             "outcome": _WORDS.get(outcome, "failure"),
             "conclusion": _WORDS.get(conclusion, "failure"),
             "outputs": {**known, **outputs},

@@ -7,10 +7,11 @@ lives and the server has the whole log before the last word (contracts/reliabili
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future
 from contextlib import suppress
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,8 @@ from runyard.model.state import Outcome, Reason, State
 from runyard.model.usage import Sample
 from runyard.model.work import Step
 from runyard.runner import voice
+from runyard.runner.actions.acting import Acting
+from runyard.runner.actions.reach import reachable
 from runyard.runner.builtins import Builtins
 from runyard.runner.cache import Cache
 from runyard.runner.control import Control
@@ -35,6 +38,7 @@ from runyard.runner.sandbox.container import Images
 from runyard.runner.sandbox.services import Asked, up
 from runyard.runner.steps import Ended, Scene, run
 from runyard.runner.streams import Log
+from runyard.syntax.actions import ActionError
 from runyard.syntax.expressions import ExpressionError, render
 from runyard.syntax.variables import expand
 
@@ -83,7 +87,7 @@ class Execution:
             self._in_box()
         except ImageUnavailable as error:
             self._trouble(Reason.IMAGE_UNAVAILABLE, error.message)
-        except ExpressionError as error:
+        except (ExpressionError, ActionError) as error:
             self._trouble(Reason.BAD_PLAN, str(error))
         except (SandboxError, OSError, ValueError) as error:
             self._trouble(Reason.RUNNER_SYSTEM, str(error))
@@ -156,30 +160,58 @@ class Execution:
         return env
 
     def _steps(self, scene: Scene) -> None:
-        builtins = Builtins(self._means.link, self._work, self._means.cache, self._means.spool)
-        for position, planned in enumerate(self._work.job.steps):
-            self._listen(scene)
-            if self._control.verdict is Verdict.ABORT:
-                return
-            step = scene.facts.named(planned, scene.env | scene.facts.env)
-            row = Step(self._work.attempt_id, position, step.key, step.name)
-            if not self._may_run(scene, step):
+        work = self._work
+        builtins = Builtins(self._means.link, work, self._means.cache, self._means.spool)
+        acting = Acting(
+            self._means.link, work, builtins, reachable(self._means.link, work, scene.box), self._listen
+        )
+        acting.prepare(scene)
+        pres = list(acting.pres())
+        for position, (number, step) in enumerate(pres):
+            self._step(scene, step, position, partial(acting.pre, scene, number), main=False)
+        for number, step in enumerate(work.job.steps):
+            act = partial(self._one, scene, acting, builtins, number)
+            self._step(scene, step, len(pres) + number, act)
+        for position, row in enumerate(acting.posts(), len(pres) + len(work.job.steps)):
+            self._step(scene, row.step, position, partial(acting.post, scene, row), main=False)
+
+    def _step(
+        self,
+        scene: Scene,
+        planned: StepPlan,
+        position: int,
+        act: Callable[[StepPlan], Ended],
+        *,
+        main: bool = True,
+    ) -> None:
+        """One row. What an action does before and after all steps has a row of its own, and no place in `steps.<id>`."""
+        self._listen(scene)
+        if self._control.verdict is Verdict.ABORT:
+            return
+        step = scene.facts.named(planned, scene.base)
+        row = Step(self._work.attempt_id, position, step.key, step.name)
+        if not self._may_run(scene, step):
+            if main:
                 scene.facts.note(step.key, Outcome.SKIPPED, Outcome.SKIPPED, {})
-                self._note(step, replace(row, state=State.DONE, outcome=Outcome.SKIPPED))
-                continue
-            row = replace(row, state=State.RUNNING, started_at=self._means.now(), log_start=self._log.size)
-            self._note(step, row)
-            self._voice.enter(step)
-            ended = self._one(scene, builtins, step, position)
-            self._voice.leave(step)
-            self._judge(scene, step, ended)
-            self._note(
-                step,
-                replace(
-                    row, state=State.DONE, outcome=ended.outcome, exit_code=ended.exit_code, finished_at=self._means.now(),
-                    log_end=self._log.size, extra=ended.extra,
-                ),
-            )  # fmt: skip
+            self._note(step, replace(row, state=State.DONE, outcome=Outcome.SKIPPED))
+            return
+        row = replace(row, state=State.RUNNING, started_at=self._means.now(), log_start=self._log.size)
+        self._note(step, row)
+        self._voice.enter(step)
+        try:
+            ended = act(step)
+        except (ExpressionError, ValueError) as error:
+            self._voice.trouble(str(error))
+            ended = Ended(Outcome.FAILED, Reason.SCRIPT, message=str(error))
+        self._voice.leave(step)
+        self._judge(scene, step, ended, main=main)
+        self._note(
+            step,
+            replace(
+                row, state=State.DONE, outcome=ended.outcome, exit_code=ended.exit_code, finished_at=self._means.now(),
+                log_end=self._log.size, extra=ended.extra,
+            ),
+        )  # fmt: skip
 
     def _listen(self, scene: Scene) -> None:
         if self._control.verdict is not Verdict.GO:
@@ -193,32 +225,38 @@ class Execution:
             and step.kind is StepKind.RUN
         ):
             return False
-        return scene.facts.wanted(step, scene.env | scene.facts.env)
+        return scene.facts.wanted(step, scene.base)
 
-    def _one(self, scene: Scene, builtins: Builtins, step: StepPlan, position: int) -> Ended:
-        try:
-            return run(scene, step, position) if step.kind is StepKind.RUN else builtins.run(scene, step)
-        except (ExpressionError, ValueError) as error:
-            self._voice.trouble(str(error))
-            return Ended(Outcome.FAILED, Reason.SCRIPT, message=str(error))
+    @staticmethod
+    def _one(scene: Scene, acting: Acting, builtins: Builtins, number: int, step: StepPlan) -> Ended:
+        match step.kind:
+            case StepKind.RUN:
+                return run(scene, step, number)
+            case StepKind.ACTION:
+                return acting.main(scene, number, step)
+            case _ if "with" in step.params:
+                return acting.builtin(scene, number, step)
+            case _:
+                return builtins.run(scene, step)
 
-    def _judge(self, scene: Scene, step: StepPlan, ended: Ended) -> None:
+    def _judge(self, scene: Scene, step: StepPlan, ended: Ended, *, main: bool = True) -> None:
         """What the step's end means for the job."""
         facts = scene.facts
         conclusion = ended.outcome
         if ended.outcome is Outcome.CANCELED:
             facts.canceled = True
-        elif ended.outcome is not Outcome.PASSED:
+        elif ended.outcome not in (Outcome.PASSED, Outcome.SKIPPED):
             tolerated = step.continue_on_error
             if isinstance(tolerated, str):
-                tolerated = facts.render(tolerated, facts.context(scene.env | facts.env)).strip() == "true"
+                tolerated = facts.render(tolerated, facts.context(scene.base)).strip() == "true"
             late = ended.reason is Reason.TIMEOUT and time.monotonic() >= self._control.deadline
             if tolerated and not late:
                 conclusion = Outcome.PASSED
             elif not facts.failed:
                 facts.failed = True
                 self._end = Finish(ended.outcome, ended.reason, ended.exit_code, ended.message)
-        facts.note(step.key, ended.outcome, conclusion, ended.outputs)
+        if main:
+            facts.note(step.key, ended.outcome, conclusion, ended.outputs)
 
     def _outputs(self, scene: Scene) -> None:
         self._listen(scene)
@@ -227,7 +265,7 @@ class Execution:
         elif self._end.outcome is Outcome.PASSED:
             self._end = replace(self._end, exit_code=0)
         if self._work.job.outputs:
-            context = scene.facts.context(scene.env | scene.facts.env)
+            context = scene.facts.context(scene.base)
             values = {
                 k: render(v, context, functions=scene.facts.functions)
                 for k, v in self._work.job.outputs.items()

@@ -39,6 +39,15 @@ class Parcel:
     replace: bool = False
 
 
+@dataclass(frozen=True, slots=True)
+class Door:
+    """A server's address."""
+
+    host: str
+    port: int
+    secure: bool = False
+
+
 class Link(Protocol):
     """One runner's line to its server."""
 
@@ -57,8 +66,17 @@ class Link(Protocol):
     def watch(self, work: Assignment) -> Verdict:
         """Waits for a word about this attempt and keeps its lease meanwhile; answers at least every few seconds."""
 
-    def upload(self, work: Assignment, parcel: Parcel, file: Path) -> None:
-        """Stores an artifact. Conflict when another of that name exists, TooLarge beyond the limit."""
+    def upload(self, work: Assignment, parcel: Parcel, file: Path) -> int:
+        """Stores an artifact and answers its number. Conflict when another of that name exists, TooLarge beyond the limit."""
+
+    def artifacts(self, work: Assignment) -> tuple[InputArtifact, ...]:
+        """The run's artifacts as they are now, those of this very job too."""
+
+    def action(self, work: Assignment, repository: str, ref: str) -> tuple[str, BinaryIO]:
+        """(commit, zip of its tree) of an action's repository. NotFound, Invalid, Forbidden or Unavailable."""
+
+    def door(self) -> Door | None:
+        """Where this server takes requests, as seen from this machine; None when it takes none."""
 
     def open(self, work: Assignment, given: InputArtifact) -> BinaryIO:
         """A readable, seekable file of an artifact the assignment names. NotFound when it is gone."""

@@ -12,14 +12,26 @@ from typing import BinaryIO
 
 from runyard.engine import dispatch
 from runyard.engine.dispatch import Finish, LogReply, Verdict
-from runyard.engine.ports import ArtifactFilter, Bell, Blobs, Clock, Database, Page, Sign, Source, Tx, Vault
+from runyard.engine.ports import (
+    Actions,
+    ArtifactFilter,
+    Bell,
+    Blobs,
+    Clock,
+    Database,
+    Page,
+    Sign,
+    Source,
+    Tx,
+    Vault,
+)
 from runyard.engine.terms import Terms
 from runyard.model.errors import Conflict, Forbidden, NotFound, RunyardError
 from runyard.model.plan import Assignment, InputArtifact
 from runyard.model.state import State
 from runyard.model.usage import Sample
 from runyard.model.work import Artifact, Attempt, Runner, Step
-from runyard.runner.link import Parcel, Taken
+from runyard.runner.link import Door, Parcel, Taken
 from runyard.runner.reports import dotenv_variables
 
 CLAIM_WAIT_S = 30.0
@@ -40,6 +52,8 @@ class Ports:
     now: Clock
     mint: Callable[[int], str]
     sign: Sign | None = None  # `http.identity`
+    actions: Actions | None = None
+    door: Door | None = None  # where this server listens
 
 
 def enroll(ports: Ports, description: str, tags: tuple[str, ...], token_hash: str) -> Runner:
@@ -186,7 +200,7 @@ class LocalLink:
             case State.WAITING | State.HELD | State.QUEUED | State.DONE:
                 return Verdict.ABORT
 
-    def upload(self, work: Assignment, parcel: Parcel, file: Path) -> None:
+    def upload(self, work: Assignment, parcel: Parcel, file: Path) -> int:
         """Blob first, row second."""
         p = self._ports
         outputs = dotenv_variables(file) if parcel.type == "dotenv" else {}
@@ -198,15 +212,32 @@ class LocalLink:
             blob.size_bytes, blob.sha256, blob.key, now, None if parcel.expires and parcel.expire_in_s is None else expires_at,
         )  # fmt: skip
 
-        def note(tx: Tx) -> None:
+        def note(tx: Tx) -> int:
             if parcel.replace:
                 for old in tx.artifacts(
                     ArtifactFilter(attempt_id=work.attempt_id, name=parcel.name), Page(limit=100)
                 ):
                     tx.remove(Artifact, old.id)
-            dispatch.artifact(tx, work.attempt_id, work.token, row, p.now(), outputs)
+            return dispatch.artifact(tx, work.attempt_id, work.token, row, p.now(), outputs).id
 
-        p.db.submit_write(note).result()
+        return p.db.submit_write(note).result()
+
+    def artifacts(self, work: Assignment) -> tuple[InputArtifact, ...]:
+        """A look at the rows."""
+        return self._ports.db.submit_read(
+            lambda tx: dispatch.artifacts(tx, work.attempt_id, work.token)
+        ).result()
+
+    def action(self, work: Assignment, repository: str, ref: str) -> tuple[str, BinaryIO]:
+        """From the operator's address, or what is kept of it."""
+        if self._ports.actions is None:
+            raise Forbidden("remote actions cannot be fetched here")
+        sha, path = self._ports.actions.tree(repository, ref)
+        return sha, path.open("rb")
+
+    def door(self) -> Door | None:
+        """As app told."""
+        return self._ports.door
 
     def open(self, work: Assignment, given: InputArtifact) -> BinaryIO:
         """The blob itself where blobs are files."""

@@ -30,7 +30,7 @@ from runyard.model.plan import Assignment, InputArtifact
 from runyard.model.state import Outcome
 from runyard.model.usage import Sample
 from runyard.model.work import Step
-from runyard.runner.link import Parcel, Taken
+from runyard.runner.link import Door, Parcel, Taken
 from runyard.runner.sandbox.git import fetch
 
 FEATURES = (
@@ -76,6 +76,7 @@ class Wire:
             raise Invalid(f"{url!r} is not the address of a server")
         self._secure = parts.scheme == "https"
         self._place = (parts.hostname, parts.port or (443 if self._secure else 80))
+        self.door = Door(*self._place, self._secure)
         self._base = parts.path.rstrip("/") + "/api/v4"
         self._lock = threading.Lock()
         self._idle: list[http.client.HTTPConnection] = []
@@ -302,9 +303,11 @@ class RemoteLink:
         )
         return answer.verdict
 
-    def upload(self, work: Assignment, parcel: Parcel, file: Path) -> None:
+    def upload(self, work: Assignment, parcel: Parcel, file: Path) -> int:
         """One multipart part, streamed."""
         query = {"artifact_format": parcel.format, "artifact_type": parcel.type, "artifact_name": parcel.name}
+        if parcel.replace:
+            query["replace"] = "true"
         if parcel.expires:
             query["expire_in"] = "never" if parcel.expire_in_s is None else f"{parcel.expire_in_s} seconds"
         edge = secrets.token_hex(16)
@@ -321,6 +324,34 @@ class RemoteLink:
             raise TooLarge("the artifact is larger than the server takes")
         if answer.status not in (200, 201):
             raise Conflict(_message(answer))
+        return int(json.loads(answer.body).get("id") or 0)
+
+    def artifacts(self, work: Assignment) -> tuple[InputArtifact, ...]:
+        """One look."""
+        answer = self._wire.call(
+            "GET", f"/jobs/{work.attempt_id}/run_artifacts", headers={"JOB-TOKEN": work.token}
+        )
+        if answer.status != 200:
+            raise NotFound(_message(answer))
+        return tuple(msgspec.convert(json.loads(answer.body), list[InputArtifact], strict=False))
+
+    def action(self, work: Assignment, repository: str, ref: str) -> tuple[str, BinaryIO]:
+        """The server fetches, so that a runner needs no way to the actions' host, and all runners have the same."""
+        self._spool.mkdir(parents=True, exist_ok=True, mode=0o700)
+        file = tempfile.TemporaryFile(dir=self._spool)  # noqa: SIM115 - the caller closes it
+        query = urlencode({"repository": repository, "ref": ref})
+        answer = self._wire.call(
+            "GET", f"/jobs/{work.attempt_id}/action?{query}", headers={"JOB-TOKEN": work.token}, into=file
+        )
+        if answer.status != 200:
+            file.close()
+            raise NotFound(_message(answer))
+        file.seek(0)
+        return answer.headers.get("x-runyard-commit", ""), file
+
+    def door(self) -> Door | None:
+        """The address that this line was given."""
+        return self._wire.door
 
     def open(self, work: Assignment, given: InputArtifact) -> BinaryIO:
         """Downloaded into a nameless file."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -35,6 +35,7 @@ class Ended:
     message: str = ""
     outputs: Mapping[str, str] = field(default_factory=dict)
     extra: Mapping[str, Any] = field(default_factory=dict)
+    state: Mapping[str, str] = field(default_factory=dict)  # what an action keeps for its later phases
 
 
 @dataclass(slots=True)
@@ -50,23 +51,31 @@ class Scene:
     grace_s: float
     entrypoint: tuple[str, ...] = ()  # of the job's image, before every command
 
+    @property
+    def base(self) -> dict[str, str]:
+        """The environment that a step starts from: the job's, what steps added, what the caller of a composite action gave it."""
+        scope = self.facts.scope
+        return {**self.env, **self.facts.env, **(scope.env if scope is not None else {})}
+
 
 @dataclass(slots=True)
 class _Heard:
     """Commands that a step spoke."""
 
     outputs: dict[str, str] = field(default_factory=dict)
+    state: dict[str, str] = field(default_factory=dict)
     annotations: list[dict[str, Any]] = field(default_factory=list)
 
 
-def run(scene: Scene, step: StepPlan, position: int) -> Ended:
-    """Executes the step; its process and everything it started has ended when this returns."""
+def run(scene: Scene, step: StepPlan, position: int | str, head: Sequence[str] | None = None) -> Ended:
+    """Executes the step; its process and everything it started has ended when this returns. `position` names its files, `head` replaces the lines
+    that show what runs."""
     env, names = _environment(scene, step, position)
     context = scene.facts.context(env)
     argv, cwd = _command(scene, step, position, context)
     limit = _timeout_s(scene, step, context)
     if step.commands:
-        _show_command(scene.log, step, argv)
+        _show_command(scene.log, step, argv, head)
     process = scene.box.run([*scene.entrypoint, *argv], env, cwd)
     stopper = Stopper(process, scene.control, scene.grace_s, limit, scene.box.outside.builds)
     heard = _Heard()
@@ -85,9 +94,9 @@ def run(scene: Scene, step: StepPlan, position: int) -> Ended:
     return ended
 
 
-def _environment(scene: Scene, step: StepPlan, position: int) -> tuple[dict[str, str], dict[str, str]]:
+def _environment(scene: Scene, step: StepPlan, position: int | str) -> tuple[dict[str, str], dict[str, str]]:
     """The process's whole environment, and the names of its $GITHUB_* files."""
-    env = {**scene.env, **scene.facts.env}
+    env = scene.base
     names = {}
     if step.commands:
         for name in FILES:
@@ -103,7 +112,7 @@ def _environment(scene: Scene, step: StepPlan, position: int) -> tuple[dict[str,
 
 
 def _command(
-    scene: Scene, step: StepPlan, position: int, context: Mapping[str, Any]
+    scene: Scene, step: StepPlan, position: int | str, context: Mapping[str, Any]
 ) -> tuple[list[str], str]:
     """argv with the script's path, and the working directory, which never leaves the workspace by its name."""
     show = scene.facts.render
@@ -136,10 +145,10 @@ def _timeout_s(scene: Scene, step: StepPlan, context: Mapping[str, Any]) -> floa
     return float(text) if text.strip() else None
 
 
-def _show_command(log: Log, step: StepPlan, argv: list[str]) -> None:
-    """As GitHub shows a step: a closed group with the script and the shell."""
-    lines = [f"##[group]{step.name}"]
-    if step.script is not None:
+def _show_command(log: Log, step: StepPlan, argv: list[str], head: Sequence[str] | None) -> None:
+    """As GitHub shows a step: a closed group with the script and the shell, or with an action's inputs."""
+    lines = [f"##[group]{step.name}", *(head or ())]
+    if head is None and step.script is not None:
         lines += [f"\x1b[36;1m{line}\x1b[0m" for line in step.script.splitlines()]
         lines.append("shell: " + " ".join("{0}" if part == "{script}" else part for part in step.argv))
     log.system("\n".join([*lines, "##[endgroup]"]))
@@ -153,6 +162,8 @@ def _act(log: Log, pieces: list[bytes | Command], heard: _Heard) -> None:
             log.masker.add(masks_of(piece.data))
         elif piece.name == "set-output":
             heard.outputs[piece.properties.get("name", "")] = piece.data
+        elif piece.name == "save-state":
+            heard.state[piece.properties.get("name", "")] = piece.data
         elif piece.name in ANNOTATIONS:
             heard.annotations.append({"level": piece.name, "message": piece.data, **piece.properties})
 
@@ -187,9 +198,10 @@ def _read_files(scene: Scene, names: Mapping[str, str], ended: Ended, heard: _He
     """Also after a failure; a file that cannot be read fails the step (GitHub)."""
     facts, extra = scene.facts, dict(ended.extra)
     read = {name: scene.room.read(file, READ_LIMIT_BYTES) for name, file in names.items()}
-    outputs = dict(heard.outputs)
+    outputs, state = dict(heard.outputs), dict(heard.state)
     try:
         outputs.update(envfiles.pairs(read["GITHUB_OUTPUT"]))
+        state.update(envfiles.pairs(read["GITHUB_STATE"], "GITHUB_STATE"))
         added = envfiles.environment(read["GITHUB_ENV"])
         facts.env.update(added.variables)
         for name in added.refused:
@@ -209,7 +221,7 @@ def _read_files(scene: Scene, names: Mapping[str, str], ended: Ended, heard: _He
         heard.annotations.append({"level": "error", "message": str(error)})
     if heard.annotations:
         extra["annotations"] = [_masked(scene.log, one) for one in heard.annotations]
-    return replace(ended, outputs=outputs, extra=extra)
+    return replace(ended, outputs=outputs, state=state, extra=extra)
 
 
 def _masked(log: Log, annotation: Mapping[str, Any]) -> dict[str, Any]:

@@ -151,7 +151,7 @@ def test_local_changes_run_as_a_commit_on_top_of_the_base(house: House) -> None:
     assert source.files(project, told["sha"]).read("new.txt") == b"never committed\n"
     job = house.claim()
     assert [step.name for step in job.job.steps] == ["Run actions/checkout@v4", "Run cat new.txt"]
-    assert "ref" not in job.job.steps[0].params
+    assert "ref" not in job.job.steps[0].params["with"]
     assert job.sha == told["sha"]
     second = house.get("Run", {**body, **content})["runId"]
     assert house.get("GetRun", {"runId": second})["sha"] == told["sha"]  # the same patch is the same commit

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import msgspec
-from starlette.responses import Response
+from starlette.responses import FileResponse, Response
 
 from runyard.dialects.gitlab.desk import Desk, Door, Entry, Line
 from runyard.dialects.gitlab.dotenv import parse_dotenv
@@ -66,6 +66,20 @@ class Transfer:
                 "PUT", "/jobs/{job_id}/steps/{position}", Door.OPEN, self.step, "Note how a step goes (ours)"
             ),
             Line("PUT", "/jobs/{job_id}/usage", Door.OPEN, self.usage, "Keep what a job used (ours)"),
+            Line(
+                "GET",
+                "/jobs/{job_id}/run_artifacts",
+                Door.OPEN,
+                self.run_artifacts,
+                "What its run has left so far (ours)",
+            ),
+            Line(
+                "GET",
+                "/jobs/{job_id}/action",
+                Door.OPEN,
+                self.action,
+                "The tree of an action's repository (ours)",
+            ),
             Line("POST", "/jobs/{job_id}/give_back", Door.OPEN, self.give_back, "Give a job back (ours)"),
         ]
 
@@ -83,18 +97,18 @@ class Transfer:
             )
             now = services.now()
 
-            def note(tx: Tx) -> None:
+            def note(tx: Tx) -> int:
                 if entry.parameters.flag("replace"):
                     for old in tx.artifacts(ArtifactFilter(attempt_id=attempt.id, name=stored.name), _ALL):
                         tx.remove(Artifact, old.id)
-                dispatch.artifact(tx, attempt.id, token, stored, now, outputs)
+                return dispatch.artifact(tx, attempt.id, token, stored, now, outputs).id
 
-            await services.db.write(note)
+            number = await services.db.write(note)
         except Conflict as error:
             return answer_json({"message": f"400 Bad request - {error.message}"}, 400)
         finally:
             upload.path.unlink(missing_ok=True)
-        return answer_json({"message": "201 Created"}, 201)
+        return answer_json({"message": "201 Created", "id": number}, 201)
 
     async def _row(self, entry: Entry, attempt: Attempt, upload: Upload) -> Artifact:
         """What the upload says of itself. `artifact_name` is ours; for GitLab's runner the type is the name."""
@@ -170,7 +184,8 @@ class Transfer:
         def note(tx: Tx) -> dispatch.Reply:
             attempt = tx.get(Attempt, number)
             job = tx.get(Job, attempt.job_id) if attempt else None
-            if job is not None and row.position >= len(job.plan.steps):
+            # An action may have something to run before and after all steps, each a row of its own.
+            if job is not None and row.position >= 3 * len(job.plan.steps):
                 raise missing("Step")
             return dispatch.step(tx, number, token, row, now, services.terms)
 
@@ -188,6 +203,26 @@ class Transfer:
             raise Invalid(f"samples is invalid: {error}") from None
         reply = await self.desk.services.db.write(lambda tx: dispatch.usage(tx, number, token, samples))
         return answer_json({}, 403 if reply.verdict is dispatch.Verdict.ABORT else 200)
+
+    async def run_artifacts(self, entry: Entry) -> Response:
+        """Numbers, names and sizes; where bytes lie is the server's own business."""
+        attempt, token = await self._running(entry)
+        found = await self.desk.services.db.read(lambda tx: dispatch.artifacts(tx, attempt.id, token))
+        return answer_json([{**msgspec.to_builtins(one), "blob": ""} for one in found])
+
+    async def action(self, entry: Entry) -> Response:
+        """A zip of the tree at `ref` of `repository`; its commit is in X-Runyard-Commit. For running jobs only: the server fetches it elsewhere."""
+        await self._running(entry)
+        actions = self.desk.services.actions
+        if actions is None:
+            raise NotFound("404 Not found")
+        given = entry.parameters
+        sha, path = await asyncio.to_thread(
+            actions.tree, given.text("repository") or "", given.text("ref") or ""
+        )
+        return FileResponse(
+            path, media_type="application/zip", headers={"X-Runyard-Commit": sha, "Cache-Control": "no-store"}
+        )
 
     async def give_back(self, entry: Entry) -> Response:
         """The runner shuts down; the job goes to another without counting against its retries."""

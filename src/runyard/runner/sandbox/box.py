@@ -148,6 +148,9 @@ class Box(Protocol):
     def used(self) -> Used:
         """By the control groups where there are some, else by the processes of the step that runs now."""
 
+    def reach(self, host: str, port: int, secure: bool) -> str:
+        """The address under which the box's processes reach this server of ours; empty where they reach nothing."""
+
     def close(self) -> list[int]:
         """Ends what still lives, removes the folders; answers the processes that survived (none, unless the kernel holds one)."""
 

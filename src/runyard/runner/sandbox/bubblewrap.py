@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from runyard.model.plan import Bind, Network
-from runyard.runner.sandbox import accounting, cgroups, overlay
+from runyard.runner.sandbox import accounting, cgroups, doorway, overlay
 from runyard.runner.sandbox.box import BoxPlan, Level, Limits, Places, RootFs, SandboxError, Used, program_in
 from runyard.runner.sandbox.folders import BUILDS, HOME, TEMP, SlotFolders
 from runyard.runner.sandbox.network import Outside
@@ -38,7 +38,7 @@ ETC_SHOWN = ("alternatives", "ssl", "pki")  # larger: shown as they are
 IMAGE_HIDDEN = frozenset(("proc", "dev", "sys", "tmp", "run", "builds", "etc", "home"))
 PASSWD = f"root:x:0:0:root:/root:/bin/sh\njob:x:{INSIDE_ID}:{INSIDE_ID}::{INSIDE_HOME}:/bin/sh\nnobody:x:65534:65534::/:/bin/false\n"
 GROUP = f"root:x:0:\njob:x:{INSIDE_ID}:\nnogroup:x:65534:\n"
-HOSTS = "127.0.0.1 localhost\n::1 localhost\n"
+HOSTS = f"127.0.0.1 localhost {doorway.NAME}\n::1 localhost\n"
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,6 +102,8 @@ class BubblewrapBox:
         self._group = sandbox.group(plan.slot)
         self._ooms = self._group.ooms() if self._group else 0
         self._last: Child | None = None
+        self._doorway: doorway.Doorway | None = None
+        self._shares_host = plan.network is Network.HOST and not self._network
         self._root = str(plan.root.path) if plan.root else ""
 
     def find(self, names: Sequence[str]) -> str:
@@ -144,6 +146,26 @@ class BubblewrapBox:
         self._last = child
         return BubblewrapProcess(child, read_end)
 
+    def reach(self, host: str, port: int, secure: bool) -> str:
+        """Through a doorway in the box's own network; with the host's, directly."""
+        if self._shares_host:
+            is_here = not secure and (host == "localhost" or host.startswith("127."))
+            return (
+                f"http://{doorway.NAME}:{port}"
+                if is_here
+                else f"{'https' if secure else 'http'}://{host}:{port}"
+            )
+        if not self._network:
+            return ""
+        if self._doorway is None:
+            try:
+                namespace = self._sandbox.outside.apart(self._network, way_out=True)
+                self._doorway = doorway.Doorway(namespace, host, port, secure=secure)
+            except (LauncherGone, SpawnFailed, OSError) as error:
+                log.warning("a job cannot reach this server", extra={"reason": str(error)})
+                return ""
+        return self._doorway.url
+
     def out_of_memory(self) -> bool:
         """From the memory group's own count."""
         return self._group is not None and self._group.ooms() > self._ooms
@@ -160,6 +182,8 @@ class BubblewrapBox:
             with contextlib.suppress(LauncherGone, SpawnFailed):
                 self._last.wait(5)
         left = self._group.kill() if self._group else []
+        if self._doorway is not None:
+            self._doorway.close()
         if self._upper is not None:
             overlay.unmounted(self._sandbox.spawner, self._upper)
         self._folders.retire()

@@ -65,6 +65,10 @@ class PlainBox:
         self._last = child
         return BubblewrapProcess(child, read_end)
 
+    def reach(self, host: str, port: int, secure: bool) -> str:
+        """The host's network is the job's."""
+        return f"{'https' if secure else 'http'}://{host}:{port}"
+
     def out_of_memory(self) -> bool:
         """Nobody counts at this level."""
         return False

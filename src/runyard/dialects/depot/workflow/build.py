@@ -57,7 +57,8 @@ def build(
     }
     jobs = [job for job in doc.jobs.values() if only is None or job.id in only]
     stamp = f"{trigger.now}-{trigger.sha[:12]}"
-    plans = [_plan(doc, leg, stamp) for job in jobs for leg in _legs(job, context, findings)]
+    builtin = trigger.server.builtin_actions
+    plans = [_plan(doc, leg, stamp, builtin) for job in jobs for leg in _legs(job, context, findings)]
     static = Static(findings, _grouping(context, stamp))
     return WorkflowPlan(
         key=doc.path,
@@ -131,9 +132,8 @@ def _legs(job: JobDoc, context: dict[str, Any], findings: Findings) -> Iterator[
         yield _Leg(job, key, suffix, static, fail_fast, parallel)
 
 
-def _plan(doc: WorkflowDoc, leg: _Leg, stamp: str) -> JobPlan:
+def _plan(doc: WorkflowDoc, leg: _Leg, stamp: str, builtin: bool) -> JobPlan:
     job, static = leg.doc, leg.static
-    repository = str(static.facts["github"]["repository"])
     environment = {**doc.env, **job.env}
     minutes = DEFAULT_TIMEOUT_MINUTES
     if job.timeout_minutes is not None:
@@ -144,8 +144,11 @@ def _plan(doc: WorkflowDoc, leg: _Leg, stamp: str) -> JobPlan:
         key=leg.key,
         name=_name(leg),
         steps=tuple(
-            steps.plans(job.steps, job.defaults.under(doc.defaults), image is not None, shown, repository)
+            steps.plans(
+                job.steps, job.defaults.under(doc.defaults), image is not None, shown, builtin=builtin
+            )
         ),
+        builtin_actions=builtin,
         group=job.id,
         needs=tuple(Need(need.value, artifacts=False) for need in job.needs),
         gate=Gate(

@@ -3,24 +3,16 @@
 from __future__ import annotations
 
 import re
-import shlex
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from typing import Any
 
 from runyard.dialects.depot.workflow import actions
 from runyard.dialects.depot.workflow.document import Defaults, StepDoc
 from runyard.dialects.depot.workflow.facts import STEP_ENVIRONMENT
-from runyard.dialects.depot.workflow.findings import Findings
 from runyard.dialects.depot.workflow.nodes import Text
 from runyard.dialects.depot.workflow.static import Static
 from runyard.model.plan import StepKind, StepPlan
-
-SHELLS: Mapping[str, tuple[str, ...]] = {
-    "bash": ("bash", "--noprofile", "--norc", "-e", "-o", "pipefail", "{script}"),
-    "sh": ("sh", "-e", "{script}"),
-    "python": ("python", "{script}"),
-}
-"""GitHub's exact invocations of the named shells (actions/runner: ScriptHandlerHelpers)."""
+from runyard.syntax.actions import shell_argv
 
 UNSET = ("bash", "-e", "{script}")
 UNSET_IN_CONTAINER = ("sh", "-e", "{script}")
@@ -28,13 +20,13 @@ _WINDOWS = frozenset(("pwsh", "powershell", "cmd"))
 
 
 def plans(
-    docs: tuple[StepDoc, ...], defaults: Defaults, in_container: bool, static: Static, repository: str
+    docs: tuple[StepDoc, ...], defaults: Defaults, in_container: bool, static: Static, *, builtin: bool
 ) -> Iterator[StepPlan]:
-    """A StepPlan for every step that can be served; findings for the others."""
+    """A StepPlan for every step that can be served; findings for the others. `builtin`: well-known actions are steps of the runner's own."""
     taken: dict[str, int] = {}
     for doc in docs:
         key = doc.id or _generated(doc, taken)
-        made = _run(doc, defaults, in_container, static) if doc.run else _action(doc, static, repository)
+        made = _run(doc, defaults, in_container, static) if doc.run else _action(doc, static, builtin=builtin)
         if made is not None:
             yield StepPlan(
                 key=key,
@@ -89,36 +81,23 @@ def shell(chosen: Text | None, in_container: bool, static: Static) -> tuple[str,
     if chosen is None:
         return UNSET_IN_CONTAINER if in_container else UNSET
     name = static.text(chosen, "`shell`").strip()
-    if name.lower() in SHELLS:
-        return SHELLS[name.lower()]
     if name.lower() in _WINDOWS:
         static.findings.refused(chosen.at, f"The shell '{name}'")
         return UNSET
-    return _custom(static.findings, chosen, name)
-
-
-def _custom(findings: Findings, chosen: Text, template: str) -> tuple[str, ...]:
-    try:
-        words = shlex.split(template)
-    except ValueError:
-        words = []
-    if not words or "{0}" not in words[1:]:
+    argv = shell_argv(name)
+    if argv is None:
         message = (
             "Invalid shell option. Shell must be a valid built-in (bash, sh, python) or a format string containing "
             "'{0}' as a word of its own"
         )
-        findings.error(chosen.at, message)
-        return UNSET
-    return tuple("{script}" if word == "{0}" else word for word in words)
+        static.findings.error(chosen.at, message)
+    return argv or UNSET
 
 
-def _action(doc: StepDoc, static: Static, repository: str) -> dict[str, Any] | None:
+def _action(doc: StepDoc, static: Static, *, builtin: bool) -> dict[str, Any] | None:
     if doc.uses is None:
         return {"kind": StepKind.RUN, "argv": ("true",)}
-    action = actions.builtin(static.findings, doc.uses)
-    if action is None:
-        return None
-    return {"kind": action.kind, "params": actions.params(action, doc.inputs, static, repository)}
+    return actions.planned(static.findings, doc.uses, doc.inputs, builtin=builtin)
 
 
 def _timeout_s(doc: StepDoc, static: Static) -> float | None:

@@ -1,0 +1,110 @@
+"""Actions' repositories: what a ref means, what is kept, and what git never hears."""
+
+from __future__ import annotations
+
+import subprocess
+import zipfile
+from pathlib import Path
+
+import pytest
+
+from runyard.model.errors import Forbidden, Invalid, NotFound
+from runyard.sources.actions import ActionTrees
+
+
+def git(folder: Path, *arguments: str) -> str:
+    argv = [
+        "git",
+        "-c",
+        "user.name=T",
+        "-c",
+        "user.email=t@x.test",
+        "-c",
+        "init.defaultBranch=main",
+        *arguments,
+    ]
+    return subprocess.run(argv, cwd=folder, check=True, capture_output=True, text=True).stdout.strip()
+
+
+@pytest.fixture
+def base(tmp_path: Path) -> Path:
+    """`o/r` with a tag, a branch of the same name on another commit, an annotated tag and a link that leads out."""
+    folder = tmp_path / "base" / "o" / "r"
+    folder.mkdir(parents=True)
+    git(folder, "init", "-q")
+    for number, name in enumerate(("one", "two")):
+        (folder / "action.yml").write_text(f"name: {name}")
+        (folder / "run.sh").write_text("echo")
+        (folder / "run.sh").chmod(0o755)
+        git(folder, "add", "-A")
+        git(folder, "commit", "-qm", name)
+        git(folder, *(("tag", "v1") if number == 0 else ("tag", "-am", "x", "v2")))
+    git(folder, "branch", "v1", "HEAD")
+    return tmp_path / "base"
+
+
+def text(path: Path) -> str:
+    with zipfile.ZipFile(path) as archive:
+        return archive.read("action.yml").decode()
+
+
+def test_tags_come_before_branches_and_annotations_are_peeled(base: Path, tmp_path: Path) -> None:
+    trees = ActionTrees(tmp_path / "kept", f"file://{base}")
+    first = git(base / "o" / "r", "rev-parse", "refs/tags/v1")
+    second = git(base / "o" / "r", "rev-parse", "HEAD")
+    assert trees.tree("o/r", "v1")[0] == first and text(trees.tree("o/r", "v1")[1]) == "name: one"
+    assert trees.tree("o/r", "v2")[0] == second == trees.tree("o/r", "main")[0]
+    assert trees.tree("o/r", "refs/heads/v1")[0] == second
+    assert trees.tree("o/r", second)[0] == second
+    with zipfile.ZipFile(trees.tree("o/r", "v2")[1]) as archive:
+        assert archive.getinfo("run.sh").external_attr >> 16 & 0o111
+
+
+def test_a_commit_is_kept_when_its_repository_is_gone(base: Path, tmp_path: Path) -> None:
+    trees = ActionTrees(tmp_path / "kept", str(base))
+    sha, path = trees.tree("o/r", "v1")
+    git(base / "o" / "r", "update-ref", "-d", "refs/tags/v1")
+    assert ActionTrees(tmp_path / "kept", str(base)).tree("o/r", sha) == (sha, path)
+    assert trees.tree("o/r", "v1") == (sha, path)  # asked a moment ago
+    assert not list((tmp_path / "kept").glob("fetching-*"))
+
+
+@pytest.mark.parametrize(
+    ("repository", "ref", "error"),
+    [
+        ("o/r", "nope", NotFound),
+        ("o/none", "v1", NotFound),
+        ("o/r", "--upload-pack=touch PWN", Invalid),
+        ("o/r", "x --upload-pack", Invalid),
+        ("o/r", "-v1", Invalid),
+        ("o/r", "a..b", Invalid),
+        ("o/r", "v1^{commit}", Invalid),
+        ("o/r", "0" * 40, NotFound),
+        ("../o/r", "v1", Invalid),
+        ("o/..", "v1", Invalid),
+        ("-o/r", "v1", Invalid),
+        ("o/r/sub", "v1", Invalid),
+        ("o", "v1", Invalid),
+        ("", "", Invalid),
+        ("file:///etc/x", "v1", Invalid),
+    ],
+)
+def test_what_cannot_be_had(
+    base: Path, tmp_path: Path, repository: str, ref: str, error: type[Exception]
+) -> None:
+    trees = ActionTrees(tmp_path / "kept", str(base))
+    with pytest.raises(error):
+        trees.tree(repository, ref)
+    assert not (tmp_path / "PWN").exists() and not list((tmp_path / "kept").glob("*/*/*.zip"))
+
+
+def test_switched_off(tmp_path: Path) -> None:
+    with pytest.raises(Forbidden, match="actions_url"):
+        ActionTrees(tmp_path, "").tree("o/r", "v1")
+
+
+def test_the_oldest_trees_go(base: Path, tmp_path: Path) -> None:
+    trees = ActionTrees(tmp_path / "kept", str(base), keep_bytes=1)
+    _, first = trees.tree("o/r", "v1")
+    _, second = trees.tree("o/r", "v2")
+    assert second.exists() and not first.exists()
