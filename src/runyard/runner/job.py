@@ -166,13 +166,13 @@ class Execution:
             self._means.link, work, builtins, reachable(self._means.link, work, scene.box), self._listen
         )
         acting.prepare(scene)
-        pres = list(acting.pres())
-        for position, (number, step) in enumerate(pres):
+        leading = list(acting.leading())
+        for position, (number, step) in enumerate(leading):
             self._step(scene, step, position, partial(acting.pre, scene, number), main=False)
         for number, step in enumerate(work.job.steps):
             act = partial(self._one, scene, acting, builtins, number)
-            self._step(scene, step, len(pres) + number, act)
-        for position, row in enumerate(acting.posts(), len(pres) + len(work.job.steps)):
+            self._step(scene, step, len(leading) + number, act)
+        for position, row in enumerate(acting.posts(), len(leading) + len(work.job.steps)):
             self._step(scene, row.step, position, partial(acting.post, scene, row), main=False)
 
     def _step(

@@ -86,7 +86,7 @@ class Acting:
 
     # before all steps
 
-    def pres(self) -> Iterator[tuple[int, StepPlan]]:
+    def leading(self) -> Iterator[tuple[int, StepPlan]]:
         """(number of the step, its `Pre …` step) for each that has something to run before."""
         for number, instance in self._instances.items():
             if any(True for _ in _with_pre(instance)):
