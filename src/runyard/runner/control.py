@@ -1,4 +1,5 @@
-"""How a cancel, a lost lease or a time limit reaches a running step. One Control per attempt; its watcher is the only thread beside the slot's.
+"""How a cancel, a lost lease or a time limit reaches a running step. One Control per attempt; its watcher is the only thread beside the slot's,
+and there is none while the attempt is young.
 
 Promise: what the server says arrives within the moment it takes to ring (in-process) or the poll interval (remote), however silent the job.
 """
@@ -10,6 +11,7 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
+from queue import SimpleQueue
 
 from runyard.engine.dispatch import Verdict
 from runyard.model.errors import RunyardError
@@ -19,7 +21,7 @@ from runyard.runner.meter import Meter
 from runyard.runner.sandbox import Process
 
 AFTER_TROUBLE_S = 1.0
-YOUNG_S = 0.05  # a job that ends sooner needs no watcher; no person is faster
+YOUNG_S = 0.2  # an attempt that ends sooner needs no watcher; no person is faster
 DISK_LOOK_S = 2.0
 DISK_STOP_BYTES = 128 << 20  # below this a running job is ended
 DISK_CLAIM_BYTES = 512 << 20  # below this nothing new is started (contracts/reliability.md §3)
@@ -43,8 +45,7 @@ class Control:
         self._work = work
         self._ended = threading.Event()
         self._lock = threading.Lock()
-        self._thread = threading.Thread(target=self._watch, name=f"watch-{work.attempt_id}", daemon=True)
-        self._thread.start()
+        _NURSERY.keep(self)
 
     def hear(self, verdict: Verdict) -> None:
         """A word can only get sterner."""
@@ -55,8 +56,14 @@ class Control:
             self.verdict = verdict
             os.eventfd_write(self.wake, 1)
 
+    def grow_up(self) -> None:
+        """From now on the server's word is waited for, unless the attempt has ended."""
+        with self._lock:
+            if not self._ended.is_set():
+                name = f"watch-{self._work.attempt_id}"
+                threading.Thread(target=self._watch, name=name, daemon=True).start()
+
     def _watch(self) -> None:
-        self._ended.wait(YOUNG_S)
         while not self._ended.is_set() and self.verdict is not Verdict.ABORT:
             try:
                 verdict = self._link.watch(self._work)
@@ -72,6 +79,33 @@ class Control:
         with self._lock:
             self._ended.set()
             os.close(self.wake)
+
+
+class _Nursery:
+    """One thread for all young attempts of this process: a thread for each would cost a short job more than its watching is worth."""
+
+    def __init__(self) -> None:
+        self._queue: SimpleQueue[tuple[float, Control]] = SimpleQueue()
+        self._lock = threading.Lock()
+        self._thread: threading.Thread | None = None
+
+    def keep(self, control: Control) -> None:
+        """Lets it grow up when its time has come; all stay equally long, so the queue is in order."""
+        if self._thread is None:
+            with self._lock:
+                if self._thread is None:
+                    self._thread = threading.Thread(target=self._work, name="nursery", daemon=True)
+                    self._thread.start()
+        self._queue.put((time.monotonic() + YOUNG_S, control))
+
+    def _work(self) -> None:
+        while True:
+            due, control = self._queue.get()
+            time.sleep(max(0.0, due - time.monotonic()))
+            control.grow_up()
+
+
+_NURSERY = _Nursery()
 
 
 class Stopper:

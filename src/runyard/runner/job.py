@@ -310,7 +310,7 @@ class Execution:
             end = replace(
                 self._end, message=message, log_bytes=self._log.size, log_crc=self._log.crc, coverage=figure
             )
-            if not self._means.link.finish(work, end, whole=True):
+            if not self._means.link.finish_if_whole(work, end):
                 self._log.drain()
                 self._means.link.finish(work, end)
         finally:

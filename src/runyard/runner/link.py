@@ -84,11 +84,11 @@ class Link(Protocol):
     def checkout(self, work: Assignment, sha: str, ref: str, depth: int, into: Path) -> str:
         """Lays a commit out in `into` (empty); `sha` empty: what `ref` means now. Answers the commit's sha."""
 
-    def finish(self, work: Assignment, end: Finish, *, whole: bool = False) -> bool:
-        """The last word; waits until the server has it. Quiet when the attempt is no longer ours.
+    def finish(self, work: Assignment, end: Finish) -> None:
+        """The last word; waits until the server has it. Quiet when the attempt is no longer ours."""
 
-        With `whole` log bytes may still be on their way: False, and nothing has happened, unless all of `end.log_bytes` arrived before.
-        """
+    def finish_if_whole(self, work: Assignment, end: Finish) -> bool:
+        """The same while log bytes may still be on their way: False, and nothing has happened, unless all of `end.log_bytes` arrived before."""
 
     def give_back(self, work: Assignment) -> None:
         """Returns the attempt unharmed."""

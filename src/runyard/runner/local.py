@@ -258,8 +258,15 @@ class LocalLink:
         source.checkout(work.project_id, sha, full, depth, into)
         return sha
 
-    def finish(self, work: Assignment, end: Finish, *, whole: bool = False) -> bool:
-        """Durable when it returns. Bytes on their way are before it in the writer's queue, mostly in the same commit."""
+    def finish(self, work: Assignment, end: Finish) -> None:
+        """Durable when it returns."""
+        self._finish(work, end, lambda _: True)
+
+    def finish_if_whole(self, work: Assignment, end: Finish) -> bool:
+        """Bytes on their way are before it in the writer's queue, mostly in the same commit."""
+        return self._finish(work, end, lambda attempt: attempt.log_bytes == end.log_bytes)
+
+    def _finish(self, work: Assignment, end: Finish, ready: Callable[[Attempt], bool]) -> bool:
         p = self._ports
         steps = self._take_held(work, for_good=True)
 
@@ -267,7 +274,7 @@ class LocalLink:
             with suppress(Conflict, Forbidden, NotFound):
                 self._note(tx, work, steps)
                 attempt = tx.get(Attempt, work.attempt_id)
-                if whole and attempt is not None and attempt.log_bytes != end.log_bytes:
+                if attempt is not None and not ready(attempt):
                     return attempt.state is State.DONE
                 dispatch.finish(tx, work.attempt_id, work.token, end, p.now())
             return True

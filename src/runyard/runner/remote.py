@@ -377,10 +377,12 @@ class RemoteLink:
         wanted = (f"refs/pipelines/{work.run_id}", heads) if sha == work.sha else ()
         return fetch(work.repo_url, work.token, sha, ref, wanted, depth, into)
 
-    def finish(self, work: Assignment, end: Finish, *, whole: bool = False) -> bool:
+    def finish_if_whole(self, work: Assignment, end: Finish) -> bool:
+        """Never: the sender may still be at work, and what it was refused must be sent again first."""
+        return False
+
+    def finish(self, work: Assignment, end: Finish) -> None:
         """State and checksum as GitLab wants them, all the rest under `runyard`."""
-        if whole:  # the sender may still be at work, and what it was refused must be sent again first
-            return False
         pool = self._logs.pop(work.attempt_id, None)
         if pool is not None:
             pool.shutdown(wait=True)
@@ -401,7 +403,6 @@ class RemoteLink:
             if answer.status != 202:
                 break
             time.sleep(1.0)
-        return True
 
     def give_back(self, work: Assignment) -> None:
         """GitLab's protocol has no word for it, so ours rides in `runyard`; when it does not arrive, the lease ends by itself."""
