@@ -7,13 +7,15 @@ from pathlib import Path
 from typing import Any
 
 import duckdb
+import msgspec
 import pytest
 
+from runyard.tasks.datadiff import postgres
 from runyard.tasks.datadiff.diff import run
 from runyard.tasks.datadiff.faults import CouldNot, Fault
 from runyard.tasks.datadiff.report import as_json
 from runyard.tasks.datadiff.servers import open_server
-from runyard.tasks.datadiff.spec import Connection, Side, Spec
+from runyard.tasks.datadiff.spec import Connection, Rule, Side, Spec
 
 
 def stats(result: dict[str, Any]) -> dict[str, int]:
@@ -70,12 +72,70 @@ def test_two_tables_in_the_order_of_their_key_are_merged(in_pg: Any) -> None:
     server = open_server(in_pg.connection, 10.0)
     path = server.find("prod")
     assert "id" in server.sorted_by(path)
-    server.expect_order()
+    assert server.expect_order(path, server.columns("prod")[0]) == []  # too few rows to be cut
     plan = "\n".join(r[0] for r in server.rows("EXPLAIN SELECT 1 FROM prod a FULL JOIN pr b ON a.id = b.id"))
     server.close()
     assert "Merge Full Join" in plan
     found = in_pg.diff(key=("id",))
     assert (stats(found), found["pks"]["exclusives"]) == ({"v": 3}, [1, 0])
+
+
+@pytest.fixture
+def merged(in_pg: Any, monkeypatch: pytest.MonkeyPatch) -> Any:
+    """Two tables in the order of their key, of which a thousand rows are worth a piece; two keys of each piece differ."""
+    monkeypatch.setattr(postgres, "_PIECE_ROWS", 1000)
+    in_pg.sql(
+        "CREATE TABLE prod AS SELECT i AS id, timestamptz '2026-01-01' + i * interval '1 s' AS at, i % 7 AS v FROM generate_series(1, 9000) AS g(i)",
+        "CREATE TABLE pr AS SELECT id, at, CASE WHEN id % 1500 = 0 THEN -1 ELSE v END AS v FROM prod WHERE id % 4000 <> 5",
+        *(f"ALTER TABLE {t} ADD PRIMARY KEY (id)" for t in ("prod", "pr")),
+        *(f"CREATE UNIQUE INDEX ON {t} (at)" for t in ("prod", "pr")),
+        *(f"ALTER TABLE {t} ALTER at SET NOT NULL" for t in ("prod", "pr")),
+        "ANALYZE prod",
+        "ANALYZE pr",
+    )
+    return in_pg
+
+
+@pytest.mark.postgres
+@pytest.mark.parametrize("key", ["id", "at"])
+def test_a_long_merge_is_cut_into_pieces_that_see_one_moment(
+    merged: Any, key: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    server = open_server(merged.connection, 10.0)
+    column = next(c for c in server.columns("prod") if c.name == key)
+    assert len(server.expect_order(server.find("prod"), column)) == 1
+    server.close()
+    whole = postgres.Postgres._helpers
+
+    def meanwhile(self: postgres.Postgres, count: int) -> Any:
+        assert count == 1
+        merged.sql("DELETE FROM pr WHERE id % 2 = 0")  # nobody in this snapshot sees it
+        return whole(self, count)
+
+    monkeypatch.setattr(postgres.Postgres, "_helpers", meanwhile)
+    found = merged.diff(key=(key,))
+    assert (stats(found)["v"], found["pks"]["exclusives"]) == (6, [3, 0])
+    assert found["rows"] == {"changed": 6, "only_a": 3, "only_b": 0, "in_parquet": 9}
+
+
+@pytest.mark.postgres
+def test_without_a_free_connection_one_does_all_pieces(merged: Any) -> None:
+    merged.sql(
+        "CREATE ROLE lonely LOGIN CONNECTION LIMIT 1",
+        "GRANT SELECT ON ALL TABLES IN SCHEMA public TO lonely",
+    )
+    merged.connection = msgspec.structs.replace(merged.connection, username="lonely")
+    found = merged.diff(key=("id",))
+    assert (stats(found)["v"], found["pks"]["exclusives"]) == (6, [3, 0])
+    merged.sql("DROP OWNED BY lonely", "DROP ROLE lonely")
+
+
+@pytest.mark.postgres
+def test_a_piece_that_fails_ends_the_others(merged: Any) -> None:
+    rule = Rule("1 / ({a} - 3) > 100 OR {b} = -1 AND 1 / ({a} - {a}) = 1", column="v")
+    with pytest.raises(CouldNot) as caught:
+        merged.diff(key=("id",), rules=(rule,))
+    assert (caught.value.fault, caught.value.message) == (Fault.QUERY, "PostgreSQL: division by zero.")
 
 
 @pytest.mark.postgres

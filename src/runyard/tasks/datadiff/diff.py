@@ -137,9 +137,9 @@ def _compare(this: _Diff, sides: Two) -> tuple[Report, Duck | Server]:
         joining.in_duck(engine, builder, smaller, meter.part("compare"), unique=unique)
         _forgive_json_spelling(engine, pairing)
     else:
-        if _in_order(pairing, sides):
-            engine.expect_order()
-        joining.in_server(engine, this.duck, builder, meter.counted("compare", 0), unique=unique)
+        bounds = engine.expect_order(a.path, pairing.key[0].a) if _in_order(pairing, sides) else []
+        told = meter.counted("compare", 0)
+        joining.in_server(engine, this.duck, builder, told, unique=unique, bounds=bounds)
     meter.step("summarise")
     report = _derive(this, key, builder, keys, engine, unique=unique)
     if narrowed:

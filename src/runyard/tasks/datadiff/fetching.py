@@ -67,9 +67,14 @@ class _Pipe:
 
 
 def pour(
-    server: Server, select: str, columns: Sequence[str], duck: Duck, create: Callable[[str], str], told: Told
+    server: Server,
+    selects: Sequence[str],
+    columns: Sequence[str],
+    duck: Duck,
+    create: Callable[[str], str],
+    told: Told,
 ) -> int:
-    """Runs `create(CSV relation)` in DuckDB over a query's rows; every column comes as VARCHAR. Returns how many rows."""
+    """Runs `create(CSV relation)` in DuckDB over the rows of queries; every column comes as VARCHAR. Returns how many rows."""
     path = duck.work / "rows.csv"
     os.mkfifo(path, 0o600)
     failed: list[CouldNot] = []
@@ -87,7 +92,7 @@ def pour(
         with contextlib.suppress(BrokenPipeError):  # then DuckDB says why
             pipe = _Pipe(path, reader, told)
             try:
-                server.stream(select, columns, pipe)
+                server.stream(selects, columns, pipe)
                 rows = pipe.rows
             finally:
                 pipe.close()
@@ -136,7 +141,7 @@ def _fetch(located: Located, duck: Duck, name: str, told: Told, within: str, *, 
     )
     pour(
         server,
-        select,
+        [select],
         names,
         duck,
         lambda csv: f"CREATE OR REPLACE TEMP TABLE {name} AS SELECT {typed} FROM {csv}",

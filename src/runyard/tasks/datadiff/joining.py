@@ -72,6 +72,11 @@ def _slices(duck: Duck, builder: Builder, rows: int) -> list[str]:
         f"USING SAMPLE reservoir({_SAMPLE_ROWS} ROWS) REPEATABLE (7)"
     )
     bounds = [f"CAST({DUCKDB.text(b)} AS {type})" for b in dict.fromkeys(found or [])]
+    return _ranges(bounds)
+
+
+def _ranges(bounds: Sequence[str]) -> list[str]:
+    """Conditions on k0 that together hold once for every key; one empty condition without bounds."""
     if not bounds:
         return [""]
     between = [f"r.k0 >= {low} AND r.k0 < {high}" for low, high in pairwise(bounds)]
@@ -110,11 +115,17 @@ def _sliceable(pair: Pair) -> bool:
 
 
 def in_server(
-    server: Server, duck: Duck, builder: Builder, told: Callable[[int], None], *, unique: bool
+    server: Server,
+    duck: Duck,
+    builder: Builder,
+    told: Callable[[int], None],
+    *,
+    unique: bool,
+    bounds: Sequence[str] = (),
 ) -> None:
-    """The join in the server; the differing rows come over as text."""
+    """The join in the server, in pieces between `bounds` of the first key column; the differing rows come over as text."""
     if server.grammar.name == "postgres":
-        _in_postgres(server, duck, builder, told, unique=unique)
+        _in_postgres(server, duck, builder, told, _ranges(bounds), unique=unique)
         return
     grammar, pairs = server.grammar, builder.pairing.values
     cell = _cell(len(pairs))
@@ -130,7 +141,7 @@ def in_server(
     made = ", ".join(f"{n} = '1' AS {n}" if n[0] == "d" else n for n in columns)
     pour(
         server,
-        select,
+        [select],
         list(columns),
         duck,
         lambda csv: f"CREATE TEMP TABLE diff AS SELECT {made} FROM {csv}",
@@ -143,7 +154,13 @@ def _cell(pairs: int) -> int:
 
 
 def _in_postgres(
-    server: Server, duck: Duck, builder: Builder, told: Callable[[int], None], *, unique: bool
+    server: Server,
+    duck: Duck,
+    builder: Builder,
+    told: Callable[[int], None],
+    ranges: Sequence[str],
+    *,
+    unique: bool,
 ) -> None:
     """Cells in arrays, because a select list ends at 1,664 columns."""
     pairs = builder.pairing.values
@@ -168,7 +185,7 @@ def _in_postgres(
     # In two statements: in one, DuckDB would parse each row's lists again for every column.
     pour(
         server,
-        builder.join(", ".join(parts), unique=unique),
+        [builder.join(", ".join(parts), unique=unique, within=within) for within in ranges],
         ["status", "k", "a", "b", "d"],
         duck,
         lambda csv: f"CREATE TEMP TABLE lists AS SELECT status, {lists}, d FROM {csv}",

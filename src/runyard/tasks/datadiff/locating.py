@@ -43,6 +43,7 @@ class Located:
     promises: tuple[Promise, ...] = ()
     about_rows: int = 0
     sorted_by: frozenset[str] = frozenset()
+    path: tuple[str, ...] = ()  # of a server's table
     fetched: bool = False
     untyped: bool = False  # a CSV, all text so far
 
@@ -203,4 +204,5 @@ def in_server(server: Server, side: Side) -> Located:
         tuple(server.unique_sets(path)),
         server.about_rows(path),
         sorted_by=server.sorted_by(path),
+        path=path,
     )

@@ -121,8 +121,12 @@ class Mysql:
         """The only row of a statement."""
         return self.rows(sql)[0]
 
-    def stream(self, select: str, columns: Sequence[str], sink: Sink) -> None:
+    def stream(self, selects: Sequence[str], columns: Sequence[str], sink: Sink) -> None:
         """One CSV line per row, built by the server."""
+        for select in selects:
+            self._stream(select, columns, sink)
+
+    def _stream(self, select: str, columns: Sequence[str], sink: Sink) -> None:
         fields = ", ".join(f"""coalesce(concat('"', replace({c}, '"', '""'), '"'), '')""" for c in columns)
         try:
             with self.connection.cursor(SSCursor) as cursor:
@@ -193,8 +197,9 @@ class Mysql:
         """Not asked."""
         return frozenset()
 
-    def expect_order(self) -> None:
+    def expect_order(self, path: Sequence[str], key: Column) -> list[str]:
         """Its planner needs no hint."""
+        return []
 
     def outgoing(self, value: str, column: Column, careful: bool) -> tuple[str, str]:
         """The zero date becomes -infinity: it is no date, but neither is it NULL."""

@@ -7,11 +7,14 @@ is enough). Statement, lock and connect timeouts hold; the role's own rights are
 
 from __future__ import annotations
 
+import threading
+from collections import deque
 from collections.abc import Sequence
 
 import psycopg
 from psycopg import sql as pgsql
 
+from runyard.tasks.datadiff.copying import Copying
 from runyard.tasks.datadiff.faults import CouldNot, Fault
 from runyard.tasks.datadiff.grammar import POSTGRES, Grammar
 from runyard.tasks.datadiff.kinds import Column, Kind, postgres_column
@@ -39,7 +42,15 @@ SESSION = frozenset(
     )
 )
 """The settings that a spec may make for its session; the limits and formats below are ours."""
-_PIECES = 2_000  # rows that are joined before they are handed on; libpq gives them one by one
+_CUT = (
+    Kind.INTEGER,
+    Kind.UUID,
+    Kind.DATE,
+    Kind.TIMESTAMP,
+    Kind.ZONED,
+)  # no collation has a say in their order
+_MOST_PIECES = 4
+_PIECE_ROWS = 100_000  # a connection and its start cost about as much as joining a third of them
 
 text = POSTGRES.text
 
@@ -87,27 +98,9 @@ class Postgres:
     def __init__(self, where: Connection, timeout_s: float, session: dict[str, str] | None = None) -> None:
         if unknown := sorted((session or {}).keys() - SESSION):
             raise CouldNot(Fault.BAD_SPEC, f"The session parameter {unknown[0]!r} may not be set.")
-        given = {
-            "host": where.host,
-            "port": where.port or 5432,
-            "dbname": where.database,
-            "user": where.username,
-            "password": where.password,
-            "sslmode": where.sslmode,
-        }
-        try:
-            self.connection = psycopg.connect(
-                connect_timeout=CONNECT_S,
-                application_name="runyard datadiff",
-                **{k: v for k, v in given.items() if v},  # type: ignore[arg-type]
-            )
-        except psycopg.Error as error:
-            raise CouldNot(Fault.CONNECTION, f"PostgreSQL: {_line(error)}.", retryable=True) from None
-        self.connection.read_only = True
-        self.connection.isolation_level = psycopg.IsolationLevel.REPEATABLE_READ
-        self.connection.prepare_threshold = None
+        self._where = where
         limit_ms = max(1, int(timeout_s * 1000))
-        settings = {
+        self._settings = {
             "statement_timeout": str(limit_ms),
             "lock_timeout": str(min(limit_ms, 30_000)),
             "idle_in_transaction_session_timeout": "0",  # the join's rows may take long to be written here
@@ -119,11 +112,20 @@ class Postgres:
             "extra_float_digits": "1",
             "bytea_output": "hex",
             "xmloption": "content",
+            **(session or {}),
         }
-        for name, value in (settings | (session or {})).items():
-            self.rows(f"SELECT set_config({text(name)}, {text(value)}, true)")
-        if where.schema:
-            self.rows(f"SELECT set_config('search_path', quote_ident({text(where.schema)}), true)")
+        try:
+            self.connection = _connected(where)
+        except psycopg.Error as error:
+            raise CouldNot(Fault.CONNECTION, f"PostgreSQL: {_line(error)}.", retryable=True) from None
+        self.rows(self._prepare())
+
+    def _prepare(self) -> str:
+        """The session's settings, for this transaction alone: a pooled connection goes back as it came."""
+        made = [f"set_config({text(name)}, {text(value)}, true)" for name, value in self._settings.items()]
+        if schema := self._where.schema:
+            made.append(f"set_config('search_path', quote_ident({text(schema)}), true)")
+        return f"SELECT {', '.join(made)}"
 
     def rows(self, sql: str) -> list[Row]:
         """Runs one statement and fetches all of it."""
@@ -136,24 +138,42 @@ class Postgres:
         """The only row of a statement."""
         return self.rows(sql)[0]
 
-    def stream(self, select: str, columns: Sequence[str], sink: Sink) -> None:
-        """By COPY."""
-        pieces: list[bytes] = []
+    def stream(self, selects: Sequence[str], columns: Sequence[str], sink: Sink) -> None:
+        """By COPY; several queries at once, each on a connection of its own that sees the same snapshot."""
+        waiting = deque(selects)
+        copying = Copying(sink)
+        helpers = self._helpers(len(selects) - 1)
+        threads = [threading.Thread(target=copying.run, args=(h, waiting), daemon=True) for h in helpers]
         try:
-            with (
-                self.connection.cursor() as cursor,
-                cursor.copy(_statement(f"COPY ({select}) TO STDOUT (FORMAT csv)")) as out,
-            ):
-                for piece in out:
-                    pieces.append(bytes(piece))
-                    if len(pieces) >= _PIECES:
-                        sink.rows += len(pieces)
-                        sink.write(b"".join(pieces))
-                        pieces = []
-        except psycopg.Error as error:
-            raise _fault(error) from None
-        sink.rows += len(pieces)
-        sink.write(b"".join(pieces))
+            for thread in threads:
+                thread.start()
+            copying.run(self.connection, waiting)
+        finally:
+            for helper, thread in zip(helpers, threads, strict=True):
+                if copying.failed:
+                    helper.cancel_safe(timeout=CONNECT_S)
+                thread.join()
+                helper.close()
+        if copying.failed:
+            raise _fault(copying.failed[0]) from None
+
+    def _helpers(self, count: int) -> list[psycopg.Connection[Row]]:
+        """As many more connections as the server gives, up to `count`, each in this transaction's snapshot."""
+        found: list[psycopg.Connection[Row]] = []
+        while len(found) < count:
+            (snapshot,) = self.one("SELECT pg_export_snapshot()")
+            try:
+                helper = _connected(self._where)
+            except psycopg.Error:  # none is free: those that there are do the work
+                break
+            try:
+                helper.execute(_statement(f"SET TRANSACTION SNAPSHOT {text(snapshot)}"))
+                helper.execute(_statement(self._prepare()))
+            except psycopg.Error:  # a pooler gave another server
+                helper.close()
+                break
+            found.append(helper)
+        return found
 
     def find(self, dotted: str) -> tuple[str, ...]:
         """(schema, table) that a dotted path means in the connected database."""
@@ -214,9 +234,23 @@ class Postgres:
         )
         return frozenset(row[0] for row in found)
 
-    def expect_order(self) -> None:
-        """A merge join along two indexes takes half the time of the hash join that the planner prefers."""
+    def expect_order(self, path: Sequence[str], key: Column) -> list[str]:
+        """A merge join along two indexes takes half the time of the hash join that the planner prefers, but the planner gives a full join one process.
+
+        So it is cut where ANALYZE has seen equal parts of the key, into as many as the server would give workers to one query.
+        """
         self.rows("SELECT set_config('enable_hashjoin', 'off', true)")
+        if key.kind not in _CUT:
+            return []
+        workers, rows, seen = self.one(
+            "SELECT current_setting('max_parallel_workers_per_gather')::int, "
+            f"(SELECT reltuples::bigint FROM pg_class WHERE oid = {text(POSTGRES.path(path))}::regclass), "
+            "(SELECT histogram_bounds::text::text[] FROM pg_stats WHERE schemaname = "
+            f"{text(path[0])} AND tablename = {text(path[1])} AND attname = {text(key.name)})"
+        )
+        pieces = min(workers, _MOST_PIECES, rows // _PIECE_ROWS, len(seen or []))
+        chosen = dict.fromkeys(seen[len(seen) * i // pieces] for i in range(1, pieces))
+        return [f"CAST({text(value)} AS {key.exact})" for value in chosen]
 
     def outgoing(self, value: str, column: Column, careful: bool) -> tuple[str, str]:
         """numeric as DECIMAL where it fits, else as its canonical text; char(n) without padding; arrays of plain things as JSON."""
@@ -240,11 +274,34 @@ class Postgres:
         self.connection.close()
 
 
+def _connected(where: Connection) -> psycopg.Connection[Row]:
+    """A read-only transaction that sees one moment."""
+    given = {
+        "host": where.host,
+        "port": where.port or 5432,
+        "dbname": where.database,
+        "user": where.username,
+        "password": where.password,
+        "sslmode": where.sslmode,
+    }
+    found = psycopg.connect(
+        connect_timeout=CONNECT_S,
+        application_name="runyard datadiff",
+        **{k: v for k, v in given.items() if v},  # type: ignore[arg-type]
+    )
+    found.read_only = True
+    found.isolation_level = psycopg.IsolationLevel.REPEATABLE_READ
+    found.prepare_threshold = None
+    return found
+
+
 def _statement(sql: str) -> pgsql.SQL:
     return pgsql.SQL(sql)  # built here from quoted names; it is no literal
 
 
-def _fault(error: psycopg.Error) -> CouldNot:
+def _fault(error: Exception) -> Exception:
+    if isinstance(error, OSError):  # the reader is gone and says why itself
+        return error
     if isinstance(error, psycopg.errors.QueryCanceled):
         return CouldNot(Fault.TIMEOUT, f"PostgreSQL: {_line(error)}.")
     if isinstance(error, psycopg.OperationalError):

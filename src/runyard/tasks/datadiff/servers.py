@@ -39,8 +39,8 @@ class Server(Protocol):
     def one(self, sql: str) -> Row:
         """The only row of a statement."""
 
-    def stream(self, select: str, columns: Sequence[str], sink: Sink) -> None:
-        """Sends a query's rows, whose columns have these names, to a sink."""
+    def stream(self, selects: Sequence[str], columns: Sequence[str], sink: Sink) -> None:
+        """Sends the rows of one query or several, whose columns have these names, to a sink; in no order."""
 
     def find(self, dotted: str) -> tuple[str, ...]:
         """The full path that a dotted one means."""
@@ -54,8 +54,11 @@ class Server(Protocol):
     def sorted_by(self, path: Sequence[str]) -> frozenset[str]:
         """Columns in whose order the table's rows lie, as far as the catalog knows."""
 
-    def expect_order(self) -> None:
-        """Both sides lie in the order of a unique index on the key: the join may go along it."""
+    def expect_order(self, path: Sequence[str], key: Column) -> list[str]:
+        """Both sides lie in the order of a unique index that begins with `key`: the join may go along it.
+
+        Gives values of it, as SQL and in order, at which the join is worth being cut into pieces that run at once.
+        """
 
     def outgoing(self, value: str, column: Column, careful: bool) -> tuple[str, str]:
         """(expression, DuckDB type) under which a column leaves for DuckDB; `careful` after a conversion has failed."""

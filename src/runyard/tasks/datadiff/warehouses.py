@@ -81,8 +81,12 @@ class Warehouse:
         """The only row of a statement."""
         return self.rows(sql)[0]
 
-    def stream(self, select: str, columns: Sequence[str], sink: Sink) -> None:
+    def stream(self, selects: Sequence[str], columns: Sequence[str], sink: Sink) -> None:
         """By fetching some thousand rows at a time."""
+        for select in selects:
+            self._stream(select, sink)
+
+    def _stream(self, select: str, sink: Sink) -> None:
         cursor = self._cursor(select)
         while True:
             try:
@@ -130,8 +134,9 @@ class Warehouse:
         """Not asked."""
         return frozenset()
 
-    def expect_order(self) -> None:
+    def expect_order(self, path: Sequence[str], key: Column) -> list[str]:
         """Its planner needs no hint."""
+        return []
 
     def outgoing(self, value: str, column: Column, careful: bool) -> tuple[str, str]:
         """As text, under the DuckDB type of the same family."""
