@@ -166,6 +166,7 @@ def test_checksums_fetch_what_differs_and_find_what_the_join_finds(in_pg: Any, i
             "CASE WHEN i % 5 = 0 THEN NULL ELSE 'x' || i END AS s FROM generate_series(1, 40000) AS g(i)"
         )
     in_duck.sql("UPDATE prod SET s = 'changed' WHERE id = 777", "DELETE FROM prod WHERE id = 5000")
+    in_duck.sql("INSERT INTO prod VALUES (NULL, 1, 1, 'keyless')")
     connections = {"pg": in_pg.connection, "duck": in_duck.connection}
     spec = Spec(Side("pg", table="prod"), Side("duck", table="prod"), key=("id",))
     plain = as_json(run(spec, connections, in_pg.work, lambda tick: None))
@@ -176,6 +177,7 @@ def test_checksums_fetch_what_differs_and_find_what_the_join_finds(in_pg: Any, i
     assert found["pks"] == plain["pks"]
     assert stats(found) == {"v": 0, "s": 1}
     assert found["rows"] == plain["rows"]
+    assert found["samples"]["null_keys"] == [[], [{"key": {"id": None}, "rows": 1}]]
     assert "Checksums of 40 buckets: 2 differed" in found["warnings"][0]
 
 

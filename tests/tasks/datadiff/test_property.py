@@ -1,6 +1,7 @@
 """Random tables with random edits: the diff equals a naive one in Python, in every pairing of engines, whatever the columns' order.
 
-A pairing with MariaDB or a CSV draws values that these can hold: MariaDB has no NaN and no infinity and its TIMESTAMP begins in 1970.
+A pairing with MariaDB or a CSV draws values that these can hold: MariaDB has no NaN and no infinity and its TIMESTAMP begins in 1970. BigQuery,
+Databricks and Redshift are stood in for (`warehouse_homes`).
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ from runyard.tasks.datadiff.spec import Connection, Side, Spec
 from tests.tasks.datadiff import oracle
 from tests.tasks.datadiff.conftest import postgres_connection
 from tests.tasks.datadiff.homes import COLUMNS, CsvHome, DuckHome, Home, MysqlHome, PostgresHome
+from tests.tasks.datadiff.warehouse_homes import RedshiftHome, WarehouseHome
 
 TEXTS = st.text(
     st.characters(codec="utf-8", exclude_characters="\0", exclude_categories=("Cs",)), max_size=6
@@ -93,6 +95,11 @@ def homes(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFacto
                     made[name] = PostgresHome(url, postgres_connection(url, f"diffprop_{folder.name}"))
                 case "mariadb":
                     made[name] = MysqlHome(request.getfixturevalue("mariadb"), "diffprop")
+                case "redshift":
+                    url = request.getfixturevalue("postgres_url")
+                    made[name] = RedshiftHome(url, postgres_connection(url, f"diffprop_{folder.name}"))
+                case "bigquery" | "databricks":
+                    made[name] = WarehouseHome(name)
                 case "csv":
                     made[name] = CsvHome(folder)
                 case _:
@@ -101,7 +108,7 @@ def homes(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFacto
 
     yield home
     for one in made.values():
-        if isinstance(one, PostgresHome | MysqlHome):
+        if isinstance(one, PostgresHome | MysqlHome | WarehouseHome):
             one.close()
 
 
@@ -116,9 +123,14 @@ PAIRINGS = [
     ("mariadb", "duckdb"),
     ("mariadb", "csv"),
     ("parquet", "postgres"),
+    ("bigquery", "bigquery"),
+    ("databricks", "databricks"),
+    ("redshift", "redshift"),
+    ("bigquery", "parquet"),
 ]
 MARKED = [
-    pytest.param(p, marks=pytest.mark.postgres if "postgres" in p else (), id="-".join(p)) for p in PAIRINGS
+    pytest.param(p, marks=pytest.mark.postgres if {"postgres", "redshift"} & {*p} else (), id="-".join(p))
+    for p in PAIRINGS
 ]
 QUICK = settings(
     max_examples=8,

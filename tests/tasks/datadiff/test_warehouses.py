@@ -174,7 +174,7 @@ def test_a_snowflake_session_has_its_limits_formats_and_names(monkeypatch: pytes
     ]
     assert opened.outgoing("x", columns[1], False) == ("TO_VARCHAR(x)", "DECIMAL(12, 2)")
     sink = SimpleNamespace(rows=0, data=b"", write=lambda data: setattr(sink, "data", sink.data + data))
-    opened.stream("SELECT rows_", ["a", "b", "c"], sink)
+    opened.stream(["SELECT rows_"], ["a", "b", "c"], sink)
     assert (sink.rows, sink.data) == (1, b'"1",,"say ""hi"""\n')
     with pytest.raises(CouldNot) as caught:
         opened.rows("SELECT boom")
@@ -199,6 +199,8 @@ def test_a_databricks_session_keeps_its_time_limit(monkeypatch: pytest.MonkeyPat
     )
     where = Connection("databricks", host="h", http_path="/sql", token="hush")
     opened = open_with(monkeypatch, "databricks.sql", recorder, where)
+    recorder.answers["SHOW TABLES IN `hive_metastore`.`default`"] = [("default", "orders", False)]
+    assert opened.find("hive_metastore.default.Orders") == ("hive_metastore", "default", "orders")
     assert recorder.given["session_configuration"]["statement_timeout"] == "60"
     assert [(c.exact, c.kind) for c in opened.columns("t")] == [
         ("bigint", Kind.INTEGER),

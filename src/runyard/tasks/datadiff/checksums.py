@@ -138,7 +138,12 @@ def _few(
     """The side's rows of the wanted buckets."""
     name = f"fetched_{side}"
     bucket = _bucket(pairing, side, located.engine.grammar, buckets)
-    within = f"{bucket} IN ({', '.join(map(str, wanted))})" if wanted else "1 = 0"
+    conditions = [
+        f"t.{_name(p, side, located.engine.grammar)} IS NULL" for p in pairing.key
+    ]  # for the samples
+    if wanted:
+        conditions.append(f"{bucket} IN ({', '.join(map(str, wanted))})")
+    within = f"({' OR '.join(conditions)})"
     if not isinstance(located.engine, Duck):
         meter.step(f"fetch {side.upper()}")
         return fetch(located, duck, name, meter.counted(f"fetch {side.upper()}", 0), within)

@@ -106,12 +106,7 @@ class Warehouse:
             raise CouldNot(Fault.NO_TABLE, f"{dotted}: name the database and the schema of the table too.")
         path = (*self._prefix[:missing], *parts) if missing > 0 else parts
         *place, wish = path
-        schemas = self.grammar.path([*place[:-1], "INFORMATION_SCHEMA", "TABLES"])
-        if self.grammar.name == "bigquery":
-            schemas = self.grammar.path([*place, "INFORMATION_SCHEMA", "TABLES"])
-        found = self.rows(
-            f"SELECT table_schema, table_name FROM {schemas} WHERE lower(table_schema) = {self.grammar.text(place[-1].lower())}"
-        )
+        found = [row[:2] for row in self.rows(_listing(self.grammar, place))]
         schema = match(place[-1], {str(s) for s, _ in found})
         table = match(wish, (str(t) for s, t in found if str(s) == schema))
         if schema is None or table is None:
@@ -159,6 +154,21 @@ class Warehouse:
     def close(self) -> None:
         """Ends the session."""
         self.connection.close()
+
+
+def _listing(grammar: Grammar, place: Sequence[str]) -> str:
+    """(schema, table, …) of the schemas that a name may mean. Each vendor has its own place for them."""
+    database, schema = place
+    like = f"= {grammar.text(schema.lower())}"
+    if grammar.name == "redshift":  # its information_schema knows the connected database alone
+        return (
+            "SELECT schema_name, table_name FROM svv_all_tables "
+            f"WHERE lower(database_name) = {grammar.text(database.lower())} AND lower(schema_name) {like}"
+        )
+    if grammar.name == "databricks" and database.lower() == "hive_metastore":  # outside of Unity Catalog
+        return f"SHOW TABLES IN {grammar.path(place)}"
+    tables = [*(place if grammar.name == "bigquery" else [database]), "INFORMATION_SCHEMA", "TABLES"]
+    return f"SELECT table_schema, table_name FROM {grammar.path(tables)} WHERE lower(table_schema) {like}"
 
 
 def _field(value: object) -> str:
