@@ -93,6 +93,7 @@ class Duck:
             raise CouldNot(Fault.QUERY, f"DuckDB: {_line(error)}.") from None
         finally:
             done.set()
+            watch.join()  # else it might still look at a connection that is closed next
 
     def _watch(self, done: threading.Event, late: threading.Event) -> None:
         waited = 0.0
