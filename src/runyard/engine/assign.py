@@ -69,9 +69,10 @@ def assemble(tx: Tx, place: Place, runner: Runner, token: str, vault: Vault, ter
     try:
         scope = job.plan.environment.name if job.plan.environment else ""
         at = Circumstances(place.project.path, "" if run.tag else run.ref, scope, place.workflow.path)
-        secrets = secrets_of(tx, place.project, run.ref, vault, at)
-        facts = _facts(place, runner, terms) | {"secrets": secrets}
-        facts_at_claim = with_late(_with_token(facts, token), job.plan.late)
+        known = secrets_of(tx, place.project, run.ref, vault, at)
+        facts = _with_token(_facts(place, runner, terms), token)
+        secrets = _handed(job.plan, facts, known)
+        facts_at_claim = with_late(facts | {"secrets": secrets}, job.plan.late)
         own = variables_of(tx, place.project, run.ref, vault, scope) if job.plan.project_variables else ()
         asked, passwords = _connections(tx, job.plan, vault)
         variables = _final(_variables(job.plan, own, handed, run, place.attempt) + asked, facts_at_claim)
@@ -83,7 +84,8 @@ def assemble(tx: Tx, place: Place, runner: Runner, token: str, vault: Vault, ter
         raise Undeliverable(
             Reason.BAD_PLAN, f"This job cannot be made ready: {type(error).__name__}"
         ) from error
-    masks = {v.value for v in variables if v.masked} | set(secrets.values()) | passwords | {token}
+    masks = {v.value for v in variables if v.masked} | set(known.values()) | passwords | {token}
+    masks |= set(secrets.values())
     return Assignment(
         attempt_id=place.attempt.id,
         attempt_number=place.attempt.number,
@@ -197,6 +199,15 @@ def _facts(place: Place, runner: Runner, terms: Terms) -> dict[str, Any]:
 
 def _with_token(facts: dict[str, Any], token: str) -> dict[str, Any]:
     return {**facts, "attempt": {**facts["attempt"], "token": token}}
+
+
+def _handed(plan: JobPlan, facts: Mapping[str, Any], known: Mapping[str, str]) -> dict[str, str]:
+    """The secrets of the project, as far as those above this job handed them down."""
+    secrets = dict(known)
+    for handed in plan.secrets:
+        told = with_late({**facts, **handed.facts, "secrets": secrets}, plan.late)
+        secrets = {name: render(text, told) for name, text in handed.values.items()}
+    return secrets
 
 
 def _variables(

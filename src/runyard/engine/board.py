@@ -72,6 +72,10 @@ class Flow:
         default_factory=dict
     )  # gates' notes on who is above whom, for one pass
     bridges: list[Node] = field(default_factory=list)
+    unfolding: list[Node] = field(default_factory=list)  # nodes that make others
+    made: dict[str, list[Node]] = field(
+        default_factory=lambda: defaultdict(list)
+    )  # key of such a node → what it made
     _stages: dict[int, frozenset[Word]] = field(default_factory=dict)
     _arranged: list[Node] | None = None
 
@@ -80,6 +84,10 @@ class Flow:
         self.nodes.append(node)
         if node.plan.bridge is not None:
             self.bridges.append(node)
+        if node.plan.unfold is not None:
+            self.unfolding.append(node)
+        if node.plan.origin is not None:
+            self.made[node.plan.origin.parent].append(node)
         self.named[node.plan.key].append(node)
         if node.plan.matrix_group != node.plan.key:
             self.named[node.plan.matrix_group].append(node)
@@ -162,6 +170,8 @@ class Board:
             self.failed.append(node)
         if node.plan.concurrency is not None:
             self.groups.add(node.plan.concurrency.group)
+        if node.plan.origin is not None:
+            self.restless = True  # its maker may end with it
 
     def cancel(self, node: Node, reason: Reason, message: str = "", actor_id: int | None = None) -> None:
         """Ends an open node: at once when nobody runs it, else by asking its runner to stop."""
@@ -172,6 +182,9 @@ def stop(board: Board, node: Node, reason: Reason, message: str, actor_id: int |
     """The one cancel: RUNNING → STOPPING, other open states → DONE; done and stopping stay as they are."""
     who = {} if actor_id is None else {"actor_id": actor_id}
     match node.attempt.state:
+        case State.RUNNING if node.plan.unfold is not None:  # it ends with what it has made
+            for made in board.flows[node.job.workflow_id].made.get(node.plan.key, ()):
+                stop(board, made, reason, message, actor_id)
         case State.RUNNING if node.plan.claimable:
             limit = board.now + STOP_LIMIT_S * 1000
             deadline = min(node.attempt.deadline_at or limit, limit)

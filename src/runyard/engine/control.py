@@ -137,7 +137,7 @@ def rerun(
             key=flow.row.key,
             name=flow.row.name,
             path=flow.row.path,
-            jobs=tuple(node.plan for node in flow.nodes),
+            jobs=tuple(node.plan for node in flow.nodes if node.plan.origin is None),
             error=flow.row.error,
             awaits=not flow.nodes,
             extra=flow.row.extra,

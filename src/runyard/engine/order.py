@@ -86,6 +86,9 @@ def checked(plans: Sequence[JobPlan], path: str) -> None:
             problems = [Problem(f"These jobs wait for each other and could never start: {names}", path)]
     if problems:
         raise Invalid(problems=problems)
+    for plan in plans:
+        if plan.unfold is not None and plan.unfold.calls:
+            checked(plan.unfold.jobs, path)
 
 
 def _doubles(plans: Sequence[JobPlan], path: str) -> list[Problem]:

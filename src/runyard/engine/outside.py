@@ -35,7 +35,7 @@ def _moved(tx: Tx, attempt_id: int, state: State, now: int, **changes: Any) -> A
         raise NotFound(f"Attempt {attempt_id} does not exist.")
     board = load(tx, attempt.run_id, now)
     node = board.nodes[attempt.job_id]
-    if node.attempt.id != attempt_id or node.plan.claimable:
+    if node.attempt.id != attempt_id or node.plan.claimable or node.plan.unfold is not None:
         raise Conflict(f"Attempt {attempt_id} is not decided from outside.")
     board.move(node, state, **changes)
     moved = node.attempt

@@ -11,10 +11,12 @@ from dataclasses import replace
 from typing import TypeVar, assert_never
 
 from runyard.engine.board import Board, Flow, Node, child_of, load
+from runyard.engine.drawing import TROUBLE, draw, facts_of
 from runyard.engine.following import concerned, follow
-from runyard.engine.gates import Answer, decide
+from runyard.engine.gates import Answer, decide, need_facts
 from runyard.engine.groups import enter, release
 from runyard.engine.ports import Tx
+from runyard.engine.unfolding import unfold
 from runyard.model.fold import Folded, fold_parents, fold_words
 from runyard.model.plan import When
 from runyard.model.state import Hold, Outcome, Reason, State
@@ -54,6 +56,7 @@ def advance(board: Board) -> None:
     while True:
         board.restless = False
         follow(board)
+        unfold(board)
         _consequences(board)
         for flow in board.flows.values():
             for node in flow.waiting():
@@ -71,6 +74,11 @@ def _consequences(board: Board) -> None:
             for leg in flow.legs(node.plan.matrix_group):
                 if leg.job.id != node.job.id:
                     board.cancel(leg, Reason.FAIL_FAST, f"Canceled because {node.job.name!r} failed.")
+        origin = node.plan.origin
+        if origin is not None and origin.fail_fast:
+            for other in board.flows[node.job.workflow_id].made[origin.parent]:
+                if other.plan.origin is not None and other.plan.origin.leg != origin.leg:
+                    board.cancel(other, Reason.FAIL_FAST, f"Canceled because {node.job.name!r} failed.")
         if node.plan.fail_run:
             for other in board.nodes.values():
                 board.cancel(other, Reason.FAIL_FAST, f"Canceled because {node.job.name!r} failed.")
@@ -91,10 +99,26 @@ def _ask(board: Board, flow: Flow, node: Node) -> None:
                 reason=Reason.BAD_PLAN,
                 message=decision.message,
             )
-        case Answer.GO:
+        case Answer.GO if node.plan.drawn is None or _is_drawn(board, flow, node):
             _start(board, flow, node)
+        case Answer.GO:
+            pass
         case _:
             assert_never(decision.answer)
+
+
+def _is_drawn(board: Board, flow: Flow, node: Node) -> bool:
+    """Fills in the job's templates now that all it looks at is done; one that cannot be filled in ends the attempt."""
+    try:
+        plan = draw(node.plan, facts_of(board.run, node.plan, need_facts(flow, node)))
+    except TROUBLE as error:
+        text = f"A field of this job cannot be filled in: {error}"[:1000]
+        board.move(node, State.DONE, outcome=Outcome.ERRORED, reason=Reason.BAD_PLAN, message=text)
+        return False
+    if plan != node.plan:
+        node.job = replace(node.job, plan=plan, name=plan.name)
+        board.tx.save(node.job)
+    return True
 
 
 def _start(board: Board, flow: Flow, node: Node) -> None:
@@ -104,8 +128,9 @@ def _start(board: Board, flow: Flow, node: Node) -> None:
     elif gate.when is When.DELAYED:
         due = board.now + gate.delay_s * 1000
         board.move(node, State.HELD, hold=Hold.DELAYED, run_after_at=due)
-    elif _has_room(flow, node):
+    elif _has_room(flow, node) and _leg_has_room(flow, node):
         enter(board, node)
+        board.restless |= node.plan.unfold is not None
 
 
 def _has_room(flow: Flow, node: Node) -> bool:
@@ -119,6 +144,20 @@ def _has_room(flow: Flow, node: Node) -> bool:
         for leg in flow.legs(node.plan.matrix_group)
     )
     return taken < most
+
+
+def _leg_has_room(flow: Flow, node: Node) -> bool:
+    """The same for a leg of several jobs: it may begin while fewer than `max_parallel` others have begun and not ended."""
+    origin = node.plan.origin
+    if origin is None or origin.max_parallel is None:
+        return True
+    legs: dict[int, list[State]] = {}
+    for other in flow.made[origin.parent]:
+        if other.plan.origin is not None:
+            legs.setdefault(other.plan.origin.leg, []).append(other.attempt.state)
+    begun = {leg for leg, states in legs.items() if set(states) != {State.WAITING}}
+    active = {leg for leg in begun if set(legs[leg]) != {State.DONE}}
+    return origin.leg in begun or len(active) < origin.max_parallel
 
 
 def write_folds(board: Board) -> Run:

@@ -18,11 +18,12 @@ from runyard.engine.order import checked
 from runyard.engine.ports import Page, RunFilter, Tx
 from runyard.engine.settle import finish_board, settle
 from runyard.engine.terms import Terms
+from runyard.engine.unfolding import add_jobs
 from runyard.model.errors import Invalid, NotFound
 from runyard.model.plan import JobPlan, Plan, WorkflowPlan
 from runyard.model.state import OPEN, Outcome, Reason, State
 from runyard.model.trigger import Trigger
-from runyard.model.work import Attempt, Job, Run, Workflow
+from runyard.model.work import Run, Workflow
 
 SUPERSEDED_BY = "superseded_by_newer"  # in a run's extra: the rule a newer commit cancels it by
 SUPERSEDABLE = 100  # older open runs of one ref that one trigger looks at; more cannot pile up when each does
@@ -36,6 +37,7 @@ def accept(tx: Tx, trigger: Trigger, plan: Plan, now: int, terms: Terms = Terms(
         if known is not None:
             return known
     _check(plan, terms)
+    plan = _bounded(plan, terms)
     run = tx.add(_run_of(tx, trigger, plan, now))
     for workflow in plan.workflows:
         _add_workflow(tx, run, plan, workflow, now)
@@ -62,7 +64,7 @@ def extend(
     if len(board.nodes) + len(fresh) > terms.jobs_per_run:
         raise Invalid(_too_many(len(board.nodes) + len(fresh), terms))
     checked([node.plan for node in flow.nodes] + fresh, flow.row.path)
-    _add_jobs(tx, board.run, flow.row, fresh, len(flow.nodes), now)
+    add_jobs(tx, board.run, flow.row, fresh, len(flow.nodes), now)
     return settle(tx, run_id, now)
 
 
@@ -75,6 +77,25 @@ def _check(plan: Plan, terms: Terms) -> None:
         raise Invalid("A run needs at least one workflow, each with a key of its own.")
     for workflow in plan.workflows:
         checked(workflow.jobs, workflow.path)
+
+
+def _bounded(plan: Plan, terms: Terms) -> Plan:
+    """Jobs that make others know how many a run may have."""
+    if not any(job.unfold for workflow in plan.workflows for job in workflow.jobs):
+        return plan
+    return replace(
+        plan,
+        workflows=tuple(
+            replace(
+                workflow,
+                jobs=tuple(
+                    replace(job, unfold=replace(job.unfold, most=terms.jobs_per_run)) if job.unfold else job
+                    for job in workflow.jobs
+                ),
+            )
+            for workflow in plan.workflows
+        ),
+    )
 
 
 def _too_many(count: int, terms: Terms) -> str:
@@ -127,7 +148,7 @@ def _add_workflow(tx: Tx, run: Run, plan: Plan, workflow: WorkflowPlan, now: int
         tx.add(replace(row, state=State.DONE, outcome=ended, finished_at=now))
         return
     row = tx.add(row)
-    _add_jobs(tx, run, row, [_finished_plan(plan, workflow, job) for job in workflow.jobs], 0, now)
+    add_jobs(tx, run, row, [_finished_plan(plan, workflow, job) for job in workflow.jobs], 0, now)
 
 
 def _outcome_without_jobs(plan: Plan, workflow: WorkflowPlan) -> Outcome | None:
@@ -144,31 +165,6 @@ def _finished_plan(plan: Plan, workflow: WorkflowPlan, job: JobPlan) -> JobPlan:
     if workflow.concurrency is not None and job.concurrency is None:
         job = replace(job, concurrency=replace(workflow.concurrency, by_workflow=True))
     return replace(job, fail_run=True) if plan.cancel_on_failure else job
-
-
-def _add_jobs(tx: Tx, run: Run, row: Workflow, plans: Sequence[JobPlan], first: int, now: int) -> None:
-    jobs = tx.add_all(
-        [
-            Job(
-                id=0,
-                run_id=run.id,
-                workflow_id=row.id,
-                project_id=run.project_id,
-                key=plan.key,
-                name=plan.name,
-                plan=plan,
-                position=first + i,
-                created_at=now,
-            )
-            for i, plan in enumerate(plans)
-        ]
-    )
-    tx.add_all(
-        [
-            Attempt(id=0, job_id=job.id, run_id=run.id, project_id=run.project_id, number=1, created_at=now)
-            for job in jobs
-        ]
-    )
 
 
 def _supersede(tx: Tx, run: Run, now: int) -> None:

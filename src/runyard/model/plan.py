@@ -252,6 +252,83 @@ class StepPlan:
 
 
 @dataclass(frozen=True, slots=True)
+class Labels:
+    """Which runners a job asks for, while its labels are templates: each text gives one label or a list of them. They become tags when one of them
+    is `only_with` (empty: always); those that begin with one of `without` never do."""
+
+    texts: tuple[str, ...]
+    only_with: str = ""
+    without: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Drawn:
+    """Fields of a job that are templates over its context and `needs`; they are filled in when its gate opens, or with its making when they ask for no
+    need. An empty text: that field is final. `prefix` and `suffix` are put around the name as they are."""
+
+    name: str = ""
+    timeout_minutes: str = ""
+    allow_failure: str = ""
+    group: str = ""  # of its concurrency
+    cancel_in_progress: str = ""
+    environment: str = ""
+    labels: Labels | None = None
+    prefix: str = ""
+    suffix: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Given:
+    """A value that an unfolding job hands to what it makes: a template, or a plain value. `type`: string, number or boolean; another is refused."""
+
+    value: Any
+    type: str = "string"
+
+
+@dataclass(frozen=True, slots=True)
+class Handed:
+    """The only secrets that a job has: templates over the secrets of whoever handed them down, with `facts` of that one."""
+
+    values: Mapping[str, str]
+    facts: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Unfold:
+    """Makes a job that becomes others once its gate is open: the legs of a matrix that is known only then, or a part of the graph (`calls`).
+
+    No runner takes such a job: it follows what it has made, ends as that ended, and hands on outputs: `outputs` (templates over its context and
+    `jobs.<name>.{result,outputs}`), else those of its legs; of equal ones the last that is not empty. `jobs` are what each leg is made of: with `calls`
+    their keys, groups and needs are names among themselves, else there is one, with the gate and needs of the job itself.
+    `matrix`: a tree whose texts may be templates, or one template; None: one leg. `secrets` None: the same as its own.
+    `prefix` (of names) and `most` (jobs of a run) are set by the engine.
+    """
+
+    jobs: tuple[JobPlan, ...]
+    matrix: Any = None
+    fail_fast: bool | str = True
+    max_parallel: float | str | None = None
+    calls: bool = False
+    name: str = ""  # a template for the name of a leg; empty: the job's own and what tells the leg apart
+    inputs: Mapping[str, Given] = field(default_factory=dict)
+    secrets: Mapping[str, str] | None = None
+    outputs: Mapping[str, str] | None = None
+    prefix: str = ""
+    most: int = 2000
+
+
+@dataclass(frozen=True, slots=True)
+class Origin:
+    """Whose unfolding made a job: that job's key, which leg, and the job's name among those of the leg."""
+
+    parent: str
+    leg: int
+    name: str
+    fail_fast: bool = False
+    max_parallel: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class JobPlan:
     """One node of the graph.
 
@@ -306,6 +383,10 @@ class JobPlan:
     )
     bridge: Bridge | None = None  # its work is another run; no steps
     imports: tuple[Import, ...] = ()
+    unfold: Unfold | None = None  # its work is jobs that it makes; no steps, not claimable
+    origin: Origin | None = None  # set by the engine
+    drawn: Drawn | None = None
+    secrets: tuple[Handed, ...] = ()  # outermost first; none: all that the project has
     extra: Mapping[str, Any] = field(default_factory=dict)
 
     @property

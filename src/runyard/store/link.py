@@ -31,7 +31,8 @@ class Link(Protocol):
 
 
 class JobCache:
-    """Jobs never change after accept, so one decoded plan serves every later fold of a run.
+    """Jobs never change after accept, so one decoded plan serves every later fold of a run. Those that are still to be drawn do (once or more), maybe
+    by another replica, and are not kept.
 
     Ids are never given twice (AUTOINCREMENT, sequences), except after a rollback: a store clears the cache when a commit fails,
     and a transaction publishes the jobs it added only after its commit.
@@ -65,7 +66,8 @@ class JobCache:
 
     def put(self, jobs: Iterable[Job]) -> None:
         for job in jobs:
-            self._jobs[job.id] = job
+            if job.plan.drawn is None:
+                self._jobs[job.id] = job
         while len(self._jobs) > self._limit:
             try:
                 self._jobs.popitem(last=False)

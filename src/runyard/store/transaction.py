@@ -131,6 +131,8 @@ class StoreTx:
             self.new_jobs[row.id] = row
             if self._kept is not None:
                 self._kept.forget([row.run_id])
+            if row.plan.concurrency is not None:
+                runs.set_open_group(self._link, row.id, row.plan.concurrency.group)
         elif isinstance(row, Record):
             people.note_record_blob(self._link, row)
 

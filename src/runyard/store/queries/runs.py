@@ -22,6 +22,7 @@ _GRAPH = f"""
     SELECT {ATTEMPT.prefixed("a")} FROM jobs j JOIN attempts a ON a.job_id = j.id AND a.latest = 1
     WHERE j.run_id = ? ORDER BY j.position, j.id"""
 _SET_GROUP = "UPDATE attempts SET concurrency_group = ? WHERE id = ?"
+_SET_OPEN_GROUP = "UPDATE attempts SET concurrency_group = ? WHERE job_id = ? AND state <> 'done'"
 _SAVE_STEP = f"{STEP.insert} ON CONFLICT (attempt_id, position) DO UPDATE SET " + ", ".join(
     f"{name} = excluded.{name}" for name in STEP.names[2:]
 )
@@ -115,6 +116,10 @@ def attempts(
 
 def set_group(link: Link, attempt_id: int, group: str) -> None:
     link.run(_SET_GROUP, (group, attempt_id))
+
+
+def set_open_group(link: Link, job_id: int, group: str) -> None:
+    link.run(_SET_OPEN_GROUP, (group, job_id))
 
 
 def steps(link: Link, attempt_id: int) -> list[Step]:

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import PurePosixPath
 from typing import Any
 
-from runyard.dialects.depot.workflow import facts, matrix, steps
+from runyard.dialects.depot.workflow import facts, steps
 from runyard.dialects.depot.workflow.document import ConcurrencyDoc, ContainerDoc, JobDoc, WorkflowDoc
 from runyard.dialects.depot.workflow.findings import Findings
 from runyard.dialects.depot.workflow.nodes import Text
@@ -19,6 +19,7 @@ from runyard.dialects.depot.workflow.static import Static, texts, uses_matrix
 from runyard.model.plan import Concurrency, Gate, Image, JobPlan, Need, Order, Variable, WorkflowPlan
 from runyard.model.trigger import Trigger
 from runyard.model.variants import Circumstances, chosen
+from runyard.syntax import matrix
 
 DEFAULT_TIMEOUT_MINUTES = 360.0
 MAX_NAME = 200

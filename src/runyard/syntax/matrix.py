@@ -1,6 +1,6 @@
-"""`strategy.matrix` to legs, as GitHub expands it (actions.md §5): product, exclude, include.
+"""A matrix of values to its legs, as GitHub expands `strategy.matrix` (contracts/actions.md §5): product, exclude, include.
 
-Called by `build` with values that are rendered already. Raises ValueError with the vendor's message.
+Called by compilers with values known at the trigger and by the engine with values known later. Raises ValueError with the vendor's message.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from runyard.syntax.expressions import to_string
+from runyard.syntax.expressions import render_value, to_string
 from runyard.syntax.expressions.values import equal
 
 MAX_LEGS = 256
@@ -38,6 +38,18 @@ def expand(matrix: Mapping[str, Any]) -> list[Leg]:
     if len(legs) > MAX_LEGS:
         raise ValueError(f"The strategy configuration generated more than {MAX_LEGS} jobs")
     return legs
+
+
+def rendered(tree: Any, facts: Mapping[str, Any]) -> Any:
+    """A tree with every template in it replaced by its value, typed. ExpressionError."""
+    match tree:
+        case str():
+            return render_value(tree, facts)
+        case Mapping():
+            return {key: rendered(value, facts) for key, value in tree.items()}
+        case list() | tuple():
+            return [rendered(item, facts) for item in tree]
+    return tree
 
 
 def suffix(leg: Mapping[str, Any]) -> str:
