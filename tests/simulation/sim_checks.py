@@ -95,6 +95,8 @@ def _gate_was_open(tx: Tx, before: Attempt, after: Attempt) -> None:
         assert attempt.state is State.DONE or ignored or after.state is State.DONE, (
             f"{job.key} started before {other.key} was done"
         )
+    if job.plan.drawn is not None and after.reason is Reason.BAD_PLAN:
+        return  # its gate was open, but a field could not be filled in
     if expression is not None or (after.number > 1 and after.state is not State.DONE):
         return
     bad = any(a.outcome in FAILED and not a.tolerated for _, a in prior)
@@ -132,6 +134,7 @@ def everything(store: Store, logs: dict[int, bytes], blobs: dict[str, bytes], no
         _retries(rows)
         _groups(rows)
         _legs(rows)
+        _unfolded(rows)
         _folds(tx, runs, rows)
         _bridges(runs, rows)
         _logs(tx, rows, logs, blobs)
@@ -214,6 +217,27 @@ def _legs(rows: Sequence[tuple[Job, Attempt]]) -> None:
     assert all(active[key] <= most for key, most in limits.items()), "more legs work than max_parallel"
 
 
+def _unfolded(rows: Sequence[tuple[Job, Attempt]]) -> None:
+    """What a job has made is open exactly while the job is, and its end is theirs."""
+    made: dict[tuple[int, str], list[Attempt]] = defaultdict(list)
+    for job, a in rows:
+        if a.latest and job.plan.origin is not None:
+            made[job.workflow_id, job.plan.origin.parent].append(a)
+    for job, a in rows:
+        if job.plan.unfold is None or not a.latest:
+            continue
+        below = made[job.workflow_id, job.key]
+        assert a.state is not State.QUEUED, "a job that unfolds was left in the queue"
+        assert (a.state is State.RUNNING) == any(b.state is not State.DONE for b in below) or (
+            a.state in (State.WAITING, State.HELD) or a.reason is Reason.SUPERSEDED
+        ), "a job that unfolds and what it made disagree"
+        if a.outcome is Outcome.PASSED:
+            assert below, "a job that unfolds passed without having made anything"
+            assert all(b.outcome not in FAILED or b.tolerated for b in below), (
+                "it passed, what it made did not"
+            )
+
+
 def _folds(tx: Tx, runs: Sequence[Run], rows: Sequence[tuple[Job, Attempt]]) -> None:
     latest: dict[int, list[tuple[Job, Attempt]]] = defaultdict(list)
     for job, a in rows:
@@ -257,7 +281,11 @@ def _logs(
 
 def _queue(store: Store, rows: Sequence[tuple[Job, Attempt]]) -> None:
     queued = {id for (id,) in _rows(store, "SELECT attempt_id FROM queue")}
-    open_ = {(a.id, job.plan.bridge is None) for job, a in rows if a.state is State.QUEUED}
+    open_ = {
+        (a.id, job.plan.bridge is None and job.plan.unfold is None)
+        for job, a in rows
+        if a.state is State.QUEUED
+    }
     assert queued == {id for id, claimable in open_ if claimable}, "queue and states disagree"
     with store.look() as tx:
         waiting = set(bridges.waiting(tx, 1000))

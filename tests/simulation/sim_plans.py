@@ -8,13 +8,16 @@ from dataclasses import replace
 from runyard.model.plan import (
     Bridge,
     Concurrency,
+    Drawn,
     Follow,
     Gate,
+    Given,
     JobPlan,
     Need,
     Order,
     Plan,
     Retry,
+    Unfold,
     When,
     WorkflowPlan,
 )
@@ -43,6 +46,15 @@ EXPRESSIONS = [
     "toJSON(",
 ]
 GROUPS = ["g", "g", "h"]
+LATE_GROUPS = ["", "", "g${{ needs.j0.outputs.o }}", "${{ needs.nobody.outputs.o }}"]
+MATRICES = [
+    None,
+    {"v": [1, 2]},
+    {"v": [1, 2, 3]},
+    {"v": "${{ fromJSON(needs.j0.outputs.o || '[]') }}"},
+    {"v": [1], "exclude": [{"v": 1}]},
+    "${{ fromJSON(toJSON(github)).none }}",
+]
 
 
 def make_plan(pick: Pick) -> Plan:
@@ -107,9 +119,44 @@ def _jobs(pick: Pick, name: str, stage: int, earlier: list[JobPlan]) -> list[Job
     if pick(7) == 0:
         rule = Bridge("child", [Follow.NONE, Follow.DEPEND, Follow.MIRROR][pick(3)])
         return [replace(common, bridge=rule, claimable=False, retry=Retry(), tags=())]
+    if pick(7) == 0:
+        return [_unfolding(pick, common)]
     if legs == 1:
-        return [common]
+        drawn = Drawn(name=f"{name} ${{{{ needs.j0.outputs.o }}}}", group=LATE_GROUPS[pick(4)])
+        return [replace(common, drawn=drawn) if pick(6) == 0 and order is Order.NEEDS else common]
     return [replace(common, key=f"{name}/{leg}", name=f"{name}: [{leg}]") for leg in range(legs)]
+
+
+def _unfolding(pick: Pick, common: JobPlan, depth: int = 0) -> JobPlan:
+    """A job that becomes legs, or a part of the graph, when its gate opens."""
+    matrix = MATRICES[pick(len(MATRICES))]
+    leg = replace(
+        common, needs=(), gate=Gate(), concurrency=_concurrency(pick), max_parallel=None, fail_fast=False
+    )
+    most = 1.0 + pick(2) if pick(2) else None
+    common = replace(common, retry=Retry(), tags=(), claimable=False, fail_fast=False, max_parallel=None)
+    # A part that waits for a group which its own maker holds would wait for ever.
+    leg = replace(leg, concurrency=None)
+    if pick(2) and matrix is not None:
+        return replace(common, unfold=Unfold((leg,), matrix, pick(2) == 0, most))
+    first, second = replace(leg, key="p", name="p", group="p"), replace(leg, key="q", name="q", group="q")
+    second = replace(second, needs=(Need("p"),), gate=Gate(expression=EXPRESSIONS[pick(len(EXPRESSIONS))]))
+    if depth == 0 and pick(3) == 0:
+        first = _unfolding(pick, first, 1)
+    part = Unfold(
+        (first, second)[: 1 + pick(2)],
+        matrix,
+        pick(2) == 0,
+        most,
+        calls=True,
+        inputs={
+            "i": Given(
+                ["x", "${{ needs.j0.outputs.o }}", "${{ toJSON( }}"][min(pick(9), 2) if pick(4) == 0 else 0]
+            )
+        },
+        outputs={"o": "${{ jobs.p.outputs.o }}"},
+    )
+    return replace(common, unfold=part)
 
 
 def _retry(pick: Pick) -> Retry:

@@ -166,7 +166,11 @@ class World:
         plan = make_plan(self.pick) if len(self.read(lambda tx: tx.runs(_ALL_RUNS, _PAGE))) < 9 else SMALL
         # A child that waits for a group which its own bridge holds would wait for ever, in GitLab too; so children have no groups here.
         flows = [
-            replace(flow, concurrency=None, jobs=tuple(replace(job, concurrency=None) for job in flow.jobs))
+            replace(
+                flow,
+                concurrency=None,
+                jobs=tuple(replace(job, concurrency=None, drawn=None) for job in flow.jobs),
+            )
             for flow in plan.workflows
         ]
         plan = replace(plan, workflows=tuple(flows))
@@ -316,7 +320,12 @@ class World:
         job = next(job for job, _ in graph if job.id == failed.job_id)
         for other, attempt in graph:
             leg = other.workflow_id == job.workflow_id and other.plan.matrix_group == job.plan.matrix_group
-            if job.plan.fail_run or (job.plan.fail_fast and leg):
+            mine, theirs = job.plan.origin, other.plan.origin
+            part = (
+                mine and mine.fail_fast and theirs and theirs.parent == mine.parent and theirs.leg != mine.leg
+            )
+            part = part and other.plan.unfold is None and other.workflow_id == job.workflow_id
+            if job.plan.fail_run or (job.plan.fail_fast and leg) or part:
                 assert attempt.state in (State.DONE, State.STOPPING), "a failure did not stop its siblings"
 
     def give_back(self) -> None:

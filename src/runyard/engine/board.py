@@ -82,6 +82,7 @@ class Flow:
     def add(self, node: Node) -> None:
         """Makes a node findable by key and by matrix group."""
         self.nodes.append(node)
+        self._arranged = None
         if node.plan.bridge is not None:
             self.bridges.append(node)
         if node.plan.unfold is not None:

@@ -102,7 +102,7 @@ def need_facts(flow: Flow, node: Node) -> dict[str, dict[str, Any]]:
         outputs: dict[str, str] = {}
         for leg in legs:
             outputs.update({k: v for k, v in leg.attempt.outputs.items() if v or k not in outputs})
-        facts[need.group] = {"result": result_of(legs), "outputs": outputs}
+        facts[need.told] = {"result": result_of(legs), "outputs": outputs}
     return facts
 
 
@@ -172,7 +172,7 @@ def _results(flow: Flow, node: Node) -> dict[str, str]:
         for need in open_ends.pop().plan.needs:
             legs = flow.legs(need.group)
             if legs:
-                results[need.group] = result_of(legs)
+                results[need.told] = result_of(legs)
             open_ends += [leg for leg in legs if leg.job.id not in seen]
             seen |= {leg.job.id for leg in legs}
     return results

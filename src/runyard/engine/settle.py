@@ -116,7 +116,7 @@ def _is_drawn(board: Board, flow: Flow, node: Node) -> bool:
         board.move(node, State.DONE, outcome=Outcome.ERRORED, reason=Reason.BAD_PLAN, message=text)
         return False
     if plan != node.plan:
-        node.job = replace(node.job, plan=plan, name=plan.name)
+        node.job, node.plan = replace(node.job, plan=plan, name=plan.name), plan
         board.tx.save(node.job)
     return True
 

@@ -16,7 +16,7 @@ from runyard.engine.gates import need_facts, result_of
 from runyard.engine.moves import NO_LEASE_AT
 from runyard.engine.ports import Tx
 from runyard.engine.reopening import reopen, reopen_skipped
-from runyard.model.plan import Given, Handed, JobPlan, Need, Origin, Unfold
+from runyard.model.plan import Given, Handed, JobPlan, Origin, Unfold
 from runyard.model.state import Outcome, Reason, State
 from runyard.model.work import Attempt, Job, Run, Workflow
 from runyard.syntax import matrix
@@ -106,7 +106,7 @@ def _restart(board: Board, made: list[Node], node: Node) -> None:
         return
     chosen = [child for child in made if child.attempt.outcome in _BROKEN] or made
     for child in chosen:
-        reopen(board, child, automatic=True, actor_id=node.attempt.actor_id)
+        reopen(board, child, automatic=False, actor_id=node.attempt.actor_id)
     reopen_skipped(board, chosen)
 
 
@@ -127,7 +127,7 @@ def _again(board: Board, flow: Flow, node: Node) -> None:
         return
     ended_at = node.attempt.finished_at or 0
     if any(c.attempt.number > 1 and c.attempt.created_at >= ended_at for c in made):
-        reopen(board, node, automatic=True)
+        reopen(board, node, automatic=False)  # a person retried something below
         board.move(node, State.QUEUED)
         board.move(node, State.RUNNING, lease_until_at=NO_LEASE_AT)
         reopen_skipped(board, [node])
@@ -296,11 +296,13 @@ def _child(leg: _Leg, child: JobPlan, taken: set[str]) -> JobPlan:
     }
     if calls:
         changes["group"] = within + child.matrix_group
-        changes["needs"] = tuple(replace(need, group=within + need.group) for need in child.needs)
+        changes["needs"] = tuple(
+            replace(need, group=within + need.group, name=need.told) for need in child.needs
+        )
     else:
         changes |= {
             "group": f"{node.plan.key} (*)",
-            "needs": tuple(Need(need.group, need.optional, need.artifacts) for need in node.plan.needs),
+            "needs": node.plan.needs,
             "gate": node.plan.gate,
             "fail_fast": leg.stops,
             "max_parallel": leg.most,

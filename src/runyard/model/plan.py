@@ -88,6 +88,12 @@ class Need:
     group: str
     optional: bool = False
     artifacts: bool = True
+    name: str = ""  # what facts call it, when not by its group
+
+    @property
+    def told(self) -> str:
+        """Its name in `needs`."""
+        return self.name or self.group
 
 
 @dataclass(frozen=True, slots=True)
@@ -241,7 +247,7 @@ class StepPlan:
     params: Mapping[str, Any] = field(default_factory=dict)
     condition: str | None = None
     cwd: str = ""
-    timeout_s: float | str | None = None
+    timeout_s: float | str | None = None  # a template gives minutes
     continue_on_error: bool | str = False
     templated: bool = False
     commands: bool = (

@@ -142,7 +142,7 @@ def _timeout_s(scene: Scene, step: StepPlan, context: Mapping[str, Any]) -> floa
     if step.timeout_s is None or isinstance(step.timeout_s, (int, float)):
         return step.timeout_s
     text = scene.facts.render(step.timeout_s, context)
-    return float(text) if text.strip() else None
+    return float(text) * 60 if text.strip() else None
 
 
 def _show_command(log: Log, step: StepPlan, argv: list[str], head: Sequence[str] | None) -> None:

@@ -13,6 +13,7 @@ from typing import Any, Protocol
 from runyard.engine.ports import Kept
 from runyard.model.work import Attempt, Job
 from runyard.store.log_files import LogFiles
+from runyard.store.rows import to_be_drawn
 
 Columns = tuple[Any, ...]
 
@@ -66,7 +67,7 @@ class JobCache:
 
     def put(self, jobs: Iterable[Job]) -> None:
         for job in jobs:
-            if job.plan.drawn is None:
+            if not to_be_drawn(job):
                 self._jobs[job.id] = job
         while len(self._jobs) > self._limit:
             try:

@@ -157,6 +157,14 @@ class JobShape(Shape[Job]):
         return Job.packed(dict(zip(self._others, others, strict=True)), unpack)
 
 
+def to_be_drawn(job: Job) -> bool:
+    """Whether its plan may be saved again (`JobPlan.drawn`). Of a plan that is still text the text is asked; one that only looks so is a job read anew."""
+    unpack = getattr(job, "_unpack", None)
+    if isinstance(unpack, partial):
+        return '"drawn":{' in unpack.args[0]
+    return job.plan.drawn is not None
+
+
 USER = Shape(User, "users")
 # last_number belongs to next_number alone: a saved project must not set it back.
 PROJECT = Shape(Project, "projects", fixed=("last_number",))

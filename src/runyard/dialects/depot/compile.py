@@ -15,6 +15,7 @@ from runyard.dialects.depot.workflow import triggers
 from runyard.dialects.depot.workflow.build import Event, build, run_name
 from runyard.dialects.depot.workflow.document import JobDoc, WorkflowDoc
 from runyard.dialects.depot.workflow.findings import Findings, nearest
+from runyard.dialects.depot.workflow.library import Library
 from runyard.dialects.depot.workflow.lint import lint
 from runyard.dialects.depot.workflow.patched import without_patch_step
 from runyard.dialects.depot.workflow.read import read
@@ -57,6 +58,7 @@ def compile(trigger: Trigger, files: Files) -> Plan:
         findings.raise_errors()
         raise NothingToRun("No workflow of this repository runs for this event.")
     only = _selection(docs, str(trigger.options.get("job") or ""), findings)
+    library = Library(files, trigger.reach, findings)
     plans: list[WorkflowPlan] = []
     names: list[str] = []
     if base := str(trigger.options.get("patched_base") or ""):
@@ -64,7 +66,7 @@ def compile(trigger: Trigger, files: Files) -> Plan:
     for doc in docs:
         told = _event(doc, trigger, event)
         facts = replace(trigger, inputs=told.inputs)
-        plans.append(build(doc, facts, told, only, findings))
+        plans.append(build(doc, facts, told, only, library))
         names.append(run_name(doc, facts, told, findings))
     findings.raise_errors()
     warnings = tuple(str(problem) for problem in findings.sorted)
@@ -165,7 +167,7 @@ def check(files: Files, path: str) -> list[Problem]:
     doc = read(path, data, findings)
     if doc is not None:
         inputs = {name: _sample(doc, name) for name in doc.triggers.inputs}
-        build(doc, _SAMPLE, Event("workflow_dispatch", inputs), None, findings)
+        build(doc, _SAMPLE, Event("workflow_dispatch", inputs), None, Library(files, None, findings))
         lint(doc, findings)
     return findings.sorted
 

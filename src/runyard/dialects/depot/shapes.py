@@ -47,8 +47,10 @@ def job_status(view: JobView) -> str:
 
 
 def job_key(job: Job) -> str:
-    """`<file>:<job id>[:<leg>]`, made by the compiler."""
+    """`<file>:<job id>[:<leg>]`, made by the compiler; a job that another made is `<file>:` and its own key."""
     own: Any = job.plan.extra.get("depot", {})
+    if job.plan.origin is not None and "job_key" in own:
+        return f"{str(own['job_key']).partition(':')[0]}:{job.key}"
     return str(own.get("job_key") or job.key)
 
 

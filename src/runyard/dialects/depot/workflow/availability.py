@@ -40,6 +40,9 @@ class Place(Enum):
     DEFAULTS = ("defaults.run", _JOB | {"env"}, frozenset[str]())
     OUTPUTS = ("jobs.<id>.outputs", _STEP, frozenset[str]())
     CONTAINER_ENV = ("jobs.<id>.container.env", _STEP - {"steps"}, frozenset[str]())
+    CREDENTIALS = ("credentials", _STEP - {"steps", "job", "runner"}, frozenset[str]())
+    CALL_OUTPUT = ("on.workflow_call.outputs", _TRIGGER | {"jobs"}, frozenset[str]())
+    ENVIRONMENT_URL = ("environment.url", _STEP - {"secrets"}, frozenset[str]())
     STEP = ("a key of a step", _STEP, _HASH)
     STEP_IF = ("jobs.<id>.steps.if", _STEP_IF, _STATUS | _HASH)
 

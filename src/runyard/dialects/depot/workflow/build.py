@@ -1,42 +1,57 @@
-"""A WorkflowDoc and a trigger to a WorkflowPlan: matrix legs, gates, environment, outputs (actions.md §5).
+"""A WorkflowDoc and a trigger to a WorkflowPlan: jobs, legs, gates, environment, outputs (actions.md §5).
 
-Called by `depot/compile.py`. Adds findings for what cannot be served or rendered; the caller refuses when there are errors.
+Called by `depot/compile.py`. Adds findings for what cannot be served or rendered; the caller refuses when there are errors. What depends on `needs` becomes
+templates in the plan (`late`), a matrix that does so a job that unfolds, a called workflow too (`calls`).
 """
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import PurePosixPath
 from typing import Any
 
-from runyard.dialects.depot.workflow import facts, steps
-from runyard.dialects.depot.workflow.document import ConcurrencyDoc, ContainerDoc, JobDoc, WorkflowDoc
+from runyard.dialects.depot.workflow import beside, facts, late, steps
+from runyard.dialects.depot.workflow.document import JobDoc, WorkflowDoc
 from runyard.dialects.depot.workflow.findings import Findings
+from runyard.dialects.depot.workflow.library import Library
 from runyard.dialects.depot.workflow.nodes import Text
 from runyard.dialects.depot.workflow.static import Static, texts, uses_matrix
-from runyard.model.plan import Concurrency, Gate, Image, JobPlan, Need, Order, Variable, WorkflowPlan
+from runyard.model.plan import Drawn, Gate, JobPlan, Need, Order, Unfold, Variable, WorkflowPlan
 from runyard.model.trigger import Trigger
 from runyard.model.variants import Circumstances, chosen
 from runyard.syntax import matrix
 
-DEFAULT_TIMEOUT_MINUTES = 360.0
 MAX_NAME = 200
-_OWN_LABELS = ("ubuntu", "depot", "linux", "x64", "arm64", "windows", "macos")
 
 
 @dataclass(frozen=True, slots=True)
 class Event:
-    """What the workflow is told that happened."""
+    """What the workflow is told that happened. `payload` is `github.event` where the event brings its own."""
 
     name: str
     inputs: Mapping[str, Any]
+    payload: Mapping[str, Any] | None = None
 
 
 @dataclass(frozen=True, slots=True)
-class _Leg:
-    """One leg of a job with what is known about it."""
+class Setting:
+    """What all jobs of one document share. `key` is the path of callers that leads to it, empty or ending in " / "."""
+
+    doc: WorkflowDoc
+    context: Mapping[str, Any]
+    findings: Findings
+    library: Library
+    stamp: str
+    key: str = ""
+    file: str = ""
+    permissions: Mapping[str, str] | None = None
+    builtin: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class Leg:
+    """One leg of a job with what is known about it. `static` lacks `matrix` where that is known later only."""
 
     doc: JobDoc
     key: str
@@ -47,28 +62,52 @@ class _Leg:
 
 
 def build(
-    doc: WorkflowDoc, trigger: Trigger, event: Event, only: frozenset[str] | None, findings: Findings
+    doc: WorkflowDoc, trigger: Trigger, event: Event, only: frozenset[str] | None, library: Library
 ) -> WorkflowPlan:
     """The plan of one file; `only` keeps these jobs (their needs are in it)."""
+    findings = library.findings
     workflow_name = doc.name or doc.path
     context: dict[str, Any] = {
-        "github": facts.github(trigger, event.name, workflow_name, doc.path),
+        "github": facts.github(trigger, event.name, workflow_name, doc.path, event.payload),
         "inputs": dict(event.inputs),
         "vars": _vars(trigger, doc),
     }
-    jobs = [job for job in doc.jobs.values() if only is None or job.id in only]
     stamp = f"{trigger.now}-{trigger.sha[:12]}"
-    builtin = trigger.server.builtin_actions
-    plans = [_plan(doc, leg, stamp, builtin) for job in jobs for leg in _legs(job, context, findings)]
-    static = Static(findings, _grouping(context, stamp))
+    file = PurePosixPath(doc.path).name
+    setting = Setting(
+        doc,
+        context,
+        findings,
+        library.within(doc.path),
+        stamp,
+        file=file,
+        builtin=trigger.server.builtin_actions,
+    )
+    static = Static(findings, late.grouping(context, stamp))
     return WorkflowPlan(
         key=doc.path,
         name=workflow_name,
         path=doc.path,
-        jobs=tuple(plans),
-        concurrency=_concurrency(doc.concurrency, static),
-        extra={"depot": {"file": PurePosixPath(doc.path).name}},
+        jobs=tuple(jobs(setting, only)),
+        concurrency=late.known_concurrency(doc.concurrency, static),
+        extra={"depot": {"file": file}},
     )
+
+
+def jobs(setting: Setting, only: frozenset[str] | None = None) -> Iterator[JobPlan]:
+    """The plans of a document's jobs."""
+    from runyard.dialects.depot.workflow import calls  # it builds the jobs of what is called
+
+    for job in setting.doc.jobs.values():
+        if only is not None and job.id not in only:
+            continue
+        if job.call is not None:
+            plan = calls.caller(setting, job)
+            if plan is not None:
+                yield plan
+            continue
+        for leg in _legs(setting, job):
+            yield leg if isinstance(leg, JobPlan) else _plan(setting, leg)
 
 
 def run_name(doc: WorkflowDoc, trigger: Trigger, event: Event, findings: Findings) -> str:
@@ -76,7 +115,7 @@ def run_name(doc: WorkflowDoc, trigger: Trigger, event: Event, findings: Finding
     if doc.run_name is None:
         return ""
     context = {
-        "github": facts.github(trigger, event.name, doc.name or doc.path, doc.path),
+        "github": facts.github(trigger, event.name, doc.name or doc.path, doc.path, event.payload),
         "inputs": event.inputs,
         "vars": _vars(trigger, doc),
     }
@@ -91,27 +130,20 @@ def _vars(trigger: Trigger, doc: WorkflowDoc) -> dict[str, str]:
     return {**plain, **chosen(trigger.variants, at)}
 
 
-def _legs(job: JobDoc, context: dict[str, Any], findings: Findings) -> Iterator[_Leg]:
-    context = {**context, "github": {**context["github"], "job": job.id}}
+def _legs(setting: Setting, job: JobDoc) -> Iterator[Leg | JobPlan]:
+    findings = setting.findings
+    context = {**setting.context, "github": {**setting.context["github"], "job": job.id}}
     outer = Static(findings, context)
     if job.matrix is None:
         single = {"fail-fast": True, "job-index": 0, "job-total": 1, "max-parallel": 1}
-        yield _Leg(
+        yield Leg(
             job, job.id, "", Static(findings, {**context, "matrix": {}, "strategy": single}), False, None
         )
         return
-    before = len(findings.problems)
-    values = outer.plain(job.matrix, "A matrix")
-    if len(findings.problems) > before:
+    if not is_known(job, outer):
+        yield _unfolding(setting, job, outer)
         return
-    try:
-        if not isinstance(values, dict):
-            raise ValueError("A matrix must be a mapping")
-        legs = matrix.expand(values)
-    except ValueError as error:
-        if not any(outer.is_sampled(text) for text in texts(job.matrix)):
-            findings.error(job.matrix.at, str(error))
-        return
+    legs = expanded(job, outer)
     fail_fast = outer.boolean(job.fail_fast, "`fail-fast`")
     parallel = (
         None if job.max_parallel is None else max(1, int(outer.number(job.max_parallel, "`max-parallel`")))
@@ -130,31 +162,85 @@ def _legs(job: JobDoc, context: dict[str, Any], findings: Findings) -> Iterator[
             "max-parallel": parallel or len(legs),
         }
         static = Static(findings, {**context, "matrix": leg, "strategy": strategy})
-        yield _Leg(job, key, suffix, static, fail_fast, parallel)
+        yield Leg(job, key, suffix, static, fail_fast, parallel)
 
 
-def _plan(doc: WorkflowDoc, leg: _Leg, stamp: str, builtin: bool) -> JobPlan:
-    job, static = leg.doc, leg.static
+def is_known(job: JobDoc, outer: Static) -> bool:
+    """Whether the whole strategy can be worked out now."""
+    assert job.matrix is not None  # noqa: S101 - the caller looked
+    keys = [text for text in (job.fail_fast, job.max_parallel) if isinstance(text, Text)]
+    return all(outer.knows(text) for text in (*texts(job.matrix), *keys))
+
+
+def expanded(job: JobDoc, outer: Static) -> list[dict[str, Any]]:
+    """The legs of a matrix that is known; none, with a finding, of one that is not right."""
+    assert job.matrix is not None  # noqa: S101 - the caller looked
+    before = len(outer.findings.problems)
+    values = outer.plain(job.matrix, "A matrix")
+    if len(outer.findings.problems) > before:
+        return []
+    try:
+        if not isinstance(values, dict):
+            raise ValueError("A matrix must be a mapping")
+        return matrix.expand(values)
+    except ValueError as error:
+        if not any(outer.is_sampled(text) for text in texts(job.matrix)):
+            outer.findings.error(job.matrix.at, str(error))
+        return []
+
+
+def _unfolding(setting: Setting, job: JobDoc, outer: Static) -> JobPlan:
+    """A job whose legs are known when its needs are done."""
+    leg = _plan(setting, Leg(job, job.id, "", outer, False, None))
+    named = leg.drawn.name if leg.drawn and job.name and uses_matrix(job.name) else ""
+    inner = replace(leg.drawn, name="") if leg.drawn else None
+    assert job.matrix is not None  # noqa: S101 - the caller looked
+    whole = None
+    if job.name is not None and not named and leg.drawn and leg.drawn.name:
+        whole = Drawn(name=leg.drawn.name)
+    return JobPlan(
+        key=job.id,
+        name=leg.name,
+        group=job.id,
+        needs=leg.needs,
+        gate=leg.gate,
+        context=leg.context,
+        late=leg.late,
+        claimable=False,
+        drawn=whole,
+        unfold=Unfold(
+            jobs=(replace(leg, context={}, drawn=None if inner == Drawn() else inner),),
+            matrix=late.tree(job.matrix),
+            fail_fast=late.value(job.fail_fast),
+            max_parallel=None if job.max_parallel is None else late.value(job.max_parallel),
+            name=named,
+        ),
+        extra=leg.extra,
+    )
+
+
+def _plan(setting: Setting, leg: Leg) -> JobPlan:
+    doc, job, static = setting.doc, leg.doc, leg.static
     environment = {**doc.env, **job.env}
-    minutes = DEFAULT_TIMEOUT_MINUTES
-    if job.timeout_minutes is not None:
-        minutes = static.number(job.timeout_minutes, "`timeout-minutes` of a job")
-    image = _image(job.container)
+    image = beside.image(job, static)
     shown = Static(static.findings, {**static.facts, "env": _known_env(environment, static)})
+    fields = late.fields(job, leg.key, leg.suffix, static, f"{setting.stamp}-{setting.key}{leg.key}")
     return JobPlan(
         key=leg.key,
-        name=_name(leg),
+        name=fields.name,
         steps=tuple(
             steps.plans(
-                job.steps, job.defaults.under(doc.defaults), image is not None, shown, builtin=builtin
+                job.steps,
+                job.defaults.under(doc.defaults),
+                job.container is not None and image is not None,
+                shown,
+                builtin=setting.builtin,
             )
         ),
-        builtin_actions=builtin,
+        builtin_actions=setting.builtin,
         group=job.id,
         needs=tuple(Need(need.value, artifacts=False) for need in job.needs),
-        gate=Gate(
-            order=Order.NEEDS, expression=(job.condition.value if job.condition else "") or "success()"
-        ),
+        gate=gate(job),
         variables=(
             *facts.variables(static.facts, job.id),
             *(Variable(name, text.value, raw=True, late=text.is_late) for name, text in environment.items()),
@@ -163,57 +249,29 @@ def _plan(doc: WorkflowDoc, leg: _Leg, stamp: str, builtin: bool) -> JobPlan:
         late=facts.LATE,
         outputs={name: text.value for name, text in job.outputs.items()},
         image=image,
-        tags=_tags(job, static),
-        timeout_s=max(1, math.ceil(minutes * 60)),
-        allow_failure=static.boolean(job.continue_on_error, "`continue-on-error` of a job"),
-        concurrency=_concurrency(
-            job.concurrency, Static(static.findings, _grouping(static.facts, f"{stamp}-{leg.key}"))
-        ),
+        services=beside.services(job, static),
+        tags=fields.tags,
+        timeout_s=fields.timeout_s,
+        allow_failure=fields.allow_failure,
+        concurrency=fields.concurrency,
+        environment=fields.environment,
+        drawn=fields.drawn,
         fail_fast=leg.fail_fast,
         max_parallel=leg.max_parallel,
-        extra={"depot": {"job_key": _job_key(doc.path, leg)}},
+        extra={"depot": {"job_key": _job_key(setting, leg)}},
     )
 
 
-def _job_key(path: str, leg: _Leg) -> str:
+def gate(job: JobDoc) -> Gate:
+    """`if` of a job."""
+    text = job.condition.value if job.condition else ""
+    return Gate(order=Order.NEEDS, expression=text or "success()")
+
+
+def _job_key(setting: Setting, leg: Leg) -> str:
     """`<file>:<job id>`, and the leg as one more segment, so that `--job <id>` of the CLI finds every leg."""
-    name = f"{PurePosixPath(path).name}:{leg.doc.id}"
+    name = f"{setting.file}:{setting.key}{leg.doc.id}"
     return f"{name}:{leg.suffix}" if leg.suffix else name
-
-
-def _name(leg: _Leg) -> str:
-    """The shown name; a leg says its values unless the name does."""
-    job = leg.doc
-    if job.name is None or not job.name.value.strip():
-        return leg.key
-    if not leg.static.knows(job.name):
-        # A name that waits for needs: the file's own words are all there is when the graph is drawn.
-        return leg.key
-    name = leg.static.text(job.name, "`name`")
-    if leg.suffix and not uses_matrix(job.name):
-        name = f"{name} ({leg.suffix})"
-    return name[:MAX_NAME] or leg.key
-
-
-def _image(container: ContainerDoc | None) -> Image | None:
-    if container is None:
-        return None
-    return Image(
-        name=container.image.value.removeprefix("docker://"),
-        env={name: text.value for name, text in container.env.items()},
-    )
-
-
-def _tags(job: JobDoc, static: Static) -> tuple[str, ...]:
-    """Self-hosted labels become runner tags; every hosted label means the built-in runner (Depot treats unknown ones so too)."""
-    labels: list[str] = []
-    for text in job.runs_on:
-        value = static.value(text, "`runs-on`")
-        labels += [str(item) for item in value] if isinstance(value, list | tuple) else [str(value or "")]
-    lowered = [label.strip().lower() for label in labels if label.strip()]
-    if "self-hosted" not in lowered:
-        return ()
-    return tuple(label for label in lowered if label != "self-hosted" and not label.startswith(_OWN_LABELS))
 
 
 def _known_env(environment: Mapping[str, Text], static: Static) -> dict[str, str]:
@@ -223,26 +281,3 @@ def _known_env(environment: Mapping[str, Text], static: Static) -> dict[str, str
         for name, text in environment.items()
         if not text.is_late or static.knows(text)
     }
-
-
-def _concurrency(doc: ConcurrencyDoc | None, static: Static) -> Concurrency | None:
-    if doc is None:
-        return None
-    group = static.text(doc.group, "A concurrency group").strip().lower()
-    if not group:
-        if not static.findings.errors:
-            static.findings.error(doc.group.at, "The concurrency group must not be empty")
-        return None
-    if len(group) >= 400:
-        static.findings.error(doc.group.at, "The concurrency group must be shorter than 400 characters")
-    return Concurrency(
-        group=group,
-        cancel_in_progress=static.boolean(doc.cancel_in_progress, "`cancel-in-progress`"),
-        single_pending=not doc.queue_all,
-    )
-
-
-def _grouping(context: Mapping[str, Any], stamp: str) -> dict[str, Any]:
-    """Contexts for group names: `github.run_id` there only has to differ from run to run."""
-    known = {**context["github"], "run_id": stamp, "run_number": stamp, "run_attempt": "1"}
-    return {**context, "github": known}

@@ -39,8 +39,14 @@ STEP_ENVIRONMENT: Mapping[str, str] = {
 }
 
 
-def github(trigger: Trigger, event_name: str, workflow: str, path: str) -> dict[str, Any]:
-    """The `github` context without its late places."""
+def github(
+    trigger: Trigger,
+    event_name: str,
+    workflow: str,
+    path: str,
+    payload: Mapping[str, Any] | None = None,
+) -> dict[str, Any]:
+    """The `github` context without its late places; `payload` is the event where it is not a push or a dispatch."""
     url = trigger.server.url
     project = trigger.project
     owner, _, _ = project.path.rpartition("/")

@@ -67,7 +67,7 @@ def _condition(text: Text, findings: Findings) -> None:
 
 def _job_texts(job: JobDoc) -> Iterator[Text]:
     yield from filter(None, (_wrapped(job.condition), job.name))
-    yield from (*job.env.values(), *job.outputs.values(), *job.runs_on)
+    yield from (*job.env.values(), *job.outputs.values(), *job.runs_on.labels)
     for step in job.steps:
         yield from _step_texts(step)
 

@@ -31,8 +31,7 @@ def read(path: str, text: str | bytes, findings: Findings) -> WorkflowDoc | None
     if root is None or "on" not in root.entries or "jobs" not in root.entries:
         return None
     parts = {key: entry.value for key, entry in root.entries.items()}
-    if "permissions" in parts:
-        read_permissions(reader, parts["permissions"])
+    permissions = read_permissions(reader, parts["permissions"]) if "permissions" in parts else None
     env = reader.variables(parts.get("env"))
     for value in env.values():
         check(findings, value, Place.ROOT_ENV)
@@ -50,6 +49,7 @@ def read(path: str, text: str | bytes, findings: Findings) -> WorkflowDoc | None
         env=env,
         defaults=read_defaults(reader, parts.get("defaults")),
         concurrency=read_concurrency(reader, parts.get("concurrency"), Place.RUN_NAME),
+        permissions=permissions,
         jobs=jobs,
     )
 

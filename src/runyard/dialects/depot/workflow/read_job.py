@@ -3,9 +3,17 @@
 from __future__ import annotations
 
 from runyard.dialects.depot.workflow.availability import Place, check, check_condition
-from runyard.dialects.depot.workflow.document import ContainerDoc, JobDoc, StepDoc
+from runyard.dialects.depot.workflow.document import JobDoc, RunsOn, StepDoc
+from runyard.dialects.depot.workflow.findings import nearest
 from runyard.dialects.depot.workflow.nodes import Reader, Text
-from runyard.dialects.depot.workflow.read_keys import read_concurrency, read_defaults, read_permissions
+from runyard.dialects.depot.workflow.read_call import read_call
+from runyard.dialects.depot.workflow.read_container import read_container, read_services
+from runyard.dialects.depot.workflow.read_keys import (
+    read_concurrency,
+    read_defaults,
+    read_environment,
+    read_permissions,
+)
 from runyard.dialects.depot.workflow.read_step import read_step
 from runyard.syntax import yamltree
 from runyard.syntax.yamltree import Mark, Node
@@ -35,9 +43,8 @@ _KEYS = frozenset(
         "secrets",
     ]
 )
-_REFUSED = ("services", "snapshot", "uses", "with", "secrets")
-_CONTAINER = ("image", "options", "env", "ports", "volumes", "credentials")
 MAX_STEPS = 1000
+SIZES = ("2x8", "4x16", "8x32", "16x64", "32x128", "64x256")
 
 
 def read_job(reader: Reader, name: str, at: Mark, node: Node) -> JobDoc:
@@ -47,16 +54,20 @@ def read_job(reader: Reader, name: str, at: Mark, node: Node) -> JobDoc:
         return JobDoc(name, at)
     parts = {key: entry.value for key, entry in job.entries.items()}
     findings = reader.findings
-    for key in _REFUSED:
-        if key in parts:
-            findings.refused(job.key_at(key), f"`jobs.<id>.{key}`")
-    if "environment" in parts:
-        # Depot: the `environment` of a job is not honoured.
-        findings.warning(job.key_at("environment"), "`environment` is ignored here")
-    if "runs-on" not in parts and "uses" not in parts:
-        findings.error(at, "Required property is missing: runs-on")
-    if "permissions" in parts:
-        read_permissions(reader, parts["permissions"])
+    if "snapshot" in parts:
+        findings.refused(job.key_at("snapshot"), "`jobs.<id>.snapshot`")
+    call = read_call(reader, job) if "uses" in parts else None
+    if "uses" not in parts:
+        for key in ("with", "secrets"):
+            if key in parts:
+                findings.error(job.key_at(key), f"Unexpected value '{key}'", "only a job with `uses` has it")
+        if "runs-on" not in parts:
+            findings.error(at, "Required property is missing: runs-on")
+    permissions = read_permissions(reader, parts["permissions"]) if "permissions" in parts else None
+    if "cancel-timeout-minutes" in parts:
+        findings.warning(
+            job.key_at("cancel-timeout-minutes"), "`cancel-timeout-minutes` is ignored: it is 5 here"
+        )
     strategy = _strategy(reader, parts.get("strategy"))
     condition = reader.text(parts["if"]) if "if" in parts else None
     if condition is not None:
@@ -77,7 +88,11 @@ def read_job(reader: Reader, name: str, at: Mark, node: Node) -> JobDoc:
         timeout_minutes=_number(reader, parts.get("timeout-minutes"), Place.JOB),
         continue_on_error=_boolean(reader, parts.get("continue-on-error"), Place.JOB),
         concurrency=read_concurrency(reader, parts.get("concurrency"), Place.JOB),
-        container=_container(reader, parts.get("container")),
+        container=read_container(reader, parts.get("container")),
+        services=read_services(reader, parts.get("services")),
+        environment=read_environment(reader, parts.get("environment")),
+        permissions=permissions,
+        call=call,
         steps=_steps(reader, parts.get("steps")),
     )
 
@@ -107,21 +122,30 @@ def _needs(reader: Reader, node: Node | None) -> tuple[Text, ...]:
     return tuple({text.value: text for text in reader.texts(node) if text.value}.values())
 
 
-def _runs_on(reader: Reader, node: Node | None) -> tuple[Text, ...]:
+def _runs_on(reader: Reader, node: Node | None) -> RunsOn:
+    """A label, several, or GitHub's {group, labels}, or Depot's {size, image}."""
     if node is None:
-        return ()
-    if isinstance(node, yamltree.Mapping):
-        # GitHub: {group, labels}; Depot: {size, image}. Sizes mean nothing to the built-in runner.
-        found = reader.mapping(node, ("group", "labels", "size", "image"))
-        labels = found.get("labels") if found is not None else None
-        texts = reader.texts(labels) if labels is not None else []
-    else:
+        return RunsOn()
+    if not isinstance(node, yamltree.Mapping):
         texts = reader.texts(node)
         if not any(text.value for text in texts):
             reader.findings.error(node.at, "`runs-on` must name a label")
+        for text in texts:
+            check(reader.findings, text, Place.JOB)
+        return RunsOn(tuple(texts))
+    found = reader.mapping(node, ("group", "labels", "size", "image"))
+    if found is None:
+        return RunsOn()
+    labels = found.get("labels")
+    texts = reader.texts(labels) if labels is not None else []
     for text in texts:
         check(reader.findings, text, Place.JOB)
-    return tuple(texts)
+    group, size, image = (_text(reader, found.get(key), Place.JOB) for key in ("group", "size", "image"))
+    if not texts and not (group or size or image):
+        reader.findings.error(node.at, "`runs-on` must name a label")
+    if size is not None and not size.is_late and size.value not in SIZES:
+        reader.findings.error(size.at, f"Unexpected value '{size.value[:80]}'", nearest(size.value, SIZES))
+    return RunsOn(tuple(texts), group, size, image)
 
 
 _Strategy = tuple[Node | None, bool | Text, float | Text | None]
@@ -131,7 +155,8 @@ def _strategy(reader: Reader, node: Node | None) -> _Strategy:
     if node is None:
         return None, True, None
     if isinstance(node, yamltree.Scalar):
-        reader.findings.refused(node.at, "`strategy` as one expression")
+        # GitHub takes no expression here either: `matrix` may be one.
+        reader.findings.error(node.at, "A scalar was not expected; expected a mapping")
         return None, True, None
     found = reader.mapping(node, ("matrix", "fail-fast", "max-parallel"))
     if found is None:
@@ -141,26 +166,12 @@ def _strategy(reader: Reader, node: Node | None) -> _Strategy:
         reader.findings.error(found.entries["max-parallel"].value.at, "`max-parallel` must be at least 1")
     fail_fast = found.get("fail-fast")
     stops = True if fail_fast is None else _boolean(reader, fail_fast, Place.STRATEGY)
-    return found.get("matrix"), stops, parallel
-
-
-def _container(reader: Reader, node: Node | None) -> ContainerDoc | None:
-    if node is None:
-        return None
-    if isinstance(node, yamltree.Scalar):
-        image = reader.text(node)
-        check(reader.findings, image, Place.JOB)
-        # An empty image (also one that an expression makes empty) means: no container.
-        return ContainerDoc(image) if image.value else None
-    found = reader.mapping(node, _CONTAINER, required=("image",))
-    if found is None or "image" not in found.entries:
-        return None
-    for key in ("options", "ports", "volumes", "credentials"):
-        if key in found.entries:
-            reader.findings.refused(found.key_at(key), f"`container.{key}`")
-    image = reader.filled(found.entries["image"].value, "`container.image`")
-    check(reader.findings, image, Place.JOB)
-    return ContainerDoc(image, _variables(reader, found.get("env"), Place.CONTAINER_ENV))
+    matrix = found.get("matrix")
+    if matrix is not None:
+        for part in yamltree.walk(matrix):
+            if isinstance(part, yamltree.Scalar) and isinstance(part.value, str):
+                check(reader.findings, reader.text(part), Place.STRATEGY)
+    return matrix, stops, parallel
 
 
 def _variables(reader: Reader, node: Node | None, place: Place) -> dict[str, Text]:

@@ -3,22 +3,33 @@
 from __future__ import annotations
 
 from runyard.dialects.depot.workflow.availability import Place, check
-from runyard.dialects.depot.workflow.document import ConcurrencyDoc, Defaults
+from runyard.dialects.depot.workflow.document import ConcurrencyDoc, Defaults, EnvironmentDoc, Permissions
+from runyard.dialects.depot.workflow.findings import nearest
 from runyard.dialects.depot.workflow.nodes import Reader, Text
 from runyard.syntax import yamltree
 from runyard.syntax.yamltree import Node
 
+SCOPES = frozenset(
+    "actions artifact-metadata attestations checks code-quality contents deployments discussions drives issues packages pages pull-requests repository-projects "  # noqa: SIM905
+    "security-events statuses id-token copilot-requests models vulnerability-alerts metadata pull_requests workflows".split()
+)
 
-def read_permissions(reader: Reader, node: Node) -> None:
-    """Checked for shape; the token of a job has fixed rights here."""
+
+def read_permissions(reader: Reader, node: Node) -> Permissions:
+    """`read-all`, `write-all`, or scopes; naming any sets the others to none."""
     if isinstance(node, yamltree.Scalar):
         if node.text not in ("read-all", "write-all"):
             reader.findings.error(node.at, f"Unexpected value '{node.text[:80]}'", "read-all or write-all")
-        return
-    for _, entry in reader.entries(node):
+        return {"*": "write" if node.text == "write-all" else "read"}
+    found = {"*": "none"}
+    for scope, entry in reader.entries(node):
+        if scope not in SCOPES:
+            reader.findings.error(entry.key.at, f"Unexpected value '{scope[:80]}'", nearest(scope, SCOPES))
         level = reader.text(entry.value)
         if level.value not in ("read", "write", "none"):
             reader.findings.error(level.at, f"Unexpected value '{level.value[:80]}'", "read, write or none")
+        found[scope] = level.value
+    return found
 
 
 def read_defaults(reader: Reader, node: Node | None) -> Defaults:
@@ -59,3 +70,23 @@ def read_concurrency(reader: Reader, node: Node | None, place: Place) -> Concurr
     if mode is not None and mode.value not in ("single", "max"):
         reader.findings.error(mode.at, f"Unexpected value '{mode.value[:80]}'", "single or max")
     return ConcurrencyDoc(group, in_progress, mode is not None and mode.value == "max")
+
+
+def read_environment(reader: Reader, node: Node | None) -> EnvironmentDoc | None:
+    """A name, or a mapping. `deployment` is read and means nothing."""
+    if node is None:
+        return None
+    if isinstance(node, yamltree.Scalar):
+        name = reader.text(node)
+        check(reader.findings, name, Place.JOB)
+        return EnvironmentDoc(name) if name.value.strip() else None
+    found = reader.mapping(node, ("name", "url", "deployment"), required=("name",))
+    if found is None or "name" not in found.entries:
+        return None
+    name = reader.filled(found.entries["name"].value, "`environment.name`")
+    check(reader.findings, name, Place.JOB)
+    given = found.get("url")
+    url = reader.text(given) if given is not None else None
+    if url is not None:
+        check(reader.findings, url, Place.ENVIRONMENT_URL)
+    return EnvironmentDoc(name, url)

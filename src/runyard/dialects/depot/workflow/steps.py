@@ -100,7 +100,10 @@ def _action(doc: StepDoc, static: Static, *, builtin: bool) -> dict[str, Any] | 
     return actions.planned(static.findings, doc.uses, doc.inputs, builtin=builtin)
 
 
-def _timeout_s(doc: StepDoc, static: Static) -> float | None:
+def _timeout_s(doc: StepDoc, static: Static) -> float | str | None:
+    """Seconds; minutes where the runner has to find out."""
     if doc.timeout_minutes is None:
         return None
+    if isinstance(doc.timeout_minutes, Text) and not static.knows(doc.timeout_minutes):
+        return doc.timeout_minutes.value
     return static.number(doc.timeout_minutes, "`timeout-minutes` of a step") * 60

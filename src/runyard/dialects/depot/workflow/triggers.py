@@ -8,9 +8,10 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 
-from runyard.dialects.depot.workflow.document import InputDoc, PushFilter, Triggers
+from runyard.dialects.depot.workflow.document import Callable, InputDoc, PushFilter, Triggers
 from runyard.dialects.depot.workflow.findings import Findings, nearest
 from runyard.dialects.depot.workflow.nodes import Reader
+from runyard.dialects.depot.workflow.read_call import read_callable
 from runyard.model.errors import Invalid
 from runyard.syntax import yamltree
 from runyard.syntax.expressions.values import to_number
@@ -90,7 +91,7 @@ def read(reader: Reader, node: Node) -> Triggers:
             reader.findings.warning(name.at, f"The event '{name.text}' starts nothing here")
     if not events:
         reader.findings.error(node.at, "`on` names no event")
-    push, inputs = PushFilter(), dict[str, InputDoc]()
+    push, inputs, call = PushFilter(), dict[str, InputDoc](), Callable()
     if isinstance(node, yamltree.Mapping):
         for event in events & _KEYS.keys():
             config = node.get(event)
@@ -101,7 +102,9 @@ def read(reader: Reader, node: Node) -> Triggers:
                 push = _push(reader, found)
             elif found is not None and event == "workflow_dispatch":
                 inputs = _inputs(reader, found.get("inputs"))
-    return Triggers(frozenset(events), push, inputs)
+            elif found is not None and event == "workflow_call":
+                call = read_callable(reader, found)
+    return Triggers(frozenset(events), push, inputs, call)
 
 
 def _push(reader: Reader, node: yamltree.Mapping) -> PushFilter:

@@ -1,0 +1,129 @@
+"""`container` and `services` of a job, and Depot's `runs-on: {image}`, to images of the plan (actions.md §5). Called by `build`.
+
+Names, environment and credentials may hold templates: the engine renders them at claim. Of `options` what our boxes can do is taken, the rest refused.
+"""
+
+from __future__ import annotations
+
+import re
+import shlex
+from typing import Any
+
+from runyard.dialects.depot.workflow.document import ContainerDoc, JobDoc
+from runyard.dialects.depot.workflow.findings import nearest
+from runyard.dialects.depot.workflow.nodes import Text
+from runyard.dialects.depot.workflow.static import Static
+from runyard.model.plan import Image
+
+_SCHEME = "docker://"
+_IGNORED = frozenset(
+    "--name --hostname -h --health-cmd --health-interval --health-retries --health-timeout --health-start-period --no-healthcheck --cpus --memory -m --shm-size --ulimit "  # noqa: SIM905
+    "--init --label -l --restart --memory-swap --pids-limit --tmpfs --stop-timeout".split()
+)
+_FLAGS = frozenset(("--init", "--no-healthcheck", "--rm", "-it", "-i", "-t", "--tty", "--interactive"))
+
+
+def image(job: JobDoc, static: Static) -> Image | None:
+    """The image that the steps run in."""
+    if job.container is None:
+        wanted = job.runs_on.image
+        return Image(wanted.value.removeprefix(_SCHEME)) if wanted is not None and wanted.value else None
+    doc = job.container
+    for port in doc.ports:
+        static.findings.warning(
+            port.at, "`container.ports` is ignored: a job can be reached from its own services only"
+        )
+    if doc.volumes:
+        static.findings.refused(doc.volumes[0].at, "`container.volumes`")
+    return _made(doc, static, "", "container")
+
+
+def services(job: JobDoc, static: Static) -> tuple[Image, ...]:
+    """What runs beside the job, under its id as host name. Ports reach the job at localhost where it runs in no container, as at GitHub."""
+    found = []
+    for name, doc in job.services.items():
+        if doc.volumes:
+            static.findings.refused(doc.volumes[0].at, f"`services.{name}.volumes`")
+        made = _made(doc, static, name, f"services.{name}")
+        if made is not None:
+            found.append(made)
+    return tuple(found)
+
+
+def _made(doc: ContainerDoc, static: Static, alias: str, what: str) -> Image | None:
+    options: dict[str, Any] = {}
+    env = {name: text.value for name, text in doc.env.items()}
+    user, entrypoint = "", _words(doc.entrypoint, static)
+    if doc.options is not None and not doc.options.is_late:
+        given = _options(doc.options, static, what)
+        env = {**given["env"], **env}
+        user, entrypoint = given["user"], entrypoint or given["entrypoint"]
+        if given["platform"]:
+            options["docker"] = {"platform": given["platform"]}
+        if given["aliases"]:
+            alias = " ".join([alias, *given["aliases"]])
+    elif doc.options is not None:
+        static.findings.refused(doc.options.at, f"`{what}.options` with an expression")
+    if doc.username is not None and doc.password is not None:
+        options["credentials"] = {"username": doc.username.value, "password": doc.password.value}
+    if doc.ports:
+        options["ports"] = [text.value for text in doc.ports]
+    return Image(
+        name=doc.image.value.strip().removeprefix(_SCHEME),
+        entrypoint=entrypoint,
+        user=user,
+        env=env,
+        options=options,
+        alias=alias,
+        command=_words(doc.command, static),
+    )
+
+
+def _words(text: Text | None, static: Static) -> tuple[str, ...] | None:
+    if text is None or not text.value.strip():
+        return None
+    if text.is_late:
+        static.findings.refused(text.at, "`entrypoint` and `command` with an expression")
+        return None
+    try:
+        return tuple(shlex.split(text.value))
+    except ValueError:
+        static.findings.error(text.at, "The quotes of this command do not match")
+        return None
+
+
+def _options(text: Text, static: Static, what: str) -> dict[str, Any]:
+    """What of a container engine's command line means something here."""
+    found: dict[str, Any] = {"env": {}, "user": "", "entrypoint": None, "platform": "", "aliases": []}
+    try:
+        words = shlex.split(text.value)
+    except ValueError:
+        static.findings.error(text.at, f"The quotes in `{what}.options` do not match")
+        return found
+    while words:
+        word = words.pop(0)
+        name, equals, value = word.partition("=")
+        if name not in _FLAGS and not equals and words:
+            value = words.pop(0)
+        match name:
+            case "--env" | "-e":
+                key, _, inner = value.partition("=")
+                found["env"][key] = inner
+            case "--user" | "-u":
+                found["user"] = value
+            case "--entrypoint":
+                found["entrypoint"] = (value,) if value else None
+            case "--platform":
+                found["platform"] = value
+            case "--network-alias":
+                found["aliases"].append(value)
+            case _ if name in _IGNORED or name in _FLAGS:
+                continue
+            case _:
+                hint = nearest(name, [*_IGNORED, "--env", "--user", "--entrypoint", "--platform"])
+                shown = re.sub(r"[^\x20-\x7e]", "?", name)[:60]
+                static.findings.error(
+                    text.at, f"The option '{shown}' in `{what}.options` is not served", hint
+                )
+                return found
+    return found
