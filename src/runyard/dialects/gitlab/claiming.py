@@ -39,6 +39,7 @@ class Claimed:
     queued_s: float
     user_id: int
     busy: str
+    started_at: int  # milliseconds
 
 
 def claim(tx: Tx, runner: Runner, info: Mapping[str, Any], now: int, services: Services, sign: Sign) -> Claimed | Conflict | None:  # fmt: skip
@@ -80,6 +81,7 @@ def _claimed(tx: Tx, runner: Runner, given: Assignment, info: Mapping[str, Any],
         queued_s=max(0, now - queued_at) / 1000,
         user_id=attempt.actor_id or run.actor_id or 0,
         busy=_busy(tx, runner, given),
+        started_at=now,
     )
 
 

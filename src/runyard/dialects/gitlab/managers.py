@@ -87,6 +87,10 @@ class Contacts:
             self._seen.popitem(last=False)
         return True
 
+    def forget(self, runner_id: int, system_id: str) -> None:
+        """A machine that said goodbye is new when it comes back."""
+        self._seen.pop((runner_id, system_id), None)
+
 
 def note(tx: Tx, runner: Runner, system_id: str, info: Mapping[str, Any], now: int) -> None:
     """The machine's contact and what it says of itself."""

@@ -6,6 +6,7 @@ Types are those of the runner's Go structs (contracts/gitlab.md §2.3): `project
 
 from __future__ import annotations
 
+import time
 import zlib
 from collections.abc import Mapping
 from dataclasses import replace
@@ -36,7 +37,7 @@ def payload(claimed: Claimed) -> dict[str, Any]:
         "git_info": _git_info(given, _depth(given, plan)),
         "runner_info": {"timeout": given.timeout_s, "runner_session_url": None},
         "inputs": [],
-        "variables": [_variable(row) for row in given.variables],
+        "variables": [_started(claimed.started_at), *map(_variable, given.variables)],
         "steps": [_step(step, given.timeout_s) for step in plan.get("steps", ())],
         "image": _image(given, plan),
         "services": list(plan.get("services", ())),
@@ -126,6 +127,12 @@ def _depth(given: Assignment, plan: Mapping[str, Any]) -> int:
             return min(int(row.value[:9]), 1_000_000)
     depth = plan.get("git_depth")
     return depth if isinstance(depth, int) else DEPTH
+
+
+def _started(at: int) -> dict[str, Any]:
+    """CI_JOB_STARTED_AT; our own runner says it itself."""
+    said = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(at / 1000))
+    return {"key": "CI_JOB_STARTED_AT", "value": said, "public": True, "masked": False}
 
 
 def _variable(row: Variable) -> dict[str, Any]:

@@ -123,7 +123,7 @@ class MergeRequests:
         return await self._answer(entry, row)
 
     async def change(self, entry: Entry) -> Response:
-        """`title`, `description`, `labels`, `target_branch`, `squash`, `state_event`."""
+        """`title`, `description`, `labels` (`add_labels`, `remove_labels`), `target_branch`, `squash`, `state_event`."""
         given, now = entry.parameters, self.desk.services.now()
         event, target = given.choice("state_event", EVENTS, ""), given.text("target_branch")
         if target:
@@ -238,8 +238,8 @@ class MergeRequests:
             "author": shapes.user(author, server) if author else None, "assignees": [], "assignee": None,
             "reviewers": [], "source_project_id": project.id, "target_project_id": project.id,
             "labels": list(data["labels"]), "draft": data["draft"], "work_in_progress": data["draft"],
-            "milestone": None, "merge_when_pipeline_succeeds": False, "merge_status": "can_be_merged",
-            "detailed_merge_status": "draft_status" if data["draft"] else "mergeable", "sha": data["sha"],
+            "milestone": None, "merge_when_pipeline_succeeds": False, "merge_status": "unchecked",
+            "detailed_merge_status": "draft_status" if data["draft"] else "unchecked", "sha": data["sha"],
             "merge_commit_sha": None, "squash_commit_sha": None, "squash": data["squash"],
             "should_remove_source_branch": None, "force_remove_source_branch": False,
             "reference": f"!{data['iid']}",
@@ -260,9 +260,16 @@ def _described(data: Data, given: Parameters, title: str) -> Data:
         if len(description) > 1_048_576:
             raise BadParameter("description is too long")
         fresh["description"] = description
-    if given.values.get("labels") is not None:
-        words = [label.strip() for text in given.texts("labels") for label in text.split(",")]
-        fresh["labels"] = list(dict.fromkeys(word[:255] for word in words if word))[:100]
+    labels = data["labels"] if given.values.get("labels") is None else _words(given, "labels")
+    gone = set(_words(given, "remove_labels"))
+    kept = [label for label in [*labels, *_words(given, "add_labels")] if label not in gone]
+    fresh["labels"] = list(dict.fromkeys(kept))[:100]
     if (squash := given.flag("squash")) is not None:
         fresh["squash"] = squash
     return fresh
+
+
+def _words(given: Parameters, name: str) -> list[str]:
+    """A comma list, or a list of them."""
+    words = [word.strip() for text in given.texts(name) for word in text.split(",")]
+    return [word[:255] for word in words if word]

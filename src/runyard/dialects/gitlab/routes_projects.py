@@ -37,6 +37,7 @@ class Projects:
         one = "/projects/{id}"
         return [
             Line("GET", "/projects", Door.USER, self.list, "List projects"),
+            Line("GET", "/search", Door.USER, self.search, "Search projects"),
             Line("POST", "/projects", Door.USER, self.create, "Create a project"),
             Line("GET", one, Door.READER, self.one, "Get a project"),
             Line("PUT", one, Door.USER, self.change, "Change a project", role=Role.MAINTAINER),
@@ -73,7 +74,17 @@ class Projects:
             return project_bodies(tx, who, found[: window.per_page], server), len(found) > window.per_page
 
         rows, more = await self.desk.services.db.read(load)
-        return self.desk.listed(entry, window, rows, rows[-1]["id"] if rows else 0, more)
+        total = (
+            None if more else (window.page - 1) * window.per_page + len(rows)
+        )  # told where it costs nothing
+        return self.desk.listed(entry, window, rows, rows[-1]["id"] if rows else 0, more, total)
+
+    async def search(self, entry: Entry) -> Response:
+        """`scope=projects` only: nothing else is indexed here."""
+        entry.parameters.required("search")
+        if entry.parameters.choice("scope", frozenset({"projects"}), "") == "":
+            raise BadParameter("scope is missing")
+        return await self.list(entry)
 
     async def one(self, entry: Entry) -> Response:
         """One project, with whether anything was pushed."""

@@ -40,6 +40,9 @@ HOLD_S = 30.0
 TRACE_INTERVAL_S = 3
 TRACE_PIECE_BYTES = 8 << 20
 INFO_KEYS = ("name", "version", "revision", "platform", "architecture", "executor", "shell")
+# A stock runner tells by its token how it was born: `glrt-` was made by a person, so leaving removes this machine only; else the runner itself goes.
+# It names its folders after the first eight characters (gitlab-runner 16.9 helpers/shorten_token.go), so no other prefix may eat them.
+CREATED, REGISTERED = "glrt-", ""
 EPOCH = secrets.token_hex(4)  # bell versions start anew with the process, so they are told apart by it
 _RANGE = re.compile(r"([0-9]{1,15})-([0-9]{1,15})")
 _CHECKSUM = re.compile(r"crc32:([0-9a-fA-F]{1,8})")
@@ -89,7 +92,7 @@ class RunnerProtocol:
         """With the instance's registration token, or a project's."""
         services, given = self.desk.services, entry.parameters
         text = given.required("token")
-        token = services.new_token("glrt-")
+        token = services.new_token(REGISTERED)
         info = _info(entry)
 
         def add(tx: Tx) -> Runner:
@@ -136,12 +139,14 @@ class RunnerProtocol:
         row, system_id = await self._runner(entry), entry.parameters.required("system_id")
         if not await self.desk.services.db.write(lambda tx: managers.forget(tx, row.id, system_id)):
             raise missing("Runner manager")
+        self.contacts.forget(row.id, system_id)
         return Response(status_code=204)
 
     async def reset(self, entry: Entry) -> Response:
         """A fresh token; the old one is dead."""
         row = await self._runner(entry)
-        token = self.desk.services.new_token("glrt-")
+        shown = entry.request.headers.get("runner-token") or entry.parameters.required("token")
+        token = self.desk.services.new_token(CREATED if shown.startswith(CREATED) else REGISTERED)
         await self.desk.services.db.write(lambda tx: tx.save(replace(row, token_hash=hash_token(token))))
         return answer_json({"token": token, "token_expires_at": None}, 201)
 
