@@ -45,6 +45,13 @@ def localrun(live: Live) -> Sequence[Figure]:
     return figures_of(live)
 
 
+def actrun(live: Live) -> Sequence[Figure]:
+    """`runyard run` beside act."""
+    from bench.actrun import actrun as figures_of
+
+    return figures_of(live)
+
+
 def gitlab_compile(_live: Live) -> Sequence[Figure]:
     """2,000 jobs, beside gitlab-ci-local."""
     from bench.gitlab_compile import compile_figures
@@ -63,6 +70,7 @@ SUITES: dict[str, Callable[[Live], Figure | Sequence[Figure]]] = {
     "datadiff": datadiff,
     "fleet": fleet,
     "localrun": localrun,
+    "actrun": actrun,
     "lookml": lookml,
     "lists": lists,
     "artifacts": lambda live: figures.artifacts(live, "10,000 small files", figures.MANY_FILES),

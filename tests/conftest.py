@@ -23,6 +23,8 @@ import pytest
 
 from tests.live_server import LiveServer
 
+os.environ["RUNYARD_RESIDENT"] = "0"  # nothing may stay behind; tests/cli/test_resident.py has its own
+
 NO_SERVER = "no PostgreSQL server: install Debian's postgresql package"
 
 

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-import difflib
-import importlib
 import sys
-from collections.abc import Callable
-from typing import Any
 
 from runyard import __version__
+from runyard.cli.resident import client as resident
+
+TYPE_CHECKING = False  # the module typing takes longer to import than this one
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import Any
 
 VERBS: dict[str, tuple[str, str]] = {
     "serve": ("runyard.cli.serve:serve", "Serve all four APIs, git and the web page on one port."),
@@ -28,6 +30,8 @@ PLAIN = frozenset({"run"})  # reads its command line itself, so that it starts f
 
 def load(verb: str) -> Callable[..., Any]:
     """The verb as a callable command line; imports only its module."""
+    import importlib
+
     module, _, name = VERBS[verb][0].partition(":")
     found = getattr(importlib.import_module(module), name)
     if verb in PLAIN:
@@ -57,8 +61,12 @@ def main() -> None:
     elif verb in ("-V", "--version", "version"):
         sys.stdout.write(f"runyard {__version__}\n")
     elif verb in VERBS:
+        if verb in PLAIN and (code := resident.ask(rest)) is not None:
+            sys.exit(code)
         load(verb)(args=rest, prog_name=f"runyard {verb}")
     else:
+        import difflib
+
         near = difflib.get_close_matches(verb, VERBS, 1)
         hint = f"; did you mean `runyard {near[0]}`?" if near else "; `runyard --help` lists them"
         sys.stderr.write(f"runyard: there is no verb {verb!r}{hint}\n")

@@ -12,7 +12,7 @@ import secrets
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from concurrent.futures import Future
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -28,10 +28,11 @@ from runyard.http.services import RunRequest
 from runyard.model.plan import Network, Plan
 from runyard.model.trigger import Reach, ServerFacts
 from runyard.model.work import Project, Run, SecretVariable, User
+from runyard.runner.job import Means
 from runyard.runner.local import LocalLink, Ports, enroll
 from runyard.runner.loop import RunnerLoop
 from runyard.runner.outfit import outfit
-from runyard.runner.sandbox import Limits
+from runyard.runner.sandbox import BoxPlan, Limits
 from runyard.sources.actions import ActionTrees
 from runyard.sources.repositories import GitSource
 from runyard.store import open_database
@@ -64,18 +65,16 @@ def dialects_of(folder: Path, file: str, wanted: str = "") -> dict[str, Dialect]
     return {name: importlib.import_module(f"runyard.dialects.{name}").DIALECT for name in chosen}
 
 
-@dataclass
 class Local:
-    """Ports, dialects and launcher. `close` lets everything go."""
+    """Ports first; `equip` readies the sandbox, `mount` takes dialects, `begin` runs what was started. `close` lets everything go."""
 
-    folder: Path
-    slots: int
-    dialects: Mapping[str, Dialect]
-    network: Network = Network.INTERNET
-    terms: Terms = field(default_factory=lambda: Terms(server=ServerFacts("http://localhost")))
-
-    def __post_init__(self) -> None:
+    def __init__(self, folder: Path, network: Network = Network.INTERNET) -> None:
+        self.folder = folder
+        self.network = network
+        self.terms = Terms(server=ServerFacts("http://localhost"))
+        self.dialects: Mapping[str, Dialect] = {}
         self.runner: RunnerLoop | None = None
+        self._means: Future[Means] | None = None
         self._rounds: Rounds | None = None
         self.db: Database
         self.bell: Bell
@@ -87,11 +86,14 @@ class Local:
         self.actions = ActionTrees(
             kept / "runyard" / "actions", os.environ.get("RUNYARD_ACTIONS_URL", "https://github.com")
         )
-        self.launcher = Launcher(
-            self.terms, self.db, self.source, self.vault, clock, self.dialects, self._reach
-        )
         self._stopping = threading.Event()
         self.user, self.project = self.db.submit_write(self._people).result()
+        self.source.create(self.project.id, "main")
+
+    def mount(self, dialects: Mapping[str, Dialect]) -> None:
+        """What may be started here."""
+        self.dialects = dialects
+        self.launcher = Launcher(self.terms, self.db, self.source, self.vault, clock, dialects, self._reach)
 
     @staticmethod
     def _people(tx: Tx) -> tuple[User, Project]:
@@ -125,16 +127,40 @@ class Local:
         """Accepts it."""
         return asyncio.run(self.launcher.start(request, edit=edit))
 
-    def begin(self, *, allow_plain: bool, bridges: bool) -> Sequence[str]:
-        """Jobs run from now on, and child pipelines start where there are `bridges`; answers sentences about the sandbox. SandboxError when there is none."""
+    def equip(self, *, allow_plain: bool, warm_slots: int = 0) -> None:
+        """Makes the sandbox ready on a thread, while this one reads and compiles. Once; `begin` raises what went wrong. `warm_slots`: how many slots get
+        their folders, group and network ahead of their first job."""
+        if self._means is not None:
+            return
+        found: Future[Means] = Future()
+        self._means = found
+
+        def make() -> None:
+            try:
+                means = self._outfit(allow_plain)
+                for slot in range(1, warm_slots + 1):
+                    means.sandbox.open(BoxPlan(slot, "warm", network=self.network)).close()
+                found.set_result(means)
+            except Exception as error:  # noqa: BLE001 - `begin` raises it
+                found.set_exception(error)
+
+        threading.Thread(target=make, name="outfit", daemon=True).start()
+
+    def _outfit(self, allow_plain: bool) -> Means:
         ports = Ports(
             self.db, self.bell, self.blobs, self.source, self.vault, self.terms, clock, job_token, Identity(self.vault).sign,
             self.actions,
         )  # fmt: skip
         row = enroll(ports, "this machine", (), hash_token(new_token("glrt-")))
         link = LocalLink(ports, row)
-        means = outfit(link, self.folder / "runner", Limits(), self.network, allow_plain=allow_plain)
-        self.runner = RunnerLoop(means, self.slots)
+        return outfit(link, self.folder / "runner", Limits(), self.network, allow_plain=allow_plain)
+
+    def begin(self, slots: int, *, bridges: bool) -> Sequence[str]:
+        """Jobs run from now on, and child pipelines start where there are `bridges`; answers sentences about the sandbox. SandboxError when there is none."""
+        self.equip(allow_plain=False)
+        assert self._means is not None  # noqa: S101 - equip made it
+        means = self._means.result()
+        self.runner = RunnerLoop(means, slots)
         self.runner.start()
         if bridges:
             self._build_bridges()
@@ -162,4 +188,6 @@ class Local:
             self._rounds.stop()
         if self.runner is not None:
             self.runner.stop()
+        elif self._means is not None and self._means.exception() is None:
+            self._means.result().sandbox.close()
         self.db.close()

@@ -22,7 +22,8 @@ from runyard.model.state import LEASED, Hold, Outcome, State
 from runyard.model.work import Attempt, Job, Run
 
 LOOK_S = 0.1
-PAUSE_S = 0.03  # between two looks, so that watching a burst of jobs costs little of it
+PAUSE_S = 0.0005  # for each job, between two looks, so that watching a burst of jobs costs little of it
+LONGEST_PAUSE_S = 0.1
 STYLES = {
     "passed": "32",
     "failed": "31",
@@ -178,7 +179,7 @@ def follow(house: House, run_id: int, screen: Screen) -> tuple[Run, list[tuple[J
             screen.status("")
             return run, graph
         screen.status(_summary(graph))
-        time.sleep(PAUSE_S)
+        time.sleep(min(LONGEST_PAUSE_S, PAUSE_S * len(graph)))
         house.bell.wait(topic, seen, LOOK_S)
 
 

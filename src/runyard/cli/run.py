@@ -19,6 +19,7 @@ from runyard.app.local import Local, clock, dialects_of, has_signs
 from runyard.cli.asked import Asked, Choice, read
 from runyard.cli.choosing import names_of, only
 from runyard.cli.progress import Screen, follow
+from runyard.cli.resident import client as resident
 from runyard.dialects import Dialect
 from runyard.engine import control
 from runyard.engine.ports import Tx
@@ -31,31 +32,75 @@ from runyard.model.work import Attempt, Job, Project, Run
 from runyard.sources.workcopy import Workcopy, import_folder, import_workcopy
 
 
+class Prepared:
+    """What a run needs before anybody knows which: an empty house in a folder of its own. Made when it is first asked for; the resident makes it ahead."""
+
+    def __init__(self) -> None:
+        self._scratch: tempfile.TemporaryDirectory[str] | None = None
+        self._house: Local | None = None
+
+    @property
+    def house(self) -> Local:
+        """The one house."""
+        if self._house is None:
+            self._scratch = tempfile.TemporaryDirectory(prefix="runyard-run-", ignore_cleanup_errors=True)
+            self._house = Local(Path(self._scratch.name))
+        return self._house
+
+    def equip(self, warm_slots: int = 0) -> None:
+        """Begins to make the sandbox ready, on a thread of its own."""
+        allowed = os.environ.get("RUNYARD_ALLOW_PLAIN", "").lower() in ("1", "true", "yes", "on")
+        self.house.equip(allow_plain=allowed, warm_slots=warm_slots)
+
+    def close(self) -> None:
+        """Forgets everything."""
+        if self._house is not None:
+            self._house.close()
+        if self._scratch is not None:
+            self._scratch.cleanup()
+
+
 def run(args: Sequence[str], prog_name: str) -> None:
     """The verb, with its own reading of the command line: typer takes longer to import than ten small jobs to run (docs/decisions/0012)."""
+    prepared = Prepared()
     try:
-        code = _run(read(args, prog_name))
+        code = finish(args, prog_name, prepared)
+    finally:
+        prepared.close()
+    resident.start()
+    sys.exit(code)
+
+
+def finish(args: Sequence[str], prog_name: str, prepared: Prepared) -> int:
+    """Runs; the exit code. What was said is written out."""
+    try:
+        code = _run(read(args, prog_name), prepared)
     except Invalid as error:
         for problem in error.problems or (Problem(f"runyard: {error.message}"),):
-            _complain(str(problem))
+            _complain(f"{problem}{f' ({problem.suggestion})' if problem.suggestion else ''}")
         code = 2
     except RunyardError as error:
         _complain(f"runyard: {error.message}")
         code = 2
-    sys.exit(code)
+    except KeyboardInterrupt:
+        code = 1
+    except SystemExit as ended:  # argparse: help, or an option that it cannot read
+        code = ended.code if isinstance(ended.code, int) else 2
+    try:
+        sys.stdout.flush()
+        sys.stderr.flush()
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+    return code
 
 
-def _run(asked: Asked) -> int:
-    with tempfile.TemporaryDirectory(prefix="runyard-run-", ignore_cleanup_errors=True) as scratch:
-        local = LocalRun(Path(scratch), asked)
-        try:
-            if asked.list:
-                local.show(asked.output)
-                return 0
-            choice = local.picked(asked.choice) if asked.pick else asked.choice
-            return local.go(choice, Screen.of(asked.output))
-        finally:
-            local.close()
+def _run(asked: Asked, prepared: Prepared) -> int:
+    local = LocalRun(prepared, asked)
+    if asked.list:
+        local.show(asked.output)
+        return 0
+    choice = local.picked(asked.choice) if asked.pick else asked.choice
+    return local.go(choice, Screen.of(asked.output))
 
 
 def _complain(text: str) -> None:
@@ -68,31 +113,30 @@ Result = tuple[Run, list[tuple[Job, Attempt]]]
 class LocalRun:
     """What to run of a working copy, and running it."""
 
-    def __init__(self, scratch: Path, asked: Asked) -> None:
+    def __init__(self, prepared: Prepared, asked: Asked) -> None:
         if not asked.folder.is_dir():
             raise NotFound(f"There is no folder {asked.folder}.")
         self.asked = asked
         self.file = asked.file.removeprefix("./")
-        self.copy, self.house = self._copied(scratch, asked.slots, asked.folder.resolve())
+        self.house = prepared.house
+        if not asked.list:
+            prepared.equip()
+        self.copy = self._copied(asked.folder.resolve())
         self.house.keep(asked.variables, asked.secrets)
         self.project = replace(self.house.project, default_branch=self.copy.branch)
         # A clean copy differs from nothing, and path filters would leave nothing to run: then all files count as changed.
         self.base = self.copy.base_sha if self.copy.changed else ""
         self.files: Files = self.house.source.files(self.project.id, self.copy.sha, self.base or None)
 
-    def _copied(self, scratch: Path, slots: int, folder: Path) -> tuple[Workcopy, Local]:
+    def _copied(self, folder: Path) -> Workcopy:
         """The working copy around the folder; the folder alone when it has a pipeline or workflow itself, as in a repository of many."""
         alone = has_signs(folder) or bool(self.file and (folder / self.file).is_file())
         root = (
             folder if alone else next((p for p in (folder, *folder.parents) if (p / ".git").exists()), folder)
         )
-        house = Local(scratch, slots, dialects_of(root, self.file, self.asked.dialect))
+        self.house.mount(dialects_of(root, self.file, self.asked.dialect))
         take = import_folder if alone else import_workcopy
-        return take(folder, house.source, house.project.id), house
-
-    def close(self) -> None:
-        """Lets everything go."""
-        self.house.close()
+        return take(folder, self.house.source, self.house.project.id)
 
     def requests(self, names: frozenset[str] = frozenset()) -> list[RunRequest]:
         """What to start: the named file, what the event starts, or everything that a push of this working copy would start. Of two languages
@@ -242,8 +286,7 @@ class LocalRun:
         if len(requests) > 1 and choice.all:
             requests = [r for r in requests if choice.all & self._names(r)] or requests
         runs = [self.house.start(r, lambda plan: only(plan, choice)) for r in requests]
-        allowed = os.environ.get("RUNYARD_ALLOW_PLAIN", "").lower() in ("1", "true", "yes", "on")
-        for note in self.house.begin(allow_plain=allowed, bridges=any(map(self._has_bridges, runs))):
+        for note in self.house.begin(self.asked.slots, bridges=any(map(self._has_bridges, runs))):
             screen.note(note)
         results: list[Result] = []
         try:

@@ -69,6 +69,10 @@ class Facts:
             "slot": slot,
         }
         self.functions: Functions = {"hashfiles": self._hash_files}
+        late = work.job.late
+        fixed = {place: template for place, template in late.items() if "env." not in template}
+        self._fixed = with_late({**work.facts, "runner": self._runner}, fixed)
+        self._late = {place: template for place, template in late.items() if place not in fixed}
 
     @property
     def status(self) -> Status:
@@ -88,14 +92,13 @@ class Facts:
     def context(self, env: Mapping[str, str]) -> dict[str, Any]:
         """Everything, with this environment."""
         facts = {
-            **self._work.facts,
-            "runner": self._runner,
+            **self._fixed,
             "env": env,
             "steps": self._steps,
             "job": {**(self._work.facts.get("job") or {}), "status": self.job_status},
         }
-        if self._work.job.late:
-            facts = with_late(facts, self._work.job.late)
+        if self._late:
+            facts = with_late(facts, self._late)
         return facts if self.scope is None else self._scoped(facts, self.scope)
 
     def _scoped(self, facts: dict[str, Any], scope: Scope) -> dict[str, Any]:

@@ -42,7 +42,7 @@ def import_workcopy(folder: Path, source: GitSource, project_id: int) -> Workcop
     else:
         parents = [] if base is None else [base.id]
         sha = str(ours.create_commit(None, AUTHOR, AUTHOR, "The working copy as it is", tree, parents))
-    ours.references.create(f"refs/heads/{branch}", sha, force=True)
+    _stand_on(ours, branch, sha)
     return Workcopy(Path(theirs.workdir), branch, sha, str(base.id) if base else "", changed)
 
 
@@ -58,8 +58,15 @@ def import_folder(folder: Path, source: GitSource, project_id: int) -> Workcopy:
     tree, _ = _tree(ours, theirs, base)
     inside = ours[tree].peel(pygit2.Tree)[folder.relative_to(Path(theirs.workdir).resolve()).as_posix()]
     sha = str(ours.create_commit(None, AUTHOR, AUTHOR, "The folder as it is", inside.id, []))
-    ours.references.create(f"refs/heads/{branch}", sha, force=True)
+    _stand_on(ours, branch, sha)
     return Workcopy(folder, branch, sha, "", 0)
+
+
+def _stand_on(ours: pygit2.Repository, branch: str, sha: str) -> None:
+    """The branch there, and HEAD on it: the repository may have been made before anybody knew which branch it would be."""
+    ours.references.create(f"refs/heads/{branch}", sha, force=True)
+    if (Path(ours.path) / "HEAD").read_text(encoding="utf-8") != f"ref: refs/heads/{branch}\n":
+        ours.set_head(f"refs/heads/{branch}")
 
 
 def _around(folder: Path) -> pygit2.Repository:

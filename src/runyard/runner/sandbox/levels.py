@@ -132,7 +132,7 @@ def _bubblewrap(work: Path, limits: Limits, network: Network, notes: list[str]) 
         try:
             full = (*notes, *filter(None, (note, outside.note)))
             sandbox = BubblewrapSandbox(means, limits, work, outside, tuple(full))
-            _probe(sandbox)
+            _probe(sandbox, network)
         except (SandboxError, SpawnFailed, LauncherGone) as error:
             failure = failure or str(error)
             continue
@@ -157,9 +157,10 @@ def _groups(limits: Limits, notes: list[str]) -> cgroups.Groups | None:
     return groups
 
 
-def _probe(sandbox: BubblewrapSandbox) -> None:
-    """Runs `true` in a box; what bubblewrap says against it becomes the reason."""
-    box = sandbox.open(BoxPlan(0, "probe"))
+def _probe(sandbox: BubblewrapSandbox, network: Network) -> None:
+    """Runs `true` in a box on the network that most jobs will have, so that what they share is made now; what bubblewrap says against it becomes
+    the reason."""
+    box = sandbox.open(BoxPlan(0, "probe", network=network))
     try:
         process = box.run(("true",), {"PATH": "/usr/bin:/bin"}, "/builds/probe")
         with os.fdopen(process.output, "rb") as output:
