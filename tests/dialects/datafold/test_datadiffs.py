@@ -86,7 +86,10 @@ def test_a_diff_from_creation_to_its_results(house: Any, source: int) -> None:
         },
         "dependencies": [],
         "materialized_results": {"diff": None, "exclusives": None, "duplicates1": None, "duplicates2": None},
-        "exclusives_profile": None,
+        "exclusives_profile": {
+            side: {"columns": {"id": {"nulls": 0, "total": n, "distinct": n, "min": at, "max": at, "histogram_bins": 0, "top_values_count": 0}}}
+            for side, n, at in (("t1", 1, "0"), ("t2", 0, None))
+        },
     }  # fmt: skip
     summary = house.ok("GET", f"datadiffs/{made['id']}/summary")
     assert (summary["data_source1_name"], summary["table2"], summary["results_count"]) == (
@@ -130,6 +133,8 @@ def test_every_other_option_reaches_the_comparison(house: Any, source: int) -> N
         "bisection_threshold": 10,
         "per_column_diff_limit": 5,
         "run_profiles": True,
+        "materialize_dataset1": True,
+        "materialize_without_sampling": True,
         "tags": ["x", "y"],
     }
     made = house.ok("POST", "datadiffs", body(source, **rule, **accepted))
@@ -147,18 +152,37 @@ def test_every_other_option_reaches_the_comparison(house: Any, source: int) -> N
     assert house.ok("GET", f"datadiffs/{hidden['id']}")["result"] == "different"
 
 
+def test_keys_of_one_side_are_profiled_and_a_purge_takes_all_away(house: Any, source: int) -> None:
+    made = house.ok("POST", "datadiffs", body(source, filter1="id > 1"))
+    waiting = house.call("PATCH", f"/api/v1/datadiffs/{made['id']}", {"purged": True})
+    assert (waiting.status_code, waiting.json()["title"]) == (409, "Conflict")
+    house.work()
+    path = f"datadiffs/{made['id']}"
+    found = house.ok("GET", f"{path}/summary_results")
+    columns = {side: profile["columns"]["id"] for side, profile in found["exclusives_profile"].items()}
+    assert [columns[side]["total"] for side in ("t1", "t2")] == found["pks"]["exclusives"]
+    assert (columns["t2"]["min"], columns["t2"]["distinct"]) == ("1", columns["t2"]["total"])
+    ended = house.ok("GET", path)["status"]
+    purged = house.ok("PATCH", path, {"purged": True})
+    assert (purged["purged"], purged["status"], purged["result"]) == (True, ended, None)
+    error = house.ok("GET", f"{path}/summary_results")["error"]
+    assert error["error_type"] == "PurgedException"
+    run = _run_of(house, made)
+    assert house.write(lambda tx: tx.artifacts(ArtifactFilter(run_id=run), Page())) == []
+
+
 def _run_of(house: Any, diff: Any) -> int:
     return int(house.write(lambda tx: tx.get(Record, diff["id"])).data["run_id"])
 
 
 def test_files_of_the_server_are_compared_for_administrators_only(house: Any, source: int) -> None:
     file = house.folder / "b.csv"
-    file.write_text("id,s\n" + "".join(f"{i},x\n" for i in range(9)))
+    file.write_text("id,s\n" + "".join(f"{i},x\n" for i in range(9)) + "9 rows\nwritten, by, a, machine\n")
     given = body(
         source,
         table2=None,
         file2=f"file://{file}",
-        file2_options={"file_type": "csv"},
+        file2_options={"file_type": "csv", "skip_tail_rows": 2},
         include_columns=["id"],
         filter1="id > 0",
     )
@@ -194,7 +218,6 @@ def test_two_data_sources_are_compared_across(house: Any, source: int) -> None:
         ({"sampling_threshold": 5}, "sampling_threshold"),
         ({"sampling_ratio": 1.0}, "sampling_ratio"),
         ({"materialization_destination_id": 1}, "materialization_destination_id"),
-        ({"materialize_dataset1": True}, "materialize_dataset1"),
         ({"infer_pk_avoid_names": ["id"]}, "infer_pk_avoid_names"),
         ({"datetime_tolerance": 7}, "datetime_tolerance"),
     ],

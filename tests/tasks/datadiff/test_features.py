@@ -158,6 +158,22 @@ def test_without_row_values_no_artifact_holds_any(place: Any) -> None:
     assert "hush" in json.dumps(place.diff(key=("id",)))
 
 
+def test_keys_that_one_side_alone_has_are_profiled(place: Any) -> None:
+    place.sql(
+        "CREATE TABLE prod AS SELECT i AS id, 'k' || i AS s, i AS v FROM generate_series(1, 20) AS g(i)",
+        "CREATE TABLE pr AS SELECT * FROM prod WHERE id > 10",
+        "INSERT INTO pr VALUES (100, 'x', 1), (9, 'x', 1)",
+    )
+    found = place.diff(key=("id", "s"))["exclusives_profile"]
+    t1, t2 = (found[side]["columns"] for side in ("t1", "t2"))
+    assert [t1["id"][k] for k in ("nulls", "total", "distinct", "min", "max")] == [0, 10, 10, "1", "10"]
+    assert [t2["id"][k] for k in ("total", "min", "max")] == [2, "9", "100"]  # as numbers
+    assert [t2["s"][k] for k in ("total", "distinct", "min")] == [2, 1, "x"]
+    hidden = place.diff(key=("id", "s"), row_values=False)["exclusives_profile"]["t1"]["columns"]["id"]
+    assert (hidden["total"], hidden["min"], hidden["max"]) == (10, None, None)
+    assert place.diff("pr", "pr", key=("id", "s"))["exclusives_profile"] is None
+
+
 @pytest.mark.postgres
 def test_checksums_fetch_what_differs_and_find_what_the_join_finds(in_pg: Any, in_duck: Any) -> None:
     for place in (in_pg, in_duck):

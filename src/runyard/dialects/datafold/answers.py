@@ -358,6 +358,7 @@ class Success(BaseModel):
     columns: Schema = Field(alias="schema")
     dependencies: list[dict[str, Any]]
     materialized_results: dict[str, Any]
+    exclusives_profile: dict[str, Any] | None
 
 
 class ReportedDiff(BaseModel):

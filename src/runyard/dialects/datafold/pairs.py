@@ -290,10 +290,17 @@ def _file_options(request: DataDiff, n: str) -> Json:
     if given is None:
         raise refused_field(("body", f"file{n}_options"), f"file{n} needs file{n}_options", "missing")
     if given.file_type == "excel":
-        raise refused_field(("body", f"file{n}_options", "file_type"), f"excel {NOT_SERVED}", "not_served")
-    if given.skip_tail_rows:
-        raise refused_field(("body", f"file{n}_options", "skip_tail_rows"), NOT_SERVED, "not_served")
-    options = _set(type=given.file_type, delimiter=given.delimiter, skip_head_rows=given.skip_head_rows)
+        raise refused_field(
+            ("body", f"file{n}_options", "file_type"),
+            f"excel {NOT_SERVED}: save it as CSV or Parquet",
+            "not_served",
+        )
+    options = _set(
+        type=given.file_type,
+        delimiter=given.delimiter,
+        skip_head_rows=given.skip_head_rows,
+        skip_tail_rows=given.skip_tail_rows,
+    )
     return {"file_options": options}
 
 
@@ -309,9 +316,11 @@ def _served(request: DataDiff) -> None:
         for name in ("infer_pk_avoid_names", "infer_pk_avoid_types"):
             if getattr(request, name):
                 raise refused_field(("body", name), "only with infer_pk and without pk_columns")
-    for name in ("materialize_dataset1", "materialize_dataset2", "materialization_destination_id"):
-        if getattr(request, name):
-            raise refused_field(("body", name), "nothing is ever written to a data source here", "not_served")
+    if request.materialization_destination_id:
+        message = (
+            "nothing is ever written to a data source here; the differing rows are the artifact diff.parquet"
+        )
+        raise refused_field(("body", "materialization_destination_id"), message, "not_served")
     _sampled_one_way(request)
 
 

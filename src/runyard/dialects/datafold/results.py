@@ -26,6 +26,9 @@ KEPT = 128
 Json = dict[str, Any]
 
 
+ENDED_AS = "ended_as"  # a purged diff's status, which its report can no longer tell
+
+
 @dataclass(frozen=True, slots=True)
 class Stored:
     """A diff's rows."""
@@ -48,6 +51,8 @@ class Diff:
     def status(self) -> str:
         """JobStatus. A finished comparison is done whatever it found."""
         attempt = self.stored.attempt
+        if ended := self.stored.record.data.get(ENDED_AS):
+            return str(ended)
         if attempt.state is State.DONE and attempt.outcome is Outcome.FAILED and self.succeeded:
             return "done"
         return say(attempt.state, attempt.outcome, attempt.hold)
@@ -120,7 +125,7 @@ def summary_results(diff: Diff) -> Json:
         "schema": schema,
         "dependencies": diff.stored.record.data.get("dependencies") or [],
         "materialized_results": dict.fromkeys(("diff", "exclusives", "duplicates1", "duplicates2")),
-        "exclusives_profile": None,
+        "exclusives_profile": result.get("exclusives_profile"),
     }
 
 
@@ -129,6 +134,9 @@ def error_of(diff: Diff) -> Json:
     if "error" in diff.result:
         return dict(diff.result["error"])
     attempt = diff.stored.attempt
+    if attempt.erased_at is not None:
+        value = "What this diff found was purged. Make the diff again."
+        return {"error_type": "PurgedException", "error_value": value, "is_retryable": False}
     kind = "CancelledException" if attempt.outcome is Outcome.CANCELED else "JobException"
     value = attempt.message or attempt.reason.value or "The diff left no result."
     return {"error_type": kind, "error_value": value, "is_retryable": attempt.outcome is Outcome.ERRORED}

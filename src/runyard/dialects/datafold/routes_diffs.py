@@ -26,9 +26,18 @@ from runyard.dialects.datafold.answers import (
 from runyard.dialects.datafold.desk import Desk, Id
 from runyard.dialects.datafold.openapi import described
 from runyard.dialects.datafold.refusals import answer, refused_field
-from runyard.dialects.datafold.results import Diff, Reports, Stored, full, load, summary, summary_results
+from runyard.dialects.datafold.results import (
+    ENDED_AS,
+    Diff,
+    Reports,
+    Stored,
+    full,
+    load,
+    summary,
+    summary_results,
+)
 from runyard.dialects.datafold.shapes import DataDiff, DiffPatch
-from runyard.engine.control import cancel_job
+from runyard.engine.control import cancel_job, erase
 from runyard.engine.ports import Page, Tx
 from runyard.http.services import Principal
 from runyard.model.errors import Forbidden, NotFound
@@ -139,14 +148,19 @@ class Diffs:
         return answer(full(diff) | {"diff_progress": await progress.of(self.services, diff.stored.attempt)})
 
     async def patch(self, request: Request, id: Id) -> Response:
-        """Marks a diff as archived or purged."""
+        """Marks a diff as archived, or takes all that it found away for good."""
         person = await self.desk.person(request)
         given = (await self.desk.body(request, DiffPatch)).model_dump(exclude_none=True)
         now = self.services.now()
+        status = (await self._diff(person, id)).status if given.get("purged") else ""
 
         def change(tx: Tx) -> None:
             record = _owned(tx, person, id)
-            tx.save(replace(record, data={**record.data, **given}, updated_at=now))
+            data = {**record.data, **given}
+            if given.get("purged") and not record.data.get("purged"):
+                erase(tx, load(tx, record).attempt.id, now, person.user.id or None)
+                data[ENDED_AS] = status
+            tx.save(replace(record, data=data, updated_at=now))
 
         await self.services.db.write(change)
         return answer(full(await self._diff(person, id)))

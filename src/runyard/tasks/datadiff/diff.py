@@ -29,7 +29,7 @@ from runyard.tasks.datadiff.locating import Located, catalog_of, existing, in_du
 from runyard.tasks.datadiff.meter import STEPS, Meter, Progress
 from runyard.tasks.datadiff.pairing import Pairing, common, pair
 from runyard.tasks.datadiff.report import KeyCounts, Report
-from runyard.tasks.datadiff.samples import collect, write_parquet
+from runyard.tasks.datadiff.samples import collect, exclusives, write_parquet
 from runyard.tasks.datadiff.sampling import Sample, share_of, taken
 from runyard.tasks.datadiff.servers import Server, open_server
 from runyard.tasks.datadiff.spec import Connection, Side, Spec
@@ -245,6 +245,7 @@ def _derive(
         changed_rows=changed,
         changed_values=tuple(per_column),
         samples=collect(duck, engine, builder, keys, spec.sample_rows if spec.row_values else 0),
+        exclusives=exclusives(duck, engine, pairing, values=spec.row_values),
         sample=sample,
         warnings=pairing.warnings,
     )

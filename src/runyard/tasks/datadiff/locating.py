@@ -7,6 +7,7 @@ Called once per diff, after everything was opened and DuckDB was locked down.
 from __future__ import annotations
 
 import os
+from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -78,12 +79,28 @@ def in_file(duck: Duck, side: Side, name: str) -> Located:
         more += (
             f", skip = {options.skip_head_rows}" if options is not None and options.skip_head_rows > 0 else ""
         )
-    relation = f"read_{type}({text(existing(side.file))}{more})"
+    path = existing(side.file)
+    if options is not None and options.skip_tail_rows > 0:
+        path = _without_tail(path, options.skip_tail_rows, duck.work / f"{name}.csv", type)
+    relation = f"read_{type}({text(path)}{more})"
     if type != "parquet":
         duck.rows(f"CREATE TEMP TABLE {name} AS SELECT * FROM {relation}")
         relation = name
     columns = tuple(duck.columns(relation))
     return Located(duck, Input(relation, check_filter(side.filter, "duckdb")), columns, untyped=type == "csv")
+
+
+def _without_tail(path: str, lines: int, copy: Path, type: str) -> str:
+    """A copy in the work folder without the last lines: what stands there (a total, a remark) need not even be CSV. The program takes it away."""
+    if type != "csv" or path.endswith(".gz"):
+        raise CouldNot(Fault.BAD_SPEC, "skip_tail_rows is for CSV files that are not compressed.")
+    with Path(path).open("rb") as file, copy.open("wb") as out:
+        held: deque[bytes] = deque()
+        for line in file:
+            held.append(line)
+            if len(held) > lines:
+                out.write(held.popleft())
+    return str(copy)
 
 
 def typed(duck: Duck, sides: tuple[Located, Located]) -> tuple[Located, Located]:

@@ -51,6 +51,7 @@ class Report:
     changed_rows: int
     changed_values: tuple[int, ...]  # per compared column
     samples: Samples
+    exclusives: dict[str, Any] | None = None  # a profile of the keys that one side alone has
     sample: Sample | None = None  # when not every shared key was compared
     timeline: list[dict[str, Any]] | None = None
     warnings: tuple[str, ...] = ()
@@ -128,6 +129,7 @@ def as_json(report: Report) -> dict[str, Any]:
             "null_keys": list(report.samples.nulls),
             "duplicate_keys": list(report.samples.dupes),
         },
+        "exclusives_profile": report.exclusives,
         "sampled": report.sample is not None,
         "sampling": _sampling(report.sample),
         "timeline": report.timeline,

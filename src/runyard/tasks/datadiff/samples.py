@@ -83,6 +83,33 @@ def _exclusive(duck: Duck, pairing: Pairing, side: str, limit: int) -> list[Json
     ]
 
 
+def exclusives(duck: Duck, engine: Duck | Server, pairing: Pairing, *, values: bool) -> JsonRow | None:
+    """{t1, t2: {columns: {key column: {nulls, total, distinct, min, max, …}}}} of the keys that one side alone has; None when there is none."""
+    typed = {} if isinstance(engine, Duck) else _restorable(duck, engine, pairing)
+    found: JsonRow = {}
+    for side, status in (("t1", ONLY_A), ("t2", ONLY_B)):
+        parts = ["count(*)"]
+        for i in range(len(pairing.key)):
+            key = typed.get(f"k{i}", f"k{i}")
+            parts += [f"count(DISTINCT {key})", _text(f"min({key})"), _text(f"max({key})")]
+        total, *rest = duck.one(f"SELECT {', '.join(parts)} FROM diff WHERE status = '{status}'")
+        triples = zip(pairing.key, rest[0::3], rest[1::3], rest[2::3], strict=True)
+        columns = {
+            p.name: {
+                "nulls": 0,
+                "total": total,
+                "distinct": distinct,
+                "min": low if values else None,
+                "max": high if values else None,
+                "histogram_bins": 0,
+                "top_values_count": 0,
+            }
+            for p, distinct, low, high in triples
+        }
+        found[side] = {"columns": columns}
+    return found if any(c["total"] for side in found.values() for c in side["columns"].values()) else None
+
+
 def _bad_keys(engine: Duck | Server, builder: Builder, side: str, what: str, limit: int) -> list[JsonRow]:
     rows = engine.rows(builder.bad_rows(side, what, limit))
     return [

@@ -21,6 +21,7 @@ class FileOptions(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     type: Literal["csv", "parquet", "json"] | None = None
     delimiter: str = ""
     skip_head_rows: int = 0
+    skip_tail_rows: int = 0  # lines at the end of a CSV, such as a total
 
 
 class Side(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
