@@ -229,7 +229,10 @@ def _final(variables: tuple[Variable, ...], facts: Mapping[str, Any]) -> tuple[V
     if expanded.error:
         raise VariableError(expanded.error)
     last = {v.key: v for v in ready}
-    return tuple(replace(last[key], value=value) for key, value in expanded.values.items())
+    return tuple(
+        v if (v := last[key]).value == value else replace(v, value=value)
+        for key, value in expanded.values.items()
+    )
 
 
 def _rendered(plan: JobPlan, facts: Mapping[str, Any]) -> JobPlan:
@@ -256,10 +259,11 @@ def _inputs(tx: Tx, place: Place) -> tuple[tuple[InputArtifact, ...], tuple[Vari
         return (), ()
     needed = {node.attempt.id: node for node in _givers(flow, place.job.plan)}
     _all_there(needed.values())
-    nodes = {node.attempt.id: node for node in flow.nodes}
+    rows = tx.artifacts(ArtifactFilter(run_id=place.run.id), MOST_INPUTS)
+    nodes = {node.attempt.id: node for node in flow.nodes} if rows else {}
     inputs: list[InputArtifact] = []
     handed: list[Variable] = []
-    for row in tx.artifacts(ArtifactFilter(run_id=place.run.id), MOST_INPUTS):
+    for row in rows:
         node = nodes.get(row.attempt_id)
         if node is None:
             continue

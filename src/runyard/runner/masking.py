@@ -9,9 +9,9 @@ from __future__ import annotations
 import base64
 import json
 from collections.abc import Iterable
+from html import escape
 from typing import Any
 from urllib.parse import quote, quote_plus
-from xml.sax.saxutils import escape
 
 import re2
 
@@ -52,7 +52,7 @@ def _spellings(raw: bytes) -> Iterable[bytes]:
     yield quote(raw, safe="").encode()
     yield quote(raw).encode()
     yield quote_plus(raw).encode()
-    yield escape(text, {'"': "&quot;", "'": "&#39;"}).encode("utf-8", "replace")
+    yield escape(text, quote=False).replace('"', "&quot;").replace("'", "&#39;").encode("utf-8", "replace")
     for shift in range(3):
         # Inside a longer text a value begins at any of three places of a base64 group; only the characters it alone decides are its own.
         first = (shift * 8 + 5) // 6

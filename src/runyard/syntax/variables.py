@@ -89,11 +89,14 @@ def expand_all(variables: Iterable[Value]) -> Expanded:
         last[value.key] = value
     # A variable that names itself is no cycle: GitLab leaves that reference for the shell.
     graph = {
-        key: () if value.raw or value.file else [n for n in references(value.text) if n in last and n != key]
+        key: named
         for key, value in last.items()
+        if not (value.raw or value.file)
+        and (named := [n for n in references(value.text) if n in last and n != key])
     }
     try:
-        order = list(TopologicalSorter(graph).static_order())
+        behind = TopologicalSorter(graph).static_order() if graph else ()
+        order = [key for key in last if key not in graph] + [key for key in behind if key in graph]
     except CycleError as error:
         members = set(error.args[1])
         return Expanded({k: v.text for k, v in last.items()}, tuple(k for k in last if k in members))
