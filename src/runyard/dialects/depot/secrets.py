@@ -189,74 +189,61 @@ class SecretsV2(SecretServiceV2):
     keeper: Keeper
 
     async def add_org_secret(self, request: v2.AddOrgSecretRequest, ctx: _Ctx, /) -> v2.AddOrgSecretResponse:
-        await self.keeper.write(
-            lambda tx, s: s.put(
-                tx, request.name, "default", request.value, request.description, {}, fresh=False
-            )
-        )
+        await self.keeper.add(request, {})
         return v2.AddOrgSecretResponse()
 
     async def remove_org_secret(
         self, request: v2.RemoveOrgSecretRequest, ctx: _Ctx, /
     ) -> v2.RemoveOrgSecretResponse:
-        await self.keeper.write(lambda tx, s: s.remove(tx, s.at(tx, request.name, {}).id))
+        await self.keeper.drop(request.name, {})
         return v2.RemoveOrgSecretResponse()
 
     async def list_org_secrets(
         self, request: v2.ListOrgSecretsRequest, ctx: _Ctx, /
     ) -> v2.ListOrgSecretsResponse:
-        rows = await self.keeper.read(lambda tx, s: s.placed(tx, {}))
+        rows = await self.keeper.placed({})
         return v2.ListOrgSecretsResponse(secrets=[_told_v2(row) for row in rows])
 
     async def update_org_secret_description(
         self, request: v2.UpdateOrgSecretDescriptionRequest, ctx: _Ctx, /
     ) -> v2.UpdateOrgSecretDescriptionResponse:
-        await self.keeper.write(lambda tx, s: s.redescribe(tx, request.name, {}, request.description))
+        await self.keeper.redescribe(request.name, {}, request.description)
         return v2.UpdateOrgSecretDescriptionResponse()
 
     async def batch_add_org_secrets(
         self, request: v2.BatchAddOrgSecretsRequest, ctx: _Ctx, /
     ) -> v2.BatchAddOrgSecretsResponse:
-        await self.keeper.write(lambda tx, s: s.put_all(tx, request.secrets, {}))
+        await self.keeper.add_all(request.secrets, {})
         return v2.BatchAddOrgSecretsResponse()
 
     async def add_repo_secret(
         self, request: v2.AddRepoSecretRequest, ctx: _Ctx, /
     ) -> v2.AddRepoSecretResponse:
-        place = repository(request.repo)
-        await self.keeper.write(
-            lambda tx, s: s.put(
-                tx, request.name, "default", request.value, request.description, place, fresh=False
-            )
-        )
+        await self.keeper.add(request, repository(request.repo))
         return v2.AddRepoSecretResponse()
 
     async def remove_repo_secret(
         self, request: v2.RemoveRepoSecretRequest, ctx: _Ctx, /
     ) -> v2.RemoveRepoSecretResponse:
-        place = repository(request.repo)
-        await self.keeper.write(lambda tx, s: s.remove(tx, s.at(tx, request.name, place).id))
+        await self.keeper.drop(request.name, repository(request.repo))
         return v2.RemoveRepoSecretResponse()
 
     async def list_repo_secrets(
         self, request: v2.ListRepoSecretsRequest, ctx: _Ctx, /
     ) -> v2.ListRepoSecretsResponse:
-        place = repository(request.repo)
-        rows = await self.keeper.read(lambda tx, s: s.placed(tx, place))
+        rows = await self.keeper.placed(repository(request.repo))
         return v2.ListRepoSecretsResponse(secrets=[_told_v2(row) for row in rows])
 
     async def update_repo_secret_description(
         self, request: v2.UpdateRepoSecretDescriptionRequest, ctx: _Ctx, /
     ) -> v2.UpdateRepoSecretDescriptionResponse:
-        place = repository(request.repo)
-        await self.keeper.write(lambda tx, s: s.redescribe(tx, request.name, place, request.description))
+        await self.keeper.redescribe(request.name, repository(request.repo), request.description)
         return v2.UpdateRepoSecretDescriptionResponse()
 
     async def batch_add_repo_secrets(
         self, request: v2.BatchAddRepoSecretsRequest, ctx: _Ctx, /
     ) -> v2.BatchAddRepoSecretsResponse:
-        place = repository(request.repo)
-        await self.keeper.write(lambda tx, s: s.put_all(tx, request.secrets, place))
+        await self.keeper.add_all(request.secrets, repository(request.repo))
         return v2.BatchAddRepoSecretsResponse()
 
 
@@ -267,19 +254,15 @@ class SecretsV1(SecretServiceV1):
     keeper: Keeper
 
     async def add_secret(self, request: v1.AddSecretRequest, ctx: _Ctx, /) -> v1.AddSecretResponse:
-        await self.keeper.write(
-            lambda tx, s: s.put(
-                tx, request.name, "default", request.value, request.description, {}, fresh=False
-            )
-        )
+        await self.keeper.add(request, {})
         return v1.AddSecretResponse()
 
     async def remove_secret(self, request: v1.RemoveSecretRequest, ctx: _Ctx, /) -> v1.RemoveSecretResponse:
-        await self.keeper.write(lambda tx, s: s.remove(tx, s.at(tx, request.name, {}).id))
+        await self.keeper.drop(request.name, {})
         return v1.RemoveSecretResponse()
 
     async def list_secrets(self, request: v1.ListSecretsRequest, ctx: _Ctx, /) -> v1.ListSecretsResponse:
-        rows = await self.keeper.read(lambda tx, s: s.placed(tx, {}))
+        rows = await self.keeper.placed({})
         told = [
             v1.Secret(name=r.key, description=r.extra.get("description") or None, last_modified=modified(r))
             for r in rows
@@ -289,11 +272,11 @@ class SecretsV1(SecretServiceV1):
     async def update_secret_description(
         self, request: v1.UpdateSecretDescriptionRequest, ctx: _Ctx, /
     ) -> v1.UpdateSecretDescriptionResponse:
-        await self.keeper.write(lambda tx, s: s.redescribe(tx, request.name, {}, request.description))
+        await self.keeper.redescribe(request.name, {}, request.description)
         return v1.UpdateSecretDescriptionResponse()
 
     async def batch_add_secrets(
         self, request: v1.BatchAddSecretsRequest, ctx: _Ctx, /
     ) -> v1.BatchAddSecretsResponse:
-        await self.keeper.write(lambda tx, s: s.put_all(tx, request.secrets, {}))
+        await self.keeper.add_all(request.secrets, {})
         return v1.BatchAddSecretsResponse()

@@ -120,7 +120,9 @@ class Shelf:
         The CLI calls every variant `default` whatever its attributes: so a default for one place never replaces that of another, it gets the
         place as its name. A variant that was given a name of its own is found by it, and moves to the new place.
         """
-        self._check(name, variant, value, description)
+        _check_name(name)
+        _check_texts(variant, description)
+        _check_value(value)
         self._require(tx, attributes)
         mine = [row for row in tx.secret_variables(None) if row.kind == self.kind and row.key == name]
         known = next((row for row in mine if _same_place(when(row), attributes)), None)
@@ -149,14 +151,14 @@ class Shelf:
 
     def set_value(self, tx: Tx, number: int, value: str) -> SecretVariable:
         """Another value; everything else stays."""
-        self._check("NAME", DEFAULT, value, None)
+        _check_value(value)
         return self._changed(tx, self.one(tx, number), value=value)
 
     def describe(
         self, tx: Tx, number: int, variant: str, description: str, attributes: Attributes
     ) -> SecretVariable:
         """Another name, description and place; the value stays."""
-        self._check("NAME", variant, "", description)
+        _check_texts(variant, description)
         self._require(tx, attributes)
         return self._changed(
             tx, self.one(tx, number), variant=variant, description=description, attributes=attributes
@@ -182,7 +184,7 @@ class Shelf:
 
     def redescribe(self, tx: Tx, name: str, attributes: Attributes, description: str) -> None:
         """Another description of the variant for exactly this place."""
-        self._check("NAME", DEFAULT, "", description)
+        _check_texts(DEFAULT, description)
         self._changed(tx, self.at(tx, name, attributes), description=description)
 
     def put_all(self, tx: Tx, given: Iterable[Given], attributes: Attributes) -> None:
@@ -222,16 +224,6 @@ class Shelf:
     ) -> dict[str, object]:
         named = {key: list(values) for key, values in attributes.items()}
         return {**old, "description": description, "when": named, "updated_at": self.now}
-
-    def _check(self, name: str, variant: str, value: str, description: str | None) -> None:
-        if not _NAME.match(name) or name.upper().startswith("GITHUB_"):
-            raise Invalid(
-                "a name has letters, digits and _, does not start with a digit and not with GITHUB_"
-            )
-        if not 0 < len(variant) <= 255 or len(description or "") > TEXT_LIMIT:
-            raise Invalid(f"a variant's name has 1 to 255 characters, a description at most {TEXT_LIMIT}")
-        if len(value.encode("utf-8", "surrogatepass")) > VALUE_BYTES or "\0" in value:
-            raise Invalid(f"a value has at most {VALUE_BYTES} bytes and no NUL")
 
     def _may(self, tx: Tx, attributes: Attributes) -> bool:
         """Administrators manage everything; maintainers what holds in their repositories only."""
@@ -276,6 +268,42 @@ class Keeper:
         """One look."""
         shelf = self.shelf()
         return self.services.db.read(lambda tx: work(tx, shelf))
+
+    # what v1 and v2 do, to the value of exactly one place
+    async def add(self, given: Given, place: Attributes) -> None:
+        """Sets it, and makes it when there is none."""
+        await self.add_all([given], place)
+
+    async def add_all(self, given: Iterable[Given], place: Attributes) -> None:
+        """Many at once, all or none."""
+        await self.write(lambda tx, s: s.put_all(tx, given, place))
+
+    async def drop(self, name: str, place: Attributes) -> None:
+        """Takes it away; NotFound when there is none."""
+        await self.write(lambda tx, s: s.remove(tx, s.at(tx, name, place).id))
+
+    async def placed(self, place: Attributes) -> list[SecretVariable]:
+        """All of a place."""
+        return await self.read(lambda tx, s: s.placed(tx, place))
+
+    async def redescribe(self, name: str, place: Attributes, description: str) -> None:
+        """Another description."""
+        await self.write(lambda tx, s: s.redescribe(tx, name, place, description))
+
+
+def _check_name(name: str) -> None:
+    if not _NAME.match(name) or name.upper().startswith("GITHUB_"):
+        raise Invalid("a name has letters, digits and _, does not start with a digit and not with GITHUB_")
+
+
+def _check_texts(variant: str, description: str | None) -> None:
+    if not 0 < len(variant) <= 255 or len(description or "") > TEXT_LIMIT:
+        raise Invalid(f"a variant's name has 1 to 255 characters, a description at most {TEXT_LIMIT}")
+
+
+def _check_value(value: str) -> None:
+    if len(value.encode("utf-8", "surrogatepass")) > VALUE_BYTES or "\0" in value:
+        raise Invalid(f"a value has at most {VALUE_BYTES} bytes and no NUL")
 
 
 def _same_place(one: Attributes, other: Attributes) -> bool:

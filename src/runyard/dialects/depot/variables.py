@@ -188,74 +188,61 @@ class VariablesV2(VariableServiceV2):
     async def add_org_variable(
         self, request: v2.AddOrgVariableRequest, ctx: _Ctx, /
     ) -> v2.AddOrgVariableResponse:
-        await self.keeper.write(
-            lambda tx, s: s.put(
-                tx, request.name, "default", request.value, request.description, {}, fresh=False
-            )
-        )
+        await self.keeper.add(request, {})
         return v2.AddOrgVariableResponse()
 
     async def remove_org_variable(
         self, request: v2.RemoveOrgVariableRequest, ctx: _Ctx, /
     ) -> v2.RemoveOrgVariableResponse:
-        await self.keeper.write(lambda tx, s: s.remove(tx, s.at(tx, request.name, {}).id))
+        await self.keeper.drop(request.name, {})
         return v2.RemoveOrgVariableResponse()
 
     async def list_org_variables(
         self, request: v2.ListOrgVariablesRequest, ctx: _Ctx, /
     ) -> v2.ListOrgVariablesResponse:
-        rows = await self.keeper.read(lambda tx, s: s.placed(tx, {}))
+        rows = await self.keeper.placed({})
         return v2.ListOrgVariablesResponse(variables=[_told_v2(row) for row in rows])
 
     async def update_org_variable_description(
         self, request: v2.UpdateOrgVariableDescriptionRequest, ctx: _Ctx, /
     ) -> v2.UpdateOrgVariableDescriptionResponse:
-        await self.keeper.write(lambda tx, s: s.redescribe(tx, request.name, {}, request.description))
+        await self.keeper.redescribe(request.name, {}, request.description)
         return v2.UpdateOrgVariableDescriptionResponse()
 
     async def batch_add_org_variables(
         self, request: v2.BatchAddOrgVariablesRequest, ctx: _Ctx, /
     ) -> v2.BatchAddOrgVariablesResponse:
-        await self.keeper.write(lambda tx, s: s.put_all(tx, request.variables, {}))
+        await self.keeper.add_all(request.variables, {})
         return v2.BatchAddOrgVariablesResponse()
 
     async def add_repo_variable(
         self, request: v2.AddRepoVariableRequest, ctx: _Ctx, /
     ) -> v2.AddRepoVariableResponse:
-        place = repository(request.repo)
-        await self.keeper.write(
-            lambda tx, s: s.put(
-                tx, request.name, "default", request.value, request.description, place, fresh=False
-            )
-        )
+        await self.keeper.add(request, repository(request.repo))
         return v2.AddRepoVariableResponse()
 
     async def remove_repo_variable(
         self, request: v2.RemoveRepoVariableRequest, ctx: _Ctx, /
     ) -> v2.RemoveRepoVariableResponse:
-        place = repository(request.repo)
-        await self.keeper.write(lambda tx, s: s.remove(tx, s.at(tx, request.name, place).id))
+        await self.keeper.drop(request.name, repository(request.repo))
         return v2.RemoveRepoVariableResponse()
 
     async def list_repo_variables(
         self, request: v2.ListRepoVariablesRequest, ctx: _Ctx, /
     ) -> v2.ListRepoVariablesResponse:
-        place = repository(request.repo)
-        rows = await self.keeper.read(lambda tx, s: s.placed(tx, place))
+        rows = await self.keeper.placed(repository(request.repo))
         return v2.ListRepoVariablesResponse(variables=[_told_v2(row) for row in rows])
 
     async def update_repo_variable_description(
         self, request: v2.UpdateRepoVariableDescriptionRequest, ctx: _Ctx, /
     ) -> v2.UpdateRepoVariableDescriptionResponse:
-        place = repository(request.repo)
-        await self.keeper.write(lambda tx, s: s.redescribe(tx, request.name, place, request.description))
+        await self.keeper.redescribe(request.name, repository(request.repo), request.description)
         return v2.UpdateRepoVariableDescriptionResponse()
 
     async def batch_add_repo_variables(
         self, request: v2.BatchAddRepoVariablesRequest, ctx: _Ctx, /
     ) -> v2.BatchAddRepoVariablesResponse:
-        place = repository(request.repo)
-        await self.keeper.write(lambda tx, s: s.put_all(tx, request.variables, place))
+        await self.keeper.add_all(request.variables, repository(request.repo))
         return v2.BatchAddRepoVariablesResponse()
 
     async def get_org_variable_values(
@@ -283,23 +270,19 @@ class VariablesV1(VariableServiceV1):
     keeper: Keeper
 
     async def add_variable(self, request: v1.AddVariableRequest, ctx: _Ctx, /) -> v1.AddVariableResponse:
-        await self.keeper.write(
-            lambda tx, s: s.put(
-                tx, request.name, "default", request.value, request.description, {}, fresh=False
-            )
-        )
+        await self.keeper.add(request, {})
         return v1.AddVariableResponse()
 
     async def remove_variable(
         self, request: v1.RemoveVariableRequest, ctx: _Ctx, /
     ) -> v1.RemoveVariableResponse:
-        await self.keeper.write(lambda tx, s: s.remove(tx, s.at(tx, request.name, {}).id))
+        await self.keeper.drop(request.name, {})
         return v1.RemoveVariableResponse()
 
     async def list_variables(
         self, request: v1.ListVariablesRequest, ctx: _Ctx, /
     ) -> v1.ListVariablesResponse:
-        rows = await self.keeper.read(lambda tx, s: s.placed(tx, {}))
+        rows = await self.keeper.placed({})
         told = [
             v1.Variable(name=r.key, description=r.extra.get("description") or None, last_modified=modified(r))
             for r in rows
@@ -309,13 +292,13 @@ class VariablesV1(VariableServiceV1):
     async def update_variable_description(
         self, request: v1.UpdateVariableDescriptionRequest, ctx: _Ctx, /
     ) -> v1.UpdateVariableDescriptionResponse:
-        await self.keeper.write(lambda tx, s: s.redescribe(tx, request.name, {}, request.description))
+        await self.keeper.redescribe(request.name, {}, request.description)
         return v1.UpdateVariableDescriptionResponse()
 
     async def batch_add_variables(
         self, request: v1.BatchAddVariablesRequest, ctx: _Ctx, /
     ) -> v1.BatchAddVariablesResponse:
-        await self.keeper.write(lambda tx, s: s.put_all(tx, request.variables, {}))
+        await self.keeper.add_all(request.variables, {})
         return v1.BatchAddVariablesResponse()
 
     async def get_all_variables(
