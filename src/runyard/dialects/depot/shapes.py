@@ -14,7 +14,7 @@ from runyard.dialects.depot.gen.depot.ci.v1 import ci_pb as pb
 from runyard.dialects.depot.loglines import Line
 from runyard.dialects.depot.words import job_word, parent_word
 from runyard.engine.views import JobView, RunView, WorkflowView
-from runyard.model.state import LEASED, Outcome, State
+from runyard.model.state import LEASED, Outcome
 from runyard.model.work import Artifact, Attempt, Job, Project, Run, Workflow
 
 
@@ -252,8 +252,3 @@ def sandbox_id(attempt: Attempt) -> str:
 def session_id(attempt: Attempt) -> str:
     """The same for its session: here one per attempt."""
     return ids.say(ids.Kind.SESSION, attempt.id) if attempt.state in LEASED else ""
-
-
-def is_over(row: Run | Workflow | Attempt) -> bool:
-    """Whether nothing more will happen to it by itself."""
-    return row.state is State.DONE
