@@ -9,8 +9,10 @@ from runyard.engine.ports import ArtifactFilter, AttemptFilter, Page, RunFilter,
 from runyard.http.services import Principal
 from runyard.model.errors import NotFound
 from runyard.model.state import Outcome, State
+from runyard.model.usage import unpacked
 from runyard.model.work import Artifact, Attempt, Job, Project, Run, Runner, Step, User, Workflow
 from runyard.web.graph import Picture, lay_out
+from runyard.web.usage import Curve, curves
 from runyard.web.why import why
 
 PAGE = 30
@@ -74,6 +76,7 @@ class JobPage:
     runner: Runner | None
     actor: User | None
     why: str
+    usage: Sequence[Curve]
 
 
 def mark(state: State, outcome: Outcome | None, warnings: bool = False) -> str:
@@ -151,6 +154,7 @@ def job_page(tx: Tx, who: Principal | None, path: str, attempt_id: int, now: int
         runner=tx.get(Runner, attempt.runner_id) if attempt.runner_id else None,
         actor=_actor(tx, attempt.actor_id or run.actor_id),
         why=why(job, attempt, graph, _runners(tx, [(job, attempt)]), now),
+        usage=curves([one for batch in tx.samples(attempt.id) for one in unpacked(batch)]),
     )
 
 
