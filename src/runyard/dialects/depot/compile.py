@@ -52,7 +52,7 @@ def compile(trigger: Trigger, files: Files) -> Plan:
     if event == "push":
         changed = files.changed()
         docs = [doc for doc in docs if _is_pushed(doc, trigger.ref, trigger.tag, changed)]
-    elif event and not (trigger.options.get("workflow") or trigger.options.get("content")):
+    elif event not in ("", "api") and not (trigger.options.get("workflow") or trigger.options.get("content")):
         docs = [doc for doc in docs if event in doc.triggers.events]
     if not docs:
         findings.raise_errors()
