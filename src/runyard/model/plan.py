@@ -380,6 +380,8 @@ class JobPlan:
     protected: bool = False  # only a runner for protected refs may take it
     requeue_lost: bool = True  # may be handed out again when its runner is lost
     builtin_actions: bool = True  # inside actions too, well-known ones are the runner's own steps
+    # Where its caches live: it writes the first and reads all, in order (`engine.caches`).
+    cache_scopes: tuple[str, ...] = ()
     identity: bool = False  # its steps may ask this server for identity tokens
     stock: bool = False  # a stock gitlab-runner can execute it (from `extra["gitlab"]`)
     coverage: str = ""  # RE2 pattern over the log

@@ -165,6 +165,7 @@ class Execution:
         acting = Acting(
             self._means.link, work, builtins, reachable(self._means.link, work, scene.box), self._listen
         )
+        scene.env.update(acting.reach.for_scripts())
         acting.prepare(scene)
         leading = list(acting.leading())
         for position, (number, step) in enumerate(leading):

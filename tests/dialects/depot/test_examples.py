@@ -59,6 +59,7 @@ def short_job(job: JobPlan) -> Any:
     assert job.late == LATE
     row = differing(job, JobPlan(key="", name=""))
     del row["late"]
+    row.pop("cache_scopes", None)  # as the ref says, everywhere
     context = row.pop("context")
     row |= {key: context[key] for key in ("matrix", "inputs", "vars") if context[key]}
     row["variables"] = {

@@ -8,6 +8,8 @@ from typing import Any
 from runyard.dialects import Dialect, Round
 from runyard.dialects.depot.compile import check, compile, entries, on_push
 from runyard.dialects.depot.words import WORDS
+from runyard.engine import caches
+from runyard.engine.ports import Tx
 from runyard.http.services import Services
 
 
@@ -39,14 +41,26 @@ def rounds(services: Services) -> list[Round]:
 
         await services.db.write(lambda tx: sweep_entries(tx, services.now()))
 
-    return [Round("depot cache", sweep, every_s=600)]
+    async def sweep_results() -> None:
+        from runyard.dialects.depot.results import artifacts, uploads
+
+        def everything(tx: Tx) -> None:
+            for verb in (uploads.sweep, artifacts.sweep, caches.sweep):
+                verb(tx, services.now())
+
+        await services.db.write(everything)
+
+    return [
+        Round("depot cache", sweep, every_s=600),
+        Round("actions results", sweep_results, every_s=600),
+    ]
 
 
 DIALECT = Dialect(
     name="depot",
     title="Depot CI",
     words=WORDS,
-    prefixes=("/depot.", "/depot/artifacts/", "/depot/cache/"),
+    prefixes=("/depot.", "/depot/artifacts/", "/depot/cache/", "/twirp/", "/_apis/", "/_results/"),
     mount=Door,
     compile=compile,
     entries=entries,

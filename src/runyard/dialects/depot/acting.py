@@ -54,6 +54,8 @@ class Acting:
             raise Invalid("sha must be a full commit id of 40 hexadecimal digits")
         options = {"event": "api", "workflow": path, "content": contents, "job": request.job or ""}
         sha = request.sha or None
+        if contents or sha or request.workspace_patch_cache_key:
+            options["detached"] = "true"
         if request.workspace_patch_cache_key:
             sha, base = await self._patched(request.repo, sha, request.workspace_patch_cache_key)
             options["patched_base"] = base

@@ -44,6 +44,8 @@ from runyard.dialects.depot.gen.depot.core.v1.org_connect import (
 from runyard.dialects.depot.login import Login
 from runyard.dialects.depot.logs import Logs
 from runyard.dialects.depot.metrics import Metrics
+from runyard.dialects.depot.results.door import PREFIXES as RESULTS
+from runyard.dialects.depot.results.door import Results
 from runyard.dialects.depot.secrets import Secrets, SecretsV1, SecretsV2
 from runyard.dialects.depot.shelf import Keeper
 from runyard.dialects.depot.transfers import Transfers
@@ -219,7 +221,7 @@ def mount(services: Services) -> Asgi:
         variables_v1.VariableServiceASGIApplication(VariablesV1(variables), **_options(services)),
     )
     fallback = applications["/depot.ci.v1.CIService"]
-    downloads, transfers = Downloads(services), Transfers(services)
+    downloads, transfers, results = Downloads(services), Transfers(services), Results(services)
 
     async def door(scope: Scope, receive: Receive, send: Send) -> None:
         path = scope["path"]
@@ -227,6 +229,8 @@ def mount(services: Services) -> Asgi:
             await downloads(scope, receive, send)
         elif path.startswith(CACHE_PATH):
             await transfers(scope, receive, send)
+        elif path.startswith(RESULTS):
+            await results(scope, receive, send)
         elif _is_grpc(scope):
             await _refuse_grpc(send)
         else:

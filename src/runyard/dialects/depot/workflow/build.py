@@ -45,8 +45,11 @@ class Setting:
     stamp: str
     key: str = ""
     file: str = ""
-    permissions: Mapping[str, str] | None = None
+    permissions: Mapping[str, str] | None = (
+        None  # of the calling job: those of what it calls can only be less
+    )
     builtin: bool = True
+    cache_scopes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,6 +85,7 @@ def build(
         stamp,
         file=file,
         builtin=trigger.server.builtin_actions,
+        cache_scopes=_cache_scopes(trigger, context["github"]),
     )
     static = Static(findings, late.grouping(context, stamp))
     return WorkflowPlan(
@@ -238,6 +242,8 @@ def _plan(setting: Setting, leg: Leg) -> JobPlan:
             )
         ),
         builtin_actions=setting.builtin,
+        cache_scopes=setting.cache_scopes,
+        identity=_grants_identity(setting.permissions, permissions_of(setting, job)),
         group=job.id,
         needs=tuple(Need(need.value, artifacts=False) for need in job.needs),
         gate=gate(job),
@@ -260,6 +266,28 @@ def _plan(setting: Setting, leg: Leg) -> JobPlan:
         max_parallel=leg.max_parallel,
         extra={"depot": {"job_key": _job_key(setting, leg)}},
     )
+
+
+def permissions_of(setting: Setting, job: JobDoc) -> Mapping[str, str] | None:
+    """The job's, else the file's, else what the calling job has."""
+    own = job.permissions if job.permissions is not None else setting.doc.permissions
+    return own if own is not None else setting.permissions
+
+
+def _grants_identity(*permissions: Mapping[str, str] | None) -> bool:
+    """`id-token: write`, granted by everyone who says anything, and by someone."""
+    said = [given for given in permissions if given is not None]
+    return bool(said) and all(given.get("id-token", given.get("*")) == "write" for given in said)
+
+
+def _cache_scopes(trigger: Trigger, github: Mapping[str, Any]) -> tuple[str, ...]:
+    """The run's own ref, the branch it is to be merged into, the default branch. What the caller of the API brought along (a text, changes, a commit
+    of its choice) is not what the ref holds, so it writes nothing that the ref's own runs would read."""
+    detached = bool(trigger.options.get("detached"))
+    own = f"detached/{trigger.actor.id}" if detached else str(github["ref"])
+    base = f"refs/heads/{github['base_ref']}" if github.get("base_ref") else ""
+    default = f"refs/heads/{trigger.project.default_branch}"
+    return tuple(dict.fromkeys(filter(None, (own, base, str(github["ref"]) if detached else "", default))))
 
 
 def gate(job: JobDoc) -> Gate:

@@ -42,7 +42,15 @@ def caller(setting: build.Setting, job: JobDoc) -> JobPlan | None:
     }
     if known is not None:
         inner["inputs"] = known
-    within = replace(setting, doc=doc, context=inner, library=library, key=f"{setting.key}{job.id} / ")
+    permissions = build.permissions_of(setting, job)
+    within = replace(
+        setting,
+        doc=doc,
+        context=inner,
+        library=library,
+        key=f"{setting.key}{job.id} / ",
+        permissions=permissions,
+    )
     plans = tuple(_of_a_call(plan) for plan in build.jobs(within))
     rule, later = late.concurrency(
         job.concurrency or doc.concurrency,
