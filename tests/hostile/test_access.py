@@ -27,6 +27,7 @@ from runyard.dialects.depot.gen.depot.ci.v2 import variables_connect as variable
 from runyard.dialects.depot.gen.depot.ci.v3beta2 import secrets_connect as secrets_v3
 from runyard.dialects.depot.gen.depot.ci.v3beta2 import variables_connect as variables_v3
 from runyard.dialects.depot.gen.depot.core.v1 import org_connect
+from runyard.dialects.depot.results import door as depot_results
 from runyard.dialects.gitlab.desk import Desk as GitlabDesk
 from runyard.dialects.gitlab.desk import Door
 from runyard.dialects.gitlab.routes import table as gitlab_table
@@ -85,7 +86,7 @@ class World:
             headers |= {"JOB-TOKEN": token} if token.startswith("glcbt-") else {"PRIVATE-TOKEN": token}
         elif token and path.startswith("/api/v1"):
             headers["Authorization"] = f"Key {token}"
-        elif token and path.startswith(("/api/4.0", "/depot.", "/api/logout")):
+        elif token and path.startswith(("/api/4.0", "/depot.", "/api/logout", *depot_results.PREFIXES)):
             headers["Authorization"] = f"Bearer {token}"
         elif token:
             headers["Cookie"] = f"runyard_session={token}"
@@ -186,6 +187,8 @@ def routes(world: World) -> list[tuple[str, str]]:
     for generated in DEPOT_SERVICES:
         text = Path(generated.__file__).read_text(encoding="utf-8")
         found += [("POST", path) for path in sorted(set(re.findall(r'"(/depot\.[\w.]+/\w+)"', text)))]
+    found += depot_results.routes()
+    found += [("PUT", "/_results/uploads/1"), ("GET", "/_results/caches/1")]  # by signature only
     for route in by_name["web"].made().routes:  # type: ignore[attr-defined]
         found += [(method, route.path) for method in getattr(route, "methods", None) or ()]
     fill_in = lambda m: world.ids.get(m[1], "1")  # noqa: E731 - used once
@@ -212,7 +215,16 @@ def judged(method: str, path: str, answer: httpx.Response) -> str:
 def test_the_table_is_whole(world: World) -> None:
     table = routes(world)
     assert len(table) > 120
-    for prefix in ("/api/v4/", "/api/4.0/", "/api/v1/", "/depot.ci.", "/depot.core.", "/own/one/-/"):
+    for prefix in (
+        "/api/v4/",
+        "/api/4.0/",
+        "/api/v1/",
+        "/depot.ci.",
+        "/depot.core.",
+        "/own/one/-/",
+        "/twirp/",
+        "/_apis/",
+    ):
         assert sum(path.startswith(prefix) for _, path in table) > 0
 
 

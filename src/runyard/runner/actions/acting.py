@@ -38,10 +38,10 @@ WORKED = (Outcome.PASSED, Outcome.SKIPPED)
 
 @dataclass
 class _Post:
-    """Something that runs after all steps: `run` is told the name of its files."""
+    """Something that runs after all steps."""
 
     condition: str
-    run: Callable[[str], Ended]
+    run: Callable[[Scene], Ended]
 
 
 @dataclass
@@ -122,7 +122,7 @@ class Acting:
         runs = manifest.runs
         if not runs.pre or not self._holds(scene, runs.pre_if):
             return PASSED
-        self._begin(scene, it)
+        self._begin(it, it.uses.text)
         return self._phase(scene, it, "pre")
 
     # the step itself
@@ -164,15 +164,15 @@ class Acting:
         self._warn(scene, it, given)
         if isinstance(it.manifest.runs, Composite):
             return self._composite(scene, step, it, depth)
-        self._begin(scene, it)
-        return self._phase(scene, it, "main", step)
+        self._begin(it, step.name)
+        return self._phase(scene, it, "main", step.name)
 
     def _built_in(self, scene: Scene, plan: StepPlan) -> Ended:
         """A step of our own, and what it wants to do at the end (actions/cache saves)."""
         ended = self.builtins.run(scene, plan)
         later = self.builtins.later(plan, ended)
         if later is not None:
-            self._fresh.append(_Post("success()", lambda _: self.builtins.run(scene, later)))
+            self._fresh.append(_Post("success()", lambda scene: self.builtins.run(scene, later)))
         return ended
 
     def _composite(self, scene: Scene, step: StepPlan, it: Instance, depth: int) -> Ended:
@@ -263,11 +263,11 @@ class Acting:
 
     # processes
 
-    def _phase(self, scene: Scene, it: Instance, phase: str, step: StepPlan | None = None) -> Ended:
+    def _phase(self, scene: Scene, it: Instance, phase: str, name: str = "") -> Ended:
         """One process of an action: `pre`, `main` or `post`."""
         assert it.manifest is not None  # noqa: S101 - images have a way of their own
         runs = it.manifest.runs
-        name = step.name if step is not None else it.uses.text
+        name = name or f"Pre {it.uses.text}"
         if isinstance(runs, Container):
             ended = self._container(scene, it, runs, phase, name)
         else:
@@ -305,13 +305,15 @@ class Acting:
 
     # what both need
 
-    def _begin(self, scene: Scene, it: Instance) -> None:
+    def _begin(self, it: Instance, name: str) -> None:
         """Once anything of an action has run, its post phase will too."""
         if it.began or it.manifest is None or isinstance(it.manifest.runs, Composite):
             return
         it.began = True
         if it.manifest.runs.post:
-            self._fresh.append(_Post(it.manifest.runs.post_if, lambda tag: self._phase(scene, it, "post")))
+            self._fresh.append(
+                _Post(it.manifest.runs.post_if, lambda scene: self._phase(scene, it, "post", f"Post {name}"))
+            )
 
     def _fill(self, scene: Scene, it: Instance, given: Mapping[str, str], env: Mapping[str, str]) -> None:
         """Every declared input is set; names fold case, undeclared ones are passed on too. Given values are no templates any more: what an
@@ -374,7 +376,7 @@ class Acting:
             if not self._holds(scene, post.condition):
                 continue
             try:
-                ended = post.run(self._next())
+                ended = post.run(scene)
             except ValueError as error:
                 scene.log.system(f"##[error]{error}")
                 ended = Ended(Outcome.FAILED, Reason.SCRIPT, message=str(error))
