@@ -197,6 +197,7 @@ class Transfer:
     async def usage(self, entry: Entry) -> Response:
         """Body: samples, each with at, cpu, memory_bytes, limit_bytes (model/usage.py)."""
         number, token = entry.id("job_id", "Job"), _token(entry)
+        await self._running(entry)  # before what is said is looked at
         try:
             samples = msgspec.convert(entry.parameters.values.get("samples"), list[Sample])
         except msgspec.ValidationError as error:
