@@ -18,7 +18,7 @@ import typer
 
 from runyard import __version__
 from runyard.cli.lookml_target import NoTarget, target_tree
-from runyard.tasks.lookml.databases import CannotConnect, Connection, connection
+from runyard.tasks.lookml.connections import CannotConnect, Connection, connection, written_dialect
 from runyard.tasks.lookml.junit import TITLES, junit
 from runyard.tasks.lookml.language.findings import Severity
 from runyard.tasks.lookml.report import EXIT, VALIDATORS, Json
@@ -48,7 +48,7 @@ def check(
             "--connection",
             "-c",
             metavar="NAME=URL",
-            help="run SQL too: duckdb:///abs/file.db or postgres://…",
+            help="run SQL too: duckdb:///abs/file.db, postgres://…, snowflake://…, bigquery://…, redshift://…",
         ),
     ] = None,
     target: Annotated[
@@ -77,6 +77,10 @@ def check(
     chunk_size: Annotated[int, typer.Option(help="SQL: fields per query", min=1)] = 500,
     concurrency: Annotated[int, typer.Option(help="queries at once", min=1)] = 10,
     timeout: Annotated[float, typer.Option(help="seconds per query", min=0.1)] = 60.0,
+    written_for: Annotated[
+        str,
+        typer.Option(metavar="DIALECT", help="SQL: transpile the project's SQL from bigquery, snowflake, …"),
+    ] = "",
     content: Annotated[
         str, typer.Option(metavar="DIR", help="folder of exported dashboards and Looks, inside the project")
     ] = "",
@@ -109,6 +113,7 @@ def check(
                 chunk_size=chunk_size,
                 concurrency=concurrency,
                 timeout_s=timeout,
+                written_for=written_dialect(written_for) if written_for else None,
                 content=content,
             )
         except (NoTarget, CannotConnect) as problem:

@@ -63,7 +63,7 @@ def _driver(module: str, extra: str) -> Any:
 
 def _opened(name: str, open: Callable[..., Any], **given: Any) -> Any:
     try:
-        return open(**{k: v for k, v in given.items() if v not in ("", 0, None)})
+        return open(**{k: v for k, v in given.items() if v is not None and v != ""})
     except Exception as error:  # noqa: BLE001 - four drivers, four hierarchies; none is imported here
         raise trouble(name, error) from None
 
@@ -160,6 +160,12 @@ def bigquery_client(where: Mapping[str, Any], timeout_s: float, *, dataset: str 
     return _opened("bigquery", make, **given)
 
 
+def bigquery_dry_run() -> Any:
+    """The configuration of a query that is planned and not run: it costs nothing and finds every error of names and types."""
+    config = _driver("google.cloud.bigquery", "bigquery").QueryJobConfig
+    return config(dry_run=True, use_query_cache=False)
+
+
 def _databricks(where: Mapping[str, Any], timeout_s: float, session: Mapping[str, str]) -> Any:
     """ANSI mode and UTC are set by the session."""
     _no_session("databricks", session)
@@ -196,6 +202,16 @@ def _redshift(where: Mapping[str, Any], timeout_s: float, session: Mapping[str, 
         ssl=where.get("sslmode") != "disable",
         application_name="runyard",
     )
+    try:
+        redshift_begin(connection, where, timeout_s)
+    except DriverTrouble:
+        connection.close()
+        raise
+    return connection
+
+
+def redshift_begin(connection: Any, where: Mapping[str, Any], timeout_s: float) -> None:
+    """The read-only transaction with its settings; once more after a statement that failed, since that ends both."""
     schema = str(where.get("schema") or "").replace('"', '""')
     cursor = connection.cursor()
     try:
@@ -209,9 +225,7 @@ def _redshift(where: Mapping[str, Any], timeout_s: float, session: Mapping[str, 
         ):
             cursor.execute(statement)
     except Exception as error:  # noqa: BLE001 - the driver's own hierarchy
-        connection.close()
         raise trouble("redshift", error) from None
-    return connection
 
 
 _OPENERS: dict[str, Callable[[Mapping[str, Any], float, Mapping[str, str]], Any]] = {

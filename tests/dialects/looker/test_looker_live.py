@@ -87,3 +87,49 @@ def test_a_running_server_looks_at_the_clock(server: LiveServer) -> None:
     (run, *_) = server.until(lambda: api(server, "GET", look), bool, 120)
     assert (run["title"], run["git_branch_name"]) == ("soon", "main")
     api(server, "DELETE", f"{home}/suites/{made['id']}")
+
+
+WRITTEN = """
+connection: "written"
+explore: sales {}
+view: sales {
+  sql_table_name: `sales` ;;
+  dimension: id { primary_key: yes type: number sql: SAFE_CAST(${TABLE}.id AS INT64) ;; }
+  dimension: city { sql: IFNULL(${TABLE}.city, 'it\\'s') ;; }
+  dimension: is_long { type: yesno sql: REGEXP_CONTAINS(${city}, r'^R.*') ;; }
+  measure: count { type: count }
+}
+test: one { explore_source: sales { column: count { field: sales.count } } assert: one { expression: ${sales.count} = 1 ;; } }
+"""
+
+
+def test_a_project_for_bigquery_is_tested_on_duckdb_when_the_suite_says_so(
+    server: LiveServer, tmp_path: Path
+) -> None:
+    file = tmp_path / "written.duckdb"
+    with duckdb.connect(str(file)) as database:
+        database.execute("CREATE TABLE sales AS SELECT 1 AS id, 'Rome' AS city")
+    api(server, "POST", "/connections", {"name": "written", "dialect_name": "duckdb", "database": str(file)})
+    server.push("live/written", {"m.model.lkml": WRITTEN})
+    home = "/projects/written/continuous_integration"
+    statuses = {}
+    for written in ("bigquery", ""):
+        suite = {"name": f"for {written}", "written_for": written, "assert_validator_config_is_enabled": True}
+        made = api(server, "POST", f"{home}/suites", suite)
+        assert made["written_for"] == written
+        run = api(server, "POST", f"{home}/runs", {"suite_id": made["id"]})
+        look = f"{home}/runs/{run['id']}"
+        ended = server.until(
+            lambda look=look: api(server, "GET", look),
+            lambda r: r["status"] not in ("queued", "running"),
+            120,
+        )
+        result = ended["result"]
+        assert result["assert_result"]["status"] == "passed"
+        statuses[written] = result["sql_result"]["status"]
+    assert statuses == {"bigquery": "passed", "": "failed"}
+    # Without a suite, as spectacles asks: the connection says it.
+    query = {"model": "m", "view": "sales", "fields": ["sales.city", "sales.is_long", "sales.count"]}
+    api(server, "PATCH", "/connections/written", {"written_for": "bigquery_standard_sql"})
+    rows = api(server, "POST", "/queries/run/json", query)
+    assert rows == [{"sales.city": "Rome", "sales.is_long": "Yes", "sales.count": 1}]

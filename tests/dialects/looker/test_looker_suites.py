@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+import json
 from pathlib import Path
 from typing import Any
 
@@ -136,7 +138,34 @@ def test_connections_keep_their_password_sealed(house: House, bakery_file: Path)
     ("body", "field", "code"),
     [
         ({"dialect_name": "duckdb", "database": "/x"}, "name", "missing_field"),
-        ({"name": "a", "dialect_name": "bigquery_standard_sql"}, "dialect_name", "invalid"),
+        ({"name": "a", "dialect_name": "oracle"}, "dialect_name", "invalid"),
+        ({"name": "a", "dialect_name": "bigquery_standard_sql"}, "host", "missing_field"),
+        (
+            {"name": "a", "dialect_name": "bigquery_standard_sql", "host": "p", "certificate": "e30="},
+            "certificate",
+            "invalid",
+        ),
+        (
+            {"name": "a", "dialect_name": "snowflake", "host": "h", "database": "x"},
+            "username",
+            "missing_field",
+        ),
+        (
+            {"name": "a", "dialect_name": "duckdb", "database": "/x", "written_for": "oracle"},
+            "written_for",
+            "invalid",
+        ),
+        (
+            {
+                "name": "a",
+                "dialect_name": "redshift",
+                "host": "h",
+                "database": "x",
+                "written_for": "bigquery",
+            },
+            "written_for",
+            "invalid",
+        ),
         ({"name": "a", "dialect_name": "duckdb"}, "database", "missing_field"),
         ({"name": "a", "dialect_name": "duckdb", "database": "relative.duckdb"}, "database", "invalid"),
         ({"name": "a", "dialect_name": "duckdb", "database": "/data/../etc/x"}, "database", "invalid"),
@@ -162,3 +191,40 @@ def test_only_administrators_change_connections(house: House) -> None:
     body = {"name": "a", "dialect_name": "duckdb", "database": "/etc/passwd"}
     assert house.call("POST", "/connections", token=PLAIN, json=body).status_code == 403
     assert house.call("GET", "/connections", token=PLAIN).status_code == 200
+
+
+def test_warehouses_are_described_in_lookers_fields(house: House) -> None:
+    key = '{"type": "service_account", "private_key": "very private"}'
+    big = {
+        "name": "big",
+        "dialect_name": "bigquery_standard_sql",
+        "host": "acme",
+        "database": "shop",
+        "certificate": base64.b64encode(key.encode()).decode(),
+        "file_type": ".json",
+        "jdbc_additional_params": "location=EU",
+    }
+    made = house.ok("POST", "/connections", json=big)
+    assert (made["dialect_name"], made["host"], made["database"]) == ("bigquery_standard_sql", "acme", "shop")
+    assert made["jdbc_additional_params"] == "location=EU"
+    assert "private" not in json.dumps(house.ok("GET", "/connections"))
+    snow = {
+        "name": "snow",
+        "dialect_name": "snowflake",
+        "host": "acme-eu.snowflakecomputing.com",
+        "database": "DB",
+        "username": "u",
+        "password": "hush",
+        "jdbc_additional_params": "warehouse=WH&role=R",
+    }
+    house.ok("POST", "/connections", json=snow)
+    house.ok("PATCH", "/connections/snow", json={"schema": "PUBLIC"})
+    row = next(
+        c for c in house.services.db.submit_read(lambda tx: tx.connections()).result() if c.name == "snow"
+    )
+    assert row.settings["account"] == "acme-eu"
+    assert (row.settings["warehouse"], row.settings["role"], row.settings["schema"]) == ("WH", "R", "PUBLIC")
+    assert json.loads(house.services.vault.open(row.sealed)) == {"password": "hush"}
+    (answer,) = house.ok("PUT", "/connections/snow/test")
+    assert answer["status"] == "error"
+    assert "runyard[snowflake]" in answer["message"]

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from runyard.tasks.lookml.databases import Connection
+from runyard.tasks.lookml.connections import Connection
 from runyard.tasks.lookml.report import VALIDATORS, Json
 from runyard.tasks.lookml.rows import Row, rows
 from runyard.tasks.lookml.validation import Request, Validation

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from runyard.tasks.lookml.databases import Connection, connection
+from runyard.tasks.lookml.connections import Connection, connection
 from runyard.tasks.lookml.language.model import models
 from runyard.tasks.lookml.validators.asserts.run import AssertOptions, TriedTests, run
 from runyard.tasks.lookml.validators.asserts.tests import tests as data_tests

@@ -70,7 +70,7 @@ def test_findings_exit_with_one_and_are_located(tmp_path: Path, bakery_file: Pat
         ),
         (["check", str(BAKERY), "-c", "bakery"], "is not NAME=VALUE"),
         (["check", str(BAKERY), "-c", "bakery=duckdb:///none.duckdb"], "there is no DuckDB file"),
-        (["check", str(BAKERY), "-c", "bakery=oracle://x"], "served are duckdb and postgres"),
+        (["check", str(BAKERY), "-c", "bakery=oracle://x"], "served are duckdb, postgres, bigquery"),
     ],
 )
 def test_what_cannot_be_done_exits_with_two_and_a_hint(argv: list[str], message: str) -> None:

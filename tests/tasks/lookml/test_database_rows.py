@@ -9,7 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from runyard.tasks.lookml.databases import Connection, Refusal, Rows, connection, open_database
+from runyard.tasks.lookml.connections import Connection, connection
+from runyard.tasks.lookml.databases import Refusal, Rows, open_database
 
 
 @pytest.fixture(params=["duckdb", "postgres"])

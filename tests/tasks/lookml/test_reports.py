@@ -9,7 +9,7 @@ from xml.etree import ElementTree
 
 import pytest
 
-from runyard.tasks.lookml.databases import connection
+from runyard.tasks.lookml.connections import connection
 from runyard.tasks.lookml.junit import junit
 from runyard.tasks.lookml.program import main
 from runyard.tasks.lookml.report import VALIDATORS, Json, failure

@@ -9,7 +9,7 @@ from types import ModuleType
 
 import pytest
 
-from runyard.tasks.lookml.databases import Connection, connection
+from runyard.tasks.lookml.connections import Connection, connection
 
 from .changes import CHANGES
 from .shop import SHOP, Change, changed, findings, reports

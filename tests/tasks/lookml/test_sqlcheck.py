@@ -12,7 +12,8 @@ from pathlib import Path
 import psycopg
 import pytest
 
-from runyard.tasks.lookml.databases import CannotConnect, Connection, connection, open_database
+from runyard.tasks.lookml.connections import CannotConnect, Connection, connection
+from runyard.tasks.lookml.databases import open_database
 from runyard.tasks.lookml.language.model import models
 from runyard.tasks.lookml.validators.sqlcheck import Options, TriedExplore, validate
 
@@ -203,8 +204,8 @@ def test_connections_that_do_not_work_say_why_without_the_password(make: Make, t
     with pytest.raises(CannotConnect) as caught:
         open_database(wrong, 1)
     assert "sesame" not in str(caught.value)
-    with pytest.raises(CannotConnect, match="served are duckdb and postgres"):
-        connection("c", {"dialect": "bigquery"})
+    with pytest.raises(CannotConnect, match="served are duckdb, postgres, bigquery"):
+        connection("c", {"dialect": "oracle"})
     (tested,) = validate(
         models(make({"m.model.lkml": 'connection: "x"\nexplore: a {}\nview: a { dimension: id {} }'})),
         {},

@@ -8,7 +8,7 @@ import duckdb
 import pytest
 import sqlglot
 
-from runyard.tasks.lookml.databases import CannotConnect, connection
+from runyard.tasks.lookml.connections import CannotConnect, connection
 from runyard.tasks.lookml.language.model import Explore, models
 from runyard.tasks.lookml.language.project import from_texts
 from runyard.tasks.lookml.language.timeframes import DEFAULT_INTERVALS, DEFAULT_TIMEFRAMES

@@ -74,6 +74,8 @@ view: orders {
   measure: share { type: percent_of_total sql: ${count} ;; }
   measure: change { type: percent_of_previous sql: ${count} ;; }
   measure: count_last_year { type: period_over_period based_on: count based_on_time: made_date period: year kind: previous }
+  measure: count_to_date { type: period_over_period based_on: count based_on_time: made_date period: year kind: previous value_to_date: yes }
+  measure: growth { type: period_over_period based_on: total based_on_time: made_date period: month kind: relative_change }
   measure: more_than_last_year { type: period_over_period based_on: count based_on_time: made_date period: year kind: difference }
 }
 view: items {
@@ -450,6 +452,25 @@ def test_a_period_is_compared_with_the_one_a_year_before(ask: Ask) -> None:
     # A filter on the time does not take away what the previous period is counted from.
     (row,) = ask("orders.made_year", "orders.count_last_year", filters={"orders.made_date": "2024"})
     assert row[1] == sum(n for m, n in counts.items() if m.startswith("2023"))
+
+
+def test_to_date_counts_the_period_before_only_as_far_as_the_running_one_has_come(database, ask: Ask) -> None:
+    """The query's moment is 2024-06-13 14:15:16: of 2023 only what came before that day and hour counts; 2022, whose successor is over, counts whole."""
+    counted = "SELECT COUNT(*) FROM orders WHERE made_at >= '{}' AND made_at < '{}'"
+    so_far, whole = (
+        database[1](counted.format(*span))[0][0]
+        for span in (("2023-01-01", "2023-06-13 14:15:16"), ("2022-01-01", "2023-01-01"))
+    )
+    found = {y: n for y, n in ask("orders.made_year", "orders.count_to_date") if y in (2023, 2024)}
+    assert found == {2023: whole, 2024: so_far}
+    assert 0 < so_far < dict(ask("orders.made_year", "orders.count_last_year"))[2024]
+
+
+def test_relative_change_is_a_share_of_the_period_before(database, ask: Ask) -> None:
+    by_hand = """
+    WITH m AS (SELECT DATE_TRUNC('month', made_at) AS month, COALESCE(SUM(price), 0) AS total FROM orders GROUP BY 1)
+    SELECT m.month, (m.total - b.total) * 1.0 / NULLIF(b.total, 0) FROM m LEFT JOIN m AS b ON b.month = m.month - INTERVAL '1 month'"""
+    same(ask("orders.made_month", "orders.growth"), [(str(m)[:7], v) for m, v in database[1](by_hand)])
 
 
 def test_the_sql_of_a_query_has_no_path_of_its_own(tmp_path: Path) -> None:

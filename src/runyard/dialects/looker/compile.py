@@ -151,6 +151,8 @@ def _arguments(validator: str, trigger: Trigger, data: Mapping[str, Any]) -> Ite
     for flag, key in NUMBERS:
         if value(key):
             yield f"{flag}={value(key)}"
+    if validator in QUERYING and data.get("written_for"):
+        yield f"--written-for={data['written_for']}"
     if validator == "lookml":
         # Looker's `success` is below everything: any message fails the suite, as `info` does.
         yield f"--severity={'info' if value('severity') == 'success' else value('severity')}"

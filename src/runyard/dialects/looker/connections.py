@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from typing import Any
 
 from runyard.engine.ports import Tx, Vault
 from runyard.http.services import Services
 from runyard.model.work import Connection
+from runyard.tasks.lookml.sql.dialects import Dialect, dialect_named
 
 
 def settings_of(row: Connection, vault: Vault) -> dict[str, Any]:
@@ -25,3 +27,10 @@ async def settings_named(services: Services, name: str) -> dict[str, Any] | None
     """The settings of that name's connection; None when there is none."""
     row = await services.db.read(lambda tx: named(tx, name))
     return settings_of(row, services.vault) if row else None
+
+
+def dialects_of(settings: Mapping[str, Any]) -> tuple[Dialect, Dialect | None]:
+    """(what the database speaks, what the project is written in when that is another); DuckDB's where nothing is said, as for no connection."""
+    spoken = dialect_named(str(settings.get("dialect") or "duckdb")) or "duckdb"
+    written = dialect_named(str(settings.get("written") or ""))
+    return spoken, written if written != spoken else None

@@ -15,7 +15,8 @@ from typing import Any
 
 from runyard.dialects.looker.queries import MAX_ROWS, Statement
 from runyard.model.errors import Busy, RunyardError
-from runyard.tasks.lookml.databases import CannotConnect, Refusal, Rows, connection, open_database
+from runyard.tasks.lookml.connections import CannotConnect, connection
+from runyard.tasks.lookml.databases import Refusal, Rows, open_database
 
 log = logging.getLogger("runyard.looker")
 

@@ -132,12 +132,14 @@ def fields_of(explore: Explore, names: Sequence[str]) -> list[tuple[str, Field]]
     return found
 
 
-def compiled(explore: Explore, data: Mapping[str, Any], dialect: Dialect) -> Statement:
-    """The statement of a query."""
+def compiled(
+    explore: Explore, data: Mapping[str, Any], dialect: Dialect, written_for: Dialect | None = None
+) -> Statement:
+    """The statement of a query, transpiled when the project is written for another dialect."""
     wanted = fields_of(explore, data["fields"])
     named = [(f"{alias}.{field.name}", field.kind) for alias, field in wanted]
     connection = explore.model.connection
-    settings = context_of(explore, dialect)
+    settings = context_of(explore, dialect, written=written_for)
     never = _NEVER.fullmatch(data["filter_expression"])
     where = data["filter_expression"] if never else ""
     try:

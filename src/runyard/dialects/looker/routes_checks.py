@@ -17,7 +17,7 @@ from runyard.dialects.looker.reading import Reading
 from runyard.dialects.looker.refusals import empty
 from runyard.dialects.looker.workspace import Work, work_on
 from runyard.model.errors import Forbidden
-from runyard.tasks.lookml.databases import CannotConnect, Connection, connection
+from runyard.tasks.lookml.connections import CannotConnect, Connection, connection
 from runyard.tasks.lookml.language.findings import Finding
 from runyard.tasks.lookml.validators.asserts.run import AssertOptions, TestError, TestSuccess
 from runyard.tasks.lookml.validators.asserts.run import run as run_data_tests

@@ -1,6 +1,6 @@
 """Connections: the databases that validators query, the same rows as Datafold's data sources. Administrators write, everyone with a token reads.
 
-Passwords are sealed and never shown. Served dialects: duckdb (an absolute file on the server) and postgres.
+Passwords are sealed and never shown. What their fields are is in `connection_fields`.
 """
 
 from __future__ import annotations
@@ -9,85 +9,21 @@ import json
 from asyncio import to_thread
 from collections.abc import Mapping
 from dataclasses import replace
-from pathlib import PurePosixPath
 from typing import Any
 
 from starlette.responses import Response
 
+from runyard.dialects.looker.connection_fields import read, shape, text
 from runyard.dialects.looker.connections import named, settings_of
 from runyard.dialects.looker.desk import Ask, Line
-from runyard.dialects.looker.refusals import Detail, Unprocessable, answer, empty, invalid, missing_field
-from runyard.dialects.looker.shapes import time
+from runyard.dialects.looker.refusals import Detail, Unprocessable, answer, empty, missing_field
 from runyard.engine.ports import Tx
 from runyard.model.errors import NotFound
 from runyard.model.work import Connection
-from runyard.tasks.lookml.databases import DIALECTS, CannotConnect, connection, open_database
+from runyard.tasks.lookml.connections import CannotConnect, connection
+from runyard.tasks.lookml.databases import open_database
 
-MAX_TEXT = 2048
 TEST_TIMEOUT_S = 5.0
-
-
-def _shape(row: Connection) -> dict[str, Any]:
-    known = row.settings
-    return {
-        "can": {"show": True, "test": True},
-        "name": row.name,
-        "dialect_name": row.dialect,
-        "dialect": {
-            "name": row.dialect,
-            "label": {"duckdb": "DuckDB", "postgres": "PostgreSQL"}.get(row.dialect, row.dialect),
-        },
-        "host": known.get("host") or None,
-        "port": str(known["port"]) if known.get("port") else None,
-        "username": known.get("username") or None,
-        "database": known.get("file") or known.get("database") or None,
-        "schema": known.get("schema") or None,
-        "ssl": known.get("sslmode") in ("require", "verify-ca", "verify-full"),
-        "verify_ssl": known.get("sslmode") == "verify-full",
-        "db_timezone": "UTC",
-        "query_timezone": "UTC",
-        "created_at": time(row.created_at),
-        "example": False,
-    }
-
-
-def _text(body: Mapping[str, Any], name: str) -> str:
-    value = body.get(name)
-    if value is None:
-        return ""
-    if (
-        not isinstance(value, str | int)
-        or isinstance(value, bool)
-        or len(str(value)) > MAX_TEXT
-        or "\0" in str(value)
-    ):
-        raise invalid(name, f"{name} must be a text of at most {MAX_TEXT} characters.")
-    return str(value)
-
-
-def _read(body: Mapping[str, Any], before: Mapping[str, Any]) -> tuple[str, dict[str, Any], dict[str, str]]:
-    """(dialect, settings, secrets) of a create or update body over what was there."""
-    merged = {**before, **{k: v for k, v in body.items() if v is not None}}
-    dialect = DIALECTS.get(_text(merged, "dialect_name").lower())
-    if dialect is None:
-        raise invalid("dialect_name", "dialect_name must be duckdb or postgres; others are not served yet.")
-    secrets = {"password": _text(body, "password")} if body.get("password") else {}
-    if dialect == "duckdb":
-        file = _text(merged, "database") or _text(merged, "file")
-        if not file:
-            raise missing_field("database")
-        if not PurePosixPath(file).is_absolute() or ".." in PurePosixPath(file).parts:
-            raise invalid("database", "database must be the absolute path of a DuckDB file on the server.")
-        return dialect, {"file": file, "schema": _text(merged, "schema")}, secrets
-    for name in ("host", "database"):
-        if not _text(merged, name):
-            raise missing_field(name)
-    port = _text(merged, "port") or "5432"
-    if not (port.isascii() and port.isdigit() and 0 < int(port[:6]) < 65536):
-        raise invalid("port", "port must be from 1 to 65535.")
-    sslmode = "verify-full" if merged.get("verify_ssl") else "require" if merged.get("ssl") else "prefer"
-    settings = {k: _text(merged, k) for k in ("host", "database", "username", "schema")}
-    return dialect, {**settings, "port": int(port), "sslmode": sslmode}, secrets
 
 
 async def _row(ask: Ask) -> Connection:
@@ -101,10 +37,10 @@ async def _row(ask: Ask) -> Connection:
 async def create(ask: Ask) -> Response:
     """POST /connections."""
     ask.admin()
-    name = _text(ask.body, "name").strip()
+    name = text(ask.body, "name").strip()
     if not name:
         raise missing_field("name")
-    dialect, settings, secrets = _read(ask.body, {})
+    dialect, settings, secrets = read(ask.body)
     now = ask.services.now()
     row = Connection(0, name, dialect, settings, _sealed(ask, secrets), now, now)
 
@@ -115,7 +51,7 @@ async def create(ask: Ask) -> Response:
             )
         return tx.add(row)
 
-    return ask.answer(_shape(await ask.services.db.write(work)))
+    return ask.answer(shape(await ask.services.db.write(work)))
 
 
 def _sealed(ask: Ask, secrets: Mapping[str, str]) -> str:
@@ -125,32 +61,24 @@ def _sealed(ask: Ask, secrets: Mapping[str, str]) -> str:
 async def listed(ask: Ask) -> Response:
     """GET /connections."""
     found = await ask.services.db.read(lambda tx: tx.connections())
-    return ask.answer([_shape(row) for row in found])
+    return ask.answer([shape(row) for row in found])
 
 
 async def get(ask: Ask) -> Response:
     """GET /connections/{name}."""
-    return ask.answer(_shape(await _row(ask)))
+    return ask.answer(shape(await _row(ask)))
 
 
 async def update(ask: Ask) -> Response:
     """PATCH /connections/{name}; a password that is not given stays."""
     ask.admin()
     row = await _row(ask)
-    old = {
-        "dialect_name": row.dialect,
-        **row.settings,
-        "database": row.settings.get("file") or row.settings.get("database"),
-    }
-    old |= {
-        "ssl": row.settings.get("sslmode") == "require",
-        "verify_ssl": row.settings.get("sslmode") == "verify-full",
-    }
-    dialect, settings, secrets = _read(ask.body, old)
-    sealed = _sealed(ask, secrets) or row.sealed
+    dialect, settings, secrets = read(ask.body, row)
+    kept = json.loads(ask.services.vault.open(row.sealed)) if row.sealed and dialect == row.dialect else {}
+    sealed = _sealed(ask, {**kept, **secrets})
     after = replace(row, dialect=dialect, settings=settings, sealed=sealed, updated_at=ask.services.now())
     await ask.services.db.write(lambda tx: tx.save(after))
-    return ask.answer(_shape(after))
+    return ask.answer(shape(after))
 
 
 async def delete(ask: Ask) -> Response:

@@ -9,7 +9,7 @@ from typing import Any
 from starlette.responses import Response
 
 from runyard.dialects.looker import queries
-from runyard.dialects.looker.connections import settings_named
+from runyard.dialects.looker.connections import dialects_of, settings_named
 from runyard.dialects.looker.desk import Ask, Line
 from runyard.dialects.looker.errands import QUERY_TIMEOUT_S
 from runyard.dialects.looker.queries import FORMATS, KIND, Statement
@@ -19,7 +19,7 @@ from runyard.dialects.looker.workspace import with_model
 from runyard.engine.ports import Tx
 from runyard.model.errors import Conflict, Forbidden, NotFound
 from runyard.model.work import Record
-from runyard.tasks.lookml.databases import DIALECTS, Rows
+from runyard.tasks.lookml.databases import Rows
 
 TASK = "looker.query_task"
 MAX_RESULT_BYTES = 4 << 20
@@ -63,13 +63,13 @@ async def _compiled(ask: Ask, data: Mapping[str, Any]) -> tuple[Statement, Mappi
         raise Forbidden("Developers of this project may query its explores.")
     found = work.reading.model(model)
     settings = await settings_named(ask.services, found.connection if found else "")
-    spoken = DIALECTS.get(str((settings or {}).get("dialect", "")).lower(), "duckdb")
+    spoken, source = dialects_of(settings or {})
 
     def look(reading: Reading) -> Statement:
         explore = reading.explore(model, name)
         if explore is None:
             raise NotFound(f"Model {model!r} has no explore {name!r}.")
-        return queries.compiled(explore, data, spoken)
+        return queries.compiled(explore, data, spoken, source)
 
     return await work.reading.ask(look), settings
 

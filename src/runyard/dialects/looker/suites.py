@@ -12,6 +12,7 @@ from runyard.dialects.looker.refusals import Detail, Unprocessable
 from runyard.model.work import Record
 from runyard.syntax.cron import CronError
 from runyard.syntax.cron import check as check_cron
+from runyard.tasks.lookml.sql.dialects import dialect_named
 
 KIND = "looker.suite"
 VALIDATORS = ("lookml", "style", "sql", "assert", "content")
@@ -75,6 +76,11 @@ def _zone(value: Any) -> str | None:
     return None
 
 
+def _written(value: Any) -> str | None:
+    fine = isinstance(value, str) and (value == "" or dialect_named(value) is not None)
+    return None if fine else "must be empty or one of bigquery, snowflake, redshift, postgres, duckdb"
+
+
 def _limit(value: Any) -> str | None:
     return None if type(value) is int and 0 <= value <= 1_000_000 else "must be a whole number from 0"
 
@@ -124,6 +130,7 @@ FIELDS: Mapping[str, tuple[Any, Check]] = {
     "sql_validator_config_exclusions": ([], _selectors),
     # Ours; Looker's clients leave them out, any HTTP client may set them.
     "sql_validator_config_measures": (False, _flag),
+    "written_for": ("", _written),
     "push_trigger_is_enabled": (False, _flag),
     "push_trigger_branches": ([], _texts),
     "refuse_duplicate_runs": (False, _flag),

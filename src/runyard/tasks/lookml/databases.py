@@ -1,26 +1,22 @@
-"""Databases that SQL is bound against: DuckDB and PostgreSQL, opened so that a query can only read and only the database itself.
+"""Databases that SQL is bound against, opened so that a query can only read and only the database itself. DuckDB and PostgreSQL are here.
 
 DuckDB: read-only file, no external access, configuration locked, exactly one SELECT. PostgreSQL: read-only transaction, one statement
-(extended protocol), statement timeout, always rolled back. Passwords never appear in a message. Used by `sqlcheck`.
+(extended protocol), statement timeout, always rolled back. BigQuery, Snowflake and Redshift are in `warehouse`, settings in `connections`.
+Passwords never appear in a message. Used by `sqlcheck`.
 """
 
 from __future__ import annotations
 
 import threading
-from collections.abc import Mapping
 from copy import copy
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
-from urllib.parse import unquote, urlsplit
 
-from runyard.tasks.lookml.sql.dialects import NAMES, Dialect, dialect_named
+from runyard.tasks.lookml.connections import CannotConnect, Connection
+from runyard.tasks.lookml.sql.dialects import Dialect
 
 MAX_QUERY_BYTES = 10 << 20
-
-
-class CannotConnect(Exception):
-    """The connection's settings are not usable, or the database does not answer."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,23 +26,6 @@ class Refusal:
     message: str
     line: int = 0
     column: int = 0
-
-
-@dataclass(frozen=True, slots=True)
-class Connection:
-    """A connection's settings. `dialect` is duckdb or postgres; `written` is set when the LookML's SQL is in another one, to be transpiled."""
-
-    name: str
-    dialect: Dialect
-    file: str = ""
-    host: str = ""
-    port: int = 5432
-    database: str = ""
-    username: str = ""
-    password: str = field(default="", repr=False)
-    schema: str = ""
-    sslmode: str = ""
-    written: Dialect | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,85 +56,16 @@ class Database(Protocol):
         """Ends the connection."""
 
 
-DIALECTS: dict[str, Dialect] = {
-    "duckdb": "duckdb",
-    "postgres": "postgres",
-    "postgresql": "postgres",
-    "pg": "postgres",
-}
-
-
-def connection(name: str, settings: Mapping[str, Any]) -> Connection:
-    """A connection out of `{dialect, url}` or `{dialect, file}` or `{dialect, host, port, database, username, password, schema}`.
-
-    `written` (also as `?written=bigquery` of an address) names the dialect that the LookML's SQL is in, when it is to be transpiled.
-    """
-    url, mark, asked = str(settings.get("url") or "").partition("?written=")
-    other = str(settings.get("written") or asked)
-    written = dialect_named(other) if other else None
-    if (other or mark) and written is None:
-        raise CannotConnect(
-            f'connection "{name}": SQL written in "{other}" cannot be transpiled; {", ".join(NAMES)} can'
-        )
-    found = _connection(name, settings, url)
-    return replace(found, written=written if written != found.dialect else None)
-
-
-def _connection(name: str, settings: Mapping[str, Any], url: str) -> Connection:
-    word = str(settings.get("dialect") or url.partition(":")[0]).lower()
-    dialect = DIALECTS.get(word)
-    if dialect is None:
-        raise CannotConnect(f'connection "{name}" has the dialect "{word}"; served are duckdb and postgres')
-    if url:
-        return _from_url(name, dialect, url)
-    try:
-        port = int(settings.get("port") or 5432)
-    except (TypeError, ValueError):
-        raise CannotConnect(f'connection "{name}": the port is not a number') from None
-    text = {
-        k: str(settings.get(k) or "")
-        for k in ("file", "host", "database", "username", "password", "schema", "sslmode")
-    }
-    if dialect == "duckdb" and not text["file"]:
-        text["file"] = text["database"]
-    return Connection(
-        name,
-        dialect,
-        text["file"],
-        text["host"],
-        port,
-        text["database"],
-        text["username"],
-        text["password"],
-        text["schema"],
-        text["sslmode"],
-    )
-
-
-def _from_url(name: str, dialect: Dialect, url: str) -> Connection:
-    if dialect == "duckdb":
-        path = url.split(":", 1)[1] if url.lower().startswith("duckdb:") else url
-        # duckdb:///abs/file, duckdb:relative, and a bare path
-        return Connection(name, dialect, file=unquote(path[2:] if path.startswith("//") else path))
-    try:
-        parts = urlsplit(url)
-        port = parts.port or 5432
-    except ValueError:
-        raise CannotConnect(f'connection "{name}": the address cannot be read') from None
-    return Connection(
-        name,
-        dialect,
-        host=unquote(parts.hostname or ""),
-        port=port,
-        database=unquote(parts.path.lstrip("/")),
-        username=unquote(parts.username or ""),
-        password=unquote(parts.password or ""),
-    )
-
-
 def open_database(wanted: Connection, timeout_s: float) -> Database:
     """Opens it, or raises CannotConnect."""
-    return _DuckDB(wanted, timeout_s) if wanted.dialect == "duckdb" else _Postgres(wanted, timeout_s)
+    match wanted.dialect:
+        case "duckdb":
+            return _DuckDB(wanted, timeout_s)
+        case "postgres":
+            return _Postgres(wanted, timeout_s)
+    from runyard.tasks.lookml.warehouse import open_warehouse
+
+    return open_warehouse(wanted, timeout_s)
 
 
 class _DuckDB:
@@ -281,16 +191,14 @@ class _Postgres:
         try:
             self._connection = psycopg.connect(
                 **arguments,
-                port=wanted.port,
+                port=wanted.port or 5432,
                 connect_timeout=10,
                 options=options,
                 application_name="runyard lookml",
             )
             self._connection.read_only = True
         except psycopg.Error as error:
-            message = _first_line(str(error))
-            if wanted.password:
-                message = message.replace(wanted.password, "[masked]")
+            message = wanted.masked(_first_line(str(error)))
             raise CannotConnect(f'connection "{wanted.name}": {message}') from None
 
     def bind(self, sql: str) -> Refusal | None:

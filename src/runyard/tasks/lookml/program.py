@@ -13,7 +13,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from runyard.tasks.lookml.databases import CannotConnect, Connection, connection
+from runyard.tasks.lookml.connections import CannotConnect, Connection, connection, written_dialect
 from runyard.tasks.lookml.junit import junit
 from runyard.tasks.lookml.language.findings import Severity
 from runyard.tasks.lookml.report import EXIT, VALIDATORS, Json, failure
@@ -81,6 +81,12 @@ def _arguments() -> argparse.ArgumentParser:
     add("--measures", action="store_true", help="sql: measures as well")
     add("--chunk-size", type=int, default=500, help="sql: fields per query")
     add("--concurrency", type=int, default=10, help="sql, assert: queries at once")
+    add(
+        "--written-for",
+        default="",
+        metavar="DIALECT",
+        help="sql, assert: transpile the project's SQL from it",
+    )
     add("--timeout", type=float, default=60.0, help="sql, assert: seconds per query")
     add("--content", default="", metavar="DIR", help="content: exported JSON, relative to the project")
     add("--include-folder", action="append", default=[], metavar="ID", help="content: only in these folders")
@@ -108,6 +114,7 @@ def _request(options: argparse.Namespace) -> Request:
         chunk_size=max(1, options.chunk_size),
         concurrency=max(1, options.concurrency),
         timeout_s=options.timeout,
+        written_for=written_dialect(options.written_for) if options.written_for else None,
         include_folders=tuple(options.include_folder),
         exclude_folders=tuple(options.exclude_folder),
         exclude_personal=options.exclude_personal,

@@ -12,7 +12,7 @@ from datetime import UTC, datetime
 from functools import cached_property
 from pathlib import Path
 
-from runyard.tasks.lookml.databases import CannotConnect, Connection
+from runyard.tasks.lookml.connections import CannotConnect, Connection
 from runyard.tasks.lookml.language.cache import Cache
 from runyard.tasks.lookml.language.findings import Severity
 from runyard.tasks.lookml.language.model import Model, models
@@ -27,6 +27,7 @@ from runyard.tasks.lookml.report import (
     style_report,
 )
 from runyard.tasks.lookml.rows import Row, excerpt
+from runyard.tasks.lookml.sql.dialects import Dialect
 from runyard.tasks.lookml.validators import checks, sqlcheck
 from runyard.tasks.lookml.validators.asserts.run import AssertOptions, Verdict, run
 from runyard.tasks.lookml.validators.asserts.tests import DataTest, tests
@@ -44,7 +45,10 @@ _MARKS = {"passed": "ok  ", "failed": "FAIL", "skipped": "skip", "errored": "ERR
 
 @dataclass(frozen=True)
 class Request:
-    """What to validate and how; every option of a suite. `target` is a folder with the target branch's tree, "" for none."""
+    """What to validate and how; every option of a suite. `target` is a folder with the target branch's tree, None for none.
+
+    `written_for` is the dialect of the project's SQL; what a connection itself says of it counts less.
+    """
 
     project: Path
     target: Path | None = None
@@ -62,6 +66,7 @@ class Request:
     chunk_size: int = 500
     concurrency: int = 10
     timeout_s: float = 60.0
+    written_for: Dialect | None = None
     include_folders: tuple[str, ...] = ()
     exclude_folders: tuple[str, ...] = ()
     exclude_personal: bool = False
@@ -120,6 +125,13 @@ class Validation:
         """The target branch's models."""
         return self._chosen(self.before) if self.before is not None else None
 
+    def _databases(self) -> Mapping[str, Connection]:
+        """The connections, those to local databases with the dialect that the request says the project is written for."""
+        given, written = self.connections(), self.request.written_for
+        if written is None:
+            return given
+        return {n: c.written_for(written) if c.is_local else c for n, c in given.items()}
+
     def _chosen(self, project: Project) -> list[Model]:
         return [m for m in models(project) if not self.request.models or m.name in self.request.models]
 
@@ -153,7 +165,7 @@ class Validation:
 
     def _sql(self) -> Json:
         asked = self.request
-        connections = self.connections()
+        connections = self._databases()
         options = sqlcheck.Options(
             asked.selection.selectors, asked.selection.exclusions, asked.fail_fast, asked.ignore_hidden, asked.measures, asked.chunk_size,
             asked.concurrency, asked.timeout_s, asked.user_attributes,
@@ -220,7 +232,7 @@ class Validation:
                 self._error(error.assertion or "test", error.message, error.file, error.line)
 
         return assert_report(
-            run(found, self.connections() if total else {}, options, say), {"models": len(self.models)}
+            run(found, self._databases() if total else {}, options, say), {"models": len(self.models)}
         )
 
     def _content(self) -> Json:

@@ -8,7 +8,9 @@ from dataclasses import dataclass, field
 from runyard.tasks.lookml.language.model import Explore, Field, Join, View
 from runyard.tasks.lookml.language.tree import Node
 from runyard.tasks.lookml.sql.compiler import Context, FieldCompiler
+from runyard.tasks.lookml.sql.dimensions import moment
 from runyard.tasks.lookml.sql.expressions import Expression, Unresolved, joined, label
+from runyard.tasks.lookml.sql.filter_dates import moment as literal_moment
 from runyard.tasks.lookml.sql.joins import on
 from runyard.tasks.lookml.sql.measures import tested
 from runyard.tasks.lookml.sql.native import native_sql
@@ -50,6 +52,8 @@ def clauses(compiler: FieldCompiler, filters: Filters) -> tuple[list[Expression]
             continue
         test = tested(compiler, one.alias, one.field, one.text, one.node)
         (groups if one.field.kind == "measure" else rows).append(test)
+    for alias, time in compiler.context.until_now:
+        rows.append(moment(compiler, alias, time).wrapped("", f" < {literal_moment(compiler.context.now)}"))
     explore = compiler.context.explore
     for block in explore.node.all("access_filter"):
         rows += _access(compiler, explore, block)

@@ -16,7 +16,7 @@ from runyard.tasks.lookml.language.model import Explore, Field, View
 from runyard.tasks.lookml.language.timeframes import DAYS
 from runyard.tasks.lookml.language.tree import Node
 from runyard.tasks.lookml.sql import transpile
-from runyard.tasks.lookml.sql.dialects import Dialect
+from runyard.tasks.lookml.sql.dialects import Dialect, type_name
 from runyard.tasks.lookml.sql.dimensions import dimension
 from runyard.tasks.lookml.sql.expressions import Expression, Piece, Unresolved, identifier, joined, plain
 from runyard.tasks.lookml.sql.filter_text import BadFilter
@@ -56,9 +56,14 @@ class Context:
     timezone: str = ""
     database_timezone: str = "UTC"
     written: Dialect | None = None
-    shifts: Mapping[tuple[str, str], str] = field(
-        default_factory=dict
-    )  # (alias, dimension_group) → interval added
+    shifts: Mapping[tuple[str, str], tuple[int, str]] = field(default_factory=dict)
+    """(alias, dimension_group) → how many units its moments are moved on"""
+    until_now: Collection[tuple[str, Field]] = ()  # (alias, field) of times that may not lie after `now`
+
+    @property
+    def source(self) -> Dialect:
+        """The dialect that the project's own SQL is written in, and what templates put into it too."""
+        return self.written or self.dialect
 
     @cached_property
     def setting(self) -> Setting:
@@ -243,7 +248,7 @@ class FieldCompiler:
             pieces = (p if p.file else Piece(p.text, node.file.path, line, field_id) for p in found.pieces)
             found = replace(found, pieces=tuple(pieces))
         if cast in _CASTS:
-            return found.wrapped("CAST(", f" AS {_CASTS[cast]})")
+            return found.wrapped("CAST(", f" AS {type_name(_CASTS[cast], self.context.dialect)})")
         return found
 
     def lookup(

@@ -1,16 +1,15 @@
-"""SQL dialects: which there are, and how each writes the few things that our own text needs. Pure data and text; used all over `sql`.
+"""SQL dialects: which there are, and how each writes literals and casts. Pure data and text; used all over `sql`.
 
-DuckDB and PostgreSQL are the two that values are tested on. Redshift speaks PostgreSQL where it can; BigQuery and Snowflake texts of
-timeframes are made from the DuckDB ones by sqlglot, once each.
+DuckDB and PostgreSQL are the two that values are tested on; the three warehouses say times in `warehouse_times`.
 """
 
 from __future__ import annotations
 
-from functools import lru_cache
 from typing import Literal
 
 Dialect = Literal["duckdb", "postgres", "bigquery", "snowflake", "redshift"]
 Native = Literal["duckdb", "postgres"]
+Warehouse = Literal["bigquery", "snowflake", "redshift"]
 
 NAMES: tuple[Dialect, ...] = ("duckdb", "postgres", "bigquery", "snowflake", "redshift")
 _SPOKEN: dict[str, Dialect] = {
@@ -26,29 +25,24 @@ def dialect_named(word: str) -> Dialect | None:
     return _SPOKEN.get(word.lower())
 
 
-def native(dialect: Dialect) -> Native:
-    """Which of the two tested dialects our own text is written in for this one."""
-    return "postgres" if dialect in ("postgres", "redshift") else "duckdb"
-
-
 def looker_name(dialect: Dialect) -> str:
     """What `_dialect._name` is in Looker's Liquid."""
     return "bigquery_standard_sql" if dialect == "bigquery" else dialect
 
 
-_MARKS = {"\0": "runyard_x", "\1": "runyard_y", "\2": "runyard_z", "\3": "runyard_w"}
+_TYPES = {"VARCHAR": "STRING", "DOUBLE PRECISION": "FLOAT64", "TIMESTAMP": "DATETIME", "BIGINT": "INT64"}
 
 
-@lru_cache(maxsize=4096)
-def spoken(text: str, dialect: Dialect) -> str:
-    """Our own text (written for `native(dialect)`, with one-character marks) as the dialect says it."""
-    if dialect not in ("bigquery", "snowflake"):
-        return text
-    import sqlglot
+def type_name(standard: str, dialect: Dialect) -> str:
+    """A type's name; BigQuery has names of its own."""
+    return _TYPES.get(standard, standard) if dialect == "bigquery" else standard
 
-    for mark, name in _MARKS.items():
-        text = text.replace(mark, name)
-    made = sqlglot.transpile(text, read="duckdb", write=dialect)[0]
-    for mark, name in _MARKS.items():
-        made = made.replace(name, mark)
-    return made
+
+def literal(text: str, dialect: Dialect) -> str:
+    """A string as SQL. The warehouses read a backslash in a plain literal as an escape, and BigQuery does not double quotes."""
+    if dialect in ("duckdb", "postgres"):
+        return "'" + text.replace("'", "''") + "'"
+    text = text.replace("\\", "\\\\")
+    if dialect == "bigquery":
+        return "'" + text.replace("'", "\\'").replace("\n", "\\n").replace("\r", "\\r") + "'"
+    return "'" + text.replace("'", "''") + "'"

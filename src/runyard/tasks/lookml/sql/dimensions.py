@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING
 
 from runyard.tasks.lookml.language.model import Field
 from runyard.tasks.lookml.language.timeframes import is_interval, is_timeframe
-from runyard.tasks.lookml.sql.dialects import native, spoken
-from runyard.tasks.lookml.sql.expressions import Expression, Unresolved, filled, joined, literal
-from runyard.tasks.lookml.sql.timeframes import duration, in_zone, timeframe, to_timestamp, warehouse_duration
+from runyard.tasks.lookml.sql.dialects import literal, type_name
+from runyard.tasks.lookml.sql.expressions import Expression, Unresolved, filled, joined
+from runyard.tasks.lookml.sql.timeframes import duration, in_zone, later, timeframe, to_timestamp
 
 if TYPE_CHECKING:
     from runyard.tasks.lookml.sql.compiler import FieldCompiler
@@ -27,7 +27,8 @@ def dimension(compiler: FieldCompiler, alias: str, wanted: Field) -> Expression:
         return _cases(compiler, alias, wanted)
     if kind == "location":
         latitude, longitude = (compiler.raw(alias, wanted, key) for key in ("sql_latitude", "sql_longitude"))
-        return joined("CAST(", latitude, " AS VARCHAR) || ',' || CAST(", longitude, " AS VARCHAR)")
+        end = f" AS {type_name('VARCHAR', compiler.context.dialect)})"
+        return joined("CAST(", latitude, f"{end} || ',' || CAST(", longitude, end)
     if kind == "distance":
         return _distance(compiler, alias, wanted)
     if kind.startswith("duration_"):
@@ -46,35 +47,30 @@ def _refuse(wanted: Field, message: str) -> Unresolved:
 def _timeframe(compiler: FieldCompiler, alias: str, wanted: Field, part: str) -> Expression:
     if not is_timeframe(part):
         raise _refuse(wanted, f'unknown timeframe "{part}" of "{wanted.id}"')
-    dialect = compiler.context.dialect
-    text = timeframe("\0", part, native(dialect), compiler.context.calendar)
-    return filled(spoken(text, dialect), {"\0": moment(compiler, alias, wanted)})
+    text = timeframe("\0", part, compiler.context.dialect, compiler.context.calendar)
+    return filled(text, {"\0": moment(compiler, alias, wanted)})
 
 
 def moment(compiler: FieldCompiler, alias: str, wanted: Field) -> Expression:
     """The timestamp or date behind a time dimension, in the zone of the query: what timeframes are made of and date filters are put on."""
     context = compiler.context
-    dialect, base = native(context.dialect), compiler.sql(alias, wanted)
+    dialect, base = context.dialect, compiler.sql(alias, wanted)
     datatype = wanted.node.text("datatype", "datetime")
     text = to_timestamp("\0", datatype, dialect)
     if datatype not in ("date", "yyyymmdd") and wanted.node.text("convert_tz") != "no":
         text = in_zone(text, context.database_timezone, context.timezone, dialect)
     shift = context.shifts.get((alias, wanted.group or wanted.name))
     if shift:
-        text = f"({text} + INTERVAL '{shift}')"
-    return filled(spoken(text, context.dialect), {"\0": base}) if text != "\0" else base
+        text = later(text, *shift, dialect)
+    return filled(text, {"\0": base}) if text != "\0" else base
 
 
 def _duration(compiler: FieldCompiler, alias: str, wanted: Field, interval: str) -> Expression:
     if not is_interval(interval):
         raise _refuse(wanted, f'unknown interval "{interval}" of "{wanted.id}"')
     start, end = (compiler.raw(alias, wanted, key).grouped() for key in ("sql_start", "sql_end"))
-    kind, dialect = wanted.node.text("datatype"), native(compiler.context.dialect)
-    text = warehouse_duration(interval, compiler.context.dialect)
-    if not text:
-        text = duration(
-            to_timestamp("\0", kind, dialect), to_timestamp("\1", kind, dialect), interval, dialect
-        )
+    kind, dialect = wanted.node.text("datatype"), compiler.context.dialect
+    text = duration(to_timestamp("\0", kind, dialect), to_timestamp("\1", kind, dialect), interval, dialect)
     return filled(text, {"\0": start, "\1": end})
 
 
@@ -84,11 +80,15 @@ def _distance(compiler: FieldCompiler, alias: str, wanted: Field) -> Expression:
     for key in ("start_location_field", "end_location_field"):
         there_alias, there = compiler.lookup(wanted.node.text(key), alias, wanted.node, wanted.view)
         points += [compiler.raw(there_alias, there, k).grouped() for k in ("sql_latitude", "sql_longitude")]
+    if compiler.context.dialect == "bigquery":  # which has no RADIANS
+        points = [p.wrapped("(", " * ACOS(-1) / 180)") for p in points]
     radius = "3958.8" if wanted.node.text("units", "miles") == "miles" else "6371.0"
     text = (
         f"(2 * {radius} * ASIN(SQRT(POWER(SIN(RADIANS(\0 - \2) / 2), 2)"
         " + COS(RADIANS(\0)) * COS(RADIANS(\2)) * POWER(SIN(RADIANS(\1 - \3) / 2), 2))))"
     )
+    if compiler.context.dialect == "bigquery":
+        text = text.replace("RADIANS", "")
     return filled(text, dict(zip("\0\1\2\3", points, strict=True)))
 
 
@@ -102,10 +102,10 @@ def _cases(compiler: FieldCompiler, alias: str, wanted: Field) -> Expression:
         parts += [
             " WHEN ",
             compiler.expand(sql, alias, wanted.id, wanted.view),
-            f" THEN {literal(when.text('label'))}",
+            f" THEN {literal(when.text('label'), compiler.context.dialect)}",
         ]
     other = block.get("else") if block else None
-    return joined(*parts, f" ELSE {literal(other.value)}" if other else "", " END")
+    return joined(*parts, f" ELSE {literal(other.value, compiler.context.dialect)}" if other else "", " END")
 
 
 def _tiers(compiler: FieldCompiler, alias: str, wanted: Field) -> Expression:
@@ -120,14 +120,18 @@ def _tiers(compiler: FieldCompiler, alias: str, wanted: Field) -> Expression:
         "CASE WHEN ",
         base,
         " IS NULL THEN ",
-        literal(tier_label("", "", 0, style)),
+        literal(tier_label("", "", 0, style), compiler.context.dialect),
     ]
     bounds = ["", *borders, ""]
     for index, (low, high) in enumerate(pairwise(bounds)):
         test: list[Expression | str] = (
             [base, f" < {high}"] if high else [base, f" >= {low}"] if low else ["TRUE"]
         )
-        parts += [" WHEN ", *test, f" THEN {literal(tier_label(low, high, index, style))}"]
+        parts += [
+            " WHEN ",
+            *test,
+            f" THEN {literal(tier_label(low, high, index, style), compiler.context.dialect)}",
+        ]
     return joined(*parts, " END")
 
 

@@ -127,11 +127,6 @@ def label(alias: str, name: str, dialect: Dialect) -> str:
     return '"' + f"{alias}.{name}".replace('"', '""') + '"'
 
 
-def literal(text: str) -> str:
-    """A string as SQL."""
-    return "'" + text.replace("'", "''") + "'"
-
-
 _MARKED = re.compile("([\0\1\2\3])")
 
 

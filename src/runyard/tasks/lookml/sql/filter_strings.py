@@ -5,10 +5,10 @@ Unquoted white space around an item is cut at commas but kept at the ends of the
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 
-from runyard.tasks.lookml.sql.dialects import Dialect
-from runyard.tasks.lookml.sql.expressions import literal
+from runyard.tasks.lookml.sql.dialects import Dialect, literal
 from runyard.tasks.lookml.sql.filter_text import X, any_and_none
 
 _ESCAPE = "^"
@@ -113,10 +113,12 @@ def _test(term: Term, folds_case: bool, dialect: Dialect) -> str:
     value = term.value.upper() if folds_case else term.value
     x = f"UPPER({X})" if folds_case else X
     if term.kind == "equal":
-        return f"{x} = {_quoted(value, dialect)}"
-    return f"{x} LIKE {_quoted(value, dialect)} ESCAPE '^'"
+        return f"{x} = {literal(value, dialect)}"
+    if dialect == "bigquery":  # which has no ESCAPE: its patterns are escaped by backslashes
+        return f"{x} LIKE {literal(_backslashed(value), dialect)}"
+    return f"{x} LIKE {literal(value, dialect)} ESCAPE '^'"
 
 
-def _quoted(value: str, dialect: Dialect) -> str:
-    """A literal. BigQuery and Snowflake read backslashes in plain literals as escapes."""
-    return literal(value.replace("\\", "\\\\") if dialect in ("bigquery", "snowflake") else value)
+def _backslashed(pattern: str) -> str:
+    """A pattern escaped by `^` as one that is escaped by backslashes."""
+    return re.sub(r"\^(.)|\\", lambda m: {None: "\\\\", "^": "^"}.get(m[1], f"\\{m[1]}"), pattern)

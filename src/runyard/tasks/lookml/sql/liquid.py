@@ -11,8 +11,7 @@ from typing import TYPE_CHECKING
 
 from runyard.tasks.lookml.language.model import Field, View
 from runyard.tasks.lookml.sql import filter_dates, filters
-from runyard.tasks.lookml.sql.dialects import looker_name
-from runyard.tasks.lookml.sql.expressions import literal
+from runyard.tasks.lookml.sql.dialects import literal, looker_name
 from runyard.tasks.lookml.sql.filter_text import BadFilter
 
 if TYPE_CHECKING:
@@ -68,7 +67,7 @@ class LiquidFacts:
         if found is None or not text:
             return "1=1"
         piece = filters.condition_text(
-            filters.kind_of(found[1]), text, self.context.setting, self.context.dialect
+            filters.kind_of(found[1]), text, self.context.setting, self.context.source
         )
         return "(" + piece.replace("\0", f"({body.strip()})") + ")"
 
@@ -107,7 +106,7 @@ def parameter_sql(context: Context, name: str, field: Field) -> str:
         except BadFilter:
             start = None
         return filter_dates.moment(start) if start else "NULL"
-    return literal(value)
+    return literal(value, context.source)
 
 
 class _Lazy(Mapping[str, object]):
@@ -143,7 +142,7 @@ class _Names(_Lazy):
             case "_field":
                 return {"_name": self.field_id}
             case "_dialect":
-                return {"_name": looker_name(context.dialect)}
+                return {"_name": looker_name(context.source)}
             case "_filters":
                 return _Filters(facts)
             case "_query":

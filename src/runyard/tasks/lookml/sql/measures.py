@@ -11,6 +11,7 @@ from runyard.tasks.lookml.language.model import Field
 from runyard.tasks.lookml.language.references import filter_items as filter_items
 from runyard.tasks.lookml.language.tree import Node
 from runyard.tasks.lookml.sql import filters, symmetric
+from runyard.tasks.lookml.sql.dialects import Dialect, type_name
 from runyard.tasks.lookml.sql.dimensions import moment
 from runyard.tasks.lookml.sql.expressions import Expression, Unresolved, joined
 from runyard.tasks.lookml.sql.filter_text import BadFilter
@@ -85,7 +86,7 @@ def _rank(wanted: Field) -> str:
     return repr(round(share, 12))
 
 
-def _simple(kind: str, x: Expression, wanted: Field, dialect: str) -> Expression:
+def _simple(kind: str, x: Expression, wanted: Field, dialect: Dialect) -> Expression:
     match kind:
         case "count_distinct":
             return x.wrapped("COUNT(DISTINCT ", ")")
@@ -102,12 +103,12 @@ def _simple(kind: str, x: Expression, wanted: Field, dialect: str) -> Expression
     return x.wrapped(f"PERCENTILE_CONT({_rank(wanted)}) WITHIN GROUP (ORDER BY ", ")")
 
 
-def _list(x: Expression, dialect: str) -> Expression:
+def _list(x: Expression, dialect: Dialect) -> Expression:
     """Distinct values in order, in one text."""
     if dialect in ("redshift", "snowflake"):
         text = x.wrapped("CAST(", " AS VARCHAR)")
         return joined("LISTAGG(DISTINCT ", text, ", '|RECORD|') WITHIN GROUP (ORDER BY ", text, ")")
-    text = x.wrapped("CAST(", " AS STRING)" if dialect == "bigquery" else " AS VARCHAR)")
+    text = x.wrapped("CAST(", f" AS {type_name('VARCHAR', dialect)})")
     return joined("STRING_AGG(DISTINCT ", text, ", '|RECORD|' ORDER BY ", text, ")")
 
 

@@ -10,7 +10,8 @@ from dataclasses import dataclass, replace
 
 from runyard.tasks.lookml.language.model import Field
 from runyard.tasks.lookml.sql.compiler import Context, FieldCompiler
-from runyard.tasks.lookml.sql.expressions import Expression, Unresolved, joined, label, plain
+from runyard.tasks.lookml.sql.dialects import Dialect
+from runyard.tasks.lookml.sql.expressions import Expression, Unresolved, identifier, joined, label, plain
 from runyard.tasks.lookml.sql.measures import based_on
 
 PERIODS = ("day", "week", "month", "quarter", "year")
@@ -24,8 +25,8 @@ class _Shift:
 
     alias: str
     group: str
-    interval: str
-    is_to_date: bool
+    step: tuple[int, str]
+    until: Field | None  # the time itself, when the running period's predecessor counts only up to now
 
 
 def has_periods(wanted: Sequence[Wanted]) -> bool:
@@ -64,7 +65,8 @@ def assemble_periods(
         "\n)",
     ]
     for index, (shift, measures) in enumerate(shifts.items()):
-        moved = replace(context, shifts={(shift.alias, shift.group): shift.interval})
+        until = [(shift.alias, shift.until)] if shift.until else []
+        moved = replace(context, shifts={(shift.alias, shift.group): shift.step}, until_now=until)
         fields = [*dimensions, *measures]
         parts += [f", before_{index} AS (\n", single(moved, fields, _columns(fields)), "\n)"]
     parts.append("\nSELECT\n  ")
@@ -72,20 +74,22 @@ def assemble_periods(
     for index, (alias, field) in enumerate(wanted):
         name = f"{alias}.{field.name}"
         text = (
-            _value(field, *compared[name], order) if name in compared else f"running.{_column(alias, field)}"
+            _value(field, *compared[name], order, context.dialect)
+            if name in compared
+            else f"running.{_column(alias, field, context.dialect)}"
         )
         shown = (
             compiler.name(labels[index]) if labels is not None else label(alias, field.name, context.dialect)
         )
         parts.append((",\n  " if index else "") + f"{text} AS {shown}")
     parts.append("\nFROM running")
-    parts += [_joined(index, dimensions) for index in range(len(order))]
+    parts += [_joined(index, dimensions, context.dialect) for index in range(len(order))]
     return joined(*parts, _tail(context, wanted, sorts, limit))
 
 
-def _column(alias: str, field: Field) -> str:
+def _column(alias: str, field: Field, dialect: Dialect) -> str:
     """A name that is safe in every dialect; the aliases keep two views' fields apart."""
-    return '"' + f"{alias}__{field.name}".replace('"', "") + '"'
+    return identifier(f"{alias}__{field.name}".replace('"', ""), dialect)
 
 
 def _columns(fields: Sequence[Wanted]) -> list[str]:
@@ -104,12 +108,14 @@ def _shift(compiler: FieldCompiler, alias: str, field: Field) -> _Shift:
     if not group or period not in PERIODS:
         problem = f'unknown period "{period}"' if group else f'"{node.value}" is not a time dimension'
         raise Unresolved(f'"{field.id}": {problem}', node.file.path, node.line)
-    interval = "3 months" if period == "quarter" else f"1 {period}"
-    return _Shift(owner or alias, group, interval, field.node.is_yes("value_to_date"))
+    step = (3, "month") if period == "quarter" else (1, period)
+    until = next((f for f in view.fields.values() if group in (f.group, f.name)), None) if view else None
+    return _Shift(owner or alias, group, step, until if field.node.is_yes("value_to_date") else None)
 
 
-def _value(field: Field, shift: _Shift, base: Wanted, order: list[_Shift]) -> str:
-    now, before = f"running.{_column(*base)}", f"before_{order.index(shift)}.{_column(*base)}"
+def _value(field: Field, shift: _Shift, base: Wanted, order: list[_Shift], dialect: Dialect) -> str:
+    column = _column(*base, dialect)
+    now, before = f"running.{column}", f"before_{order.index(shift)}.{column}"
     match field.node.text("kind", "previous"):
         case "difference":
             return f"{now} - {before}"
@@ -118,11 +124,17 @@ def _value(field: Field, shift: _Shift, base: Wanted, order: list[_Shift]) -> st
     return before
 
 
-def _joined(index: int, dimensions: Sequence[Wanted]) -> Expression:
-    tests = [
-        f"running.{_column(a, f)} IS NOT DISTINCT FROM before_{index}.{_column(a, f)}" for a, f in dimensions
-    ]
+def _joined(index: int, dimensions: Sequence[Wanted], dialect: Dialect) -> Expression:
+    names = [_column(a, f, dialect) for a, f in dimensions]
+    tests = [_same(f"running.{n}", f"before_{index}.{n}", dialect) for n in names]
     return plain(f"\nLEFT JOIN before_{index} ON {' AND '.join(tests) or '1=1'}")
+
+
+def _same(a: str, b: str, dialect: Dialect) -> str:
+    """Equal, or both NULL; Redshift has no IS NOT DISTINCT FROM, and BigQuery joins by the long form."""
+    if dialect in ("redshift", "bigquery"):
+        return f"({a} = {b} OR ({a} IS NULL AND {b} IS NULL))"
+    return f"{a} IS NOT DISTINCT FROM {b}"
 
 
 def _tail(

@@ -1,4 +1,4 @@
-"""Timeframes and intervals as SQL, for DuckDB and PostgreSQL. Pure text; called by `dimensions`, which has it said in other dialects.
+"""Timeframes and intervals as SQL: DuckDB's and PostgreSQL's here, the warehouses' in `warehouse_times`. Pure text; called by `dimensions`.
 
 Every expression here was run against both databases; `tests/tasks/lookml` repeats that.
 """
@@ -9,7 +9,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from runyard.tasks.lookml.language.timeframes import COUNTED
-from runyard.tasks.lookml.sql.dialects import Native
+from runyard.tasks.lookml.sql import warehouse_times
+from runyard.tasks.lookml.sql.dialects import Dialect, Native
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,8 +24,10 @@ class Calendar:
 PLAIN = Calendar()
 
 
-def to_timestamp(sql: str, datatype: str, dialect: Native) -> str:
+def to_timestamp(sql: str, datatype: str, dialect: Dialect) -> str:
     """A column of a `datatype` as a timestamp or date."""
+    if dialect == "bigquery" or dialect == "snowflake" or dialect == "redshift":
+        return warehouse_times.to_timestamp(sql, datatype, dialect)
     match (datatype, dialect):
         case ("epoch", "duckdb"):
             return f"to_timestamp({sql})::TIMESTAMP"
@@ -37,16 +40,25 @@ def to_timestamp(sql: str, datatype: str, dialect: Native) -> str:
     return sql
 
 
-def in_zone(sql: str, database_zone: str, zone: str, dialect: Native) -> str:
+def in_zone(sql: str, database_zone: str, zone: str, dialect: Dialect) -> str:
     """A timestamp without zone, kept in the database's zone, as a timestamp without zone of the query's."""
     if not zone or zone == database_zone:
         return sql
+    if dialect == "bigquery" or dialect == "snowflake" or dialect == "redshift":
+        return warehouse_times.in_zone(sql, database_zone, zone, dialect)
     if dialect == "duckdb":
         return f"timezone('{zone}', timezone('{database_zone}', CAST({sql} AS TIMESTAMP)))"
     return f"(CAST({sql} AS TIMESTAMP) AT TIME ZONE '{database_zone}' AT TIME ZONE '{zone}')"
 
 
-def timeframe(x: str, name: str, dialect: Native, calendar: Calendar = PLAIN) -> str:
+def later(sql: str, count: int, unit: str, dialect: Dialect) -> str:
+    """The moment some units later; `unit` is day, week, month or year."""
+    if dialect == "bigquery" or dialect == "snowflake" or dialect == "redshift":
+        return warehouse_times.later(sql, count, unit, dialect)
+    return f"({sql} + INTERVAL '{count} {unit}')"
+
+
+def timeframe(x: str, name: str, dialect: Dialect, calendar: Calendar = PLAIN) -> str:
     """The SQL of one timeframe of the timestamp expression `x`."""
     if name == "raw":
         return x
@@ -54,6 +66,8 @@ def timeframe(x: str, name: str, dialect: Native, calendar: Calendar = PLAIN) ->
         return f"({x} IS NOT NULL)"
     if name == "date":
         return f"CAST({x} AS DATE)"
+    if dialect == "bigquery" or dialect == "snowflake" or dialect == "redshift":
+        return warehouse_times.timeframe(x, name, dialect, calendar.week_start, calendar.fiscal_offset)
     if name == "week":
         return _week(x, calendar.week_start)
     if name.startswith("fiscal_"):
@@ -145,24 +159,10 @@ _SECONDS = {"second": 1, "minute": 60, "hour": 3600, "day": 86400, "week": 60480
 _MONTHS = {"month": 1, "quarter": 3, "year": 12}
 
 
-def warehouse_duration(interval: str, dialect: str) -> str:
-    """Whole intervals from the mark \\0 to \\1 in BigQuery or Snowflake, whose functions the other two have no likes of; "" for other dialects."""
-    if dialect == "bigquery":
-        start, end = "CAST(\0 AS DATETIME)", "CAST(\1 AS DATETIME)"
-        if interval in _SECONDS:
-            return f"CAST(FLOOR(DATETIME_DIFF({end}, {start}, SECOND) / {_SECONDS[interval]}) AS INT64)"
-        months = f"DATETIME_DIFF({end}, {start}, MONTH)"
-        behind = f"IF(DATETIME_ADD({start}, INTERVAL {months} MONTH) > {end}, 1, 0)"
-        return f"CAST(FLOOR(({months} - {behind}) / {_MONTHS[interval]}) AS INT64)"
-    if dialect == "snowflake":
-        if interval in _SECONDS:
-            return f"FLOOR(DATEDIFF(SECOND, \0, \1) / {_SECONDS[interval]})"
-        return f"FLOOR(MONTHS_BETWEEN(\1, \0) / {_MONTHS[interval]})"
-    return ""
-
-
-def duration(start: str, end: str, interval: str, dialect: Native) -> str:
+def duration(start: str, end: str, interval: str, dialect: Dialect) -> str:
     """Whole intervals between two timestamps, rounded down. date_diff would count borders instead, hence the epoch."""
+    if dialect == "bigquery" or dialect == "snowflake" or dialect == "redshift":
+        return warehouse_times.duration(start, end, interval, dialect)
     if interval in _SECONDS:
         ts_start, ts_end = f"CAST({start} AS TIMESTAMP)", f"CAST({end} AS TIMESTAMP)"
         if dialect == "duckdb":

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 
-from runyard.tasks.lookml.databases import CannotConnect, Connection, Database, open_database
+from runyard.tasks.lookml.connections import CannotConnect, Connection
+from runyard.tasks.lookml.databases import Database, open_database
 from runyard.tasks.lookml.language.model import Model
 
 

@@ -7,7 +7,8 @@ from concurrent.futures import ThreadPoolExecutor
 from queue import SimpleQueue
 from typing import TypeVar
 
-from runyard.tasks.lookml.databases import CannotConnect, Database
+from runyard.tasks.lookml.connections import CannotConnect
+from runyard.tasks.lookml.databases import Database
 
 Work = TypeVar("Work")
 Result = TypeVar("Result")

@@ -10,7 +10,8 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
-from runyard.tasks.lookml.databases import CannotConnect, Connection, Database
+from runyard.tasks.lookml.connections import CannotConnect, Connection
+from runyard.tasks.lookml.databases import Database
 from runyard.tasks.lookml.language.model import Explore, Field, Model
 from runyard.tasks.lookml.sql.compiler import Context, FieldCompiler, context_of
 from runyard.tasks.lookml.sql.dialects import Dialect

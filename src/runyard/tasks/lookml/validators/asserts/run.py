@@ -9,7 +9,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 
-from runyard.tasks.lookml.databases import CannotConnect, Connection, Database, Refusal, Rows
+from runyard.tasks.lookml.connections import CannotConnect, Connection
+from runyard.tasks.lookml.databases import Database, Refusal, Rows
 from runyard.tasks.lookml.language.model import Explore, Field
 from runyard.tasks.lookml.lexp.evaluate import Evaluation
 from runyard.tasks.lookml.lexp.evaluate import Rows as Table
