@@ -12,8 +12,8 @@ import duckdb
 import psycopg
 import pytest
 
-from runyard.tasks.lookml.sql.dialects import Dialect
-from runyard.tasks.lookml.sql.expressions import literal, plain
+from runyard.tasks.lookml.sql.dialects import Dialect, literal
+from runyard.tasks.lookml.sql.expressions import plain
 from runyard.tasks.lookml.sql.filter_dates import ranges
 from runyard.tasks.lookml.sql.filter_text import BadFilter
 from runyard.tasks.lookml.sql.filters import Setting, condition, problem
@@ -291,7 +291,7 @@ STRINGS: list[tuple[str, list[str | None]]] = [
 def kept(run, dialect: Dialect, kind: str, values: list, type_: str, text: str) -> list:
     setting = Setting(NOW, user_attributes={"id": "17"})
     rows = ", ".join(
-        f"({i}, CAST({'NULL' if v is None else literal(v) if isinstance(v, str) else v} AS {type_}))"
+        f"({i}, CAST({'NULL' if v is None else literal(v, 'duckdb') if isinstance(v, str) else v} AS {type_}))"
         for i, v in enumerate(values)
     )
     test = condition(plain("x"), kind, text, setting, dialect).text
