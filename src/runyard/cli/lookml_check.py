@@ -38,19 +38,20 @@ class Output(StrEnum):
 
 
 Many = list[str] | None
+Connections = Annotated[
+    Many,
+    typer.Option(
+        "--connection",
+        "-c",
+        metavar="NAME=URL",
+        help="run SQL too: duckdb:///abs/file.db, postgres://…, snowflake://…, bigquery://…, redshift://…",
+    ),
+]
 
 
 def check(
     path: Annotated[Path, typer.Argument(help="the project's folder", exists=True, file_okay=False)] = Path(),
-    connections: Annotated[
-        Many,
-        typer.Option(
-            "--connection",
-            "-c",
-            metavar="NAME=URL",
-            help="run SQL too: duckdb:///abs/file.db, postgres://…, snowflake://…, bigquery://…, redshift://…",
-        ),
-    ] = None,
+    connections: Connections = None,
     target: Annotated[
         str, typer.Option(metavar="REF", help="only what is new against this branch, commit or folder")
     ] = "",
@@ -93,9 +94,8 @@ def check(
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="no progress")] = False,
 ) -> None:
     """Find every problem of a LookML project; with connections, bind its SQL and run its data tests."""
-    for name in only or ():
-        if name not in VALIDATORS:
-            stop(f"there is no validator {name!r}; there are {', '.join(VALIDATORS)}")
+    if strange := set(only or ()).difference(VALIDATORS):
+        stop(f"there is no validator {min(strange)!r}; there are {', '.join(VALIDATORS)}")
     with ExitStack() as stack:
         try:
             request = Request(
