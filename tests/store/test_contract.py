@@ -549,6 +549,25 @@ def test_claims_follow_age_tags_project_protection_and_stock(store: Any, made: A
         assert tx.next_queued(Runner(0, "")) == far.id
 
 
+def test_a_groups_runner_serves_what_is_below_the_group(store: Any, made: Any) -> None:
+    with store.begin() as tx:
+        pairs = {}
+        for path in ("Top/a", "top/sub/b", "topping/c", "other/d"):
+            _, [(job, attempt)] = made.add_graph(tx, made.plan("j", tags=("t",)), path=path)
+            tx.enqueue(made.moved(attempt, State.QUEUED), job)
+            pairs[path] = attempt
+        top, sub = tx.add(Group(0, "top")), tx.add(Group(0, "top/sub"))
+        wide = Runner(0, "", stock=False, tags=("t",), group_id=top.id)
+        assert tx.next_queued(wide) == pairs["Top/a"].id
+        tx.dequeue(pairs["Top/a"].id)
+        assert tx.next_queued(wide) == pairs["top/sub/b"].id
+        assert tx.next_queued(replace(wide, group_id=sub.id)) == pairs["top/sub/b"].id
+        assert tx.next_queued(replace(wide, tags=())) is None
+        tx.dequeue(pairs["top/sub/b"].id)
+        assert tx.next_queued(wide) is None
+        assert tx.next_queued(replace(wide, group_id=999)) is None
+
+
 def test_instance_runners_share_fairly_between_projects(store: Any, made: Any) -> None:
     with store.begin() as tx:
         projects = [made.add_graph(tx, *[made.plan(f"j{i}") for i in range(4)], path=f"g/{n}") for n in "abc"]
@@ -608,8 +627,10 @@ def test_old_queued_attempts_are_found(store: Any, made: Any) -> None:
 def test_a_concurrency_group_shows_who_holds_or_wants_the_seat(store: Any, made: Any) -> None:
     with store.begin() as tx:
         _, pairs = made.add_graph(
-            tx, *[made.in_group(f"j{i}", "prod") for i in range(6)], made.in_group("x", "dev"), made.plan("y")
-        )
+            tx,
+            *[made.in_group(f"j{i}", "prod") for i in range(6)], made.in_group("x", "dev"), made.plan("y"),
+            *[made.in_group(f"late{i}", "prod") for i in range(2)],
+        )  # fmt: skip
         states = [
             (State.HELD, Hold.CONCURRENCY),
             (State.HELD, Hold.MANUAL),
@@ -621,8 +642,11 @@ def test_a_concurrency_group_shows_who_holds_or_wants_the_seat(store: Any, made:
         ]
         for (_, attempt), (state, hold) in zip(pairs, states, strict=False):
             tx.save(made.moved(attempt, state, hold=hold))
+        tx.save(made.moved(pairs[9][1], State.HELD, hold=Hold.DELAYED, run_after_at=5))
         project_id = pairs[0][0].project_id
         assert [j.key for j, _ in tx.in_group(project_id, "prod")] == ["j0", "j2", "j3", "j4"]
+        coming = [j.key for j, _ in tx.in_group(project_id, "prod", upcoming=True)]
+        assert coming == ["j0", "j2", "j3", "j4", "late0", "late1"]
         assert [j.key for j, _ in tx.in_group(project_id, "dev")] == ["x"]
         assert tx.in_group(999, "prod") == []
 

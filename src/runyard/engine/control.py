@@ -7,6 +7,7 @@ retry_run(tx, run_id, now, actor_id=None) -> Run                     every faile
 rerun(tx, run_id, now, terms, actor=None, idempotency_key="") -> Run    a new run of the same plan at the same commit
 play(tx, attempt_id, now, actor_id=None, variables=()) -> Attempt    starts a held (manual or delayed) attempt now
 unschedule(tx, attempt_id, now) -> Attempt                           a delayed attempt becomes manual
+reorder(tx, project_id, group, now) -> None                          a concurrency group's mode has changed
 conclude(tx, run_id, now) -> Run                                     a run that awaited jobs (WorkflowPlan.awaits) and got none ends passed
 erase(tx, attempt_id, now, actor_id=None) -> Attempt                 log and artifacts gone; Conflict while it is open
 keep(tx, attempt_id, now) -> Attempt                                 its artifacts never expire; NotFound when it has none
@@ -22,11 +23,11 @@ from dataclasses import replace
 
 from runyard.engine.board import FOLLOWERS, UPSTREAM, Board, Node, child_of, load
 from runyard.engine.ending import again
-from runyard.engine.groups import enter
+from runyard.engine.groups import enter, release
 from runyard.engine.moves import move, rehold
 from runyard.engine.ports import ArtifactFilter, Page, Tx
 from runyard.engine.reopening import reopen, reopen_skipped
-from runyard.engine.settle import finish_board
+from runyard.engine.settle import finish_board, settle
 from runyard.engine.terms import Terms
 from runyard.engine.trigger import accept
 from runyard.model.errors import Conflict, NotFound
@@ -179,6 +180,12 @@ def play(
     return _again(tx, attempt_id)
 
 
+def reorder(tx: Tx, project_id: int, group: str, now: int) -> None:
+    """After a concurrency group's mode has changed: who may go on by the new one does."""
+    for run_id in release(tx, project_id, group, now):
+        settle(tx, run_id, now)
+
+
 def unschedule(tx: Tx, attempt_id: int, now: int) -> Attempt:
     """A delayed attempt waits for a person from now on (GitLab: scheduled → manual)."""
     board, node = _latest(tx, attempt_id, now)
@@ -186,6 +193,7 @@ def unschedule(tx: Tx, attempt_id: int, now: int) -> Attempt:
         raise Conflict("Job is not scheduled")
     if node.attempt.hold is Hold.DELAYED:
         node.attempt = rehold(tx, node.attempt, Hold.MANUAL)
+        board.groups |= {node.plan.concurrency.group} if node.plan.concurrency else set()
         finish_board(board)
     return node.attempt
 

@@ -1,9 +1,13 @@
 """Concurrency groups: at most one member of a project's group is active; settle asks before it queues, and again when someone left.
 
-A member is an attempt (GitLab resource_group) or, `by_workflow`, a whole workflow (Actions). Held members go oldest first.
+A member is an attempt (GitLab resource_group) or, `by_workflow`, a whole workflow (Actions). Whose turn it is says the group's mode in its project:
+`unordered` who has waited longest · `newest_ready_first` who is of the newest run · `oldest_first` and `newest_first` the run whose turn it is, even when its
+members have yet to ask (waiting or delayed; not manual ones): all others wait for them (GitLab ResourceGroup#upcoming_processables).
 """
 
 from __future__ import annotations
+
+from collections.abc import Callable
 
 from runyard.engine.board import STOP_LIMIT_S, Board, Node, child_of, stop
 from runyard.engine.moves import move, rehold
@@ -13,9 +17,11 @@ from runyard.model.state import Hold, Outcome, Reason, State
 from runyard.model.work import Attempt, Job, Project
 
 RESOURCE_GROUPS = "resource_groups"  # in Project.extra: group → whose turn it is when it becomes free
+ORDERED = frozenset({"oldest_first", "newest_first"})  # who has yet to ask has a turn too
 MODES = frozenset({"unordered", "oldest_first", "newest_first", "newest_ready_first"})
 Member = tuple[Job, Attempt]
 Owner = tuple[str, int]
+ACTIVE = frozenset({State.QUEUED, State.RUNNING, State.STOPPING})
 
 _NEWER = "A newer member of its concurrency group took its place."
 
@@ -32,7 +38,7 @@ def enter(board: Board, node: Node) -> None:
             if _arrives_after(node, member, rule) and (rule.cancel_in_progress or _is_held(member[1])):
                 _cancel(board, member)
         others = _others(board.tx, node.job, node.attempt, rule)
-    if not _blocks(others, rule):
+    if not _blocks(others, rule) and not _comes_later(board.tx, node, rule):
         board.move(node, State.QUEUED)
     elif node.attempt.state is State.HELD:
         node.attempt = rehold(board.tx, node.attempt, Hold.CONCURRENCY)
@@ -43,24 +49,44 @@ def enter(board: Board, node: Node) -> None:
 
 
 def release(tx: Tx, project_id: int, group: str, now: int) -> set[int]:
-    """Queues the oldest held member of a group that is free (the newest where the project says so), with all attempts of the same owner; says which
-    runs that changed."""
-    members = tx.in_group(project_id, group)
-    active = [m for m in members if not _is_held(m[1])]
-    held = [m for m in members if _is_held(m[1])]
-    if not held:
+    """Queues the held member of a free group whose turn it is, with all attempts of the same owner; says which runs that changed."""
+    mode = _mode(tx, project_id, group)
+    members = tx.in_group(project_id, group, upcoming=mode in ORDERED)
+    active = [m for m in members if m[1].state in ACTIVE]
+    ready = [m for m in members if _is_ready(m[1])]
+    if not ready:
         return set()
-    project = tx.get(Project, project_id)
-    mode = project.extra.get(RESOURCE_GROUPS, {}).get(group, "") if project else ""
-    if mode.startswith("newest"):
-        held.reverse()
-    turn = _owner(*(active or held)[0])
+    first = (active or sorted(members, key=_order(mode)))[0]
+    if first[1].state not in ACTIVE and not _is_ready(first[1]):
+        return set()  # its turn comes when it asks
+    turn = _owner(*first)
     changed = set()
-    for job, attempt in held:
+    for job, attempt in ready:
         if _owner(job, attempt) == turn:
             move(tx, job, attempt, State.QUEUED, now)
             changed.add(job.run_id)
     return changed
+
+
+def _mode(tx: Tx, project_id: int, group: str) -> str:
+    project = tx.get(Project, project_id)
+    return str(project.extra.get(RESOURCE_GROUPS, {}).get(group, "")) if project else ""
+
+
+def _order(mode: str) -> Callable[[Member], tuple[int, bool, int]]:
+    """Sort key of members, the next one first."""
+    sign = {"oldest_first": 1, "newest_first": -1, "newest_ready_first": -1}.get(mode, 0)
+    return lambda member: (sign * member[1].run_id, not _is_ready(member[1]), member[1].id)
+
+
+def _comes_later(tx: Tx, node: Node, rule: Concurrency) -> bool:
+    """Whether the group goes in order of runs and a run before this one has members that have yet to ask."""
+    mode = _mode(tx, node.job.project_id, rule.group)
+    if mode not in ORDERED or rule.by_workflow:
+        return False
+    sign = 1 if mode == "oldest_first" else -1
+    upcoming = tx.in_group(node.job.project_id, rule.group, upcoming=True)
+    return any(sign * attempt.run_id < sign * node.attempt.run_id for _, attempt in upcoming)
 
 
 def _blocks(others: list[Member], rule: Concurrency) -> bool:
@@ -85,6 +111,10 @@ def _owner(job: Job, attempt: Attempt) -> Owner:
 
 def _is_held(attempt: Attempt) -> bool:
     return attempt.state is State.HELD
+
+
+def _is_ready(attempt: Attempt) -> bool:
+    return attempt.hold is Hold.CONCURRENCY
 
 
 def _cancel(board: Board, member: Member) -> None:

@@ -204,8 +204,9 @@ class Tx(Protocol):
     def queued_before(self, at: int, limit: int) -> list[Attempt]:
         """QUEUED attempts older than `at` (stuck)."""
 
-    def in_group(self, project_id: int, group: str) -> list[tuple[Job, Attempt]]:
-        """Open attempts (HELD for concurrency, QUEUED, RUNNING, STOPPING) of a concurrency group, oldest first."""
+    def in_group(self, project_id: int, group: str, upcoming: bool = False) -> list[tuple[Job, Attempt]]:
+        """Open attempts (HELD for concurrency, QUEUED, RUNNING, STOPPING) of a concurrency group, oldest first; `upcoming`: also those WAITING or
+        delayed, which have yet to ask for it."""
 
     # log chunks (unsealed)
     def append_log(self, attempt_id: int, offset: int, data: bytes, at: int | None = None) -> None:

@@ -125,6 +125,8 @@ def _start(board: Board, flow: Flow, node: Node) -> None:
     gate = node.plan.gate
     if gate.when is When.MANUAL:
         board.move(node, State.HELD, hold=Hold.MANUAL)
+        if node.plan.concurrency is not None:
+            board.groups.add(node.plan.concurrency.group)  # nobody waits for who waits for a person
     elif gate.when is When.DELAYED:
         due = board.now + gate.delay_s * 1000
         board.move(node, State.HELD, hold=Hold.DELAYED, run_after_at=due)

@@ -324,13 +324,21 @@ class Runner:
     run_untagged: bool = True
     protected: bool = False
     paused: bool = False
-    project_id: int | None = None  # None: serves every project
+    project_id: int | None = None  # None: serves every project, or those of its group
     maximum_timeout_s: int | None = None
     stock: bool = True  # a foreign gitlab-runner: only plans with `stock` may go there
     contacted_at: int | None = None
     created_at: int = 0
     info: Json = field(default_factory=dict)
     extra: Json = field(default_factory=dict)
+    group_id: int | None = (
+        None  # serves the projects of this group and of those below it; then project_id is None
+    )
+
+    @property
+    def serves_all(self) -> bool:
+        """A runner of the instance."""
+        return self.project_id is None and self.group_id is None
 
 
 @dataclass(frozen=True, slots=True)

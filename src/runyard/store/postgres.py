@@ -239,12 +239,12 @@ class PostgresTx(StoreTx):
     def unsealed(self, limit: int) -> list[Attempt]:
         return self._read_locked(lambda: super(PostgresTx, self).unsealed(limit))
 
-    def in_group(self, project_id: int, group: str) -> list[tuple[Job, Attempt]]:
+    def in_group(self, project_id: int, group: str, upcoming: bool = False) -> list[tuple[Job, Attempt]]:
         self._link.rows(
             "SELECT pg_advisory_xact_lock(hashtextextended(?, 0))", (f"group:{project_id}:{group}",)
         )
         while True:
-            found = super().in_group(project_id, group)
+            found = super().in_group(project_id, group, upcoming)
             if not self._lock_runs(a.run_id for _, a in found):
                 return found
 

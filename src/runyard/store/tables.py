@@ -438,8 +438,10 @@ runners = _numbered(
     _number("created_at"),
     _text("info"),
     _text("extra"),
+    _maybe_number("group_id"),  # of a group that was removed it serves nobody
     Index("runners_token", "token_hash", unique=True),
     Index("runners_project", "project_id"),
+    Index("runners_group", "group_id"),
 )
 
 connections = _numbered(

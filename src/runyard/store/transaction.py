@@ -256,8 +256,8 @@ class StoreTx:
     def queued_before(self, at: int, limit: int) -> list[Attempt]:
         return clock.queued_before(self._link, at, limit)
 
-    def in_group(self, project_id: int, group: str) -> list[tuple[Job, Attempt]]:
-        found = clock.in_group(self._link, project_id, group)
+    def in_group(self, project_id: int, group: str, upcoming: bool = False) -> list[tuple[Job, Attempt]]:
+        found = clock.in_group(self._link, project_id, group, upcoming)
         jobs = self._find_jobs(a.job_id for a in found)
         return [(jobs[a.job_id], a) for a in found]
 

@@ -8,6 +8,7 @@ import pytest
 
 from runyard.dialects.gitlab import managers
 from runyard.engine import upkeep
+from runyard.model.access import Role
 
 ONE = "a: {script: [x]}"
 EXIT_CODES = "a: {script: [x], allow_failure: {exit_codes: [3]}}"
@@ -200,3 +201,36 @@ def test_a_direct_download_is_sent_on_where_the_store_has_addresses(
         ).status_code
         == 403
     )
+
+
+def test_a_groups_runner_is_its_owners_and_takes_its_projects_jobs(house: Any) -> None:
+    config = "a: {script: [x], tags: [g]}"
+    inside, outside = house.project("team/sub/app", config), house.project("other/app", config)
+    group = house.get("/groups/team")["id"]
+    wanted = {"runner_type": "group_type", "tag_list": "g"}
+    assert house.call("POST", "/user/runners", json=wanted).status_code == 400
+    made = house.call("POST", "/user/runners", json={**wanted, "group_id": group})
+    assert made.status_code == 201
+    number, token = made.json()["id"], made.json()["token"]
+    body = house.get(f"/runners/{number}")
+    assert (body["runner_type"], body["is_shared"], body["groups"][0]["id"]) == ("group_type", False, group)
+    assert [row["id"] for row in house.get(f"/groups/{group}/runners")] == [number]
+    assert [row["id"] for row in house.get(f"/projects/{inside}/runners?type=group_type")] == [number]
+    assert house.get(f"/projects/{outside}/runners?type=group_type") == []
+    house.pipeline(outside)
+    assert house.claim(token).status_code == 204
+    run = house.pipeline(inside)
+    job = house.claim(token)
+    assert job.status_code == 201 and job.json()["job_info"]["pipeline_id"] == run["id"]
+    assert job.json()["job_info"]["project_jobs_running_on_instance_runners_count"] == "+Inf"
+
+
+def test_who_may_have_a_groups_runner(house: Any) -> None:
+    project = house.project("team/app")
+    house.join(project, Role.MAINTAINER)
+    group = house.get("/groups/team")["id"]
+    wanted = {"runner_type": "group_type", "group_id": group}
+    number = house.call("POST", "/user/runners", json=wanted).json()["id"]
+    for method, path in (("POST", "/user/runners"), ("GET", f"/runners/{number}"), ("DELETE", f"/runners/{number}"), ("GET", f"/groups/{group}/runners")):  # fmt: skip
+        assert house.call(method, path, "glpat-plain", json=wanted).status_code in (403, 404), path
+    assert house.call("DELETE", f"/runners/{number}").status_code == 204

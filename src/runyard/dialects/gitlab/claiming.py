@@ -87,7 +87,7 @@ def _claimed(tx: Tx, runner: Runner, given: Assignment, info: Mapping[str, Any],
 
 def _busy(tx: Tx, runner: Runner, given: Assignment) -> str:
     """`project_jobs_running_on_instance_runners_count` is a text: "0" to "5", "5+" beyond, "+Inf" for runners that are not the instance's."""
-    if runner.project_id is not None:
+    if not runner.serves_all:
         return "+Inf"
     wanted = AttemptFilter(project_id=given.project_id, wanted=tuple((state, None) for state in LEASED))
     count = len(tx.attempts(wanted, Page(limit=MANY + 2))) - 1

@@ -12,11 +12,12 @@ from runyard.dialects.gitlab.asking import Parameters, window_of
 from runyard.dialects.gitlab.desk import Desk, Door, Entry, Line
 from runyard.dialects.gitlab.gathering import Bodies, surroundings, words_of
 from runyard.dialects.gitlab.refusals import BadParameter, answer_json, missing
+from runyard.dialects.gitlab.routes_groups import named, sees
 from runyard.engine.ports import AttemptFilter, Page, Tx
 from runyard.http.auth import hash_token
-from runyard.model.access import Role
+from runyard.model.access import Role, lineage
 from runyard.model.errors import Forbidden
-from runyard.model.work import Project, Runner
+from runyard.model.work import Group, Project, Runner
 
 KINDS = frozenset({"instance_type", "group_type", "project_type"})
 LEVELS = frozenset({"not_protected", "ref_protected"})
@@ -31,7 +32,7 @@ Data = dict[str, Any]
 
 @dataclass(frozen=True, slots=True)
 class Fleet:
-    """Handlers. The instance's runners are the administrators', a project's its maintainers'."""
+    """Handlers. The instance's runners are the administrators', a group's its owners', a project's its maintainers'."""
 
     desk: Desk
     bodies: Bodies
@@ -47,6 +48,7 @@ class Fleet:
             Line("POST", of_project, Door.USER, self.enable, "Let a runner work for a project", role=maintain),
             Line("DELETE", f"{of_project}/{{runner_id}}", Door.USER, self.disable, "Take a runner from a project", role=maintain),
             Line("POST", f"{of_project}/reset_registration_token", Door.USER, self.no_registration, "Refused: use /user/runners", role=maintain),
+            Line("GET", "/groups/{group_id}/runners", Door.USER, self.list, "List a group's runners"),
             Line("GET", one, Door.USER, self.one, "Get a runner"),
             Line("PUT", one, Door.USER, self.change, "Change a runner"),
             Line("DELETE", one, Door.USER, self.delete, "Delete a runner"),
@@ -67,13 +69,22 @@ class Fleet:
         def load(tx: Tx) -> list[Runner]:
             rows = tx.runners(Page(limit=MOST_RUNNERS))
             if entry.project.id:
-                return [row for row in rows if row.project_id in (None, entry.project.id)]
+                above = _groups_above(tx, entry.project.path)
+                return [
+                    row
+                    for row in rows
+                    if row.serves_all or row.project_id == entry.project.id or row.group_id in above
+                ]
+            if "group_id" in entry.request.path_params:
+                group = named(tx, entry, Role.MAINTAINER)
+                above = {group.id} | _groups_above(tx, group.path)
+                return [row for row in rows if row.group_id in above]
             return rows if is_all else [row for row in rows if _manages(tx, entry, row)]
 
         kept = [
             row
             for row in await services.db.read(load)
-            if (not kind or _kind(row) == kind)
+            if (not kind or shapes.runner_type(row) == kind)
             and (not status or _is(row, status, now))
             and paused in (None, row.paused)
             and set(tags) <= set(row.tags)
@@ -149,26 +160,32 @@ class Fleet:
 
     async def create(self, entry: Entry) -> Response:
         """A runner with its token, shown this once; the machine then only verifies it. An instance's runner is given every project's secrets
-        (database passwords too), so only administrators add one; a project's maintainers add its own."""
+        (database passwords too), so only administrators add one; a group's owners and a project's maintainers add their own."""
         given, services = entry.parameters, self.desk.services
         kind = given.choice("runner_type", KINDS, "")
         if kind == "":
             raise BadParameter("runner_type is missing")
-        if kind == "group_type":
-            raise Forbidden("groups have no runners of their own here")
         if kind == "instance_type" and not entry.who.user.is_admin:
             raise Forbidden
         project_id = given.number("project_id") if kind == "project_type" else None
+        group_id = given.number("group_id") if kind == "group_type" else None
         if kind == "project_type" and project_id is None:
             raise BadParameter("project_id is missing")
+        if kind == "group_type" and group_id is None:
+            raise BadParameter("group_id is missing")
         token = services.new_token("glrt-")
         born = {"created_by": entry.who.user.id}
-        row = Runner(0, hash_token(token), project_id=project_id, created_at=services.now(), extra=born)
+        now = services.now()
+        row = Runner(
+            0, hash_token(token), project_id=project_id, group_id=group_id, created_at=now, extra=born
+        )
         row = changed(row, given)
 
         def add(tx: Tx) -> Runner:
             if project_id is not None:
                 _maintained(tx, entry, project_id)
+            if group_id is not None:
+                _owned(tx, entry, group_id)
             return tx.add(row)
 
         stored = await services.db.write(add)
@@ -180,7 +197,7 @@ class Fleet:
         if number is None:
             raise BadParameter("runner_id is missing")
         row = await self.desk.services.db.read(lambda tx: self._known(tx, entry, number))
-        if row.project_id in (None, entry.project.id):
+        if row.serves_all or row.project_id == entry.project.id:
             return answer_json(shapes.runner(row, self.desk.services.now()), 201)
         raise Forbidden("a project's runner serves this project only: create one with POST /user/runners")
 
@@ -206,7 +223,7 @@ class Fleet:
         if row is None:
             raise missing("Runner")
         if not _manages(tx, entry, row):
-            if row.project_id is None:
+            if row.serves_all:
                 raise Forbidden
             raise missing("Runner")
         return row
@@ -214,14 +231,15 @@ class Fleet:
     def _details(self, tx: Tx, row: Runner) -> Data:
         project = tx.get(Project, row.project_id) if row.project_id else None
         shown = [shapes.project_identity(project)] if project else []
-        return {**shapes.runner_details(row, self.desk.services.now()), "projects": shown}
+        group = tx.get(Group, row.group_id) if row.group_id else None
+        url = self.desk.services.server.url
+        groups = (
+            [{"id": group.id, "name": group.name, "web_url": f"{url}/groups/{group.path}"}] if group else []
+        )
+        return {**shapes.runner_details(row, self.desk.services.now()), "projects": shown, "groups": groups}
 
 
 SCOPES = frozenset({"active", "paused", "online", "offline", "shared", "specific"})
-
-
-def _kind(row: Runner) -> str:
-    return "instance_type" if row.project_id is None else "project_type"
 
 
 def _is(row: Runner, status: str, now: int) -> bool:
@@ -229,7 +247,7 @@ def _is(row: Runner, status: str, now: int) -> bool:
         case "active" | "paused":
             return row.paused is (status == "paused")
         case "shared" | "specific":
-            return (row.project_id is None) is (status == "shared")
+            return row.serves_all is (status == "shared")
         case "stale":
             return now - (row.contacted_at or row.created_at) > STALE_MS
     return bool(shapes.runner(row, now)["status"] == status)
@@ -238,9 +256,27 @@ def _is(row: Runner, status: str, now: int) -> bool:
 def _manages(tx: Tx, entry: Entry, row: Runner) -> bool:
     if entry.who.user.is_admin:
         return True
+    if row.group_id is not None:
+        group = tx.get(Group, row.group_id)
+        return group is not None and entry.who.rights.role_under(group.path) >= Role.OWNER
     project = tx.get(Project, row.project_id) if row.project_id else None
     role = entry.who.role_in(project) if project else None
     return role is not None and role >= Role.MAINTAINER
+
+
+def _groups_above(tx: Tx, path: str) -> set[int]:
+    """Ids of the groups that hold a project or group of this path."""
+    found = (tx.group_by_path(one) for one in lineage(path.rpartition("/")[0]))
+    return {group.id for group in found if group is not None}
+
+
+def _owned(tx: Tx, entry: Entry, group_id: int) -> None:
+    """The group must be there for who asks, and be theirs."""
+    group = tx.get(Group, group_id)
+    if group is None or not sees(tx, entry, group):
+        raise missing("Group")
+    if entry.who.rights.role_under(group.path) < Role.OWNER:
+        raise Forbidden
 
 
 def _maintained(tx: Tx, entry: Entry, project_id: int) -> None:

@@ -9,7 +9,7 @@ from typing import Any
 
 from starlette.responses import Response
 
-from runyard.dialects.gitlab import shapes
+from runyard.dialects.gitlab import managers, shapes
 from runyard.dialects.gitlab.asking import id_of
 from runyard.dialects.gitlab.desk import Desk, Door, Entry, Line
 from runyard.dialects.gitlab.gathering import project_bodies
@@ -19,7 +19,7 @@ from runyard.engine.ports import Page, Tx
 from runyard.http.projects import RESERVED
 from runyard.model.access import OPEN_TO_ALL, Role
 from runyard.model.errors import Forbidden
-from runyard.model.work import Group, Project
+from runyard.model.work import Group, Project, Runner
 
 MOST = Page(limit=10_000, descending=False)
 VISIBILITIES = frozenset({"private", "internal", "public"})
@@ -122,6 +122,9 @@ class Groups:
                 g.path.lower().startswith(below) for g in tx.find(Group, MOST)
             ):
                 raise BadParameter("the group is not empty: delete its projects and subgroups first")
+            for runner in tx.find(Runner, MOST, group_id=row.id):
+                managers.forget_all(tx, runner.id)
+                tx.remove(Runner, runner.id)
             tx.remove(Group, row.id)
 
         await self.desk.services.db.write(remove)

@@ -16,6 +16,7 @@ from runyard.dialects.gitlab.desk import Desk, Door, Entry, Line
 from runyard.dialects.gitlab.gathering import Bodies, project_bodies, surroundings
 from runyard.dialects.gitlab.refusals import BadParameter, answer_json, missing
 from runyard.dialects.gitlab.routes_groups import sees
+from runyard.engine.control import reorder
 from runyard.engine.groups import MODES, RESOURCE_GROUPS
 from runyard.engine.ports import AttemptFilter, Page, Tx
 from runyard.http.services import JOB_SCOPE
@@ -169,7 +170,7 @@ class Scope:
 
     async def change_mode(self, entry: Entry) -> Response:
         """`process_mode`: whose turn it is when the group becomes free."""
-        mode = entry.parameters.choice("process_mode", MODES, "")
+        mode, now = entry.parameters.choice("process_mode", MODES, ""), self.desk.services.now()
         if not mode:
             raise BadParameter("process_mode is missing")
 
@@ -179,6 +180,7 @@ class Scope:
                 row, extra={**row.extra, RESOURCE_GROUPS: {**row.extra.get(RESOURCE_GROUPS, {}), key: mode}}
             )
             tx.save(fresh)
+            reorder(tx, row.id, key, now)
             return _shape(fresh, key)
 
         return answer_json(await self.desk.services.db.write(save))

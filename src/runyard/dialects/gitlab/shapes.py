@@ -176,6 +176,13 @@ def artifact(row: Artifact) -> Dict:
     }
 
 
+def runner_type(row: Runner) -> str:
+    """Whom it serves, in GitLab's words."""
+    return (
+        "instance_type" if row.serves_all else "project_type" if row.project_id is not None else "group_type"
+    )
+
+
 def runner(row: Runner, now: int) -> Dict:
     """Runner."""
     online = row.contacted_at is not None and now - row.contacted_at < ONLINE_MS
@@ -185,8 +192,8 @@ def runner(row: Runner, now: int) -> Dict:
         "ip_address": row.info.get("ip_address"),
         "active": not row.paused,
         "paused": row.paused,
-        "is_shared": row.project_id is None,
-        "runner_type": "instance_type" if row.project_id is None else "project_type",
+        "is_shared": row.serves_all,
+        "runner_type": runner_type(row),
         "name": row.info.get("name"),
         "online": online,
         "created_at": when(row.created_at),

@@ -29,6 +29,9 @@ _QUEUED_BEFORE = f"""
 _IN_GROUP = f"""
     {ATTEMPT.select} WHERE project_id = ? AND concurrency_group = ? AND concurrency_group IS NOT NULL AND state <> 'done'
     AND (state IN ('queued', 'running', 'stopping') OR hold = 'concurrency') ORDER BY id"""
+_COMING_TO_GROUP = f"""
+    {ATTEMPT.select} WHERE project_id = ? AND concurrency_group = ? AND concurrency_group IS NOT NULL AND state <> 'done'
+    AND (state <> 'held' OR hold IN ('concurrency', 'delayed')) ORDER BY id"""
 
 
 def due(link: Link, now: int, limit: int) -> list[Attempt]:
@@ -44,5 +47,6 @@ def queued_before(link: Link, at: int, limit: int) -> list[Attempt]:
     return [ATTEMPT.decode(r) for r in link.rows(_QUEUED_BEFORE, (at, limit))]
 
 
-def in_group(link: Link, project_id: int, group: str) -> list[Attempt]:
-    return [ATTEMPT.decode(r) for r in link.rows(_IN_GROUP, (project_id, group))]
+def in_group(link: Link, project_id: int, group: str, upcoming: bool) -> list[Attempt]:
+    found = link.rows(_COMING_TO_GROUP if upcoming else _IN_GROUP, (project_id, group))
+    return [ATTEMPT.decode(r) for r in found]

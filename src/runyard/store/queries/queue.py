@@ -48,8 +48,16 @@ _LANE_HEADS = """
         SELECT (SELECT min(q.lane) FROM queue q WHERE q.lane > lanes.lane) FROM lanes WHERE lanes.lane IS NOT NULL)
     SELECT q.attempt_id, q.project_id, q.lane FROM lanes JOIN queue q ON q.attempt_id = (
         SELECT min(o.attempt_id) FROM queue o WHERE o.lane = lanes.lane)"""
+# Whether a project that waits is in the group is asked of each such project, so that a claim still grows with those that wait only.
+_WAITING_IN_GROUP = """
+    WITH RECURSIVE waiting(id) AS (
+        SELECT min(project_id) FROM queue
+        UNION ALL
+        SELECT (SELECT min(q.project_id) FROM queue q WHERE q.project_id > waiting.id) FROM waiting WHERE waiting.id IS NOT NULL)
+    SELECT p.id FROM waiting w JOIN projects p ON p.id = w.id JOIN groups g ON g.id = ?
+    WHERE substr(lower(p.path), 1, length(g.path) + 1) = lower(g.path) || '/' LIMIT ?"""
 _BUSY = """
-    SELECT a.project_id, count(*) FROM attempts a JOIN runners r ON r.id = a.runner_id AND r.project_id IS NULL
+    SELECT a.project_id, count(*) FROM attempts a JOIN runners r ON r.id = a.runner_id AND r.project_id IS NULL AND r.group_id IS NULL
     WHERE a.state IN ('running', 'stopping') GROUP BY a.project_id"""
 
 
@@ -105,6 +113,8 @@ def heads_for(link: Link, runner: Runner) -> list[Head]:
     if runner.project_id is not None:
         found = link.rows(_HEADS_OF_PROJECT, (runner.project_id,) * 4)
         return sorted(_allowed(runner, found), key=lambda head: head.attempt_id)
+    if runner.group_id is not None:
+        return _of_group(link, runner, runner.group_id)
     firsts = _allowed(runner, link.rows(_LANE_HEADS))
     if not firsts:
         return []
@@ -117,6 +127,14 @@ def heads_for(link: Link, runner: Runner) -> list[Head]:
         return sorted(heads, key=lambda head: head.attempt_id)
     busy = {int(project): int(count) for project, count in link.rows(_BUSY)}
     return sorted(heads, key=lambda head: (busy.get(head.project_id, 0), head.attempt_id))
+
+
+def _of_group(link: Link, runner: Runner, group_id: int) -> list[Head]:
+    """Oldest first, as in GitLab: only runners of the instance share fairly."""
+    heads: list[Head] = []
+    for (project_id,) in link.rows(_WAITING_IN_GROUP, (group_id, MOST_HEADS)):
+        heads += _allowed(runner, link.rows(_HEADS_OF_PROJECT, (project_id,) * 4))
+    return sorted(heads, key=lambda head: head.attempt_id)
 
 
 def _allowed(runner: Runner, found: Iterable[Columns]) -> list[Head]:
