@@ -1,0 +1,90 @@
+"""The language's larger parts on a live server: called workflows, late matrices, services, cancels, triggers, environments."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from tests.clients.test_depot_workflows import Door
+from tests.live_server import LiveServer
+
+pytestmark = pytest.mark.client
+
+CALLER = """
+on: push
+jobs:
+  plan:
+    runs-on: ubuntu-latest
+    outputs: {list: "${{ steps.s.outputs.list }}", tag: "${{ steps.s.outputs.tag }}"}
+    steps:
+      - {id: s, run: "echo 'list=[\\"red\\", \\"blue\\"]' >> $GITHUB_OUTPUT; echo tag=v7 >> $GITHUB_OUTPUT"}
+  paint:
+    needs: plan
+    name: Paint ${{ matrix.colour }}
+    runs-on: ubuntu-latest
+    timeout-minutes: ${{ matrix.colour == 'red' && 5 || 6 }}
+    strategy: {matrix: {colour: "${{ fromJSON(needs.plan.outputs.list) }}"}}
+    outputs: {last: "${{ matrix.colour }}"}
+    steps: [{run: "echo painting ${{ matrix.colour }} ${{ strategy.job-index }}/${{ strategy.job-total }} of ${{ needs.plan.outputs.tag }}"}]
+  release:
+    needs: [plan, paint]
+    uses: ./.github/workflows/release.yml
+    with: {tag: "${{ needs.plan.outputs.tag }}", dry: true}
+  after:
+    needs: release
+    name: After ${{ needs.release.outputs.url }}
+    runs-on: ubuntu-latest
+    steps: [{run: "echo got ${{ needs.release.outputs.url }} ${{ needs.release.result }}"}]
+"""
+
+RELEASE = """
+on:
+  workflow_call:
+    inputs:
+      tag: {type: string, required: true}
+      dry: {type: boolean}
+    outputs:
+      url: {value: "http://x/${{ jobs.publish.outputs.where }}"}
+env: {TAG: "${{ inputs.tag }}"}
+jobs:
+  check:
+    name: Check ${{ inputs.tag }}
+    runs-on: ubuntu-latest
+    steps: [{run: "echo checking $TAG"}]
+  publish:
+    needs: check
+    if: inputs.dry && needs.check.result == 'success'
+    runs-on: ubuntu-latest
+    outputs: {where: "${{ steps.p.outputs.where }}"}
+    steps: [{id: p, run: "echo where=$TAG >> $GITHUB_OUTPUT"}]
+  never:
+    if: ${{ !inputs.dry }}
+    runs-on: ubuntu-latest
+    steps: [{run: exit 1}]
+"""
+
+
+def statuses(jobs: dict[str, Any]) -> dict[str, str]:
+    return {name: job["status"] for name, job in jobs.items()}
+
+
+def test_called_workflows_and_late_matrices(server: LiveServer) -> None:
+    files = {".github/workflows/ci.yml": CALLER, ".github/workflows/release.yml": RELEASE}
+    door = Door(server, "language/calls", files)
+    jobs = door.pushed()
+    assert statuses(jobs) == {
+        "plan": "finished",
+        "paint": "finished",
+        "Paint red": "finished",
+        "Paint blue": "finished",
+        "release": "finished",
+        "release / Check v7": "finished",
+        "release / publish": "finished",
+        "release / never": "skipped",
+        "After http://x/v7": "finished",
+    }
+    assert "painting blue 1/2 of v7" in door.log(jobs["Paint blue"]).splitlines()
+    assert "checking v7" in door.log(jobs["release / Check v7"]).splitlines()
+    assert "got http://x/v7 success" in door.log(jobs["After http://x/v7"]).splitlines()
+    assert jobs["Paint red"]["jobKey"] == "ci.yml:paint (red)"
