@@ -88,3 +88,68 @@ def test_called_workflows_and_late_matrices(server: LiveServer) -> None:
     assert "checking v7" in door.log(jobs["release / Check v7"]).splitlines()
     assert "got http://x/v7 success" in door.log(jobs["After http://x/v7"]).splitlines()
     assert jobs["Paint red"]["jobKey"] == "ci.yml:paint (red)"
+
+
+CANCELED = """
+on: push
+jobs:
+  long:
+    runs-on: ubuntu-latest
+    steps:
+      - run: |
+          trap 'echo heard INT; exit 9' INT
+          echo begun
+          while true; do sleep 0.1; done
+      - run: echo no
+      - {if: "always()", run: "sleep 0.3; echo always ${{ job.status }}"}
+      - {if: "cancelled()", run: "echo cancelled too"}
+  tidy:
+    needs: long
+    if: always()
+    runs-on: ubuntu-latest
+    steps: [{run: "echo tidied after ${{ needs.long.result }}"}]
+  plain:
+    needs: long
+    runs-on: ubuntu-latest
+    steps: [{run: echo no}]
+"""
+
+TIMED = """
+on: push
+jobs:
+  slow:
+    runs-on: ubuntu-latest
+    timeout-minutes: 0.02
+    steps:
+      - run: sleep 60
+      - run: echo no
+      - {if: "always()", run: "echo always ${{ job.status }}"}
+      - {if: "failure()", run: "echo no"}
+"""
+
+
+def test_after_a_cancel_what_runs_always_runs(server: LiveServer) -> None:
+    door = Door(server, "language/cancel", {".depot/workflows/a.yml": CANCELED})
+    every = ["queued", "running", "finished", "failed", "cancelled"]
+    found = door.call("ListRuns", {"repo": door.repo, "status": every})["runs"][0]["runId"]
+
+    def said() -> str:
+        jobs = door.call("GetRunStatus", {"runId": found})["workflows"][0]["jobs"]
+        return door.log(jobs[0]) if jobs[0]["status"] == "running" else ""
+
+    server.until(said, lambda text: "begun" in text.splitlines())
+    door.call("CancelRun", {"runId": found})
+    jobs = door.pushed()
+    assert statuses(jobs) == {"long": "cancelled", "tidy": "finished", "plain": "cancelled"}
+    lines = door.log(jobs["long"]).splitlines()
+    assert "heard INT" in lines and "always cancelled" in lines and "cancelled too" in lines
+    assert "no" not in lines
+    assert "tidied after cancelled" in door.log(jobs["tidy"]).splitlines()
+
+
+def test_steps_that_run_always_run_after_the_time_limit(server: LiveServer) -> None:
+    door = Door(server, "language/timed", {".depot/workflows/a.yml": TIMED})
+    jobs = door.pushed()
+    lines = door.log(jobs["slow"]).splitlines()
+    assert statuses(jobs) == {"slow": "failed"}
+    assert "always cancelled" in lines and "no" not in lines

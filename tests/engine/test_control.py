@@ -220,3 +220,45 @@ def test_a_skipped_attempt_takes_nothing_from_the_retry_rule(house: Any, job: An
     house.finish(house.claim())
     house.finish(house.claim(), Outcome.FAILED, reason=Reason.SCRIPT, exit_code=1)
     assert house.latest(run)["b"].number == 3 and house.latest(run)["b"].state is State.QUEUED
+
+
+def test_a_canceled_workflow_still_runs_what_runs_always(house: Any, job: Any) -> None:
+    run = house.accept(
+        job("a", gate=Gate(expression="success()")),
+        job("b", gate=Gate(expression="always()")),
+        job("plain", needs=("a",), gate=Gate(expression="success()")),
+        job("tidy", needs=("a",), gate=Gate(expression="always() && needs.a.result == 'cancelled'")),
+        job("told", needs=("a",), gate=Gate(expression="cancelled()")),
+        job("never", needs=("a",), gate=Gate(expression="!cancelled()")),
+        job("after", needs=("tidy",), gate=Gate(expression="success()")),
+    )
+    got = house.claim()
+    assert got.job.key == "a"
+    house.do(control.cancel_run, run.id, house.now, house.user.id)
+    house.do(control.cancel_run, run.id, house.now, house.user.id)
+    assert house.shown(run) == {
+        "a": "stopping",
+        "b": "queued",
+        "plain": "canceled",
+        "tidy": "waiting",
+        "told": "waiting",
+        "never": "waiting",
+        "after": "canceled",
+    }
+    house.finish(got, Outcome.CANCELED)
+    shown = house.shown(run)
+    assert (shown["tidy"], shown["told"], shown["never"]) == ("queued", "queued", "canceled")
+    for _ in range(3):
+        house.work()
+    assert house.run(run).outcome is Outcome.CANCELED
+    # A retry is a new beginning: the cancel counts no more.
+    house.do(control.retry, house.latest(run)["a"].id, house.now, house.user.id)
+    house.do(control.retry, house.latest(run)["plain"].id, house.now, house.user.id)
+    house.work()
+    assert house.shown(run)["plain"] == "queued"
+
+
+def test_a_job_by_the_table_ends_with_the_cancel_of_its_run(house: Any, job: Any) -> None:
+    run = house.accept(job("a"), job("b", gate=Gate(When.ALWAYS), needs=("a",)))
+    house.do(control.cancel_run, run.id, house.now)
+    assert house.shown(run) == {"a": "canceled", "b": "canceled"}

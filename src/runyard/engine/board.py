@@ -24,6 +24,9 @@ UPSTREAM = "upstream"  # in a run's extra: {attempt_id, job_id, run_id, project_
 FOLLOWERS = (
     "followers"  # in a run's extra: ids of runs with bridges that follow it though they did not start it
 )
+CANCELED = (
+    "canceled"  # in a workflow's extra: someone canceled it as a whole, and `cancelled()` is true in it
+)
 STOP_LIMIT_S = 300  # a graceful end (after-scripts, uploads) may take so long (GitLab: after_script 5 min), then the server ends it
 
 
@@ -92,6 +95,11 @@ class Flow:
         self.named[node.plan.key].append(node)
         if node.plan.matrix_group != node.plan.key:
             self.named[node.plan.matrix_group].append(node)
+
+    @property
+    def is_canceled(self) -> bool:
+        """Whether someone canceled the workflow as a whole, and nobody has retried anything of it since."""
+        return CANCELED in self.row.extra
 
     def legs(self, name: str) -> Sequence[Node]:
         """The nodes that a need of this name means; none when it was optional and is not there."""

@@ -21,8 +21,9 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import replace
 
-from runyard.engine.board import FOLLOWERS, UPSTREAM, Board, Node, child_of, load
+from runyard.engine.board import CANCELED, FOLLOWERS, UPSTREAM, Board, Flow, Node, child_of, load
 from runyard.engine.ending import again
+from runyard.engine.gates import outlives
 from runyard.engine.groups import enter, release
 from runyard.engine.moves import move, rehold
 from runyard.engine.ports import ArtifactFilter, Page, Tx
@@ -42,9 +43,10 @@ _ALL = Page(limit=10_000, descending=False)
 
 
 def cancel_run(tx: Tx, run_id: int, now: int, actor_id: int | None = None) -> Run:
-    """Cancels all that is open; what runs is told to stop. A run without jobs that still awaits some ends too."""
+    """Cancels all that is open, but for jobs whose condition holds even then; what runs is told to stop. A run without jobs that still awaits some ends too."""
     board = load(tx, run_id, now)
-    _cancel(board, board.nodes.values(), actor_id)
+    for flow in board.flows.values():
+        _cancel_flow(board, flow, actor_id)
     for node in board.nodes.values():
         if (child := child_of(node)) is not None:
             board.orphans[child] = (Reason.BY_USER, "")
@@ -53,12 +55,12 @@ def cancel_run(tx: Tx, run_id: int, now: int, actor_id: int | None = None) -> Ru
 
 
 def cancel_workflow(tx: Tx, workflow_id: int, now: int, actor_id: int | None = None) -> Run:
-    """Cancels one workflow's open jobs."""
+    """Cancels one workflow's open jobs, but for those whose condition holds even then."""
     row = tx.get(Workflow, workflow_id)
     if row is None:
         raise NotFound(f"Workflow {workflow_id} does not exist.")
     board = load(tx, row.run_id, now)
-    _cancel(board, board.flows[workflow_id].nodes, actor_id)
+    _cancel_flow(board, board.flows[workflow_id], actor_id)
     return finish_board(board)
 
 
@@ -141,7 +143,7 @@ def rerun(
             jobs=tuple(node.plan for node in flow.nodes if node.plan.origin is None),
             error=flow.row.error,
             awaits=not flow.nodes,
-            extra=flow.row.extra,
+            extra={key: value for key, value in flow.row.extra.items() if key != CANCELED},
         )
         for flow in board.flows.values()
     )
@@ -262,6 +264,20 @@ def delete_run(tx: Tx, run_id: int, now: int) -> None:
 def _cancel(board: Board, nodes: Iterable[Node], actor_id: int | None) -> None:
     for node in nodes:
         board.cancel(node, Reason.BY_USER, actor_id=actor_id)
+
+
+def _cancel_flow(board: Board, flow: Flow, actor_id: int | None) -> None:
+    """Jobs whose condition is `always()` and the like go on, or will start yet; the second time nothing changes."""
+    if all(node.is_done for node in flow.nodes):
+        return
+    if not flow.is_canceled:
+        flow.row = replace(flow.row, extra={**flow.row.extra, CANCELED: True})
+        board.tx.save(flow.row)
+    flow.lineage.clear()
+    stays = [node for node in flow.nodes if not node.is_done and outlives(flow, node)]
+    parts = [node for node in flow.unfolding if node.attempt.state is State.RUNNING]
+    kept = {id(node) for node in (*stays, *parts)}
+    _cancel(board, [node for node in flow.nodes if id(node) not in kept], actor_id)
 
 
 def _end_empty(board: Board, outcome: Outcome) -> None:

@@ -140,7 +140,7 @@ def _hand_out(
     assignment = assemble(tx, Place(project, run, workflow, job, attempt, flow), runner, token, vault, terms)
     if job.plan.identity_tokens:
         assignment = with_identity(tx, assignment, sign, now, terms)
-    limit_s = timeout_of(job.plan, runner, terms) + DEADLINE_SLACK_S
+    limit_s = timeout_of(job.plan, runner, terms) + DEADLINE_SLACK_S + job.plan.after_limit_s
     move(
         tx,
         job,

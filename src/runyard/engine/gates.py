@@ -16,7 +16,7 @@ from runyard.engine.board import Flow, Node
 from runyard.model.fold import COMPLETED, Word, composite
 from runyard.model.plan import Order, When
 from runyard.model.state import Outcome, Reason
-from runyard.syntax.expressions import ExpressionError, Status, condition
+from runyard.syntax.expressions import ExpressionError, Status, condition, condition_functions
 
 
 class Answer(StrEnum):
@@ -94,6 +94,19 @@ def _by_expression(flow: Flow, node: Node, text: str) -> Decision:
         )
 
 
+def outlives(flow: Flow, node: Node) -> bool:
+    """Whether an open job goes on although its workflow is canceled: its condition holds even so, or cannot be decided yet and may (GitHub)."""
+    text = node.plan.gate.expression
+    if text is None:
+        return False
+    try:
+        if not condition_functions(text) & {"always", "cancelled"}:
+            return False
+    except ExpressionError:
+        return False
+    return _by_expression(flow, node, text).answer in (Answer.GO, Answer.WAIT)
+
+
 def need_facts(flow: Flow, node: Node) -> dict[str, dict[str, Any]]:
     """`needs.<group>.{result,outputs}` with matrix legs brought together; of equal outputs the last non-empty leg's wins (GitHub's rule)."""
     facts: dict[str, dict[str, Any]] = {}
@@ -131,12 +144,12 @@ def _result(node: Node) -> str:
 
 
 def _status(flow: Flow, node: Node, text: str) -> Status:
-    """success() and failure() look at every ancestor, cancelled() at ancestors that a person or a newer run canceled."""
+    """success() and failure() look at every ancestor, cancelled() at the workflow and at ancestors that a person or a newer run canceled."""
     seen = _above(flow, node)
     return Status(
-        success=not seen & {"failure", "cancelled", "skipped"},
+        success=not flow.is_canceled and not seen & {"failure", "cancelled", "skipped"},
         failure="failure" in seen,
-        cancelled="ended by hand" in seen,
+        cancelled=flow.is_canceled or "ended by hand" in seen,
         results=_results(flow, node) if _NAMES_A_JOB.search(text) else {},
     )
 

@@ -6,13 +6,18 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
-from runyard.engine.board import Board, Node
+from runyard.engine.board import CANCELED, Board, Node
 from runyard.model.state import Outcome
 from runyard.model.work import Attempt
 
 
 def reopen(board: Board, node: Node, *, automatic: bool, **changes: Any) -> None:
-    """Makes the job's next attempt; its gate will be asked by settle."""
+    """Makes the job's next attempt; its gate will be asked by settle. A person who retries takes the workflow's cancel back."""
+    flow = board.flows[node.job.workflow_id]
+    if not automatic and flow.is_canceled:
+        extra = {key: value for key, value in flow.row.extra.items() if key != CANCELED}
+        flow.row = replace(flow.row, extra=extra)
+        board.tx.save(flow.row)
     old = replace(node.attempt, latest=False)
     board.tx.save(old)
     fresh = Attempt(

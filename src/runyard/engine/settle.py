@@ -89,6 +89,8 @@ def _ask(board: Board, flow: Flow, node: Node) -> None:
     match decision.answer:
         case Answer.WAIT:
             pass
+        case Answer.SKIP if flow.is_canceled:
+            board.move(node, State.DONE, outcome=Outcome.CANCELED, reason=Reason.BY_USER)
         case Answer.SKIP:
             board.move(node, State.DONE, outcome=Outcome.SKIPPED, reason=Reason.GATE)
         case Answer.BROKEN:

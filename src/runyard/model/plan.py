@@ -360,6 +360,7 @@ class JobPlan:
     services: tuple[Image, ...] = ()
     tags: tuple[str, ...] = ()
     timeout_s: int | None = None
+    after_limit_s: int = 0  # how long steps that run whatever happens may take once the limit is over
     retry: Retry = Retry()
     allow_failure: bool = False
     allow_failure_exit_codes: tuple[int, ...] = ()

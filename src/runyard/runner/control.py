@@ -109,12 +109,24 @@ _NURSERY = _Nursery()
 
 
 class Stopper:
-    """Ends one process: TERM, grace, KILL. `why` is the first reason given. Looks after the disk under `folder` meanwhile."""
+    """Ends one process: TERM, grace, KILL; with `interrupts` INT first and TERM when three quarters of the grace are over (the Actions runner's
+    7.5 and 2.5 s). `why` is the first reason given. Looks after the disk under `folder` meanwhile. A process that was started after the cancel
+    (`always()`) is ended by the server's last word only."""
 
     def __init__(
-        self, process: Process, control: Control, grace_s: float, timeout_s: float | None, folder: str
+        self,
+        process: Process,
+        control: Control,
+        grace_s: float,
+        timeout_s: float | None,
+        folder: str,
+        *,
+        interrupts: bool = False,
     ) -> None:
         self.why = ""
+        self._interrupts = interrupts
+        self._late = control.verdict is Verdict.STOP
+        self._term_at: float | None = None
         self._folder = folder
         self._disk_at = time.monotonic() + DISK_LOOK_S
         self._process = process
@@ -130,8 +142,10 @@ class Stopper:
         match self._control.verdict:
             case Verdict.GO:
                 return
-            case Verdict.STOP:
+            case Verdict.STOP if not self._late:
                 self.stop("canceled")
+            case Verdict.STOP:
+                return
             case Verdict.ABORT:
                 self.why = self.why or "aborted"
                 self._process.kill()
@@ -140,13 +154,21 @@ class Stopper:
         """Asks everyone inside to end, and notes when patience ends."""
         if not self.why:
             self.why = why
-            self._process.terminate()
             self._kill_at = time.monotonic() + self._grace_s
+            if self._interrupts:
+                self._process.interrupt()
+                self._term_at = time.monotonic() + self._grace_s * 0.75
+            else:
+                self._process.terminate()
 
     def moments(self) -> Sequence[tuple[float, Callable[[], None]]]:
         """What must happen when, for `streams.pump`."""
         if self.why:
-            return [(self._kill_at, self._kill)] if self._kill_at is not None else ()
+            due: list[tuple[float | None, Callable[[], None]]] = [
+                (self._term_at, self._term),
+                (self._kill_at, self._kill),
+            ]
+            return [(at, act) for at, act in due if at is not None]
         found: list[tuple[float, Callable[[], None]]] = [
             (self._control.deadline, lambda: self.stop("job_timeout"))
         ]
@@ -161,6 +183,10 @@ class Stopper:
         self._disk_at = time.monotonic() + DISK_LOOK_S
         if free_bytes(self._folder) < DISK_STOP_BYTES:
             self.stop("disk_full")
+
+    def _term(self) -> None:
+        self._term_at = None
+        self._process.terminate()
 
     def _kill(self) -> None:
         self._kill_at = None

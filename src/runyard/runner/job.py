@@ -73,6 +73,7 @@ class Execution:
         self._log = Log(self._send, work.masks, mask, keep_tail=bool(work.job.coverage))
         self._voice = voice.Voice(self._log, work)
         self._end = Finish(Outcome.PASSED)
+        self._overtime = False
         self.abandoned = False
 
     def abandon(self) -> None:
@@ -219,7 +220,8 @@ class Execution:
             scene.facts.canceled = True
 
     def _may_run(self, scene: Scene, step: StepPlan) -> bool:
-        """After the time limit only what keeps results still runs: the server's own deadline is near."""
+        """After the time limit only what keeps results still runs: the server's own deadline is near. Where the plan gives more time then (Actions), the
+        job counts as canceled from its limit on."""
         if (
             self._end.reason is Reason.TIMEOUT
             and time.monotonic() > self._control.deadline
@@ -251,6 +253,10 @@ class Execution:
             if isinstance(tolerated, str):
                 tolerated = facts.render(tolerated, facts.context(scene.base)).strip() == "true"
             late = ended.reason is Reason.TIMEOUT and time.monotonic() >= self._control.deadline
+            if late and self._work.job.after_limit_s and not self._overtime:
+                self._overtime = True
+                self._control.deadline += self._work.job.after_limit_s
+                facts.canceled = True
             if tolerated and not late:
                 conclusion = Outcome.PASSED
             elif not facts.failed:
@@ -261,7 +267,7 @@ class Execution:
 
     def _outputs(self, scene: Scene) -> None:
         self._listen(scene)
-        if scene.facts.canceled:
+        if scene.facts.canceled and not self._overtime:
             self._end = replace(self._end, outcome=Outcome.CANCELED, reason=Reason.BY_USER)
         elif self._end.outcome is Outcome.PASSED:
             self._end = replace(self._end, exit_code=0)

@@ -77,7 +77,9 @@ def run(scene: Scene, step: StepPlan, position: int | str, head: Sequence[str] |
     if step.commands:
         _show_command(scene.log, step, argv, head)
     process = scene.box.run([*scene.entrypoint, *argv], env, cwd)
-    stopper = Stopper(process, scene.control, scene.grace_s, limit, scene.box.outside.builds)
+    stopper = Stopper(
+        process, scene.control, scene.grace_s, limit, scene.box.outside.builds, interrupts=step.commands
+    )
     heard = _Heard()
     stream = CommandStream() if step.commands else None
     take = scene.log.write if stream is None else lambda data: _act(scene.log, stream.feed(data), heard)

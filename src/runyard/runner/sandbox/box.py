@@ -122,6 +122,9 @@ class Process(Protocol):
     def wait(self, timeout_s: float | None = None) -> int | None:
         """Exit code (128 + n for a signal), or None when time is up. SandboxError when it never ran or nobody knows."""
 
+    def interrupt(self) -> None:
+        """INT to every process inside."""
+
     def terminate(self) -> None:
         """TERM to every process inside."""
 

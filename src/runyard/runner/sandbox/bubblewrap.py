@@ -68,6 +68,10 @@ class BubblewrapProcess:
             raise SandboxError(f"the step's process could not be run: {error}") from error
         return code if code is None or code >= 0 else 128 - code
 
+    def interrupt(self) -> None:
+        """INT to every process inside."""
+        self._child.interrupt()
+
     def terminate(self) -> None:
         """TERM to every process inside."""
         self._child.terminate()

@@ -232,7 +232,7 @@ class Launcher:
             os.dup2(fd, target)
 
     def do_signal(self, message: dict[str, Any], fds: list[int]) -> None:
-        """TERM reaches everyone inside but not the sandbox itself; KILL ends the sandbox, and the kernel everyone inside."""
+        """TERM (or the number that was asked for) reaches everyone inside but not the sandbox itself; KILL ends the sandbox, and the kernel everyone inside."""
         pid = self.pids.get(message["target"])
         if pid is not None:
             below = descendants(pid)
@@ -241,7 +241,7 @@ class Launcher:
                 _kill(pid, signal.SIGTERM if message["reaper"] else signal.SIGKILL)
             else:
                 for child in below:
-                    _kill(child, signal.SIGTERM)
+                    _kill(child, message["number"])
         self.say({"reply": message["id"]})
 
     def do_expose(self, message: dict[str, Any], fds: list[int]) -> None:

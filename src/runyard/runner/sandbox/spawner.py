@@ -11,6 +11,7 @@ import ctypes
 import itertools
 import json
 import os
+import signal
 import socket
 import stat
 import subprocess
@@ -82,6 +83,10 @@ class Child:
             raise (LauncherGone if self.exit_code is None else SpawnFailed)(self.error)
         return self.exit_code
 
+    def interrupt(self) -> None:
+        """INT to every process inside."""
+        self._signal(kill=False, number=signal.SIGINT)
+
     def terminate(self) -> None:
         """TERM to every process inside."""
         self._signal(kill=False)
@@ -90,10 +95,12 @@ class Child:
         """KILL to everything, at once."""
         self._signal(kill=True)
 
-    def _signal(self, *, kill: bool) -> None:
+    def _signal(self, *, kill: bool, number: int = signal.SIGTERM) -> None:
         if not self._ended.is_set():
             with contextlib.suppress(LauncherGone):
-                self._spawner.ask("signal", target=self.ident, kill=kill, reaper=self._reaper)
+                self._spawner.ask(
+                    "signal", target=self.ident, kill=kill, number=int(number), reaper=self._reaper
+                )
 
 
 class Spawner:

@@ -258,6 +258,7 @@ def _plan(setting: Setting, leg: Leg) -> JobPlan:
         services=beside.services(job, static),
         tags=fields.tags,
         timeout_s=fields.timeout_s,
+        after_limit_s=late.CANCEL_TIMEOUT_S,
         allow_failure=fields.allow_failure,
         concurrency=fields.concurrency,
         environment=fields.environment,

@@ -18,6 +18,7 @@ from runyard.model.plan import Concurrency, Drawn, EnvironmentUse, Labels
 from runyard.syntax import yamltree
 
 DEFAULT_TIMEOUT_MINUTES = 360.0
+CANCEL_TIMEOUT_S = 300  # GitHub's cancel-timeout-minutes
 MAX_NAME = 200
 SELF_HOSTED = "self-hosted"
 OWN_LABELS = ("ubuntu", "depot", "linux", "x64", "arm64", "windows", "macos")
