@@ -8,6 +8,9 @@ import pytest
 
 from tests.clients.test_depot_workflows import Door
 from tests.live_server import LiveServer
+from tests.runner.test_services import talker
+
+__all__ = ["talker"]
 
 pytestmark = pytest.mark.client
 
@@ -153,3 +156,42 @@ def test_steps_that_run_always_run_after_the_time_limit(server: LiveServer) -> N
     lines = door.log(jobs["slow"]).splitlines()
     assert statuses(jobs) == {"slow": "failed"}
     assert "always cancelled" in lines and "no" not in lines
+
+
+SERVICES = """
+on: push
+jobs:
+  host:
+    runs-on: ubuntu-latest
+    env: {WHO: "the job, which services never see"}
+    services:
+      one: {image: TALKER, ports: ["7000:7000"], env: {WHO: "${{ github.ref_name }}"}, options: --health-cmd "true" --health-interval 1s}
+      two: {image: TALKER, ports: [7001], command: "7001 'the second $WHO'"}
+      gone: {image: "${{ github.ref_name == 'other' && 'TALKER' || '' }}"}
+    steps:
+      - shell: bash
+        run: |
+          ask() { exec 3<>/dev/tcp/$1/$2 && cat <&3; exec 3>&-; }
+          ask localhost 7000
+          ask localhost ${{ job.services.two.ports['7001'] }}
+  inside:
+    runs-on: ubuntu-latest
+    container: {image: TALKER, env: {SAID: "by the container"}}
+    services: {one: {image: TALKER}}
+    steps:
+      - run: |
+          perl -e 'use Socket; socket(S, PF_INET, SOCK_STREAM, 0); connect(S, sockaddr_in(7000, inet_aton("one"))) or die "no: $!"; print <S>;'
+          : > /usr/written && echo "wrote into the image"
+          echo "$SAID"
+"""
+
+
+def test_services_and_containers(server: LiveServer, talker: str) -> None:
+    door = Door(server, "language/services", {".depot/workflows/a.yml": SERVICES.replace("TALKER", talker)})
+    jobs = door.pushed()
+    assert statuses(jobs) == {"host": "finished", "inside": "finished"}, [door.log(j) for j in jobs.values()]
+    lines = door.log(jobs["host"]).splitlines()
+    assert "hello from main" in lines and "the second " in [line + " " for line in lines] + lines
+    lines = door.log(jobs["inside"]).splitlines()
+    assert "hello from " in [line.rstrip() + " " for line in lines]
+    assert "wrote into the image" in lines and "by the container" in lines

@@ -5,8 +5,10 @@ from __future__ import annotations
 import os
 import shutil
 import subprocess
+import threading
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -136,3 +138,24 @@ def test_a_service_that_cannot_be_had_ends_the_job(yard: Yard, talker: str, imag
 )
 def test_names_of_a_service(image: str, alias: str, names: tuple[str, ...]) -> None:
     assert services.aliases_of(Image(image, alias=alias)) == names
+
+
+def test_ports_are_at_the_jobs_localhost(yard: Yard, talker: str) -> None:
+    """The one asked for, and any free one where none was; `job.services` says which."""
+    one = Image(talker, alias="one", options={"ports": ["7000:7000"]})
+    two = Image(talker, alias="two", command=("7001", "the second"), options={"ports": ["7001"]})
+    step = asking(
+        "ask 127.0.0.1 7000; ask 127.0.0.1 ${{ job.services.two.ports['7001'] }}; echo \"port ${{ job.services.one.ports['7000'] }}\""
+    )
+    attempt, log = yard.run(replace(step, templated=True), services=(one, two), network=Network.NONE)
+    assert attempt.outcome is Outcome.PASSED, log
+    answers = [line for line in log.splitlines() if line.startswith(("hello", "the second", "port "))]
+    assert answers == ["hello from ", "the second", "port 7000"], log
+    assert ours() == [] and "forwards" not in {thread.name for thread in threading.enumerate()}
+
+
+@pytest.mark.parametrize("port", ["x", "5432/udp", "70000", "1:2:3"])
+def test_a_port_that_cannot_be_had_ends_the_job(yard: Yard, talker: str, port: str) -> None:
+    service = Image(talker, alias="one", options={"ports": [port]})
+    attempt, log = yard.run(sh("true"), services=(service,), network=Network.NONE)
+    assert attempt.reason is Reason.IMAGE_UNAVAILABLE and "is not a port that can be had" in log

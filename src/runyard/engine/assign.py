@@ -85,7 +85,7 @@ def assemble(tx: Tx, place: Place, runner: Runner, token: str, vault: Vault, ter
             Reason.BAD_PLAN, f"This job cannot be made ready: {type(error).__name__}"
         ) from error
     masks = {v.value for v in variables if v.masked} | set(known.values()) | passwords | {token}
-    masks |= set(secrets.values())
+    masks |= set(secrets.values()) | set(_passwords(plan))
     return Assignment(
         attempt_id=place.attempt.id,
         attempt_number=place.attempt.number,
@@ -239,8 +239,13 @@ def _rendered(plan: JobPlan, facts: Mapping[str, Any]) -> JobPlan:
     if plan.image is None and not plan.services:
         return plan
     image = _image(plan.image, facts) if plan.image else None
-    services = tuple(_image(service, facts) for service in plan.services)
-    return replace(plan, image=image, services=services)
+    services = [_image(service, facts) for service in plan.services]
+    # A template that turns out empty means: none (GitHub).
+    return replace(
+        plan,
+        image=image if image is not None and image.name.strip() else None,
+        services=tuple(service for service in services if service.name.strip()),
+    )
 
 
 def _image(image: Image, facts: Mapping[str, Any]) -> Image:
@@ -249,7 +254,28 @@ def _image(image: Image, facts: Mapping[str, Any]) -> Image:
         name=render(image.name, facts),
         user=render(image.user, facts),
         env={key: render(value, facts) for key, value in image.env.items()},
+        options=_rendered_options(image.options, facts),
     )
+
+
+def _rendered_options(options: Mapping[str, Any], facts: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Of what an image is asked for with, credentials and ports may be templates."""
+    changed: dict[str, Any] = {}
+    if "credentials" in options:
+        changed["credentials"] = {key: render(text, facts) for key, text in options["credentials"].items()}
+    if "ports" in options:
+        changed["ports"] = [render(text, facts) for text in options["ports"]]
+    return {**options, **changed} if changed else options
+
+
+def _passwords(plan: JobPlan) -> list[str]:
+    """Of the images' registries."""
+    images = [*plan.services, *((plan.image,) if plan.image else ())]
+    return [
+        str(image.options["credentials"].get("password", ""))
+        for image in images
+        if "credentials" in image.options
+    ]
 
 
 def _inputs(tx: Tx, place: Place) -> tuple[tuple[InputArtifact, ...], tuple[Variable, ...]]:

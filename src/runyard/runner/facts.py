@@ -15,6 +15,7 @@ from runyard.model.plan import Assignment, StepPlan
 from runyard.model.state import Outcome
 from runyard.runner.artifacts import choose
 from runyard.runner.sandbox import Box
+from runyard.runner.sandbox.box import Beside
 from runyard.syntax.expressions import (
     ExpressionError,
     Functions,
@@ -53,6 +54,7 @@ class Facts:
         self.env: dict[str, str] = {}
         self.paths: tuple[str, ...] = ()
         self.scope: Scope | None = None
+        self._beside: dict[str, Any] = {}
         self._work = work
         self._steps: dict[str, Any] = {}
         self._workspace = Path(box.outside.workspace)
@@ -73,6 +75,19 @@ class Facts:
         fixed = {place: template for place, template in late.items() if "env." not in template}
         self._fixed = with_late({**work.facts, "runner": self._runner}, fixed)
         self._late = {place: template for place, template in late.items() if place not in fixed}
+
+    def companions(self, beside: Beside | None, *, in_container: bool) -> None:
+        """`job.services` and `job.container`. There is one network of the job, so ids and networks are names of ours."""
+        network = f"runyard-{self._work.attempt_id}"
+        if in_container:
+            self._beside["container"] = {"id": f"{network}-job", "network": network}
+        services = {}
+        for image in self._work.job.services:
+            name = next(iter(image.alias.split()), "")
+            ports = beside.ports.get(name, {}) if beside is not None else {}
+            services[name] = {"id": f"{network}-{name}", "network": network, "ports": dict(ports)}
+        if services:
+            self._beside["services"] = services
 
     @property
     def status(self) -> Status:
@@ -95,7 +110,7 @@ class Facts:
             **self._fixed,
             "env": env,
             "steps": self._steps,
-            "job": {**(self._work.facts.get("job") or {}), "status": self.job_status},
+            "job": {**(self._work.facts.get("job") or {}), **self._beside, "status": self.job_status},
         }
         if self._late:
             facts = with_late(facts, self._late)

@@ -105,7 +105,8 @@ class Execution:
     def _in_box(self) -> None:
         work, job = self._work, self._work.job
         network = self._means.network if job.network is Network.INTERNET else job.network
-        asked = Asked(self._slot, job.services, network, self._public(), self._log.system)
+        public = {} if voice.speaks_actions(work) else self._public()
+        asked = Asked(self._slot, job.services, network, public, self._log.system)
         with (
             self._means.images.root(job.image) as root,
             up(self._means.sandbox, self._means.images, asked) as beside,
@@ -118,6 +119,7 @@ class Execution:
             try:
                 env = self._environment(box, room, root.env if root else {})
                 facts = Facts(work, box, self._slot)
+                facts.companions(beside, in_container=job.image is not None)
                 # GitLab runs what is before the image's command; Actions replaces it.
                 before = root.entrypoint if root and job.stock else ()
                 scene = Scene(box, self._log, facts, self._control, room, env, self._means.grace_s, before)

@@ -59,10 +59,12 @@ class RootFs:
 
 @dataclass(frozen=True, slots=True)
 class Beside:
-    """What runs beside a job: the network namespace they share (a name of the launcher's; empty: the host's), and host names in it."""
+    """What runs beside a job: the network namespace they share (a name of the launcher's; empty: the host's), and host names in it. `ports`: by the
+    first name of a service, where its ports are at the job's localhost."""
 
     namespace: str
     hosts: Mapping[str, str]
+    ports: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,11 +6,13 @@ the same walls; `overlay.py` makes the files writable for it. What cannot be had
 
 from __future__ import annotations
 
+import base64
 import json
 import os
 import re
 import shutil
 import subprocess
+import tempfile
 import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
@@ -42,16 +44,19 @@ class Wanted:
     name: str
     platform: str
     policies: tuple[str, ...]
+    credentials: tuple[str, str] | None = None
 
     @classmethod
     def of(cls, image: Image) -> Wanted:
-        """`options`: {"docker": {"platform"}, "pull_policy": one or several}."""
+        """`options`: {"docker": {"platform"}, "pull_policy": one or several, "credentials": {"username", "password"}}."""
         docker, policy = image.options.get("docker") or {}, image.options.get("pull_policy") or PRESENT
         policies = (policy,) if isinstance(policy, str) else tuple(map(str, policy))
         platform = str(docker.get("platform") or "") if isinstance(docker, Mapping) else ""
         if not set(policies) <= {ALWAYS, PRESENT, NEVER} or not PLATFORM.fullmatch(platform):
             raise ImageUnavailable(f"pull_policy {policies} or platform {platform!r} is not one I know")
-        return cls(image.name, platform, policies)
+        given = image.options.get("credentials") or {}
+        user, word = str(given.get("username") or ""), str(given.get("password") or "")
+        return cls(image.name, platform, policies, (user, word) if user and word else None)
 
 
 class Images:
@@ -120,7 +125,8 @@ def _brought(engine: str, wanted: Wanted) -> dict[str, Any]:
         found = None if policy == ALWAYS else _about(engine, wanted.name)
         if found is None and policy != NEVER:
             platform = ["--platform", wanted.platform] if wanted.platform else []
-            pulled = _ask([engine, "pull", "--quiet", *platform, "--", wanted.name], PULL_S)
+            with _keys(engine, wanted) as keys:
+                pulled = _ask([engine, "pull", "--quiet", *keys, *platform, "--", wanted.name], PULL_S)
             said = pulled.stderr.decode(errors="replace").strip().splitlines()
             why = said[-1][:300] if said else "no reason given"
             found = _about(engine, wanted.name) if pulled.returncode == 0 else None
@@ -131,6 +137,24 @@ def _brought(engine: str, wanted: Wanted) -> dict[str, Any]:
     raise ImageUnavailable(
         f"the image {wanted.name} {here}{tried}; bring it here with: {engine} pull {wanted.name}"
     )
+
+
+@contextmanager
+def _keys(engine: str, wanted: Wanted) -> Iterator[list[str]]:
+    """Credentials for one pull, in a file that only we can read: an argument could be seen by every process of this machine."""
+    if wanted.credentials is None:
+        yield []
+        return
+    first, slash, _ = wanted.name.partition("/")
+    registry = first if slash and ("." in first or ":" in first or first == "localhost") else ""
+    if engine != "podman" or not registry:
+        what = "podman" if registry else "an image name that begins with its registry"
+        raise ImageUnavailable(f"credentials for the image {wanted.name} need {what}")
+    secret = base64.b64encode(":".join(wanted.credentials).encode()).decode()
+    with tempfile.NamedTemporaryFile("w", suffix=".json") as file:  # mode 0600
+        json.dump({"auths": {registry: {"auth": secret}}}, file)
+        file.flush()
+        yield ["--authfile", file.name]
 
 
 def _about(engine: str, name: str) -> dict[str, Any] | None:

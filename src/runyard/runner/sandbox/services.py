@@ -25,6 +25,7 @@ from runyard.model.plan import Image, Network
 from runyard.runner.sandbox.box import Beside, Box, BoxPlan, ImageUnavailable, Process, RootFs, Sandbox
 from runyard.runner.sandbox.bubblewrap import BubblewrapSandbox
 from runyard.runner.sandbox.container import Images
+from runyard.runner.sandbox.forwards import CLONE_NEWNET, Forward, Forwards
 from runyard.runner.sandbox.spawner import LauncherGone, SpawnFailed
 
 IP_S, END_S = 60, 10
@@ -36,7 +37,6 @@ FIRST_SLOT = (
 )
 NET, JOB, GATEWAY, FIRST = "10.0.2", "10.0.2.100", "10.0.2.2", 110
 MTU = "65520"
-CLONE_NEWNET = 0x40000000
 DEFAULT_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 _CABLES = itertools.count(1)
 _ALIAS = re.compile(r"[A-Za-z0-9_](?:[A-Za-z0-9_.-]{0,252})")
@@ -122,6 +122,12 @@ class _Companion:
                 self._said = (self._said + piece)[-KEPT_BYTES:]
 
     @property
+    def listens_on(self) -> tuple[int, ...]:
+        """TCP ports: those that the job asks for, else those that the image names."""
+        asked = [_forward(str(text), "").inner for text in self.image.options.get("ports") or ()]
+        return (*asked, *self.root.ports)
+
+    @property
     def said(self) -> str:
         """The end of what it printed."""
         return self._said.decode("utf-8", "replace").rstrip()
@@ -143,6 +149,7 @@ class _Group:
         self._name = f"slot{asked.slot}-services"
         self._names: list[str] = []
         self._services: list[_Companion] = []
+        self._forwards: Forwards | None = None
 
     def start(self, roots: Sequence[RootFs]) -> Beside:
         """Network, boxes, processes, and a while for them to listen."""
@@ -159,7 +166,29 @@ class _Group:
             self._services.append(service)
             service.run(asked.env)
         self._wait()
-        return Beside("" if self._shared else self._name, hosts)
+        return Beside("" if self._shared else self._name, hosts, self._published(addresses))
+
+    def _published(self, addresses: Sequence[str]) -> dict[str, dict[str, str]]:
+        """The ports that the job asked for at its own localhost. On the host's network services are there already."""
+        wanted: list[tuple[str, Forward]] = []
+        for image, address in zip(self._asked.services, addresses, strict=True):
+            for text in image.options.get("ports") or ():
+                forward = _forward(str(text), address)
+                wanted.append((aliases_of(image)[0], forward))
+        found: dict[str, dict[str, str]] = {}
+        if not wanted:
+            return found
+        if self._shared:
+            ports = [forward.inner for _, forward in wanted]
+        else:
+            path = self._outside.apart(self._name, way_out=False)
+            self._forwards = Forwards(path, [forward for _, forward in wanted]).open()
+            ports = self._forwards.ports or [0] * len(wanted)
+        for (name, forward), port in zip(wanted, ports, strict=True):
+            if port == 0:
+                raise ImageUnavailable(f"the port {forward.port} of the service {name} is taken in this job")
+            found.setdefault(name, {})[forward.name] = str(port)
+        return found
 
     def _connect(self, addresses: Sequence[str]) -> list[str]:
         """The job's namespace with a bridge, one namespace per service, a cable each; answers the services' namespaces by name."""
@@ -183,8 +212,8 @@ class _Group:
         return self._names
 
     def _wait(self) -> None:
-        """Until every service whose image names a port listens; who does not is shown with what it said."""
-        waiting = [service for service in self._services if service.root.ports]
+        """Until every service of which a port is known listens; who does not is shown with what it said."""
+        waiting = [service for service in self._services if service.listens_on]
         if not waiting:
             return
         self._asked.say("Waiting for services to be up and running...")
@@ -207,7 +236,7 @@ class _Group:
             for service in list(waiting):
                 with (
                     contextlib.suppress(OSError),
-                    socket.create_connection((service.host, service.root.ports[0]), 1),
+                    socket.create_connection((service.host, service.listens_on[0]), 1),
                 ):
                     waiting.remove(service)
             if all(service.has_ended for service in waiting):
@@ -216,12 +245,26 @@ class _Group:
 
     def stop(self) -> None:
         """Processes, folders, namespaces."""
+        if self._forwards is not None:
+            self._forwards.close()
         for service in self._services:
             with contextlib.suppress(LauncherGone, SpawnFailed):
                 service.box.close()
         for name in self._names:
             with contextlib.suppress(LauncherGone, SpawnFailed):
                 self._outside.forget(name)
+
+
+def _forward(text: str, address: str) -> Forward:
+    """`5432`, `5432:5432`, `5432/tcp`. ImageUnavailable for others, udp too."""
+    port, _, kind = text.strip().partition("/")
+    outer, _, inner = port.rpartition(":")
+    numbers = [int(part) for part in (outer or "0", inner) if part.isdigit() and int(part) < 65536]
+    if len(numbers) != 2 or kind not in ("", "tcp") or not numbers[1]:
+        raise ImageUnavailable(
+            f"{text[:80]!r} is not a port that can be had here; ports are PORT or HOST:PORT of tcp"
+        )
+    return Forward(numbers[0], address, numbers[1], inner)
 
 
 def _ip(namespace: str, lines: Sequence[str], *, forgiving: bool = False) -> None:
