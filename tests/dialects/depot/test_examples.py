@@ -17,6 +17,7 @@ import pytest
 
 from runyard.dialects.depot import DIALECT
 from runyard.dialects.depot.workflow.facts import LATE, STEP_ENVIRONMENT
+from runyard.dialects.depot.workflow.late import CANCEL_TIMEOUT_S
 from runyard.model.errors import Invalid, RunyardError
 from runyard.model.plan import JobPlan, Plan, StepPlan, Variable
 from runyard.model.trigger import Commit, Trigger
@@ -59,6 +60,8 @@ def short_job(job: JobPlan) -> Any:
     assert job.late == LATE
     row = differing(job, JobPlan(key="", name=""))
     del row["late"]
+    if job.unfold is None:
+        assert row.pop("after_limit_s") == CANCEL_TIMEOUT_S
     row.pop("cache_scopes", None)  # as the ref says, everywhere
     context = row.pop("context")
     row |= {key: context[key] for key in ("matrix", "inputs", "vars") if context[key]}
