@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, BinaryIO, Protocol, TypeVar
 
+from runyard.model.listing import Listed
 from runyard.model.state import Outcome, State
 from runyard.model.trigger import Commit, Files
 from runyard.model.work import (
@@ -183,6 +184,10 @@ class Tx(Protocol):
     def attempts(self, filter: AttemptFilter, page: Page) -> list[tuple[Job, Attempt]]:
         """Attempts with their jobs, by attempt id."""
 
+    def listed(self, filter: AttemptFilter, page: Page) -> list[Listed]:
+        """The same attempts, as narrow as lists want them; takes no lock, so nothing may be decided by them."""
+
+    def listed_one(self, attempt_id: int) -> Listed | None: ...
     def steps(self, attempt_id: int) -> list[Step]: ...
 
     # queue: one row per QUEUED attempt, apart from history

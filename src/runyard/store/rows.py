@@ -82,9 +82,17 @@ def _conversions(hint: Any) -> tuple[Convert, Convert] | None:
 
 
 class Shape(Generic[R]):
-    """How one dataclass lies in its table. `derived` are extra columns: SQL with one named value each, worked out from the row."""
+    """How one dataclass lies in its table. `beside` are columns that are no fields: whoever inserts gives their values after the row's own."""
 
-    def __init__(self, kind: type[R], table: str, *, fixed: Sequence[str] = (), key: Sequence[str] = ("id",)):
+    def __init__(
+        self,
+        kind: type[R],
+        table: str,
+        *,
+        fixed: Sequence[str] = (),
+        key: Sequence[str] = ("id",),
+        beside: Sequence[str] = (),
+    ):
         hints = get_type_hints(kind)
         self.kind = kind
         self.table = table
@@ -94,8 +102,9 @@ class Shape(Generic[R]):
         pairs = [(i, _conversions(hints[name])) for i, name in enumerate(self.names)]
         self._encode = [(i, pair[0]) for i, pair in pairs if pair]
         self._decode = [(i, pair[1]) for i, pair in pairs if pair]
-        marks = ", ".join("?" * len(self.names))
-        self.insert = f"INSERT INTO {table} ({self.columns}) VALUES ({marks})"
+        inserted = (*self.names, *beside)
+        marks = ", ".join("?" * len(inserted))
+        self.insert = f"INSERT INTO {table} ({', '.join(inserted)}) VALUES ({marks})"
         self.insert_new = self.insert.replace("(id, ", "(").replace("(?, ", "(", 1)
         self._saved = [i for i, name in enumerate(self.names) if name not in key and name not in fixed]
         self._key = [self.names.index(k) for k in key]
@@ -173,7 +182,8 @@ SECRET_VARIABLE = Shape(SecretVariable, "secret_variables")
 RUN = Shape(Run, "runs")
 WORKFLOW = Shape(Workflow, "workflows")
 JOB = JobShape()
-ATTEMPT = Shape(Attempt, "attempts")
+# Both are worked out from the plan of the attempt's job: transaction.py gives them.
+ATTEMPT = Shape(Attempt, "attempts", beside=("concurrency_group", "outline"))
 STEP = Shape(Step, "steps", key=("attempt_id", "position"))
 ARTIFACT = Shape(Artifact, "artifacts")
 RUNNER = Shape(Runner, "runners")

@@ -345,6 +345,8 @@ attempts = _numbered(
     _text("extra"),
     # The job plan's concurrency group, copied so that `in_group` never reads history.
     _maybe_text("concurrency_group"),
+    # What lists show of the job's plan (queries/listing.py), copied so that they never read plans; every row has one.
+    _maybe_text("outline"),
     *_folds("attempts"),
     *_holds("attempts"),
     CheckConstraint(

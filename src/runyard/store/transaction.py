@@ -10,6 +10,7 @@ from typing import Any, TypeVar
 
 from runyard.engine.ports import ArtifactFilter, AttemptFilter, Kept, Page, Row, RunFilter
 from runyard.model.errors import NotFound
+from runyard.model.listing import Listed
 from runyard.model.work import (
     Artifact,
     Attempt,
@@ -28,7 +29,7 @@ from runyard.model.work import (
     Workflow,
 )
 from runyard.store.link import Columns, JobCache, KeptRuns, Link
-from runyard.store.queries import access, clock, content, people, queue, runs
+from runyard.store.queries import access, clock, content, listing, people, queue, runs
 from runyard.store.rows import ATTEMPT, WORKFLOW, Shape, shape_of
 
 R = TypeVar("R", bound=Row)
@@ -61,11 +62,11 @@ class StoreTx:
         shape = shape_of(type(rows[0]))
         if isinstance(rows[0], Step) or any(r.id for r in rows if not isinstance(r, Step)):
             for row in rows:
-                self._link.run(shape.insert, shape.encode(row))
+                self._link.run(shape.insert, self._inserted(shape, row))
             added = list(rows)
             self._ids_given(shape.table)
         else:
-            encoded = [shape.encode(row) for row in rows]
+            encoded = [self._inserted(shape, row) for row in rows]
             ids = self._link.insert_all(shape.insert_new, (values[1:] for values in encoded))
             added = [shape.with_id(row, id) for row, id in zip(rows, ids, strict=True)]
             for id, values in zip(ids, encoded, strict=True):
@@ -74,6 +75,15 @@ class StoreTx:
         for row in added:
             self._added(row)
         return added
+
+    def _inserted(self, shape: Shape[R], row: R) -> list[Any]:
+        """The row's columns with those that are no fields of it."""
+        values = shape.encode(row)
+        if isinstance(row, Attempt):
+            job = self._job(row.job_id)
+            rule = job.plan.concurrency
+            values += [None if rule is None else rule.group, listing.outline_text(job)]
+        return values
 
     def _ids_given(self, table: str) -> None:
         """Rows brought their own ids: later ids must lie beyond them (SQLite sees to that itself)."""
@@ -86,9 +96,6 @@ class StoreTx:
                     self._kept.forget([row.run_id])
             case Attempt():
                 self._note(row)
-                concurrency = self._job(row.job_id).plan.concurrency
-                if concurrency is not None:
-                    runs.set_group(self._link, row.id, concurrency.group)
             case Record():
                 people.note_record_blob(self._link, row)
             case _:
@@ -133,6 +140,7 @@ class StoreTx:
                 self._kept.forget([row.run_id])
             if row.plan.concurrency is not None:
                 runs.set_open_group(self._link, row.id, row.plan.concurrency.group)
+            listing.draw_again(self._link, row)
         elif isinstance(row, Record):
             people.note_record_blob(self._link, row)
 
@@ -232,6 +240,12 @@ class StoreTx:
 
     def attempts(self, filter: AttemptFilter, page: Page) -> list[tuple[Job, Attempt]]:
         return runs.attempts(self._link, filter, page, self._saw_attempt, self._find_jobs)
+
+    def listed(self, filter: AttemptFilter, page: Page) -> list[Listed]:
+        return listing.listed(self._link, filter, page)
+
+    def listed_one(self, attempt_id: int) -> Listed | None:
+        return listing.listed_one(self._link, attempt_id)
 
     def steps(self, attempt_id: int) -> list[Step]:
         return runs.steps(self._link, attempt_id)

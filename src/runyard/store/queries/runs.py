@@ -8,7 +8,8 @@ from collections.abc import Callable, Iterable, Sequence
 from runyard.engine.ports import AttemptFilter, Page, RunFilter
 from runyard.model.work import Attempt, Job, Run, Step
 from runyard.store.link import Columns, Link
-from runyard.store.queries.lists import Conditions, any_pair, count_of_states, window, window_of_states
+from runyard.store.queries.listing import page_of_attempts
+from runyard.store.queries.lists import Conditions, count_of_states, window_of_states
 from runyard.store.rows import ATTEMPT, JOB, RUN, STEP, WORKFLOW
 
 MOST_COUNTED = 10_001
@@ -21,7 +22,6 @@ _JOBS_OF_RUN = f"{JOB.select} WHERE run_id = ?"
 _GRAPH = f"""
     SELECT {ATTEMPT.prefixed("a")} FROM jobs j JOIN attempts a ON a.job_id = j.id AND a.latest = 1
     WHERE j.run_id = ? ORDER BY j.position, j.id"""
-_SET_GROUP = "UPDATE attempts SET concurrency_group = ? WHERE id = ?"
 _SET_OPEN_GROUP = "UPDATE attempts SET concurrency_group = ? WHERE job_id = ? AND state <> 'done'"
 _SAVE_STEP = f"{STEP.insert} ON CONFLICT (attempt_id, position) DO UPDATE SET " + ", ".join(
     f"{name} = excluded.{name}" for name in STEP.names[2:]
@@ -95,27 +95,9 @@ def latest_attempts(link: Link, run_id: int, decode: DecodeAttempt) -> list[Atte
 def attempts(
     link: Link, filter: AttemptFilter, page: Page, decode: DecodeAttempt, find_jobs: FindJobs
 ) -> list[tuple[Job, Attempt]]:
-    conditions = Conditions()
-    conditions.equal("run_id", filter.run_id)
-    conditions.equal("job_id", filter.job_id)
-    conditions.equal("runner_id", filter.runner_id)
-    is_narrow = filter.run_id is not None or filter.job_id is not None
-    # A sign keeps the planner off the project's long index when a short one serves.
-    conditions.equal("+project_id" if is_narrow else "project_id", filter.project_id)
-    if filter.latest_only:
-        conditions.add("latest = 1")
-    if is_narrow:
-        any_pair(conditions, filter.wanted)
-        found = window(link, ATTEMPT.select, conditions, page)
-    else:
-        found = window_of_states(link, ATTEMPT.select, conditions, filter.wanted, page)
-    rows = [decode(r) for r in found]
+    rows = [decode(r) for r in page_of_attempts(link, ATTEMPT.select, filter, page)]
     jobs = find_jobs(a.job_id for a in rows)
     return [(jobs[a.job_id], a) for a in rows]
-
-
-def set_group(link: Link, attempt_id: int, group: str) -> None:
-    link.run(_SET_GROUP, (group, attempt_id))
 
 
 def set_open_group(link: Link, job_id: int, group: str) -> None:

@@ -1,0 +1,54 @@
+"""Attempts as lists show them: narrow, because a page of jobs is asked for far more often than anything in a plan is."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from runyard.model.state import Hold, Outcome, Reason, State
+from runyard.model.work import Attempt, Job, Json
+
+
+class Outline(NamedTuple):
+    """What a list shows of a job and its plan."""
+
+    name: str
+    stage: str
+    allow_failure: bool
+    tags: tuple[str, ...]
+    bridge: bool  # its work is another run
+
+
+class Listed(NamedTuple):
+    """An attempt without what only its runner and its own page need. Fields of `Attempt` mean the same here."""
+
+    id: int
+    job_id: int
+    run_id: int
+    project_id: int
+    state: State
+    outcome: Outcome | None
+    reason: Reason
+    hold: Hold | None
+    tolerated: bool
+    created_at: int
+    queued_at: int | None
+    started_at: int | None
+    finished_at: int | None
+    runner_id: int | None
+    actor_id: int | None
+    log_bytes: int
+    coverage: float | None
+    erased_at: int | None
+    extra: Json
+    outline: Outline
+
+
+def outline_of(job: Job) -> Outline:
+    """The same for as long as the job is."""
+    plan = job.plan
+    return Outline(job.name, plan.stage, plan.allow_failure, plan.tags, plan.bridge is not None)
+
+
+def listed(job: Job, attempt: Attempt) -> Listed:
+    """How a list would show this attempt of this job."""
+    return Listed(*(getattr(attempt, name) for name in Listed._fields[:-1]), outline=outline_of(job))
