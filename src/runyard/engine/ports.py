@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, BinaryIO, Protocol, TypeVar
 
-from runyard.model.listing import Listed
+from runyard.model.listing import Listed, ListedArtifact
 from runyard.model.state import Outcome, State
 from runyard.model.trigger import Commit, Files
 from runyard.model.work import (
@@ -188,6 +188,9 @@ class Tx(Protocol):
         """The same attempts, as narrow as lists want them; takes no lock, so nothing may be decided by them."""
 
     def listed_one(self, attempt_id: int) -> Listed | None: ...
+    def listed_artifacts(self, attempt_ids: Sequence[int]) -> list[ListedArtifact]:
+        """Of a few attempts, by attempt, then by id."""
+
     def steps(self, attempt_id: int) -> list[Step]: ...
 
     # queue: one row per QUEUED attempt, apart from history
@@ -258,6 +261,9 @@ class Database(Protocol):
         durable commit, each in its own savepoint."""
 
     def read(self, work: Callable[[Tx], T]) -> Awaitable[T]: ...
+    def glance(self, work: Callable[[Tx], T]) -> Awaitable[T]:
+        """As `read`, for a few rows found by an index: where that takes less than a hop to a thread (a local file) it is done on the event loop."""
+
     def write(self, work: Callable[[Tx], T]) -> Awaitable[T]: ...
     def close(self) -> None: ...
 

@@ -13,6 +13,7 @@ from dataclasses import dataclass, replace
 from runyard.engine.ports import ArtifactFilter, AttemptFilter, Blobs, Page, Tx, Vault
 from runyard.engine.sealing import times_of, unsealed
 from runyard.model.errors import NotFound
+from runyard.model.listing import Listed
 from runyard.model.plan import Variable
 from runyard.model.variants import Circumstances, Variant, chosen, stars_match
 from runyard.model.work import Artifact, Attempt, Job, Project, Run, SecretVariable, Step, Workflow
@@ -114,7 +115,7 @@ def attempt_view(tx: Tx, attempt_id: int) -> AttemptView:
     return AttemptView(run, workflow, job, attempt, tuple(tx.steps(attempt_id)), tuple(artifacts))
 
 
-def log_size(attempt: Attempt) -> int:
+def log_size(attempt: Attempt | Listed) -> int:
     """Bytes of its log, sealed or not; an erased log is empty."""
     return 0 if attempt.erased_at is not None else attempt.log_bytes
 

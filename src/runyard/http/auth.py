@@ -65,7 +65,7 @@ def principal_in(tx: Tx, text: str, now: int) -> Principal | None:
         attempt = attempt_of(tx, text)
         return None if attempt is None else _job(tx, attempt, now)
     token = tx.token_by_hash(hash_token(text))
-    if token is None or token.kind not in LOGIN_KINDS or not _is_live(token, now) or token.user_id is None:
+    if token is None or token.kind not in LOGIN_KINDS or not is_live(token, now) or token.user_id is None:
         return None
     user = tx.get(User, token.user_id)
     return None if user is None else Principal(user, token=token, standing=standing(tx, user, now))
@@ -76,7 +76,8 @@ def _job(tx: Tx, attempt: Attempt, now: int) -> Principal:
     return Principal(user, attempt=attempt, standing=standing(tx, user, now), home=home.path if home else "")
 
 
-def _is_live(token: Token, now: int) -> bool:
+def is_live(token: Token, now: int) -> bool:
+    """Neither revoked nor expired."""
     return token.revoked_at is None and (token.expires_at is None or token.expires_at > now)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from runyard.model.state import Hold, Outcome, Reason, State
-from runyard.model.work import Attempt, Job, Json
+from runyard.model.work import Job, Json
 
 
 class Outline(NamedTuple):
@@ -43,12 +43,18 @@ class Listed(NamedTuple):
     outline: Outline
 
 
+class ListedArtifact(NamedTuple):
+    """An artifact as lists of jobs show it. Fields of `Artifact` mean the same here."""
+
+    attempt_id: int
+    type: str
+    format: str
+    filename: str
+    size_bytes: int
+    expires_at: int | None
+
+
 def outline_of(job: Job) -> Outline:
     """The same for as long as the job is."""
     plan = job.plan
     return Outline(job.name, plan.stage, plan.allow_failure, plan.tags, plan.bridge is not None)
-
-
-def listed(job: Job, attempt: Attempt) -> Listed:
-    """How a list would show this attempt of this job."""
-    return Listed(*(getattr(attempt, name) for name in Listed._fields[:-1]), outline=outline_of(job))

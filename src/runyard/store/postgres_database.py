@@ -48,6 +48,9 @@ class PostgresDatabase:
     def read(self, work: Callable[[Tx], T]) -> Awaitable[T]:
         return asyncio.wrap_future(self.submit_read(work))
 
+    def glance(self, work: Callable[[Tx], T]) -> Awaitable[T]:
+        return self.read(work)
+
     def write(self, work: Callable[[Tx], T]) -> Awaitable[T]:
         return asyncio.wrap_future(self.submit_write(work))
 

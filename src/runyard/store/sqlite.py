@@ -204,28 +204,8 @@ class SqliteStore:
     @contextmanager
     def look(self) -> Iterator[StoreTx]:
         """A read transaction: one snapshot, writing is refused."""
-        if self.in_memory:
-            with self._turn:
-                try:
-                    with self._reading(self._writer) as tx:
-                        yield tx
-                finally:
-                    self._writer.execute("PRAGMA query_only = OFF")
-            return
+        connection = self._turn_to_read() if self.in_memory else self._reader()
         try:
-            connection = self._idle.pop()
-        except IndexError:
-            connection = self._connect()
-        try:
-            with self._reading(connection) as tx:
-                yield tx
-        finally:
-            self._idle.append(connection)
-
-    @contextmanager
-    def _reading(self, connection: sqlite3.Connection) -> Iterator[StoreTx]:
-        try:
-            connection.execute("PRAGMA query_only = ON")
             connection.execute("BEGIN")
             try:
                 yield StoreTx(SqliteLink(connection, self.files), self.jobs)
@@ -233,6 +213,25 @@ class SqliteStore:
                 connection.execute("ROLLBACK")
         except sqlite3.Error as error:
             raise refusal(error) from error
+        finally:
+            if self.in_memory:
+                connection.execute("PRAGMA query_only = OFF")
+                self._turn.release()
+            else:
+                self._idle.append(connection)
+
+    def _turn_to_read(self) -> sqlite3.Connection:
+        """In memory there is one connection for everybody."""
+        self._turn.acquire()
+        self._writer.execute("PRAGMA query_only = ON")
+        return self._writer
+
+    def _reader(self) -> sqlite3.Connection:
+        with suppress(IndexError):
+            return self._idle.pop()
+        connection = self._connect()
+        connection.execute("PRAGMA query_only = ON")
+        return connection
 
     def close(self) -> None:
         with self._turn:

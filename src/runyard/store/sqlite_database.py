@@ -126,6 +126,15 @@ class SqliteDatabase:
     def read(self, work: Callable[[Tx], T]) -> Awaitable[T]:
         return asyncio.wrap_future(self.submit_read(work))
 
+    def glance(self, work: Callable[[Tx], T]) -> Awaitable[T]:
+        return self.read(work) if self._store.in_memory else self._glance(work)
+
+    async def _glance(self, work: Callable[[Tx], T]) -> T:
+        """Readers of a WAL wait for nobody, so the loop stands still only for the look itself."""
+        if self._closed:
+            raise Unavailable("The server is stopping.", retry_after_s=5)
+        return self._look(work)
+
     def write(self, work: Callable[[Tx], T]) -> Awaitable[T]:
         return asyncio.wrap_future(self.submit_write(work))
 

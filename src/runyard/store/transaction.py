@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 
 from runyard.engine.ports import ArtifactFilter, AttemptFilter, Kept, Page, Row, RunFilter
 from runyard.model.errors import NotFound
-from runyard.model.listing import Listed
+from runyard.model.listing import Listed, ListedArtifact
 from runyard.model.work import (
     Artifact,
     Attempt,
@@ -246,6 +246,9 @@ class StoreTx:
 
     def listed_one(self, attempt_id: int) -> Listed | None:
         return listing.listed_one(self._link, attempt_id)
+
+    def listed_artifacts(self, attempt_ids: Sequence[int]) -> list[ListedArtifact]:
+        return listing.listed_artifacts(self._link, attempt_ids)
 
     def steps(self, attempt_id: int) -> list[Step]:
         return runs.steps(self._link, attempt_id)

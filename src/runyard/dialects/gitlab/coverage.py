@@ -37,7 +37,7 @@ async def coverage_of(services: Services, attempt_id: int) -> float | None:
 def mean_coverage(tx: Tx, run_id: int) -> str | None:
     """A pipeline's: the mean over its successful jobs that have one, with two digits, as GitLab writes it."""
     passed = AttemptFilter(run_id=run_id, latest_only=True, wanted=((State.DONE, Outcome.PASSED),))
-    found = [a.coverage for _, a in tx.attempts(passed, Page(limit=10_000)) if a.coverage is not None]
+    found = [row.coverage for row in tx.listed(passed, Page(limit=10_000)) if row.coverage is not None]
     return f"{sum(found) / len(found):.2f}" if found else None
 
 

@@ -7,7 +7,7 @@ token 401, with one that may not see it the same 404 as for what does not exist.
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from enum import Enum
 from typing import Any, TypeVar
 from urllib.parse import urlencode
@@ -26,7 +26,8 @@ from runyard.dialects.gitlab.asking import (
 )
 from runyard.dialects.gitlab.refusals import answer_json, missing
 from runyard.engine.ports import Tx
-from runyard.http.auth import principal_in
+from runyard.http.auth import is_live, principal_in
+from runyard.http.recall import FLEETING, Moment, Recall
 from runyard.http.services import Principal, Services
 from runyard.model.access import OPEN_TO_ALL, Role
 from runyard.model.errors import Forbidden, Unauthenticated
@@ -48,7 +49,7 @@ class Door(Enum):
     ADMIN = "admin"
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Entry:
     """A request that has passed its door."""
 
@@ -57,6 +58,7 @@ class Entry:
     token: str
     who: Principal
     project: Project  # of `{id}`; a placeholder with id 0 where the path names none
+    moment: Moment = FLEETING
     found: Any = None  # what the line's `look` found
 
     def part(self, name: str) -> str:
@@ -79,7 +81,8 @@ Look = Callable[[Tx, Entry], Any]
 class Line:
     """One route: method, path below /api/v4, whom it serves, who answers.
 
-    `look` reads what the handler needs in the same look at the store that opened the door: hot lists cost one hop to a reader thread.
+    `look` reads what the handler needs in the same look at the store that opened the door; where `glance` says that it is short, it is done without a
+    hop to a reader thread (`Database.glance`).
     """
 
     method: str
@@ -89,9 +92,7 @@ class Line:
     summary: str = ""
     whole_body: bool = True  # False: the handler streams the body itself
     look: Look | None = None
-    polled: bool = (
-        False  # clients ask again and again, and the answer comes from the store alone: see `recent`
-    )
+    glance: Callable[[Parameters], bool] | None = None
     role: Role | None = None  # the least role in the project; None: who may see it reads, developers write
 
     @property
@@ -113,6 +114,7 @@ class Desk:
     """What handlers share."""
 
     services: Services
+    recall: Recall = field(default_factory=Recall)
 
     async def enter(self, line: Line, request: Request) -> Entry:
         """Opens the line's door or raises."""
@@ -125,14 +127,31 @@ class Desk:
         if line.door is Door.OPEN and named is None:
             return Entry(request, parameters, token, Principal(_NO_USER), NOBODY)
 
-        def open_door(tx: Tx) -> Entry:
-            who, project = self._look_up(tx, token, named)
-            if who is not None and who.is_job != as_job:
-                who = None  # a personal token is no job token, nor the other way round
-            entry = Entry(request, parameters, token, *self._judge(line, token, who, project, named))
-            return replace(entry, found=line.look(tx, entry)) if line.look else entry
+        db, now = self.services.db, self.services.now()
+        moment = self.recall.moment(db.version(), now)
 
-        return await self.services.db.read(open_door)
+        def open_door(tx: Tx) -> Entry:
+            who, project = moment.of(
+                ("door", id(line), token, as_job, named),
+                lambda: self._admitted(tx, line, token, as_job, named),
+            )
+            if who.token is not None and not is_live(who.token, now):
+                raise Unauthenticated
+            entry = Entry(request, parameters, token, who, project, moment)
+            if line.look is not None:
+                entry.found = line.look(tx, entry)
+            return entry
+
+        is_short = line.look is None or (line.glance is not None and line.glance(parameters))
+        return await (db.glance(open_door) if is_short else db.read(open_door))
+
+    def _admitted(
+        self, tx: Tx, line: Line, token: str, as_job: bool, named: str | None
+    ) -> tuple[Principal, Project]:
+        who, project = self._look_up(tx, token, named)
+        if who is not None and who.is_job != as_job:
+            who = None  # a personal token is no job token, nor the other way round
+        return self._judge(line, token, who, project, named)
 
     def _look_up(self, tx: Tx, token: str, named: str | None) -> tuple[Principal | None, Project | None]:
         who = principal_in(tx, token, self.services.now()) if 0 < len(token) <= 512 else None

@@ -15,7 +15,6 @@ from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
 from runyard.dialects.gitlab.desk import Desk, Line
-from runyard.dialects.gitlab.recent import KEPT
 from runyard.dialects.gitlab.refusals import answer_json, problem
 from runyard.model.errors import RunyardError
 
@@ -92,10 +91,7 @@ class Dispatcher:
                 return await self._plain[path](Request(scope, receive, send))
             line, named = self.find(method, path)
             request = Request({**scope, "path_params": named}, receive, send)
-            response = await line.handler(await self._desk.enter(line, request))
-            if line.polled and KEPT in scope and response.status_code == 200:
-                scope[KEPT].append(response)
-            return response
+            return await line.handler(await self._desk.enter(line, request))
         except RunyardError as error:
             return problem(error)
         except HTTPException as error:

@@ -6,28 +6,32 @@ Commits come from git, not from the store; they never change, so a small cache m
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from functools import partial
+from typing import Any, TypeVar
+
+from msgspec import Raw
 
 from runyard.dialects.gitlab import shapes
 from runyard.dialects.gitlab.asking import Window
 from runyard.dialects.gitlab.coverage import mean_coverage
+from runyard.dialects.gitlab.jobshape import NULL, JobBody, add_work, job_body, raw
 from runyard.dialects.gitlab.managers import SYSTEM_ID, of_attempt
 from runyard.dialects.gitlab.refusals import BadParameter, missing
 from runyard.dialects.gitlab.words import HEAR, HELD_WORDS
-from runyard.engine.ports import ArtifactFilter, AttemptFilter, Page, RunFilter, Tx
-from runyard.engine.views import log_size
+from runyard.engine.ports import AttemptFilter, Page, RunFilter, Tx
+from runyard.http.recall import FLEETING, Moment
 from runyard.http.services import Principal, Services
 from runyard.model.errors import RunyardError
+from runyard.model.listing import Listed, ListedArtifact
 from runyard.model.state import Outcome, State
 from runyard.model.trigger import Commit, ServerFacts
-from runyard.model.work import Artifact, Attempt, Group, Job, Project, Record, Run, Runner, User
+from runyard.model.work import Group, Project, Run, Runner, User
 
-Pair = tuple[Job, Attempt]
+Key = TypeVar("Key")
 Wanted = tuple[tuple[State, Outcome | None], ...]
 MOST_SCANNED = 5_000
-_ALL = Page(limit=10_000, descending=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,13 +42,9 @@ class Words:
     none: bool = False
     held: frozenset[str] = frozenset()
 
-    def admits(self, attempt: Attempt) -> bool:
+    def admits(self, row: Listed) -> bool:
         """Whether a row found by `wanted` is really meant."""
-        return (
-            attempt.state is not State.HELD
-            or not self.held
-            or attempt.hold in {HELD_WORDS[w] for w in self.held}
-        )
+        return row.state is not State.HELD or not self.held or row.hold in {HELD_WORDS[w] for w in self.held}
 
 
 def words_of(names: Sequence[str], parameter: str) -> Words:
@@ -56,40 +56,40 @@ def words_of(names: Sequence[str], parameter: str) -> Words:
     return Words(wanted, bool(names) and not wanted, held if len(held) < len(HELD_WORDS) else frozenset())
 
 
-def find_jobs(tx: Tx, filter: AttemptFilter, words: Words, window: Window) -> tuple[list[Pair], bool]:
+def find_jobs(tx: Tx, filter: AttemptFilter, words: Words, window: Window) -> tuple[list[Listed], bool]:
     """A page of attempts, and whether more follow."""
     if words.none:
         return [], False
     if not words.held:
-        found = tx.attempts(filter, window.page_of(1))
+        found = tx.listed(filter, window.page_of(1))
         return found[: window.per_page], len(found) > window.per_page
     skip, after = (0 if window.by_key else (window.page - 1) * window.per_page), window.after_id
-    kept: list[Pair] = []
+    kept: list[Listed] = []
     for _ in range(MOST_SCANNED // 500):
-        batch = tx.attempts(filter, Page(limit=500, after_id=after, descending=window.descending))
-        kept += [pair for pair in batch if words.admits(pair[1])]
+        batch = tx.listed(filter, Page(limit=500, after_id=after, descending=window.descending))
+        kept += [row for row in batch if words.admits(row)]
         if len(batch) < 500 or len(kept) > skip + window.per_page:
             break
-        after = batch[-1][1].id
+        after = batch[-1].id
     return kept[skip : skip + window.per_page], len(kept) > skip + window.per_page
 
 
 @dataclass(frozen=True, slots=True)
 class Surroundings:
-    """What jobs refer to, by id."""
+    """What jobs refer to, by id; what is shown the same in every body is JSON already."""
 
     runs: Mapping[int, Run]
-    users: Mapping[int, User]
-    runners: Mapping[int, Runner]
-    artifacts: Mapping[int, list[Artifact]]
-    machines: Mapping[tuple[int | None, str], Record]  # by runner and system_id
+    users: Mapping[int, Raw]
+    runners: Mapping[int, Raw]
+    machines: Mapping[tuple[int | None, str], Raw]  # by runner and system_id
+    artifacts: Mapping[int, list[ListedArtifact]]
     downstream: Mapping[int, tuple[Run, Project]]  # pipelines that bridges started, by id
 
 
-def surroundings(tx: Tx, project_id: int, pairs: Sequence[Pair], known: Iterable[Run] = ()) -> Surroundings:
-    """Everything a page of jobs refers to."""
+def runs_of(tx: Tx, project_id: int, rows: Sequence[Listed], known: Iterable[Run]) -> dict[int, Run]:
+    """The pipelines of a page of jobs."""
     runs = {run.id: run for run in known}
-    lacking = {attempt.run_id for _, attempt in pairs} - runs.keys()
+    lacking = {row.run_id for row in rows} - runs.keys()
     if (
         len(lacking) > 1
     ):  # jobs of one page mostly come from neighbouring runs: one range query instead of many look-ups
@@ -99,40 +99,13 @@ def surroundings(tx: Tx, project_id: int, pairs: Sequence[Pair], known: Iterable
         run = tx.get(Run, run_id)
         if run is not None:
             runs[run_id] = run
-    attempts = [attempt for _, attempt in pairs]
-    actors = {actor_of(attempt, runs[attempt.run_id]) for attempt in attempts if attempt.run_id in runs}
-    users = _by_id(actors, lambda id: tx.get(User, id))
-    runners = _by_id({a.runner_id for a in attempts}, lambda id: tx.get(Runner, id))
-    artifacts: dict[int, list[Artifact]] = {}
-    ended = tuple(a.id for a in attempts if a.started_at is not None)
-    for row in tx.artifacts(ArtifactFilter(attempt_ids=ended), _ALL) if ended else ():
-        artifacts.setdefault(row.attempt_id, []).append(row)
-    machines = {(a.runner_id, str(a.extra[SYSTEM_ID])): a for a in attempts if SYSTEM_ID in a.extra}
-    found = {key: of_attempt(tx, attempt) for key, attempt in machines.items()}
-    return Surroundings(
-        runs,
-        users,
-        runners,
-        artifacts,
-        {k: v for k, v in found.items() if v is not None},
-        _downstream(tx, pairs),
-    )
+    return runs
 
 
-def is_bridge(job: Job) -> bool:
-    """Whether it starts another pipeline instead of running anything."""
-    return not job.plan.claimable and bool(job.plan.extra.get("gitlab", {}).get("bridge"))
-
-
-def _downstream(tx: Tx, pairs: Sequence[Pair]) -> dict[int, tuple[Run, Project]]:
-    ids = {attempt.extra.get("downstream_run_id") for job, attempt in pairs if is_bridge(job)}
+def _downstream(tx: Tx, rows: Sequence[Listed]) -> dict[int, tuple[Run, Project]]:
+    ids = {row.extra.get("downstream_run_id") for row in rows if row.outline.bridge}
     runs = [run for id in ids if isinstance(id, int) and (run := tx.get(Run, id)) is not None]
     return {run.id: (run, home) for run in runs if (home := tx.get(Project, run.project_id)) is not None}
-
-
-def _by_id(ids: Iterable[int | None], get: Callable[[int], Any]) -> dict[int, Any]:
-    found = {id: get(id) for id in set(ids) if id}
-    return {id: row for id, row in found.items() if row is not None}
 
 
 def homes(tx: Tx, projects: Iterable[Project]) -> dict[str, Group | None]:
@@ -152,18 +125,9 @@ def project_bodies(
     ]
 
 
-def actor_of(attempt: Attempt, run: Run) -> int | None:
+def actor_of(row: Listed, run: Run) -> int | None:
     """Who stands behind an attempt: who retried or played it, else who started the run."""
-    return attempt.actor_id or run.actor_id
-
-
-def find_job(tx: Tx, attempt_id: int) -> tuple[Pair, Surroundings] | None:
-    """One job with what it refers to."""
-    attempt = tx.get(Attempt, attempt_id)
-    job = tx.get(Job, attempt.job_id) if attempt else None
-    if attempt is None or job is None:
-        return None
-    return (job, attempt), surroundings(tx, attempt.project_id, [(job, attempt)])
+    return row.actor_id or run.actor_id
 
 
 @dataclass(slots=True)
@@ -173,6 +137,43 @@ class Bodies:
     services: Services
     limit: int = 4096
     _commits: OrderedDict[tuple[int, str], Commit | None] = field(default_factory=OrderedDict)
+
+    def surroundings(
+        self,
+        tx: Tx,
+        project_id: int,
+        rows: Sequence[Listed],
+        moment: Moment = FLEETING,
+        known: Iterable[Run] = (),
+    ) -> Surroundings:
+        """Everything a page of jobs refers to."""
+        now, server = self.services.now(), self.services.server
+        runs = runs_of(tx, project_id, rows, known)
+
+        def user(id: int) -> Raw | None:
+            row = tx.get(User, id)
+            return raw(shapes.job_user(row, server)) if row else None
+
+        def runner(id: int) -> Raw | None:
+            row = tx.get(Runner, id)
+            return raw(shapes.runner(row, now)) if row else None
+
+        def machine(row: Listed) -> Raw | None:
+            found = of_attempt(tx, row)
+            return raw(shapes.runner_manager(found, now)) if found else None
+
+        actors = {actor_of(row, runs[row.run_id]) for row in rows if row.run_id in runs}
+        users = {id: moment.of(("user", id), partial(user, id)) for id in actors if id}
+        carriers = {row.runner_id for row in rows}
+        runners = {id: moment.of(("runner", id), partial(runner, id)) for id in carriers if id}
+        machines = {(r.runner_id, str(r.extra[SYSTEM_ID])): r for r in rows if SYSTEM_ID in r.extra}
+        managers = {key: moment.of(("machine", *key), partial(machine, row)) for key, row in machines.items()}
+        artifacts: dict[int, list[ListedArtifact]] = {}
+        for left in tx.listed_artifacts([row.id for row in rows if row.started_at is not None]):
+            artifacts.setdefault(left.attempt_id, []).append(left)
+        return Surroundings(
+            runs, _there(users), _there(runners), _there(managers), artifacts, _downstream(tx, rows)
+        )
 
     def commit(self, project_id: int, sha: str) -> Commit | None:
         """A commit by sha, remembered; None when git has it no more (inline files, pruned)."""
@@ -189,42 +190,46 @@ class Bodies:
             self._commits.popitem(last=False)
         return found
 
-    def jobs(self, project: Project, pairs: Sequence[Pair], around: Surroundings) -> list[dict[str, Any]]:
+    def jobs(self, project: Project, rows: Sequence[Listed], around: Surroundings) -> list[JobBody]:
         """Bodies of many jobs; what is shared between them is made once."""
         now, server = self.services.now(), self.services.server
-        users = {id: shapes.job_user(row, server) for id, row in around.users.items()}
-        runners = {id: shapes.runner(row, now) for id, row in around.runners.items()}
-        machines = {key: shapes.runner_manager(row, now) for key, row in around.machines.items()}
-        pipelines = {id: shapes.pipeline_basic(row, project, server) for id, row in around.runs.items()}
-        commits: dict[str, dict[str, Any] | None] = {}
+        shown: dict[int, tuple[Raw, Raw]] = {}
+        jobs_url = f"{server.url}/{project.path}/-/jobs/"
         bodies = []
-        for job, attempt in pairs:
-            run = around.runs.get(attempt.run_id)
+        for row in rows:
+            run = around.runs.get(row.run_id)
             if run is None:  # removed between two reads
                 continue
-            if run.sha not in commits:
-                found = self.commit(project.id, run.sha)
-                commits[run.sha] = shapes.commit(found, project, server) if found else None
-            body = shapes.job_basic(
-                run, job, attempt, project, server, now, users.get(actor_of(attempt, run) or 0), commits[run.sha],
-                pipelines[run.id],
-            )  # fmt: skip
-            if is_bridge(job):
-                body["downstream_pipeline"] = _child(attempt, around, server)
+            commit, pipeline = shown.get(run.id) or shown.setdefault(run.id, self._of_run(project, run))
+            user = around.users.get(actor_of(row, run) or 0, NULL)
+            body = job_body(row, run, now, user, commit, pipeline, jobs_url)
+            if row.outline.bridge:
+                child = around.downstream.get(row.extra.get("downstream_run_id", 0))
+                body.downstream_pipeline = raw(shapes.pipeline_basic(*child, server)) if child else NULL
             else:
-                machine = machines.get((attempt.runner_id, str(attempt.extra.get(SYSTEM_ID))))
-                carrier = (runners.get(attempt.runner_id or 0), machine)
-                artifacts = around.artifacts.get(attempt.id, ())
-                body = shapes.finish_job(body, job, run.source, carrier, artifacts, log_size(attempt))
+                runner = around.runners.get(row.runner_id or 0, NULL)
+                manager = around.machines.get((row.runner_id, str(row.extra.get(SYSTEM_ID))), NULL)
+                add_work(body, row, run.source, runner, manager, around.artifacts.get(row.id, ()))
             bodies.append(body)
         return bodies
 
-    async def job(self, project: Project, attempt_id: int) -> dict[str, Any]:
-        """One job as it is now."""
-        return self.shown(project, await self.services.db.read(lambda tx: find_job(tx, attempt_id)))
+    def _of_run(self, project: Project, run: Run) -> tuple[Raw, Raw]:
+        """Its commit and itself."""
+        server, found = self.services.server, self.commit(project.id, run.sha)
+        commit = raw(shapes.commit(found, project, server)) if found else NULL
+        return commit, raw(shapes.pipeline_basic(run, project, server))
 
-    def shown(self, project: Project, found: tuple[Pair, Surroundings] | None) -> dict[str, Any]:
-        """The body of what `find_job` found."""
+    def find(self, tx: Tx, attempt_id: int, moment: Moment = FLEETING) -> tuple[Listed, Surroundings] | None:
+        """One job with what it refers to."""
+        row = tx.listed_one(attempt_id)
+        return (row, self.surroundings(tx, row.project_id, [row], moment)) if row else None
+
+    async def job(self, project: Project, attempt_id: int) -> JobBody:
+        """One job as it is now."""
+        return self.shown(project, await self.services.db.read(lambda tx: self.find(tx, attempt_id)))
+
+    def shown(self, project: Project, found: tuple[Listed, Surroundings] | None) -> JobBody:
+        """The body of what `find` found."""
         bodies = self.jobs(project, [found[0]], found[1]) if found else []
         if not bodies:
             raise missing("Job")
@@ -243,6 +248,5 @@ class Bodies:
         return body
 
 
-def _child(attempt: Attempt, around: Surroundings, server: ServerFacts) -> dict[str, Any] | None:
-    found = around.downstream.get(attempt.extra.get("downstream_run_id", 0))
-    return shapes.pipeline_basic(*found, server) if found else None
+def _there(found: Mapping[Key, Raw | None]) -> dict[Key, Raw]:
+    return {key: shown for key, shown in found.items() if shown is not None}

@@ -12,6 +12,7 @@ from typing import Any
 
 from runyard.engine.ending import UNCOMMITTED
 from runyard.engine.ports import Page, Tx
+from runyard.model.listing import Listed
 from runyard.model.state import State
 from runyard.model.work import Attempt, Record, Runner
 
@@ -32,7 +33,7 @@ def of_runner(tx: Tx, runner_id: int) -> list[Record]:
     return tx.records(kind_of(runner_id), None, None, _ALL)
 
 
-def of_attempt(tx: Tx, attempt: Attempt) -> Record | None:
+def of_attempt(tx: Tx, attempt: Attempt | Listed) -> Record | None:
     """The machine that took the attempt; None when it was the server itself, or is forgotten."""
     system_id = attempt.extra.get(SYSTEM_ID)
     if attempt.runner_id is None or not system_id:
@@ -49,7 +50,7 @@ def features_of(tx: Tx, attempt: Attempt) -> frozenset[str]:
     return frozenset(said.get("features") or ())
 
 
-def uncommitted(attempt: Attempt) -> bool:
+def uncommitted(attempt: Attempt | Listed) -> bool:
     """Handed to a runner that has not said yet that it begins (two-phase commit): people see it pending."""
     return attempt.state is State.RUNNING and UNCOMMITTED in attempt.extra
 

@@ -13,7 +13,6 @@ from runyard.dialects.gitlab.dispatching import Dispatcher
 from runyard.dialects.gitlab.gathering import Bodies
 from runyard.dialects.gitlab.openapi import document
 from runyard.dialects.gitlab.paths import SegmentPaths
-from runyard.dialects.gitlab.recent import Recent
 from runyard.dialects.gitlab.refusals import answer_json
 from runyard.dialects.gitlab.routes_artifacts import Artifacts
 from runyard.dialects.gitlab.routes_edits import Edits
@@ -52,8 +51,7 @@ def mount(services: Services) -> Asgi:
         return answer_json(document(lines, PREFIX, services.server.version))
 
     plain = {f"{PREFIX}/openapi.json": openapi, **Discovery(services, Identity(services.vault)).routes()}
-    app = SegmentPaths(Dispatcher(desk, PREFIX, lines, plain))
-    return Recent(app, services.db, services.now)
+    return SegmentPaths(Dispatcher(desk, PREFIX, lines, plain))
 
 
 def table(desk: Desk) -> list[Line]:

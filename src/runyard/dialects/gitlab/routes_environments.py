@@ -12,7 +12,7 @@ from starlette.responses import Response
 from runyard.dialects.gitlab import shapes
 from runyard.dialects.gitlab.asking import window_of
 from runyard.dialects.gitlab.desk import Desk, Door, Entry, Line
-from runyard.dialects.gitlab.gathering import Bodies, find_job
+from runyard.dialects.gitlab.gathering import Bodies
 from runyard.dialects.gitlab.refusals import BadParameter, FieldErrors, answer_json, missing
 from runyard.engine import environments
 from runyard.engine.ports import Page, Tx
@@ -306,7 +306,7 @@ class Environments:
     def _deployment(self, tx: Tx, entry: Entry, row: Deployment) -> Data:
         server, project = self.desk.services.server, entry.project
         environment, user = tx.get(Environment, row.environment_id), tx.get(User, row.user_id or 0)
-        found = find_job(tx, row.attempt_id) if row.attempt_id else None
+        found = self.bodies.find(tx, row.attempt_id) if row.attempt_id else None
         jobs = self.bodies.jobs(project, [found[0]], found[1]) if found else []
         return {
             "id": row.id, "iid": row.number, "ref": row.ref, "sha": row.sha,

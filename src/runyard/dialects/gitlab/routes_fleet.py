@@ -10,7 +10,8 @@ from starlette.responses import Response
 from runyard.dialects.gitlab import managers, shapes
 from runyard.dialects.gitlab.asking import Parameters, window_of
 from runyard.dialects.gitlab.desk import Desk, Door, Entry, Line
-from runyard.dialects.gitlab.gathering import Bodies, surroundings, words_of
+from runyard.dialects.gitlab.gathering import Bodies, words_of
+from runyard.dialects.gitlab.jobshape import JobBody
 from runyard.dialects.gitlab.refusals import BadParameter, answer_json, missing
 from runyard.dialects.gitlab.routes_groups import named, sees
 from runyard.engine.ports import AttemptFilter, Page, Tx
@@ -133,17 +134,18 @@ class Fleet:
         wanted = entry.parameters.texts("status")
         words = words_of(wanted, "status")
 
-        def load(tx: Tx) -> tuple[list[Data], bool, int]:
-            row = self._runner(tx, entry)
-            filter = AttemptFilter(runner_id=row.id, wanted=words.wanted)
-            pairs = [] if words.none else tx.attempts(filter, window.page_of(1))
-            shown: list[Data] = []
-            for pair in pairs[: window.per_page]:
-                project = tx.get(Project, pair[1].project_id)
+        def load(tx: Tx) -> tuple[list[JobBody], bool, int]:
+            runner = self._runner(tx, entry)
+            filter = AttemptFilter(runner_id=runner.id, wanted=words.wanted)
+            rows = [] if words.none else tx.listed(filter, window.page_of(1))
+            shown: list[JobBody] = []
+            for row in rows[: window.per_page]:
+                project = tx.get(Project, row.project_id)
                 if project is not None and entry.who.may_see(project):
-                    shown += self.bodies.jobs(project, [pair], surroundings(tx, project.id, [pair]))
-            last = pairs[: window.per_page][-1][1].id if pairs else 0
-            return shown, len(pairs) > window.per_page, last
+                    around = self.bodies.surroundings(tx, project.id, [row], entry.moment)
+                    shown += self.bodies.jobs(project, [row], around)
+            last = rows[: window.per_page][-1].id if rows else 0
+            return shown, len(rows) > window.per_page, last
 
         shown, more, last = await self.desk.services.db.read(load)
         return self.desk.listed(entry, window, shown, last, more)

@@ -7,19 +7,10 @@ from dataclasses import dataclass, replace
 
 from starlette.responses import Response, StreamingResponse
 
-from runyard.dialects.gitlab.asking import Window, window_of
+from runyard.dialects.gitlab.asking import Parameters, Window, window_of
 from runyard.dialects.gitlab.canceling import end_unheard
 from runyard.dialects.gitlab.desk import Desk, Door, Entry, Line
-from runyard.dialects.gitlab.gathering import (
-    Bodies,
-    Pair,
-    Surroundings,
-    find_job,
-    find_jobs,
-    is_bridge,
-    surroundings,
-    words_of,
-)
+from runyard.dialects.gitlab.gathering import Bodies, Surroundings, find_jobs, words_of
 from runyard.dialects.gitlab.inputs import job_variables
 from runyard.dialects.gitlab.refusals import answer_json, missing
 from runyard.engine import control
@@ -28,11 +19,15 @@ from runyard.engine.views import log_size
 from runyard.http.logs import log_bytes
 from runyard.model.access import Role
 from runyard.model.errors import Conflict, Forbidden, Invalid
+from runyard.model.listing import Listed
 from runyard.model.work import Attempt, Project, Run
 
 MOST_OF_RUN = 10_000
+SHORT = 400  # rows that an offset may walk over on the event loop
 ORDERS = frozenset({"id"})
-Found = tuple[list[Pair], bool, Surroundings, Window, int]  # pairs, more, around, window, last id of the page
+Found = tuple[
+    list[Listed], bool, Surroundings, Window, int
+]  # rows, more, around, window, last id of the page
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +48,7 @@ class Jobs:
                 self.listed,
                 "List a project's jobs",
                 look=self.of_project,
-                polled=True,
+                glance=is_short,
             ),
             Line(
                 "GET",
@@ -62,7 +57,7 @@ class Jobs:
                 self.listed,
                 "List a pipeline's jobs",
                 look=self.of_pipeline,
-                polled=True,
+                glance=is_short,
             ),
             Line(
                 "GET",
@@ -71,9 +66,10 @@ class Jobs:
                 self.listed,
                 "List a pipeline's bridges",
                 look=self.bridges_of,
-                polled=True,
             ),
-            Line("GET", job, Door.JOB_READER, self.one, "Get a job", look=_find_one, polled=True),
+            Line(
+                "GET", job, Door.JOB_READER, self.one, "Get a job", look=self._find_one, glance=lambda _: True
+            ),
             Line("GET", "/job", Door.USER_OR_JOB, self.own, "Get the job of a job token"),
             Line("GET", f"{job}/trace", Door.READER, self.trace, "Get a job's log"),
             Line("POST", f"{job}/cancel", Door.USER, self.cancel, "Cancel a job"),
@@ -85,32 +81,43 @@ class Jobs:
     def of_project(self, tx: Tx, entry: Entry) -> Found:
         """Newest first, every attempt, never counted."""
         entry.parameters.choice("order_by", ORDERS, "id")
-        return _find(tx, entry, AttemptFilter(project_id=entry.project.id), None)
+        return self._find(tx, entry, AttemptFilter(project_id=entry.project.id), None)
 
     def of_pipeline(self, tx: Tx, entry: Entry) -> Found:
         """Latest attempts unless include_retried."""
         run = _run(tx, entry)
         retried = entry.parameters.flag("include_retried") or False
-        return _find(tx, entry, AttemptFilter(run_id=run.id, latest_only=not retried), run)
+        return self._find(tx, entry, AttemptFilter(run_id=run.id, latest_only=not retried), run)
 
     async def listed(self, entry: Entry) -> Response:
         """A page of jobs."""
-        pairs, more, around, window, last = entry.found
-        return self.desk.listed(entry, window, self.bodies.jobs(entry.project, pairs, around), last, more)
+        rows, more, around, window, last = entry.found
+        return self.desk.listed(entry, window, self.bodies.jobs(entry.project, rows, around), last, more)
 
     def bridges_of(self, tx: Tx, entry: Entry) -> Found:
         """Jobs that start other pipelines, latest attempts; a pipeline has few, so they are read whole."""
         run = _run(tx, entry)
         window, words = window_of(entry.parameters), words_of(entry.parameters.texts("scope"), "scope")
         filter = AttemptFilter(run_id=run.id, latest_only=True, wanted=words.wanted)
-        found = (
-            [] if words.none else tx.attempts(filter, Page(limit=MOST_OF_RUN, descending=window.descending))
-        )
-        kept = [pair for pair in found if is_bridge(pair[0]) and words.admits(pair[1])]
+        found = [] if words.none else tx.listed(filter, Page(limit=MOST_OF_RUN, descending=window.descending))
+        kept = [row for row in found if row.outline.bridge and words.admits(row)]
         start = (window.page - 1) * window.per_page
         shown = kept[start : start + window.per_page]
         more = len(kept) > start + window.per_page
-        return shown, more, surroundings(tx, entry.project.id, shown, [run]), window, 0
+        around = self.bodies.surroundings(tx, entry.project.id, shown, entry.moment, [run])
+        return shown, more, around, window, 0
+
+    def _find(self, tx: Tx, entry: Entry, filter: AttemptFilter, run: Run | None) -> Found:
+        window = window_of(entry.parameters)
+        words = words_of(entry.parameters.texts("scope"), "scope")
+        found, more = find_jobs(tx, replace(filter, wanted=words.wanted), words, window)
+        rows = [row for row in found if not row.outline.bridge]  # they have a list of their own
+        around = self.bodies.surroundings(tx, entry.project.id, rows, entry.moment, [run] if run else [])
+        return rows, more, around, window, found[-1].id if found else 0
+
+    def _find_one(self, tx: Tx, entry: Entry) -> tuple[Listed, Surroundings] | None:
+        found = self.bodies.find(tx, entry.id("job_id", "Job"), entry.moment)
+        return found if found and found[0].project_id == entry.project.id else None
 
     async def one(self, entry: Entry) -> Response:
         """One job."""
@@ -190,16 +197,13 @@ class Jobs:
         return answer_json(await self.bodies.job(entry.project, attempt.id), 201)
 
 
-def _find(tx: Tx, entry: Entry, filter: AttemptFilter, run: Run | None) -> Found:
-    window = window_of(entry.parameters)
-    words = words_of(entry.parameters.texts("scope"), "scope")
-    found, more = find_jobs(tx, replace(filter, wanted=words.wanted), words, window)
-    pairs = [pair for pair in found if not is_bridge(pair[0])]  # they have a list of their own
-    return pairs, more, surroundings(tx, entry.project.id, pairs, [run] if run else []), window, _last(found)
-
-
-def _last(found: list[Pair]) -> int:
-    return found[-1][1].id if found else 0
+def is_short(parameters: Parameters) -> bool:
+    """Whether a page of jobs takes a few rows of one index and no more."""
+    try:
+        window = window_of(parameters)
+        return window.page * window.per_page <= SHORT and not parameters.texts("scope")
+    except Invalid:
+        return True  # it is refused after the door, at once
 
 
 def _run(tx: Tx, entry: Entry) -> Run:
@@ -207,11 +211,6 @@ def _run(tx: Tx, entry: Entry) -> Run:
     if run is None or run.project_id != entry.project.id:
         raise missing("Pipeline")
     return run
-
-
-def _find_one(tx: Tx, entry: Entry) -> tuple[Pair, Surroundings] | None:
-    found = find_job(tx, entry.id("job_id", "Job"))
-    return found if found and found[0][1].project_id == entry.project.id else None
 
 
 async def _exactly(desk: Desk, attempt: Attempt, size: int) -> AsyncIterator[bytes]:

@@ -51,12 +51,12 @@ class Pipelines:
         """The table."""
         p, one = "/projects/{id}", "/projects/{id}/pipelines/{pipeline_id}"
         return [
-            Line("GET", f"{p}/pipelines", Door.READER, self.list, "List pipelines", look=_find, polled=True),
+            Line("GET", f"{p}/pipelines", Door.READER, self.list, "List pipelines", look=_find),
             Line("POST", f"{p}/pipeline", Door.USER, self.create, "Create a pipeline"),
             Line(
                 "GET", f"{p}/pipelines/latest", Door.READER, self.latest, "Get the latest pipeline of a ref"
             ),
-            Line("GET", one, Door.JOB_READER, self.one, "Get a pipeline", polled=True),
+            Line("GET", one, Door.JOB_READER, self.one, "Get a pipeline"),
             Line("DELETE", one, Door.USER, self.delete, "Delete a pipeline", role=Role.OWNER),
             Line(
                 "GET",

@@ -13,7 +13,8 @@ from starlette.responses import Response
 
 from runyard.dialects.gitlab import shapes
 from runyard.dialects.gitlab.desk import Desk, Door, Entry, Line
-from runyard.dialects.gitlab.gathering import Bodies, project_bodies, surroundings
+from runyard.dialects.gitlab.gathering import Bodies, project_bodies
+from runyard.dialects.gitlab.jobshape import JobBody
 from runyard.dialects.gitlab.refusals import BadParameter, answer_json, missing
 from runyard.dialects.gitlab.routes_groups import sees
 from runyard.engine.control import reorder
@@ -198,16 +199,13 @@ class Scope:
             raise missing("Job")
         return answer_json(found[0])
 
-    async def _jobs(self, entry: Entry, states: frozenset[State]) -> list[Data]:
-        def load(tx: Tx) -> list[Data]:
+    async def _jobs(self, entry: Entry, states: frozenset[State]) -> list[JobBody]:
+        def load(tx: Tx) -> list[JobBody]:
             key = _key(tx, entry)
-            pairs = [
-                p
-                for p in _grouped(tx, entry.project.id, OPEN)
-                if _group_of(p) == key and p[1].state in states
-            ]
-            pairs.sort(key=lambda pair: pair[1].id)
-            return self.bodies.jobs(entry.project, pairs, surroundings(tx, entry.project.id, pairs))
+            open_jobs = _grouped(tx, entry.project.id, OPEN)
+            ids = sorted(p[1].id for p in open_jobs if _group_of(p) == key and p[1].state in states)
+            rows = [row for id in ids if (row := tx.listed_one(id)) is not None]
+            return self.bodies.jobs(entry.project, rows, self.bodies.surroundings(tx, entry.project.id, rows))
 
         return await self.desk.services.db.read(load)
 

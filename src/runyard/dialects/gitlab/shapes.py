@@ -6,19 +6,17 @@ Field names, nullability and order follow lib/api/entities (contracts/gitlab.md 
 from __future__ import annotations
 
 import zlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from functools import lru_cache
 from typing import Any
 
-from runyard.dialects.gitlab.managers import uncommitted
-from runyard.dialects.gitlab.words import LOOKS, REASONS, say
+from runyard.dialects.gitlab.words import LOOKS, say
 from runyard.engine.access import PERSONAL
 from runyard.model.access import Role
 from runyard.model.plan import Variable
-from runyard.model.state import Outcome, State
 from runyard.model.trigger import ZERO_SHA, Commit, ServerFacts
-from runyard.model.work import Artifact, Attempt, Environment, Group, Job, Project, Record, Run, Runner, User
+from runyard.model.work import Environment, Group, Project, Record, Run, Runner, User
 
 Dict = dict[str, Any]
 ONLINE_MS = 2 * 3600 * 1000  # GitLab: a runner heard within two hours is online
@@ -29,12 +27,22 @@ def stable_id(project_id: int, name: str) -> int:
     return zlib.crc32(f"{project_id}/{name}".encode()) & 0x7FFFFFFF or 1
 
 
-@lru_cache(maxsize=65536)
+_SECONDS = [f"{s:02d}." for s in range(60)]
+_THOUSANDTHS = [f"{ms:03d}Z" for ms in range(1000)]
+
+
+@lru_cache(maxsize=4096)
+def _minute(number: int) -> str:
+    return datetime.fromtimestamp(number * 60, UTC).isoformat()[:17]
+
+
 def when(at: int | None) -> str | None:
-    """ISO 8601 in UTC with milliseconds."""
+    """ISO 8601 in UTC with milliseconds. A page of jobs has a hundred times, so it is put together from pieces."""
     if at is None:
         return None
-    return datetime.fromtimestamp(at / 1000, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+    seconds, thousandths = divmod(at, 1000)
+    minute, second = divmod(seconds, 60)
+    return _minute(minute) + _SECONDS[second] + _THOUSANDTHS[thousandths]
 
 
 def user(row: User, server: ServerFacts) -> Dict:
@@ -166,16 +174,6 @@ def variable(row: Variable) -> Dict:
     }
 
 
-def artifact(row: Artifact) -> Dict:
-    """JobArtifact."""
-    return {
-        "file_type": row.type,
-        "size": row.size_bytes,
-        "filename": row.filename,
-        "file_format": row.format,
-    }
-
-
 def runner_type(row: Runner) -> str:
     """Whom it serves, in GitLab's words."""
     return (
@@ -248,85 +246,6 @@ def runner_manager(row: Record, now: int) -> Dict:
         "status": "online" if online else "offline",
         "job_execution_status": "idle",
     }
-
-
-def job_status(attempt: Attempt) -> str:
-    """A job's word; handed out but not yet begun (two-phase commit) it is pending still."""
-    return "pending" if uncommitted(attempt) else say(attempt.state, attempt.outcome, attempt.hold)
-
-
-def job_basic(
-    run: Run,
-    job: Job,
-    attempt: Attempt,
-    project: Project,
-    server: ServerFacts,
-    now: int,
-    actor: Dict | None,
-    sha: Dict | None,
-    pipeline: Dict,
-) -> Dict:
-    """JobBasic: what jobs and bridges share. `failure_reason` is left out where GitLab leaves it out; a word of its own (bridges) wins."""
-    body: Dict = {
-        "id": attempt.id,
-        "status": job_status(attempt),
-        "stage": job.plan.stage or "test",
-        "name": job.name,
-        "ref": run.ref,
-        "tag": run.tag,
-        "coverage": attempt.coverage,
-        "allow_failure": attempt.tolerated or job.plan.allow_failure,
-        "created_at": when(attempt.created_at),
-        "started_at": when(attempt.started_at),
-        "finished_at": when(attempt.finished_at),
-        "erased_at": when(attempt.erased_at),
-        "duration": _span(attempt.started_at, attempt.finished_at, now),
-        "queued_duration": _span(attempt.queued_at, attempt.started_at, now),
-        "user": actor,
-        "commit": sha,
-        "pipeline": pipeline,
-    }
-    if attempt.state is State.DONE and attempt.outcome in (Outcome.FAILED, Outcome.ERRORED):
-        body["failure_reason"] = attempt.extra.get("failure_reason") or REASONS[attempt.reason]
-    body["web_url"] = f"{server.url}/{project.path}/-/jobs/{attempt.id}"
-    body["project"] = _JOB_PROJECT
-    return body
-
-
-_JOB_PROJECT = {"ci_job_token_scope_enabled": False}
-
-
-def finish_job(
-    body: Dict,
-    job: Job,
-    source: str,
-    carrier: tuple[Dict | None, Dict | None],
-    artifacts: Sequence[Artifact],
-    trace_bytes: int,
-) -> Dict:
-    """Job, the 2026 superset, from its basic part. `artifacts_file` is left out without an archive, as in GitLab."""
-    archive = next((a for a in artifacts if a.type == "archive"), None)
-    files = [artifact(a) for a in artifacts]
-    if trace_bytes:
-        files.append({"file_type": "trace", "size": trace_bytes, "filename": "job.log", "file_format": None})
-    if archive is not None:
-        body["artifacts_file"] = {"filename": archive.filename, "size": archive.size_bytes}
-    return body | {
-        "artifacts": files,
-        "runner": carrier[0],
-        "runner_manager": carrier[1],
-        "artifacts_expire_at": when(archive.expires_at if archive else None),
-        "archived": False,
-        "tag_list": sorted(job.plan.tags),
-        "source": source,
-    }
-
-
-def _span(start: int | None, end: int | None, now: int) -> float | None:
-    """Seconds from start to end, or until now while it lasts."""
-    if start is None:
-        return None
-    return max(0, (end if end is not None else now) - start) / 1000
 
 
 def environment_basic(row: Environment) -> Dict:

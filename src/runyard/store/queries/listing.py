@@ -3,19 +3,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import lru_cache
 from typing import Any
 
 import msgspec
 
 from runyard.engine.ports import AttemptFilter, Page
-from runyard.model.listing import Listed, Outline, outline_of
+from runyard.model.listing import Listed, ListedArtifact, Outline, outline_of
 from runyard.model.state import Hold, Outcome, Reason, State
 from runyard.model.work import Job
 from runyard.store.link import Columns, Link
 from runyard.store.queries.lists import Conditions, any_pair, window, window_of_states
 
 SELECT = f"SELECT {', '.join(Listed._fields)} FROM attempts"
+_ARTIFACTS = f"SELECT {', '.join(ListedArtifact._fields)} FROM artifacts WHERE attempt_id IN ({{marks}}) ORDER BY attempt_id, id"
 _DRAW = "UPDATE attempts SET outline = ? WHERE job_id = ?"
 
 _STATES: dict[str, State] = {s.value: s for s in State}
@@ -30,6 +32,13 @@ _outline = msgspec.json.Decoder(tuple[str, str, bool, tuple[str, ...], bool]).de
 def outline_text(job: Job) -> str:
     """The column `attempts.outline`."""
     return msgspec.json.encode(outline_of(job)).decode()
+
+
+def listed_artifacts(link: Link, attempt_ids: Sequence[int]) -> list[ListedArtifact]:
+    if not attempt_ids:
+        return []
+    marks = ", ".join("?" * len(attempt_ids))
+    return [ListedArtifact._make(row) for row in link.rows(_ARTIFACTS.format(marks=marks), attempt_ids)]
 
 
 def draw_again(link: Link, job: Job) -> None:
