@@ -9,6 +9,7 @@ import pytest
 
 from runyard.engine.ports import ArtifactFilter, AttemptFilter, Page, RunFilter
 from runyard.model.errors import Conflict, Invalid, NotFound, Unavailable
+from runyard.model.listing import outline_of
 from runyard.model.plan import Gate, Image, JobPlan, Need, Network, Retry, StepKind, StepPlan, Variable, When
 from runyard.model.state import Hold, Outcome, Reason, State
 from runyard.model.work import (
@@ -610,6 +611,66 @@ def test_what_is_due_comes_by_id_and_the_next_moment_is_known(store: Any, made: 
         assert [x.id for x in tx.due(200, 10)] == [b.id]
         assert [x.id for x in tx.due(300, 10)] == [a.id, b.id, c.id]
         assert [x.id for x in tx.due(300, 2)] == [a.id, b.id]
+
+
+def test_lists_show_attempts_without_their_plans(store: Any, made: Any) -> None:
+    with store.begin() as tx:
+        _, [(a, a1), (b, b1)] = made.add_graph(tx, made.plan("a"), full_plan())
+        a1 = replace(
+            made.moved(a1, State.DONE, outcome=Outcome.FAILED, latest=False), extra={"x": [1]}, coverage=5.5
+        )
+        tx.save(a1)
+        again = tx.add(
+            Attempt(0, a.id, a.run_id, a.project_id, 2, tolerated=True, reason=Reason.TIMEOUT, log_bytes=7)
+        )
+        for attempt_id, name in ((again.id, "two"), (a1.id, "one"), (a1.id, "three")):
+            tx.add(
+                Artifact(
+                    0,
+                    attempt_id,
+                    a.run_id,
+                    a.project_id,
+                    name,
+                    "archive",
+                    "zip",
+                    f"{name}.zip",
+                    3,
+                    "",
+                    "k",
+                    1,
+                    9,
+                )
+            )
+    with store.look() as tx:
+        filter = AttemptFilter(run_id=a.run_id)
+        for page in (Page(), Page(limit=2), Page(limit=2, after_id=again.id), Page(descending=False)):
+            rows, pairs = tx.listed(filter, page), tx.attempts(filter, page)
+            assert [row.outline for row in rows] == [outline_of(job) for job, _ in pairs]
+            for row, (_, attempt) in zip(rows, pairs, strict=True):
+                assert row[:-1] == tuple(getattr(attempt, name) for name in row._fields[:-1])
+        assert tx.listed(replace(filter, wanted=((State.DONE, None),)), Page())[0].id == a1.id
+        assert tx.listed_one(b1.id).outline == (
+            b.name,
+            full_plan().stage,
+            full_plan().allow_failure,
+            full_plan().tags,
+            False,
+        )
+        assert tx.listed_one(10**9) is None
+        left = tx.listed_artifacts([again.id, b1.id, a1.id])
+        assert [(f.attempt_id, f.filename) for f in left] == [
+            (a1.id, "one.zip"),
+            (a1.id, "three.zip"),
+            (again.id, "two.zip"),
+        ]
+        assert left[0] == (a1.id, "archive", "zip", "one.zip", 3, 9)
+        assert tx.listed_artifacts([]) == []
+    with store.begin() as tx:
+        tx.save(replace(tx.get(Job, a.id), plan=replace(a.plan, stage="late", tags=("q",))))
+    with store.look() as tx:
+        assert [(r.outline.stage, r.outline.tags) for r in tx.listed(AttemptFilter(job_id=a.id), Page())] == [
+            ("late", ("q",))
+        ] * 2
 
 
 def test_old_queued_attempts_are_found(store: Any, made: Any) -> None:

@@ -165,6 +165,23 @@ def test_handlers_await_and_the_bell_wakes_them_after_the_commit(database: Any) 
     asyncio.run(main())
 
 
+def test_a_glance_sees_what_was_acknowledged_and_writes_nothing(database: Any) -> None:
+    db, _ = database
+
+    async def use() -> None:
+        user = await db.write(lambda tx: tx.add(User(0, "ada")))
+        before = db.version()
+        assert await db.glance(lambda tx: tx.get(User, user.id)) == user
+        with pytest.raises(ZeroDivisionError):
+            await db.glance(lambda tx: 1 // 0)
+        with pytest.raises(Unavailable):
+            await db.glance(lambda tx: tx.add(User(0, "eve")))
+        assert await db.glance(lambda tx: tx.user_by_name("eve")) is None
+        assert db.version() == before
+
+    asyncio.run(use())
+
+
 def test_a_rolled_back_work_rings_nothing(database: Any) -> None:
     db, bell = database
     time.sleep(0.3)

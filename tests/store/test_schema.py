@@ -12,7 +12,12 @@ from typing import Any
 
 import pytest
 
+from runyard.engine.ports import AttemptFilter, Page
 from runyard.model.errors import Conflict
+from runyard.model.listing import outline_of
+from runyard.model.plan import Bridge, JobPlan
+from runyard.model.state import Outcome, State
+from runyard.model.work import Attempt, Job, Project, Run, Workflow
 from runyard.store import open_database, schema
 from runyard.store.migrations import upgrade_postgres, upgrade_sqlite
 from runyard.store.rows import _SHAPES
@@ -54,6 +59,26 @@ def test_fresh_equals_migrated_on_sqlite(tmp_path: Path) -> None:
     assert sqlite_schema(tmp_path / "migrated.db") == sqlite_schema(tmp_path / "fresh.db")
     store = SqliteStore(tmp_path / "migrated.db")
     store.close()
+
+
+def test_older_attempts_get_the_outlines_of_their_jobs(tmp_path: Path) -> None:
+    job = JobPlan("k", "kä", stage="build", tags=("b", "a"), allow_failure=True, bridge=Bridge("push"))
+    store = SqliteStore(tmp_path / "old.db")
+    with store.begin() as tx:
+        project = tx.add(Project(0, "g/n"))
+        run = tx.add(Run(0, project.id, 1, "gitlab", "push", "main", "a" * 40))
+        flow = tx.add(Workflow(0, run.id, "main"))
+        row = tx.add(Job(0, run.id, flow.id, project.id, "k", "kä", job))
+        for number in (1, 2):
+            tx.add(Attempt(0, row.id, run.id, project.id, number, state=State.DONE, outcome=Outcome.PASSED))
+        tx._link.run("ALTER TABLE attempts DROP COLUMN outline")
+        tx._link.run("UPDATE alembic_version SET version_num = '0003'")
+    store.close()
+    store = SqliteStore(tmp_path / "old.db")
+    with store.look() as tx:
+        shown = [r.outline for r in tx.listed(AttemptFilter(project_id=project.id), Page())]
+    store.close()
+    assert shown == [outline_of(row)] * 2
 
 
 POSTGRES_SCHEMA = """

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from runyard.engine import trigger
-from runyard.model.plan import JobPlan, Plan, WorkflowPlan
+from runyard.model.plan import Bridge, JobPlan, Plan, WorkflowPlan
 from runyard.model.trigger import Trigger
 from runyard.model.work import Attempt, Project, Run
 
@@ -237,7 +237,7 @@ def test_bridges_have_a_list_of_their_own_and_children_are_not_listed(house: Hou
     project = house.project()
     now = house.time[0]
     jobs = (
-        JobPlan("child", "child", claimable=False, extra={"gitlab": {"bridge": True}}),
+        JobPlan("child", "child", claimable=False, bridge=Bridge("parent_pipeline")),
         JobPlan("plain", "plain"),
     )
 

@@ -152,6 +152,9 @@ async def _multipart(request: Request, data: bytes) -> list[tuple[str, str]]:
 
 
 def _pairs(text: str) -> list[tuple[str, str]]:
+    if "%" not in text and "+" not in text and text.count("&") < MOST_FIELDS:  # nothing to decode, as mostly
+        parts = (part.partition("=") for part in text.split("&") if part)
+        return [(name, value) for name, _, value in parts]
     try:
         return parse_qsl(text, keep_blank_values=True, max_num_fields=MOST_FIELDS)
     except ValueError:
@@ -161,6 +164,10 @@ def _pairs(text: str) -> list[tuple[str, str]]:
 def _nest(pairs: list[tuple[str, str]]) -> dict[str, Any]:
     root: dict[str, Any] = {}
     for key, value in pairs:
+        if "[" not in key and "]" not in key:
+            if key:
+                _put(root, [key], value)
+            continue
         match = _KEY.fullmatch(key)
         if match is None:
             continue
@@ -261,20 +268,24 @@ def cursor_for(id: int) -> str:
     return base64.urlsafe_b64encode(str(id).encode()).decode()
 
 
+# ASGI servers give names of headers in lower case.
+_CREDENTIALS = frozenset({b"job-token", b"private-token", b"authorization"})
+
+
 def token_in(request: Request, parameters: Parameters) -> tuple[str, bool]:
     """(token, was it given as a job token)."""
-    headers = request.headers
-    job = headers.get("job-token") or _text(parameters, "job_token")
+    shown = {name: value for name, value in reversed(request.scope["headers"]) if name in _CREDENTIALS}
+    job = shown.get(b"job-token", b"").decode("latin-1") or _text(parameters, "job_token")
     if job:
         return job, True
     private = (
-        headers.get("private-token")
+        shown.get(b"private-token", b"").decode("latin-1")
         or _text(parameters, "private_token")
         or _text(parameters, "access_token")
     )
     if private:
         return private, False
-    scheme, _, rest = headers.get("authorization", "").strip().partition(" ")
+    scheme, _, rest = shown.get(b"authorization", b"").decode("latin-1").strip().partition(" ")
     token = rest.strip() if scheme.lower() == "bearer" else ""
     return token, token.startswith("glcbt-")
 

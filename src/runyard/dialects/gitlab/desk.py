@@ -6,6 +6,7 @@ token 401, with one that may not see it the same 404 as for what does not exist.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field, replace
 from enum import Enum
@@ -261,13 +262,18 @@ class Desk:
 
     def _link(self, entry: Entry, **changes: str) -> str:
         """Absolute, on the configured address: python-gitlab refuses to follow links to another host."""
-        asked = [
-            (k, v)
-            for k, v in entry.request.query_params.multi_items()
-            if k not in changes and k not in _SECRET
-        ]
         path = entry.request.scope.get("runyard.path", "")
-        return f"{self.services.server.url}{path}?{urlencode([*asked, *changes.items()])}"
+        text = entry.request.scope["query_string"].decode("latin-1")
+        if _PLAIN.fullmatch(text):  # what needs no decoding is passed on as it came
+            parts = [part for part in text.split("&") if part]
+            asked = [p for p in parts if (k := p.partition("=")[0]) not in changes and k not in _SECRET]
+            query = "&".join([*asked, urlencode(changes)])
+        else:
+            items = entry.request.query_params.multi_items()
+            query = urlencode(
+                [*((k, v) for k, v in items if k not in changes and k not in _SECRET), *changes.items()]
+            )
+        return f"{self.services.server.url}{path}?{query}"
 
 
 def check_role(who: Principal, project: Project, line: Line) -> None:
@@ -279,4 +285,5 @@ def check_role(who: Principal, project: Project, line: Line) -> None:
         raise Forbidden
 
 
+_PLAIN = re.compile(r"[A-Za-z0-9_.~&=-]*")
 _SECRET = frozenset({"private_token", "access_token", "job_token", "id_after", "id_before"})

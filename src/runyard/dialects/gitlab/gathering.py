@@ -137,6 +137,7 @@ class Bodies:
     services: Services
     limit: int = 4096
     _commits: OrderedDict[tuple[int, str], Commit | None] = field(default_factory=OrderedDict)
+    _shown: dict[tuple[int, str, str], Raw] = field(default_factory=dict)
 
     def surroundings(
         self,
@@ -215,8 +216,15 @@ class Bodies:
 
     def _of_run(self, project: Project, run: Run) -> tuple[Raw, Raw]:
         """Its commit and itself."""
-        server, found = self.services.server, self.commit(project.id, run.sha)
-        commit = raw(shapes.commit(found, project, server)) if found else NULL
+        server, key = self.services.server, (project.id, project.path, run.sha)
+        commit = self._shown.get(key)
+        if commit is None:
+            found = self.commit(project.id, run.sha)
+            commit = raw(shapes.commit(found, project, server)) if found else NULL
+            if len(self._shown) >= self.limit:
+                self._shown.clear()
+            if found:
+                self._shown[key] = commit
         return commit, raw(shapes.pipeline_basic(run, project, server))
 
     def find(self, tx: Tx, attempt_id: int, moment: Moment = FLEETING) -> tuple[Listed, Surroundings] | None:

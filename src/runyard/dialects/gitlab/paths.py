@@ -39,6 +39,9 @@ class SegmentPaths:
 
 def segmented(raw: bytes) -> str | None:
     """The decoded path with SLASH for encoded slashes; None when it is no text or has control characters."""
+    if b"%" not in raw and raw.isascii():
+        plain = raw.decode("ascii")
+        return plain if plain.isprintable() else None
     parts = []
     for part in raw.split(b"/"):
         try:

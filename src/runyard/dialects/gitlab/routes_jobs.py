@@ -23,7 +23,6 @@ from runyard.model.listing import Listed
 from runyard.model.work import Attempt, Project, Run
 
 MOST_OF_RUN = 10_000
-SHORT = 400  # rows that an offset may walk over on the event loop
 ORDERS = frozenset({"id"})
 Found = tuple[
     list[Listed], bool, Surroundings, Window, int
@@ -110,7 +109,9 @@ class Jobs:
     def _find(self, tx: Tx, entry: Entry, filter: AttemptFilter, run: Run | None) -> Found:
         window = window_of(entry.parameters)
         words = words_of(entry.parameters.texts("scope"), "scope")
-        found, more = find_jobs(tx, replace(filter, wanted=words.wanted), words, window)
+        if words.wanted:
+            filter = replace(filter, wanted=words.wanted)
+        found, more = find_jobs(tx, filter, words, window)
         rows = [row for row in found if not row.outline.bridge]  # they have a list of their own
         around = self.bodies.surroundings(tx, entry.project.id, rows, entry.moment, [run] if run else [])
         return rows, more, around, window, found[-1].id if found else 0
@@ -198,12 +199,8 @@ class Jobs:
 
 
 def is_short(parameters: Parameters) -> bool:
-    """Whether a page of jobs takes a few rows of one index and no more."""
-    try:
-        window = window_of(parameters)
-        return window.page * window.per_page <= SHORT and not parameters.texts("scope")
-    except Invalid:
-        return True  # it is refused after the door, at once
+    """Whether a page of jobs takes a few rows of one index and no more: no scope, by key or among the first nine."""
+    return "scope" not in parameters.values and len(str(parameters.values.get("page", ""))) < 2
 
 
 def _run(tx: Tx, entry: Entry) -> Run:
