@@ -72,7 +72,7 @@ def test_older_attempts_get_the_outlines_of_their_jobs(tmp_path: Path) -> None:
         for number in (1, 2):
             tx.add(Attempt(0, row.id, run.id, project.id, number, state=State.DONE, outcome=Outcome.PASSED))
         tx._link.run("ALTER TABLE attempts DROP COLUMN outline")
-        tx._link.run("UPDATE alembic_version SET version_num = '0003'")
+        tx._link.run("UPDATE alembic_version SET version_num = '0005'")
     store.close()
     store = SqliteStore(tmp_path / "old.db")
     with store.look() as tx:
