@@ -18,6 +18,7 @@ from runyard.model.errors import Conflict, Forbidden, NotFound, RunyardError, To
 from runyard.model.plan import Assignment, InputArtifact, StepKind, StepPlan
 from runyard.model.state import Outcome, Reason
 from runyard.runner.actions import inputs
+from runyard.runner.actions.keeping import Keeping
 from runyard.runner.artifacts import Choice, TooManyFiles, add_files, choose, clear, give_to, unpack
 from runyard.runner.cache import Cache, CacheKeyError
 from runyard.runner.link import Link, Parcel
@@ -196,6 +197,12 @@ class Builtins:
             return _failed(
                 scene, f"The artifact name is not valid: {name}. It may not hold any of {SAID_NOT_IN_NAMES}"
             )
+        if action and not params.get("overwrite"):
+            others = (one for one in self.link.artifacts(self.work) if one.name == name)
+            if any(one.job_key != self.work.job.key for one in others):
+                return _failed(
+                    scene, f"Conflict: an artifact with this name already exists on the workflow run: {name}"
+                )
         parcel = Parcel(
             name=name,
             type=str(params.get("type") or "archive"),
@@ -255,6 +262,8 @@ class Builtins:
         return choice
 
     def _restore(self, scene: Scene, params: Mapping[str, Any]) -> Ended:
+        if params.get("scoped"):
+            return Keeping(self.link, self.work, self.spool).restore(scene, params)
         if params.get("policy") == "push":
             return PASSED
         keys = [str(params.get("key") or "default"), *map(str, params.get("fallback_keys") or ())]
@@ -269,6 +278,8 @@ class Builtins:
         return Ended(Outcome.PASSED, outputs={"cache-hit": "true" if found == keys[0] else "false"})
 
     def _save(self, scene: Scene, params: Mapping[str, Any]) -> Ended:
+        if params.get("scoped"):
+            return Keeping(self.link, self.work, self.spool).save(scene, params)
         if params.get("policy") == "pull":
             return PASSED
         choice = self._choice(scene, params)

@@ -40,6 +40,16 @@ class Parcel:
 
 
 @dataclass(frozen=True, slots=True)
+class Sought:
+    """A cache entry that a job looks for (`engine.caches.Wanted`)."""
+
+    key: str
+    version: str
+    restore_keys: tuple[str, ...] = ()
+    look_only: bool = False
+
+
+@dataclass(frozen=True, slots=True)
 class Door:
     """A server's address."""
 
@@ -74,6 +84,12 @@ class Link(Protocol):
 
     def action(self, work: Assignment, repository: str, ref: str) -> tuple[str, BinaryIO]:
         """(commit, zip of its tree) of an action's repository. NotFound, Invalid, Forbidden or Unavailable."""
+
+    def cache_find(self, work: Assignment, sought: Sought) -> tuple[str, BinaryIO | None] | None:
+        """(matched key, archive) of a cache entry that the job may read; no archive when it only looks. None when there is none."""
+
+    def cache_keep(self, work: Assignment, key: str, version: str, file: Path) -> bool:
+        """Keeps an archive in the job's own scope; False when the key is taken, which leaves it as it is."""
 
     def door(self) -> Door | None:
         """Where this server takes requests, as seen from this machine; None when it takes none."""

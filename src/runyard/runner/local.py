@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import BinaryIO
 
-from runyard.engine import dispatch
+from runyard.engine import caches, dispatch
 from runyard.engine.dispatch import Finish, LogReply, Verdict
 from runyard.engine.ports import (
     Actions,
@@ -30,8 +30,8 @@ from runyard.model.errors import Conflict, Forbidden, NotFound, RunyardError
 from runyard.model.plan import Assignment, InputArtifact
 from runyard.model.state import State
 from runyard.model.usage import Sample
-from runyard.model.work import Artifact, Attempt, Runner, Step
-from runyard.runner.link import Door, Parcel, Taken
+from runyard.model.work import Artifact, Attempt, Record, Runner, Step
+from runyard.runner.link import Door, Parcel, Sought, Taken
 from runyard.runner.reports import dotenv_variables
 
 CLAIM_WAIT_S = 30.0
@@ -234,6 +234,41 @@ class LocalLink:
             raise Forbidden("remote actions cannot be fetched here")
         sha, path = self._ports.actions.tree(repository, ref)
         return sha, path.open("rb")
+
+    def cache_find(self, work: Assignment, sought: Sought) -> tuple[str, BinaryIO | None] | None:
+        """A look, and the blob itself where blobs are files."""
+        p = self._ports
+        wanted = caches.Wanted(sought.key, sought.version, sought.restore_keys)
+
+        def find(tx: Tx) -> Record | None:
+            attempt = dispatch.leased(tx, work.attempt_id, work.token)
+            return caches.find(tx, attempt, wanted, p.now()) if attempt is not None else None
+
+        entry = p.db.submit_write(find).result()
+        if entry is None:
+            return None
+        blob = str(entry.data["blob"])
+        path = None if sought.look_only else p.blobs.local_path(blob)
+        file = path.open("rb") if path else None if sought.look_only else p.blobs.seekable(blob)
+        return str(entry.data["key"]), file
+
+    def cache_keep(self, work: Assignment, key: str, version: str, file: Path) -> bool:
+        """Reserved, then the blob, then the entry is whole."""
+        p = self._ports
+
+        def held(tx: Tx) -> Attempt:
+            attempt = dispatch.leased(tx, work.attempt_id, work.token)
+            if attempt is None:
+                raise Conflict("the job has ended")
+            return attempt
+
+        try:
+            entry = p.db.submit_write(lambda tx: caches.reserve(tx, held(tx), key, version, p.now())).result()
+        except Conflict:
+            return False
+        blob = p.blobs.put_file(file)
+        p.db.submit_write(lambda tx: caches.complete(tx, entry, blob.key, blob.size_bytes, p.now())).result()
+        return True
 
     def door(self) -> Door | None:
         """As app told."""

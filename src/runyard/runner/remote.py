@@ -30,7 +30,7 @@ from runyard.model.plan import Assignment, InputArtifact
 from runyard.model.state import Outcome
 from runyard.model.usage import Sample
 from runyard.model.work import Step
-from runyard.runner.link import Door, Parcel, Taken
+from runyard.runner.link import Door, Parcel, Sought, Taken
 from runyard.runner.sandbox.git import fetch
 
 FEATURES = (
@@ -77,7 +77,8 @@ class Wire:
         self._secure = parts.scheme == "https"
         self._place = (parts.hostname, parts.port or (443 if self._secure else 80))
         self.door = Door(*self._place, self._secure)
-        self._base = parts.path.rstrip("/") + "/api/v4"
+        self._root = parts.path.rstrip("/")
+        self._base = self._root + "/api/v4"
         self._lock = threading.Lock()
         self._idle: list[http.client.HTTPConnection] = []
         self._busy: set[http.client.HTTPConnection] = set()
@@ -87,15 +88,18 @@ class Wire:
     def call(
         self, method: str, path: str, *, body: bytes | Path | None = None, headers: Mapping[str, str] | None = None,
         into: BinaryIO | None = None, patience_s: float = PATIENCE_S, wrap: tuple[bytes, bytes] = (b"", b""),
+        base: bool = True,
     ) -> Answer:  # fmt: skip
-        """The answer below 500; Unavailable when none comes. A Path is streamed, between the two ends of `wrap`."""
+        """The answer below 500; Unavailable when none comes. A Path is streamed, between the two ends of `wrap`. `base` False: the path is the
+        server's, not its API's."""
         pause, problem = FIRST_PAUSE_S, ""
         until = time.monotonic() + patience_s
+        place = self._base if base else self._root
         while True:
             connection = self._take()
             kept = False
             try:
-                answer = self._once(connection, method, path, body, headers or {}, into, wrap)
+                answer = self._once(connection, method, place + path, body, headers or {}, into, wrap)
                 kept = True
                 if answer.status < 500 and answer.status not in (408, 429):
                     return answer
@@ -121,7 +125,7 @@ class Wire:
             sent = _pieces(body, wrap)
         else:
             sent = body
-        connection.request(method, self._base + path, body=sent, headers=given)
+        connection.request(method, path, body=sent, headers=given)
         answer = connection.getresponse()
         found = {key.lower(): value for key, value in answer.getheaders()}
         if into is not None and answer.status == 200:
@@ -349,6 +353,46 @@ class RemoteLink:
         file.seek(0)
         return answer.headers.get("x-runyard-commit", ""), file
 
+    def cache_find(self, work: Assignment, sought: Sought) -> tuple[str, BinaryIO | None] | None:
+        """By the server's service for actions, as actions ask it."""
+        said = {"key": sought.key, "version": sought.version, "restore_keys": list(sought.restore_keys)}
+        found = self._twirp(work, "GetCacheEntryDownloadURL", said)
+        if not found.get("ok"):
+            return None
+        if sought.look_only:
+            return str(found["matched_key"]), None
+        self._spool.mkdir(parents=True, exist_ok=True, mode=0o700)
+        file = tempfile.TemporaryFile(dir=self._spool)  # noqa: SIM115 - the caller closes it
+        answer = self._wire.call("GET", _path_of(str(found["signed_download_url"])), into=file, base=False)
+        if answer.status != 200:
+            file.close()
+            return None
+        file.seek(0)
+        return str(found["matched_key"]), file
+
+    def cache_keep(self, work: Assignment, key: str, version: str, file: Path) -> bool:
+        """A place, the bytes, the last word."""
+        made = self._twirp(work, "CreateCacheEntry", {"key": key, "version": version})
+        if not made.get("ok"):
+            return False
+        answer = self._wire.call("PUT", _path_of(str(made["signed_upload_url"])), body=file, base=False)
+        if answer.status != 201:
+            raise Conflict(_message(answer))
+        size = str(file.stat().st_size)
+        done = self._twirp(
+            work, "FinalizeCacheEntryUpload", {"key": key, "version": version, "size_bytes": size}
+        )
+        return bool(done.get("ok"))
+
+    def _twirp(self, work: Assignment, method: str, said: Mapping[str, Any]) -> dict[str, Any]:
+        path = f"/twirp/github.actions.results.api.v1.CacheService/{method}"
+        headers = {"Authorization": f"Bearer {work.token}", "Content-Type": "application/json"}
+        answer = self._wire.call("POST", path, body=msgspec.json.encode(said), headers=headers, base=False)
+        if answer.status != 200:
+            raise Conflict(_message(answer))
+        found = json.loads(answer.body)
+        return found if isinstance(found, dict) else {}
+
     def door(self) -> Door | None:
         """The address that this line was given."""
         return self._wire.door
@@ -436,9 +480,15 @@ class RemoteLink:
         )
 
 
+def _path_of(url: str) -> str:
+    """Path and query: the bytes are asked of the server that this line knows, whatever it calls itself."""
+    parts = urlsplit(url)
+    return f"{parts.path}?{parts.query}"
+
+
 def _message(answer: Answer) -> str:
     try:
         found = json.loads(answer.body)
-        return str(found.get("message") or found.get("error") or answer.status)
+        return str(found.get("message") or found.get("error") or found.get("msg") or answer.status)
     except (ValueError, AttributeError):
         return f"the server answered {answer.status}"

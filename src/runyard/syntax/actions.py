@@ -168,7 +168,7 @@ def read_manifest(data: bytes, file: str) -> Manifest:
     try:
         root = _mapping(yamltree.load(data, file, _LIMITS), "an action")
     except YamlError as error:
-        raise ActionError(str(error)) from None
+        raise ActionError(f"{file}:{error.line}:{error.column}: {error.message}") from None
     inputs, deprecated = _inputs(root.get("inputs"))
     runs = root.get("runs")
     if runs is None:
