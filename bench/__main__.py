@@ -52,6 +52,13 @@ def actrun(live: Live) -> Sequence[Figure]:
     return figures_of(live)
 
 
+def workflow_parse(live: Live) -> Sequence[Figure]:
+    """A thousand workflow files beside npm @actions/workflow-parser."""
+    from bench.workflow_parse import workflow_parse as figures_of
+
+    return figures_of(live)
+
+
 def gitlab_compile(_live: Live) -> Sequence[Figure]:
     """2,000 jobs, beside gitlab-ci-local."""
     from bench.gitlab_compile import compile_figures
@@ -71,6 +78,7 @@ SUITES: dict[str, Callable[[Live], Figure | Sequence[Figure]]] = {
     "fleet": fleet,
     "localrun": localrun,
     "actrun": actrun,
+    "workflow_parse": workflow_parse,
     "lookml": lookml,
     "lists": lists,
     "artifacts": lambda live: figures.artifacts(live, "10,000 small files", figures.MANY_FILES),

@@ -159,7 +159,6 @@ def test_numbers_print_with_fifteen_digits_as_the_runner_prints_them(number: str
     [
         ("", "Unexpected end of expression"),
         ("'x'[0]", "Unexpected symbol: '['"),
-        ("(1)[0]", "Unexpected symbol"),
         ("[1]", "Unexpected symbol"),
         ("1/2", "Unexpected symbol: '1/2'"),
         ("1 + 2", "Unexpected symbol: '+'"),

@@ -101,6 +101,7 @@ class Limits:
     anchors: int = 1_000
     documents: int = 1
     tags: frozenset[str] = frozenset()
+    merges: bool = True  # whether `<<` merges; else it is a key like any other
 
 
 DEFAULT = Limits()
@@ -356,17 +357,20 @@ class _Reader:
         else:
             self._end_entry(frame, frame.key, node, at)
 
+    def _merges(self, key: Scalar) -> bool:
+        return key.text == "<<" and key.plain and self.limits.merges
+
     def _begin_entry(self, frame: _Frame, node: Node, at: Mark) -> None:
         if not isinstance(node, Scalar):
             raise self._fail("a mapping key must be a scalar", at)
         frame.key = node
-        if node.text in frame.entries and not (node.plain and node.text == "<<"):
+        if node.text in frame.entries and not self._merges(node):
             first = frame.entries[node.text].key.at
             raise self._fail(f"duplicate key {_shown(node.text)}: first on line {first.line}, again", at)
 
     def _end_entry(self, frame: _Frame, key: Scalar, node: Node, at: Mark) -> None:
         frame.key = None
-        if not (key.plain and key.text == "<<"):
+        if not self._merges(key):
             frame.entries[key.text] = _new(Entry, (key, node))
             return
         sources = node.items if isinstance(node, Sequence) else (node,)

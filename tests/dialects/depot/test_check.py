@@ -29,7 +29,7 @@ class One:
 
 
 def checked(steps: str, job: str = "") -> list[tuple[int, str, str]]:
-    text = f"on: push\njobs:\n  first: {{runs-on: x, steps: [{{run: x}}]}}\n  a:\n    needs: first\n    runs-on: x\n{job}    steps:\n{steps}"
+    text = f"on: push\njobs:\n  first: {{runs-on: ubuntu-latest, steps: [{{run: x}}]}}\n  a:\n    needs: first\n    runs-on: ubuntu-latest\n{job}    steps:\n{steps}"
     files: Files = One(text)
     return [(p.line, p.severity, p.message) for p in DIALECT.check(files, PATH)]
 
@@ -40,7 +40,7 @@ def checked(steps: str, job: str = "") -> list[tuple[int, str, str]]:
         "github.head_ref",
         "github.event.issue.title",
         "github.event.commits[0].message",
-        "github.event.pages.*.page_name",
+        "join(github.event.pages.*.page_name)",
     ],
 )
 def test_strangers_text_in_a_script_is_warned_about(path: str) -> None:
@@ -60,9 +60,9 @@ def test_needs_and_steps_that_are_not_there() -> None:
         "      - {id: s, run: 'echo ${{ steps.t.outputs.a }}'}\n      - {id: t, run: 'echo ${{ needs.frist.result }}', if: steps.x.outcome == 'success'}\n"
     )
     assert [message for _, _, message in found] == [
-        "no earlier step of this job has the id 't'",
-        "'frist' is not among the needs of job 'a', so this is empty",
-        "no earlier step of this job has the id 'x'",
+        "`steps` has no property 't'",
+        "`steps` has no property 'x'",
+        "`needs` has no property 'frist'",
     ]
     assert (
         checked(
@@ -78,3 +78,42 @@ def test_a_missing_file_is_a_problem_and_the_example_has_none() -> None:
     assert [p.message for p in DIALECT.check(One(""), "nope.yml")] == ["There is no such file"]
     example = Path(__file__).parents[3] / "examples/depot/.depot/workflows/ci.yml"
     assert DIALECT.check(One(example.read_text()), PATH) == []
+
+
+@pytest.mark.parametrize(
+    ("steps", "column", "message"),
+    [
+        ("      - run: echo ${{ github.event_nam }}\n", 30, "`github` has no property 'event_nam'"),
+        (
+            "      - run: echo ${{ github.event }}\n",
+            30,
+            "`github.event` is an object, of which a text makes 'Object'",
+        ),
+        (
+            "      - run: echo ${{ github.sha.x }}\n",
+            34,
+            "`github.sha` is a string, which has no property 'x'",
+        ),
+        (
+            "      - run: echo ${{ startsWith(github.event, 'x') }}\n",
+            41,
+            "`github.event` is an object; startsWith() takes texts",
+        ),
+        (
+            "      - run: echo ${{ format('{0} {1}', 1) }}\n",
+            23,
+            "the format has a place {1}, but only 1 arguments are given",
+        ),
+        (
+            "      - run: 'echo ::set-output name=a::b'\n",
+            19,
+            "the workflow command `set-output` is deprecated",
+        ),
+        ("      - run: echo ${{ needs.first.outputs.a }}\n", 43, "`needs.first.outputs` has no property 'a'"),
+        ("      - run: echo ${{ matrix.os }}\n", 30, "`matrix` has no property 'os'"),
+        ("      - run: echo ${{ job.status && runner.nam }}\n", 44, "`runner` has no property 'nam'"),
+    ],
+)
+def test_what_an_expression_gives_is_judged_at_its_place(steps: str, column: int, message: str) -> None:
+    text = f"on: push\njobs:\n  first: {{runs-on: ubuntu-latest, steps: [{{run: x}}]}}\n  a:\n    needs: first\n    runs-on: ubuntu-latest\n    steps:\n{steps}"
+    assert [(p.line, p.column, p.message) for p in DIALECT.check(One(text), PATH)] == [(8, column, message)]

@@ -8,6 +8,7 @@ the caller. Parsed texts are cached; nothing is logged and no message contains a
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import lru_cache
 from typing import Any
 
 from runyard.syntax.expressions.budget import Budget
@@ -101,21 +102,25 @@ def condition(
     return truthy(evaluate(text, context, functions=functions, status=status))
 
 
+@lru_cache(maxsize=2048)
 def functions_in(text: str) -> frozenset[str]:
     """Lower-case names of the functions that a text's `${{ }}` call."""
     return _called(_nodes(text))
 
 
+@lru_cache(maxsize=2048)
 def references(text: str) -> frozenset[str]:
     """Dotted context paths in a text's `${{ }}`, e.g. `github.event.number`, `needs.*.result`; `x[0].y` is `x.*.y`."""
     return _referred(_nodes(text))
 
 
+@lru_cache(maxsize=2048)
 def condition_functions(text: str) -> frozenset[str]:
     """As `functions_in`, for a text that may be a bare expression."""
     return _called(_nodes(text) if OPEN in text else (parse(text),))
 
 
+@lru_cache(maxsize=2048)
 def condition_references(text: str) -> frozenset[str]:
     """As `references`, for a text that may be a bare expression."""
     return _referred(_nodes(text) if OPEN in text else (parse(text),))

@@ -188,8 +188,9 @@ class _Parser:
         return node, depth
 
     def postfix(self) -> tuple[Node, int]:
+        bare = self.peek().text != "("  # of a literal in brackets a property may be asked; there is none
         node, depth = self.atom()
-        if isinstance(node, Literal):
+        if bare and isinstance(node, Literal):
             return node, depth
         while True:
             token = self.peek()
@@ -231,7 +232,6 @@ class _Parser:
         if self.takes("("):
             node, depth = self.expression(0)
             self.expect(")")
-            # A grouped literal may not be dereferenced either; `postfix` sees the bare literal and refuses.
             return node, depth
         raise self.unexpected()
 

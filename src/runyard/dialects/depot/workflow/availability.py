@@ -17,6 +17,9 @@ from runyard.syntax.expressions import (
     functions_in,
     references,
 )
+from runyard.syntax.expressions.evaluator import walk
+from runyard.syntax.expressions.parser import Call, parse
+from runyard.syntax.expressions.template import Piece, split
 from runyard.syntax.yamltree import Mark
 
 _STATUS = frozenset(("always", "cancelled", "success", "failure"))
@@ -67,7 +70,7 @@ def check(findings: Findings, text: Text, place: Place) -> None:
     try:
         _names(findings, text, place, references(text.value), functions_in(text.value))
     except ExpressionError as error:
-        findings.error(_mark(text, error.offset), error.message)
+        findings.error(mark_of(text, error.offset), error.message)
 
 
 def check_condition(findings: Findings, text: Text, place: Place) -> None:
@@ -77,8 +80,26 @@ def check_condition(findings: Findings, text: Text, place: Place) -> None:
     try:
         names, functions = condition_references(text.value), condition_functions(text.value)
         _names(findings, text, place, names, functions)
+        if place is Place.STEP_IF and functions & {"success", "failure"}:
+            _no_arguments(findings, text)
     except ExpressionError as error:
-        findings.error(_mark(text, error.offset), error.message)
+        findings.error(mark_of(text, error.offset), error.message)
+
+
+def _no_arguments(findings: Findings, text: Text) -> None:
+    """success() and failure() name jobs; a step has none to name."""
+    parts = (
+        [(part.node, part.offset) for part in split(text.value) if isinstance(part, Piece)]
+        if text.is_late
+        else [(parse(text.value), 0)]
+    )
+    for tree, offset in parts:
+        for node in walk(tree):
+            if isinstance(node, Call) and node.name in ("success", "failure") and node.arguments:
+                message = f"Too many parameters supplied: '{node.spelled}'"
+                findings.error(
+                    mark_of(text, offset + node.offset), message, "only the `if` of a job names jobs"
+                )
 
 
 def _names(
@@ -86,7 +107,7 @@ def _names(
 ) -> None:
     for root in sorted({path.split(".", 1)[0] for path in paths} - place.contexts):
         where = f"Unrecognized named-value: '{root}'. It may not be used in {place.value[0]}"
-        findings.error(_mark(text, _place(text, root)), where, nearest(root, place.contexts))
+        findings.error(mark_of(text, _place(text, root)), where, nearest(root, place.contexts))
     for function in sorted(functions - _PLAIN - place.functions):
         findings.error(
             text.at, f"Unrecognized function: '{function}'. It may not be used in {place.value[0]}"
@@ -100,7 +121,7 @@ def _place(text: Text, name: str) -> int:
     return found.start() if found else 0
 
 
-def _mark(text: Text, offset: int) -> Mark:
+def mark_of(text: Text, offset: int) -> Mark:
     """Where a character of a scalar stands; exact for one-line scalars, by line for block scalars."""
     at = text.at
     before = text.value[:offset]

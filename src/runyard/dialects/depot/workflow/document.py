@@ -205,6 +205,7 @@ class WorkflowDoc:
 
     path: str
     at: Mark
+    on: yamltree.Node | None = None  # as it was written, for `lint`
     name: str = ""
     run_name: Text | None = None
     triggers: Triggers = Triggers()

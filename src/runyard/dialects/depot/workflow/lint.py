@@ -1,46 +1,147 @@
 """Warnings about what runs but hardly does what its author meant. Called by `compile.check` only; a plan never waits for it.
 
-Strangers' text spliced into a script (reliability.md A1 to A3), an `if` that is always true, `needs` and `steps` that do not exist.
+The expressions of every place are judged by what they give there (`inference`): properties that do not exist, objects used as texts, strangers' text
+spliced into a script (reliability.md A1 to A3). `lint_jobs` and `lint_events` look at what is not an expression.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 
+from runyard.dialects.depot.workflow import contexts, lint_events, lint_jobs
+from runyard.dialects.depot.workflow.availability import mark_of
 from runyard.dialects.depot.workflow.document import JobDoc, StepDoc, WorkflowDoc
-from runyard.dialects.depot.workflow.findings import Findings, nearest
+from runyard.dialects.depot.workflow.findings import Findings
+from runyard.dialects.depot.workflow.inference import Inference, flowing, shown
 from runyard.dialects.depot.workflow.nodes import Text, is_whole
-from runyard.syntax.expressions import ExpressionError, references
+from runyard.dialects.depot.workflow.value_shapes import Shape
+from runyard.syntax import yamltree
+from runyard.syntax.expressions import ExpressionError
+from runyard.syntax.expressions.parser import Node, parse
+from runyard.syntax.expressions.template import Piece, split
 
 _STRANGERS = frozenset("body default_branch email head_ref label message name page_name ref title".split())  # noqa: SIM905 - GitHub's own list, as it is written
+_OLD = {
+    "set-output": 'echo "name=value" >> "$GITHUB_OUTPUT"',
+    "save-state": 'echo "name=value" >> "$GITHUB_STATE"',
+    "set-env": 'echo "name=value" >> "$GITHUB_ENV"',
+    "add-path": 'echo "folder" >> "$GITHUB_PATH"',
+}
+_OLD_COMMAND = re.compile(r"::(set-output\s+name=|save-state\s+name=|set-env\s+name=|add-path::)")
 
 
 def lint(doc: WorkflowDoc, findings: Findings) -> None:
-    """Adds warnings for every job of a document that was read without errors."""
+    """Adds warnings for every part of a document that was read without errors."""
+    lint_events.lint(doc, findings)
+    on = doc.triggers
+    called = on.call.inputs if "workflow_call" in on.events else None
+    by_calls = on.call.secrets if on.events == {"workflow_call"} and on.call.secrets else None
+    everywhere = contexts.of_file(on.inputs if "workflow_dispatch" in on.events else None, called, by_calls)
+    whole = _Place(findings, everywhere)
+    group = doc.concurrency.group if doc.concurrency is not None else None
+    for text in filter(None, (doc.run_name, *doc.env.values(), group)):
+        whole.text(text)
+    outputs = _Place(findings, {**everywhere, **contexts.of_jobs(doc.jobs)})
+    for text in on.call.outputs.values():
+        outputs.text(text)
     for job in doc.jobs.values():
-        if job.condition is not None:
-            _condition(job.condition, findings)
-        _needs(job, findings)
-        known: set[str] = set()
-        every = {step.id for step in job.steps if step.id}
-        for step in job.steps:
-            _step(step, known, every, findings)
-            if step.id:
-                known.add(step.id)
+        lint_jobs.lint(job, findings)
+        _job(job, doc.jobs, _Place(findings, {**everywhere, **contexts.of_job(job, doc.jobs)}))
 
 
-def _step(step: StepDoc, known: set[str], every: set[str], findings: Findings) -> None:
+@dataclass(frozen=True, slots=True)
+class _Place:
+    """Where expressions see these contexts."""
+
+    findings: Findings
+    shapes: Mapping[str, Shape]
+
+    def text(self, text: Text, *, whole: bool = False) -> None:
+        """Every expression of a text. `whole`: one expression may give anything (a matrix, a condition); else it must become a text."""
+        for node, offset in _expressions(text):
+            shape = self.judge(text, node, offset)
+            if not whole and shape.kind in ("object", "array", "null"):
+                self.say(text, offset + node.offset, f"{shown(node)} is {_an(shape.kind)}, of which a text makes '{shape.kind.title()}'",
+                    "toJSON() shows what is in it")  # fmt: skip
+
+    def condition(self, text: Text) -> None:
+        """An `if`."""
+        if text.is_late and not is_whole(text.value):
+            self.findings.warning(
+                text.at, "this `if` is always true: there is text around its ${{ }}", "remove the ${{ }}"
+            )
+        if text.is_late:
+            self.text(text, whole=True)
+            return
+        try:
+            self.judge(text, parse(text.value), 0)
+        except ExpressionError:
+            return  # found where it was read
+
+    def judge(self, text: Text, node: Node, offset: int) -> Shape:
+        """The shape of an expression, its complaints said."""
+        inference = Inference(self.shapes)
+        shape = inference.of(node)
+        for message, at, hint in inference.complaints:
+            self.say(text, offset + at, message, hint)
+        return shape
+
+    def say(self, text: Text, offset: int, message: str, hint: str = "") -> None:
+        """A warning at a character of a text."""
+        self.findings.warning(mark_of(text, offset), message, hint)
+
+
+def _job(job: JobDoc, jobs: Mapping[str, JobDoc], place: _Place) -> None:
+    if job.condition is not None:
+        place.condition(job.condition)
+    for text in _job_texts(job):
+        place.text(text)
+    if job.matrix is not None:
+        for part in yamltree.walk(job.matrix):
+            if isinstance(part, yamltree.Scalar) and isinstance(part.value, str):
+                place.text(Text(part.value, part.at), whole=True)
+    if job.call is not None:
+        for argument in job.call.inputs.values():
+            place.text(argument.text, whole=True)
+    everything = {step.id.lower() for step in job.steps if step.id}
+    for number, step in enumerate(job.steps):
+        here = _Place(place.findings, {**place.shapes, "steps": contexts.of_steps(job.steps[:number])})
+        _step(step, here, everything)
+    after = _Place(place.findings, {**place.shapes, "steps": contexts.of_steps(job.steps)})
+    for text in job.outputs.values():
+        after.text(text)
+
+
+def _step(step: StepDoc, place: _Place, everything: set[str]) -> None:
     if step.condition is not None:
-        _condition(step.condition, findings)
-    if step.run is not None:
-        for path in sorted(filter(_is_strangers, _paths(step.run))):
-            message = f"`{path}` is text of strangers and becomes part of this script"
-            findings.warning(step.run.at, message, "pass it through `env` and quote the variable")
-    for text in _step_texts(step):
-        for name in sorted(_seconds(text, "steps") - {other.lower() for other in known}):
-            later = name in {other.lower() for other in every}
-            message = f"no earlier step of this job has the id '{name}'"
-            findings.warning(text.at, message, "it comes later" if later else nearest(name, known))
+        place.condition(step.condition)
+    for text in filter(
+        None, (step.name, step.run, step.cwd, step.shell, *step.env.values(), *step.inputs.values())
+    ):
+        place.text(text)
+    for typed in (step.timeout_minutes, step.continue_on_error):
+        if isinstance(typed, Text):
+            place.text(typed, whole=True)
+    scripts = [step.run] if step.run is not None else []
+    if step.uses is not None and step.uses.value.lower().startswith("actions/github-script@"):
+        scripts += filter(None, [step.inputs.get("script")])
+    for script in scripts:
+        _strangers(script, place)
+        for match in _OLD_COMMAND.finditer(script.value):
+            name = re.match(r"[a-z-]+", match[1])
+            word = name[0] if name else ""
+            place.say(script, match.start(), f"the workflow command `{word}` is deprecated", _OLD[word])
+
+
+def _strangers(script: Text, place: _Place) -> None:
+    for node, offset in _expressions(script):
+        for path in flowing(node):
+            name = _dotted(path)
+            if _is_strangers(name):
+                place.say(script, offset + path.offset, f"`{name}` is text of strangers and becomes part of this script",
+                    "pass it through `env` and quote the variable")  # fmt: skip
 
 
 def _is_strangers(path: str) -> bool:
@@ -50,49 +151,33 @@ def _is_strangers(path: str) -> bool:
     return path.rpartition(".")[2] in _STRANGERS
 
 
-def _needs(job: JobDoc, findings: Findings) -> None:
-    named = {need.value.lower() for need in job.needs}
-    for text in _job_texts(job):
-        for name in sorted(_seconds(text, "needs") - named):
-            message = f"'{name}' is not among the needs of job '{job.id}', so this is empty"
-            findings.warning(text.at, message, nearest(name, named))
-
-
-def _condition(text: Text, findings: Findings) -> None:
-    if text.is_late and not is_whole(text.value):
-        findings.warning(
-            text.at, "this `if` is always true: there is text around its ${{ }}", "remove the ${{ }}"
-        )
-
-
 def _job_texts(job: JobDoc) -> Iterator[Text]:
-    yield from filter(None, (_wrapped(job.condition), job.name))
-    yield from (*job.env.values(), *job.outputs.values(), *job.runs_on.labels)
-    for step in job.steps:
-        yield from _step_texts(step)
+    runs_on = job.runs_on
+    yield from filter(
+        None, (job.name, *job.env.values(), *runs_on.labels, runs_on.group, runs_on.size, runs_on.image)
+    )
+    if job.concurrency is not None:
+        yield job.concurrency.group
+    if job.environment is not None:
+        yield job.environment.name
+    for container in filter(None, (job.container, *job.services.values())):
+        yield from (container.image, *container.env.values())
 
 
-def _step_texts(step: StepDoc) -> Iterator[Text]:
-    yield from filter(None, (_wrapped(step.condition), step.name, step.run, step.cwd))
-    yield from (*step.env.values(), *step.inputs.values())
-
-
-def _seconds(text: Text, root: str) -> set[str]:
-    """The `x` of every `root.x` that a text names."""
-    found = {path.split(".")[1].lower() for path in _paths(text) if path.startswith(f"{root}.")}
-    return found - {"*"}
-
-
-def _wrapped(condition: Text | None) -> Text | None:
-    """An `if` as a text whose expression is marked, so that a bare one is read too."""
-    if condition is None or condition.is_late or not condition.value.strip():
-        return condition
-    return Text("${{" + condition.value + "}}", condition.at, condition.block)
-
-
-def _paths(text: Text) -> frozenset[str]:
-    """Contexts that a text names."""
+def _expressions(text: Text) -> list[tuple[Node, int]]:
+    """Trees of a text's `${{ }}`, and where in the text their own offsets count from; none for one that cannot be read (that is found there)."""
+    if not text.is_late:
+        return []
     try:
-        return references(text.value) if text.is_late else frozenset()
+        parts = split(text.value)
     except ExpressionError:
-        return frozenset()
+        return []
+    return [(part.node, part.offset) for part in parts if isinstance(part, Piece)]
+
+
+def _dotted(node: Node) -> str:
+    return shown(node).strip("`").lower().replace(".*", "").replace("[…]", "")
+
+
+def _an(kind: str) -> str:
+    return {"object": "an object", "array": "an array"}.get(kind, kind)

@@ -150,7 +150,11 @@ class Reader:
         """An `env` mapping. Keys become environment names, so they must be ones (reliability.md A4)."""
         found: dict[str, Text] = {}
         if isinstance(node, Scalar) and node.value is not None:
-            self.findings.refused(node.at, "`env` as one expression")
+            text = self.text(node)
+            if is_whole(text.value):
+                self.findings.refused(node.at, "`env` as one expression")
+            else:
+                self.findings.error(node.at, f"Unexpected value '{text.value[:80]}'", "expected a mapping")
             return found
         for name, entry in self.entries(node):
             if not VARIABLE.match(name):

@@ -5,7 +5,7 @@ Called by `depot/compile.py`. `read` never raises for what the text says: look a
 
 from __future__ import annotations
 
-from runyard.dialects.depot.workflow import triggers
+from runyard.dialects.depot.workflow import lint_events, lint_jobs, triggers
 from runyard.dialects.depot.workflow.availability import Place, check
 from runyard.dialects.depot.workflow.document import JobDoc, WorkflowDoc
 from runyard.dialects.depot.workflow.findings import Findings, nearest
@@ -16,7 +16,7 @@ from runyard.syntax import yamltree
 from runyard.syntax.yamltree import Mark, Node, YamlError
 
 _ROOT = ("on", "jobs", "name", "description", "run-name", "defaults", "env", "permissions", "concurrency")
-_LIMITS = yamltree.Limits(depth=50, nodes=50_000)
+_LIMITS = yamltree.Limits(depth=50, nodes=50_000, merges=False)
 
 
 def read(path: str, text: str | bytes, findings: Findings) -> WorkflowDoc | None:
@@ -40,9 +40,13 @@ def read(path: str, text: str | bytes, findings: Findings) -> WorkflowDoc | None
         check(findings, run_name, Place.RUN_NAME)
     jobs = _jobs(reader, parts["jobs"])
     _graph(findings, jobs, parts["jobs"].at)
+    lint_events.verify(findings, parts["on"])
+    for job in jobs.values():
+        lint_jobs.verify(job, findings)
     return WorkflowDoc(
         path=path,
         at=root.at,
+        on=parts["on"],
         name=reader.text(parts["name"]).value if "name" in parts else "",
         run_name=run_name,
         triggers=triggers.read(reader, parts["on"]),

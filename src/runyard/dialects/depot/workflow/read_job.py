@@ -119,7 +119,13 @@ def _steps(reader: Reader, node: Node | None) -> tuple[StepDoc, ...]:
 def _needs(reader: Reader, node: Node | None) -> tuple[Text, ...]:
     if node is None:
         return ()
-    return tuple({text.value: text for text in reader.texts(node) if text.value}.values())
+    found: dict[str, Text] = {}
+    for text in reader.texts(node):
+        if text.value in found:
+            reader.findings.warning(text.at, f"Job '{text.value}' is named twice in `needs`")
+        elif text.value:
+            found[text.value] = text
+    return tuple(found.values())
 
 
 def _runs_on(reader: Reader, node: Node | None) -> RunsOn:

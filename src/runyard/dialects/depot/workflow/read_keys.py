@@ -14,6 +14,11 @@ SCOPES = frozenset(
     "security-events statuses id-token copilot-requests models vulnerability-alerts metadata pull_requests workflows".split()
 )
 
+LEVELS = {
+    **dict.fromkeys(("id-token", "copilot-requests"), ("write", "none")),
+    **dict.fromkeys(("models", "vulnerability-alerts"), ("read", "none")),
+}
+
 
 def read_permissions(reader: Reader, node: Node) -> Permissions:
     """`read-all`, `write-all`, or scopes; naming any sets the others to none."""
@@ -26,8 +31,9 @@ def read_permissions(reader: Reader, node: Node) -> Permissions:
         if scope not in SCOPES:
             reader.findings.error(entry.key.at, f"Unexpected value '{scope[:80]}'", nearest(scope, SCOPES))
         level = reader.text(entry.value)
-        if level.value not in ("read", "write", "none"):
-            reader.findings.error(level.at, f"Unexpected value '{level.value[:80]}'", "read, write or none")
+        levels = LEVELS.get(scope, ("read", "write", "none"))
+        if level.value not in levels:
+            reader.findings.error(level.at, f"Unexpected value '{level.value[:80]}'", " or ".join(levels))
         found[scope] = level.value
     return found
 
