@@ -61,8 +61,8 @@ def test_needs_and_steps_that_are_not_there() -> None:
     )
     assert [message for _, _, message in found] == [
         "`steps` has no property 't'",
-        "`steps` has no property 'x'",
         "`needs` has no property 'frist'",
+        "`steps` has no property 'x'",
     ]
     assert (
         checked(
