@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import sys
 import tempfile
+from collections.abc import Iterator
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any
@@ -160,12 +161,12 @@ def _places(a: str, b: str, where: str) -> tuple[tuple[Side, Side], dict[str, Co
 
 def _run(spec: Spec, connections: dict[str, Connection], parquet: Path | None) -> dict[str, Any]:
     with tempfile.TemporaryDirectory(prefix="runyard-diff-") as folder, _bar() as bar:
-        fetches = _fetches(spec, connections)
+        fetched = _fetched(spec, connections)
         task = bar.add_task("connect", total=1.0, rows="")
 
         def progress(tick: Tick) -> None:
             rows = f"{tick.rows:,} of {tick.of:,} rows" if tick.rows else ""
-            bar.update(task, description=tick.step, completed=overall(tick, fetches), rows=rows)
+            bar.update(task, description=tick.step, completed=overall(tick, fetched), rows=rows)
 
         report = run(spec, connections, Path(folder), progress)
         if parquet is not None:
@@ -190,12 +191,13 @@ def _bar() -> Progress:
     )
 
 
-def _fetches(spec: Spec, connections: dict[str, Connection]) -> int:
-    """How many sides have to be fetched: none of one place, else all that are on a server."""
+def _fetched(spec: Spec, connections: dict[str, Connection]) -> str:
+    """The sides that have to be fetched: none of one place, else all that are on a server."""
     places = [connections.get(side.connection) for side in (spec.a, spec.b)]
     if places[0] == places[1]:
-        return 0
-    return sum(place is not None and place.dialect != "duckdb" for place in places)
+        return ""
+    found = zip("AB", places, strict=True)
+    return "".join(name for name, place in found if place is not None and place.dialect != "duckdb")
 
 
 def _show(result: dict[str, Any], output: Output) -> None:
@@ -238,15 +240,39 @@ def _table(result: dict[str, Any]) -> None:
         for c in changed:
             per_column.add_row(_plain(c["column_name"]), _plain(c["values_different"]), f"{c['match']:.3f} %")
         console.print(per_column)
-    for sample in result["samples"]["changed"]:
-        key = ", ".join(f"{k}={v}" for k, v in sample["key"].items())
-        cells = "; ".join(f"{name}: {old} → {new}" for name, (old, new) in sample["columns"].items())
-        console.print(_plain(f"  {key}  {cells}"))
+    for line in _samples(result["samples"]):
+        console.print(_plain(f"  {line}"))
     key_words = f"key {', '.join(result['key']['columns'])} ({result['key']['source']})"
     console.print(
         f"{result['result']}: {values['rows_with_differences']:,} of {values['total_rows']:,} compared rows differ, "
         f"match {100 * result['match_score']:.2f} %, {key_words}, {result['seconds']:.2f} s"
     )
+
+
+def _samples(samples: dict[str, Any]) -> Iterator[str]:
+    """A few rows of each kind, one a line."""
+    for one in samples["changed"]:
+        cells = (f"{name}: {_value(a)} → {_value(b)}" for name, (a, b) in one["columns"].items())
+        yield f"{_key(one)}  {'; '.join(cells)}"
+    for kind, words in (
+        ("exclusive", "only in {}"),
+        ("null_keys", "null key in {}"),
+        ("duplicate_keys", "duplicate key in {}"),
+    ):
+        for side, found in zip("AB", samples[kind], strict=True):
+            yield from (f"{words.format(side)}  {_key(one)}" for one in found)
+
+
+def _key(sample: dict[str, Any]) -> str:
+    rows = f" ({sample['rows']:,} rows)" if sample.get("rows", 1) > 1 else ""
+    return ", ".join(f"{name}={_value(value)}" for name, value in sample["key"].items()) + rows
+
+
+def _value(value: str | None) -> str:
+    """Nothing, an empty text and blanks look alike without a sign."""
+    if value is None:
+        return "NULL"
+    return value if value.strip() == value and value else f"'{value}'"
 
 
 def _sampled(result: dict[str, Any]) -> list[str]:

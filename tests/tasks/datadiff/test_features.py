@@ -197,6 +197,26 @@ def test_checksums_fetch_what_differs_and_find_what_the_join_finds(in_pg: Any, i
     assert "Checksums of 40 buckets: 2 differed" in found["warnings"][0]
 
 
+@pytest.mark.postgres
+@pytest.mark.parametrize("fetched", ["A", "B"])
+def test_progress_counts_the_side_that_is_fetched(in_pg: Any, in_duck: Any, fetched: str) -> None:
+    for place in (in_pg, in_duck):
+        place.sql("CREATE TABLE t AS SELECT i AS id, 'x' AS s FROM generate_series(1, 2000) AS g(i)")
+    connections = {"pg": in_pg.connection, "duck": in_duck.connection}
+    sides = [Side("pg", table="t"), Side("duck", table="t")]
+    ticks: list[Tick] = []
+    run(
+        Spec(*(sides if fetched == "A" else reversed(sides)), key=("id",)),
+        connections,
+        in_pg.work,
+        ticks.append,
+    )
+    assert f"fetch {fetched}" in {t.step for t in ticks}
+    shares = [overall(t, fetched) for t in ticks]
+    assert shares == sorted(shares)
+    assert 0.9 < shares[-1] < 1
+
+
 def test_progress_goes_through_the_steps_in_order_and_forward(in_duck: Any) -> None:
     thousand(in_duck)
     ticks: list[Tick] = []
@@ -204,7 +224,7 @@ def test_progress_goes_through_the_steps_in_order_and_forward(in_duck: Any) -> N
     run(spec, {"c": in_duck.connection}, in_duck.work, ticks.append)
     steps = list(dict.fromkeys(t.step for t in ticks))
     assert steps == [s for s in STEPS if not s.startswith("fetch")]
-    shares = [overall(t, 0) for t in ticks]
+    shares = [overall(t, "") for t in ticks]
     assert shares == sorted(shares)
     assert 0.9 < shares[-1] < 1
     assert any(t.rows == t.of == 2000 for t in ticks)

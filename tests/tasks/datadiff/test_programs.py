@@ -125,6 +125,25 @@ def test_runyard_diff_speaks_tables_json_and_markdown(tmp_path: Path, file: str)
     assert cli(a, b, "--where", "id not in (3, 5)").returncode == 0
 
 
+def test_rows_of_every_kind_are_shown_with_their_nulls_and_blanks(tmp_path: Path) -> None:
+    (tmp_path / "a.csv").write_text('id,s\n1,\n2,"x"\n3,"gone"\n4,"y"\n4,"z"\n')
+    (tmp_path / "b.csv").write_text('id,s\n1,""\n2,"x "\n4,"y"\n,"keyless"\n')
+    lines = cli(f"{tmp_path}/a.csv", f"{tmp_path}/b.csv", "-k", "id").stdout.splitlines()
+    assert [line for line in lines if line.startswith("  ")] == [
+        "  id=1  s: NULL → ''",
+        "  id=2  s: x → 'x '",
+        "  only in A  id=3",
+        "  null key in B  id=NULL",
+        "  duplicate key in A  id=4 (2 rows)",
+    ]
+
+
+def test_a_filter_that_is_none_is_told_with_its_place(file: str) -> None:
+    done = cli(f"duckdb://{file}?table=a", f"duckdb://{file}?table=b", "--where", "id = 1; drop table a")
+    assert done.returncode == 2
+    assert done.stderr == "runyard diff: The filter cannot be parsed: Expecting ). line 1, column 6.\n"
+
+
 @pytest.mark.parametrize(
     "address",
     [

@@ -82,6 +82,14 @@ def check_rule(condition: str, dialect: str) -> None:
         )
 
 
+def _where(error: Exception, what: str) -> str:
+    """What the parser did not expect, and where in the user's text: a filter and a rule begin on our second line."""
+    line = str(error).split("\n", 1)[0].rstrip(".")[:300]
+    return re.sub(r"Line (\d+)", lambda m: f"line {int(m[1]) - (what != 'query')}", line).replace(
+        "Col:", "column"
+    )
+
+
 def _as_parsed(tree: Any, dialect: str, text: str) -> str:
     """For MySQL what the parser understood is what is sent: it reads `--` and backslashes in ways that could be used to hide SQL from us."""
     return str(tree.sql(dialect="mysql", comments=False)) if dialect == "mysql" else text
@@ -98,8 +106,7 @@ def _parse(sql: str, dialect: str, what: str) -> Any:
     try:
         trees = [tree for tree in sqlglot.parse(sql, dialect=dialect) if tree is not None]
     except (sqlglot.errors.SqlglotError, RecursionError) as error:
-        line = str(error).split("\n", 1)[0][:300]
-        raise CouldNot(Fault.BAD_SPEC, f"The {what} cannot be parsed: {line}.") from None
+        raise CouldNot(Fault.BAD_SPEC, f"The {what} cannot be parsed: {_where(error, what)}.") from None
     if len(trees) != 1 or not isinstance(trees[0], exp.Query):
         raise CouldNot(Fault.BAD_SPEC, f"The {what} must be one SELECT.")
     writes = (

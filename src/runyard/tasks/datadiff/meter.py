@@ -62,9 +62,9 @@ class Meter:
         return told
 
 
-def overall(tick: Tick, fetches: int) -> float:
-    """Share of the whole diff that is behind, 0..1; `fetches` sides have to be fetched. A guess: comparing and fetching take most."""
-    steps = [s for s in STEPS if not s.startswith("fetch ") or s[-1] in "AB"[2 - fetches :]]
+def overall(tick: Tick, fetched: str) -> float:
+    """Share of the whole diff that is behind, 0..1; the sides in `fetched` ("", "A", "B" or "AB") are on their way. A guess: comparing and fetching take most."""
+    steps = [s for s in STEPS if not s.startswith("fetch ") or s[-1] in fetched]
     weights = [_WEIGHTS.get(s, 1.0) for s in steps]
     if tick.step not in steps:
         return 0.0
