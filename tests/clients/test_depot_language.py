@@ -195,3 +195,58 @@ def test_services_and_containers(server: LiveServer, talker: str) -> None:
     lines = door.log(jobs["inside"]).splitlines()
     assert "hello from " in [line.rstrip() + " " for line in lines]
     assert "wrote into the image" in lines and "by the container" in lines
+
+
+PULLS = """
+name: PR
+on: {pull_request: {branches: [main], paths: ['src/**']}}
+jobs:
+  check:
+    runs-on: ubuntu-latest
+    steps:
+      - uses: actions/checkout@v4
+      - run: |
+          ls src
+          echo "event ${{ github.event.action }} ${{ github.event.pull_request.number }} $GITHUB_REF $GITHUB_HEAD_REF $GITHUB_BASE_REF"
+          test "$(git rev-parse HEAD)" = "$GITHUB_SHA" && echo merged "$(git log -1 --format=%s | cut -c1-5)"
+"""
+AFTER = """
+on: {workflow_run: {workflows: [PR]}}
+jobs:
+  told: {runs-on: ubuntu-latest, steps: [{run: "echo about ${{ github.event.workflow_run.name }} ${{ github.event.action }}"}]}
+"""
+
+
+def test_pull_requests_and_the_runs_after_them(server: LiveServer) -> None:
+    repo = "language/pulls"
+    base = {".github/workflows/pr.yml": PULLS, ".github/workflows/after.yml": AFTER}
+    door = Door(server, repo, {**base, "src/main.txt": "1"})
+    work = server.folder / "work" / "pulls"
+    work.mkdir()
+    address = f"{server.url.replace('://', f'://root:{server.token}@')}/{repo}.git"
+    server.git(work, "clone", "-q", address, ".")
+    server.git(work, "checkout", "-qb", "topic")
+    (work / "src/more.txt").write_text("2")
+    server.git(work, "add", "-A")
+    server.git(work, "commit", "-qm", "more")
+    server.git(work, "push", "-q", "origin", "topic")
+    server.git(work, "checkout", "-q", "main")
+    (work / "src/base.txt").write_text("3")
+    server.git(work, "add", "-A")
+    server.git(work, "commit", "-qm", "base moved")
+    server.git(work, "push", "-q", "origin", "main")
+    body = {"source_branch": "topic", "target_branch": "main", "title": "A change"}
+    code, _ = server.call("POST", "/api/v4/projects/language%2Fpulls/merge_requests", body)
+    assert code == 201
+    every = ["queued", "running", "finished", "failed", "cancelled"]
+
+    def started() -> dict[str, Any]:
+        found = door.call("ListRuns", {"repo": repo, "status": every}).get("runs", [])
+        return {row["trigger"]: row for row in found}
+
+    seen = server.until(started, lambda runs: runs.get("workflow_run", {}).get("status") == "finished", 60)
+    tree = door.call("GetRunStatus", {"runId": seen["pull_request"]["runId"]})
+    assert tree["status"] == "finished" and seen["pull_request"]["ref"] == "refs/pull/1/merge"
+    log = door.log(tree["workflows"][0]["jobs"][0]).splitlines()
+    assert "event opened 1 refs/pull/1/merge topic main" in log and "merged Merge" in log
+    assert {"base.txt", "main.txt", "more.txt"} <= set(log)

@@ -390,6 +390,9 @@ class Source(Protocol):
     def patched(self, project_id: int, sha: str, patch: bytes) -> str:
         """The sha of a commit on top of `sha` with that git patch applied (the same patch gives the same commit). Invalid when it does not apply."""
 
+    def merged(self, project_id: int, base: str, head: str, message: str) -> str | None:
+        """The sha of a commit that merges `head` into `base` (the same two give the same commit); None when they conflict."""
+
     def checkout(self, project_id: int, sha: str, ref: str, depth: int, into: Path) -> None:
         """Lays the commit out in an existing empty or earlier checked-out folder, with a `.git` that works offline. Owned by the caller's uid."""
 

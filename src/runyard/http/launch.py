@@ -93,8 +93,9 @@ class Launcher:
         """Starts what a push starts in every dialect; a broken file becomes a run that says so, as a push has no other answer."""
         await self._adopt_default_branch(project, updates)
         runs = []
+        tags = sum(update.ref.startswith(TAGS) and update.after != ZERO_SHA for update in updates)
         for update in updates[:PUSHED_REFS]:
-            push = _push(project, actor, update, tuple(options))
+            push = _push(project, actor, update, tuple(options), tags)
             if push is not None:
                 runs += [
                     run
@@ -227,13 +228,22 @@ class Launcher:
             await self.db.write(adopt)
 
 
-def _push(project: Project, actor: User, update: RefUpdate, options: tuple[str, ...]) -> Push | None:
+def _push(
+    project: Project, actor: User, update: RefUpdate, options: tuple[str, ...], tags: int
+) -> Push | None:
     """A branch or tag that now points somewhere; deletions and other refs start nothing."""
     if update.after == ZERO_SHA:
         return None
     for prefix, tag in ((HEADS, False), (TAGS, True)):
         if update.ref.startswith(prefix):
             return Push(
-                project, actor, update.ref.removeprefix(prefix), tag, update.before, update.after, options
+                project,
+                actor,
+                update.ref.removeprefix(prefix),
+                tag,
+                update.before,
+                update.after,
+                options,
+                tags,
             )
     return None

@@ -112,3 +112,4 @@ class Push:
     before: str
     after: str
     options: tuple[str, ...] = ()
+    tags_at_once: int = 0  # tags that the same push created or moved

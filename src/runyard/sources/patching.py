@@ -1,4 +1,4 @@
-"""A commit made of another and a patch, in the bare repository, without a work tree. Called by repositories.
+"""Commits made of another and a patch, or of two, in the bare repository, without a work tree. Called by repositories.
 
 The commit carries its parent's time and a fixed author, so the same patch on the same commit is the same commit, however often it is made.
 """
@@ -49,3 +49,18 @@ def patched(git_dir: Path, parent: pygit2.Commit, patch: bytes) -> str:
     arguments = ["commit-tree", "-p", str(parent.id), "-F", "-", tree]
     made = run_git(git_dir, arguments, stdin=MESSAGE.encode(), environment=who, timeout_s=TIME_S)
     return made.decode().strip()
+
+
+def merged(
+    repository: pygit2.Repository, base: pygit2.Commit, head: pygit2.Commit, message: str
+) -> str | None:
+    """The sha of a merge commit, made in memory; None when the two conflict, or have nothing in common. It carries the later parent's time."""
+    if repository.merge_base(base.id, head.id) is None:
+        return None
+    index = repository.merge_commits(base, head)
+    if index.conflicts is not None:
+        return None
+    when = max(base.commit_time, head.commit_time)
+    who = pygit2.Signature("Runyard", "noreply@runyard.invalid", when, 0)
+    tree = index.write_tree(repository)
+    return str(repository.create_commit(None, who, who, message, tree, [base.id, head.id]))

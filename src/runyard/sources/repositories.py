@@ -237,6 +237,12 @@ class GitSource:
         parent = trees.find_commit(self.open(project_id), check_sha(sha))
         return patching.patched(self.git_dir(project_id), parent, patch)
 
+    def merged(self, project_id: int, base: str, head: str, message: str) -> str | None:
+        """A merge of two commits; unreferenced until a run keeps it."""
+        repository = self.open(project_id)
+        one, other = (trees.find_commit(repository, check_sha(sha)) for sha in (base, head))
+        return patching.merged(repository, one, other, message)
+
     def checkout(self, project_id: int, sha: str, ref: str, depth: int, into: Path) -> None:
         """Lays the commit out in a folder that is empty or an earlier checkout, with a `.git` that works offline."""
         if depth < 0:

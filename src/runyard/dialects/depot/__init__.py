@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
 from runyard.dialects import Dialect, Round
@@ -11,6 +13,8 @@ from runyard.dialects.depot.words import WORDS
 from runyard.engine import caches
 from runyard.engine.ports import Tx
 from runyard.http.services import Services
+from runyard.model.trigger import Push
+from runyard.model.work import Run
 
 
 class Door:
@@ -33,8 +37,14 @@ class Door:
         return routes.mount(self._services)
 
 
+async def _pushed(services: Services, push: Push) -> Sequence[Run]:
+    from runyard.dialects.depot import happenings
+
+    return await happenings.pushed(services, push)
+
+
 def rounds(services: Services) -> list[Round]:
-    """Old cache entries go."""
+    """Events that nobody sends us; old cache entries go."""
 
     async def sweep() -> None:
         from runyard.dialects.depot.cache import sweep as sweep_entries
@@ -50,7 +60,14 @@ def rounds(services: Services) -> list[Round]:
 
         await services.db.write(everything)
 
+    from runyard.dialects.depot import happenings, pulls
+
     return [
+        Round("depot schedules", partial(happenings.run_schedules, services), every_s=5.0),
+        Round("depot workflow_run", happenings.Watch(services).round, every_s=5.0),
+        Round(
+            "depot pull requests", partial(happenings.run_pulls, services), every_s=30.0, topic=pulls.TOPIC
+        ),
         Round("depot cache", sweep, every_s=600),
         Round("actions results", sweep_results, every_s=600),
     ]
@@ -67,4 +84,5 @@ DIALECT = Dialect(
     check=check,
     on_push=on_push,
     rounds=rounds,
+    pushed=_pushed,
 )

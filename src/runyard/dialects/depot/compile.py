@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 from runyard.dialects import PushTrigger
-from runyard.dialects.depot.workflow import triggers
+from runyard.dialects.depot.workflow import events, triggers
 from runyard.dialects.depot.workflow.build import Event, build, run_name
 from runyard.dialects.depot.workflow.document import JobDoc, WorkflowDoc
 from runyard.dialects.depot.workflow.findings import Findings, nearest
@@ -26,6 +26,9 @@ from runyard.model.work import Project, User
 
 FOLDERS = (".depot/workflows/", ".github/workflows/")
 MAX_WORKFLOWS = 50
+SKIPPABLE = ("push", *events.PULL_REQUESTS)
+HAPPENINGS = ("schedule", "workflow_run", "merge_group", *events.PULL_REQUESTS)
+TAGS_AT_ONCE = 3  # GitHub: a push of more tags starts nothing for them
 
 
 def entries(files: Files) -> list[str]:
@@ -45,13 +48,16 @@ def _is_workflow(name: str) -> bool:
 def compile(trigger: Trigger, files: Files) -> Plan:
     """The plan of one run; Invalid with located problems, NotFound for a file or job that is not there."""
     event = str(trigger.options.get("event") or "")
-    if event == "push" and triggers.is_skipped(trigger.commit.message):
+    message = str(trigger.options.get("message") or trigger.commit.message)
+    if event in SKIPPABLE and triggers.is_skipped(message):
         raise NothingToRun("The head commit asks to skip.")
     findings = Findings()
     docs = _documents(trigger, files, findings, event)
     if event == "push":
         changed = files.changed()
         docs = [doc for doc in docs if _is_pushed(doc, trigger.ref, trigger.tag, changed)]
+    elif event in HAPPENINGS and trigger.options.keys() & {"action", "schedule"}:
+        docs = [doc for doc in docs if _happens(doc, trigger, event, files)]
     elif event not in ("", "api") and not (trigger.options.get("workflow") or trigger.options.get("content")):
         docs = [doc for doc in docs if event in doc.triggers.events]
     if not docs:
@@ -71,6 +77,7 @@ def compile(trigger: Trigger, files: Files) -> Plan:
     findings.raise_errors()
     warnings = tuple(str(problem) for problem in findings.sorted)
     extra = {"head_sha": base} if base else {}
+    extra |= dict(trigger.options.get("extra") or {})
     return Plan(tuple(plans), name=next(filter(None, names), ""), warnings=warnings, extra=extra)
 
 
@@ -89,7 +96,7 @@ def _documents(trigger: Trigger, files: Files, findings: Findings, event: str) -
 def _paths(files: Files, wanted: str, event: str) -> Sequence[str]:
     there = entries(files)
     if not wanted:
-        if not there and event != "push":
+        if not there and event != "push" and event not in HAPPENINGS:
             raise NotFound("This repository has no workflows in .depot/workflows or .github/workflows.")
         return there
     if "/" in wanted:
@@ -116,6 +123,16 @@ def _is_pushed(doc: WorkflowDoc, ref: str, tag: bool, changed: frozenset[str] | 
     if "push" not in doc.triggers.events:
         return False
     return triggers.takes_push(doc.triggers.push, ref, tag, changed)
+
+
+def _happens(doc: WorkflowDoc, trigger: Trigger, event: str, files: Files) -> bool:
+    """Whether a workflow wants an event that is neither push nor dispatch."""
+    given = trigger.options
+    if event == "schedule":
+        return any(one.cron == given.get("schedule") for one in doc.triggers.schedules)
+    action, branch = str(given.get("action") or ""), str(given.get("branch") or "")
+    changed = files.changed() if event == "pull_request" else None
+    return events.takes(doc.triggers, event, action, branch, changed, str(given.get("about") or ""))
 
 
 def _event(doc: WorkflowDoc, trigger: Trigger, event: str) -> Event:
@@ -190,7 +207,7 @@ def _sample(doc: WorkflowDoc, name: str) -> object:
 
 def on_push(push: Push, files: Files) -> list[PushTrigger]:
     """One run for all workflows that the push starts; a broken file starts one too, so that it can be shown."""
-    if "ci.skip" in push.options:
+    if "ci.skip" in push.options or (push.tag and push.tags_at_once > TAGS_AT_ONCE):
         return []
     findings = Findings()
     changed = files.changed()

@@ -32,6 +32,8 @@ def time(at: int | None) -> str:
 
 def ref(run: Run) -> str:
     """The full ref."""
+    if run.ref.startswith("refs/"):
+        return run.ref
     return f"refs/tags/{run.ref}" if run.tag else f"refs/heads/{run.ref}"
 
 

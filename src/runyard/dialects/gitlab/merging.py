@@ -20,6 +20,7 @@ KIND = "gitlab.merge_request"
 SOURCE = "merge_request_event"
 MOST = 5_000
 HEADS = "refs/heads/"
+TOPIC = "merge_requests"  # rung whenever one is made or changed
 Facts = dict[str, Any]
 
 
@@ -38,6 +39,7 @@ def add(tx: Tx, project_id: int, data: Facts, now: int) -> Record:
     """Stores it under the project's next number."""
     last = tx.records(KIND, project_id, None, Page(limit=1))
     iid = int(last[0].data["iid"]) + 1 if last else 1
+    tx.ring(TOPIC)
     return tx.add(Record(0, KIND, project_id, str(iid), {**data, "iid": iid}, now, now))
 
 

@@ -139,6 +139,7 @@ class MergeRequests:
                 row, data={**data, "target_branch": target or data["target_branch"]}, updated_at=now
             )
             tx.save(row)
+            tx.ring(merging.TOPIC)
             return row
 
         return await self._answer(entry, await self.desk.services.db.write(save))

@@ -27,11 +27,10 @@ MAX_NAME = 200
 
 @dataclass(frozen=True, slots=True)
 class Event:
-    """What the workflow is told that happened. `payload` is `github.event` where the event brings its own."""
+    """What the workflow is told that happened."""
 
     name: str
     inputs: Mapping[str, Any]
-    payload: Mapping[str, Any] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +70,7 @@ def build(
     findings = library.findings
     workflow_name = doc.name or doc.path
     context: dict[str, Any] = {
-        "github": facts.github(trigger, event.name, workflow_name, doc.path, event.payload),
+        "github": facts.github(trigger, event.name, workflow_name, doc.path),
         "inputs": dict(event.inputs),
         "vars": _vars(trigger, doc),
     }
@@ -122,7 +121,7 @@ def run_name(doc: WorkflowDoc, trigger: Trigger, event: Event, findings: Finding
     if doc.run_name is None:
         return ""
     context = {
-        "github": facts.github(trigger, event.name, doc.name or doc.path, doc.path, event.payload),
+        "github": facts.github(trigger, event.name, doc.name or doc.path, doc.path),
         "inputs": event.inputs,
         "vars": _vars(trigger, doc),
     }

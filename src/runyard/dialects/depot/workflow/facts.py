@@ -44,13 +44,14 @@ def github(
     event_name: str,
     workflow: str,
     path: str,
-    payload: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
-    """The `github` context without its late places; `payload` is the event where it is not a push or a dispatch."""
+    """The `github` context without its late places."""
     url = trigger.server.url
     project = trigger.project
     owner, _, _ = project.path.rpartition("/")
     ref = f"refs/tags/{trigger.ref}" if trigger.tag else f"refs/heads/{trigger.ref}"
+    if trigger.ref.startswith("refs/"):  # of a pull request
+        ref = trigger.ref
     actor = trigger.actor
     payload = event(trigger, event_name, ref)
     return {
@@ -63,7 +64,7 @@ def github(
         "graphql_url": f"{url}/api/graphql",
         "head_ref": _of_pull_request(payload, "head"),
         "ref": ref,
-        "ref_name": trigger.ref,
+        "ref_name": trigger.ref.removeprefix("refs/pull/"),
         "ref_protected": trigger.ref == project.default_branch and not trigger.tag,
         "ref_type": "tag" if trigger.tag else "branch",
         "repository": project.path,
@@ -112,7 +113,7 @@ def event(trigger: Trigger, event_name: str, ref: str) -> dict[str, Any]:
             },
             "pusher": {"name": trigger.actor.username},
         }
-    else:
+    elif event_name in ("workflow_dispatch", ""):
         # github.event.inputs are always strings, `inputs` keep their types.
         found["inputs"] = {
             key: str(value).lower() if isinstance(value, bool) else str(value)

@@ -1,6 +1,6 @@
-"""`on`: reading it, and whether a push or a dispatch starts a workflow (actions.md §2).
+"""`on`: reading it, and whether a push or a dispatch starts a workflow (actions.md §2); `events` has the others.
 
-Events beyond push, pull_request and workflow_dispatch are read and checked by name, and start nothing here.
+GitHub's events that Depot does not serve are checked by name, and start nothing here.
 """
 
 from __future__ import annotations
@@ -8,7 +8,16 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 
-from runyard.dialects.depot.workflow.document import Callable, InputDoc, PushFilter, Triggers
+from runyard.dialects.depot.workflow.document import (
+    Callable,
+    EventFilter,
+    InputDoc,
+    PushFilter,
+    ScheduleDoc,
+    Triggers,
+)
+from runyard.dialects.depot.workflow.events import KEYS as EVENT_KEYS
+from runyard.dialects.depot.workflow.events import read_filter, read_schedules
 from runyard.dialects.depot.workflow.findings import Findings, nearest
 from runyard.dialects.depot.workflow.nodes import Reader
 from runyard.dialects.depot.workflow.read_call import read_callable
@@ -64,6 +73,8 @@ _KEYS: Mapping[str, frozenset[str]] = {
     "push": frozenset(_FILTERS),
     "workflow_dispatch": frozenset(("inputs",)),
     "workflow_call": frozenset(("inputs", "secrets", "outputs")),
+    "schedule": frozenset(("cron", "timezone")),
+    **EVENT_KEYS,
 }
 _INPUT_KEYS = frozenset(("description", "type", "required", "default", "options", "deprecationMessage"))
 _INPUT_TYPES = frozenset(("string", "boolean", "number", "environment", "choice"))
@@ -92,10 +103,15 @@ def read(reader: Reader, node: Node) -> Triggers:
     if not events:
         reader.findings.error(node.at, "`on` names no event")
     push, inputs, call = PushFilter(), dict[str, InputDoc](), Callable()
+    filters: dict[str, EventFilter] = {}
+    schedules: tuple[ScheduleDoc, ...] = ()
     if isinstance(node, yamltree.Mapping):
-        for event in events & _KEYS.keys():
+        for event in sorted(events & _KEYS.keys()):
             config = node.get(event)
             if config is None or (isinstance(config, Scalar) and config.value is None):
+                continue
+            if event == "schedule":
+                schedules = read_schedules(reader, config)
                 continue
             found = reader.mapping(config, _KEYS[event])
             if found is not None and event == "push":
@@ -104,7 +120,9 @@ def read(reader: Reader, node: Node) -> Triggers:
                 inputs = _inputs(reader, found.get("inputs"))
             elif found is not None and event == "workflow_call":
                 call = read_callable(reader, found)
-    return Triggers(frozenset(events), push, inputs, call)
+            elif found is not None:
+                filters[event] = read_filter(reader, event, found)
+    return Triggers(frozenset(events), push, inputs, call, filters, schedules)
 
 
 def _push(reader: Reader, node: yamltree.Mapping) -> PushFilter:

@@ -1,0 +1,112 @@
+"""Schedules, workflow_run and pull requests in memory: what starts, when, and how often."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from runyard.dialects.depot import happenings, pulls
+from runyard.engine.ports import Page, RunFilter, Tx
+from runyard.model.state import Outcome
+from runyard.model.trigger import ZERO_SHA, Push
+from runyard.model.work import Project, Record, Run, User
+
+SCHEDULED = """
+on:
+  schedule:
+    - {cron: '*/2 * * * *'}
+    - {cron: '0 4 * * *', timezone: Europe/Berlin}
+jobs:
+  a: {runs-on: x, steps: [{run: 'echo ${{ github.event.schedule }}'}]}
+"""
+
+LISTENING = """
+on:
+  workflow_run: {workflows: [CI], types: [completed], branches: [main]}
+jobs:
+  a: {runs-on: x, steps: [{run: 'echo ${{ github.event.workflow_run.conclusion }}'}]}
+"""
+
+FIRST = "name: CI\non: workflow_dispatch\njobs:\n  a: {runs-on: x, steps: [{run: x}]}\n"
+
+
+def runs(house: Any, source: str) -> list[Run]:
+    def look(tx: Tx) -> list[Run]:
+        return tx.runs(RunFilter(source=source), Page(limit=100, descending=False))
+
+    return list(house.write(look))
+
+
+def pushed(house: Any, project_id: int, **more: Any) -> Push:
+    project = house.write(lambda tx: tx.get(Project, project_id))
+    user = house.write(lambda tx: tx.get(User, 1))
+    sha = house.services.source.resolve(project_id, "main")[0].sha
+    return Push(project, user, "main", False, ZERO_SHA, sha, **more)
+
+
+def test_a_schedule_comes_when_it_is_due_and_not_twice(house: Any) -> None:
+    project = house.project(workflow=SCHEDULED)
+    house.run(happenings.pushed(house.services, pushed(house, project)))
+    house.run(happenings.run_schedules(house.services))
+    assert runs(house, "schedule") == []
+    for _ in range(2):
+        house.time[0] += 120_000
+        house.run(happenings.run_schedules(house.services))
+        house.run(happenings.run_schedules(house.services))
+    # Every two minutes is more often than GitHub's five: the second time has not come yet.
+    (found,) = runs(house, "schedule")
+    assert found.ref == "main"
+    house.time[0] += 300_000
+    house.run(happenings.run_schedules(house.services))
+    assert len(runs(house, "schedule")) == 2
+    job = house.write(lambda tx: tx.graph(found.id)[0][0])
+    assert job.plan.context["github"]["event"]["schedule"] == "*/2 * * * *"
+    assert job.plan.context["github"]["event_name"] == "schedule"
+
+
+def test_a_workflow_hears_of_the_end_of_another(house: Any) -> None:
+    project = house.project(workflow=LISTENING)
+    watch = happenings.Watch(house.services)
+    plan = house.call("Run", {"repo": "group/demo", "workflowContent": [FIRST]})
+    assert plan.status_code == 200, plan.text
+    house.run(watch.round())
+    assert runs(house, "workflow_run") == []
+    got = house.claim()
+    house.finish(got, Outcome.FAILED)
+    house.run(watch.round())
+    house.run(happenings.Watch(house.services).round())  # another replica
+    (found,) = runs(house, "workflow_run")
+    event = house.write(lambda tx: tx.graph(found.id)[0][0]).plan.context["github"]["event"]
+    assert event["action"] == "completed" and event["workflow_run"]["conclusion"] == "failure"
+    assert event["workflow_run"]["head_branch"] == "main" and found.project_id == project
+
+
+@pytest.mark.parametrize("change", ["title", "labels", "state", "draft"])
+def test_changes_of_a_pull_request_are_told_once(house: Any, change: str) -> None:
+    text = "on:\n  pull_request: {types: [opened, edited, labeled, closed, converted_to_draft]}\njobs:\n  a: {runs-on: x, steps: [{run: x}]}\n"
+    project = house.project(workflow=text)
+    sha = house.services.source.resolve(project, "main")[0].sha
+    house.services.source.make_ref(project, "refs/heads/topic", sha)
+    data = {
+        "iid": 1, "source_branch": "topic", "target_branch": "main", "state": "opened", "title": "T", "author_id": 1,
+        "description": "", "labels": [], "draft": False,
+    }  # fmt: skip
+    now = house.services.now()
+    row = house.write(lambda tx: tx.add(Record(0, pulls.KIND, project, "1", data, now, now)))
+    for _ in range(2):
+        house.run(happenings.run_pulls(house.services))
+    (opened,) = runs(house, "pull_request")
+    assert opened.ref == "refs/pull/1/merge"
+    new = {"title": "U", "labels": ["bug"], "state": "closed", "draft": True}[change]
+    later = Record(row.id, row.kind, project, "1", {**data, change: new}, now, now + 1)
+    house.write(lambda tx: tx.save(later))
+    for _ in range(2):
+        house.run(happenings.run_pulls(house.services))
+    action = {"title": "edited", "labels": "labeled", "state": "closed", "draft": "converted_to_draft"}[
+        change
+    ]
+    _, second = runs(house, "pull_request")
+    github = house.write(lambda tx: tx.graph(second.id)[0][0]).plan.context["github"]
+    assert github["event"]["action"] == action
+    assert (github["head_ref"], github["base_ref"], github["ref_name"]) == ("topic", "main", "1/merge")
