@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import urllib.request
 from typing import Any
 
 import pytest
@@ -250,3 +252,54 @@ def test_pull_requests_and_the_runs_after_them(server: LiveServer) -> None:
     log = door.log(tree["workflows"][0]["jobs"][0]).splitlines()
     assert "event opened 1 refs/pull/1/merge topic main" in log and "merged Merge" in log
     assert {"base.txt", "main.txt", "more.txt"} <= set(log)
+
+
+PLACES = """
+on: push
+permissions: {contents: none}
+jobs:
+  deploy:
+    runs-on: ubuntu-latest
+    environment: {name: "prod-${{ github.ref_name }}", url: "https://x/${{ steps.s.outputs.at }}"}
+    steps:
+      - {id: s, run: "echo at=here >> $GITHUB_OUTPUT"}
+      - run: echo "region ${{ vars.REGION }} key ${{ secrets.KEY == 'secret of prod' }}"
+      - run: |
+          code=$(python3 -c "
+          import os, urllib.request, urllib.error
+          ask = urllib.request.Request('${{ github.api_url }}/projects/${{ github.repository_id }}', headers={'JOB-TOKEN': '${{ github.token }}'})
+          try: print(urllib.request.urlopen(ask, timeout=5).status)
+          except urllib.error.HTTPError as e: print(e.code)
+          except OSError: print('closed')")
+          echo "token $code"
+"""
+
+
+def test_environments_have_their_own_variables_and_addresses(server: LiveServer) -> None:
+    repo = "language/places"
+    door = Door(server, repo, {"README": "x"})
+    places: list[dict[str, str]] = [{}, {"environment": "prod-main"}]
+    for kind, name in (("variable", "REGION"), ("secret", "KEY")):
+        for place in places:
+            body = {
+                f"{kind}Name": name,
+                "variantName": "prod" if place else "default",
+                "value": f"{kind} of prod" if place else "of all",
+                "attributes": [{"key": key, "value": text} for key, text in place.items()],
+            }
+            service = kind.title()
+            path = f"/depot.ci.v3beta2.{service}Service/Set{service}Variant"
+            request = urllib.request.Request(server.url + path, json.dumps(body).encode())
+            request.add_header("Authorization", f"Bearer {server.token}")
+            request.add_header("Content-Type", "application/json")
+            urllib.request.urlopen(request, timeout=20).close()
+    server.push(repo, {".depot/workflows/a.yml": PLACES})
+    jobs = door.pushed()
+    lines = door.log(jobs["deploy"]).splitlines()
+    assert statuses(jobs) == {"deploy": "finished"}, lines
+    assert "region variable of prod key true" in lines
+    assert "token 404" in lines or "token 401" in lines or "token closed" in lines or "token 403" in lines
+    code, rows = server.call("GET", "/api/v4/projects/language%2Fplaces/environments")
+    assert code == 200 and [(row["name"], row["external_url"]) for row in rows] == [
+        ("prod-main", "https://x/here")
+    ]

@@ -36,6 +36,7 @@ class Decision:
     message: str = ""
 
 
+OWN_OUTPUT = "__"  # outputs that a plan keeps for itself begin so; dependants never see them
 _NAMES_A_JOB = re.compile(r"(?i)(success|failure|cancelled)\s*\(\s*[^)\s]")
 WAIT, GO, SKIP = Decision(Answer.WAIT), Decision(Answer.GO), Decision(Answer.SKIP)
 
@@ -114,7 +115,8 @@ def need_facts(flow: Flow, node: Node) -> dict[str, dict[str, Any]]:
         legs = flow.legs(need.group)
         outputs: dict[str, str] = {}
         for leg in legs:
-            outputs.update({k: v for k, v in leg.attempt.outputs.items() if v or k not in outputs})
+            given = {k: v for k, v in leg.attempt.outputs.items() if not k.startswith(OWN_OUTPUT)}
+            outputs.update({k: v for k, v in given.items() if v or k not in outputs})
         facts[need.told] = {"result": result_of(legs), "outputs": outputs}
     return facts
 

@@ -16,7 +16,7 @@ from runyard.engine.access import standing
 from runyard.engine.ports import Clock, Database, Tx
 from runyard.http.services import Principal
 from runyard.model.state import LEASED
-from runyard.model.work import Attempt, Project, Run, Token, User
+from runyard.model.work import Attempt, Job, Project, Run, Token, User
 
 JOB_PREFIX = "glcbt-"
 LOGIN_KINDS = frozenset({"personal", "session"})
@@ -73,7 +73,10 @@ def principal_in(tx: Tx, text: str, now: int) -> Principal | None:
 
 def _job(tx: Tx, attempt: Attempt, now: int) -> Principal:
     user, home = _actor(tx, attempt), tx.get(Project, attempt.project_id)
-    return Principal(user, attempt=attempt, standing=standing(tx, user, now), home=home.path if home else "")
+    job = tx.get(Job, attempt.job_id)
+    reads = job is None or job.plan.reads_project
+    path = home.path if home else ""
+    return Principal(user, attempt=attempt, standing=standing(tx, user, now), home=path, reads=reads)
 
 
 def is_live(token: Token, now: int) -> bool:

@@ -31,6 +31,7 @@ class Principal:
     attempt: Attempt | None = None
     standing: Standing | None = None
     home: str = ""
+    reads: bool = True  # a job whose plan gives its token no rights reads public projects only
 
     @property
     def is_job(self) -> bool:
@@ -53,6 +54,8 @@ class Principal:
             return True
         if self.attempt is None:
             return self.role_in(project) is not None
+        if not self.reads:
+            return False
         return self.attempt.project_id == project.id or (
             self.is_let_in(project) and self.role_in(project) is not None
         )

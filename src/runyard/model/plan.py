@@ -383,6 +383,7 @@ class JobPlan:
     builtin_actions: bool = True  # inside actions too, well-known ones are the runner's own steps
     # Where its caches live: it writes the first and reads all, in order (`engine.caches`).
     cache_scopes: tuple[str, ...] = ()
+    reads_project: bool = True  # its token may read what a job of the project may
     identity: bool = False  # its steps may ask this server for identity tokens
     stock: bool = False  # a stock gitlab-runner can execute it (from `extra["gitlab"]`)
     coverage: str = ""  # RE2 pattern over the log

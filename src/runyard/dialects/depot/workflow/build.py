@@ -6,7 +6,7 @@ templates in the plan (`late`), a matrix that does so a job that unfolds, a call
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import PurePosixPath
 from typing import Any
@@ -17,7 +17,17 @@ from runyard.dialects.depot.workflow.findings import Findings
 from runyard.dialects.depot.workflow.library import Library
 from runyard.dialects.depot.workflow.nodes import Text
 from runyard.dialects.depot.workflow.static import Static, texts, uses_matrix
-from runyard.model.plan import Drawn, Gate, JobPlan, Need, Order, Unfold, Variable, WorkflowPlan
+from runyard.model.plan import (
+    Drawn,
+    EnvironmentUse,
+    Gate,
+    JobPlan,
+    Need,
+    Order,
+    Unfold,
+    Variable,
+    WorkflowPlan,
+)
 from runyard.model.trigger import Trigger
 from runyard.model.variants import Circumstances, chosen
 from runyard.syntax import matrix
@@ -48,6 +58,7 @@ class Setting:
         None  # of the calling job: those of what it calls can only be less
     )
     builtin: bool = True
+    vars_in: Callable[[str], dict[str, str]] | None = None  # `vars` of an environment, where they may differ
     cache_scopes: tuple[str, ...] = ()
 
 
@@ -87,6 +98,8 @@ def build(
         cache_scopes=_cache_scopes(trigger, context["github"]),
     )
     static = Static(findings, late.grouping(context, stamp))
+    if trigger.variants:
+        setting = replace(setting, vars_in=lambda name: _vars(trigger, doc, name))
     return WorkflowPlan(
         key=doc.path,
         name=workflow_name,
@@ -128,11 +141,11 @@ def run_name(doc: WorkflowDoc, trigger: Trigger, event: Event, findings: Finding
     return Static(findings, context).text(doc.run_name, "`run-name`")[:MAX_NAME]
 
 
-def _vars(trigger: Trigger, doc: WorkflowDoc) -> dict[str, str]:
-    """The project's variables, then those that Depot's own services keep."""
+def _vars(trigger: Trigger, doc: WorkflowDoc, environment: str = "") -> dict[str, str]:
+    """The project's variables, then those that Depot's own services keep for this place."""
     # Masked variables are for `secrets` and the environment, not for a context that is stored in the clear.
     plain = {v.key: v.value for v in trigger.project_variables if not v.masked and not v.file}
-    at = Circumstances(trigger.project.path, "" if trigger.tag else trigger.ref, workflow=doc.path)
+    at = Circumstances(trigger.project.path, "" if trigger.tag else trigger.ref, environment, doc.path)
     return {**plain, **chosen(trigger.variants, at)}
 
 
@@ -253,9 +266,10 @@ def _plan(setting: Setting, leg: Leg) -> JobPlan:
             *facts.variables(static.facts, job.id),
             *(Variable(name, text.value, raw=True, late=text.is_late) for name, text in environment.items()),
         ),
-        context=dict(static.facts),
+        context=_context(setting, static, fields.environment),
         late=facts.LATE,
-        outputs={name: text.value for name, text in job.outputs.items()},
+        outputs=late.outputs(job),
+        reads_project=_reads_project(setting.permissions, permissions_of(setting, job)),
         image=image,
         services=beside.services(job, static),
         tags=fields.tags,
@@ -281,6 +295,20 @@ def _grants_identity(*permissions: Mapping[str, str] | None) -> bool:
     """`id-token: write`, granted by everyone who says anything, and by someone."""
     said = [given for given in permissions if given is not None]
     return bool(said) and all(given.get("id-token", given.get("*")) == "write" for given in said)
+
+
+def _reads_project(*permissions: Mapping[str, str] | None) -> bool:
+    """`contents: none` by anyone: the job's token opens nothing (its checkout is the runner's, not the token's)."""
+    said = [given for given in permissions if given is not None]
+    return all(given.get("contents", given.get("*")) != "none" for given in said)
+
+
+def _context(setting: Setting, static: Static, use: EnvironmentUse | None) -> dict[str, Any]:
+    """The job's facts; `vars` are those of its environment."""
+    found = dict(static.facts)
+    if setting.vars_in is not None and use is not None and use.name:
+        found["vars"] = setting.vars_in(use.name)
+    return found
 
 
 def _cache_scopes(trigger: Trigger, github: Mapping[str, Any]) -> tuple[str, ...]:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from datetime import UTC, datetime
 from typing import Any
 
 from runyard.model.plan import Variable
@@ -94,7 +95,11 @@ def event(trigger: Trigger, event_name: str, ref: str) -> dict[str, Any]:
             "full_name": trigger.project.path,
             "default_branch": trigger.project.default_branch,
             "private": trigger.project.visibility != "public",
-            "owner": {"login": owner},
+            "owner": {"login": owner, "name": owner},
+            "html_url": f"{trigger.server.url}/{trigger.project.path}",
+            "clone_url": f"{trigger.server.url}/{trigger.project.path}.git",
+            "git_url": f"{trigger.server.url}/{trigger.project.path}.git",
+            "visibility": trigger.project.visibility,
         },
         "sender": sender,
         "ref": ref,
@@ -106,12 +111,12 @@ def event(trigger: Trigger, event_name: str, ref: str) -> dict[str, Any]:
             "created": trigger.before_sha == ZERO_SHA,
             "deleted": False,
             "forced": False,
-            "head_commit": {
-                "id": trigger.sha,
-                "message": trigger.commit.message,
-                "author": {"name": trigger.commit.author_name, "email": trigger.commit.author_email},
-            },
-            "pusher": {"name": trigger.actor.username},
+            "base_ref": None,
+            "compare": f"{trigger.server.url}/{trigger.project.path}/-/compare/{trigger.before_sha[:12]}...{trigger.sha[:12]}",
+            "head_commit": _commit(trigger),
+            # Of the pushed commits the newest: the others are in the repository, not in the trigger.
+            "commits": [_commit(trigger)],
+            "pusher": {"name": trigger.actor.username, "email": trigger.actor.email},
         }
     elif event_name in ("workflow_dispatch", ""):
         # github.event.inputs are always strings, `inputs` keep their types.
@@ -120,6 +125,21 @@ def event(trigger: Trigger, event_name: str, ref: str) -> dict[str, Any]:
             for key, value in trigger.inputs.items()
         }
     return found | dict(trigger.options.get("payload") or {})
+
+
+def _commit(trigger: Trigger) -> dict[str, Any]:
+    """A commit as GitHub's events show it."""
+    commit = trigger.commit
+    when = datetime.fromtimestamp(commit.committed_at / 1000, UTC).isoformat(timespec="seconds")
+    return {
+        "id": trigger.sha,
+        "distinct": True,
+        "message": commit.message,
+        "timestamp": when,
+        "url": f"{trigger.server.url}/{trigger.project.path}/-/commit/{trigger.sha}",
+        "author": {"name": commit.author_name, "email": commit.author_email},
+        "committer": {"name": commit.committer_name, "email": commit.committer_email},
+    }
 
 
 def _of_pull_request(payload: Mapping[str, Any], side: str) -> str:

@@ -20,6 +20,7 @@ from runyard.syntax import yamltree
 DEFAULT_TIMEOUT_MINUTES = 360.0
 CANCEL_TIMEOUT_S = 300  # GitHub's cancel-timeout-minutes
 MAX_NAME = 200
+URL_OUTPUT = "__environment_url"  # ids of users never begin so
 SELF_HOSTED = "self-hosted"
 OWN_LABELS = ("ubuntu", "depot", "linux", "x64", "arm64", "windows", "macos")
 
@@ -100,10 +101,20 @@ def _environment(job: JobDoc, static: Static) -> tuple[EnvironmentUse | None, di
     if doc is None:
         return None, {}
     url = doc.url.value if doc.url is not None else ""
+    if doc.url is not None and doc.url.is_late:
+        url = f"${{{URL_OUTPUT}}}"
     if static.knows(doc.name):
         name = static.text(doc.name, "`environment`").strip()
         return (EnvironmentUse(name, url), {}) if name else (None, {})
     return EnvironmentUse("", url), {"environment": doc.name.value}
+
+
+def outputs(job: JobDoc) -> dict[str, str]:
+    """What the runner renders at the end: the job's outputs, and the address of its environment when that is known only then."""
+    found = {name: text.value for name, text in job.outputs.items()}
+    if job.environment is not None and job.environment.url is not None and job.environment.url.is_late:
+        found[URL_OUTPUT] = job.environment.url.value
+    return found
 
 
 def concurrency(doc: ConcurrencyDoc | None, static: Static) -> tuple[Concurrency | None, dict[str, str]]:
