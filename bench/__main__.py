@@ -66,6 +66,13 @@ def gitlab_compile(_live: Live) -> Sequence[Figure]:
     return compile_figures()
 
 
+def depot_api(live: Live) -> Sequence[Figure]:
+    """Depot's API: a status, a followed log."""
+    from bench.depot_api import depot_api as figures_of
+
+    return figures_of(live)
+
+
 SUITES: dict[str, Callable[[Live], Figure | Sequence[Figure]]] = {
     "start": figures.start,
     "gitlab_compile": gitlab_compile,
@@ -75,6 +82,7 @@ SUITES: dict[str, Callable[[Live], Figure | Sequence[Figure]]] = {
     "log": figures.log,
     "artifact": lambda live: figures.artifacts(live, "one file of 500 MB", figures.ONE_FILE),
     "datadiff": datadiff,
+    "depot_api": depot_api,
     "fleet": fleet,
     "localrun": localrun,
     "actrun": actrun,

@@ -151,7 +151,7 @@ def constant(body: bytes) -> Iterator[int]:
             process.wait(10)
 
 
-def load(port: int, path: str, anywhere: bool = False) -> tuple[float, float]:
+def load(port: int, path: str | bytes, anywhere: bool = False) -> tuple[float, float]:
     """(answers a second, median latency) of CONNECTIONS busy connections, asked from processes of their own."""
     with multiprocessing.get_context("spawn").Pool(2) as pool:
         found = pool.starmap(busy, [(port, path, CONNECTIONS // 2, anywhere)] * 2)
@@ -159,7 +159,7 @@ def load(port: int, path: str, anywhere: bool = False) -> tuple[float, float]:
     return len(times) / SECONDS, statistics.median(times)
 
 
-def busy(port: int, path: str, connections: int, anywhere: bool) -> list[float]:
+def busy(port: int, path: str | bytes, connections: int, anywhere: bool) -> list[float]:
     """Latencies of so many connections, each asking as fast as it is answered."""
     found: list[list[float]] = [[] for _ in range(connections)]
     threads = [threading.Thread(target=ask, args=(port, path, SECONDS, some, anywhere)) for some in found]
@@ -183,9 +183,9 @@ def one(port: int, path: str) -> Sequence[float]:
     return sorted(found)
 
 
-def ask(port: int, path: str, seconds: float, times: list[float], anywhere: bool = False) -> None:
-    """Asks over one kept connection; a bare socket, so that the client costs next to nothing. `anywhere`: each time a page somewhere else."""
-    request = written(path)
+def ask(port: int, path: str | bytes, seconds: float, times: list[float], anywhere: bool = False) -> None:
+    """Asks over one kept connection; a bare socket, so that the client costs next to nothing. A path is asked with GET, bytes are a whole request. `anywhere`: each time a page somewhere else."""
+    request = path if isinstance(path, bytes) else written(path)
     with socket.create_connection(("127.0.0.1", port)) as connection:
         for _ in range(20):
             answered(connection, request)

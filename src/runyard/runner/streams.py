@@ -20,7 +20,10 @@ from runyard.runner.masking import Masker
 READ_BYTES = 1 << 20
 CHUNK_BYTES = 1 << 20
 IN_FLIGHT = 3
-SHOW_AFTER_S = 0.2
+SHOW_AFTER_S = 0.2  # in a job's first moments: one that ends soon sends its log with its end, in one commit
+YOUNG_S = 0.3
+SOON_S = 0.005  # afterwards somebody may be reading along
+GAP_S = 0.05  # between two pieces of a job that keeps talking
 TAIL_BYTES = 1 << 20
 
 
@@ -38,6 +41,8 @@ class Log:
         self._pending: list[bytes] = []
         self._pending_bytes = 0
         self._since = 0.0
+        self._sent_at = 0.0
+        self._young_until = time.monotonic() + YOUNG_S
         self._flying: deque[tuple[int, bytes, Future[Any]]] = deque()
         self._sent = 0
         self.size = 0
@@ -87,7 +92,10 @@ class Log:
 
     def due_in_s(self) -> float | None:
         """When pending bytes should be shown; None when there are none."""
-        return max(0.0, self._since + SHOW_AFTER_S - time.monotonic()) if self._pending else None
+        if not self._pending:
+            return None
+        patience = SHOW_AFTER_S if self._since < self._young_until else SOON_S
+        return max(0.0, max(self._since + patience, self._sent_at + GAP_S) - time.monotonic())
 
     def flush(self) -> None:
         """Hands pending bytes over; waits only when too much is under way."""
@@ -96,6 +104,7 @@ class Log:
             self._flying.append((self._sent, data, self._send(self._sent, data)))
             self._sent += len(data)
         self._pending, self._pending_bytes = [], 0
+        self._sent_at = time.monotonic()
         self._settle(IN_FLIGHT)
 
     def drain(self) -> None:

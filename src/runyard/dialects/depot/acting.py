@@ -52,7 +52,7 @@ class Acting:
             raise Invalid("job needs exactly one workflow")
         if request.sha and not _SHA.match(request.sha):
             raise Invalid("sha must be a full commit id of 40 hexadecimal digits")
-        options = {"event": "api", "workflow": path, "content": contents, "job": request.job or ""}
+        options: dict[str, object] = {"workflow": path, "content": contents, "job": request.job or ""}
         sha = request.sha or None
         if contents or sha or request.workspace_patch_cache_key:
             options["detached"] = "true"

@@ -7,6 +7,7 @@ count visibly. Called by shapes (out) and routes (in).
 from __future__ import annotations
 
 from enum import IntEnum
+from functools import lru_cache
 
 from runyard.model.errors import NotFound
 
@@ -41,6 +42,7 @@ class Kind(IntEnum):
     MIGRATION = 15
 
 
+@lru_cache(maxsize=16_384)
 def say(kind: Kind, number: int) -> str:
     """The ten characters."""
     left = ((number * _KINDS + kind) * _STEP + _SHIFT) % _SPACE

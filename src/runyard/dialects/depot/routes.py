@@ -44,6 +44,7 @@ from runyard.dialects.depot.gen.depot.core.v1.org_connect import (
 from runyard.dialects.depot.login import Login
 from runyard.dialects.depot.logs import Logs
 from runyard.dialects.depot.metrics import Metrics
+from runyard.dialects.depot.recent import Recent
 from runyard.dialects.depot.results.door import PREFIXES as RESULTS
 from runyard.dialects.depot.results.door import Results
 from runyard.dialects.depot.secrets import Secrets, SecretsV1, SecretsV2
@@ -236,7 +237,7 @@ def mount(services: Services) -> Asgi:
         else:
             await applications.get(path.rpartition("/")[0], fallback)(scope, receive, send)
 
-    return door
+    return Recent(door, services.db, services.now)
 
 
 def _options(services: Services) -> dict[str, Any]:

@@ -1,0 +1,132 @@
+"""Depot's API: the status of a run of 200 jobs beside a constant body of that size, and how fast a job's line reaches 20 followers. `python -m bench depot_api`.
+
+GetRunStatus is asked while the server is idle, and again while a job keeps writing, so that no answer is served twice from what was kept.
+"""
+
+from __future__ import annotations
+
+import http.client
+import json
+import statistics
+import struct
+import threading
+import time
+
+from bench.figures import Figure
+from bench.gitlab_lists import CONNECTIONS, ROUNDS, constant, load
+from bench.live import TOKEN, Live
+
+SERVICE = "/depot.ci.v1.CIService/"
+STREAMS, LINES = 20, 60
+MANY = """
+name: Many
+on: workflow_dispatch
+jobs:
+  leg:
+    runs-on: ubuntu-latest
+    strategy: {matrix: {n: [%s]}}
+    steps: [{run: "true"}]
+"""
+SPEAKER = """
+name: Speaker
+on: workflow_dispatch
+jobs:
+  speak:
+    runs-on: ubuntu-latest
+    steps:
+      - run: |
+          sleep 1
+          for n in $(seq %d); do echo "at $(date +%%s%%N)"; sleep %s; done
+"""
+
+
+def depot_api(live: Live) -> list[Figure]:
+    """All figures of this module."""
+    live.project("bench/depot", {"README.md": "x"})
+    return [*_status(live), _latency(live)]
+
+
+def call(live: Live, method: str, body: object) -> tuple[bytes, dict[str, object]]:
+    """(the answer's bytes, the answer) of a unary call in JSON."""
+    connection = http.client.HTTPConnection(live.host, timeout=120)
+    headers = {"Authorization": f"Bearer {TOKEN}", "Content-Type": "application/json"}
+    connection.request("POST", SERVICE + method, json.dumps(body), headers)
+    answer = connection.getresponse()
+    data = answer.read()
+    connection.close()
+    if answer.status != 200:
+        raise RuntimeError(f"{method}: {answer.status} {data[:300]!r}")
+    return data, json.loads(data)
+
+
+def start(live: Live, workflow: str) -> str:
+    """A run's id."""
+    return str(call(live, "Run", {"repo": "bench/depot", "workflowContent": [workflow]})[1]["runId"])
+
+
+def _status(live: Live) -> list[Figure]:
+    run = start(live, MANY % ", ".join(map(str, range(200))))
+    while call(live, "GetRun", {"runId": run})[1]["status"] != "finished":
+        time.sleep(0.2)
+    body, _ = call(live, "GetRunStatus", {"runId": run})
+    asked = json.dumps({"runId": run}).encode()
+    request = (
+        f"POST {SERVICE}GetRunStatus HTTP/1.1\r\nHost: 127.0.0.1\r\nAuthorization: Bearer {TOKEN}\r\n"
+        f"Content-Type: application/json\r\nContent-Length: {len(asked)}\r\n\r\n"
+    ).encode() + asked
+    port = int(live.host.rsplit(":", 1)[1])
+    with constant(body) as other:
+        rounds = [(load(other, "/"), load(port, request)) for _ in range(ROUNDS)]
+        talking = start(live, SPEAKER % (600, 0.02))
+        time.sleep(1.5)
+        busy = load(port, request)
+    call(live, "CancelRun", {"runId": talking})
+    floor, ours = (max((r[i] for r in rounds), key=lambda found: found[0]) for i in range(2))
+    limit = min(1000.0, 0.4 * floor[0]) / floor[0]
+    size = f"{len(body) / 1024:.0f} KiB"
+    against = f"{floor[0]:.0f}/s (constant body)"
+    return [
+        Figure(f"GetRunStatus of 200 jobs, {CONNECTIONS} connections ({size})", f"{ours[0]:.0f}/s", against, ours[0] / floor[0], limit, True),
+        Figure("  while a job writes 50 lines a second (no limit asked)", f"{busy[0]:.0f}/s", against, busy[0] / floor[0], 0, True),
+    ]  # fmt: skip
+
+
+def _latency(live: Live) -> Figure:
+    """From the job's write (its own clock in the line) to the line at each of 20 followers."""
+    run = start(live, SPEAKER % (LINES, 0.1))
+    attempt = ""
+    while not attempt:
+        _, tree = call(live, "GetRunStatus", {"runId": run})
+        attempt = tree["workflows"][0]["jobs"][0]["attempts"][0]["attemptId"]  # type: ignore[index]
+    found: list[list[float]] = [[] for _ in range(STREAMS)]
+    threads = [threading.Thread(target=follow, args=(live, attempt, some)) for some in found]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    times = [t for some in found for t in some]
+    if len(times) != STREAMS * LINES:
+        raise RuntimeError(f"{len(times)} lines arrived of {STREAMS * LINES}")
+    median = statistics.median(times)
+    shown = f"{median * 1000:.1f} ms"
+    p95 = f"50 ms (p95 {sorted(times)[int(len(times) * 0.95)] * 1000:.0f} ms)"
+    return Figure(f"a job's line at {STREAMS} followers, median", shown, p95, median / 0.05, 1)
+
+
+def follow(live: Live, attempt: str, times: list[float]) -> None:
+    """One StreamJobAttemptLogs to its end."""
+    connection = http.client.HTTPConnection(live.host, timeout=120)
+    body = json.dumps({"attemptId": attempt}).encode()
+    headers = {"Authorization": f"Bearer {TOKEN}", "Content-Type": "application/connect+json"}
+    framed = b"\0" + struct.pack(">I", len(body)) + body
+    connection.request("POST", SERVICE + "StreamJobAttemptLogs", framed, headers)
+    answer = connection.getresponse()
+    while head := answer.read(5):
+        message = answer.read(struct.unpack(">I", head[1:])[0])
+        came = time.time()
+        if head[0] & 2:
+            break
+        words = json.loads(message).get("line", {}).get("body", "").split()
+        if len(words) == 2 and words[0] == "at":
+            times.append(came - int(words[1]) / 1e9)
+    connection.close()
