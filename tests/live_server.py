@@ -55,6 +55,11 @@ class LiveServer:
         self.url = line.split()[-1]
         self.listen = self.url.removeprefix("http://")
 
+    @property
+    def grpc_url(self) -> str:
+        """Where the second listener is, as the server said at its last start."""
+        return self.log.read_text().rpartition("gRPC and terminals: ")[2].split()[0]
+
     def kill(self) -> None:
         """SIGKILL, as a power cut would."""
         self.process.send_signal(signal.SIGKILL)

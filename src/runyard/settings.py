@@ -57,6 +57,11 @@ class Settings(BaseSettings):
     listen: str = Field(
         default="127.0.0.1:8080", description="HOST:PORT to serve on; port 0 picks a free one."
     )
+    grpc_listen: str = Field(
+        default="",
+        description="HOST:PORT for gRPC and terminals in jobs (HTTP/2 with trailers), where everything else is served too;"
+        " default: the port above that of `listen`; off: none.",
+    )
     external_url: str = Field(
         default="", description="Address that clients use, for absolute links; default http://HOST:PORT."
     )

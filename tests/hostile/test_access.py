@@ -19,7 +19,7 @@ import pytest
 from runyard.app.compose import House, build
 from runyard.app.first_start import prepare
 from runyard.dialects.depot.gen.depot.cache.v1 import cache_connect
-from runyard.dialects.depot.gen.depot.ci.v1 import ci_connect
+from runyard.dialects.depot.gen.depot.ci.v1 import api_connect, ci_connect
 from runyard.dialects.depot.gen.depot.ci.v1 import secrets_connect as secrets_v1
 from runyard.dialects.depot.gen.depot.ci.v1 import variables_connect as variables_v1
 from runyard.dialects.depot.gen.depot.ci.v2 import secrets_connect as secrets_v2
@@ -56,7 +56,7 @@ PUBLIC = {  # what anyone may ask; everything else needs a token
     ("GET", "/-/events/runs"),  # rings a bell without a word
 }
 STREAMED = re.compile(
-    r"/(Stream|Export)\w+$"
+    r"/((Stream|Export)\w+|OpenPtySession|RemoteExec|ExecPipe)$"
 )  # Connect answers these 200 and says in the stream what is wrong
 ADMIN_ONLY = [  # beside the lines that GitLab's table marks
     ("POST", "/api/4.0/connections"),
@@ -169,7 +169,7 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
 
 
 DEPOT_SERVICES = (
-    ci_connect, org_connect, cache_connect, secrets_v1, secrets_v2, secrets_v3, variables_v1, variables_v2, variables_v3,
+    api_connect, ci_connect, org_connect, cache_connect, secrets_v1, secrets_v2, secrets_v3, variables_v1, variables_v2, variables_v3,
 )  # fmt: skip
 """All but the login, which is for strangers."""
 

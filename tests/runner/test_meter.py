@@ -42,6 +42,13 @@ def test_a_busy_job_is_sampled(yard: Yard) -> None:
     assert attempt.started_at is not None and attempt.started_at <= found[0].at <= (attempt.finished_at or 0)
 
 
+def test_a_silent_job_is_sampled_to_its_end(yard: Yard) -> None:
+    attempt, _ = yard.run(sh("sleep 6"))
+    found = samples_of(yard, attempt.id)
+    assert len(found) >= 4
+    assert found[-1].at - found[0].at > 3500 and max(one.cpu or 0 for one in found) < 0.9
+
+
 def test_a_short_job_is_never_looked_at(yard: Yard) -> None:
     attempt, _ = yard.run(sh("true"))
     assert samples_of(yard, attempt.id) == []

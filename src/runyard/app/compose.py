@@ -23,6 +23,7 @@ from runyard.http.reach import Elsewhere
 from runyard.http.services import Services
 from runyard.model.errors import NotFound
 from runyard.model.trigger import ServerFacts
+from runyard.runner.visits import BoxVisits
 from runyard.settings import Settings
 from runyard.sources.actions import ActionTrees
 from runyard.sources.repositories import GitSource
@@ -48,6 +49,7 @@ class House:
     dialects: Mapping[str, Dialect]
     source: GitSource
     keys: Keys
+    visits: BoxVisits
     front: Front | None = None
     late: tuple[Late, ...] = ()  # applications to make when there is time
 
@@ -84,9 +86,10 @@ def build_core(settings: Settings, keys: Keys, url: str) -> House:
     blobs = open_store(settings)
     elsewhere = Elsewhere(db, source, blobs, Fetcher(settings.allow_local_import), clock)
     launcher = Launcher(terms, db, source, vault, clock, dialects, elsewhere.for_user, room_in(settings.data))
-    services = _services(settings, terms, db, bell, blobs, source, vault, keys, launcher, _words(dialects))
+    visits, words = BoxVisits(), _words(dialects)
+    services = _services(settings, terms, db, bell, blobs, source, vault, keys, launcher, words, visits)
     launcher.hearers.extend(partial(d.pushed, services) for d in dialects.values())
-    return House(settings, services, launcher, dialects, source, keys)
+    return House(settings, services, launcher, dialects, source, keys, visits)
 
 
 def _services(
@@ -100,6 +103,7 @@ def _services(
     keys: Keys,
     launcher: Launcher,
     words: Callable[[str], Words],
+    visits: BoxVisits,
 ) -> Services:
     return Services(
         settings=settings.model_copy(update={"registration_token": keys.registration_token}),
@@ -118,6 +122,7 @@ def _services(
         pushed=launcher.pushed,
         words=words,
         sign=signer(keys.secret_key.encode()),
+        visits=visits,
         actions=ActionTrees(settings.data / "actions", settings.actions_url),
     )
 

@@ -85,6 +85,7 @@ class Loops:
             now=services.now,
             network=network,
             grace_s=settings.cancel_grace_s,
+            visits=self.house.visits,
         )
         return means, sandbox.notes
 

@@ -16,6 +16,7 @@ from runyard.app.compose import House, build
 from runyard.app.first_start import prepare
 from runyard.app.journal import write_json_lines
 from runyard.app.loops import Loops
+from runyard.app.second import Second, place
 from runyard.model.errors import Invalid, Unavailable
 from runyard.runner.link import Door
 from runyard.settings import Settings
@@ -53,9 +54,11 @@ async def _serve(house: House, host: str, port: int) -> None:
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
     loops = Loops(house, Door(_reached(host), port))
+    second: Second | None = None
     try:
         await _accepting(host, port, serving)
         notes = await asyncio.to_thread(loops.start)
+        second = _second(house, host, port, notes)
         for note in notes:
             sys.stderr.write(f"{note}\n")
         sys.stderr.flush()
@@ -68,6 +71,8 @@ async def _serve(house: House, host: str, port: int) -> None:
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(DRAIN_S):
                 await asyncio.to_thread(loops.stop)
+        if second is not None:
+            await second.stop()
         server.stop()  # type: ignore[no-untyped-call]  # granian has no types here
         with contextlib.suppress(asyncio.CancelledError, TimeoutError):
             await asyncio.wait_for(serving, DRAIN_S)
@@ -76,6 +81,23 @@ async def _serve(house: House, host: str, port: int) -> None:
 def _reached(host: str) -> str:
     """An address at which one that listens there is reached from this machine."""
     return {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)  # noqa: S104 - compared, nothing listens
+
+
+def _second(house: House, host: str, port: int, notes: list[str]) -> Second | None:
+    """The listener for gRPC, waiting; where it lies, or why there is none, goes to the notes."""
+    settings = house.settings
+    wanted = place(settings.grpc_listen, host, port, is_free=settings.listen.endswith(":0"))
+    if wanted is None or house.front is None:
+        return None
+    second = Second(house.front, wanted)
+    try:
+        second.bind()
+    except Unavailable as error:
+        notes.append(error.message)
+        return None
+    second.start()
+    notes.append(f"gRPC and terminals: {second.url}")
+    return second
 
 
 async def _warm(house: House) -> None:

@@ -417,6 +417,46 @@ class Vault(Protocol):
     def open(self, sealed: str) -> str: ...
 
 
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """A process that a person wants beside a running job. No argv: a shell. `rows` and `columns` of a terminal; without (0) there are three
+    pipes. `cwd` empty: the workspace."""
+
+    argv: Sequence[str] = ()
+    env: Mapping[str, str] = field(default_factory=dict)
+    cwd: str = ""
+    rows: int = 0
+    columns: int = 0
+    stdin: bool = True
+
+
+class Visit(Protocol):
+    """That process. Descriptors are ours, non-blocking, and close with `close`: a terminal is `stdin` and `stdout` in one, and has no stderr."""
+
+    stdin: int | None
+    stdout: int
+    stderr: int | None
+
+    def resize(self, rows: int, columns: int) -> None:
+        """The terminal's window."""
+
+    def shut_stdin(self) -> None:
+        """No more will be written."""
+
+    def wait(self, timeout_s: float) -> int | None:
+        """The exit code (128 + n for a signal), or None when time is up."""
+
+    def close(self) -> None:
+        """Ends it with all its processes."""
+
+
+class Visits(Protocol):
+    """Processes beside running jobs, for people who look into them."""
+
+    def open(self, attempt_id: int, wanted: Wanted, by: str) -> Visit:
+        """Conflict when the attempt does not run at this server's own runner. The job's log says who came."""
+
+
 Clock = Callable[[], int]
 """Milliseconds since the epoch, UTC."""
 

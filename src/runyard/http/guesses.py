@@ -44,6 +44,8 @@ def is_refusal(status: int, path: str, headers: list[tuple[bytes, bytes]]) -> bo
     """Whether an answer says that a token is not valid. Runners hear 403 for theirs, but `Job-Status` tells them about a job, not a token;
     Looker answers a wrong login with 404 (looker.md §2.2)."""
     match status:
+        case 200:  # gRPC
+            return (b"grpc-status", b"16") in headers
         case 401:
             return True
         case 403:

@@ -6,7 +6,7 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol
 
-from runyard.engine.ports import Actions, Bell, Blobs, Clock, Database, RefUpdate, Source, Vault
+from runyard.engine.ports import Actions, Bell, Blobs, Clock, Database, RefUpdate, Source, Vault, Visits
 from runyard.engine.terms import Terms
 from runyard.model.access import Role, Standing
 from runyard.model.plan import Variable
@@ -135,4 +135,5 @@ class Services:
     words: Callable[[str], Any]  # dialect name -> its Words, for showing other dialects' runs
     pushed: Pushed
     sign: Callable[[str, int], str]  # (text, expires_at) -> signature, for links that need no header
+    visits: Visits | None = None  # into running jobs of this server's own runner
     actions: Actions | None = None  # repositories of actions elsewhere

@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -38,6 +38,7 @@ from runyard.runner.sandbox.container import Images
 from runyard.runner.sandbox.services import Asked, up
 from runyard.runner.steps import Ended, Scene, run
 from runyard.runner.streams import Log
+from runyard.runner.visits import BoxVisits
 from runyard.syntax.actions import ActionError
 from runyard.syntax.expressions import ExpressionError, render
 from runyard.syntax.variables import expand
@@ -55,6 +56,7 @@ class Means:
     now: Clock
     network: Network = Network.INTERNET
     grace_s: float = 10.0
+    visits: BoxVisits = field(default_factory=BoxVisits)
 
     def notes(self) -> list[str]:
         """What an operator should read at start: the level, and a sentence for everything that is less than it could be."""
@@ -123,9 +125,11 @@ class Execution:
                 # GitLab runs what is before the image's command; Actions replaces it.
                 before = root.entrypoint if root and job.stock else ()
                 scene = Scene(box, self._log, facts, self._control, room, env, self._means.grace_s, before)
+                self._means.visits.admit(work.attempt_id, box, lambda: scene.env | facts.env, self._log.later)
                 self._steps(scene)
                 self._outputs(scene)
             finally:
+                self._means.visits.dismiss(work.attempt_id)
                 self._control.meter.flush()
                 room.close()
                 left = box.close()
@@ -174,6 +178,7 @@ class Execution:
         for position, (number, step) in enumerate(leading):
             self._step(scene, step, position, partial(acting.pre, scene, number), main=False)
         for number, step in enumerate(work.job.steps):
+            self._log.speak_up()
             act = partial(self._one, scene, acting, builtins, number)
             self._step(scene, step, len(leading) + number, act)
         for position, row in enumerate(acting.posts(), len(leading) + len(work.job.steps)):
@@ -311,6 +316,7 @@ class Execution:
                 if self.abandoned:
                     self._means.link.give_back(work)
                 return
+            self._log.speak_up()
             self._voice.end(self._end)
             self._log.end_stream()
             self._log.flush()

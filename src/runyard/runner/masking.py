@@ -86,6 +86,11 @@ class Masker:
         self._firsts = frozenset(needle[0] for needle in ordered)
         self._apart = self._prefixes is not None and not _may_overlap(ordered, self._prefixes)
 
+    @property
+    def holds(self) -> bool:
+        """Whether bytes are held back that may yet become a secret."""
+        return bool(self._held)
+
     def feed(self, data: bytes) -> bytes:
         """What may be shown now."""
         if not self._needles:

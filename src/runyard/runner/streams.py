@@ -38,6 +38,8 @@ class Log:
     ) -> None:
         self._send = send
         self.masker = Masker(masks, mask)
+        self._later: deque[str] = deque()
+        self._is_line_start = True
         self._pending: list[bytes] = []
         self._pending_bytes = 0
         self._since = 0.0
@@ -61,6 +63,15 @@ class Log:
         self._add(self.masker.feed(text.encode("utf-8", "surrogateescape") + b"\n"))
         self.end_stream()
 
+    def later(self, text: str) -> None:
+        """A line of the runner from another thread; `speak_up` writes it."""
+        self._later.append(text)
+
+    def speak_up(self) -> None:
+        """Writes what `later` was given, where no line and no secret of the job is cut by it: else the next time, at the latest after the step."""
+        while self._later and self._is_line_start and not self.masker.holds:
+            self._add(self.masker.once(f"{self._later.popleft()}\n".encode("utf-8", "replace")))
+
     def shown(self, text: str) -> str:
         """A text as others may see it: names and messages show in APIs and pages, so they hide what the log hides (reliability.md §5 B7)."""
         return self.masker.once(text.encode("utf-8", "replace")).decode("utf-8", "replace")
@@ -72,6 +83,7 @@ class Log:
     def _add(self, shown: bytes) -> None:
         if not shown:
             return
+        self._is_line_start = shown.endswith(b"\n")
         if not self._pending:
             self._since = time.monotonic()
         self._pending.append(shown)
@@ -155,11 +167,12 @@ def pump(
     poll.register(wake, select.POLLIN)
     try:
         while True:
+            log.speak_up()
             now = time.monotonic()
-            moments = until()
-            for at, act in moments:
-                if at <= now:
-                    act()
+            ripe = [act for at, act in until() if at <= now]
+            for act in ripe:
+                act()
+            moments = until()  # again: most acts say when they want to be called next
             waits = [at - now for at, _ in moments if at > now]
             if (due := log.due_in_s()) is not None:
                 if due == 0:

@@ -107,6 +107,16 @@ class Translator:
         except Exception as error:  # noqa: BLE001 - as above
             raise wire(error) from None
 
+    async def intercept_bidi_stream(
+        self, call_next: Callable[[Any, Any], AsyncIterator[Any]], request: AsyncIterator[Any], ctx: Any
+    ) -> AsyncIterator[Any]:
+        """The same where both sides speak."""
+        try:
+            async for message in call_next(request, ctx):
+                yield message
+        except Exception as error:  # noqa: BLE001 - as above
+            raise wire(error) from None
+
 
 def visible_project(tx: Tx, principal: Principal, project_id: int, what: str) -> Project:
     """The project of something, if this principal may see it; NotFound otherwise, as for things that are not there."""

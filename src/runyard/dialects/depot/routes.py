@@ -19,12 +19,14 @@ from runyard.dialects.depot.asking import DOWNLOAD_PATH, Asking
 from runyard.dialects.depot.cache import PATH as CACHE_PATH
 from runyard.dialects.depot.cache import Cache
 from runyard.dialects.depot.codecs import codecs
+from runyard.dialects.depot.compute import Compute
 from runyard.dialects.depot.diagnosis import Diagnosis
 from runyard.dialects.depot.downloads import Downloads
 from runyard.dialects.depot.gen.depot.cache.v1.cache_connect import CacheServiceASGIApplication
 from runyard.dialects.depot.gen.depot.ci.v1 import ci_pb as pb
 from runyard.dialects.depot.gen.depot.ci.v1 import secrets_connect as secrets_v1
 from runyard.dialects.depot.gen.depot.ci.v1 import variables_connect as variables_v1
+from runyard.dialects.depot.gen.depot.ci.v1.api_connect import DepotComputeServiceASGIApplication
 from runyard.dialects.depot.gen.depot.ci.v1.ci_connect import (
     CIService,
     CIServiceASGIApplication,
@@ -57,6 +59,8 @@ from runyard.http.services import Services
 from runyard.model.errors import Invalid
 
 MAX_MESSAGE_BYTES = 4 << 20
+TRAILERS = "http.response.trailers"
+COMPUTE = "/depot.ci.v1.DepotComputeService"
 _Ctx = RequestContext[Any, Any]
 
 
@@ -210,6 +214,7 @@ def mount(services: Services) -> Asgi:
         CIServiceASGIApplication(Ci(services), **_options(services)),
         OrganizationServiceASGIApplication(Organizations(), **_options(services)),
         MigrationServiceASGIApplication(Migration(services), **_options(services)),
+        DepotComputeServiceASGIApplication(Compute(services), **_options(services)),
         CacheServiceASGIApplication(Cache(services), **_options(services)),
         LoginServiceASGIApplication(
             Login(services), **{**_options(services), "interceptors": (Translator(),)}
@@ -232,10 +237,13 @@ def mount(services: Services) -> Asgi:
             await transfers(scope, receive, send)
         elif path.startswith(RESULTS):
             await results(scope, receive, send)
-        elif _is_grpc(scope):
+        elif _is_grpc(scope) and TRAILERS not in (scope.get("extensions") or {}):
             await _refuse_grpc(send)
         else:
-            await applications.get(path.rpartition("/")[0], fallback)(scope, receive, send)
+            service = path.rpartition("/")[0]
+            if service == COMPUTE:
+                scope["runyard.body"] = "open"  # a person may be silent; compute.py has a limit of its own
+            await applications.get(service, fallback)(scope, receive, send)
 
     return Recent(door, services.db, services.now)
 
@@ -256,11 +264,14 @@ def _is_grpc(scope: Scope) -> bool:
 
 
 async def _refuse_grpc(send: Send) -> None:
-    """gRPC's status comes in HTTP/2 trailers, which granian does not send (depot.md §7); a refusal fits in the headers."""
+    """gRPC's status comes in HTTP/2 trailers, which granian does not send (depot.md §7) but the second listener does; a refusal fits in the headers."""
     headers = [
         (b"content-type", b"application/grpc"),
         (b"grpc-status", b"12"),
-        (b"grpc-message", b"gRPC is not served here; use Connect or gRPC-Web"),
+        (
+            b"grpc-message",
+            b"gRPC is not served on this port; use the one of grpc_listen, or Connect, or gRPC-Web",
+        ),
     ]
     await send({"type": "http.response.start", "status": 200, "headers": headers})
     await send({"type": "http.response.body", "body": b""})

@@ -144,6 +144,18 @@ class Box(Protocol):
     def run(self, argv: Sequence[str], env: Mapping[str, str], cwd: str) -> Process:
         """Starts a process; `cwd` as the job sees it. `env` is all it gets."""
 
+    def start(
+        self,
+        argv: Sequence[str],
+        env: Mapping[str, str],
+        cwd: str,
+        fds: Mapping[int, int],
+        *,
+        terminal: bool = False,
+    ) -> Process:
+        """Starts a process beside the one that runs, over the same folders; it gets our descriptors `fds` as numbered, its `output` is -1. With
+        `terminal` descriptor 0 is a terminal and becomes the process's own. It ends with the box at the latest."""
+
     def find(self, names: Sequence[str]) -> str:
         """The first of these programs that is there, as a path inside; the last name when none is."""
 

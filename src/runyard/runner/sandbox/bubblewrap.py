@@ -81,6 +81,14 @@ class BubblewrapProcess:
         self._child.kill()
 
 
+def ended(child: Child) -> None:
+    """Kills a process that still runs, and waits for its end."""
+    if child.exit_code is None:
+        child.kill()
+        with contextlib.suppress(LauncherGone, SpawnFailed):
+            child.wait(5)
+
+
 class BubblewrapBox:
     """One attempt's room."""
 
@@ -106,6 +114,7 @@ class BubblewrapBox:
         self._group = sandbox.group(plan.slot)
         self._ooms = self._group.ooms() if self._group else 0
         self._last: Child | None = None
+        self._beside: list[Child] = []  # visits
         self._doorway: doorway.Doorway | None = None
         self._shares_host = plan.network is Network.HOST and not self._network
         self._root = str(plan.root.path) if plan.root else ""
@@ -116,18 +125,39 @@ class BubblewrapBox:
 
     def run(self, argv: Sequence[str], env: Mapping[str, str], cwd: str) -> BubblewrapProcess:
         """One bwrap."""
+        read_end, write_end = os.pipe2(os.O_CLOEXEC)
+        try:
+            self._last = self._spawn(argv, env, cwd, {1: write_end, 2: write_end}, terminal=False)
+        except SandboxError:
+            os.close(read_end)
+            raise
+        finally:
+            os.close(write_end)
+        return BubblewrapProcess(self._last, read_end)
+
+    def start(
+        self, argv: Sequence[str], env: Mapping[str, str], cwd: str, fds: Mapping[int, int], *, terminal: bool = False
+    ) -> BubblewrapProcess:  # fmt: skip
+        """Another bwrap: the same folders, network and limits, but processes of its own."""
+        child = self._spawn(argv, env, cwd, fds, terminal=terminal)
+        self._beside = [*(one for one in self._beside if one.exit_code is None), child]
+        return BubblewrapProcess(child, -1)
+
+    def _spawn(
+        self, argv: Sequence[str], env: Mapping[str, str], cwd: str, given: Mapping[int, int], *, terminal: bool
+    ) -> Child:  # fmt: skip
         sandbox = self._sandbox
         means, limits = sandbox.means, sandbox.limits
         arguments = list(self._fixed)
+        if terminal:  # a session of its own would have no terminal; this one has no other to type into
+            arguments.remove("--new-session")
         for key, value in env.items():
             arguments += ("--setenv", key, value)
         arguments += ("--chdir", cwd)
-        read_end, write_end = os.pipe2(os.O_CLOEXEC)
         try:
             with contextlib.ExitStack() as stack:
-                stack.callback(os.close, write_end)
                 text = "\0".join(arguments).encode("utf-8", "surrogateescape") + b"\0"
-                fds = {1: write_end, 2: write_end, ARGS_FD: stack.enter_context(memory_file(text))}
+                fds = {**given, ARGS_FD: stack.enter_context(memory_file(text))}
                 if means.seccomp is not None:
                     fds[SECCOMP_FD] = stack.enter_context(memory_file(means.seccomp))
                 person = self._upper.person if self._upper else None
@@ -142,13 +172,11 @@ class BubblewrapBox:
                     procs=self._group.procs if self._group else (),
                     rlimits=_rlimits(limits, with_processes=self._group is None),
                     network=self._network or "",
+                    terminal=terminal,
                 )
-                child = sandbox.spawner.spawn(spawn)
+                return sandbox.spawner.spawn(spawn)
         except (LauncherGone, SpawnFailed) as error:
-            os.close(read_end)
             raise SandboxError(f"the step's process could not be started: {error}") from error
-        self._last = child
-        return BubblewrapProcess(child, read_end)
 
     def reach(self, host: str, port: int, secure: bool) -> str:
         """Through a doorway in the box's own network; with the host's, directly."""
@@ -181,10 +209,9 @@ class BubblewrapBox:
 
     def close(self) -> list[int]:
         """A step's namespace is gone before its `wait` answers; the group is asked all the same."""
-        if self._last is not None and self._last.exit_code is None:
-            self._last.kill()
-            with contextlib.suppress(LauncherGone, SpawnFailed):
-                self._last.wait(5)
+        for child in (self._last, *self._beside):
+            if child is not None:
+                ended(child)
         left = self._group.kill() if self._group else []
         if self._doorway is not None:
             self._doorway.close()

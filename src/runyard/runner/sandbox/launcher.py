@@ -204,6 +204,8 @@ class Launcher:
                 value = value if hard == resource.RLIM_INFINITY else min(value, hard)
                 resource.setrlimit(number, (value, value))
             self._place(fds, body["fds"])
+            if body["terminal"] and not body["reaper"]:
+                _take_terminal()
             if users is not None:  # last of all: from here on we are root in there and nobody here
                 _check(libc.setns(users, CLONE_NEWUSER), "setns")
                 os.close(users)
@@ -409,12 +411,22 @@ def _add_rejects(targets: list[list[Any]]) -> None:
                 continue
 
 
+def _take_terminal() -> None:
+    """Descriptor 0 becomes the session's terminal, so that ^C and job control work; it is the caller's own, made for this process."""
+    import fcntl
+    import termios
+
+    fcntl.ioctl(0, termios.TIOCSCTTY, 0)
+
+
 def _reap_all(body: dict[str, Any]) -> None:
     """The `plain` level's keeper: adopts what the job orphans, and when the job or the launcher ends, kills what is left."""
     libc.prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
     job = os.fork()
     if job == 0:
         os.setsid()
+        if body["terminal"]:
+            _take_terminal()
         os.execve(body["argv"][0], body["argv"], body["env"])  # noqa: S606 - argv from the runner, no shell
 
     def end(*_: object) -> None:

@@ -6,7 +6,6 @@ cancel leaves nothing alive; files and the network are the machine's own.
 
 from __future__ import annotations
 
-import contextlib
 import os
 import shutil
 from collections.abc import Callable, Mapping, Sequence
@@ -14,7 +13,7 @@ from pathlib import Path
 
 from runyard.runner.sandbox import accounting
 from runyard.runner.sandbox.box import BoxPlan, Level, Limits, Places, SandboxError, Used, program_in
-from runyard.runner.sandbox.bubblewrap import FIRST_UID, BubblewrapProcess
+from runyard.runner.sandbox.bubblewrap import FIRST_UID, BubblewrapProcess, ended
 from runyard.runner.sandbox.folders import BUILDS, HOME, SlotFolders
 from runyard.runner.sandbox.spawner import Child, LauncherGone, Spawn, Spawner, SpawnFailed
 
@@ -37,6 +36,7 @@ class PlainBox:
         self._sandbox = sandbox
         self._folders = folders
         self._last: Child | None = None
+        self._beside: list[Child] = []
 
     def find(self, names: Sequence[str]) -> str:
         """On this machine."""
@@ -44,26 +44,41 @@ class PlainBox:
 
     def run(self, argv: Sequence[str], env: Mapping[str, str], cwd: str) -> BubblewrapProcess:
         """One process under its reaper."""
+        read_end, write_end = os.pipe2(os.O_CLOEXEC)
+        try:
+            self._last = self._spawn(argv, env, cwd, {1: write_end, 2: write_end}, terminal=False)
+        except SandboxError:
+            os.close(read_end)
+            raise
+        finally:
+            os.close(write_end)
+        return BubblewrapProcess(self._last, read_end)
+
+    def start(
+        self, argv: Sequence[str], env: Mapping[str, str], cwd: str, fds: Mapping[int, int], *, terminal: bool = False
+    ) -> BubblewrapProcess:  # fmt: skip
+        """Another process under a reaper of its own."""
+        child = self._spawn(argv, env, cwd, fds, terminal=terminal)
+        self._beside = [*(one for one in self._beside if one.exit_code is None), child]
+        return BubblewrapProcess(child, -1)
+
+    def _spawn(
+        self, argv: Sequence[str], env: Mapping[str, str], cwd: str, fds: Mapping[int, int], *, terminal: bool
+    ) -> Child:  # fmt: skip
         program = argv[0] if "/" in argv[0] else shutil.which(argv[0], path=env.get("PATH") or os.defpath)
         if program is None:
             raise SandboxError(f"{argv[0]} is not installed on this machine")
         limits = self._sandbox.limits
-        read_end, write_end = os.pipe2(os.O_CLOEXEC)
         rlimits = {"CORE": 0, "NOFILE": limits.open_files} | (
             {"FSIZE": limits.file_bytes} if limits.file_bytes else {}
         )
         try:
             spawn = Spawn(
-                [program, *argv[1:]], env, {1: write_end, 2: write_end}, cwd=cwd, uid=self.uid, rlimits=rlimits, reaper=True
+                [program, *argv[1:]], env, fds, cwd=cwd, uid=self.uid, rlimits=rlimits, reaper=True, terminal=terminal
             )  # fmt: skip
-            child = self._sandbox.spawner.spawn(spawn)
+            return self._sandbox.spawner.spawn(spawn)
         except (LauncherGone, SpawnFailed) as error:
-            os.close(read_end)
             raise SandboxError(f"the step's process could not be started: {error}") from error
-        finally:
-            os.close(write_end)
-        self._last = child
-        return BubblewrapProcess(child, read_end)
 
     def reach(self, host: str, port: int, secure: bool) -> str:
         """The host's network is the job's."""
@@ -80,10 +95,9 @@ class PlainBox:
 
     def close(self) -> list[int]:
         """Ends the last process when it still runs."""
-        if self._last is not None and self._last.exit_code is None:
-            self._last.kill()
-            with contextlib.suppress(LauncherGone, SpawnFailed):
-                self._last.wait(5)
+        for child in (self._last, *self._beside):
+            if child is not None:
+                ended(child)
         self._folders.retire()
         return []
 

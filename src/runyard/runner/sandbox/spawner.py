@@ -51,6 +51,7 @@ class Spawn:
     rlimits: Mapping[str, int] = field(default_factory=dict)
     network: str = ""
     reaper: bool = False
+    terminal: bool = False  # descriptor 0 is a terminal, and the process's own
     users: int = 0  # the launcher's descriptor of a user namespace (`Spawner.users`); `uid`, `gid` and `groups` are then those inside
     gid: int | None = None
     groups: Sequence[int] = ()
@@ -215,7 +216,7 @@ class Spawner:
         """Starts a process. It dies with the launcher, and the launcher dies with us."""
         body = {
             "argv": list(what.argv), "env": dict(what.env), "cwd": what.cwd, "fds": list(what.fds), "uid": what.uid,
-            "gid": what.uid if what.gid is None else what.gid, "groups": list(what.groups), "users": bool(what.users), "procs": list(what.procs), "rlimits": dict(what.rlimits), "reaper": what.reaper,
+            "gid": what.uid if what.gid is None else what.gid, "groups": list(what.groups), "users": bool(what.users), "procs": list(what.procs), "rlimits": dict(what.rlimits), "reaper": what.reaper, "terminal": what.terminal,
         }  # fmt: skip
         child = Child(next(self._ids), self, what.reaper)
         with memory_file(json.dumps(body).encode()) as fd:
