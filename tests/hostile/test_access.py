@@ -22,6 +22,7 @@ from runyard.dialects.depot.gen.depot.cache.v1 import cache_connect
 from runyard.dialects.depot.gen.depot.ci.v1 import api_connect, ci_connect
 from runyard.dialects.depot.gen.depot.ci.v1 import secrets_connect as secrets_v1
 from runyard.dialects.depot.gen.depot.ci.v1 import variables_connect as variables_v1
+from runyard.dialects.depot.gen.depot.ci.v2 import migration_connect
 from runyard.dialects.depot.gen.depot.ci.v2 import secrets_connect as secrets_v2
 from runyard.dialects.depot.gen.depot.ci.v2 import variables_connect as variables_v2
 from runyard.dialects.depot.gen.depot.ci.v3beta2 import secrets_connect as secrets_v3
@@ -169,7 +170,7 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
 
 
 DEPOT_SERVICES = (
-    api_connect, ci_connect, org_connect, cache_connect, secrets_v1, secrets_v2, secrets_v3, variables_v1, variables_v2, variables_v3,
+    api_connect, ci_connect, migration_connect, org_connect, cache_connect, secrets_v1, secrets_v2, secrets_v3, variables_v1, variables_v2, variables_v3,
 )  # fmt: skip
 """All but the login, which is for strangers."""
 

@@ -494,3 +494,29 @@ def test_a_waiting_runner_is_woken(house: Any) -> None:
 
     status, seconds = house.run(both())
     assert status == 201 and seconds < 2
+
+
+def test_what_a_job_used_is_kept_for_its_own_runner_only(house: Any) -> None:
+    project = house.project()
+    house.pipeline(project)
+    ours = house.claim(house.runner(), features={"runyard": True}).json()
+    sample = {"at": 1_800_000_000_000, "cpu": 0.5, "memory_bytes": 10, "limit_bytes": 20}
+
+    def put(token: str, body: Any) -> int:
+        answer = house.call(
+            "PUT", f"/jobs/{ours['id']}/usage", token=None, headers={"JOB-TOKEN": token}, json=body
+        )
+        return int(answer.status_code)
+
+    assert put(ours["token"], {"samples": [sample]}) == 200
+    assert put("glcbt-1-wrong", {"samples": [sample]}) == 403
+    for bad in (
+        {},
+        {"samples": 3},
+        {"samples": [{"at": "x"}]},
+        {"samples": [{**sample, "cpu": 7}]},
+        {"samples": [sample] * 101},
+    ):
+        assert put(ours["token"], bad) == 400
+    kept = house.services.db.submit_read(lambda tx: tx.samples(ours["id"])).result()
+    assert len(kept) == 1 and len(kept[0]) == 28

@@ -26,12 +26,16 @@ from runyard.http.services import Principal, Services
 from runyard.model.errors import Conflict, Invalid, NotFound
 from runyard.model.work import Record
 
-ENTRY, PART = "depot.cache", "depot.cache.part"
+ENTRY, PART, SEGMENT = "depot.cache", "depot.cache.part", "depot.cache.segment"
 PATH = "/depot/cache/"
 UPLOAD_S, DOWNLOAD_S = 3600, 900
 MOST_PARTS = 64
 PART_BYTES = 64 << 20
 KEEP_S = 7 * 86400  # as Depot's own cache by default
+MOST_SEGMENTS = 1000
+SCANNED = 20_000
+Segments = list[tuple[str, int, int]]
+"""(subkey, offset, size) of pieces of an entry that are found by themselves."""
 _TYPE = re.compile(r"[a-z0-9_-]{1,40}\Z")
 _Ctx = RequestContext[Any, Any]
 
@@ -78,10 +82,29 @@ def parts(tx: Tx, entry_id: int) -> dict[int, Record]:
     return {number: found[0] for number, found in named if found}
 
 
+def entries(tx: Tx, who: Principal, entry_type: str, prefix: str) -> list[Record]:
+    """The caller's entries that can be fetched and whose keys begin so, oldest first."""
+    start = record_key(who, entry_type, prefix or "-").removesuffix("" if prefix else "-")
+    found: list[Record] = []
+    last: int | None = None
+    for _ in range(SCANNED // 1000):
+        page = tx.records(ENTRY, None, None, Page(limit=1000, after_id=last, descending=False))
+        found += [entry for entry in page if entry.key.startswith(start) and entry.data.get("blob")]
+        if len(page) < 1000:
+            break
+        last = page[-1].id
+    return found
+
+
 def drop(tx: Tx, entry: Record) -> None:
     """The entry and its parts; their blobs become orphans and are swept."""
     for part in parts(tx, entry.id).values():
         tx.remove(Record, part.id)
+    home = f"{entry.data['user_id']}/{entry.data['type']}/"
+    for subkey, _, _ in entry.data.get("segments") or ():
+        for row in tx.records(SEGMENT, None, home + subkey, Page(limit=1)):
+            if row.data["entry"] == entry.id:
+                tx.remove(Record, row.id)
     tx.remove(Record, entry.id)
 
 
@@ -137,8 +160,9 @@ class Cache(CacheService):
     ) -> pb.FinalizeEntryResponse:
         """Joins the parts in the order of their ETags; only now can the entry be fetched. Repeating it changes nothing."""
         who = _person()
-        if request.children or request.segments:
-            raise ConnectError(Code.UNIMPLEMENTED, "bundles are not served")
+        if request.children:
+            raise ConnectError(Code.UNIMPLEMENTED, "children of entries are not served")
+        segments = _segments(request)
 
         def uploaded(tx: Tx) -> tuple[Record, list[Record]]:
             entry = mine(tx, who, request.entry_id)
@@ -146,11 +170,11 @@ class Cache(CacheService):
 
         entry, there = await self.services.db.read(uploaded)
         if not entry.data.get("blob"):
-            entry = await self._finalized(who, request, there)
+            entry = await self._finalized(who, request, there, segments)
         return pb.FinalizeEntryResponse(created_at=_time(entry.updated_at), id=_id(entry))
 
     async def _finalized(
-        self, who: Principal, request: pb.FinalizeEntryRequest, there: list[Record]
+        self, who: Principal, request: pb.FinalizeEntryRequest, there: list[Record], segments: Segments
     ) -> Record:
         by_etag = {str(part.data["etag"]): part for part in there}
         wanted = [by_etag.get(etag.strip('"')) for etag in request.upload_part_etags]
@@ -160,6 +184,8 @@ class Cache(CacheService):
         size = sum(int(part.data["size_bytes"]) for part in chosen)
         if size != request.size_bytes:
             raise Invalid(f"size_bytes is {request.size_bytes}, but {size} bytes were uploaded")
+        if any(offset + length > size for _, offset, length in segments):
+            raise Invalid("a segment reaches beyond the entry")
         blob = str(chosen[0].data["blob"])
         if len(chosen) > 1:
             blob = (await asyncio.to_thread(self.services.blobs.put, self._joined(chosen))).key
@@ -169,9 +195,20 @@ class Cache(CacheService):
             entry = mine(tx, who, request.entry_id)
             for part in parts(tx, entry.id).values():
                 tx.remove(Record, part.id)
-            data = {**entry.data, "blob": blob, "size_bytes": size, "name": request.name or ""}
+            data = {
+                **entry.data,
+                "blob": blob,
+                "size_bytes": size,
+                "name": request.name or "",
+                "segments": segments,
+            }
             done = replace(entry, data=data, updated_at=now)
             tx.save(done)
+            for subkey, _, _ in segments:
+                key = record_key(who, str(entry.data["type"]), subkey)
+                for old in tx.records(SEGMENT, None, key, Page(limit=1)):
+                    tx.remove(Record, old.id)
+                tx.add(Record(0, SEGMENT, None, key, {"entry": entry.id}, now, now))
             return done
 
         return await self.services.db.write(finalize)
@@ -191,6 +228,71 @@ class Cache(CacheService):
             size_bytes=entry.data["size_bytes"],
             name=entry.data["name"] or None,
         )
+
+    async def get_download_url_by_prefix(
+        self, request: pb.GetDownloadURLByPrefixRequest, ctx: _Ctx, /
+    ) -> pb.GetDownloadURLByPrefixResponse:
+        """The newest entry of the first prefix that has one. The field's name is a plural and its type one text: lines, as restore keys are."""
+        who = asker()
+        prefixes = list(filter(None, request.key_prefixes.splitlines()))
+        if not 0 < len(prefixes) <= 100:
+            raise Invalid("key_prefixes must have 1 to 100 lines")
+
+        def newest(tx: Tx) -> Record:
+            for prefix in prefixes:
+                if found := entries(tx, who, request.entry_type, prefix):
+                    return max(found, key=lambda entry: (entry.updated_at, entry.id))
+            raise NotFound("no cache entry begins so")
+
+        entry = await self.services.db.read(newest)
+        return pb.GetDownloadURLByPrefixResponse(
+            url=self._link(entry, "", DOWNLOAD_S),
+            size_bytes=entry.data["size_bytes"],
+            name=entry.data["name"] or None,
+            matched_key=str(entry.data["key"]),
+        )
+
+    async def get_bundle(self, request: pb.GetBundleRequest, ctx: _Ctx, /) -> pb.GetBundleResponse:
+        """The entry that holds a segment, with all its segments: the client fetches the range it wants."""
+        who = asker()
+
+        def holder(tx: Tx) -> Record:
+            key = record_key(who, request.entry_type, request.subkey)
+            for row in tx.records(SEGMENT, None, key, Page(limit=1)):
+                entry = tx.get(Record, int(row.data["entry"]))
+                if entry is not None and entry.data.get("blob"):
+                    return entry
+            raise NotFound(f"no cache entry holds '{request.subkey[:200]}'")
+
+        entry = await self.services.db.read(holder)
+        segments = [pb.Segment(subkey=k, offset=o, size=s) for k, o, s in entry.data["segments"]]
+        return pb.GetBundleResponse(
+            url=self._link(entry, "", DOWNLOAD_S),
+            key=str(entry.data["key"]),
+            size=entry.data["size_bytes"],
+            segments=segments,
+        )
+
+    async def list_entries(self, request: pb.ListEntriesRequest, ctx: _Ctx, /) -> pb.ListEntriesResponse:
+        """The caller's, oldest first; 100 a page, at most 1,000."""
+        who = asker()
+        size = min(max(request.page_size, 0) or 100, 1000)
+        after = _after(request.page_token)
+        found = await self.services.db.read(
+            lambda tx: entries(tx, who, request.entry_type, request.key_prefix)
+        )
+        rows = [entry for entry in found if entry.id > after]
+        shown = [
+            pb.ListEntriesResponse.Entry(
+                key=str(entry.data["key"]),
+                size_bytes=entry.data["size_bytes"],
+                name=entry.data["name"] or None,
+                created_at=_time(entry.created_at),
+            )
+            for entry in rows[:size]
+        ]
+        more = _id(rows[size - 1]) if len(rows) > size else ""
+        return pb.ListEntriesResponse(entry_ids=shown, next_page_token=more)
 
     async def check_entries(self, request: pb.CheckEntriesRequest, ctx: _Ctx, /) -> pb.CheckEntriesResponse:
         """Which keys can be fetched."""
@@ -226,6 +328,24 @@ class Cache(CacheService):
         expires = services.now() + life_s * 1000
         signature = services.sign(f"depot-cache:{entry.id}{part}", expires)
         return f"{services.server.url}{PATH}{_id(entry)}{part}?expires={expires}&signature={signature}"
+
+
+def _segments(request: pb.FinalizeEntryRequest) -> Segments:
+    found = [(one.subkey, one.offset, one.size) for one in request.segments]
+    if len(found) > MOST_SEGMENTS or len({subkey for subkey, _, _ in found}) < len(found):
+        raise Invalid(f"at most {MOST_SEGMENTS} segments, each with a subkey of its own")
+    if any(not 0 < len(subkey) <= 512 or offset < 0 or size < 0 for subkey, offset, size in found):
+        raise Invalid("a segment has a subkey of 1 to 512 characters, an offset and a size")
+    return found
+
+
+def _after(token: str) -> int:
+    if not token:
+        return 0
+    try:
+        return ids.hear(token, ids.Kind.CACHE_ENTRY)[1]
+    except NotFound:
+        raise Invalid("The page token is not one of this server's.") from None
 
 
 def _person() -> Principal:

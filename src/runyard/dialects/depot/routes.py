@@ -6,14 +6,13 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
-from dataclasses import dataclass
 from typing import Any
 
 from connectrpc.request import RequestContext
 from protobuf.wkt import Timestamp
 
 from runyard.dialects.depot import ids
-from runyard.dialects.depot.access import Asker, Translator, asker
+from runyard.dialects.depot.access import Asker, Translator
 from runyard.dialects.depot.acting import Acting
 from runyard.dialects.depot.asking import DOWNLOAD_PATH, Asking
 from runyard.dialects.depot.cache import PATH as CACHE_PATH
@@ -30,9 +29,9 @@ from runyard.dialects.depot.gen.depot.ci.v1.api_connect import DepotComputeServi
 from runyard.dialects.depot.gen.depot.ci.v1.ci_connect import (
     CIService,
     CIServiceASGIApplication,
-    MigrationService,
     MigrationServiceASGIApplication,
 )
+from runyard.dialects.depot.gen.depot.ci.v2 import migration_connect as migration_v2
 from runyard.dialects.depot.gen.depot.ci.v2 import secrets_connect as secrets_v2
 from runyard.dialects.depot.gen.depot.ci.v2 import variables_connect as variables_v2
 from runyard.dialects.depot.gen.depot.ci.v3beta2 import secrets_connect as secrets_v3
@@ -46,6 +45,7 @@ from runyard.dialects.depot.gen.depot.core.v1.org_connect import (
 from runyard.dialects.depot.login import Login
 from runyard.dialects.depot.logs import Logs
 from runyard.dialects.depot.metrics import Metrics
+from runyard.dialects.depot.migration import MigrationOne, Migrations
 from runyard.dialects.depot.recent import Recent
 from runyard.dialects.depot.results.door import PREFIXES as RESULTS
 from runyard.dialects.depot.results.door import Results
@@ -53,10 +53,8 @@ from runyard.dialects.depot.secrets import Secrets, SecretsV1, SecretsV2
 from runyard.dialects.depot.shelf import Keeper
 from runyard.dialects.depot.transfers import Transfers
 from runyard.dialects.depot.variables import Variables, VariablesV1, VariablesV2
-from runyard.engine.ports import Tx
 from runyard.http.front import Asgi, Receive, Scope, Send
 from runyard.http.services import Services
-from runyard.model.errors import Invalid
 
 MAX_MESSAGE_BYTES = 4 << 20
 TRAILERS = "http.response.trailers"
@@ -183,37 +181,14 @@ class Organizations(OrganizationService):
         return org_pb.ListOrganizationResponse(organizations=[one])
 
 
-@dataclass(frozen=True, slots=True)
-class Migration(MigrationService):
-    """`depot.ci.v1.MigrationService`: whether a repository is here, for `depot ci migrate preflight`. Nothing needs to be installed at a forge."""
-
-    services: Services
-
-    async def get_installation(
-        self, request: pb.GetInstallationRequest, ctx: _Ctx, /
-    ) -> pb.GetInstallationResponse:
-        """One installation per owner: this server itself. `repo_accessible` is false until the repository was pushed here."""
-        who, owner = asker(), request.repo.rpartition("/")[0]
-        if not owner:
-            raise Invalid("repo must be owner/name")
-
-        def is_here(tx: Tx) -> bool:
-            project = tx.project_by_path(request.repo)
-            return project is not None and who.may_see(project)
-
-        here = await self.services.db.read(is_here)
-        url = self.services.server.url
-        one = pb.Installation(installation_id=ids.ORG, settings_url=url, owner=owner, repo_accessible=here)
-        return pb.GetInstallationResponse(installations=[one])
-
-
 def mount(services: Services) -> Asgi:
     """The ASGI application of this dialect."""
     secrets, variables = Keeper(services, "secret"), Keeper(services, "var")
     applications = _by_service(
         CIServiceASGIApplication(Ci(services), **_options(services)),
         OrganizationServiceASGIApplication(Organizations(), **_options(services)),
-        MigrationServiceASGIApplication(Migration(services), **_options(services)),
+        MigrationServiceASGIApplication(MigrationOne(services), **_options(services)),
+        migration_v2.MigrationServiceASGIApplication(Migrations(services), **_options(services)),
         DepotComputeServiceASGIApplication(Compute(services), **_options(services)),
         CacheServiceASGIApplication(Cache(services), **_options(services)),
         LoginServiceASGIApplication(

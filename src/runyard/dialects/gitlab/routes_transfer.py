@@ -196,13 +196,12 @@ class Transfer:
 
     async def usage(self, entry: Entry) -> Response:
         """Body: samples, each with at, cpu, memory_bytes, limit_bytes (model/usage.py)."""
-        number, token = entry.id("job_id", "Job"), _token(entry)
-        await self._running(entry)  # before what is said is looked at
+        attempt, token = await self._running(entry)
         try:
             samples = msgspec.convert(entry.parameters.values.get("samples"), list[Sample])
         except msgspec.ValidationError as error:
             raise Invalid(f"samples is invalid: {error}") from None
-        reply = await self.desk.services.db.write(lambda tx: dispatch.usage(tx, number, token, samples))
+        reply = await self.desk.services.db.write(lambda tx: dispatch.usage(tx, attempt.id, token, samples))
         return answer_json({}, 403 if reply.verdict is dispatch.Verdict.ABORT else 200)
 
     async def run_artifacts(self, entry: Entry) -> Response:
