@@ -19,7 +19,7 @@ MOST, MOST_BYTES, MOST_ASKED_BYTES = 256, 256 << 10, 1024
 _TOLD = frozenset(
     {
         b"authorization", b"content-type", b"content-encoding", b"accept-encoding", b"connect-protocol-version", b"x-depot-org",
-        b"connect-timeout-ms", b"grpc-timeout", b"grpc-accept-encoding", b"grpc-encoding", b"te",
+        b"connect-timeout-ms", b"grpc-timeout", b"grpc-accept-encoding", b"grpc-encoding",
     }
 )  # fmt: skip
 Key = tuple[bytes, ...]
