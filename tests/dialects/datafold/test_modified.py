@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import copy
+import json
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -10,6 +12,8 @@ import pytest
 from runyard.dialects.datafold.dbt_keys import parts
 from runyard.dialects.datafold.manifests import digest
 from runyard.dialects.datafold.modified import dependents, select
+
+MANIFESTS = Path(__file__).with_name("dbt_manifests")
 
 
 def node(name: str, *parents: str, **more: Any) -> dict[str, Any]:
@@ -97,6 +101,39 @@ def test_old_manifests_are_read_as_new_ones_are() -> None:
     for one in old["nodes"].values():
         one["raw_sql"] = one.pop("raw_code")
     assert select(digest(old), digest(manifest()), slim=True).reasons == {}
+
+
+def written(version: int, side: str) -> Any:
+    """What dbt 1.4 to 1.8 wrote of one project (`dbt ls`, then cut to what is read here); older ones as their schemas say that they were."""
+    of = json.loads((MANIFESTS / f"v{max(8, version)}.json").read_text())[side]
+    if version < 8:
+        for one in of["nodes"].values():
+            one["root_path"] = "/shop"
+            if version < 7 and "raw_code" in one:
+                one["raw_sql"] = one.pop("raw_code")
+    return of
+
+
+@pytest.mark.parametrize("version", range(4, 13))
+def test_what_dbt_of_every_age_wrote_is_read_alike(version: int) -> None:
+    production, proposed = (digest(written(version, side)) for side in ("production", "pull_request"))
+    assert select(production, proposed, slim=True).reasons == {"model.shop.orders": ["body"]}
+    assert set(select(production, proposed, slim=False).reasons) == {"model.shop.orders", "model.shop.daily"}
+    known = {id.rsplit(".", 1)[-1]: (n["key_source"], n["key"]) for id, n in proposed.items() if "key" in n}
+    assert known == {
+        "orders": ("uniqueness", ["order_id"]), "staged": ("none", []), "grown": ("unique_key", ["u"]),
+        "marked": ("meta_table", ["k1", "k2"]), "daily": ("tags", ["day"]), "colours": ("column_name", ["id"]),
+    }  # fmt: skip
+    assert proposed["model.shop.marked"]["options"]["filter"] == "k1 > 0"
+    assert [d["model.shop.orders"]["table"][1] for d in (production, proposed)] == ["prod", "pr_7"]
+
+
+@pytest.mark.parametrize("before", range(4, 13))
+def test_an_upgrade_of_dbt_changes_no_model(before: int) -> None:
+    """Seeds apart: dbt 1.5 reckons their checksums anew."""
+    found = select(digest(written(before, "production")), digest(written(12, "pull_request")), slim=True)
+    seeds = {"seed.shop.colours": ["body"]} if before <= 8 else {}
+    assert found.reasons == {"model.shop.orders": ["body"], **seeds}
 
 
 def test_new_and_removed_models_are_told() -> None:

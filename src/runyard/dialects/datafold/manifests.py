@@ -81,7 +81,13 @@ def _prints(node: Json, macros: _Macros) -> dict[str, str]:
         "config": _print({k: v for k, v in config.items() if k not in _NOT_COMPARED}),
         "relation": _print([table(unrendered).get(k) for k in _PLACE]),
         "fqn": _print(node.get("fqn")),
-        "ref": _print([node.get(k) for k in ("latest_version", "access", "deprecation_date")]),
+        "ref": _print(
+            [
+                node.get("latest_version"),
+                text(node.get("access")) or "protected",
+                node.get("deprecation_date"),
+            ]
+        ),
     }
     described = _persisted(node)
     if described:
