@@ -219,7 +219,7 @@ def rivals(rows: int = 1_000_000) -> list[Figure]:
     with tables(rows) as (file, _), postgres() as (where, c):
         fill_postgres(file, c)
         url = {"driver": "duckdb", "filepath": file}
-        ours, join = best(program(file), rival("joindiff", url), rounds=3)
+        ours, join = best(program(file), rival("joindiff", url))
         hash = best(rival("hashdiff", url, {"skip_sort_results": True}), rounds=1)[0]
         found.append(
             Figure(
@@ -255,7 +255,7 @@ def rivals(rows: int = 1_000_000) -> list[Figure]:
         def in_pg() -> None:
             assert subprocess.run(argv, capture_output=True, check=False).returncode == 1
 
-        ours, join = best(in_pg, rival("joindiff", address.replace("@", ":x@")), rounds=3)
+        ours, join = best(in_pg, rival("joindiff", address.replace("@", ":x@")))
         found.append(
             Figure(
                 "reladiff joindiff over ours, PostgreSQL",
