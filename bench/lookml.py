@@ -218,7 +218,7 @@ def sql_validation(explores: int = EXPLORES) -> Iterator[Figure]:
     """Every explore bound by the SQL validator, beside the same texts handed to DuckDB directly; best of two each, in turns."""
     import duckdb
 
-    from runyard.tasks.lookml import databases
+    from runyard.tasks.lookml import connections, databases
     from runyard.tasks.lookml.language.model import models
     from runyard.tasks.lookml.language.project import load
     from runyard.tasks.lookml.validators import sqlcheck
@@ -227,7 +227,7 @@ def sql_validation(explores: int = EXPLORES) -> Iterator[Figure]:
         folder = Path(name)
         write_project(folder / "project", explores * 2, explores)
         tables(folder / "bench.duckdb", explores * 2)
-        connection = databases.connection("warehouse", {"url": f"duckdb://{folder / 'bench.duckdb'}"})
+        connection = connections.connection("warehouse", {"url": f"duckdb://{folder / 'bench.duckdb'}"})
         texts: list[str] = []
         ours: list[float] = []
         floor: list[float] = []

@@ -72,12 +72,18 @@ def test_without_a_suite_both_validators_run() -> None:
     made = plan(bakery())
     (workflow,) = made.workflows
     assert [job.key for job in workflow.jobs] == ["lookml", "sql"]
+    kinds = [StepKind.CHECKOUT, StepKind.RUN, StepKind.UPLOAD, StepKind.UPLOAD, StepKind.UPLOAD]
+    lookml, sql = workflow.jobs
+    assert [s.kind for s in sql.steps] == kinds
+    cached = [StepKind.RUN, StepKind.CACHE_RESTORE, StepKind.RUN, StepKind.CACHE_SAVE]
+    assert [s.kind for s in lookml.steps] == [kinds[0], *cached, *kinds[2:]]
+    assert lookml.steps[1].argv == ("rm", "-rf", ".runyard-cache")  # not what somebody committed there
     for job in workflow.jobs:
-        kinds = [StepKind.CHECKOUT, StepKind.RUN, StepKind.UPLOAD, StepKind.UPLOAD, StepKind.UPLOAD]
-        assert [s.kind for s in job.steps] == kinds
-        assert job.steps[1].argv[:5] == (sys.executable, "-I", "-m", "runyard.tasks.lookml", job.key)
-        assert [s.params["type"] for s in job.steps[2:]] == ["lookml", "summary", "junit"]
-        assert {s.condition for s in job.steps[2:]} == {"always()"}
+        (validate,) = (s for s in job.steps if s.key == "validate")
+        assert validate.argv[:5] == (sys.executable, "-I", "-m", "runyard.tasks.lookml", job.key)
+        uploads = [s for s in job.steps if s.kind is StepKind.UPLOAD]
+        assert [s.params["type"] for s in uploads] == ["lookml", "summary", "junit"]
+        assert {s.condition for s in uploads} == {"always()"}
 
 
 def arguments(job: Any) -> list[str]:
@@ -115,7 +121,7 @@ def test_options_of_the_suite_reach_the_program() -> None:
     assert list(jobs) == ["lookml", "style", "sql", "assert", "content"]
     region = "--user-attribute=region=eu --out=/etc/x"
     assert jobs["lookml"].timeout_s == 30
-    assert arguments(jobs["lookml"]) == [region, "--severity=info"]
+    assert arguments(jobs["lookml"]) == [region, "--cache=.runyard-cache", "--severity=info"]
     assert arguments(jobs["style"]) == [region]
     assert arguments(jobs["sql"]) == [
         region,

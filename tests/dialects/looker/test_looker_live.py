@@ -77,6 +77,31 @@ def test_a_push_starts_a_suite_whose_boxes_hold_target_and_imports(
     assert duplicate["project_imports"] == {"live_lib": broken}
 
 
+def test_the_next_run_finds_what_the_last_one_learned(server: LiveServer) -> None:
+    """A project's cache goes from job to job; what a commit has under its name is thrown away first."""
+    poison = {".runyard-cache/lookml-cache.json": '{"program": "x"}'}
+    server.push("live/cached", {**poison, "m.model.lkml": 'connection: "c"\nexplore: nothing {}\n'})
+    home = "/projects/cached/continuous_integration"
+    body = {"name": "twice", "sql_validator_config_is_enabled": False}
+    made = api(server, "POST", f"{home}/suites", body)
+    said = []
+    for _ in range(2):
+        run = api(server, "POST", f"{home}/runs", {"suite_id": made["id"]})
+        look = f"{home}/runs/{run['id']}"
+        ended = server.until(
+            lambda look=look: api(server, "GET", look),
+            lambda r: r["status"] not in ("queued", "running"),
+            120,
+        )
+        assert ended["status"] == "failed", ended
+        _, jobs = server.call("GET", f"/api/v4/projects/live%2Fcached/pipelines/{run['id']}/jobs")
+        _, trace = server.call("GET", f"/api/v4/projects/live%2Fcached/jobs/{jobs[0]['id']}/trace")
+        said.append(str(trace))
+    assert "No cache for lookml" in said[0], said[0]
+    assert "Successfully extracted cache lookml" in said[1], said[1]
+    assert all("nothing" in text for text in said)
+
+
 @pytest.mark.slow
 def test_a_running_server_looks_at_the_clock(server: LiveServer) -> None:
     server.push("live/clock", {"m.model.lkml": 'connection: "c"\n'})
@@ -110,7 +135,7 @@ def test_a_project_for_bigquery_is_tested_on_duckdb_when_the_suite_says_so(
     with duckdb.connect(str(file)) as database:
         database.execute("CREATE TABLE sales AS SELECT 1 AS id, 'Rome' AS city")
     api(server, "POST", "/connections", {"name": "written", "dialect_name": "duckdb", "database": str(file)})
-    server.push("live/written", {"m.model.lkml": WRITTEN})
+    server.push("live/written", {"written.model.lkml": WRITTEN})
     home = "/projects/written/continuous_integration"
     statuses = {}
     for written in ("bigquery", ""):
@@ -129,7 +154,7 @@ def test_a_project_for_bigquery_is_tested_on_duckdb_when_the_suite_says_so(
         statuses[written] = result["sql_result"]["status"]
     assert statuses == {"bigquery": "passed", "": "failed"}
     # Without a suite, as spectacles asks: the connection says it.
-    query = {"model": "m", "view": "sales", "fields": ["sales.city", "sales.is_long", "sales.count"]}
+    query = {"model": "written", "view": "sales", "fields": ["sales.city", "sales.is_long", "sales.count"]}
     api(server, "PATCH", "/connections/written", {"written_for": "bigquery_standard_sql"})
     rows = api(server, "POST", "/queries/run/json", query)
     assert rows == [{"sales.city": "Rome", "sales.is_long": "Yes", "sales.count": 1}]

@@ -31,6 +31,8 @@ VALIDATOR_TIMEOUT_S = 3600
 MODEL = ".model.lkml"
 TARGET, IMPORTS, TARGET_IMPORTS = ".runyard-target", ".runyard-imports", ".runyard-target-imports"
 TITLES = {"lookml": "LookML", "sql": "SQL", "assert": "Assert", "content": "Content", "style": "Style"}
+CACHE = ".runyard-cache"
+"""Where the LookML validator finds what earlier runs of the project learned, by git blob; never what the repository itself has there."""
 QUERYING = frozenset({"sql", "assert"})
 """Validators that ask the database."""
 
@@ -84,7 +86,9 @@ def _job(validator: str, trigger: Trigger, data: Mapping[str, Any], files: Files
         name=f"{TITLES[validator]} validator",
         steps=(
             *_checkouts(validator, trigger, data),
+            *(_restored() if validator == "lookml" else ()),
             StepPlan("validate", f"{TITLES[validator]} validator", argv=argv),
+            *(_saved() if validator == "lookml" else ()),
             _upload("report", "Keep the report", validator, names["--out"], REPORT),
             _upload("summary", "Keep the summary", f"{validator} summary", names["--summary"], "summary"),
             _upload("junit", "Keep the JUnit report", f"{validator} junit", junit, "junit"),
@@ -96,6 +100,27 @@ def _job(validator: str, trigger: Trigger, data: Mapping[str, Any], files: Files
         other_projects=tuple(sorted({int(i["project_id"]) for i in imports})),
         extra={"looker": {"validator": validator}},
     )
+
+
+def _restored() -> Iterator[StepPlan]:
+    """The project's cache. A file that was committed under its name goes first: it would be believed."""
+    yield StepPlan("no_cache", "Make room for the cache", argv=("rm", "-rf", CACHE))
+    yield _cache("cache", "Restore what earlier runs learned", StepKind.CACHE_RESTORE, "success()")
+
+
+def _saved() -> Iterator[StepPlan]:
+    """Findings fail the step before it, and are kept all the same."""
+    yield _cache(
+        "keep",
+        "Keep what was learned",
+        StepKind.CACHE_SAVE,
+        "!cancelled() && steps.cache.outcome == 'success'",
+    )
+
+
+def _cache(key: str, title: str, kind: StepKind, condition: str) -> StepPlan:
+    params = {"key": "lookml", "paths": [CACHE]}
+    return StepPlan(key, title, kind, params=params, condition=condition, continue_on_error=True)
 
 
 def _checkouts(validator: str, trigger: Trigger, data: Mapping[str, Any]) -> Iterator[StepPlan]:
@@ -151,6 +176,8 @@ def _arguments(validator: str, trigger: Trigger, data: Mapping[str, Any]) -> Ite
     for flag, key in NUMBERS:
         if value(key):
             yield f"{flag}={value(key)}"
+    if validator == "lookml":
+        yield f"--cache={CACHE}"
     if validator in QUERYING and data.get("written_for"):
         yield f"--written-for={data['written_for']}"
     if validator == "lookml":
