@@ -200,7 +200,7 @@ _STEPS = {"this": 0, "next": 1, "last": -1}
 
 def _border(clock: _Clock, m: re.Match[str]) -> Range | None:
     """`before …` and `after …`."""
-    named = re.fullmatch(rf"(this|next|last) {_UNIT}", m[2])
+    named = re.fullmatch(rf"(this|next|last) ?{_UNIT}", m[2])
     at = clock.start(named[2], _STEPS[named[1]]) if named else clock.point(m[2])
     if at is None:
         return None
@@ -218,13 +218,13 @@ def _for(clock: _Clock, m: re.Match[str]) -> Range | None:
 
 
 _FORMS: list[tuple[re.Pattern[str], Callable[[_Clock, re.Match[str]], Range | None]]] = [
-    (re.compile(rf"(?:last )?{_COUNT}"), _past),
+    (re.compile(rf"(?:last ?)?{_COUNT}"), _past),
     (re.compile(rf"{_COUNT} (ago|from now)"), lambda c, m: c.unit(m[2], _sign(m[3]) * int(m[1]))),
     (re.compile(rf"{_COUNT} (ago|from now) for {_COUNT}"), _ago_for),
-    (re.compile(rf"next {_COUNT}"), lambda c, m: Range(c.start(m[2], 1), c.start(m[2], 1 + int(m[1])))),
-    (re.compile(rf"(this|next|last) {_UNIT}"), lambda c, m: c.unit(m[2], _STEPS[m[1]])),
-    (re.compile(rf"this {_UNIT} to {_UNIT}"), _this_to),
-    (re.compile(r"(before|after) (.{1,60})"), _border),
+    (re.compile(rf"next ?{_COUNT}"), lambda c, m: Range(c.start(m[2], 1), c.start(m[2], 1 + int(m[1])))),
+    (re.compile(rf"(this|next|last) ?{_UNIT}"), lambda c, m: c.unit(m[2], _STEPS[m[1]])),
+    (re.compile(rf"this ?{_UNIT} to {_UNIT}"), _this_to),
+    (re.compile(r"(before|after) ?(.{1,60})"), _border),
     (re.compile(r"(.{1,60}) to (.{1,60})"), _between),
     (re.compile(rf"(.{{1,60}}) for {_COUNT}"), _for),
 ]

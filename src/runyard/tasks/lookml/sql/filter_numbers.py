@@ -13,10 +13,10 @@ from runyard.tasks.lookml.sql.filter_text import BadFilter, X, any_and_none
 _NUMBER = r"[-+]?(?:\d{1,40}(?:\.\d{0,40})?|\.\d{1,40})(?:[eE][-+]?\d{1,3})?"
 _SIGNED = re.compile(rf"(>=|<=|>|<|=)\s*({_NUMBER})")
 _PLAIN = re.compile(_NUMBER)
-_TO = re.compile(rf"({_NUMBER})?\s*\bto\b\s*({_NUMBER})?", re.IGNORECASE)
+_TO = re.compile(rf"({_NUMBER})?\s*to\s*({_NUMBER})?", re.IGNORECASE)
 _INTERVAL = re.compile(rf"([(\[])\s*({_NUMBER}|-inf)?\s*,\s*({_NUMBER}|inf)?\s*([)\]])", re.IGNORECASE)
 _NOT = re.compile(r"(?:not\b|!=|<>)\s*", re.IGNORECASE)
-_AND = re.compile(r"\s+and\s+", re.IGNORECASE)
+_AND = re.compile(r"\s*and\s*", re.IGNORECASE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +45,7 @@ def _is_covered(terms: list[Term]) -> bool:
 def _split(text: str) -> list[str]:
     """At commas and OR outside brackets."""
     words, word = [], ""
-    for token in re.split(r"([(\[\])]|,|\s+or\s+)", text, flags=re.IGNORECASE):
+    for token in re.split(r"([(\[\])]|,|\s*\bor\b\s*|(?<=\d)or\s*)", text, flags=re.IGNORECASE):
         is_border = token == "," or token.strip().lower() == "or"  # noqa: S105 - a word of the grammar, no secret
         if is_border and not (word.count("(") + word.count("[") > word.count(")") + word.count("]")):
             words.append(word)
