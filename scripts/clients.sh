@@ -23,7 +23,7 @@ for wanted in constraints/looker/*.txt; do
   [ -e ".clients/looker/$(basename "$wanted" .txt)/ready" ]
 done
 if command -v npm >/dev/null; then
-  packages="@depot/cli-linux-x64@0.0.1-cli.2.102.12 @gitbeaker/rest@43.8.0 @looker/sdk-node@26.12.0 @looker/filter-expressions@1.0.4"
+  packages="@depot/cli-linux-x64@0.0.1-cli.2.102.12 @gitbeaker/rest@43.8.0 @looker/sdk-node@26.12.0 @looker/filter-expressions@1.0.4 @microsoft/jest-sarif@1.0.0-beta.0"
   if [ "$(cat .clients/ready 2>/dev/null)" != "$packages" ]; then
     mkdir -p .clients
     npm install --silent --no-audit --no-fund --prefix .clients $packages >/dev/null

@@ -8,6 +8,7 @@ from pathlib import Path
 from xml.etree import ElementTree
 
 import pytest
+from jsonschema import Draft4Validator
 
 from runyard.tasks.lookml.connections import connection
 from runyard.tasks.lookml.junit import junit
@@ -20,6 +21,7 @@ from runyard.tasks.lookml.summary import summary
 from .conftest import BAKERY
 from .shop import reports
 
+SCHEMA = Path(__file__).parents[3] / ".clients/node_modules/@microsoft/jest-sarif/lib/schemas/sarif-2.1.0-rtm.5.json"  # fmt: skip
 NASTY = 'x"`|<&>]]>\x01\ud800 é\n| a |'
 
 
@@ -79,6 +81,38 @@ def test_sarif_names_rules_places_and_stable_fingerprints(found: dict[str, Json]
     assert len(set(prints)) == len(prints)
     broken = json.loads(sarif([failure("sql", "no database")], "1"))["runs"][0]
     assert broken["invocations"][0]["executionSuccessful"] is False
+
+
+@pytest.mark.client
+def test_sarif_is_what_its_published_schema_asks_for(found: dict[str, Json]) -> None:
+    """The schema of OASIS' SARIF 2.1.0 as npm's `@microsoft/jest-sarif` carries it."""
+    if not SCHEMA.exists():
+        pytest.skip("LOUD: SARIF was NOT held against its schema: run `make clients`")
+    checker = Draft4Validator(json.loads(SCHEMA.read_text()))
+    for reports_ in (list(found.values()), [failure("sql", "no database")], []):
+        assert [e.message for e in checker.iter_errors(json.loads(sarif(reports_, "1.2")))] == []
+    broken = json.loads(sarif(list(found.values()), "1.2"))
+    broken["runs"][0]["results"][0]["level"] = "terrible"
+    assert list(checker.iter_errors(broken))
+
+
+def test_junit_is_what_readers_of_it_ask_for(found: dict[str, Json]) -> None:
+    """The common subset of Jenkins' and GitLab's readers: these elements and attributes, totals that add up, seconds that are numbers."""
+    root = ElementTree.fromstring(junit([*found.values(), failure("lookml", "no folder")]))
+    assert root.tag == "testsuites"
+    for suite in root:
+        cases = list(suite.iter("testcase"))
+        assert {c.tag for c in suite} <= {"testcase", "properties", "system-out", "system-err"}
+        assert float(suite.get("time") or 0) >= 0
+        for kind in ("failure", "error", "skipped"):
+            counted = sum(c.find(kind) is not None for c in cases)
+            total = suite.get({"failure": "failures", "error": "errors"}.get(kind, kind))
+            assert int(total or 0) == counted, (suite.get("name"), kind)
+        assert int(suite.get("tests") or 0) == len(cases)
+        for case in cases:
+            assert case.get("name") and case.get("classname")
+            assert {c.tag for c in case} <= {"failure", "error", "skipped", "system-out", "system-err"}
+            assert all(c.get("message") for c in case if c.tag in ("failure", "error"))
 
 
 def test_markdown_shows_the_sql_with_a_caret_and_failing_rows(found: dict[str, Json]) -> None:
