@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from runyard.runner.sandbox.aside import Allowance
 from tests.services import PLAIN
 
 from .conftest import House, bakery
@@ -260,3 +261,15 @@ def test_hostile_lookml_is_no_server_error(house: House) -> None:
         ("GET", "/folders"),
     ):
         assert house.call(method, path).status_code in (200, 413), path
+
+
+def test_what_takes_too_long_ends_with_its_own_process(shop: House, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("runyard.dialects.looker.desk.ALLOWANCE", Allowance(seconds=0.01))
+    for method, path in (
+        ("POST", f"{HERE}/validate"),
+        ("GET", f"{HERE}/lookml_tests/run"),
+        ("PUT", "/connections/bakery/test"),
+    ):
+        answer = shop.call(method, path)
+        assert (answer.status_code, "run it as a suite" in answer.json()["message"]) == (413, True), path
+    assert shop.call("GET", f"{HERE}/validate").status_code == 204  # nothing half made is remembered

@@ -25,9 +25,12 @@ from runyard.http.auth import scheme_token
 from runyard.http.bodies import decode_json, whole
 from runyard.http.services import Principal, Services
 from runyard.model.access import Standing
-from runyard.model.errors import Forbidden, Invalid, NotFound, Unauthenticated
+from runyard.model.errors import Forbidden, Invalid, NotFound, TooLarge, Unauthenticated, Unavailable
 from runyard.model.work import Project, User
+from runyard.runner.sandbox.aside import Allowance, Aside, AsideError, AsideOverrun
 
+ANSWERS = "runyard.tasks.lookml.answers"
+ALLOWANCE = Allowance()
 SLASH = "\x1f"
 """Stands for an encoded slash inside a path segment while the router looks at it."""
 
@@ -39,6 +42,7 @@ class Office:
     services: Services
     reader: Reader
     errands: Errands
+    aside: Aside
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,6 +85,15 @@ class Ask:
     def session_key(self) -> str:
         """The name of this session's state."""
         return sessions.key_of(self.principal.token if self.principal else None, self.user)
+
+    async def aside(self, question: str, **facts: Any) -> Any:
+        """What the LookML task answers in a process of its own (tasks/lookml/answers.py); TooLarge when it takes too long, Unavailable without one."""
+        try:
+            return await self.office.aside.ask(ANSWERS, {"question": question, **facts}, ALLOWANCE)
+        except AsideOverrun as problem:
+            raise TooLarge(f"This cannot be answered at once ({problem}); run it as a suite.") from None
+        except AsideError as problem:
+            raise Unavailable(f"The answer was not found: {problem}. Try again shortly.") from None
 
     async def session(self) -> Session:
         """What this session sees."""

@@ -9,6 +9,7 @@ import asyncio
 from collections import OrderedDict
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import TypeVar
 
 from runyard.dialects.looker.imports import Pinned
@@ -32,11 +33,12 @@ CONTENT = f"{EXPORTS}/"
 
 @dataclass(eq=False)
 class Reading:
-    """One project at one commit with its imports."""
+    """One project at one commit with its imports. `texts` reads its files again, for whoever works on them elsewhere."""
 
     project: LookmlProject
     models: Sequence[Model]
     sha: str
+    texts: Callable[[], dict[str, bytes]]
     memory: dict[str, object] = field(default_factory=dict)
     _lock: asyncio.Lock = field(default_factory=asyncio.Lock)
 
@@ -47,6 +49,11 @@ class Reading:
                 return await asyncio.to_thread(work, self)
             except (RecursionError, MemoryError):
                 raise TooLarge(TOO_DEEP) from None
+
+    async def text(self) -> dict[str, str]:
+        """The files as JSON carries them."""
+        found = await asyncio.to_thread(self.texts)
+        return {path: data.decode("utf-8", "surrogateescape") for path, data in found.items()}
 
     def model(self, name: str) -> Model | None:
         """The model of that name."""
@@ -91,7 +98,7 @@ class Reader:
             self._kept.popitem(last=False)
         return found
 
-    def _parse(self, project_id: int, sha: str, imports: tuple[Pinned, ...]) -> Reading:
+    def _gather(self, project_id: int, sha: str, imports: tuple[Pinned, ...]) -> dict[str, bytes]:
         places = [(project_id, sha, "")]
         places += [(i.project_id, i.sha, f"imported_projects/{i.name}/") for i in imports]
         texts: dict[str, bytes] = {}
@@ -102,9 +109,13 @@ class Reader:
                 size_bytes += len(data)
                 if len(texts) > MAX_FILES or size_bytes > MAX_BYTES:
                     raise TooLarge("This project is too large to be read here; run it as a suite.")
+        return dict(sorted(texts.items()))
+
+    def _parse(self, project_id: int, sha: str, imports: tuple[Pinned, ...]) -> Reading:
+        texts = partial(self._gather, project_id, sha, imports)
         try:
-            project = from_texts(sorted(texts.items()))
-            return Reading(project, models(project), sha)
+            project = from_texts(texts().items())
+            return Reading(project, models(project), sha, texts)
         except (RecursionError, MemoryError):
             raise TooLarge(TOO_DEEP) from None
 

@@ -34,6 +34,7 @@ from runyard.dialects.looker.reading import Reader
 from runyard.dialects.looker.refusals import DOCS, answer, problem
 from runyard.http.services import Services
 from runyard.model.errors import RunyardError
+from runyard.runner.sandbox.aside import Aside
 
 PREFIX = "/api/4.0"
 
@@ -59,7 +60,7 @@ def table() -> list[Line]:
 
 def mount(services: Services) -> Asgi:
     """The ASGI application."""
-    office = Office(services, Reader(services.source), Errands())
+    office = Office(services, Reader(services.source), Errands(), Aside())
     api = FastAPI(
         title="Runyard: Looker API 4.0",
         version="4.0.26.12",

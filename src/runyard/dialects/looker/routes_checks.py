@@ -1,10 +1,11 @@
-"""Checks of what the session sees, answered at once: LookML validation and data tests. Suites run the same validators in sandboxed jobs."""
+"""Checks of what the session sees, answered at once: LookML validation and data tests, in processes of their own under limits.
+
+Suites run the same validators in sandboxed jobs."""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Mapping
-from contextlib import suppress
 from datetime import UTC, datetime
 from typing import Any
 from urllib.parse import urlencode
@@ -13,14 +14,11 @@ from starlette.responses import Response
 
 from runyard.dialects.looker.connections import settings_named
 from runyard.dialects.looker.desk import Ask, Line
-from runyard.dialects.looker.reading import Reading
 from runyard.dialects.looker.refusals import empty
 from runyard.dialects.looker.workspace import Work, work_on
 from runyard.model.errors import Forbidden
-from runyard.tasks.lookml.connections import CannotConnect, Connection, connection
 from runyard.tasks.lookml.language.findings import Finding
-from runyard.tasks.lookml.validators.asserts.run import AssertOptions, TestError, TestSuccess
-from runyard.tasks.lookml.validators.asserts.run import run as run_data_tests
+from runyard.tasks.lookml.language.outline import unpacked_finding
 from runyard.tasks.lookml.validators.asserts.tests import DataTest
 from runyard.tasks.lookml.validators.asserts.tests import tests as data_tests
 
@@ -28,27 +26,20 @@ VALIDATION = "validation"
 
 
 async def validate(ask: Ask) -> Response:
-    """POST /projects/{id}/validate → ProjectValidation."""
+    """POST /projects/{id}/validate → ProjectValidation; the same commit is checked once, in a process of its own."""
     work = await work_on(ask, await ask.project())
-    return ask.answer(await work.reading.ask(lambda r: _validation(r, work)))
-
-
-def _validation(reading: Reading, work: Work) -> dict[str, Any]:
-    """What the validator finds; the same commit is checked once."""
-    from runyard.tasks.lookml.validators.checks import validate as check
-
-    known = reading.memory.get(VALIDATION)
+    known = work.reading.memory.get(VALIDATION)
     if not isinstance(known, dict):
         started = time.monotonic()
-        errors = [_error(f, work) for f in check(reading.project)]
+        found = await ask.aside("validate", texts=await work.reading.text())
         known = {
-            "errors": errors,
-            "project_digest": reading.sha,
+            "errors": [_error(unpacked_finding(f), work) for f in found["findings"]],
+            "project_digest": work.reading.sha,
             "models_not_validated": [],
             "computation_time": round(time.monotonic() - started, 3),
         }
-        reading.memory[VALIDATION] = known
-    return known
+        work.reading.memory[VALIDATION] = known
+    return ask.answer(known)
 
 
 async def cached_validation(ask: Ask) -> Response:
@@ -108,66 +99,35 @@ async def run_tests(ask: Ask) -> Response:
     if ask.principal is None or not ask.principal.may_run(project):
         raise Forbidden("Developers of this project may run its data tests.")
     work = await work_on(ask, project)
-    file, model, name = (ask.query.get(key, "") for key in ("file_id", "model", "test"))
     names = {m.connection for m in work.reading.models}
     given = {n: await settings_named(ask.services, n) for n in names if n}
-    now = datetime.fromtimestamp(ask.services.now() / 1000, UTC).replace(tzinfo=None)
-
-    def run(reading: Reading) -> list[dict[str, Any]]:
-        wanted = [
-            t
-            for t in data_tests(reading.models)
-            if (not model or t.model.name == model)
-            and (not name or t.name == name)
-            and (not file or t.file == file)
-        ]
-        return _verdicts(wanted, _usable(given), AssertOptions(now=now, concurrency=2))
-
-    return ask.answer(await work.reading.ask(run))
+    answered = await ask.aside(
+        "tests",
+        texts=await work.reading.text(),
+        connections={n: s for n, s in given.items() if s is not None},
+        model=ask.query.get("model", ""),
+        test=ask.query.get("test", ""),
+        file=ask.query.get("file_id", ""),
+        now=datetime.fromtimestamp(ask.services.now() / 1000, UTC).replace(tzinfo=None).isoformat(),
+    )
+    return ask.answer([_verdict(test) for test in answered["tests"]])
 
 
-def _usable(given: Mapping[str, Mapping[str, Any] | None]) -> dict[str, Connection]:
-    """Connections that can be used; a test on another one says what is missing."""
-    found = {}
-    for name, settings in given.items():
-        if settings is not None:
-            with suppress(CannotConnect):
-                found[name] = connection(name, settings)
-    return found
-
-
-def _verdicts(
-    wanted: list[DataTest], connections: Mapping[str, Connection], options: AssertOptions
-) -> list[dict[str, Any]]:
-    """LookmlTestResult of each test, in order."""
-    found: dict[tuple[str, str], tuple[list[TestError], TestSuccess | None]] = {}
-
-    def say(test: DataTest, verdict: tuple[list[TestError], TestSuccess | None]) -> None:
-        found[test.model.name, test.name] = verdict
-
-    tried = run_data_tests(wanted, connections, options, say)
-    problems = {(t.model, t.explore): t.problem for t in tried if t.problem}
-    results = []
-    for test in wanted:
-        errors, success = found.get((test.model.name, test.name), ([], None))
-        problem = problems.get((test.model.name, test.explore), "")
-        messages = [f"{e.assertion}: {e.message}" if e.assertion else e.message for e in errors]
-        messages += [problem] if problem else []
-        shared = {"model_id": test.model.name, "explore": test.explore}
-        results.append(
-            {
-                "model_name": test.model.name,
-                "test_name": test.name,
-                "assertions_count": len(test.assertions),
-                "assertions_failed": len({e.assertion for e in errors if e.assertion}),
-                "errors": [{**shared, "message": m, "severity": "error"} for m in messages],
-                "warnings": [{**shared, "message": success.warning, "severity": "warning"}]
-                if success and success.warning
-                else [],
-                "success": not messages,
-            }
-        )
-    return results
+def _verdict(test: Mapping[str, Any]) -> dict[str, Any]:
+    """LookmlTestResult."""
+    shared = {"model_id": test["model"], "explore": test["explore"]}
+    messages = [f"{name}: {message}" if name else message for name, message in test["errors"]]
+    messages += [test["problem"]] if test["problem"] else []
+    warnings = [{**shared, "message": test["warning"], "severity": "warning"}] if test["warning"] else []
+    return {
+        "model_name": test["model"],
+        "test_name": test["test"],
+        "assertions_count": test["assertions"],
+        "assertions_failed": len({name for name, _ in test["errors"] if name}),
+        "errors": [{**shared, "message": m, "severity": "error"} for m in messages],
+        "warnings": warnings,
+        "success": not messages,
+    }
 
 
 _HERE = "/projects/{project_id}"

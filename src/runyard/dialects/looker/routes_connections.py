@@ -6,10 +6,8 @@ Passwords are sealed and never shown. What their fields are is in `connection_fi
 from __future__ import annotations
 
 import json
-from asyncio import to_thread
 from collections.abc import Mapping
 from dataclasses import replace
-from typing import Any
 
 from starlette.responses import Response
 
@@ -20,8 +18,6 @@ from runyard.dialects.looker.refusals import Detail, Unprocessable, answer, empt
 from runyard.engine.ports import Tx
 from runyard.model.errors import NotFound
 from runyard.model.work import Connection
-from runyard.tasks.lookml.connections import CannotConnect, connection
-from runyard.tasks.lookml.databases import open_database
 
 TEST_TIMEOUT_S = 5.0
 
@@ -90,11 +86,12 @@ async def delete(ask: Ask) -> Response:
 
 
 async def test(ask: Ask) -> Response:
-    """PUT /connections/{name}/test: opens it and binds one query, read-only."""
+    """PUT /connections/{name}/test: opens it and binds one query, read-only, in a process of its own."""
     ask.admin()
     row = await _row(ask)
     settings = settings_of(row, ask.services.vault)
-    found = await to_thread(_try, row.name, settings)
+    answered = await ask.aside("connect", name=row.name, settings=settings, timeout_s=TEST_TIMEOUT_S)
+    found = answered["problem"]
     return answer(
         [
             {
@@ -105,21 +102,6 @@ async def test(ask: Ask) -> Response:
             }
         ]
     )
-
-
-def _try(name: str, settings: Mapping[str, Any]) -> str:
-    """What is wrong with the connection, or nothing."""
-    try:
-        database = open_database(connection(name, settings), TEST_TIMEOUT_S)
-    except CannotConnect as problem:
-        return str(problem)
-    try:
-        refusal = database.bind("SELECT 1")
-    except CannotConnect as lost:
-        return str(lost)
-    finally:
-        database.close()
-    return refusal.message if refusal else ""
 
 
 _ALL = "/connections"
