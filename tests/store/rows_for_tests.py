@@ -10,7 +10,7 @@ from runyard.model.state import LEASED, Hold, Outcome, State
 from runyard.model.work import Attempt, Job, Project, Run, Runner, Workflow
 
 SHA = "0123456789abcdef0123456789abcdef01234567"
-ANY_RUNNER = Runner(0, "any", stock=False, protected=True, tags=("docker", "linux", "arm"))
+ANY_RUNNER = Runner(0, "any", stock=False, tags=("docker", "linux", "arm"))
 
 
 def plan(key: str, **more: Any) -> JobPlan:

@@ -531,10 +531,11 @@ def test_claims_follow_age_tags_project_protection_and_stock(store: Any, made: A
             tx.enqueue(made.moved(attempt, State.QUEUED), job)
         tagged, own, protected, plain = [a.id for _, a in pairs]
     cases = [
-        (Runner(0, "", stock=False, protected=True, tags=("docker", "linux", "arm")), tagged),
+        (Runner(0, "", stock=False, tags=("docker", "linux", "arm")), tagged),
+        (Runner(0, "", stock=False, protected=True, tags=("docker", "linux", "arm")), protected),
         (Runner(0, "", stock=False, tags=("docker",)), own),
         (Runner(0, "", protected=True), protected),
-        (Runner(0, ""), plain),
+        (Runner(0, ""), protected),
         (Runner(0, "", tags=("linux", "docker"), run_untagged=False), tagged),
         (Runner(0, "", tags=("linux",), run_untagged=False), None),
         (Runner(0, "", project_id=far.project_id), far.id),
@@ -545,6 +546,9 @@ def test_claims_follow_age_tags_project_protection_and_stock(store: Any, made: A
         for runner, expected in cases:
             assert tx.next_queued(runner) == expected, runner
         tx.enqueue(pairs[3][1], pairs[3][0])
+        tx.dequeue(protected)
+        assert tx.next_queued(Runner(0, "", protected=True)) is None
+        assert tx.next_queued(Runner(0, "")) == plain
         tx.dequeue(plain)
         tx.dequeue(plain)
         assert tx.next_queued(Runner(0, "")) == far.id

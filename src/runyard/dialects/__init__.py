@@ -10,12 +10,13 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from runyard.engine.ports import Tx
 from runyard.http.services import Services
 from runyard.model.errors import Problem
 from runyard.model.plan import Plan, Variable
 from runyard.model.state import Hold, Outcome, State
 from runyard.model.trigger import Files, Push, Trigger
-from runyard.model.work import Run
+from runyard.model.work import Project, Run
 
 Asgi = Callable[..., Any]
 Status = tuple[State, Outcome | None, Hold | None]
@@ -64,13 +65,19 @@ async def hears_no_push(services: Services, push: Push) -> Sequence[Run]:
     return ()
 
 
+def knows_no_facts(tx: Tx, project: Project, ref: str, tag: bool) -> Mapping[str, Any]:
+    """For a dialect whose runs know only what their trigger says."""
+    return {}
+
+
 @dataclass(frozen=True, slots=True)
 class Dialect:
     """One vendor.
 
     `compile` raises Invalid with located problems (or returns a plan whose workflow carries `error`, where the vendor reports it on the run).
     `entries` lists the files of a tree that this dialect would run ([] when none); `check` finds every problem of one such file.
-    `on_push` says what a push starts according to its files; `pushed` starts what only the store knows; `rounds` is what it does without being asked. `mount` makes the ASGI application; `prefixes` are the paths that lead to it (longest wins).
+    `on_push` says what a push starts according to its files; `pushed` starts what only the store knows; `rounds` is what it does without being asked.
+    `facts` are `Trigger.options` that the store knows of any run's ref, whatever starts it. `mount` makes the ASGI application; `prefixes` are the paths that lead to it (longest wins).
     """
 
     name: str
@@ -84,6 +91,7 @@ class Dialect:
     on_push: Callable[[Push, Files], Sequence[PushTrigger]]
     rounds: Callable[[Services], Sequence[Round]] = no_rounds
     pushed: Callable[[Services, Push], Awaitable[Sequence[Run]]] = hears_no_push
+    facts: Callable[[Tx, Project, str, bool], Mapping[str, Any]] = knows_no_facts
 
 
 def all_statuses() -> list[Status]:

@@ -69,11 +69,13 @@ def assemble(tx: Tx, place: Place, runner: Runner, token: str, vault: Vault, ter
     try:
         scope = job.plan.environment.name if job.plan.environment else ""
         at = Circumstances(place.project.path, "" if run.tag else run.ref, scope, place.workflow.path)
-        known = secrets_of(tx, place.project, run.ref, vault, at)
+        known = secrets_of(tx, place.project, run.ref, vault, at, tag=run.tag)
         facts = _with_token(_facts(place, runner, terms), token)
         secrets = _handed(job.plan, facts, known)
         facts_at_claim = with_late(facts | {"secrets": secrets}, job.plan.late)
-        own = variables_of(tx, place.project, run.ref, vault, scope) if job.plan.project_variables else ()
+        own: tuple[Variable, ...] = ()
+        if job.plan.project_variables:
+            own = variables_of(tx, place.project, run.ref, vault, scope, tag=run.tag)
         asked, passwords = _connections(tx, job.plan, vault)
         variables = _final(_variables(job.plan, own, handed, run, place.attempt) + asked, facts_at_claim)
         plan = _rendered(job.plan, facts_at_claim)
@@ -115,7 +117,10 @@ def variables_before_claim(tx: Tx, place: Place, vault: Vault, terms: Terms) -> 
     """A job's final variables where no runner claims it: those that only a claim knows are empty. VariableError, or Undeliverable."""
     _, handed = _inputs(tx, place)
     facts = with_late(_with_token(_facts(place, Runner(0, ""), terms), ""), place.job.plan.late)
-    own = variables_of(tx, place.project, place.run.ref, vault) if place.job.plan.project_variables else ()
+    run = place.run
+    own: tuple[Variable, ...] = ()
+    if place.job.plan.project_variables:
+        own = variables_of(tx, place.project, run.ref, vault, tag=run.tag)
     try:
         return _final(_variables(place.job.plan, own, handed, place.run, place.attempt), facts)
     except (ExpressionError, RecursionError, ValueError, TypeError, ArithmeticError) as error:

@@ -17,8 +17,9 @@ from runyard.engine.moves import NO_LEASE_AT
 from runyard.engine.ports import Tx
 from runyard.engine.reopening import reopen, reopen_skipped
 from runyard.model.plan import Given, Handed, JobPlan, Origin, Unfold
+from runyard.model.protection import is_protected
 from runyard.model.state import Outcome, Reason, State
-from runyard.model.work import Attempt, Job, Run, Workflow
+from runyard.model.work import Attempt, Job, Project, Run, Workflow
 from runyard.syntax import matrix
 from runyard.syntax.expressions import ExpressionError, references, render, render_value, to_string
 from runyard.syntax.expressions.values import to_number
@@ -38,6 +39,9 @@ def add_jobs(
     tx: Tx, run: Run, row: Workflow, plans: Sequence[JobPlan], first: int, now: int
 ) -> list[tuple[Job, Attempt]]:
     """Rows of new jobs, each with its first attempt; `first` is the position of the first one."""
+    project = tx.get(Project, run.project_id)
+    if project is not None and is_protected(project, run.ref, run.tag):
+        plans = [replace(plan, protected=True) for plan in plans]
     jobs = tx.add_all(
         [
             Job(

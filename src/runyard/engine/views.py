@@ -2,7 +2,7 @@
 
 run_tree(tx, run_id) -> RunView · workflow_of / attempt_of / attempt_view(tx, attempt_id) -> AttemptView
 log_size(attempt) · log_from(tx, blobs, attempt, start, limit_bytes) -> bytes · log_times(tx, blobs, attempt) -> when which bytes came
-variables_of(tx, project, ref, vault) · secrets_of(tx, project, ref, vault, at) · vars_of(tx, project, vault)
+variables_of(tx, project, ref, vault, *, tag) · secrets_of(tx, project, ref, vault, at, *, tag) · vars_of(tx, project, vault)
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from runyard.engine.sealing import times_of, unsealed
 from runyard.model.errors import NotFound
 from runyard.model.listing import Listed
 from runyard.model.plan import Variable
+from runyard.model.protection import is_protected
 from runyard.model.variants import Circumstances, Variant, chosen, stars_match
 from runyard.model.work import Artifact, Attempt, Job, Project, Run, SecretVariable, Step, Workflow
 
@@ -149,14 +150,14 @@ def log_times(tx: Tx, blobs: Blobs, attempt: Attempt, start: int, limit_bytes: i
 
 
 def variables_of(
-    tx: Tx, project: Project, ref: str, vault: Vault, environment: str = ""
+    tx: Tx, project: Project, ref: str, vault: Vault, environment: str = "", *, tag: bool
 ) -> tuple[Variable, ...]:
     """The instance's, the groups' and the project's variables that reach this ref and environment, opened; a later one of the same key wins."""
     rows = [v for v in tx.secret_variables(project.id) if v.kind == "variable"]
     return tuple(
         Variable(v.key, vault.open(v.value), masked=v.masked, file=v.file, raw=v.raw, public=False)
         for v in _ordered(rows, environment)
-        if reaches(v, project, ref)
+        if reaches(v, project, ref, tag)
     )
 
 
@@ -182,9 +183,13 @@ def scope_holds(scope: str, environment: str) -> bool:
     return environment != "" and stars_match(scope, environment)
 
 
-def secrets_of(tx: Tx, project: Project, ref: str, vault: Vault, at: Circumstances) -> dict[str, str]:
+def secrets_of(
+    tx: Tx, project: Project, ref: str, vault: Vault, at: Circumstances, *, tag: bool
+) -> dict[str, str]:
     """What `secrets.<KEY>` gives for this ref and these circumstances, opened."""
-    rows = (v for v in tx.secret_variables(project.id) if v.kind == "secret" and reaches(v, project, ref))
+    rows = (
+        v for v in tx.secret_variables(project.id) if v.kind == "secret" and reaches(v, project, ref, tag)
+    )
     return {key: vault.open(sealed) for key, sealed in chosen(map(variant_of, rows), at).items()}
 
 
@@ -200,6 +205,6 @@ def variant_of(row: SecretVariable) -> Variant:
     return Variant(row.key, row.value, row.extra.get("when") or {}, row.id, owned)
 
 
-def reaches(variable: SecretVariable, project: Project, ref: str) -> bool:
-    """Protected ones reach protected refs only; the default branch is the one protected ref."""
-    return not variable.protected or ref == project.default_branch
+def reaches(variable: SecretVariable, project: Project, ref: str, tag: bool) -> bool:
+    """Protected ones reach protected refs only."""
+    return not variable.protected or is_protected(project, ref, tag)

@@ -7,11 +7,13 @@ from dataclasses import dataclass
 from typing import Any
 
 from runyard.engine.ports import Clock, Database, RefUpdate, Source
-from runyard.http.launch import Launcher
+from runyard.http.launch import HEADS, TAGS, Launcher
 from runyard.http.projects import create_project
 from runyard.http.services import Principal
+from runyard.model import protection
 from runyard.model.access import OPEN_TO_ALL, Role
 from runyard.model.errors import Conflict, Forbidden, NotFound, Unauthenticated
+from runyard.model.trigger import ZERO_SHA
 from runyard.model.work import Project, Run, User
 from runyard.sources.smart_http import Access, basic_credentials
 
@@ -55,7 +57,14 @@ class GitDoor:
             raise NotFound
         if not who.is_job:
             _check_role(who, project, service)
-        return Access(project.id, sees_runs=who.is_job, who=who.user)
+        if service != RECEIVE:
+            return Access(project.id, sees_runs=who.is_job, who=who.user)
+        role, mine = who.role_in(project) or Role.NONE, project
+        return Access(
+            project.id, who=who.user,
+            refuses=lambda update: push_refused(mine, update, role, who.user.is_admin),
+            keeps_history=lambda ref: ref.startswith(HEADS) and not protection.may_force(mine, ref.removeprefix(HEADS)),
+        )  # fmt: skip
 
     async def _born(self, path: str, who: Principal, service: str) -> Project:
         if who.is_job or service != RECEIVE:
@@ -85,6 +94,20 @@ class GitDoor:
         first, *more = run.error.splitlines()
         rest = f" (and {len(more)} more)" if more else ""
         return f"{run.dialect} run {run.id} cannot start: {first}{rest}: {page}"
+
+
+def push_refused(project: Project, update: RefUpdate, role: int, is_admin: bool) -> str:
+    """Why a protected branch or tag does not take this change; "" when it does. No push deletes one (GitLab: only its pages and API do)."""
+    tag = update.ref.startswith(TAGS)
+    if not tag and not update.ref.startswith(HEADS):
+        return ""
+    kind, ref = ("tag", update.ref.removeprefix(TAGS)) if tag else ("branch", update.ref.removeprefix(HEADS))
+    if not protection.may_push(project, ref, tag, role, is_admin):
+        return f"you are not allowed to push to the protected {kind} {ref}: ask a maintainer to change its protection"
+    told = project.extra.get(protection.KEY)
+    if told and update.after == ZERO_SHA and protection.is_protected(project, ref, tag):
+        return f"the protected {kind} {ref} cannot be deleted: unprotect it first"
+    return ""
 
 
 def _check_role(who: Principal, project: Project, service: str) -> None:

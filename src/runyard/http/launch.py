@@ -52,6 +52,8 @@ class Compiler(Protocol):
     def compile(self) -> Callable[[Trigger, Files], Plan]: ...
     @property
     def on_push(self) -> Callable[[Push, Files], Sequence[PushStart]]: ...
+    @property
+    def facts(self) -> Callable[[Tx, Project, str, bool], Mapping[str, Any]]: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -163,8 +165,13 @@ class Launcher:
         if files is None:
             base = None if before == ZERO_SHA else before
             files = await asyncio.to_thread(self.source.files, project.id, commit.sha, base)
-        own, scoped = await self.db.read(
-            lambda tx: (variables_of(tx, project, ref, self.vault), vars_of(tx, project, self.vault))
+        facts = self.dialects[request.dialect].facts
+        own, scoped, known = await self.db.read(
+            lambda tx: (
+                variables_of(tx, project, ref, self.vault, tag=tag),
+                vars_of(tx, project, self.vault),
+                facts(tx, project, ref, tag),
+            )
         )
         trigger = Trigger(
             project=project,
@@ -181,7 +188,7 @@ class Launcher:
             project_variables=own,
             variants=scoped,
             inputs=request.inputs or {},
-            options=request.options or {},
+            options={**known, **(request.options or {})},
             server=self.terms.server,
             idempotency_key=request.idempotency_key,
             reach=self.reach(request.actor, request.archives) if self.reach else None,

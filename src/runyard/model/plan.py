@@ -378,7 +378,9 @@ class JobPlan:
     # Whose commits a CHECKOUT may lay out by `project_id`; server-made plans only.
     other_projects: tuple[int, ...] = ()
     project_variables: bool = False  # the project's own variables join the environment at claim
-    protected: bool = False  # only a runner for protected refs may take it
+    protected: bool = (
+        False  # its ref is protected (set by accept); a runner for protected refs takes only such jobs
+    )
     requeue_lost: bool = True  # may be handed out again when its runner is lost
     builtin_actions: bool = True  # inside actions too, well-known ones are the runner's own steps
     # Where its caches live: it writes the first and reads all, in order (`engine.caches`).

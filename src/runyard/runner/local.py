@@ -63,12 +63,17 @@ def enroll(ports: Ports, description: str, tags: tuple[str, ...], token_hash: st
         for row in tx.runners(Page(limit=1000)):
             if row.extra.get(BUILT_IN):
                 kept = replace(
-                    row, description=description, tags=tags, contacted_at=ports.now(), paused=False
+                    row,
+                    description=description,
+                    tags=tags,
+                    protected=False,
+                    contacted_at=ports.now(),
+                    paused=False,
                 )
                 tx.save(kept)
                 return kept
         fresh = Runner(
-            0, token_hash, description, tags, protected=True, stock=False, contacted_at=ports.now(), created_at=ports.now(),
+            0, token_hash, description, tags, stock=False, contacted_at=ports.now(), created_at=ports.now(),
             info={"name": "runyard"}, extra={BUILT_IN: True},
         )  # fmt: skip
         return tx.add(fresh)

@@ -53,11 +53,14 @@ _STATUS: dict[type[RunyardError], int] = {
 
 @dataclass(frozen=True, slots=True)
 class Access:
-    """Leave to use one repository. `sees_runs`: refs/pipelines/* are shown (runners fetch them). `who` is the caller's own, handed to `pushed`."""
+    """Leave to use one repository. `sees_runs`: refs/pipelines/* are shown (runners fetch them). `who` is the caller's own, handed to `pushed`.
+    `refuses` says why a push may not do what it asks for ("" when it may); `keeps_history`: the refs whose history it may not rewrite."""
 
     project_id: int
     sees_runs: bool = False
     who: object = None
+    refuses: Callable[[RefUpdate], str] = lambda update: ""
+    keeps_history: Callable[[str], bool] = lambda ref: False
 
 
 Authorize = Callable[[Scope, str, str], Awaitable[Access]]
@@ -168,7 +171,7 @@ class GitHttp:
     async def _receive(self, scope: Scope, access: Access, receive: Receive, send: Send) -> None:
         body = chunks_of(scope, receive, self._push_limit_bytes)
         head, request = await _read_commands(body)
-        bad = _bad_name(request)
+        bad = _bad_name(request) or next(filter(None, map(access.refuses, request.commands)), "")
         if bad:
             async for _ in body:  # the client writes its pack before it reads our answer
                 pass
@@ -179,7 +182,11 @@ class GitHttp:
             before = await asyncio.to_thread(
                 self._source.targets, access.project_id, [c.ref for c in request.commands]
             )
-            stream = await self._start(RECEIVE_PACK, access, ["--stateless-rpc"], "")
+            keeps = any(access.keeps_history(command.ref) for command in request.commands)
+            settings = (
+                ["receive.denyNonFastForwards=true"] if keeps else []
+            )  # git has it for a whole push only
+            stream = await self._start(RECEIVE_PACK, access, ["--stateless-rpc"], "", settings)
             async with stream:
                 report, _ = await asyncio.gather(
                     stream.read_all(REPORT_LIMIT_BYTES), stream.write_all(_joined(head, body))
@@ -198,13 +205,16 @@ class GitHttp:
         self._source.adopt_default_branch(project_id, [u.ref for u in moved])
         return moved
 
-    async def _start(self, service: str, access: Access, options: list[str], version: str) -> GitStream:
+    async def _start(
+        self, service: str, access: Access, options: list[str], version: str, more: Sequence[str] = ()
+    ) -> GitStream:
         path = self._source.git_dir(access.project_id)
         if not (path / "HEAD").exists():
             raise NotFound
         settings = ["uploadpack.hideRefs=refs/pipelines"] if not access.sees_runs else []
         if service == RECEIVE_PACK:
-            settings = ["receive.hideRefs=refs/pipelines", f"receive.maxInputSize={self._push_limit_bytes}"]
+            limit = f"receive.maxInputSize={self._push_limit_bytes}"
+            settings = ["receive.hideRefs=refs/pipelines", limit, *more]
         command = [service.removeprefix("git-"), *options]
         if service == UPLOAD_PACK:
             command.append("--strict")

@@ -266,3 +266,27 @@ def test_bridges_have_a_list_of_their_own_and_children_are_not_listed(house: Hou
     assert [j["name"] for j in house.get(f"{path}/{parent.id}/jobs")] == ["plain"]
     assert [p["id"] for p in house.get(path)] == [parent.id]
     assert [p["id"] for p in house.get(f"{path}?source=parent_pipeline")] == [child.id]
+
+
+def test_pipelines_know_the_open_merge_requests_of_their_branch(house: House) -> None:
+    project = house.project(
+        "team/app", config="a: {script: [x], rules: [{if: $CI_OPEN_MERGE_REQUESTS}]}\nb: {script: [x]}"
+    )
+    base = f"/projects/{project}"
+    house.call("POST", f"{base}/repository/branches", json={"branch": "side", "ref": "main"})
+
+    def jobs(ref: str) -> set[str]:
+        made = house.pipeline(project, ref=ref)
+        return {job["name"] for job in house.get(f"{base}/pipelines/{made['id']}/jobs")}
+
+    assert jobs("side") == {"b"}
+    body = {"source_branch": "side", "target_branch": "main", "title": "Draft: t"}
+    number = house.call("POST", f"{base}/merge_requests", json=body).json()["iid"]
+    assert jobs("side") == {"a", "b"} and jobs("main") == {"b"}
+    token = house.runner(tag_list="", run_untagged=True)
+    seen = []
+    while (job := house.claim(token)).status_code == 201:
+        seen += [v["value"] for v in job.json()["variables"] if v["key"] == "CI_OPEN_MERGE_REQUESTS"]
+    assert set(seen) == {f"team/app!{number}"}
+    house.call("PUT", f"{base}/merge_requests/{number}", json={"state_event": "close"})
+    assert jobs("side") == {"b"}

@@ -351,3 +351,23 @@ def test_a_ref_without_a_configuration_says_so(house: Any) -> None:
     house.call("PUT", f"/projects/{project}", json={"ci_config_path": "no.yml"})
     answer = house.call("POST", f"/projects/{project}/pipeline", json={"ref": "main"})
     assert (answer.status_code, answer.json()) == (400, {"message": {"base": ["Missing CI config file"]}})
+
+
+def test_pipelines_in_another_order(house: Any) -> None:
+    project = house.project(config="a: {script: [x]}")
+    base = f"/projects/{project}"
+    house.call("POST", f"{base}/repository/branches", json={"branch": "aside", "ref": "main"})
+    first, second, third = (house.pipeline(project, ref=ref)["id"] for ref in ("main", "aside", "main"))
+    house.time[0] += 5000
+    house.call("POST", f"{base}/pipelines/{first}/cancel")
+
+    def ids(query: str) -> list[int]:
+        found = house.get(f"{base}/pipelines?{query}")
+        return [row["id"] for row in found if row["id"] in (first, second, third)]
+
+    assert ids("order_by=ref&sort=asc")[0] == second
+    assert ids("order_by=ref") == [third, first, second]
+    assert ids("order_by=updated_at")[0] == first
+    assert ids("order_by=status&sort=asc")[0] == first  # canceled, then pending
+    assert ids("order_by=user_id&sort=asc") == [first, second, third]
+    assert house.call("GET", f"{base}/pipelines?order_by=sha").status_code == 400

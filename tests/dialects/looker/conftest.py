@@ -132,7 +132,7 @@ class House:
     def work(self, *, rewrite: Callable[[dict[str, Any]], Any] | None = None) -> list[str]:
         """Claims and executes every queued job as the plan says, without a sandbox; returns the jobs' logs."""
         services, terms, logs = self.services, self.services.terms, []
-        runner = self.write(lambda tx: tx.add(Runner(0, new_token("h"), protected=True, stock=False)))
+        runner = self.write(lambda tx: tx.add(Runner(0, new_token("h"), stock=False)))
         while True:
             claim = self.write(
                 lambda tx: dispatch.claim(tx, runner, job_token, services.now(), terms, services.vault)

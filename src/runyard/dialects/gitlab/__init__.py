@@ -5,17 +5,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import partial
+from typing import Any
 
 from runyard.dialects import Asgi, Dialect, PushTrigger, Round
 from runyard.dialects.gitlab import config
 from runyard.dialects.gitlab.words import WORDS
+from runyard.engine.ports import Tx
 from runyard.http.services import Services
 from runyard.model.plan import JobPlan, Plan, Variable
 from runyard.model.trigger import Files, Push, Trigger
-from runyard.model.work import Run
+from runyard.model.work import Project, Run
 from runyard.syntax.variables import KEY
 
 
@@ -77,6 +79,12 @@ def _rounds(services: Services) -> Sequence[Round]:
     ]
 
 
+def _facts(tx: Tx, project: Project, ref: str, tag: bool) -> Mapping[str, Any]:
+    from runyard.dialects.gitlab import merging
+
+    return merging.known_of(tx, project, ref, tag)
+
+
 DIALECT = Dialect(
     name="gitlab",
     title="GitLab",
@@ -89,4 +97,5 @@ DIALECT = Dialect(
     on_push=_on_push,
     rounds=_rounds,
     pushed=_pushed,
+    facts=_facts,
 )

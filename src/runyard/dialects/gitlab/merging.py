@@ -19,6 +19,7 @@ from runyard.model.work import Project, Record, Run, User
 KIND = "gitlab.merge_request"
 SOURCE = "merge_request_event"
 MOST = 5_000
+MOST_OPEN = 4
 HEADS = "refs/heads/"
 TOPIC = "merge_requests"  # rung whenever one is made or changed
 Facts = dict[str, Any]
@@ -27,6 +28,15 @@ Facts = dict[str, Any]
 def of_project(tx: Tx, project_id: int) -> list[Record]:
     """Newest first."""
     return tx.records(KIND, project_id, None, Page(limit=MOST))
+
+
+def known_of(tx: Tx, project: Project, ref: str, tag: bool) -> Facts:
+    """What any pipeline of a branch may know: the open merge requests from it, at most four (GitLab: CI_OPEN_MERGE_REQUESTS)."""
+    if tag:
+        return {}
+    from_here = (row.data for row in of_project(tx, project.id) if row.data["source_branch"] == ref)
+    opened = sorted(int(data["iid"]) for data in from_here if data["state"] == "opened")[:MOST_OPEN]
+    return {"open_merge_requests": [f"{project.path}!{iid}" for iid in opened]} if opened else {}
 
 
 def by_number(tx: Tx, project_id: int, iid: int) -> Record | None:

@@ -28,6 +28,7 @@ from runyard.dialects.gitlab.routes_meta import Meta
 from runyard.dialects.gitlab.routes_people import People
 from runyard.dialects.gitlab.routes_pipelines import Pipelines
 from runyard.dialects.gitlab.routes_projects import Projects
+from runyard.dialects.gitlab.routes_protection import ProtectedRefs
 from runyard.dialects.gitlab.routes_repository import Repository
 from runyard.dialects.gitlab.routes_runner import RunnerProtocol
 from runyard.dialects.gitlab.routes_schedules import Schedules
@@ -62,6 +63,7 @@ def table(desk: Desk) -> list[Line]:
         Artifacts(desk, bodies).lines,
         Pipelines(desk, bodies).lines,
         Projects(desk).lines,
+        ProtectedRefs(desk).lines,
         Repository(desk, bodies).lines,
         Variables(desk).lines,
         Triggers(desk, bodies).lines,

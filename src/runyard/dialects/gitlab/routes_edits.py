@@ -20,7 +20,9 @@ from runyard.dialects.gitlab.desk import Desk, Door, Entry, Line
 from runyard.dialects.gitlab.refusals import BadParameter, answer_json, missing
 from runyard.dialects.gitlab.routes_repository import branch_body, tag_body
 from runyard.engine.ports import Edit, RefUpdate
-from runyard.model.errors import Conflict, Invalid, NotFound
+from runyard.model import protection
+from runyard.model.access import Role
+from runyard.model.errors import Conflict, Forbidden, Invalid, NotFound
 from runyard.sources.names import check_ref
 
 ACTIONS = frozenset({"create", "update", "delete", "move", "chmod"})
@@ -94,6 +96,7 @@ class Edits:
     async def _commit(self, entry: Entry, edits: Sequence[Edit]) -> RefUpdate:
         given, services, user = entry.parameters, self.desk.services, entry.who.user
         branch, message = given.required("branch"), given.required("commit_message")
+        _check_protection(entry, branch, "You are not allowed to push into this branch")
         start = given.text("start_sha") or given.text("start_branch") or ""
         name = _line(given, "author_name") or user.name or user.username
         email = _line(given, "author_email") or user.email or f"{user.username}@localhost"
@@ -116,6 +119,7 @@ class Edits:
         given, project = entry.parameters, entry.project
         name, start = given.required("branch"), given.required("ref")
         check_ref(name)
+        _check_protection(entry, name, f"You don't have access to push to the protected branch {name}")
         try:
             update = await self._did(
                 self.desk.services.source.make_ref, project.id, f"refs/heads/{name}", start
@@ -131,6 +135,8 @@ class Edits:
         name = entry.part("name")
         if name == entry.project.default_branch:
             raise Invalid("The default branch of a project cannot be deleted.")
+        if protection.is_protected(entry.project, name):
+            raise Forbidden("Protected branch cannot be deleted: unprotect it first")
         await self._drop(entry, f"refs/heads/{name}", "Branch")
         return Response(status_code=204)
 
@@ -139,6 +145,7 @@ class Edits:
         given, services, project = entry.parameters, self.desk.services, entry.project
         name, start, message = given.required("tag_name"), given.required("ref"), given.text("message") or ""
         check_ref(name)
+        _check_protection(entry, name, f"Protected tag {name} cannot be created by you", tag=True)
         user, source = entry.who.user, services.source
         try:
             if message:
@@ -156,7 +163,10 @@ class Edits:
 
     async def delete_tag(self, entry: Entry) -> Response:
         """The commits stay where branches and runs hold them."""
-        await self._drop(entry, f"refs/tags/{entry.part('name')}", "Tag")
+        name = entry.part("name")
+        if protection.is_protected(entry.project, name, tag=True):
+            _check_protection(entry, name, "Protected tag cannot be deleted by you", tag=True)
+        await self._drop(entry, f"refs/tags/{name}", "Tag")
         return Response(status_code=204)
 
     async def _drop(self, entry: Entry, name: str, thing: str) -> None:
@@ -176,6 +186,13 @@ class Edits:
     async def _tell(self, entry: Entry, update: RefUpdate) -> None:
         """What a push of it sets off. A pipeline takes a moment to compile, but who commits by API asks for it next."""
         await self.desk.services.pushed(entry.project, entry.who.user, [update], ())
+
+
+def _check_protection(entry: Entry, ref: str, refusal: str, *, tag: bool = False) -> None:
+    """Protected refs take only the pushes of those whom their rule names."""
+    role = entry.who.role_in(entry.project) or Role.NONE
+    if not protection.may_push(entry.project, ref, tag, role, entry.who.user.is_admin):
+        raise Forbidden(refusal)
 
 
 def _edit(item: object) -> Edit:

@@ -17,6 +17,7 @@ from runyard.dialects.gitlab.gathering import Bodies
 from runyard.dialects.gitlab.refusals import answer_json, missing
 from runyard.dialects.gitlab.words import say
 from runyard.engine.ports import Page, RunFilter
+from runyard.model import protection
 from runyard.model.access import Role
 from runyard.model.errors import Invalid, NotFound
 from runyard.model.trigger import Commit, ServerFacts
@@ -152,9 +153,12 @@ class Repository:
 def branch_body(project: Project, server: ServerFacts, name: str, commit: Commit) -> dict[str, Any]:
     """Branch."""
     is_default = name == project.default_branch
+    rules = protection.fitting(project, name, False)
+    can_push = any(0 < rule.push <= Role.DEVELOPER for rule in rules)
+    can_merge = any(0 < rule.merge <= Role.DEVELOPER for rule in rules)
     return {
         "name": name, "commit": shapes.commit(commit, project, server), "merged": False,
-        "protected": is_default, "developers_can_push": True, "developers_can_merge": True, "can_push": True,
+        "protected": bool(rules), "developers_can_push": can_push, "developers_can_merge": can_merge, "can_push": True,
         "default": is_default, "web_url": f"{server.url}/{project.path}/-/tree/{name}",
     }  # fmt: skip
 
@@ -162,7 +166,8 @@ def branch_body(project: Project, server: ServerFacts, name: str, commit: Commit
 def tag_body(project: Project, server: ServerFacts, name: str, commit: Commit) -> dict[str, Any]:
     """Tag."""
     return {
-        "name": name, "message": "", "target": commit.sha, "release": None, "protected": False,
+        "name": name, "message": "", "target": commit.sha, "release": None,
+        "protected": protection.is_protected(project, name, tag=True),
         "commit": shapes.commit(commit, project, server), "created_at": None,
     }  # fmt: skip
 

@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
+from runyard.dialects.gitlab.routes_protection import may_start, refused_run
 from runyard.engine.access import standing
 from runyard.engine.ports import Page, Tx
 from runyard.http.services import RunRequest, Services
@@ -87,9 +88,11 @@ async def fire(services: Services, row: Record, key: str) -> Run | None:
     trouble, run = "", None
     if owner is None or not may:
         trouble = "The owner of this schedule may not run pipelines here any more: somebody who may should take it over."
+    elif not await may_start(services, request := _request(services, project, owner, row, key)):
+        trouble = refused_run(request.ref)
     else:
         try:
-            run = await services.start(_request(services, project, owner, row, key))
+            run = await services.start(request)
         except NothingToRun:
             trouble = "The rules of the configuration leave nothing to run for a schedule."
         except (Invalid, NotFound, Conflict) as error:

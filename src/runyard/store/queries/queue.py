@@ -88,11 +88,11 @@ def _parsed(lane: str) -> tuple[bool, bool, frozenset[str]]:
 
 
 def may_take(runner: Runner, lane: str) -> bool:
-    """Tags must all be the runner's; untagged, protected and non-stock work each needs a runner that allows it."""
+    """Tags must all be the runner's; untagged and non-stock work each needs a runner that allows it; a runner for protected refs takes nothing else."""
     protected, stock, tags = _parsed(lane)
     if runner.stock and not stock:
         return False
-    if protected and not runner.protected:
+    if runner.protected and not protected:
         return False
     return tags.issubset(runner.tags) if tags else runner.run_untagged
 

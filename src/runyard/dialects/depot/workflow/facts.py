@@ -11,6 +11,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from runyard.model.plan import Variable
+from runyard.model.protection import is_protected
 from runyard.model.trigger import ZERO_SHA, Trigger
 
 LATE: Mapping[str, str] = {
@@ -66,7 +67,7 @@ def github(
         "head_ref": _of_pull_request(payload, "head"),
         "ref": ref,
         "ref_name": trigger.ref.removeprefix("refs/pull/"),
-        "ref_protected": trigger.ref == project.default_branch and not trigger.tag,
+        "ref_protected": is_protected(project, trigger.ref, trigger.tag),
         "ref_type": "tag" if trigger.tag else "branch",
         "repository": project.path,
         "repository_id": str(project.id),

@@ -43,7 +43,7 @@ from runyard.syntax.yamltree import (
     walk,
 )
 
-MAX_NODES = 100_000
+MAX_NODES = 400_000
 REFERENCE = "!reference"
 
 

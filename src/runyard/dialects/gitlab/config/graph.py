@@ -12,7 +12,7 @@ from runyard.dialects.gitlab.config.parallel import leg_count, leg_name, legs, o
 from runyard.dialects.gitlab.config.spec import Config, JobSpec, NeedSpec
 
 MAX_NEEDS = 50
-MAX_LEGS = 5000
+MAX_LEGS = 20_000
 
 
 class Names:

@@ -16,7 +16,7 @@ from runyard.syntax.yamltree import Mapping as MappingNode
 OPEN, CLOSE = "$[[", "]]"
 MAX_BLOCK = 1024
 MAX_FUNCTIONS = 3
-MAX_NODES = 100_000
+MAX_NODES = 400_000
 
 _UNSAFE = re.compile(r"[^A-Za-z0-9_\-.,:+/@\n]")
 _TRUNCATE = re.compile(r"truncate\(\s*(\d{1,9})\s*,\s*(\d{1,9})\s*\)")

@@ -28,7 +28,7 @@ from runyard.model.errors import NothingToRun
 from runyard.model.plan import JobPlan, Plan, Variable, WorkflowPlan
 from runyard.model.trigger import Trigger
 
-MAX_CARRIED = 400_000  # variables of all jobs together; 2,000 jobs with 200 each
+MAX_CARRIED = 1_200_000  # variables of all jobs together; 10,000 jobs with 120 each
 
 _SKIP = re.compile(r"\[(?:ci[ _-]skip|skip[ _-]ci)\]", re.IGNORECASE)
 

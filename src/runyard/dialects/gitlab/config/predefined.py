@@ -12,6 +12,7 @@ from urllib.parse import urlsplit
 
 from runyard.dialects.gitlab.config.parallel import Leg
 from runyard.dialects.gitlab.config.spec import JobSpec
+from runyard.model import protection
 from runyard.model.plan import Variable
 from runyard.model.trigger import ZERO_SHA, Trigger
 
@@ -78,10 +79,14 @@ def _merge_request(trigger: Trigger) -> dict[str, str]:
         "PROJECT_PATH": project,
         "PROJECT_URL": f"{trigger.server.url}/{project}",
         "TARGET_BRANCH_NAME": facts.get("target_branch", ""),
-        "TARGET_BRANCH_PROTECTED": _yes(facts.get("target_branch") == trigger.project.default_branch),
+        "TARGET_BRANCH_PROTECTED": _yes(
+            protection.is_protected(trigger.project, str(facts.get("target_branch")))
+        ),
         "TARGET_BRANCH_SHA": "",  # known in merged-result pipelines only
         "SOURCE_BRANCH_NAME": facts.get("source_branch", trigger.ref),
-        "SOURCE_BRANCH_PROTECTED": _yes(facts.get("source_branch") == trigger.project.default_branch),
+        "SOURCE_BRANCH_PROTECTED": _yes(
+            protection.is_protected(trigger.project, str(facts.get("source_branch")))
+        ),
         "SOURCE_BRANCH_SHA": "",
         "SOURCE_PROJECT_ID": facts.get("source_project_id", trigger.project.id),
         "SOURCE_PROJECT_PATH": source_project,
@@ -159,11 +164,11 @@ def late_variables(trigger: Trigger) -> list[Variable]:
 
 
 def is_protected(trigger: Trigger) -> bool:
-    """The default branch is the one protected ref, unless the door knows better."""
+    """As the project's rules say, unless the door knows better."""
     told = trigger.options.get("protected")
     if isinstance(told, bool):
         return told
-    return not trigger.tag and trigger.ref == trigger.project.default_branch
+    return protection.is_protected(trigger.project, trigger.ref, trigger.tag)
 
 
 def named(key: str, value: str) -> Variable:

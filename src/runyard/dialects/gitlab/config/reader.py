@@ -13,7 +13,7 @@ from runyard.syntax.yamltree import Entry, Mapping, Mark, Node, Scalar
 
 MONTH_S = 30 * 86400
 MAX_NAME = 255
-MAX_JOBS = 5000
+MAX_JOBS = 20_000
 MAX_TAGS = 49
 
 ROOT = (
