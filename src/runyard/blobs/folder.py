@@ -14,6 +14,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import BinaryIO
 
+from runyard.blobs.growing import Growing
 from runyard.blobs.keys import checked, new_key
 from runyard.engine.ports import BlobRef
 from runyard.model.errors import NotFound, TooLarge, Unavailable
@@ -44,12 +45,14 @@ class FolderBlobs:
         digest, size = hashlib.sha256(), 0
         try:
             with temporary.open("xb", buffering=0) as file:
+                growing = Growing(file.fileno())
                 for chunk in chunks:
                     size += len(chunk)
                     if limit_bytes is not None and size > limit_bytes:
                         raise TooLarge(f"This is larger than {limit_bytes} bytes.")
                     digest.update(chunk)
-                    _write(file, chunk)
+                    growing.write(chunk)
+                growing.finish()
                 os.fsync(file.fileno())
             self._publish(temporary, key)
         except BaseException as error:
@@ -163,13 +166,6 @@ def _range(path: Path, start: int, end: int | None) -> Iterator[bytes]:
 def _pieces(file: BinaryIO) -> Iterator[bytes]:
     while chunk := file.read(COPY_BYTES):
         yield chunk
-
-
-def _write(file: BinaryIO, chunk: bytes) -> None:
-    """All of the chunk: an unbuffered write may take a part only."""
-    view = memoryview(chunk)
-    while view:
-        view = view[file.write(view) :]
 
 
 def _fsync_folder(folder: Path) -> None:

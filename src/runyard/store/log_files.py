@@ -16,7 +16,9 @@ from contextlib import suppress
 from errno import EDQUOT, ENOSPC
 from pathlib import Path
 
-FROM_BYTES = 64 << 10  # below it one fsync for row and bytes together is cheaper
+from runyard.blobs.growing import reserve
+
+FROM_BYTES = 256 << 10  # below it one fsync for row and bytes together is cheaper than one for each
 OPEN_FILES = 64
 LINGER_S = 60.0  # a reader whose snapshot still has the rows may come for the bytes
 
@@ -27,6 +29,7 @@ class LogFiles:
     def __init__(self, folder: Path) -> None:
         self._folder = folder
         self._open: dict[int, int] = {}
+        self._reserved: dict[int, int] = {}  # bytes that the open files have room for
         self._dirty: set[int] = set()
         self._born = False
         self._leaving: deque[tuple[float, int]] = deque()
@@ -37,6 +40,7 @@ class LogFiles:
         try:
             fd = self._descriptor(attempt_id)
             view = memoryview(data)
+            self._reserved[attempt_id] = reserve(fd, self._reserved.get(attempt_id, start), start + len(view))
             while view:
                 written = os.pwrite(fd, view, start)
                 view, start = view[written:], start + written
@@ -59,7 +63,7 @@ class LogFiles:
             self._dirty.clear()
         self._born = False
         while len(self._open) > OPEN_FILES:
-            os.close(self._open.pop(next(iter(self._open))))
+            self._close(next(iter(self._open)))
 
     def read(self, attempt_id: int, start: int, size: int) -> bytes:
         """The piece a row names."""
@@ -82,15 +86,18 @@ class LogFiles:
 
     def close(self) -> None:
         """Lets the files go."""
-        for fd in self._open.values():
-            os.close(fd)
-        self._open.clear()
+        for attempt_id in list(self._open):
+            self._close(attempt_id)
 
     def _remove(self, attempt_id: int) -> None:
-        if (fd := self._open.pop(attempt_id, None)) is not None:
-            os.close(fd)
+        if attempt_id in self._open:
+            self._close(attempt_id)
         with suppress(OSError):
             self._path(attempt_id).unlink(missing_ok=True)
+
+    def _close(self, attempt_id: int) -> None:
+        self._reserved.pop(attempt_id, None)
+        os.close(self._open.pop(attempt_id))
 
     def _descriptor(self, attempt_id: int) -> int:
         fd = self._open.get(attempt_id)

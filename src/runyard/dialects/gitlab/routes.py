@@ -37,6 +37,7 @@ from runyard.dialects.gitlab.routes_statuses import Statuses
 from runyard.dialects.gitlab.routes_transfer import Transfer
 from runyard.dialects.gitlab.routes_triggers import Triggers
 from runyard.dialects.gitlab.routes_variables import Variables
+from runyard.dialects.gitlab.uploads import SPOOL, sweep
 from runyard.http.identity import Identity
 from runyard.http.services import Services
 
@@ -45,6 +46,7 @@ PREFIX = "/api/v4"
 
 def mount(services: Services) -> Asgi:
     """The ASGI application."""
+    sweep(services.settings.data / SPOOL)
     desk = Desk(services)
     lines = table(desk)
 

@@ -19,7 +19,7 @@ from runyard.dialects.gitlab.desk import Desk, Door, Entry, Line
 from runyard.dialects.gitlab.dotenv import parse_dotenv
 from runyard.dialects.gitlab.refusals import JobOver, answer_json, missing
 from runyard.dialects.gitlab.routes_artifacts import serve_blob
-from runyard.dialects.gitlab.uploads import Upload, receive_upload
+from runyard.dialects.gitlab.uploads import SPOOL, Upload, receive_upload
 from runyard.dialects.gitlab.words import say
 from runyard.engine import dispatch
 from runyard.engine.ports import ArtifactFilter, Page, Tx
@@ -87,7 +87,8 @@ class Transfer:
         """One multipart part `file`; what it is stands in the query."""
         attempt, token = await self._running(entry)
         services = self.desk.services
-        upload = await receive_upload(entry.request, services.settings.artifact_limit_bytes)
+        spool = services.settings.data / SPOOL
+        upload = await receive_upload(entry.request, services.settings.artifact_limit_bytes, spool)
         try:
             row = await self._row(entry, attempt, upload)
             outputs = await asyncio.to_thread(_dotenv, upload) if row.type == "dotenv" else {}

@@ -19,12 +19,14 @@ from python_multipart.exceptions import FormParserError
 from python_multipart.multipart import MultipartParser, parse_options_header
 from starlette.requests import Request
 
+from runyard.blobs.growing import Growing
 from runyard.http.bodies import stream
 from runyard.model.errors import Invalid
 
 # The parser logs every malformed body as a warning; a stranger must not be able to fill our log with them.
 logging.getLogger("python_multipart").setLevel(logging.CRITICAL)
 
+SPOOL, PREFIX = "spool", "runyard-upload-"  # below the server's data
 FIELD_BYTES = 64 << 10
 FIELDS = 50
 BATCH_BYTES = 1 << 20
@@ -46,7 +48,7 @@ class Upload:
 class _Parts:
     """Callbacks of the push parser."""
 
-    file: BinaryIO
+    file: Growing
     fields: dict[str, str] = field(default_factory=dict)
     filename: str = ""
     digest: Any = field(default_factory=hashlib.sha256)
@@ -90,8 +92,7 @@ class _Parts:
         if self._is_file:
             piece = memoryview(data)[start:end]
             self.digest.update(piece)
-            while piece:
-                piece = piece[self.file.write(piece) :]
+            self.file.write(piece)
         else:
             self._text += data[start:end]
             if len(self._text) > FIELD_BYTES:
@@ -119,30 +120,37 @@ CALLBACKS = (
 )
 
 
-async def receive_upload(request: Request, limit_bytes: int) -> Upload:
-    """The upload's file on disk. Invalid when the body is no multipart with a part `file`, TooLarge beyond the limit."""
+def sweep(folder: Path) -> None:
+    """At start: what a killed server had received in part."""
+    for path in folder.glob(f"{PREFIX}*"):
+        path.unlink(missing_ok=True)
+
+
+async def receive_upload(request: Request, limit_bytes: int, folder: Path) -> Upload:
+    """The upload's file in the folder, beside where blobs lie so that it need not be copied. Invalid when the body is no multipart with a part `file`, TooLarge beyond the limit."""
     kind, options = parse_options_header(request.headers.get("content-type", ""))
     boundary = options.get(b"boundary", b"")
     if kind != b"multipart/form-data" or not 0 < len(boundary) <= 200:
         raise Invalid("the artifact comes as multipart/form-data")
-    descriptor, name = tempfile.mkstemp(prefix="runyard-upload-")
+    folder.mkdir(mode=0o700, exist_ok=True)
+    descriptor, name = tempfile.mkstemp(prefix=PREFIX, dir=folder)
     path = Path(name)
     try:
         with os.fdopen(descriptor, "wb", buffering=0) as file:
-            parts = _Parts(file)
+            parts = _Parts(Growing(file.fileno()))
             callbacks: dict[str, Callable[..., None]] = {f"on_{c}": getattr(parts, c) for c in CALLBACKS}
             parser = MultipartParser(boundary, callbacks)  # type: ignore[arg-type]
             await _fed(parser, file, stream(request, limit_bytes + FIELD_BYTES))
             if not parts.ended or not parts.found:
                 raise Invalid("the artifact did not arrive whole")
-            size = file.tell()
+            parts.file.finish()
     except FormParserError:
         path.unlink(missing_ok=True)
         raise Invalid("the multipart body cannot be read") from None
     except BaseException:
         path.unlink(missing_ok=True)
         raise
-    return Upload(path, parts.filename, size, parts.digest.hexdigest(), parts.fields)
+    return Upload(path, parts.filename, parts.file.size, parts.digest.hexdigest(), parts.fields)
 
 
 async def _fed(parser: MultipartParser, file: BinaryIO, pieces: AsyncIterator[bytes]) -> None:
