@@ -170,7 +170,12 @@ class Execution:
         work = self._work
         builtins = Builtins(self._means.link, work, self._means.cache, self._means.spool)
         acting = Acting(
-            self._means.link, work, builtins, reachable(self._means.link, work, scene.box), self._listen
+            self._means.link,
+            work,
+            builtins,
+            reachable(self._means.link, work, scene.box),
+            self._means.images,
+            self._listen,
         )
         scene.env.update(acting.reach.for_scripts())
         acting.prepare(scene)

@@ -50,6 +50,7 @@ class Scene:
     env: dict[str, str]  # of the job: variables, PATH, HOME
     grace_s: float
     entrypoint: tuple[str, ...] = ()  # of the job's image, before every command
+    start: str = ""  # where processes begin, when that is not the workspace
 
     @property
     def base(self) -> dict[str, str]:
@@ -129,7 +130,7 @@ def _command(
         argv[0] = scene.box.find(BEST_SHELL[1:-1].split("|"))
     if argv[:1] == ["python"]:
         argv = [*PYTHON, *argv[1:]]
-    workspace = scene.box.inside.workspace
+    workspace = scene.start or scene.box.inside.workspace
     cwd = _joined(workspace, show(step.cwd, context) if step.templated else step.cwd)
     if cwd != workspace and not cwd.startswith(workspace + "/"):
         raise ValueError(f"working directory {step.cwd!r} is not inside the workspace")

@@ -14,11 +14,13 @@ from pathlib import Path
 from runyard.model.plan import Assignment, StepKind, StepPlan
 from runyard.model.state import Outcome, Reason
 from runyard.runner.actions import inputs as well_known
+from runyard.runner.actions.container import Order, execute, words
 from runyard.runner.actions.reach import Reachable
 from runyard.runner.actions.trees import Instance, Trees
 from runyard.runner.builtins import Builtins
 from runyard.runner.facts import Scope
 from runyard.runner.link import Link
+from runyard.runner.sandbox.container import Images
 from runyard.runner.steps import Ended, Scene, run
 from runyard.syntax.actions import (
     ActionError,
@@ -61,6 +63,7 @@ class Acting:
     work: Assignment
     builtins: Builtins
     reach: Reachable
+    images: Images
     hear: Callable[[Scene], None]  # notes a cancel between inner steps
     _instances: dict[int, Instance] = field(default_factory=dict)
     _posts: list[_Row] = field(default_factory=list)
@@ -159,7 +162,7 @@ class Acting:
         env = _own_env(scene, step)
         given = _rendered(scene, _given(step), env)
         if it.manifest is None:
-            return self._image(scene, it, given, env)
+            return self._image(scene, step, it, given, env)
         self._fill(scene, it, given, env)
         self._warn(scene, it, given)
         if isinstance(it.manifest.runs, Composite):
@@ -289,12 +292,45 @@ class Acting:
         return run(scene, plan, self._next(), _shown(it.inputs))
 
     def _container(self, scene: Scene, it: Instance, runs: Container, phase: str, name: str) -> Ended:
-        raise ActionError(
-            f"the action '{it.uses.text}' runs in a container of its own, which is not served yet"
+        if runs.built:
+            raise ActionError(
+                f"the action '{it.uses.text}' builds its image from a Dockerfile, which is not done here; publish the image and name it: `image: docker://…`"
+            )
+        base = {**scene.base, **it.env}
+        context = {**scene.facts.context(base), "inputs": it.inputs}
+        entrypoint = {
+            "pre": runs.pre,
+            "main": it.inputs.get("entrypoint") or runs.entrypoint,
+            "post": runs.post,
+        }[phase]
+        args: tuple[str, ...] | None = () if phase != "main" else None
+        if phase == "main" and runs.args is not None:
+            args = tuple(scene.facts.render(one, context) for one in runs.args)
+        elif phase == "main" and it.inputs.get("args"):
+            args = words(it.inputs["args"])
+        own = {key: scene.facts.render(value, context) for key, value in runs.env.items()}
+        order = Order(runs.image, scene.facts.render(entrypoint, context), args)
+        return execute(
+            scene,
+            self.images,
+            order,
+            name,
+            {**own, **self._environment(scene, it)},
+            self._next(),
+            _shown(it.inputs),
         )
 
-    def _image(self, scene: Scene, it: Instance, given: Mapping[str, str], env: Mapping[str, str]) -> Ended:
-        raise ActionError(f"the action '{it.uses.text}' is an image, which is not served yet")
+    def _image(
+        self, scene: Scene, step: StepPlan, it: Instance, given: Mapping[str, str], env: Mapping[str, str]
+    ) -> Ended:
+        """`docker://image` as a step."""
+        it.inputs, it.env = dict(given), dict(env)
+        order = Order(
+            it.uses.image, given.get("entrypoint", ""), words(given["args"]) if given.get("args") else None
+        )
+        return execute(
+            scene, self.images, order, step.name, self._environment(scene, it), self._next(), _shown(given)
+        )
 
     def _environment(self, scene: Scene, it: Instance) -> dict[str, str]:
         """What a process of an action gets beside the job's environment; later ones win."""

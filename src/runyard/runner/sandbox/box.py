@@ -168,6 +168,10 @@ class Box(Protocol):
     def reach(self, host: str, port: int, secure: bool) -> str:
         """The address under which the box's processes reach this server of ours; empty where they reach nothing."""
 
+    def within(self, root: RootFs, shown: Mapping[str, str]) -> Box:
+        """A box over the same folders, network and limits, but on an image's files, for single processes of this job. `shown`: more names (inside)
+        for places of this box (outside). ImageUnavailable where that is not possible. Its `close` leaves the folders to this one."""
+
     def close(self) -> list[int]:
         """Ends what still lives, removes the folders; answers the processes that survived (none, unless the kernel holds one)."""
 

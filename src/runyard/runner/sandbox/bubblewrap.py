@@ -13,12 +13,22 @@ import os
 import shutil
 import threading
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from runyard.model.plan import Bind, Network
 from runyard.runner.sandbox import accounting, cgroups, doorway, overlay
-from runyard.runner.sandbox.box import BoxPlan, Level, Limits, Places, RootFs, SandboxError, Used, program_in
+from runyard.runner.sandbox.box import (
+    BoxPlan,
+    ImageUnavailable,
+    Level,
+    Limits,
+    Places,
+    RootFs,
+    SandboxError,
+    Used,
+    program_in,
+)
 from runyard.runner.sandbox.folders import BUILDS, HOME, TEMP, SlotFolders
 from runyard.runner.sandbox.network import Outside
 from runyard.runner.sandbox.overlay import Upper
@@ -106,6 +116,7 @@ class BubblewrapBox:
         builds = base / BUILDS
         self.outside = Places(str(builds), f"{builds}/{project}", f"{builds}/{project}.tmp", str(base / HOME))
         self._sandbox = sandbox
+        self._plan = plan
         self._folders = folders
         self._network = (
             sandbox.outside.enter(plan.network, plan.slot) if plan.beside is None else plan.beside.namespace
@@ -118,6 +129,7 @@ class BubblewrapBox:
         self._doorway: doorway.Doorway | None = None
         self._shares_host = plan.network is Network.HOST and not self._network
         self._root = str(plan.root.path) if plan.root else ""
+        self._is_guest = False
 
     def find(self, names: Sequence[str]) -> str:
         """In the image, else on this machine, whose programs a box without one sees."""
@@ -198,6 +210,26 @@ class BubblewrapBox:
                 return ""
         return self._doorway.url
 
+    def within(self, root: RootFs, shown: Mapping[str, str]) -> BubblewrapBox:
+        """The image's files are read-only for it: its user is the job's, who could not own them."""
+        if self._upper is not None:
+            raise ImageUnavailable("an action in an image cannot run in a job that has an image of its own")
+        beside = None if self._network is None else self._plan.beside
+        guest = BubblewrapBox(
+            self._sandbox, replace(self._plan, root=root, beside=beside), self._folders, None
+        )
+        guest._is_guest = True
+        more: list[str] = []
+        for inside, outside in shown.items():
+            more += (
+                "--bind",
+                self._sandbox.visible(str(self._sandbox.work))
+                + outside.removeprefix(str(self._sandbox.work)),
+                inside,
+            )
+        guest._fixed = [*guest._fixed[:-2], *more, *guest._fixed[-2:]]  # before the root becomes read-only
+        return guest
+
     def out_of_memory(self) -> bool:
         """From the memory group's own count."""
         return self._group is not None and self._group.ooms() > self._ooms
@@ -212,6 +244,8 @@ class BubblewrapBox:
         for child in (self._last, *self._beside):
             if child is not None:
                 ended(child)
+        if self._is_guest:
+            return []
         left = self._group.kill() if self._group else []
         if self._doorway is not None:
             self._doorway.close()

@@ -12,7 +12,18 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from runyard.runner.sandbox import accounting
-from runyard.runner.sandbox.box import BoxPlan, Level, Limits, Places, SandboxError, Used, program_in
+from runyard.runner.sandbox.box import (
+    Box,
+    BoxPlan,
+    ImageUnavailable,
+    Level,
+    Limits,
+    Places,
+    RootFs,
+    SandboxError,
+    Used,
+    program_in,
+)
 from runyard.runner.sandbox.bubblewrap import FIRST_UID, BubblewrapProcess, ended
 from runyard.runner.sandbox.folders import BUILDS, HOME, SlotFolders
 from runyard.runner.sandbox.spawner import Child, LauncherGone, Spawn, Spawner, SpawnFailed
@@ -83,6 +94,10 @@ class PlainBox:
     def reach(self, host: str, port: int, secure: bool) -> str:
         """The host's network is the job's."""
         return f"{'https' if secure else 'http'}://{host}:{port}"
+
+    def within(self, root: RootFs, shown: Mapping[str, str]) -> Box:
+        """Never: an image needs walls."""
+        raise ImageUnavailable("images need bubblewrap on the runner")
 
     def out_of_memory(self) -> bool:
         """Nobody counts at this level."""
