@@ -7,7 +7,7 @@ import pytest
 from runyard.model.plan import StepKind, StepPlan
 from runyard.model.state import Outcome
 from tests.runner.conftest import Yard, actions, sh
-from tests.runner.test_images import image as image  # noqa: PLC0414 - a fixture
+from tests.runner.test_images import image as image
 
 MANIFEST = """
 name: in an image
