@@ -303,3 +303,51 @@ def test_environments_have_their_own_variables_and_addresses(server: LiveServer)
     assert code == 200 and [(row["name"], row["external_url"]) for row in rows] == [
         ("prod-main", "https://x/here")
     ]
+
+
+LANES = """
+on: push
+jobs:
+  lanes:
+    runs-on: ubuntu-latest
+    steps:
+      - run: echo BEFORE=set >> $GITHUB_ENV
+      - parallel:
+          - {id: one, name: One, run: "date +%s%N > one.at; sleep 1.5; echo 'o=first' >> $GITHUB_OUTPUT; echo said one $BEFORE"}
+          - sequential:
+              - {id: two, name: Two, run: "date +%s%N > two.at; echo A=2 >> $GITHUB_ENV; echo '::add-mask::hushhush'; echo said two"}
+              - {name: Three, run: "echo said three $A"}
+          - {name: Four, run: "sleep 1; echo said hushhush; test -z \\"$A\\" && echo apart"}
+      - name: After
+        run: |
+          echo "joined ${{ steps.one.outputs.o }} $A"
+          test $(( ($(cat two.at) - $(cat one.at)) / 1000000 )) -lt 1200 && echo together
+  fails:
+    runs-on: ubuntu-latest
+    steps:
+      - parallel:
+          - {name: Bad, run: "sleep 0.3; exit 3"}
+          - {name: Long, run: "sleep 60"}
+          - sequential:
+              - {name: Also long, run: "sleep 60"}
+              - {name: Not run, run: "echo no"}
+      - {name: Skipped, run: echo no}
+      - {name: Still, if: failure(), run: echo still}
+  tries:
+    runs-on: ubuntu-latest
+    steps:
+      - {run: "echo x >> tries; test $(wc -l < tries) = 3", retry: {retries: 4, delay-seconds: 0}}
+      - {run: "echo tried $(wc -l < tries)"}
+"""
+
+
+def test_parallel_steps_and_steps_that_are_tried_again(server: LiveServer) -> None:
+    door = Door(server, "language/lanes", {".depot/workflows/a.yml": LANES})
+    jobs = door.pushed()
+    lines = door.log(jobs["lanes"]).splitlines()
+    assert statuses(jobs) == {"lanes": "finished", "fails": "failed", "tries": "finished"}, lines
+    assert {"said one set", "said two", "said three 2", "said ***", "apart"} <= set(lines), lines
+    assert "joined first 2" in lines and "together" in lines
+    lines = door.log(jobs["fails"]).splitlines()
+    assert "##[error]Process completed with exit code 3." in lines and "still" in lines and "no" not in lines
+    assert "tried 3" in door.log(jobs["tries"]).splitlines()

@@ -218,6 +218,25 @@ class EnvironmentUse:
 
 
 @dataclass(frozen=True, slots=True)
+class Lane:
+    """Steps in a row with the same `group` run at the same time, those of one `branch` one after another. `fail_fast`: a failure ends the other branches."""
+
+    group: int
+    branch: int
+    fail_fast: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class StepRetry:
+    """A process step is tried again at most `retries` times while it fails, each time after `delay_s`; exponential: doubled each time, at most `max_delay_s`."""
+
+    retries: int
+    delay_s: float = 5.0
+    exponential: bool = False
+    max_delay_s: float = 60.0
+
+
+@dataclass(frozen=True, slots=True)
 class StepPlan:
     """One process, or one built-in with `params`.
 
@@ -255,6 +274,8 @@ class StepPlan:
     )
     section: str = ""  # the log section's name; "" writes none
     hidden: bool = False  # not a Step of its own in views (set-up)
+    lane: Lane | None = None
+    retry: StepRetry | None = None
 
 
 @dataclass(frozen=True, slots=True)

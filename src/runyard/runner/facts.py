@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import hashlib
 import os
 import platform
@@ -88,6 +89,16 @@ class Facts:
             services[name] = {"id": f"{network}-{name}", "network": network, "ports": dict(ports)}
         if services:
             self._beside["services"] = services
+
+    def apart(self) -> Facts:
+        """A snapshot for steps that run beside others: what it learns stays its own."""
+        other = copy.copy(self)
+        other.env, other._steps = dict(self.env), dict(self._steps)
+        return other
+
+    def learn(self, other: Facts) -> None:
+        """The steps that a snapshot knows of."""
+        self._steps |= other._steps
 
     @property
     def status(self) -> Status:

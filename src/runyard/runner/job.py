@@ -6,12 +6,15 @@ lives and the server has the whole log before the last word (contracts/reliabili
 
 from __future__ import annotations
 
+import copy
+import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from functools import partial
+from itertools import groupby
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +25,7 @@ from runyard.model.plan import Assignment, Network, StepKind, StepPlan
 from runyard.model.state import Outcome, Reason, State
 from runyard.model.usage import Sample
 from runyard.model.work import Step
-from runyard.runner import voice
+from runyard.runner import lanes, voice
 from runyard.runner.actions.acting import Acting
 from runyard.runner.actions.reach import reachable
 from runyard.runner.builtins import Builtins
@@ -36,7 +39,7 @@ from runyard.runner.room import Room
 from runyard.runner.sandbox import Box, BoxPlan, ImageUnavailable, Sandbox, SandboxError
 from runyard.runner.sandbox.container import Images
 from runyard.runner.sandbox.services import Asked, up
-from runyard.runner.steps import Ended, Scene, run
+from runyard.runner.steps import Ended, Scene
 from runyard.runner.streams import Log
 from runyard.runner.visits import BoxVisits
 from runyard.syntax.actions import ActionError
@@ -76,6 +79,7 @@ class Execution:
         self._voice = voice.Voice(self._log, work)
         self._end = Finish(Outcome.PASSED)
         self._overtime = False
+        self._lane: tuple[lanes.LaneLog, threading.RLock] | None = None
         self.abandoned = False
 
     def abandon(self) -> None:
@@ -182,12 +186,51 @@ class Execution:
         leading = list(acting.leading())
         for position, (number, step) in enumerate(leading):
             self._step(scene, step, position, partial(acting.pre, scene, number), main=False)
-        for number, step in enumerate(work.job.steps):
+        one = partial(self._one, acting, builtins)
+        for group, some in groupby(
+            enumerate(work.job.steps), key=lambda item: item[1].lane and item[1].lane.group
+        ):
+            steps = list(some)
             self._log.speak_up()
-            act = partial(self._one, scene, acting, builtins, number)
-            self._step(scene, step, len(leading) + number, act)
+            if group is not None:
+                self._lanes(scene, steps, len(leading), one)
+                continue
+            for number, step in steps:
+                self._step(scene, step, len(leading) + number, partial(one, scene, number))
         for position, row in enumerate(acting.posts(), len(leading) + len(work.job.steps)):
             self._step(scene, row.step, position, partial(acting.post, scene, row), main=False)
+
+    def _lanes(
+        self,
+        scene: Scene,
+        steps: list[tuple[int, StepPlan]],
+        first: int,
+        one: Callable[[Scene, int, StepPlan], Ended],
+    ) -> None:
+        """Steps that run at the same time."""
+        lock = threading.RLock()
+
+        def work(lane: lanes.Lane) -> None:
+            me = copy.copy(self)
+            me._log, me._control, me._end = lane.log, lane.control, Finish(Outcome.PASSED)
+            me._voice = voice.Voice(lane.log, self._work)
+            me._lane = (lane.log, lock)
+            for number, step in lane.steps:
+                me._step(lane.scene, step, first + number, partial(one, lane.scene, number))
+            lane.end = me._end
+            if me._overtime:
+                self._overtime = True
+
+        made = lanes.lanes_of(scene, steps, lock)
+        rule = steps[0][1].lane
+        lanes.drive(scene, made, work, lock, fail_fast=rule is None or rule.fail_fast)
+        if self._overtime:
+            self._control.deadline = max(lane.control.deadline for lane in made)
+        bad = [
+            lane.end for lane in made if lane.end.outcome is not Outcome.PASSED and lane.scene.facts.failed
+        ]
+        if bad and self._end.outcome is Outcome.PASSED:
+            self._end = bad[0]
 
     def _step(
         self,
@@ -243,10 +286,10 @@ class Execution:
         return scene.facts.wanted(step, scene.base)
 
     @staticmethod
-    def _one(scene: Scene, acting: Acting, builtins: Builtins, number: int, step: StepPlan) -> Ended:
+    def _one(acting: Acting, builtins: Builtins, scene: Scene, number: int, step: StepPlan) -> Ended:
         match step.kind:
             case StepKind.RUN:
-                return run(scene, step, number)
+                return lanes.tried(scene, step, number)
             case StepKind.ACTION:
                 return acting.main(scene, number, step)
             case _ if "with" in step.params:
@@ -298,6 +341,19 @@ class Execution:
             self._end = replace(self._end, outputs=safe)
 
     def _note(self, step: StepPlan, row: Step) -> None:
+        if self._lane is not None:
+            log, lock = self._lane
+            if row.log_end is not None:
+                start, end = log.hand_over()
+                row = replace(row, log_start=start, log_end=end)
+            else:
+                row = replace(row, log_start=None)
+            with lock:
+                self._noted(step, row)
+        else:
+            self._noted(step, row)
+
+    def _noted(self, step: StepPlan, row: Step) -> None:
         if not step.hidden:
             shown = replace(row, name=self._log.shown(row.name), extra=_shown(row.extra, self._log))
             self._means.link.step(self._work, shown)

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any, TypeAlias
 
 from runyard.dialects.depot.workflow.nodes import Text
+from runyard.model.plan import Lane, StepRetry
 from runyard.syntax import yamltree
 from runyard.syntax.yamltree import Mark
 
@@ -106,6 +107,8 @@ class StepDoc:
     cwd: Text | None = None
     timeout_minutes: float | Text | None = None
     continue_on_error: bool | Text = False
+    retry: StepRetry | None = None
+    lane: Lane | None = None
 
 
 @dataclass(frozen=True, slots=True)

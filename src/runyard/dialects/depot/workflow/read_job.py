@@ -14,7 +14,7 @@ from runyard.dialects.depot.workflow.read_keys import (
     read_environment,
     read_permissions,
 )
-from runyard.dialects.depot.workflow.read_step import read_step
+from runyard.dialects.depot.workflow.read_step import read_steps
 from runyard.syntax import yamltree
 from runyard.syntax.yamltree import Mark, Node
 
@@ -105,10 +105,8 @@ def _steps(reader: Reader, node: Node | None) -> tuple[StepDoc, ...]:
         reader.findings.error(node.at, f"A job may have at most {MAX_STEPS} steps")
     found: list[StepDoc] = []
     ids: set[str] = set()
-    for item in items[:MAX_STEPS]:
-        step = read_step(reader, item)
-        if step is None:
-            continue
+    read = [step for group, item in enumerate(items[:MAX_STEPS]) for step in read_steps(reader, item, group)]
+    for step in read:
         if step.id and step.id.lower() in ids:
             reader.findings.error(step.at, f"The identifier '{step.id}' may not be used more than once")
         ids.add(step.id.lower())

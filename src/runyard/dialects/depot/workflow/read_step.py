@@ -2,18 +2,89 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from runyard.dialects.depot.workflow.availability import Place, check, check_condition
 from runyard.dialects.depot.workflow.document import StepDoc
 from runyard.dialects.depot.workflow.nodes import Reader, Text
+from runyard.model.plan import Lane, StepRetry
 from runyard.syntax import yamltree
 from runyard.syntax.yamltree import Node
 
 _COMMON = ("name", "id", "if", "timeout-minutes", "continue-on-error", "env")
 _RUN = ("run", "working-directory", "shell", "retry", "background")
 _USES = ("uses", "with", "background")
-_REFUSED = ("parallel", "wait", "wait-all", "cancel", "retry", "background")
+_REFUSED = ("wait", "wait-all", "cancel", "background")
 _KEYS = frozenset((*_COMMON, *_RUN, *_USES, *_REFUSED))
+_PARALLEL = ("parallel", "fail-fast", "name")
+MAX_LANES = 16
 MAX_SCRIPT_CHARS = 1 << 18
+
+
+def read_steps(reader: Reader, node: Node, group: int) -> list[StepDoc]:
+    """One step, or those of Depot's `parallel` (contracts/actions.md §9): a list of steps and of `{sequential: [...]}`."""
+    if not (isinstance(node, yamltree.Mapping) and "parallel" in node.entries):
+        one = read_step(reader, node)
+        return [] if one is None else [one]
+    found = reader.mapping(node, _PARALLEL)
+    if found is None:
+        return []
+    stops = found.get("fail-fast")
+    fail_fast = True if stops is None else reader.boolean(stops)
+    if isinstance(fail_fast, Text):
+        reader.findings.error(fail_fast.at, "`fail-fast` of parallel steps takes no expression")
+        fail_fast = True
+    items = reader.items(found.entries["parallel"].value)
+    if not items or len(items) > MAX_LANES:
+        reader.findings.error(found.key_at("parallel"), f"`parallel` takes 1 to {MAX_LANES} steps")
+    steps: list[StepDoc] = []
+    for branch, item in enumerate(items[:MAX_LANES]):
+        lane = Lane(group, branch, fail_fast)
+        for inner in _branch(reader, item):
+            if isinstance(inner, yamltree.Mapping) and inner.entries.keys() & {"parallel", "sequential"}:
+                reader.findings.error(inner.at, "Parallel steps cannot be nested")
+                continue
+            one = read_step(reader, inner)
+            steps += [replace(one, lane=lane)] if one is not None else []
+    return steps
+
+
+def _branch(reader: Reader, node: Node) -> tuple[Node, ...]:
+    if isinstance(node, yamltree.Mapping) and "sequential" in node.entries:
+        found = reader.mapping(node, ("sequential", "name"))
+        return reader.items(found.entries["sequential"].value) if found is not None else ()
+    return (node,)
+
+
+def _retry(reader: Reader, node: Node | None) -> StepRetry | None:
+    """Depot's `retry`: a number, or a mapping."""
+    if node is None:
+        return None
+    if isinstance(node, yamltree.Scalar):
+        return StepRetry(int(_within(reader, node, 1, 10)))
+    found = reader.mapping(node, ("retries", "backoff", "delay-seconds", "max-delay-seconds"), ("retries",))
+    if found is None or "retries" not in found.entries:
+        return None
+    parts = {key: entry.value for key, entry in found.entries.items()}
+    backoff = reader.text(parts["backoff"]).value if "backoff" in parts else "constant"
+    if backoff not in ("constant", "exponential"):
+        reader.findings.error(
+            parts["backoff"].at, f"Unexpected value '{backoff[:80]}'", "constant or exponential"
+        )
+    return StepRetry(
+        int(_within(reader, parts["retries"], 1, 10)),
+        _within(reader, parts["delay-seconds"], 0, 3600) if "delay-seconds" in parts else 5.0,
+        backoff == "exponential",
+        _within(reader, parts["max-delay-seconds"], 0, 3600) if "max-delay-seconds" in parts else 60.0,
+    )
+
+
+def _within(reader: Reader, node: Node, least: int, most: int) -> float:
+    value = reader.number(node)
+    if isinstance(value, Text) or not least <= value <= most:
+        reader.findings.error(node.at, f"A number from {least} to {most} was expected")
+        return float(least)
+    return value
 
 
 def read_step(reader: Reader, node: Node) -> StepDoc | None:
@@ -57,6 +128,7 @@ def read_step(reader: Reader, node: Node) -> StepDoc | None:
         cwd=texts["working-directory"],
         timeout_minutes=_timeout(reader, parts.get("timeout-minutes")),
         continue_on_error=_tolerates(reader, parts.get("continue-on-error")),
+        retry=_retry(reader, parts.get("retry")),
     )
 
 

@@ -43,6 +43,8 @@ def plans(
                 else doc.continue_on_error.value,
                 templated=True,
                 commands=True,
+                lane=doc.lane,
+                retry=doc.retry,
                 **made,
             )
 
