@@ -68,6 +68,8 @@ class Fault(msgspec.Struct, frozen=True):
     folder: str = ""
     element_type: str = ""
     element: str = ""
+    rows: list[dict[str, str | None]] = []  # the first failing rows of a data test; `failed_rows` counts all
+    failed_rows: int = 0
 
 
 class Success(msgspec.Struct, frozen=True):
@@ -76,6 +78,9 @@ class Success(msgspec.Struct, frozen=True):
     test: str
     file: str = ""
     line: int = 0
+    assertions: int = 0
+    rows: int = 0
+    warning: str = ""
 
 
 class Tried(msgspec.Struct, frozen=True):
