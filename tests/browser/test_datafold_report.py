@@ -75,6 +75,10 @@ def test_a_run_is_confirmed_and_read_on_its_page(
     expect(orders).to_contain_text("1 of 4")
     expect(page.locator("tr", has_text="<script>")).to_contain_text("not compared", timeout=60_000)
     expect(page.locator("article", has_text="orders")).to_contain_text("Columns added: is_returned")
+    rows = page.locator("article", has_text="orders").locator("table.rows tbody tr")
+    expect(rows).to_have_count(5)
+    expect(rows.first.locator("del")).not_to_have_text(rows.first.locator("ins").inner_text())
+    expect(page.locator("article", has_text="orders")).to_contain_text("Keys only in A: id ")
     with page.expect_download() as caught:
         orders.locator("text=rows").click()
     assert caught.value.suggested_filename == "diff.parquet"

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from runyard.engine.ports import ArtifactFilter, Page
 from runyard.model.state import Outcome
 from runyard.model.work import Run
 
@@ -204,6 +205,19 @@ def test_the_report_says_per_table_what_was_found(house: Any, source: int) -> No
     assert "Values different: `v` 1 (10 %)" in text
     assert "a\\|b\\`c" in text  # a table's name ends neither its cell nor its code
     assert f"http://ci.test/datadiffs/runs/{run}" in text
+
+
+@pytest.mark.parametrize("shown", [True, False])
+def test_row_values_are_in_the_report_unless_switched_off(house: Any, source: int, shown: bool) -> None:
+    config = house.config(source, show_row_values=shown)
+    run = house.trigger(config)
+    house.ok("POST", f"ci/{config}/7", [PAIR])
+    house.work()
+    (line,) = house.ok("GET", f"ci/{config}/runs/{run}/report")["diffs"]
+    assert bool(line["samples"]["changed"]) is shown
+    assert line["values"]["rows_with_differences"] == 1
+    kept = house.write(lambda tx: tx.artifacts(ArtifactFilter(run_id=run), Page(limit=100)))
+    assert ("datadiff_rows" in {a.type for a in kept}) is shown
 
 
 def test_ignored_columns_and_missing_keys(house: Any, source: int) -> None:

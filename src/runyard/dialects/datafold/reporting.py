@@ -84,12 +84,13 @@ def _line(diff: Diff, reasons: Mapping[str, Any]) -> Json:
         "pks": None,
         "values": None,
         "schema": None,
+        "samples": None,
         "downstream": [one["name"] for one in diff.stored.record.data.get("dependencies") or ()],
         "warnings": list(diff.result.get("warnings") or ()),
         "error": error_of(diff) if shown["status"] == "failed" else None,
     }
     if diff.succeeded:
-        kept = ("match_score", "key", "pks", "values", "schema")
+        kept = ("match_score", "key", "pks", "values", "schema", "samples")
         found |= {name: diff.result.get(name) for name in kept}
     return found
 

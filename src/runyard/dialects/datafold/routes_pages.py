@@ -5,7 +5,9 @@ What strangers wrote (table and column names, messages) reaches the page only th
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from fastapi import APIRouter, Request
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
@@ -47,6 +49,14 @@ WORDS = {
     "error": "not compared",
 }
 
+KINDS = (
+    ("exclusive", "Keys only in"),
+    ("null_keys", "Null keys in"),
+    ("duplicate_keys", "Duplicate keys in"),
+)
+MOST_ROWS = 10  # of each kind and table; the file of rows has the others
+MOST_CHARS = 200
+
 
 def router(desk: Desk, reports: Reports) -> APIRouter:
     """All pages."""
@@ -60,6 +70,20 @@ def router(desk: Desk, reports: Reports) -> APIRouter:
         "/datadiffs/runs/{run_id}/report.md", pages.markdown, methods=["GET"], include_in_schema=False
     )
     return table
+
+
+def cell(value: str | None) -> str:
+    """A value for people: nothing, an empty text and blanks look alike without a sign; long ones are cut."""
+    if value is None:
+        return "NULL"
+    shown = value[:MOST_CHARS] + ("…" if len(value) > MOST_CHARS else "")
+    return shown if shown and shown.strip() == shown else f"'{shown}'"
+
+
+def keyed(sample: Mapping[str, Any]) -> str:
+    """A sample's key, and how many rows have it if several do."""
+    key = ", ".join(f"{name} {cell(value)}" for name, value in sample["key"].items())
+    return f"{key} ({sample['rows']} rows)" if sample.get("rows", 1) > 1 else key
 
 
 class Pages:
@@ -98,6 +122,10 @@ class Pages:
             rows={a.attempt_id: a for a in files},
             marks=MARKS,
             words=WORDS,
+            kinds=KINDS,
+            most_rows=MOST_ROWS if person is not None else 0,  # a public page may still be of private data
+            keyed=keyed,
+            cell=cell,
             live=f"/-/events/run/{run.id}" if run.state is not State.DONE else "",
         )
         return HTMLResponse(html, headers=HEADERS)
