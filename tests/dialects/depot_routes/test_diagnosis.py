@@ -173,3 +173,19 @@ def test_what_cannot_be_diagnosed_is_refused(house: House) -> None:
     for kind in ("RUN", "WORKFLOW", "JOB", "ATTEMPT"):
         body = {"targetId": "0000000000", "targetType": f"FAILURE_DIAGNOSIS_TARGET_TYPE_{kind}"}
         assert house.refused("GetFailureDiagnosis", body)[1] == "not_found"
+
+
+def test_the_script_that_a_step_shows_of_itself_tells_nothing(house: House) -> None:
+    house.project()
+    run = house.start()
+    header = (
+        b'##[group]Run make\n\x1b[36;1mecho "error: only in the script"\x1b[0m\nshell: bash\n##[endgroup]\n'
+    )
+    fail(
+        house,
+        house.claim(),
+        header + b"it says: fatal trouble\n##[error]Process completed with exit code 2.\n",
+    )
+    (attempt,) = ask(house, run)["representativeAttempts"]
+    assert [line["content"] for line in attempt["relevantLines"]] == ["it says: fatal trouble"]
+    assert attempt["relevantLines"][0]["lineNumber"] == 5

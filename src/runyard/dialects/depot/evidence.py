@@ -102,9 +102,20 @@ def _relevant(
         cut = data.find(b"\n") + 1
         data, first, before = data[cut:], first + cut, before + 1
     found = [_plain(line) for line in lines(data, Cursor(first, before), attempt, steps, last=True)]
+    if first == start:
+        found = _after_header(found)
     found = [line for line in found if line.body.strip() and not _ENDED.match(line.body)]
     telling = [line for line in found if _TELLING.search(line.body)]
     return tuple((telling or found)[-RELEVANT_LINES:])
+
+
+def _after_header(found: list[Line]) -> list[Line]:
+    """Without the closed group in which a step shows its own script: what a script says about errors is none."""
+    if found and found[0].body.startswith("##[group]"):
+        for index, line in enumerate(found):
+            if line.body.startswith("##[endgroup]"):
+                return found[index + 1 :]
+    return found
 
 
 def _lines_between(tx: Tx, blobs: Blobs, attempt: Attempt, start: int, end: int) -> int:
