@@ -83,7 +83,7 @@ def best(argv: Sequence[str], folder: Path) -> float:
 
 def in_process(folder: Path) -> tuple[float, int]:
     """(best processor seconds, jobs) of compiling alone, without a process or printing, the collector off as in `runyard compile`."""
-    from runyard.cli.check import FolderFiles, compile_plan
+    from runyard.cli.compiling import FolderFiles, compile_plan
 
     tree = FolderFiles(folder)
     seconds, count = [], 0

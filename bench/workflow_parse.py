@@ -79,7 +79,7 @@ def workflow_parse(_: Live) -> list[Figure]:
 _CODE = """
 import gc, sys, time
 from pathlib import Path
-from runyard.cli.check import FolderFiles
+from runyard.cli.compiling import FolderFiles
 from runyard.dialects.depot.compile import check
 texts = {p.name: p.read_bytes() for p in sorted(Path(sys.argv[1]).iterdir())}
 class One:

@@ -16,7 +16,7 @@ VERBS: dict[str, tuple[str, str]] = {
     "serve": ("runyard.cli.serve:serve", "Serve all four APIs, git and the web page on one port."),
     "run": ("runyard.cli.run:run", "Run this working copy's pipeline or workflow now, without a server."),
     "check": ("runyard.cli.check:check", "Find every problem in pipeline and workflow files."),
-    "compile": ("runyard.cli.check:compile_file", "Print the plan a file compiles to."),
+    "compile": ("runyard.cli.compiling:compile_file", "Print the plan a file compiles to."),
     "runner": ("runyard.cli.runner:runner", "Take jobs from a server on another machine."),
     "token": ("runyard.cli.token:token", "Make an access token for a user of a server's data folder."),
     "settings": ("runyard.cli.settings:settings", "Print every setting, its value and what it means."),
@@ -25,7 +25,7 @@ VERBS: dict[str, tuple[str, str]] = {
 }
 
 
-PLAIN = frozenset({"run"})  # reads its command line itself, so that it starts faster than the jobs it runs
+PLAIN = frozenset({"run", "compile"})  # they read their command lines themselves, so that they start at once
 
 
 def load(verb: str) -> Callable[..., Any]:
@@ -61,7 +61,7 @@ def main() -> None:
     elif verb in ("-V", "--version", "version"):
         sys.stdout.write(f"runyard {__version__}\n")
     elif verb in VERBS:
-        if verb in PLAIN and (code := resident.ask(rest)) is not None:
+        if verb == "run" and (code := resident.ask(rest)) is not None:
             sys.exit(code)
         load(verb)(args=rest, prog_name=f"runyard {verb}")
     else:
