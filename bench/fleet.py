@@ -14,6 +14,7 @@ import statistics
 import tempfile
 import time
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -90,7 +91,39 @@ def appended(live: Live) -> list[Figure]:
     return [
         _appended(live, stock, "256 MiB in pieces of 1 MiB", PIECE, 256),
         _appended(live, stock, "16 MiB in pieces of 64 KiB", 64 << 10, 256),
+        _together(live, "4 runners at once, each 16 MiB in pieces of 64 KiB", 64 << 10, 256, 4),
     ]
+
+
+def _together(live: Live, name: str, size: int, count: int, runners: int) -> Figure:
+    """Several runners stream: what waits for the disk together shares a commit. The floor is one writer of all their pieces."""
+    piece = os.urandom(size // 2).hex().encode()
+    live.call("POST", "/projects/bench%2Flog/pipeline", {"ref": "main"})
+    stocks = [Stock(live) for _ in range(runners)]
+    ours, floor = [], []
+    for _ in range(2):
+        floor.append(_synced(live.data, piece, count * runners))
+        jobs = [stock.claim()[1] for stock in stocks]
+        start = time.perf_counter()
+        with ThreadPoolExecutor(runners) as pool:
+            list(pool.map(lambda pair: _stream(*pair, piece, count), zip(stocks, jobs, strict=True)))
+        ours.append(time.perf_counter() - start)
+        for stock, job in zip(stocks, jobs, strict=True):
+            stock.end(job)
+    total, best, bare = size * count * runners, min(ours), min(floor)
+    rates = f"{total / best / 1e6:.0f} MB/s", f"{total / bare / 1e6:.0f} MB/s (write + fsync)"
+    return Figure(f"log by PATCH, {name}", *rates, bare / best, 0.5, True)
+
+
+def _stream(stock: Stock, job: dict[str, Any], piece: bytes, count: int) -> None:
+    for number in range(count):
+        at = number * len(piece)
+        answer = stock.send(
+            "PATCH", f"/jobs/{job['id']}/trace", piece, JOB_TOKEN=job["token"], Content_Range=f"{at}-{at + len(piece) - 1}"
+        )  # fmt: skip
+        answer.read()
+        if answer.status != 202:
+            raise RuntimeError(f"the piece at {at} was answered {answer.status}")
 
 
 def _appended(live: Live, stock: Stock, name: str, size: int, count: int) -> Figure:
@@ -100,14 +133,7 @@ def _appended(live: Live, stock: Stock, name: str, size: int, count: int) -> Fig
         floor.append(_synced(live.data, piece, count))
         _, job = stock.claim()
         start = time.perf_counter()
-        for number in range(count):
-            at = number * len(piece)
-            answer = stock.send(
-                "PATCH", f"/jobs/{job['id']}/trace", piece, JOB_TOKEN=job["token"], Content_Range=f"{at}-{at + len(piece) - 1}"
-            )  # fmt: skip
-            answer.read()
-            if answer.status != 202:
-                raise RuntimeError(f"the piece at {at} was answered {answer.status}")
+        _stream(stock, job, piece, count)
         ours.append(time.perf_counter() - start)
         stock.end(job)
     total, best, bare = size * count, min(ours), min(floor)
