@@ -147,3 +147,27 @@ def test_many_packs_are_joined(git: Git, mirrored: GitSource, work: Path) -> Non
     mirrored.tidy(1)
     assert before > 40 > len(list(packs.glob("*.pack")))
     assert mirrored.resolve(1, "main")[0].title == "n44"
+
+
+def test_two_commits_merge_in_memory_unless_they_conflict(git: Git, mirrored: GitSource, work: Path) -> None:
+    git("checkout", "-qb", "side", cwd=work)
+    (work / "side.txt").write_text("side\n")
+    git("add", ".", cwd=work)
+    git("commit", "-qm", "side", cwd=work)
+    git("checkout", "-q", "main", cwd=work)
+    (work / "main.txt").write_text("main\n")
+    git("add", ".", cwd=work)
+    git("commit", "-qm", "on", cwd=work)
+    git("checkout", "-qb", "clash", cwd=work)
+    (work / "side.txt").write_text("another\n")
+    git("add", ".", cwd=work)
+    git("commit", "-qm", "clash", cwd=work)
+    mirrored.mirror(1, str(work))
+    base, head, clash = (mirrored.resolve(1, name)[0].sha for name in ("main", "side", "clash"))
+    made = mirrored.merged(1, base, head, "Merge\n")
+    assert made is not None and mirrored.merged(1, base, head, "Merge\n") == made
+    assert mirrored.commit(1, made).parents == (base, head)
+    files = mirrored.files(1, made)
+    assert files.read("side.txt") == b"side\n" and files.read("main.txt") == b"main\n"
+    assert [name for name, _ in mirrored.branches(1)] == ["clash", "feat/x", "main", "side"]
+    assert mirrored.merged(1, clash, head, "Merge\n") is None

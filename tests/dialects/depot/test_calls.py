@@ -279,3 +279,13 @@ def test_a_name_that_waits_for_needs_without_a_matrix() -> None:
 def test_a_matrix_may_not_ask_for_what_it_never_knows(matrix: str) -> None:
     text = f"on: push\njobs:\n  m:\n    strategy: {{matrix: {matrix}}}\n    runs-on: x\n"
     assert "Unrecognized named-value" in problems({"ci.yml": text})[0]
+
+
+def test_a_called_files_own_group_counts_for_the_call() -> None:
+    called = CALLED.replace(
+        "env: {A", "concurrency: {group: 'g-${{ inputs.tag }}', cancel-in-progress: true}\nenv: {A"
+    )
+    call = plan({"ci.yml": caller(), "called.yml": called})["c"]
+    assert call.concurrency is not None and call.concurrency.group == "g-v-main"
+    late = caller().replace("v-${{ github.ref_name }}", "${{ needs.a.outputs.v }}")
+    assert plan({"ci.yml": late, "called.yml": called})["c"].concurrency is None

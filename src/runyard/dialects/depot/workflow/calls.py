@@ -11,11 +11,11 @@ from dataclasses import replace
 from typing import Any
 
 from runyard.dialects.depot.workflow import build, facts, late
-from runyard.dialects.depot.workflow.document import Argument, Callable, InputDoc, JobDoc
+from runyard.dialects.depot.workflow.document import Argument, Callable, ConcurrencyDoc, InputDoc, JobDoc
 from runyard.dialects.depot.workflow.findings import nearest
 from runyard.dialects.depot.workflow.nodes import Text
 from runyard.dialects.depot.workflow.static import Static, uses_matrix
-from runyard.model.plan import Drawn, Given, JobPlan, Need, Unfold
+from runyard.model.plan import Concurrency, Drawn, Given, JobPlan, Need, Unfold
 from runyard.syntax.expressions import render_value, to_string
 from runyard.syntax.expressions.values import to_number
 
@@ -52,10 +52,10 @@ def caller(setting: build.Setting, job: JobDoc) -> JobPlan | None:
         permissions=permissions,
     )
     plans = tuple(_of_a_call(plan) for plan in build.jobs(within))
-    rule, later = late.concurrency(
-        job.concurrency or doc.concurrency,
-        replace(static, facts=late.grouping(context, f"{setting.stamp}-{job.id}")),
-    )
+    stamp = f"{setting.stamp}-{setting.key}{job.id}"
+    rule, later = late.concurrency(job.concurrency, replace(static, facts=late.grouping(context, stamp)))
+    if job.concurrency is None and doc.concurrency is not None:
+        rule = _of_the_file(doc.concurrency, replace(static, facts=late.grouping(inner, stamp)))
     name, text, _ = late.name(job, job.id, "", static)
     of_legs = text if job.name is not None and uses_matrix(job.name) else ""
     if text and not of_legs:
@@ -87,6 +87,18 @@ def caller(setting: build.Setting, job: JobDoc) -> JobPlan | None:
         ),
         extra={"depot": {"job_key": f"{setting.file}:{setting.key}{job.id}"}},
     )
+
+
+def _of_the_file(concurrency: ConcurrencyDoc, static: Static) -> Concurrency | None:
+    """The called file's own rule, for the call as a whole. One that asks for inputs which are not known yet is left out."""
+    cancel = concurrency.cancel_in_progress
+    if all(static.knows(text) for text in (concurrency.group, cancel) if isinstance(text, Text)):
+        return late.known_concurrency(concurrency, static)
+    message = (
+        "`concurrency` of a called workflow is ignored where it depends on inputs that are not known yet"
+    )
+    static.findings.warning(concurrency.group.at, message)
+    return None
 
 
 def _of_a_call(plan: JobPlan) -> JobPlan:
