@@ -29,7 +29,7 @@ from runyard.model.plan import (
 from runyard.model.state import Reason
 from runyard.model.variants import Circumstances
 from runyard.model.work import Artifact, Attempt, Connection, Job, Project, Run, Runner, Workflow
-from runyard.syntax.expressions import ExpressionError, render, with_late
+from runyard.syntax.expressions import ExpressionError, has_expression, render, with_late
 from runyard.syntax.variables import Value, VariableError, expand_all
 
 MOST_INPUTS = Page(limit=10_000, descending=False)
@@ -244,13 +244,17 @@ def _rendered(plan: JobPlan, facts: Mapping[str, Any]) -> JobPlan:
     if plan.image is None and not plan.services:
         return plan
     image = _image(plan.image, facts) if plan.image else None
-    services = [_image(service, facts) for service in plan.services]
-    # A template that turns out empty means: none (GitHub).
+    services = [(service, _image(service, facts)) for service in plan.services]
     return replace(
         plan,
-        image=image if image is not None and image.name.strip() else None,
-        services=tuple(service for service in services if service.name.strip()),
+        image=None if plan.image and image and _is_gone(plan.image, image) else image,
+        services=tuple(made for service, made in services if not _is_gone(service, made)),
     )
+
+
+def _is_gone(before: Image, after: Image) -> bool:
+    """A template that turns out empty means: no image (GitHub)."""
+    return has_expression(before.name) and not after.name.strip()
 
 
 def _image(image: Image, facts: Mapping[str, Any]) -> Image:
