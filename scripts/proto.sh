@@ -8,4 +8,4 @@ tools=.venv-codegen
 bin=$PWD/$tools/bin
 cd src/runyard/dialects/depot/proto
 "$bin/python" -m grpc_tools.protoc --plugin=protoc-gen-py="$bin/protoc-gen-py" --plugin=protoc-gen-connectrpc="$bin/protoc-gen-connectrpc" \
-  --py_out=../gen --connectrpc_out=../gen -I. $(find depot -name '*.proto' | sort)
+  --py_out=../gen --connectrpc_out=../gen -I. $(find depot runner ping -name '*.proto' | sort)

@@ -28,6 +28,7 @@ from runyard.dialects.depot.gen.depot.ci.v2 import variables_connect as variable
 from runyard.dialects.depot.gen.depot.ci.v3beta2 import secrets_connect as secrets_v3
 from runyard.dialects.depot.gen.depot.ci.v3beta2 import variables_connect as variables_v3
 from runyard.dialects.depot.gen.depot.core.v1 import org_connect
+from runyard.dialects.depot.gen.runner.v1 import services_connect as fleet_connect
 from runyard.dialects.depot.results import door as depot_results
 from runyard.dialects.gitlab.desk import Desk as GitlabDesk
 from runyard.dialects.gitlab.desk import Door
@@ -89,6 +90,8 @@ class World:
             headers["Authorization"] = f"Key {token}"
         elif token and path.startswith(("/api/4.0", "/depot.", "/api/logout", *depot_results.PREFIXES)):
             headers["Authorization"] = f"Bearer {token}"
+        elif token and path.startswith("/api/actions"):
+            headers |= {"x-runner-token": token, "x-runner-uuid": "None"}
         elif token:
             headers["Cookie"] = f"runyard_session={token}"
         if path.endswith("/trace"):
@@ -188,6 +191,10 @@ def routes(world: World) -> list[tuple[str, str]]:
     for generated in DEPOT_SERVICES:
         text = Path(generated.__file__).read_text(encoding="utf-8")
         found += [("POST", path) for path in sorted(set(re.findall(r'"(/depot\.[\w.]+/\w+)"', text)))]
+    text = Path(fleet_connect.__file__).read_text(encoding="utf-8")
+    found += [
+        ("POST", f"/api/actions{path}") for path in sorted(set(re.findall(r'"(/runner\.[\w.]+/\w+)"', text)))
+    ]
     found += depot_results.routes()
     found += [("PUT", "/_results/uploads/1"), ("GET", "/_results/caches/1")]  # by signature only
     for route in by_name["web"].made().routes:  # type: ignore[attr-defined]
@@ -222,6 +229,7 @@ def test_the_table_is_whole(world: World) -> None:
         "/api/v1/",
         "/depot.ci.",
         "/depot.core.",
+        "/api/actions/runner.v1.RunnerService/",
         "/own/one/-/",
         "/twirp/",
         "/_apis/",

@@ -554,6 +554,30 @@ def test_claims_follow_age_tags_project_protection_and_stock(store: Any, made: A
         assert tx.next_queued(Runner(0, "")) == far.id
 
 
+def test_a_runner_with_labels_takes_only_what_asks_for_some_of_them(store: Any, made: Any) -> None:
+    plans = [
+        made.plan("without", stock=True),
+        made.plan("big", labels=("Big",), tags=("big",)),
+        made.plan("two", labels=("x", "Big")),
+    ]
+    with store.begin() as tx:
+        _, pairs = made.add_graph(tx, *plans)
+        for job, attempt in pairs:
+            tx.enqueue(made.moved(attempt, State.QUEUED), job)
+        without, big, two = [a.id for _, a in pairs]
+
+        def taken(*labels: str, **more: Any) -> int | None:
+            found: int | None = tx.next_queued(
+                Runner(0, "", stock=False, extra={"labels": list(labels)}, **more)
+            )
+            return found
+
+        assert (taken(), taken("other"), taken("big"), taken("x")) == (None, None, big, None)
+        tx.dequeue(big)
+        assert (taken("big"), taken("big", "x"), taken("big", "x", protected=True)) == (None, two, None)
+        assert tx.next_queued(Runner(0, "", tags=("big",))) == without
+
+
 def test_a_groups_runner_serves_what_is_below_the_group(store: Any, made: Any) -> None:
     with store.begin() as tx:
         pairs = {}

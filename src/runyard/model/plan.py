@@ -409,6 +409,8 @@ class JobPlan:
     reads_project: bool = True  # its token may read what a job of the project may
     identity: bool = False  # its steps may ask this server for identity tokens
     stock: bool = False  # a stock gitlab-runner can execute it (from `extra["gitlab"]`)
+    # What a runner that chooses by labels (`Runner.extra["labels"]`) must all have to take it, as its file can be handed to one; none: it cannot.
+    labels: tuple[str, ...] = ()
     coverage: str = ""  # RE2 pattern over the log
     environment: EnvironmentUse | None = None
     claimable: bool = (

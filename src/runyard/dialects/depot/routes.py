@@ -21,6 +21,7 @@ from runyard.dialects.depot.codecs import codecs
 from runyard.dialects.depot.compute import Compute
 from runyard.dialects.depot.diagnosis import Diagnosis
 from runyard.dialects.depot.downloads import Downloads
+from runyard.dialects.depot.fleet import door as fleet
 from runyard.dialects.depot.gen.depot.cache.v1.cache_connect import CacheServiceASGIApplication
 from runyard.dialects.depot.gen.depot.ci.v1 import ci_pb as pb
 from runyard.dialects.depot.gen.depot.ci.v1 import secrets_connect as secrets_v1
@@ -202,11 +203,14 @@ def mount(services: Services) -> Asgi:
         variables_v1.VariableServiceASGIApplication(VariablesV1(variables), **_options(services)),
     )
     fallback = applications["/depot.ci.v1.CIService"]
+    runners = fleet.mount(services)
     downloads, transfers, results = Downloads(services), Transfers(services), Results(services)
 
     async def door(scope: Scope, receive: Receive, send: Send) -> None:
         path = scope["path"]
-        if path.startswith(DOWNLOAD_PATH):
+        if path.startswith(f"{fleet.PREFIX}/"):
+            await runners(scope, receive, send)
+        elif path.startswith(DOWNLOAD_PATH):
             await downloads(scope, receive, send)
         elif path.startswith(CACHE_PATH):
             await transfers(scope, receive, send)

@@ -1,6 +1,6 @@
 """The queue: one row per QUEUED attempt, apart from history.
 
-A *lane* is all that decides who may claim, but the project: `protected`, `stock` and the set of tags. A claim hops along an index from one
+A *lane* is all that decides who may claim, but the project: `protected`, `stock`, the set of tags and the labels. A claim hops along an index from one
 (project, lane) to the next and sees only the oldest row of each, so its cost grows with the projects that wait and never with the queue.
 
 Runners of the instance share fairly, as in GitLab: the project with the fewest jobs running on them comes first, then age.
@@ -71,28 +71,33 @@ class Head:
 
 
 def lane_of(job: Job) -> str:
-    """`protected`, `stock` and the sorted tags, as JSON."""
+    """`protected`, `stock` and the sorted tags, as JSON; labels, if there are any, as a list at the end."""
     plan = job.plan
-    return _lane(plan.protected, plan.stock, plan.tags)
+    return _lane(plan.protected, plan.stock, plan.tags, plan.labels)
 
 
 @lru_cache(1024)
-def _lane(protected: bool, stock: bool, tags: tuple[str, ...]) -> str:
-    return msgspec.json.encode([protected, stock, *sorted(set(tags))]).decode()
+def _lane(protected: bool, stock: bool, tags: tuple[str, ...], labels: tuple[str, ...]) -> str:
+    last = [sorted({label.lower() for label in labels})] if labels else []
+    return msgspec.json.encode([protected, stock, *sorted(set(tags)), *last]).decode()
 
 
 @lru_cache(1024)
-def _parsed(lane: str) -> tuple[bool, bool, frozenset[str]]:
+def _parsed(lane: str) -> tuple[bool, bool, frozenset[str], frozenset[str]]:
     protected, stock, *tags = msgspec.json.decode(lane)
-    return protected, stock, frozenset(tags)
+    labels = tags.pop() if tags and isinstance(tags[-1], list) else ()
+    return protected, stock, frozenset(tags), frozenset(labels)
 
 
 def may_take(runner: Runner, lane: str) -> bool:
-    """Tags must all be the runner's; untagged and non-stock work each needs a runner that allows it; a runner for protected refs takes nothing else."""
-    protected, stock, tags = _parsed(lane)
-    if runner.stock and not stock:
-        return False
+    """Tags must all be the runner's; untagged and non-stock work each needs a runner that allows it; a runner for protected refs takes nothing else. A
+    runner that has labels takes only what asks for labels, all of which it has."""
+    protected, stock, tags, labels = _parsed(lane)
     if runner.protected and not protected:
+        return False
+    if (own := runner.extra.get("labels")) is not None:
+        return bool(labels) and labels.issubset(own)
+    if runner.stock and not stock:
         return False
     return tags.issubset(runner.tags) if tags else runner.run_untagged
 

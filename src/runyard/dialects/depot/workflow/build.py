@@ -273,6 +273,7 @@ def _plan(setting: Setting, leg: Leg) -> JobPlan:
         image=image,
         services=beside.services(job, static),
         tags=fields.tags,
+        labels=_handed_labels(setting, leg) if fields.drawn is None else (),
         timeout_s=fields.timeout_s,
         after_limit_s=late.CANCEL_TIMEOUT_S,
         allow_failure=fields.allow_failure,
@@ -283,6 +284,18 @@ def _plan(setting: Setting, leg: Leg) -> JobPlan:
         max_parallel=leg.max_parallel,
         extra={"depot": {"job_key": _job_key(setting, leg)}},
     )
+
+
+def _handed_labels(setting: Setting, leg: Leg) -> tuple[str, ...]:
+    """All labels of a job whose file a foreign runner can be handed: one of the repository itself, not called by another. `self-hosted` says what such a
+    runner is anyway."""
+    if setting.key or setting.doc.path.startswith("_inline_") or leg.doc.runs_on.group is not None:
+        return ()
+    labels: list[str] = []
+    for text in leg.doc.runs_on.labels:
+        value = leg.static.value(text, "`runs-on`")
+        labels += [str(item) for item in value] if isinstance(value, list | tuple) else [str(value or "")]
+    return tuple(label for label in labels if label.strip() and label.lower() != "self-hosted")
 
 
 def permissions_of(setting: Setting, job: JobDoc) -> Mapping[str, str] | None:

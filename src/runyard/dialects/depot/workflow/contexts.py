@@ -69,9 +69,8 @@ def of_file(
     }
 
 
-def of_job(job: JobDoc, jobs: Mapping[str, JobDoc]) -> dict[str, Shape]:
-    """`needs` and `matrix` of a job."""
-    by_name = {name.lower(): other for name, other in jobs.items()}
+def of_job(job: JobDoc, by_name: Mapping[str, JobDoc]) -> dict[str, Shape]:
+    """`needs` and `matrix` of a job. `by_name`: all jobs, by their names in lower case."""
     needs = {
         need.value: strict({"result": STRING, "outputs": _outputs(by_name[need.value.lower()])})
         for need in job.needs

@@ -46,9 +46,10 @@ def lint(doc: WorkflowDoc, findings: Findings) -> None:
     outputs = _Place(findings, {**everywhere, **contexts.of_jobs(doc.jobs)})
     for text in on.call.outputs.values():
         outputs.text(text)
+    by_name = {name.lower(): job for name, job in doc.jobs.items()}
     for job in doc.jobs.values():
         lint_jobs.lint(job, findings)
-        _job(job, doc.jobs, _Place(findings, {**everywhere, **contexts.of_job(job, doc.jobs)}))
+        _job(job, _Place(findings, {**everywhere, **contexts.of_job(job, by_name)}))
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,7 +94,7 @@ class _Place:
         self.findings.warning(mark_of(text, offset), message, hint)
 
 
-def _job(job: JobDoc, jobs: Mapping[str, JobDoc], place: _Place) -> None:
+def _job(job: JobDoc, place: _Place) -> None:
     if job.condition is not None:
         place.condition(job.condition)
     for text in _job_texts(job):
