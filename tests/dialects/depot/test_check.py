@@ -66,7 +66,7 @@ def test_needs_and_steps_that_are_not_there() -> None:
     ]
     assert (
         checked(
-            "      - {id: s, run: x}\n      - {run: 'echo ${{ steps.S.outcome }} ${{ needs.*.result }} ${{ needs.first.result }}'}\n"
+            "      - {id: s, run: x}\n      - {run: 'echo ${{ steps.S.outcome }} ${{ join(needs.*.result) }} ${{ needs.first.result }}'}\n"
         )
         == []
     )

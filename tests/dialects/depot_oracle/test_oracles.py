@@ -59,6 +59,7 @@ PARSER_DIFFERENCES = {
     "dispatch bad id": SERVICE,
     "call default of another type": SERVICE,
     "runs-on empty list": OURS,
+    "workflow_run without workflows": OURS,
     "env an expression": "the schema takes one for steps; of a job it is `not served yet` here, which is no verdict on the language",
     "env bad name": OURS,
     "max-parallel zero": OURS,
