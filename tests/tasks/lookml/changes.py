@@ -161,4 +161,25 @@ CHANGES = (
         ("style/M100", "stores.storeCount", "views/stores.view.lkml", 29),
         ("style/M103", "stores.storeCount", "views/stores.view.lkml", 29),
     )),
+    # What follows was written down from the change alone, before it was run: who uses what stands in the example's files.
+    Change("an interval taken away", "views/orders.view.lkml", "intervals: [hour, day]", "intervals: [hour]", (
+        ("lookml/unknown_field", "orders.average_days_to_delivery", "views/orders.view.lkml", 96),
+        ("lookml/unknown_field", "orders.is_late", "views/orders.view.lkml", 52),
+        ("sql", "orders.average_days_to_delivery", "views/orders.view.lkml", 96),
+        ("sql", "orders.average_days_to_delivery", "views/orders.view.lkml", 96),
+        ("sql", "orders.is_late", "views/orders.view.lkml", 52),
+        ("sql", "orders.is_late", "views/orders.view.lkml", 52),
+    )),
+    Change("a renamed constant", "manifest.lkml", "VAT_PERCENT", "VAT_PERCNT", (
+        ("lookml/unknown_constant", "unknown_constant", "views/order_items.view.lkml", 45),
+        ("sql", "order_items.amount_net", "views/order_items.view.lkml", 45),
+    )),
+    Change("a filter of a dimension that is neither yes nor no", "views/customers.view.lkml", 'filters: [is_business: "No"]', 'filters: [is_business: "Nope"]', (
+        ("lookml/filter", "customers.is_business", "views/customers.view.lkml", 67),
+        *(("sql", "customers.average_age", "views/customers.view.lkml", 67),) * 4,
+    )),
+    Change("a broken Liquid tag", "views/orders.view.lkml", "{% else %}", "{% esle %}", (
+        ("lookml/liquid", "liquid", "views/orders.view.lkml", 72),
+        *(("sql", "orders.period", "views/orders.view.lkml", 72),) * 2,
+    )),
 )  # fmt: skip

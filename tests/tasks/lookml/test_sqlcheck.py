@@ -9,6 +9,7 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
+import duckdb
 import psycopg
 import pytest
 
@@ -373,3 +374,25 @@ def test_a_server_that_goes_away_is_no_error_of_the_project(
     results = validate(models(make({"m.model.lkml": text})), {"shop": shop}, Options(concurrency=1), cut)
     assert [t.status for t in results] == ["passed", "errored", "errored"]
     assert all("was lost" in t.problem and not t.errors for t in results[1:])
+
+
+def test_a_filter_that_every_measure_carries_is_told_once(make: Make, tmp_path: Path) -> None:
+    """always_filter on a field whose SQL is broken: the field is told, and not the measures that cannot be asked because of it."""
+    file = tmp_path / "a.duckdb"
+    with duckdb.connect(str(file)) as made:
+        made.execute("CREATE TABLE a (id INTEGER, state VARCHAR)")
+    model = """connection: "x"
+explore: a { always_filter: { filters: [a.state: "-test"] } }
+view: a {
+  dimension: id { primary_key: yes }
+  dimension: state { sql: ${TABLE}.state || ;; }
+  measure: count { type: count }
+  measure: highest { type: max sql: ${id} ;; }
+  measure: own { type: sum sql: ${TABLE}.nothing ;; }
+}"""
+    connections = {"x": connection("x", {"url": f"duckdb://{file}"})}
+    (tested,) = validate(models(make({"m.model.lkml": model})), connections, Options(measures=True))
+    assert [e.dimension for e in tested.errors] == ["a.state"]
+    mended = models(make({"m.model.lkml": model.replace(" || ;;", " ;;")}))
+    (tested,) = validate(mended, connections, Options(measures=True))
+    assert [e.dimension for e in tested.errors] == ["a.own"]

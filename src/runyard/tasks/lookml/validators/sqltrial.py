@@ -82,7 +82,7 @@ class Trial:
         refused = [chunk for chunk in chunks if not self._accepted(chunk, ask)]
         if not refused:
             return frozenset()
-        if self.fail_fast:
+        if self.fail_fast or (ask == self._measured and self._filters_are_broken()):
             return None
         broken = self._broken_aliases(self._joins(whole))
         if broken is None:
@@ -95,6 +95,13 @@ class Trial:
             # compiled together, because one multiplies the rows of another, are asked for alone by everybody else as well.
             self._accepted(refused[0], ask, keep=True)
         return broken
+
+    def _filters_are_broken(self) -> bool:
+        """Whether the database refuses what every query with measures carries (always_filter and the like); told once, if its cause is not yet."""
+        query, refusal = self._ask(lambda: self._measured([]))
+        if refusal is not None and short(refusal.message) not in {e.message for e in self.errors}:
+            self._refused(refusal, query, None)
+        return refusal is not None
 
     def _probe(self, wanted: Sequence[Wanted]) -> Query:
         return probe(self.compiler, wanted)
