@@ -9,6 +9,7 @@ from typing import Any
 from runyard.engine import bridges
 from runyard.engine.board import load
 from runyard.engine.ending import GIVEN_BACK
+from runyard.engine.groups import ORDERED, RESOURCE_GROUPS
 from runyard.engine.ports import AttemptFilter, Page, RunFilter, Tx
 from runyard.engine.settle import settle
 from runyard.model.fold import Folded, Share, fold, fold_parents
@@ -132,7 +133,7 @@ def everything(store: Store, logs: dict[int, bytes], blobs: dict[str, bytes], no
         runs = tx.runs(RunFilter(), PAGE)
         _attempts(rows)
         _retries(rows)
-        _groups(rows)
+        _groups(rows, _modes(tx))
         _legs(rows)
         _unfolded(rows)
         _folds(tx, runs, rows)
@@ -189,19 +190,30 @@ def _retries(rows: Sequence[tuple[Job, Attempt]]) -> None:
             assert lost[job.id] == 2, "a lost job was not handed out again"
 
 
-def _groups(rows: Sequence[tuple[Job, Attempt]]) -> None:
+def _modes(tx: Tx) -> dict[str, str]:
+    return {g: m for p in tx.projects("", PAGE) for g, m in p.extra.get(RESOURCE_GROUPS, {}).items()}
+
+
+def _groups(rows: Sequence[tuple[Job, Attempt]], modes: dict[str, str]) -> None:
     active: dict[str, set[tuple[str, int]]] = defaultdict(set)
     held: set[str] = set()
+    turns: dict[str, list[tuple[int, bool, int]]] = defaultdict(list)  # who is next where runs go in order
     for job, a in rows:
         rule = job.plan.concurrency
         if rule is None:
             continue
+        if a.state is State.WAITING or a.hold in (Hold.CONCURRENCY, Hold.DELAYED):
+            sign = -1 if modes.get(rule.group) == "newest_first" else 1
+            turns[rule.group].append((sign * a.run_id, a.hold is not Hold.CONCURRENCY, a.id))
         if a.state in ACTIVE:
             active[rule.group].add(("w", job.workflow_id) if rule.by_workflow else ("a", a.id))
         elif a.hold is Hold.CONCURRENCY:
             held.add(rule.group)
     assert all(len(owners) <= 1 for owners in active.values()), "a concurrency group has two members at work"
-    assert all(active[group] for group in held), "a concurrency group is free, yet someone waits for it"
+    free = [group for group in held if not active[group]]
+    assert all(modes.get(group) in ORDERED and min(turns[group])[1] for group in free), (
+        "a concurrency group is free, yet someone waits for it"
+    )
 
 
 def _legs(rows: Sequence[tuple[Job, Attempt]]) -> None:

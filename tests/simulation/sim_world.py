@@ -13,11 +13,13 @@ from dataclasses import dataclass, field, replace
 from typing import Any, TypeVar
 
 from sim_checks import WatchTx, everything, fingerprint
-from sim_plans import Pick, make_plan
+from sim_plans import GROUPS, Pick, make_plan
 
 from runyard.engine import bridges, control, dispatch, trigger, upkeep
 from runyard.engine.bridges import Refusal
 from runyard.engine.dispatch import Finish, Verdict
+from runyard.engine.groups import RESOURCE_GROUPS
+from runyard.engine.lineage import is_child
 from runyard.engine.ports import AttemptFilter, Page, RunFilter, Tx
 from runyard.engine.terms import Terms
 from runyard.model.errors import RunyardError
@@ -76,11 +78,13 @@ class World:
     blobs: dict[str, bytes] = field(default_factory=dict)
     keys: dict[str, int] = field(default_factory=dict)
     trail: list[str] = field(default_factory=list)
+    mode: str = ""  # of all concurrency groups
 
     def __post_init__(self) -> None:
         with self.store.begin() as tx:
             self.user = tx.add(User(0, "root"))
-            self.project = tx.add(Project(0, "group/project", "project"))
+            modes = {RESOURCE_GROUPS: dict.fromkeys(GROUPS, self.mode)}
+            self.project = tx.add(Project(0, "group/project", "project", extra=modes if self.mode else {}))
             self.runners = [
                 tx.add(Runner(0, "one", stock=False, tags=("big",))),
                 tx.add(Runner(0, "two", stock=False)),
@@ -148,6 +152,8 @@ class World:
         if run is None or not plan.workflows[0].jobs:
             return
         jobs = [replace(job, key=f"x{job.key}", group="", needs=()) for job in plan.workflows[0].jobs[:3]]
+        if is_child(run):  # as in `bridge`: a group of its own bridge would keep it waiting for ever
+            jobs = [replace(job, concurrency=None, drawn=None) for job in jobs]
         if self.read(lambda tx: len(tx.graph(run.id))) < 20:
             self._may_refuse(lambda tx: trigger.extend(tx, run.id, "w0", jobs, self.now, TERMS))
 
@@ -568,10 +574,10 @@ CHATTY = (
 PROFILES = [COMMON, COMMON, COMMON, LOSSY, CHATTY]
 
 
-def history(seed: int, steps: int, store: Any = None) -> None:
+def history(seed: int, steps: int, store: Any = None, mode: str = "") -> None:
     """One random history with its drain; the note in a failure replays it."""
     pick = random.Random(seed).randrange
-    world = World(pick) if store is None else World(pick, store)
+    world = World(pick, mode=mode) if store is None else World(pick, store)
     events = PROFILES[seed % len(PROFILES)]
     try:
         for _ in range(steps):

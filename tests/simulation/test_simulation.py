@@ -72,6 +72,12 @@ def test_no_history_breaks_a_promise_and_all_work_ends(block: int) -> None:
         history(seed, 60)
 
 
+@pytest.mark.parametrize("mode", ["oldest_first", "newest_first", "newest_ready_first"])
+def test_groups_that_go_in_another_order_keep_the_promises(mode: str) -> None:
+    for seed in range(600, 606):
+        history(seed, 60, mode=mode)
+
+
 @pytest.mark.postgres
 @pytest.mark.parametrize("seed", [0, 3, 4])
 def test_postgresql_keeps_the_same_promises(fresh_postgres_url: str, seed: int) -> None:
@@ -81,6 +87,7 @@ def test_postgresql_keeps_the_same_promises(fresh_postgres_url: str, seed: int) 
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(1800)
 def test_hypothesis_finds_no_broken_promise_in_a_long_search() -> None:
     long = settings(QUICK, max_examples=400, stateful_step_count=60, phases=[Phase.generate, Phase.shrink])
     run_state_machine_as_test(Machine, settings=long)
