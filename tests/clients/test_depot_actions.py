@@ -341,6 +341,45 @@ jobs:
     assert "a cache with the key own-main exists already" in third.logs["one"]
 
 
+def test_checkout_of_other_repositories_submodules_and_parts(live: LiveServer) -> None:
+    """What the job's token may read, the built-in checkout lays out; the server's door decides, so a private stranger does not exist."""
+    live.push("team/lib", {"lib.txt": "the library"})
+    live.push("other/secret", {"a": "b"})
+    live.call("POST", "/api/v4/projects", {"name": "user", "path": "user", "namespace_path": "team"})
+    number = live.call("GET", "/api/v4/projects/team%2Fuser")[1]["id"]
+    allowed = live.call(
+        "POST", "/api/v4/projects/team%2Flib/job_token_scope/allowlist", {"target_project_id": number}
+    )
+    assert allowed[0] == 201
+    ran = Ran(
+        live,
+        "team/user",
+        """
+on: push
+jobs:
+  one:
+    runs-on: ubuntu-latest
+    steps:
+      - {uses: actions/checkout@v4, id: o, with: {repository: team/lib, path: nested/lib}}
+      - run: echo "[lib] $(cat nested/lib/lib.txt) ${{ steps.o.outputs.commit != '' }} $(git -C nested/lib config -l | grep -ci 'glcbt\\|basic')"
+      - {uses: actions/checkout@v4, id: no, continue-on-error: true, with: {repository: other/secret, path: no}}
+      - run: echo "[secret] ${{ steps.no.outcome }} $(ls no 2>/dev/null)"
+      - {uses: actions/checkout@v4, id: bad, continue-on-error: true, with: {repository: "team/lib", ref: "--upload-pack=x", path: no}}
+      - run: echo "[option] ${{ steps.bad.outcome }}"
+      - {uses: actions/checkout@v4, with: {sparse-checkout: "a/b", path: part}}
+      - run: echo "[part] $(cd part && find . -type f -not -path './.git/*' | sort | xargs)"
+""",
+        {"a/b/x": "", "c/y": "", "top": ""},
+    )
+    assert ran.jobs == {"one": "success"}, ran.logs["one"]
+    assert ran.lines("one") == [
+        "[lib] the library true 0",
+        "[secret] failure ",
+        "[option] failure",
+        "[part] ./a/b/x ./top",
+    ]
+
+
 REAL = os.environ.get("RUNYARD_REAL_ACTIONS", "")
 
 

@@ -18,6 +18,7 @@ from runyard.model.errors import Conflict, Forbidden, NotFound, RunyardError, To
 from runyard.model.plan import Assignment, InputArtifact, StepKind, StepPlan
 from runyard.model.state import Outcome, Reason
 from runyard.runner.actions import inputs
+from runyard.runner.actions.fetching import Fetching
 from runyard.runner.actions.keeping import Keeping
 from runyard.runner.artifacts import Choice, TooManyFiles, add_files, choose, clear, give_to, unpack
 from runyard.runner.cache import Cache, CacheKeyError
@@ -98,6 +99,13 @@ class Builtins:
         clear(target)  # what an earlier step left could be a repository with hooks of its own
         if strategy == "empty":
             return PASSED
+        inside = f"{scene.box.inside.workspace}/{params.get('path') or ''}".rstrip("/")
+        fetching = Fetching(self.link, self.work)
+        if self._is_other(params):
+            give_to(target, scene.box.uid)
+            outputs = fetching.other(scene, params, inside)
+            self._more(scene, fetching, params, inside)
+            return Ended(Outcome.PASSED, outputs=outputs)
         ref, sha = str(params.get("ref") or ""), str(params.get("sha") or "")
         if not ref and not sha:
             sha = self.work.sha
@@ -117,7 +125,20 @@ class Builtins:
             _name_origin(target, self.work)
         give_to(target, scene.box.uid)
         scene.log.system(f"\x1b[32;1mChecking out {sha[:8]} as {self.work.ref}...\x1b[0;m")
+        self._more(scene, fetching, params, inside)
         return Ended(Outcome.PASSED, outputs={"ref": ref or sha, "commit": sha})
+
+    def _is_other(self, params: Mapping[str, Any]) -> bool:
+        named = str(params.get("repository") or "")
+        return bool(named) and named.lower() != self.work.project_path.lower()
+
+    @staticmethod
+    def _more(scene: Scene, fetching: Fetching, params: Mapping[str, Any], folder: str) -> None:
+        """What a checkout may ask for beside the tree."""
+        if params.get("sparse_checkout"):
+            fetching.sparse(scene, params, folder)
+        if params.get("submodules"):
+            fetching.submodules(scene, params, folder)
 
     def _of_project(self, params: Mapping[str, Any]) -> Assignment:
         """The work as if it were another project's, where the plan allows that; a stock address would lead to our own."""
