@@ -224,12 +224,18 @@ jobs:
   own:
     runs-on: ubuntu-latest
     steps: [{uses: $/act, with: {v: 2}}]
+  slow:
+    runs-on: ubuntu-latest
+    steps:
+      - run: "mkdir slow && echo 'runs: {using: composite, steps: [{run: sleep 0.1, shell: sh}, {run: sleep 60, shell: sh}]}' > slow/action.yml"
+      - {uses: ./slow, timeout-minutes: 0.02}
 """
     act = {
         "act/action.yml": "inputs: {v: {default: 0}}\nruns: {using: composite, steps: [{run: 'echo \"[local] ${{ inputs.v }}\"', shell: sh}]}"
     }
     ran = Ran(live, "team/local", workflow, act)
-    assert ran.jobs == {"early": "failed", "late": "success", "own": "success"}
+    assert ran.jobs == {"early": "failed", "late": "success", "own": "success", "slow": "failed"}
+    assert "has timed out after" in ran.logs["slow"]
     assert "Did you forget to run actions/checkout" in ran.logs["early"]
     assert ran.lines("late") == ["[local] 1"] and ran.lines("own") == ["[local] 2"]
     assert (

@@ -74,7 +74,7 @@ def run(scene: Scene, step: StepPlan, position: int | str, head: Sequence[str] |
     env, names = _environment(scene, step, position)
     context = scene.facts.context(env)
     argv, cwd = _command(scene, step, position, context)
-    limit = _timeout_s(scene, step, context)
+    limit = timeout_s(scene, step, context)
     if step.commands:
         _show_command(scene.log, step, argv, head)
     process = scene.box.run([*scene.entrypoint, *argv], env, cwd)
@@ -141,7 +141,8 @@ def _joined(workspace: str, given: str) -> str:
     return os.path.normpath(given if given.startswith("/") else f"{workspace}/{given}")
 
 
-def _timeout_s(scene: Scene, step: StepPlan, context: Mapping[str, Any]) -> float | None:
+def timeout_s(scene: Scene, step: StepPlan, context: Mapping[str, Any]) -> float | None:
+    """The step's own time limit."""
     if step.timeout_s is None or isinstance(step.timeout_s, (int, float)):
         return step.timeout_s
     text = scene.facts.render(step.timeout_s, context)

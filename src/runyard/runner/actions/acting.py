@@ -6,10 +6,14 @@ write into their step's log, and their pre and post phases join in the row of th
 
 from __future__ import annotations
 
+import itertools
 import os
+import threading
+import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
 from runyard.model.plan import Assignment, StepKind, StepPlan
 from runyard.model.state import Outcome, Reason
@@ -21,7 +25,7 @@ from runyard.runner.builtins import Builtins
 from runyard.runner.facts import Scope
 from runyard.runner.link import Link
 from runyard.runner.sandbox.container import Images
-from runyard.runner.steps import Ended, Scene, run
+from runyard.runner.steps import Ended, Scene, run, timeout_s
 from runyard.syntax.actions import (
     ActionError,
     Composite,
@@ -67,9 +71,11 @@ class Acting:
     hear: Callable[[Scene], None]  # notes a cancel between inner steps
     _instances: dict[int, Instance] = field(default_factory=dict)
     _posts: list[_Row] = field(default_factory=list)
-    _fresh: list[_Post] = field(default_factory=list)  # of the step that runs now
+    _now: threading.local = field(
+        default_factory=threading.local
+    )  # `fresh`: posts of the step that this thread runs now (lanes have threads)
     _trees: Trees | None = None
-    _tag: int = 0
+    _tags: Iterator[int] = field(default_factory=lambda: itertools.count(1))
 
     def prepare(self, scene: Scene) -> None:
         """`Set up job`: everything remote is fetched and read. RunyardError or ActionError: then the job cannot begin."""
@@ -98,7 +104,7 @@ class Acting:
 
     def pre(self, scene: Scene, number: int, step: StepPlan) -> Ended:
         """All pre phases below one step, in order."""
-        self._fresh = []
+        self._now.fresh = []
         try:
             ended = self._pre(
                 scene, self._instances[number], _rendered(scene, _given(step)), _own_env(scene, step)
@@ -132,17 +138,25 @@ class Acting:
 
     def main(self, scene: Scene, number: int, step: StepPlan) -> Ended:
         """The step. ActionError or ExpressionError when it cannot be run: the step's failure."""
-        self._fresh = []
+        self._now.fresh = []
         try:
             uses = parse_uses(str(step.params.get("uses")))
+            limit = timeout_s(scene, step, scene.facts.context(scene.base))
+            self._now.until = None if limit is None else time.monotonic() + limit
             it = self._instances.get(number) or self._of(scene).local(uses)
             return self._play(scene, step, it, 1)
         finally:
+            self._now.until = None
             self._keep_posts(step.name, step, number)
+
+    def _left(self) -> float | None:
+        """What is left of the time limit of the job's step that runs now; all processes of its action share it."""
+        until: float | None = getattr(self._now, "until", None)
+        return None if until is None else max(0.01, until - time.monotonic())
 
     def builtin(self, scene: Scene, number: int, step: StepPlan) -> Ended:
         """A well-known action of the job's own steps, built in by the plan."""
-        self._fresh = []
+        self._now.fresh = []
         try:
             plan = replace(
                 step,
@@ -175,30 +189,32 @@ class Acting:
         ended = self.builtins.run(scene, plan)
         later = self.builtins.later(plan, ended)
         if later is not None:
-            self._fresh.append(_Post("success()", lambda scene: self.builtins.run(scene, later)))
+            self._now.fresh.append(_Post("success()", lambda scene: self.builtins.run(scene, later)))
         return ended
 
     def _composite(self, scene: Scene, step: StepPlan, it: Instance, depth: int) -> Ended:
         assert it.manifest is not None and isinstance(it.manifest.runs, Composite)  # noqa: S101 - the caller looked
         scene.log.system(f"##[group]{step.name}\n##[endgroup]")
+        extras: list[Mapping[str, Any]] = []
         scope, worst = self._scope(it), PASSED
         with _inside(scene, scope):
             for number, inner in enumerate(it.manifest.runs.steps):
                 self.hear(scene)
                 ended = self._inner(scene, it, number, inner, depth)
+                extras.append(ended.extra)
                 if ended.outcome is Outcome.CANCELED:
                     scene.facts.canceled = True
                 if ended.outcome not in WORKED and worst.outcome is Outcome.PASSED:
                     worst = ended
             outputs = _rendered(scene, it.manifest.outputs)
-        return replace(worst, outputs=outputs, extra={}, state={})
+        return replace(worst, outputs=outputs, extra=_together(extras), state={})
 
     def _inner(self, scene: Scene, it: Instance, number: int, inner: Inner, depth: int) -> Ended:
         """One step of a composite action: judged, run, noted; what it tolerates has passed for the others."""
         facts = scene.facts
         base = StepPlan(
             key=inner.id or f"__{number}", name=_name(inner), condition=inner.condition or None, env=self._inner_env(scene, it, inner),
-            commands=True, templated=False,
+            commands=True, templated=False, timeout_s=self._left(),
         )  # fmt: skip
         if not facts.wanted(base, {**scene.base, **base.env}):
             facts.note(base.key, Outcome.SKIPPED, Outcome.SKIPPED, {})
@@ -288,7 +304,7 @@ class Acting:
         if not _is_file_of(outside, it):
             raise ActionError(f"File not found: '{file[:200]}' of the action '{it.uses.text}'")
         env = self._environment(scene, it)
-        plan = StepPlan(key="", name=name, argv=(node, path), env=env, commands=True)
+        plan = StepPlan(key="", name=name, argv=(node, path), env=env, commands=True, timeout_s=self._left())
         return run(scene, plan, self._next(), _shown(it.inputs))
 
     def _container(self, scene: Scene, it: Instance, runs: Container, phase: str, name: str) -> Ended:
@@ -311,6 +327,7 @@ class Acting:
         own = {key: scene.facts.render(value, context) for key, value in runs.env.items()}
         order = Order(runs.image, scene.facts.render(entrypoint, context), args)
         return execute(
+            self._left(),
             scene,
             self.images,
             order,
@@ -329,7 +346,14 @@ class Acting:
             it.uses.image, given.get("entrypoint", ""), words(given["args"]) if given.get("args") else None
         )
         return execute(
-            scene, self.images, order, step.name, self._environment(scene, it), self._next(), _shown(given)
+            self._left(),
+            scene,
+            self.images,
+            order,
+            step.name,
+            self._environment(scene, it),
+            self._next(),
+            _shown(given),
         )
 
     def _environment(self, scene: Scene, it: Instance) -> dict[str, str]:
@@ -347,7 +371,7 @@ class Acting:
             return
         it.began = True
         if it.manifest.runs.post:
-            self._fresh.append(
+            self._now.fresh.append(
                 _Post(it.manifest.runs.post_if, lambda scene: self._phase(scene, it, "post", f"Post {name}"))
             )
 
@@ -383,22 +407,21 @@ class Acting:
         )
 
     def _next(self) -> str:
-        self._tag += 1
-        return f"a{self._tag}"
+        return f"a{next(self._tags)}"
 
     # after all steps
 
     def _keep_posts(self, name: str, step: StepPlan, number: int) -> None:
         """A step whose pre phase ran has its row already; its main phase adds to it."""
-        if self._fresh:
+        if self._now.fresh:
             known = next((row for row in self._posts if row.number == number), None)
             if known is not None:
-                known.posts += self._fresh
+                known.posts += self._now.fresh
             else:
                 self._posts.append(
-                    _Row(number, replace(step, name=f"Post {name}", condition="always()"), self._fresh)
+                    _Row(number, replace(step, name=f"Post {name}", condition="always()"), self._now.fresh)
                 )
-        self._fresh = []
+        self._now.fresh = []
 
     def posts(self) -> list[_Row]:
         """What is to run now, last first."""
@@ -432,6 +455,16 @@ class _inside:
 
     def __exit__(self, *error: object) -> None:
         self._facts.scope = self._before
+
+
+def _together(extras: list[Mapping[str, Any]]) -> dict[str, Any]:
+    """Summaries and annotations of inner steps are their step's."""
+    found: dict[str, Any] = {}
+    if summary := "\n".join(str(one["summary"]) for one in extras if one.get("summary")):
+        found["summary"] = summary[: 1 << 20]
+    if annotations := [note for one in extras for note in one.get("annotations", ())]:
+        found["annotations"] = annotations[:30]
+    return found
 
 
 def _with_pre(it: Instance) -> Iterator[Instance]:

@@ -31,7 +31,14 @@ class Order:
 
 
 def execute(
-    scene: Scene, images: Images, order: Order, name: str, env: Mapping[str, str], tag: str, head: list[str]
+    limit_s: float | None,
+    scene: Scene,
+    images: Images,
+    order: Order,
+    name: str,
+    env: Mapping[str, str],
+    tag: str,
+    head: list[str],
 ) -> Ended:
     """The process. ActionError when the image cannot be had or has nothing to run."""
     try:
@@ -43,6 +50,7 @@ def execute(
                 argv=argv,
                 env={**env, "GITHUB_WORKSPACE": WORKSPACE, "HOME": HOME},
                 commands=True,
+                timeout_s=limit_s,
             )
             return run(inside, plan, tag, head)
     except ImageUnavailable as error:
