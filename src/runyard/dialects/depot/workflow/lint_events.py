@@ -123,20 +123,8 @@ def _schedule(findings: Findings, config: Node) -> None:
                 findings.error(
                     entry.key.at, f"Unexpected value '{name}'", nearest(name, ("cron", "timezone"))
                 )
-        line, zone = item.get("cron"), item.get("timezone")
-        if line is None:
+        if item.get("cron") is None:
             findings.error(item.at, "Required property is missing: cron")
-        elif isinstance(line, Scalar):
-            try:
-                if line.text.strip().startswith("@"):
-                    raise cron.CronError("names like @daily are not taken here")
-                cron.check(line.text, zone.text if isinstance(zone, Scalar) else "UTC")
-            except cron.CronError as error:
-                findings.error(
-                    line.at,
-                    f"Invalid cron expression: {error}",
-                    "minute hour day month weekday, as in '0 4 * * 1-5'",
-                )
 
 
 def _crons(config: Node) -> Iterator[Scalar]:
