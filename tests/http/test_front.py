@@ -144,6 +144,8 @@ def test_what_counts_as_a_bad_token() -> None:
     assert is_refusal(403, "/api/v4/jobs/request", [])
     assert not is_refusal(403, "/api/v4/jobs/1", [(b"Job-Status", b"canceled")])
     assert is_refusal(404, "/api/4.0/login", [])
+    assert is_refusal(200, "/depot.ci.v1.CIService/GetRun", [(b"grpc-status", b"16")])
+    assert not is_refusal(200, "/depot.ci.v1.CIService/GetRun", [(b"grpc-status", b"5")])
     assert not is_refusal(404, "/api/4.0/projects/x", [])
 
 
