@@ -203,7 +203,8 @@ class _Packed:
 
 @dataclass(frozen=True, slots=True)
 class Job(_Packed):
-    """A named node of the graph. Immutable after accept; what happened to it is its latest attempt.
+    """A named node of the graph. Immutable after accept, but for fields that are filled in when its gate opens (`JobPlan.drawn`); what happened to it is its
+    latest attempt.
 
     One that a store made with `packed` reads its plan when somebody asks for it: most readers of many jobs never do.
     """
