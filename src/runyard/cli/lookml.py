@@ -71,8 +71,9 @@ def sql(
         list[str] | None, typer.Option("--import", metavar="NAME=DIR", help="an imported project's folder")
     ] = None,
     output: Annotated[
-        Output, typer.Option("--output", "-o", help="text, map (each line with its LookML), json")
-    ] = Output.TEXT,
+        Output,
+        typer.Option("--output", "-o", help="map (each line with its LookML as a comment), text, json"),
+    ] = Output.MAP,
 ) -> None:
     """Print the SQL of some fields of an explore, with the LookML that each line comes from."""
     if timezone and timezone not in available_timezones():

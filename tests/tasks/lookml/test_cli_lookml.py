@@ -92,6 +92,9 @@ def test_sql_prints_the_query_in_either_dialect() -> None:
     assert done.exit_code == 0
     assert "TO_CHAR(orders.created_at, 'YYYY-MM')" in done.output
     assert "COUNT(DISTINCT orders.id)" in done.output
+    assert "-- views/orders.view.lkml:" in done.output  # the source map beside the lines
+    bare = run("sql", str(BAKERY), "-e", "order_items", "-f", "orders.count", "-o", "text")
+    assert "--" not in bare.output
 
 
 def git(folder: Path, *argv: str) -> None:
