@@ -330,7 +330,9 @@ class World:
             part = (
                 mine and mine.fail_fast and theirs and theirs.parent == mine.parent and theirs.leg != mine.leg
             )
-            part = part and other.plan.unfold is None and other.workflow_id == job.workflow_id
+            part = part and other.workflow_id == job.workflow_id
+            if other.plan.unfold is not None:
+                continue  # it runs until what it has made, which is stopping, has ended
             if job.plan.fail_run or (job.plan.fail_fast and leg) or part:
                 assert attempt.state in (State.DONE, State.STOPPING), "a failure did not stop its siblings"
 
