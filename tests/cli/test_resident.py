@@ -122,6 +122,26 @@ def test_a_stranger_s_folder_is_not_trusted_and_a_broken_order_changes_nothing(
     assert client.ask([]) is None
 
 
+def test_what_a_killed_resident_left_behind_keeps_nobody_away(
+    copy: Path, environment: dict[str, str]
+) -> None:
+    folder = Path(environment["XDG_RUNTIME_DIR"]) / f"runyard-{os.getuid()}"
+    folder.mkdir(mode=0o700)
+    code = "from runyard.cli.resident import client; print(client.address())"
+    asked = subprocess.run(
+        [sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True
+    )
+    with socket.socket(socket.AF_UNIX) as dead:
+        dead.bind(asked.stdout.strip())
+    assert run(copy, environment, "--list").returncode == 0
+    eventually(lambda: client_answers(sockets(environment)))
+
+
+def client_answers(found: list[Path]) -> bool:
+    with socket.socket(socket.AF_UNIX) as line:
+        return bool(found) and line.connect_ex(str(found[0])) == 0
+
+
 def test_none_is_started_where_it_is_not_wanted(copy: Path, environment: dict[str, str]) -> None:
     assert run(copy, {**environment, "CI": "true"}).returncode == 0
     assert run(copy, {**environment, "RUNYARD_RESIDENT": "off"}).returncode == 0

@@ -40,6 +40,12 @@ def ask(args: list[str]) -> int | None:
     line = _socket.socket(_socket.AF_UNIX, _socket.SOCK_STREAM)
     try:
         line.connect(path)
+    except ConnectionRefusedError:  # it was killed; what it left behind must not keep the next one away
+        os.unlink(path)  # noqa: PTH108
+        return None
+    except OSError:
+        return None
+    try:
         _send(line, args)
         if line.recv(1) != ACCEPTED:
             return None
