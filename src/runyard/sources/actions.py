@@ -7,7 +7,6 @@ strangers' text: only `names` and `syntax.actions` judge what git hears, always 
 from __future__ import annotations
 
 import os
-import shutil
 import tempfile
 import threading
 import time
@@ -157,11 +156,6 @@ class ActionTrees:
                 return
             path.unlink(missing_ok=True)
             total -= size
-
-    def tidy(self) -> None:
-        """What a crash left half fetched."""
-        for left in self._folder.glob("fetching-*"):
-            shutil.rmtree(left, ignore_errors=True)
 
 
 def _protocol(remote: Remote) -> dict[str, str]:
