@@ -133,6 +133,38 @@ def test_too_many_refusals_from_one_address_become_429_but_valid_tokens_pass() -
     assert [ask(front, "/x")[0] for _ in range(3)] == [401, 401, 429]
 
 
+def test_refusals_in_trailers_count_too() -> None:
+    trailer = [(b"grpc-status", b"16"), (b"grpc-message", b"no")]
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        await send({"type": "http.response.start", "status": 200, "headers": [], "trailers": True})
+        await send({"type": "http.response.body", "body": b""})
+        await send({"type": "http.response.trailers", "headers": trailer})
+
+    front = Front(doors=[], git=app, web=app)
+    front.guesses = Guesses(burst=2, refill_per_s=0, clock=lambda: 0.0)
+
+    async def told() -> bytes:
+        sent: list[Any] = []
+
+        async def receive() -> Any:
+            return {"type": "http.request", "body": b"", "more_body": False}
+
+        async def send(message: Any) -> None:
+            sent.append(message)
+
+        await front(
+            {"type": "http", "method": "POST", "path": "/x", "headers": [], "client": ("1.2.3.4", 5)},
+            receive,
+            send,
+        )
+        return bytes(dict(sent[-1]["headers"])[b"grpc-status"])
+
+    assert [asyncio.run(told()) for _ in range(4)] == [b"16", b"16", b"8", b"8"]
+    trailer[0] = (b"grpc-status", b"0")
+    assert asyncio.run(told()) == b"0"
+
+
 def test_the_count_of_refusals_has_a_bounded_memory() -> None:
     guesses = Guesses(burst=1, refill_per_s=0, addresses=100, clock=lambda: 0.0)
     assert all(guesses.refused(f"10.0.{i // 256}.{i % 256}") for i in range(1000))

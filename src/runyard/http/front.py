@@ -32,6 +32,8 @@ UNHEARD_BYTES = 64 << 10
 DRAIN_BYTES = 64 << 20
 DRAIN_S = 5.0
 NOSNIFF = (b"x-content-type-options", b"nosniff")
+GRPC_REFUSED = (b"grpc-status", b"16")
+GRPC_TOO_MANY = [(b"grpc-status", b"8"), (b"grpc-message", b"too many invalid tokens from this address")]
 TOO_MANY = {"message": "429 Too Many Requests: too many invalid tokens from this address"}
 
 log = logging.getLogger("runyard.http")
@@ -145,6 +147,9 @@ class _Answered:
                 return
             if not any(name.lower() == NOSNIFF[0] for name, _ in headers):
                 message = {**message, "headers": [*headers, NOSNIFF]}
+        elif message["type"] == "http.response.trailers" and GRPC_REFUSED in message["headers"]:
+            if not self._may_guess_on():
+                message = {**message, "headers": GRPC_TOO_MANY}
         await self.send(message)
 
     def _may_guess_on(self) -> bool:

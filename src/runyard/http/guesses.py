@@ -44,7 +44,7 @@ def is_refusal(status: int, path: str, headers: list[tuple[bytes, bytes]]) -> bo
     """Whether an answer says that a token is not valid. Runners hear 403 for theirs, but `Job-Status` tells them about a job, not a token;
     Looker answers a wrong login with 404 (looker.md §2.2)."""
     match status:
-        case 200:  # gRPC
+        case 200:  # gRPC without a body; with one the front looks at its trailers
             return (b"grpc-status", b"16") in headers
         case 401:
             return True
