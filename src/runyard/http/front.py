@@ -147,9 +147,8 @@ class _Answered:
                 return
             if not any(name.lower() == NOSNIFF[0] for name, _ in headers):
                 message = {**message, "headers": [*headers, NOSNIFF]}
-        elif message["type"] == "http.response.trailers" and GRPC_REFUSED in message["headers"]:
-            if not self._may_guess_on():
-                message = {**message, "headers": GRPC_TOO_MANY}
+        elif _is_refused_late(message) and not self._may_guess_on():
+            message = {**message, "headers": GRPC_TOO_MANY}
         await self.send(message)
 
     def _may_guess_on(self) -> bool:
@@ -160,6 +159,11 @@ class _Answered:
         """Answers in the plainest shape every vendor's client survives: a JSON object with `message`."""
         if not self.begun:
             await plain(self, status, {"message": text}, headers)
+
+
+def _is_refused_late(message: Message) -> bool:
+    """Whether these are the trailers of a gRPC call whose token was not valid."""
+    return message["type"] == "http.response.trailers" and GRPC_REFUSED in message["headers"]
 
 
 async def _drain(scope: Scope, receive: Receive) -> None:
