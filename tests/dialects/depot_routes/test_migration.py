@@ -65,7 +65,7 @@ def test_workflows_are_analysed_by_our_own_check(house: House) -> None:
         "workflows": [
             {
                 "path": ".github/workflows/x.yml",
-                "content": "on: push\njobs: {a: {runs-on: x, steps: [{run: 'true'}]}}",
+                "content": "on: push\njobs: {a: {runs-on: ubuntu-latest, steps: [{run: 'true'}]}}",
             }
         ]
     }

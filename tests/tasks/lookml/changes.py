@@ -161,7 +161,7 @@ CHANGES = (
         ("style/M100", "stores.storeCount", "views/stores.view.lkml", 29),
         ("style/M103", "stores.storeCount", "views/stores.view.lkml", 29),
     )),
-    # What follows was written down from the change alone, before it was run: who uses what stands in the example's files.
+    # What follows was reasoned from who uses what in the example's files; the rows were written down after a look at what was found.
     Change("an interval taken away", "views/orders.view.lkml", "intervals: [hour, day]", "intervals: [hour]", (
         ("lookml/unknown_field", "orders.average_days_to_delivery", "views/orders.view.lkml", 96),
         ("lookml/unknown_field", "orders.is_late", "views/orders.view.lkml", 52),
