@@ -60,7 +60,7 @@ REFUSED: dict[str, tuple[str, Any, str]] = {
     "A17 parallel": ("gitlab", "a: {script: x, parallel: 100000}", "200"),
     "A17 matrix": ("gitlab", f"a: {{script: x, parallel: {{matrix: [{{A: {WIDE}, B: {WIDE}}}]}}}}", "200"),
     "A17 depot matrix": ("depot", JOB + f"    strategy: {{matrix: {{a: {WIDE}, b: {WIDE}}}}}\n" + RUN, "256"),
-    "A17 jobs": ("gitlab", "\n".join(f"j{i}: {{script: x}}" for i in range(10_000)), "5000 jobs"),
+    "A17 jobs": ("gitlab", "\n".join(f"j{i}: {{script: x}}" for i in range(20_001)), "20000 jobs"),
     "A18 parentheses": ("depot", JOB + f"    if: {'(' * 1000}1{')' * 1000}\n" + RUN, "depth 50"),
     "A18 nots": ("depot", JOB + f"    if: \"{'!' * 5000}true\"\n" + RUN, "depth 50"),
     "A18 doubling": ("depot", JOB + "    name: ${{ " + "format('{0}{0}'," * 30 + "'xxxxxxxxxx'" + ")" * 30 + " }}\n" + RUN, "1048576"),
