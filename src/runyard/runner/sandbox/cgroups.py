@@ -10,6 +10,7 @@ import contextlib
 import os
 import signal
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -250,19 +251,19 @@ def detect(name: str) -> Groups:
     return Groups(hierarchies((proc / "mountinfo").read_text(), (proc / "cgroup").read_text()), name)
 
 
-def sweep(alive: frozenset[str]) -> int:
-    """Ends and removes groups of runners that no longer live; answers how many groups were left over."""
+def sweep(lives: Callable[[str], bool]) -> int:
+    """Ends and removes groups of runners that no longer live; answers how many groups were left over. Each is judged when its turn comes: one that
+    started since this began lives too. Others may sweep at the same time."""
     proc = Path("/proc/self")
     count = 0
     for one in hierarchies((proc / "mountinfo").read_text(), (proc / "cgroup").read_text()):
-        if not one.base.is_dir():
-            continue
-        for base in one.base.glob(MARK + "*"):
-            if base.name.removeprefix(MARK) in alive:
+        for base in [*one.base.glob(MARK + "*")] if one.base.is_dir() else []:
+            if lives(base.name.removeprefix(MARK)):
                 continue
-            for child in [c for c in base.iterdir() if c.is_dir()]:
-                Slot([(one, child)]).remove()
-                count += 1
+            with contextlib.suppress(FileNotFoundError):
+                for child in [c for c in base.iterdir() if c.is_dir()]:
+                    Slot([(one, child)]).remove()
+                    count += 1
             with contextlib.suppress(OSError):
                 base.rmdir()
     return count

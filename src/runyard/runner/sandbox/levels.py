@@ -89,16 +89,13 @@ def sweep() -> None:
     """Boot: ends what a dead runner left in control groups."""
     if os.geteuid() != 0:
         return
-    alive = set()
-    for one in cgroups.hierarchies(
-        Path("/proc/self/mountinfo").read_text(), Path("/proc/self/cgroup").read_text()
-    ):
-        for folder in one.base.glob(cgroups.MARK + "*"):
-            name = folder.name.removeprefix(cgroups.MARK)
-            pid, _, rest = name.partition("-")
-            if pid.isdigit() and _started(int(pid)) == rest.split("-")[0]:
-                alive.add(name)
-    cgroups.sweep(frozenset(alive))
+    cgroups.sweep(_lives)
+
+
+def _lives(name: str) -> bool:
+    """Whether the instance of that name runs: its process is there, and is the one that it was."""
+    pid, _, rest = name.partition("-")
+    return pid.isdigit() and _started(int(pid)) == rest.split("-")[0]
 
 
 def _bubblewrap(work: Path, limits: Limits, network: Network, notes: list[str]) -> BubblewrapSandbox | None:
