@@ -5,20 +5,19 @@ The link is an HMAC over the artifact and its expiry; the answer never shows in 
 
 from __future__ import annotations
 
-import asyncio
 import hmac
-from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from urllib.parse import parse_qs, quote
 
 from runyard.dialects.depot import ids
 from runyard.dialects.depot.asking import DOWNLOAD_PATH
 from runyard.http.front import Receive, Scope, Send, plain
+from runyard.http.giving import OPAQUE, give
 from runyard.http.services import Services
 from runyard.model.errors import NotFound
 from runyard.model.work import Artifact
 
-TYPES = {"zip": b"application/zip", "gzip": b"application/gzip"}
+TYPES = {"zip": "application/zip", "gzip": "application/gzip"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,11 +36,7 @@ class Downloads:
         row = await self.services.db.read(lambda tx: tx.get(Artifact, number))
         if row is None:
             return await plain(send, 404, {"message": "artifact not found"})
-        await send({"type": "http.response.start", "status": 200, "headers": _headers(row)})
-        if scope["method"] == "GET":
-            async for piece in self._pieces(row):
-                await send({"type": "http.response.body", "body": piece, "more_body": True})
-        return await send({"type": "http.response.body", "body": b"", "more_body": False})
+        return await give(send, self.services.blobs, row.blob, row.size_bytes, _headers(row), scope["method"])
 
     def _signed(self, scope: Scope) -> int | None:
         try:
@@ -49,11 +44,6 @@ class Downloads:
         except NotFound:
             return None
         return number if is_signed(self.services, scope, f"depot-artifact:{number}") else None
-
-    async def _pieces(self, row: Artifact) -> AsyncIterator[bytes]:
-        pieces = await asyncio.to_thread(self.services.blobs.open, row.blob)
-        while (piece := await asyncio.to_thread(next, pieces, None)) is not None:
-            yield piece
 
 
 def is_signed(services: Services, scope: Scope, text: str) -> bool:
@@ -70,18 +60,17 @@ def is_signed(services: Services, scope: Scope, text: str) -> bool:
     return is_ours and int(expires) > services.now()
 
 
-def _headers(row: Artifact) -> list[tuple[bytes, bytes]]:
+def _headers(row: Artifact) -> dict[str, str]:
     suffix = {"zip": ".zip", "gzip": ".gz"}.get(row.format, "")
     name = row.filename or (row.name if row.name.endswith(suffix) else row.name + suffix)
     shown = "".join(
         char if char.isascii() and char.isprintable() and char not in '"\\' else "_" for char in name
     )
     disposition = f"attachment; filename=\"{shown}\"; filename*=UTF-8''{quote(name, safe='')}"
-    return [
-        (b"content-type", TYPES.get(row.format, b"application/octet-stream")),
-        (b"content-length", str(row.size_bytes).encode()),
-        (b"content-disposition", disposition.encode()),
-        (b"x-content-type-options", b"nosniff"),
-        (b"content-security-policy", b"sandbox; default-src 'none'"),
-        (b"cache-control", b"private, no-store"),
-    ]
+    return {
+        **OPAQUE,
+        "content-type": TYPES.get(row.format, OPAQUE["content-type"]),
+        "content-disposition": disposition,
+        "x-content-type-options": "nosniff",
+        "content-security-policy": "sandbox; default-src 'none'",
+    }

@@ -14,6 +14,7 @@ from runyard.dialects.depot.downloads import is_signed
 from runyard.engine.ports import BlobRef, Page, Tx
 from runyard.http.bodies import stream
 from runyard.http.front import Receive, Scope, Send, plain
+from runyard.http.giving import OPAQUE, give
 from runyard.http.services import Services
 from runyard.model.errors import NotFound
 from runyard.model.work import Record
@@ -80,15 +81,4 @@ class Transfers:
         blob = str(entry.data.get("blob") or "")
         if not blob:
             return await plain(send, 404, {"message": "cache entry not found"})
-        headers = [
-            (b"content-type", b"application/octet-stream"),
-            (b"content-length", str(entry.data["size_bytes"]).encode()),
-            (b"content-disposition", b"attachment"),
-            (b"cache-control", b"private, no-store"),
-        ]
-        await send({"type": "http.response.start", "status": 200, "headers": headers})
-        if method == "GET":
-            pieces = await asyncio.to_thread(self.services.blobs.open, blob)
-            while (piece := await asyncio.to_thread(next, pieces, None)) is not None:
-                await send({"type": "http.response.body", "body": piece, "more_body": True})
-        return await send({"type": "http.response.body", "body": b"", "more_body": False})
+        return await give(send, self.services.blobs, blob, int(entry.data["size_bytes"]), OPAQUE, method)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import mimetypes
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from urllib.parse import quote
 
@@ -19,6 +19,7 @@ from runyard.dialects.gitlab.gathering import Bodies
 from runyard.dialects.gitlab.refusals import answer_json, missing
 from runyard.engine import control
 from runyard.engine.ports import ArtifactFilter, Page, RunFilter, Tx
+from runyard.http.giving import in_thread
 from runyard.http.services import Services
 from runyard.model.access import Role
 from runyard.model.errors import Conflict, NotFound
@@ -168,7 +169,7 @@ def serve_blob(services: Services, row: Artifact) -> Response:
     if path is not None:
         return FileResponse(path, headers=headers, media_type=kind)
     headers["Content-Length"] = str(row.size_bytes)
-    return StreamingResponse(_in_thread(services.blobs.open(row.blob)), headers=headers, media_type=kind)
+    return StreamingResponse(in_thread(services.blobs.open(row.blob)), headers=headers, media_type=kind)
 
 
 async def serve_file(services: Services, row: Artifact, path: str) -> Response:
@@ -187,17 +188,12 @@ async def serve_file(services: Services, row: Artifact, path: str) -> Response:
 
     async def body() -> AsyncIterator[bytes]:
         try:
-            async for piece in _in_thread(pieces):
+            async for piece in in_thread(pieces):
                 yield piece
         finally:
             file.close()
 
     return StreamingResponse(body(), headers=headers, media_type=kind)
-
-
-async def _in_thread(pieces: Iterator[bytes]) -> AsyncIterator[bytes]:
-    while (piece := await asyncio.to_thread(next, pieces, None)) is not None:
-        yield piece
 
 
 def _attachment(name: str) -> str:

@@ -8,6 +8,7 @@ the fence.
 from __future__ import annotations
 
 import re
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -23,7 +24,7 @@ def open_warehouse(wanted: Connection, timeout_s: float) -> Database:
     return _KINDS[wanted.dialect](wanted, timeout_s)
 
 
-class _Warehouse:
+class _Warehouse(ABC):
     """What the three have in common; each says how it opens, plans and runs."""
 
     def __init__(self, wanted: Connection, timeout_s: float) -> None:
@@ -85,14 +86,17 @@ class _Warehouse:
     def _open(self) -> Any:
         return drivers.connect(self.dialect, self._where, self._timeout_s)
 
+    @abstractmethod
     def _plan(self, sql: str) -> Rows | None:
-        raise NotImplementedError
+        """Has the service look at it."""
 
+    @abstractmethod
     def _fetch(self, sql: str, max_rows: int) -> Rows | None:
-        raise NotImplementedError
+        """Has the service run it."""
 
     def _recover(self) -> None:
-        """Makes the session fit for the next query."""
+        """Makes the session fit for the next query: only one with transactions must."""
+        return
 
     def _refusal(self, error: Exception, sql: str) -> Refusal:
         """The service's words, and the place in them."""

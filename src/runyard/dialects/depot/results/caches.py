@@ -5,7 +5,6 @@ What may be read and written where is `engine.caches`' business alone.
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -17,6 +16,7 @@ from runyard.engine import caches
 from runyard.engine.caches import Wanted
 from runyard.engine.ports import Tx
 from runyard.http.front import Receive, Scope, Send, plain
+from runyard.http.giving import OPAQUE, give
 from runyard.http.services import Services
 from runyard.model.errors import Conflict, Invalid, NotFound
 from runyard.model.work import Record
@@ -165,15 +165,5 @@ class Downloads:
         entry = await self.services.db.read(lambda tx: tx.get(Record, number))
         if entry is None or entry.kind != caches.ENTRY or not entry.data.get("blob"):
             return await plain(send, 404, {"message": "this cache entry is gone"})
-        headers = [
-            (b"content-type", b"application/octet-stream"),
-            (b"content-length", str(entry.data["size_bytes"]).encode()),
-            (b"content-disposition", b"attachment"),
-            (b"cache-control", b"private, no-store"),
-        ]
-        await send({"type": "http.response.start", "status": 200, "headers": headers})
-        if scope["method"] == "GET":
-            pieces = await asyncio.to_thread(self.services.blobs.open, str(entry.data["blob"]))
-            while (piece := await asyncio.to_thread(next, pieces, None)) is not None:
-                await send({"type": "http.response.body", "body": piece, "more_body": True})
-        return await send({"type": "http.response.body", "body": b"", "more_body": False})
+        blob, size_bytes = str(entry.data["blob"]), int(entry.data["size_bytes"])
+        return await give(send, self.services.blobs, blob, size_bytes, OPAQUE, scope["method"])

@@ -17,6 +17,7 @@ PULL_REQUEST_TYPES = frozenset(
     "assigned unassigned labeled unlabeled opened edited closed reopened synchronize converted_to_draft locked unlocked enqueued dequeued milestoned "  # noqa: SIM905
     "demilestoned ready_for_review review_requested review_request_removed auto_merge_enabled auto_merge_disabled".split()
 )
+Patterns = tuple[str, ...] | None
 _BRANCHES = ("branches", "branches-ignore")
 KEYS: Mapping[str, frozenset[str]] = {
     **dict.fromkeys(PULL_REQUESTS, frozenset(("types", *_BRANCHES, "paths", "paths-ignore"))),
@@ -109,10 +110,13 @@ def takes(
         return False
     if filter.branches_ignore is not None and ordered_filter(filter.branches_ignore)(branch):
         return False
+    return touches(filter.paths, filter.paths_ignore, changed)
+
+
+def touches(wanted: Patterns, ignored: Patterns, changed: frozenset[str] | None) -> bool:
+    """Whether path filters let these changed files through; an unknown diff runs anyway (actions.md §2)."""
     if changed is None:
         return True
-    if filter.paths is not None:
-        return any(map(ordered_filter(filter.paths), changed))
-    if filter.paths_ignore is not None:
-        return not all(map(ordered_filter(filter.paths_ignore), changed))
-    return True
+    if wanted is not None:
+        return any(map(ordered_filter(wanted), changed))
+    return ignored is None or not all(map(ordered_filter(ignored), changed))

@@ -17,7 +17,7 @@ from runyard.dialects.depot.workflow.document import (
     Triggers,
 )
 from runyard.dialects.depot.workflow.events import KEYS as EVENT_KEYS
-from runyard.dialects.depot.workflow.events import read_filter, read_schedules
+from runyard.dialects.depot.workflow.events import read_filter, read_schedules, touches
 from runyard.dialects.depot.workflow.findings import Findings, nearest
 from runyard.dialects.depot.workflow.nodes import Reader
 from runyard.dialects.depot.workflow.read_call import read_callable
@@ -185,14 +185,8 @@ def takes_push(filter: PushFilter, ref: str, tag: bool, changed: frozenset[str] 
         return False
     if ignored is not None and ordered_filter(ignored)(ref):
         return False
-    # Path filters are not evaluated for tags; an unknown diff runs anyway (actions.md §2).
-    if tag or changed is None:
-        return True
-    if filter.paths is not None:
-        return any(map(ordered_filter(filter.paths), changed))
-    if filter.paths_ignore is not None:
-        return not all(map(ordered_filter(filter.paths_ignore), changed))
-    return True
+    # Path filters are not evaluated for tags (actions.md §2).
+    return tag or touches(filter.paths, filter.paths_ignore, changed)
 
 
 def dispatch_inputs(

@@ -6,6 +6,7 @@ Objects are made on demand: a view may have thousands of fields, and most templa
 from __future__ import annotations
 
 import re
+from abc import abstractmethod
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING
 
@@ -112,9 +113,9 @@ def parameter_sql(context: Context, name: str, field: Field) -> str:
 class _Lazy(Mapping[str, object]):
     """A mapping whose values are made when asked for."""
 
+    @abstractmethod
     def names(self) -> Iterator[str]:
         """The keys, for templates that loop over an object."""
-        raise NotImplementedError
 
     def __iter__(self) -> Iterator[str]:
         return self.names()
