@@ -5,7 +5,10 @@ from __future__ import annotations
 import asyncio
 import socket
 import sys
+from typing import Any
 
+import h2.connection
+import h2.events
 import pytest
 
 from runyard.app.second import Second, place
@@ -52,6 +55,54 @@ def test_nothing_is_imported_before_the_first_client_and_it_stops() -> None:
         reader, writer = await asyncio.open_connection(host, int(port))
         writer.write(b"GET / HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
         assert b'{"hello": 1}' in await asyncio.wait_for(reader.read(), 20)
+        writer.close()
+        await second.stop()
+
+    asyncio.run(all_of_it())
+
+
+def test_bytes_of_a_call_that_is_answered_already_do_not_end_the_others() -> None:
+    """A client that is refused may still be sending; its other calls on the connection go on."""
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        if scope["type"] == "lifespan":
+            while True:
+                message = await receive()
+                await send({"type": message["type"] + ".complete"})
+                if message["type"] == "lifespan.shutdown":
+                    return
+        await plain(send, 403, {"path": scope["path"]})
+
+    async def all_of_it() -> None:
+        second = Second(app, "127.0.0.1:0")
+        second.bind()
+        second.start()
+        host, port = second.url.removeprefix("http://").split(":")
+        reader, writer = await asyncio.open_connection(host, int(port))
+        client = h2.connection.H2Connection()
+        client.initiate_connection()
+
+        async def until_ended(stream: int) -> list[h2.events.Event]:
+            seen: list[h2.events.Event] = []
+            writer.write(client.data_to_send())
+            while not any(isinstance(e, h2.events.StreamEnded) and e.stream_id == stream for e in seen):
+                data = await asyncio.wait_for(reader.read(65536), 20)
+                assert data, "the connection was ended"
+                seen += client.receive_data(data)
+                writer.write(client.data_to_send())
+            return seen
+
+        for stream in range(1, 41, 4):
+            headers = [(":method", "POST"), (":scheme", "http"), (":authority", "x")]
+            client.send_headers(stream, [*headers, (":path", "/refused")])
+            await until_ended(stream)
+            client.send_data(stream, b"late" * 1000)
+            client.send_headers(stream + 2, [*headers, (":path", "/next")], end_stream=True)
+            seen = await until_ended(stream + 2)
+            said = b"".join(bytes(e.data) for e in seen if isinstance(e, h2.events.DataReceived))
+            assert said == b'{"path": "/next"}'
+            told = [e for e in seen if isinstance(e, h2.events.StreamReset)]
+            assert [(e.stream_id, e.error_code) for e in told] == [(stream, 0)]
         writer.close()
         await second.stop()
 

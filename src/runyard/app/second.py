@@ -96,9 +96,13 @@ class Second:
 
 
 def _hypercorn() -> tuple[Callable[..., Any], Any]:
+    from hypercorn import protocol
     from hypercorn.asyncio import serve
     from hypercorn.config import Config
 
+    from runyard.app.late import Late
+
+    vars(protocol)["H2Protocol"] = Late  # hypercorn has no setting for it
     config = Config()
     config.accesslog = config.errorlog = None
     config.include_server_header = False
