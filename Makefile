@@ -45,7 +45,8 @@ check: lint ## lint and the fast tests, under a minute
 	$(PYTEST) -n 2 -m "not slow and not browser and not client and not root" tests
 
 test: system setup clients oracles lint ## everything but the long batteries
-	$(PYTEST) -n 2 --dist loadgroup -m "not slow" tests
+	@rm -rf .venv/tests
+	$(PYTEST) -n 2 --dist loadgroup -m "not slow" tests || bash scripts/again.sh $(PYTEST) -n 0 tests
 
 test-all: system setup clients oracles lint ## everything
 	$(PYTEST) -n 2 --dist loadgroup tests
