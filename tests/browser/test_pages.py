@@ -152,6 +152,8 @@ jobs:
     steps:
       - run: |
           printf '## Found\\n\\n| what | many |\\n|---|---:|\\n| <script>alert(4)</script> | 3 |\\n' >> "$GITHUB_STEP_SUMMARY"
+          echo '{"problemMatcher": [{"owner": "x", "severity": "warning", "pattern": [{"regexp": "^(\\\\S+):(\\\\d+) says (.*)$", "file": 1, "line": 2, "message": 3}]}]}' > x.json
+          touch a.py; echo '::add-matcher::x.json'; echo 'a.py:3 says <b>careful</b>'
 """
 
 
@@ -167,5 +169,6 @@ def test_what_a_job_found_is_a_table(
     page.locator(".card", has_text="report").click()
     expect(page.locator(".summary h4")).to_have_text("Found", timeout=20_000)
     expect(page.locator(".summary td").first).to_have_text("<script>alert(4)</script>")
+    expect(page.locator(".notes li")).to_have_text("warning a.py:3 <b>careful</b>")
     assert page.evaluate("document.documentElement.scrollWidth") <= width
     assert complaints == []

@@ -5,12 +5,13 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from dataclasses import replace
+from typing import Any
 
 import pytest
 from starlette.testclient import TestClient
 
 from runyard.model.state import State
-from runyard.model.work import Artifact, Attempt, Project
+from runyard.model.work import Artifact, Attempt, Project, Step
 from runyard.web.routes import site
 from tests.web.conftest import HOSTILE, TOKEN, World
 
@@ -177,6 +178,22 @@ def test_what_a_job_found_is_shown_and_escaped(person: TestClient, world: World)
     html = person.get(f"/team/app/-/jobs/{attempt}").text
     assert html.count('class="summary"') == 1
     assert "<td>&lt;img src=x onerror=alert(1)&gt;</td>" in html
+
+
+def test_annotations_are_listed_errors_first_and_escaped(person: TestClient, world: World) -> None:
+    attempt = world.attempts["compile"]
+    rows: list[Any] = [
+        {"level": "warning", "message": "careful", "file": HOSTILE, "line": "3"},
+        {"level": "error", "message": HOSTILE, "title": "T", "file": "a.py", "line": 7, "col": 2},
+        {"level": "loud", "message": "unheard of"}, {"level": "error"}, "nonsense",
+    ]  # fmt: skip
+    world.write(lambda tx: tx.add(Step(attempt, 7, "s", "s", extra={"annotations": rows})))
+    world.write(lambda tx: tx.add(Step(attempt, 8, "t", "t", extra={"annotations": "nonsense"})))
+    html = person.get(f"/team/app/-/jobs/{attempt}").text
+    listed = html.partition('class="notes"')[2].partition("</ul>")[0]
+    assert listed.count("<li") == 2 and "unheard of" not in html
+    assert "<code>a.py:7:2</code> T: &lt;img src=x" in listed
+    assert listed.index("a.py") < listed.index("careful") and HOSTILE not in listed
 
 
 def test_jobs_that_do_not_run_say_why(person: TestClient, world: World) -> None:

@@ -76,6 +76,31 @@ class Room:
         os.close(self._fd)
 
 
+def opened_beneath(folder: str, path: str) -> int | None:
+    """A regular file below the folder, open for reading; None when it is none, is not there, or when a link or `..` is on the way. Component by component,
+    because the job's processes may still live and change what lies there."""
+    parts = path.split("/")
+    if not path or ".." in parts or "\0" in path:
+        return None
+    fds: list[int] = []
+    try:
+        fds.append(os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC))
+        for part in parts[:-1]:
+            fds.append(
+                os.open(part, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=fds[-1])
+            )
+        file = os.open(parts[-1], _READ, dir_fd=fds[-1])
+    except OSError:
+        return None
+    finally:
+        for fd in fds:
+            os.close(fd)
+    if stat.S_ISREG(os.fstat(file).st_mode):
+        return file
+    os.close(file)
+    return None
+
+
 def safe_folder(root: Path, relative: str) -> Path | None:
     """`root/relative` when it stays inside without following any link; made when it is not there. None when it leads out."""
     path = root

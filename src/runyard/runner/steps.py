@@ -13,12 +13,12 @@ from runyard.runner.control import Control, Stopper
 from runyard.runner.facts import Facts
 from runyard.runner.room import Room
 from runyard.runner.sandbox import Box
+from runyard.runner.spoken import Spoken
 from runyard.runner.streams import Log, pump
 from runyard.syntax import envfiles
-from runyard.syntax.commands import Command, CommandStream, masks_of
+from runyard.syntax.matchers import Matcher
 
 FILES = ("GITHUB_ENV", "GITHUB_PATH", "GITHUB_OUTPUT", "GITHUB_STATE", "GITHUB_STEP_SUMMARY")
-ANNOTATIONS = frozenset(("error", "warning", "notice"))
 READ_LIMIT_BYTES = 1 << 20
 BEST_SHELL = "{bash|sh}"
 PYTHON = ("sh", "-c", 'exec "$(command -v python || command -v python3 || echo python)" "$@"', "python")
@@ -51,21 +51,16 @@ class Scene:
     grace_s: float
     entrypoint: tuple[str, ...] = ()  # of the job's image, before every command
     start: str = ""  # where processes begin, when that is not the workspace
+    matchers: list[Matcher] = field(default_factory=list)  # that steps have registered
+    shown: Mapping[str, str] = field(
+        default_factory=dict
+    )  # more names (inside) for places of the box (outside)
 
     @property
     def base(self) -> dict[str, str]:
         """The environment that a step starts from: the job's, what steps added, what the caller of a composite action gave it."""
         scope = self.facts.scope
         return {**self.env, **self.facts.env, **(scope.env if scope is not None else {})}
-
-
-@dataclass(slots=True)
-class _Heard:
-    """Commands that a step spoke."""
-
-    outputs: dict[str, str] = field(default_factory=dict)
-    state: dict[str, str] = field(default_factory=dict)
-    annotations: list[dict[str, Any]] = field(default_factory=list)
 
 
 def run(scene: Scene, step: StepPlan, position: int | str, head: Sequence[str] | None = None) -> Ended:
@@ -81,18 +76,17 @@ def run(scene: Scene, step: StepPlan, position: int | str, head: Sequence[str] |
     stopper = Stopper(
         process, scene.control, scene.grace_s, limit, scene.box.outside.builds, interrupts=step.commands
     )
-    heard = _Heard()
-    stream = CommandStream() if step.commands else None
-    take = scene.log.write if stream is None else lambda data: _act(scene.log, stream.feed(data), heard)
+    spoken = Spoken(scene.box, scene.log, scene.matchers, scene.shown) if step.commands else None
+    take = scene.log.write if spoken is None else spoken.hear
     stopper.look()
     pump(process.output, take, scene.log, scene.control.wake, stopper.look, stopper.moments)
-    if stream is not None:
-        _act(scene.log, stream.close(), heard)
+    if spoken is not None:
+        spoken.close()
     code = stopper.wait()
     scene.log.end_stream()
     ended = _judged(scene, step, stopper.why, code, limit)
-    if step.commands:
-        ended = _read_files(scene, names, ended, heard)
+    if spoken is not None:
+        ended = _read_files(scene, names, _with_trouble(ended, spoken.trouble), spoken)
     scene.room.remove(f"script-{position}", *names.values())
     return ended
 
@@ -158,20 +152,6 @@ def _show_command(log: Log, step: StepPlan, argv: list[str], head: Sequence[str]
     log.system("\n".join([*lines, "##[endgroup]"]))
 
 
-def _act(log: Log, pieces: list[bytes | Command], heard: _Heard) -> None:
-    for piece in pieces:
-        if isinstance(piece, bytes):
-            log.write(piece)
-        elif piece.name == "add-mask":
-            log.masker.add(masks_of(piece.data))
-        elif piece.name == "set-output":
-            heard.outputs[piece.properties.get("name", "")] = piece.data
-        elif piece.name == "save-state":
-            heard.state[piece.properties.get("name", "")] = piece.data
-        elif piece.name in ANNOTATIONS:
-            heard.annotations.append({"level": piece.name, "message": piece.data, **piece.properties})
-
-
 def _judged(scene: Scene, step: StepPlan, why: str, code: int, limit: float | None) -> Ended:
     match why:
         case "aborted" | "canceled":
@@ -198,11 +178,18 @@ def _judged(scene: Scene, step: StepPlan, why: str, code: int, limit: float | No
     return Ended(Outcome.FAILED, Reason.SCRIPT, code)
 
 
-def _read_files(scene: Scene, names: Mapping[str, str], ended: Ended, heard: _Heard) -> Ended:
+def _with_trouble(ended: Ended, trouble: str) -> Ended:
+    """A command that could not be carried out fails the step (GitHub)."""
+    if not trouble or ended.outcome is not Outcome.PASSED:
+        return ended
+    return replace(ended, outcome=Outcome.FAILED, reason=Reason.SCRIPT, message=trouble)
+
+
+def _read_files(scene: Scene, names: Mapping[str, str], ended: Ended, spoken: Spoken) -> Ended:
     """Also after a failure; a file that cannot be read fails the step (GitHub)."""
     facts, extra = scene.facts, dict(ended.extra)
     read = {name: scene.room.read(file, READ_LIMIT_BYTES) for name, file in names.items()}
-    outputs, state = dict(heard.outputs), dict(heard.state)
+    outputs, state = dict(spoken.outputs), dict(spoken.state)
     try:
         outputs.update(envfiles.pairs(read["GITHUB_OUTPUT"]))
         state.update(envfiles.pairs(read["GITHUB_STATE"], "GITHUB_STATE"))
@@ -213,7 +200,7 @@ def _read_files(scene: Scene, names: Mapping[str, str], ended: Ended, heard: _He
         facts.paths = envfiles.with_paths(facts.paths, read["GITHUB_PATH"])
     except envfiles.EnvFileError as error:
         scene.log.system(f"##[error]{error}")
-        heard.annotations.append({"level": "error", "message": str(error)})
+        spoken.complain(str(error))
         ended = replace(
             ended, outcome=Outcome.FAILED, reason=ended.reason or Reason.SCRIPT, message=str(error)
         )
@@ -222,14 +209,7 @@ def _read_files(scene: Scene, names: Mapping[str, str], ended: Ended, heard: _He
             masked = scene.log.masker.once(summary.encode("utf-8", "replace"))
             extra["summary"] = masked.decode("utf-8", "replace")
     except envfiles.EnvFileError as error:
-        heard.annotations.append({"level": "error", "message": str(error)})
-    if heard.annotations:
-        extra["annotations"] = [_masked(scene.log, one) for one in heard.annotations]
+        spoken.complain(str(error))
+    if annotations := spoken.annotations:
+        extra["annotations"] = annotations
     return replace(ended, outputs=outputs, state=state, extra=extra)
-
-
-def _masked(log: Log, annotation: Mapping[str, Any]) -> dict[str, Any]:
-    return {
-        k: log.masker.once(str(v).encode("utf-8", "replace")).decode("utf-8", "replace")
-        for k, v in annotation.items()
-    }

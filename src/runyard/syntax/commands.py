@@ -88,6 +88,12 @@ class CommandStream:
         self._line(data, command, pieces)
         return pieces
 
+    def may_store(self, kind: str) -> bool:
+        """Whether one more annotation of this kind is kept; it counts."""
+        count = self._stored.get(kind, 0)
+        self._stored[kind] = count + 1
+        return count < MAX_ANNOTATIONS
+
     def _hold(self, data: bytes) -> None:
         self._held.append(data)
         self._held_bytes += len(data)
@@ -162,8 +168,7 @@ class CommandStream:
     def _act(self, line: bytes, command: Command, pieces: list[Piece]) -> None:
         name = command.name
         if name in _SHOWN:
-            if name in _ANNOTATIONS and self._stored.setdefault(name, 0) < MAX_ANNOTATIONS:
-                self._stored[name] += 1
+            if name in _ANNOTATIONS and self.may_store(name):
                 pieces.append(Command(name, command.data[:MAX_MESSAGE_CHARS], command.properties))
             pieces.append(log_line(name, command.data))
         elif name == "debug":

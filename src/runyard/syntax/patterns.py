@@ -16,6 +16,7 @@ import re2
 # google-re2 ships no types.
 _compile: Callable[..., Any] = re2.compile
 _escape: Callable[[str], str] = re2.escape
+_search_set: Callable[..., Any] = re2.Set.SearchSet
 
 MAX_PATTERN = 8192
 MAX_BRACES = 256  # alternatives that one glob may expand to
@@ -33,6 +34,11 @@ class Pattern:
     source: str
     _regexp: Any
 
+    @property
+    def groups(self) -> int:
+        """How many it has, the whole not counted."""
+        return int(self._regexp.groups)
+
     def found_in(self, text: str) -> bool:
         """Whether it matches anywhere (globs are anchored by construction)."""
         return self._regexp.search(_bytes(text)) is not None
@@ -46,6 +52,20 @@ class Pattern:
         """The last match: the whole, then its groups."""
         matches = deque(self._regexp.finditer(_bytes(text)), maxlen=1)
         return _texts(matches[0]) if matches else None
+
+
+class PatternSet:
+    """Many patterns asked at once: one pass over a text, whatever their number."""
+
+    def __init__(self, members: Iterable[Pattern]) -> None:
+        self._set = _search_set(_options())
+        for member in members:
+            self._set.Add(_bytes(member.source))
+        self._set.Compile()
+
+    def found_in(self, text: str) -> list[int]:
+        """The numbers of those that match anywhere."""
+        return list(self._set.Match(_bytes(text)) or ())
 
 
 @lru_cache(maxsize=512)
@@ -122,13 +142,17 @@ def _check_size(pattern: str) -> None:
 
 def _regexp(pattern: str, prefix: str, shown: str = "") -> Any:
     _check_size(shown or pattern)
-    options = re2.Options()
-    options.log_errors = False
     try:
-        return _compile(_bytes(prefix + pattern), options)
+        return _compile(_bytes(prefix + pattern), _options())
     except re2.error as error:
         reason = error.args[0].decode("utf-8", "replace") if isinstance(error.args[0], bytes) else str(error)
         raise PatternError(f"invalid pattern {_shown(shown or pattern)}: {reason}") from None
+
+
+def _options() -> Any:
+    options = re2.Options()
+    options.log_errors = False
+    return options
 
 
 def _shown(pattern: str) -> str:

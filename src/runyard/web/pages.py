@@ -12,6 +12,7 @@ from runyard.model.state import Outcome, State
 from runyard.model.usage import unpacked
 from runyard.model.work import Artifact, Attempt, Job, Project, Run, Runner, Step, User, Workflow
 from runyard.web.graph import Picture, lay_out
+from runyard.web.notes import Note, notes
 from runyard.web.usage import Curve, curves
 from runyard.web.why import why
 
@@ -77,6 +78,7 @@ class JobPage:
     actor: User | None
     why: str
     usage: Sequence[Curve]
+    notes: Sequence[Note]
 
 
 def mark(state: State, outcome: Outcome | None, warnings: bool = False) -> str:
@@ -143,18 +145,20 @@ def job_page(tx: Tx, who: Principal | None, path: str, attempt_id: int, now: int
         raise NotFound("There is no such job.")
     graph = tx.graph(run.id) if attempt.state is State.WAITING else []
     siblings = tx.attempts(AttemptFilter(job_id=job.id), Page(limit=100, descending=False))
+    steps = tx.steps(attempt.id)
     return JobPage(
         run=run,
         project=project,
         job=job,
         attempt=attempt,
         attempts=[a for _, a in siblings],
-        steps=tx.steps(attempt.id),
+        steps=steps,
         artifacts=tx.artifacts(ArtifactFilter(attempt_id=attempt.id), Page(limit=200, descending=False)),
         runner=tx.get(Runner, attempt.runner_id) if attempt.runner_id else None,
         actor=_actor(tx, attempt.actor_id or run.actor_id),
         why=why(job, attempt, graph, _runners(tx, [(job, attempt)]), now),
         usage=curves([one for batch in tx.samples(attempt.id) for one in unpacked(batch)]),
+        notes=notes(steps),
     )
 
 

@@ -62,11 +62,12 @@ def _opened(scene: Scene, images: Images, order: Order) -> Iterator[tuple[Scene,
     with images.root(Image(order.image)) as root:
         assert root is not None  # noqa: S101 - only without an image
         outside = scene.box.outside
-        box = scene.box.within(root, {WORKSPACE: outside.workspace, HOME: outside.home, TEMP: outside.temp})
+        shown = {WORKSPACE: outside.workspace, HOME: outside.home, TEMP: outside.temp}
+        box = scene.box.within(root, shown)
         try:
             # The image's programs are not where this machine's are, so its PATH counts, not the job's.
             env = {**scene.env, "PATH": DEFAULT_PATH, **root.env}
-            yield replace(scene, box=box, env=env, entrypoint=(), start=WORKSPACE), root
+            yield replace(scene, box=box, env=env, entrypoint=(), start=WORKSPACE, shown=shown), root
         finally:
             box.close()
 
