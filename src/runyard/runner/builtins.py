@@ -18,7 +18,7 @@ from runyard.model.errors import Conflict, Forbidden, NotFound, RunyardError, To
 from runyard.model.plan import Assignment, InputArtifact, StepKind, StepPlan
 from runyard.model.state import Outcome, Reason
 from runyard.runner.actions import inputs
-from runyard.runner.actions.fetching import Fetching
+from runyard.runner.actions.fetching import Fetching, Submodules
 from runyard.runner.actions.keeping import Keeping
 from runyard.runner.artifacts import Choice, TooManyFiles, add_files, choose, clear, give_to, unpack
 from runyard.runner.cache import Cache, CacheKeyError
@@ -26,6 +26,7 @@ from runyard.runner.link import Link, Parcel
 from runyard.runner.packing import pack
 from runyard.runner.room import safe_folder
 from runyard.runner.steps import Ended, Scene
+from runyard.syntax.actions import ActionError
 from runyard.syntax.archives import ArchiveError
 from runyard.syntax.patterns import PatternError, path_glob
 
@@ -126,7 +127,20 @@ class Builtins:
         give_to(target, scene.box.uid)
         scene.log.system(f"\x1b[32;1mChecking out {sha[:8]} as {self.work.ref}...\x1b[0;m")
         self._more(scene, fetching, params, inside)
+        try:
+            self._stock_submodules(scene, fetching, int(params.get("depth") or 0), target)
+        except ActionError as error:
+            scene.log.system(f"\x1b[31;1mERROR: {error}\x1b[0;m")
+            return Ended(Outcome.ERRORED, Reason.CHECKOUT, message=str(error))
         return Ended(Outcome.PASSED, outputs={"ref": ref or sha, "commit": sha})
+
+    def _stock_submodules(self, scene: Scene, fetching: Fetching, depth: int, target: Path) -> None:
+        """As the job's own GIT_SUBMODULE_… say, whoever set them: gitlab-runner reads them when the job runs. ActionError when that fails."""
+        wanted = Submodules.of_variables(scene.env, depth) if self.work.job.stock else None
+        if wanted is not None and (target / ".gitmodules").is_file():
+            how = " recursively" if wanted.recursive else ""
+            scene.log.system(f"\x1b[32;1mUpdating/initializing submodules{how}...\x1b[0;m")
+            fetching.submodules(scene, wanted, scene.box.inside.workspace, self.work.project_path)
 
     def _is_other(self, params: Mapping[str, Any]) -> bool:
         named = str(params.get("repository") or "")
@@ -138,7 +152,11 @@ class Builtins:
         if params.get("sparse_checkout"):
             fetching.sparse(scene, params, folder)
         if params.get("submodules"):
-            fetching.submodules(scene, params, folder)
+            wanted = Submodules(
+                str(params["submodules"]).lower() == "recursive", int(params.get("depth") or 0)
+            )
+            origin = str(params.get("repository") or fetching.work.project_path)
+            fetching.submodules(scene, wanted, folder, origin, str(params.get("token") or ""))
 
     def _of_project(self, params: Mapping[str, Any]) -> Assignment:
         """The work as if it were another project's, where the plan allows that; a stock address would lead to our own."""

@@ -280,8 +280,8 @@ def test_time_limits_of_scripts_come_from_variables(tree: Any, trigger: Any) -> 
     assert (steps["script"].timeout_s, steps["after_script"].timeout_s) == (600, 60)
 
 
-def test_what_only_stock_runners_do_is_a_warning(tree: Any, trigger: Any) -> None:
-    text = "a: {script: x, services: [redis], variables: {GIT_SUBMODULE_STRATEGY: recursive}}"
+def test_what_is_done_in_part_is_a_warning(tree: Any, trigger: Any) -> None:
+    text = "pages: {script: x, services: [redis], variables: {GIT_SUBMODULE_STRATEGY: recursive}}"
     plan = compile(trigger(), tree({".gitlab-ci.yml": text}))
     assert [warning.split(": ", 1)[0] for warning in plan.warnings] == [".gitlab-ci.yml:1:1"]
 

@@ -13,6 +13,7 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
+from urllib.parse import urlsplit
 
 from runyard.model.plan import Assignment, StepPlan
 from runyard.model.state import Outcome
@@ -23,6 +24,51 @@ from runyard.syntax.actions import ActionError
 _REPOSITORY = re.compile(r"[A-Za-z0-9_.][A-Za-z0-9_.-]*(?:/[A-Za-z0-9_.][A-Za-z0-9_.-]*)+\Z")
 _REF = re.compile(r"(?!-)[^\s~^:?*\[\\\x00-\x1f]{1,250}\Z")
 SHOWN_BYTES = 4096
+
+
+@dataclass(frozen=True, slots=True)
+class Submodules:
+    """Which submodules come with a checkout, and how. `paths` are pathspecs, `flags` more options of `git submodule update`."""
+
+    recursive: bool = False
+    depth: int = 0
+    paths: tuple[str, ...] = ()
+    flags: tuple[str, ...] = ()
+    over_http: bool = False  # addresses of this server for ssh are asked for over HTTP
+
+    @classmethod
+    def of_variables(cls, given: Mapping[str, str], depth: int) -> Submodules | None:
+        """As gitlab-runner reads a job's GIT_SUBMODULE_* (its `common/build.go`, `shells/abstract.go`); None: no submodules."""
+        match given.get("GIT_SUBMODULE_STRATEGY", ""):
+            case "" | "none":
+                return None
+            case "normal" | "recursive" as strategy:
+                pass
+            case unknown:
+                raise ActionError(
+                    f"unknown GIT_SUBMODULE_STRATEGY {unknown[:50]!r}: it is none, normal or recursive"
+                )
+        paths = tuple(given.get("GIT_SUBMODULE_PATHS", "").split())
+        if ":(exclude)" in paths or ":" in paths:
+            raise ActionError(
+                "GIT_SUBMODULE_PATHS: `:(exclude)` stands right before its path, without a blank"
+            )
+        wanted = given.get("GIT_SUBMODULE_DEPTH", "").strip()
+        return cls(
+            recursive=strategy == "recursive",
+            depth=int(wanted) if wanted.isascii() and wanted.isdigit() and len(wanted) < 7 else depth,
+            paths=paths,
+            flags=tuple(given.get("GIT_SUBMODULE_UPDATE_FLAGS", "").split()),
+            over_http=given.get("GIT_SUBMODULE_FORCE_HTTPS", "").lower() in ("true", "1"),
+        )
+
+    @property
+    def argv(self) -> list[str]:
+        """What `git` is given."""
+        recursive = ["--recursive"] if self.recursive else []
+        depth = [f"--depth={self.depth}"] if self.depth else []
+        paths = ["--", *self.paths] if self.paths else []
+        return ["submodule", "update", "--init", "--force", *recursive, *depth, *self.flags, *paths]
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,20 +96,17 @@ class Fetching:
         scene.log.system(f"Checking out {commit[:8]} of {repository} as {ref}...")
         return {"ref": ref, "commit": commit}
 
-    def submodules(self, scene: Scene, params: Mapping[str, Any], folder: str) -> None:
-        """What .gitmodules names; addresses that are relative lie beside the repository on this server."""
+    def submodules(self, scene: Scene, wanted: Submodules, folder: str, origin: str, token: str = "") -> None:
+        """What .gitmodules names; addresses that are relative lie beside the repository `origin` on this server."""
         base = self._base(scene)
-        env = self._environment(scene, base, str(params.get("token") or ""))
-        origin = str(params.get("repository") or self.work.project_path)
-        count = int(env["GIT_CONFIG_COUNT"])
-        env |= {
-            f"GIT_CONFIG_KEY_{count}": "remote.origin.url",
-            f"GIT_CONFIG_VALUE_{count}": f"{base}/{origin}.git",
-        }
-        env["GIT_CONFIG_COUNT"] = str(count + 1)
-        depth = [f"--depth={params['depth']}"] if params.get("depth") else []
-        deep = ["--recursive"] if str(params["submodules"]).lower() == "recursive" else []
-        self._git(scene, ["submodule", "update", "--init", "--force", *deep, *depth], folder, env)
+        pairs = [("remote.origin.url", f"{base}/{origin}.git")]
+        host = urlsplit(self._server()).hostname if wanted.over_http else None
+        if host:
+            pairs += [
+                (f"url.{base}/.insteadOf", f"git@{host}:"),
+                (f"url.{base}/.insteadOf", f"ssh://git@{host}/"),
+            ]
+        self._git(scene, wanted.argv, folder, self._environment(scene, base, token, pairs))
 
     def sparse(self, scene: Scene, params: Mapping[str, Any], folder: str) -> None:
         """Only the given folders (cone mode) or patterns stay in the work tree."""
@@ -82,15 +125,21 @@ class Fetching:
             )
         return base
 
-    def _environment(self, scene: Scene, base: str, token: str) -> dict[str, str]:
+    def _server(self) -> str:
+        return str((self.work.facts.get("server") or {}).get("url") or "")
+
+    def _environment(
+        self, scene: Scene, base: str, token: str, more: Sequence[tuple[str, str]] = ()
+    ) -> dict[str, str]:
         """Credentials for this server only, and its own addresses turned to where the box reaches it."""
         basic = base64.b64encode(f"x-access-token:{token or self.work.token}".encode()).decode()
         scene.log.masker.add([basic])
         pairs = [
             (f"http.{base}/.extraheader", f"Authorization: Basic {basic}"),
             ("protocol.file.allow", "never"),
+            *more,
         ]
-        server = str((self.work.facts.get("server") or {}).get("url") or "")
+        server = self._server()
         pairs += [(f"url.{base}/.insteadOf", f"{server}/")] if server and server != base else []
         env = {"GIT_TERMINAL_PROMPT": "0", "GIT_CONFIG_COUNT": str(len(pairs))}
         for number, (key, value) in enumerate(pairs):

@@ -73,7 +73,6 @@ class Drawing:
 
 def draw(drawing: Drawing, out: Findings) -> JobPlan:
     """The plan of one job."""
-    _warn(drawing, out)
     job, leg, verdict, scope = drawing.job, drawing.leg, drawing.verdict, drawing.scope
     environment = _environment(job, scope)
     variables = (*drawing.variables, *_environment_variables(environment))
@@ -126,13 +125,6 @@ def draw(drawing: Drawing, out: Findings) -> JobPlan:
             | ({"bridge": True} if bridge else {})
         },
     )
-
-
-def _warn(drawing: Drawing, out: Findings) -> None:
-    """What a stock runner does and ours does not."""
-    job, plain = drawing.job, drawing.scope.plain
-    if plain.get("GIT_SUBMODULE_STRATEGY", "none") not in ("", "none"):
-        out.warn(job.at, f"jobs:{job.name}: GIT_SUBMODULE_STRATEGY is followed by stock runners only")
 
 
 def _environment(job: JobSpec, scope: Scope) -> dict[str, Any] | None:
