@@ -75,3 +75,32 @@ def test_a_copy_without_commits_runs(tmp_path: Path) -> None:
 def test_outside_a_repository_it_says_what_to_do(tmp_path: Path) -> None:
     with pytest.raises(NotFound, match="git init"):
         import_workcopy(tmp_path, GitSource(tmp_path / "repositories"), 1)
+
+
+def test_submodules_come_as_they_are_checked_out(copy: Path, tmp_path: Path) -> None:
+    """Nested ones too, uncommitted work in them included; one that is not checked out stays what it is."""
+    for name in ("deep", "lib"):
+        (tmp_path / name).mkdir()
+        git(tmp_path / name, "init", "-q", "-b", "main")
+        (tmp_path / name / f"{name}.txt").write_text(name)
+    allowed = ("-c", "protocol.file.allow=always", "submodule", "add", "-q")
+    git(tmp_path / "deep", "add", "-A")
+    git(tmp_path / "deep", "commit", "-qm", "deep")
+    git(tmp_path / "lib", *allowed, str(tmp_path / "deep"), "deep")
+    git(tmp_path / "lib", "add", "-A")
+    git(tmp_path / "lib", "commit", "-qm", "lib")
+    git(copy, *allowed, str(tmp_path / "lib"), "lib")
+    git(copy, *allowed, str(tmp_path / "deep"), "absent")
+    git(copy, "commit", "-qm", "submodules")
+    git(copy, "submodule", "deinit", "-f", "absent")
+    git(copy, "-c", "protocol.file.allow=always", "submodule", "update", "-q", "--init", "--recursive", "lib")
+    (copy / "lib/lib.txt").write_text("edited")
+    source = GitSource(tmp_path / "repositories")
+    found = import_workcopy(copy, source, 1)
+    files = source.files(1, found.sha)
+    assert files.read("lib/lib.txt") == b"edited"
+    into = tmp_path / "workspace"
+    into.mkdir()
+    source.checkout(1, found.sha, found.branch, 20, into)
+    assert (into / "lib/deep/deep.txt").read_text() == "deep"
+    assert list((into / "absent").iterdir()) == []

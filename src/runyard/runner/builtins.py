@@ -137,7 +137,11 @@ class Builtins:
     def _stock_submodules(self, scene: Scene, fetching: Fetching, depth: int, target: Path) -> None:
         """As the job's own GIT_SUBMODULE_… say, whoever set them: gitlab-runner reads them when the job runs. ActionError when that fails."""
         wanted = Submodules.of_variables(scene.env, depth) if self.work.job.stock else None
-        if wanted is not None and (target / ".gitmodules").is_file():
+        if wanted is None or not (target / ".gitmodules").is_file():
+            return
+        if self.link.door() is None:  # `runyard run`: what lies in the working copy is there already
+            scene.log.system("Submodules are not updated: no server runs here to fetch them from.")
+        else:
             how = " recursively" if wanted.recursive else ""
             scene.log.system(f"\x1b[32;1mUpdating/initializing submodules{how}...\x1b[0;m")
             fetching.submodules(scene, wanted, scene.box.inside.workspace, self.work.project_path)

@@ -15,6 +15,7 @@ from runyard.model.errors import Invalid, NotFound
 from runyard.sources.repositories import GitSource
 
 FILE_LIMIT_BYTES = 512 << 20
+SUBMODULE_LEVELS = 10
 AUTHOR = pygit2.Signature("runyard run", "run@localhost", 0, 0)
 
 
@@ -37,7 +38,7 @@ def import_workcopy(folder: Path, source: GitSource, project_id: int) -> Workcop
     ours = _borrowing(source.git_dir(project_id), theirs)
     base = None if theirs.head_is_unborn else theirs.head.peel(pygit2.Commit)
     tree, changed = _tree(ours, theirs, base)
-    if base is not None and changed == 0:
+    if base is not None and tree == base.tree.id:
         sha = str(base.id)
     else:
         parents = [] if base is None else [base.id]
@@ -87,17 +88,20 @@ def _branch(theirs: pygit2.Repository) -> str:
 
 
 def _borrowing(git_dir: Path, theirs: pygit2.Repository) -> pygit2.Repository:
-    objects = Path(theirs.path).resolve() / "objects"
-    if not objects.is_dir():  # a linked worktree keeps its objects with the main one
-        objects = (
-            Path(theirs.path) / (Path(theirs.path) / "commondir").read_text().strip()
-        ).resolve() / "objects"
-    (git_dir / "objects/info/alternates").write_text(f"{objects}\n", encoding="utf-8")
+    (git_dir / "objects/info/alternates").write_text(f"{_objects(theirs)}\n", encoding="utf-8")
     return pygit2.Repository(str(git_dir))
 
 
+def _objects(theirs: pygit2.Repository) -> Path:
+    objects = Path(theirs.path).resolve() / "objects"
+    if objects.is_dir():
+        return objects
+    # A linked worktree keeps its objects with the main one.
+    return (Path(theirs.path) / (Path(theirs.path) / "commondir").read_text().strip()).resolve() / "objects"
+
+
 def _tree(
-    ours: pygit2.Repository, theirs: pygit2.Repository, base: pygit2.Commit | None
+    ours: pygit2.Repository, theirs: pygit2.Repository, base: pygit2.Commit | None, depth: int = 0
 ) -> tuple[pygit2.Oid, int]:
     index = pygit2.Index()
     if base is not None:
@@ -107,12 +111,36 @@ def _tree(
         if status in (pygit2.enums.FileStatus.CURRENT, pygit2.enums.FileStatus.IGNORED):
             continue
         changed += 1
+        if path in index and index[path].mode == pygit2.enums.FileMode.COMMIT:
+            continue
         entry = _entry(ours, Path(theirs.workdir), path)
         if entry is not None:
             index.add(entry)
         elif base is not None and path in base.tree:
             index.remove(path)
+    for path in [e.path for e in index if e.mode == pygit2.enums.FileMode.COMMIT]:
+        _add_submodule(ours, Path(theirs.workdir) / path, path, index, depth)
     return index.write_tree(ours), changed
+
+
+def _add_submodule(ours: pygit2.Repository, folder: Path, path: str, index: pygit2.Index, depth: int) -> None:
+    """A submodule that is checked out comes as the files that it has there: nobody need fetch it."""
+    if depth >= SUBMODULE_LEVELS or not (folder / ".git").exists():
+        return
+    try:
+        theirs = pygit2.Repository(str(folder))
+        base = None if theirs.head_is_unborn else theirs.head.peel(pygit2.Commit)
+    except pygit2.GitError as error:
+        raise Invalid(f"git refuses the submodule {path}: {error}.") from None
+    with (Path(ours.path) / "objects/info/alternates").open("a", encoding="utf-8") as alternates:
+        alternates.write(f"{_objects(theirs)}\n")
+    ours.odb.add_disk_alternate(str(_objects(theirs)))
+    tree, _ = _tree(ours, theirs, base, depth + 1)
+    index.remove(path)
+    inside = pygit2.Index()
+    inside.read_tree(ours[tree])
+    for entry in inside:
+        index.add(pygit2.IndexEntry(f"{path}/{entry.path}", entry.id, entry.mode))
 
 
 def _entry(ours: pygit2.Repository, root: Path, path: str) -> pygit2.IndexEntry | None:
