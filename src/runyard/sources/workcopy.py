@@ -138,7 +138,7 @@ def _add_submodule(ours: pygit2.Repository, folder: Path, path: str, index: pygi
     tree, _ = _tree(ours, theirs, base, depth + 1)
     index.remove(path)
     inside = pygit2.Index()
-    inside.read_tree(ours[tree])
+    inside.read_tree(ours[tree].peel(pygit2.Tree))
     for entry in inside:
         index.add(pygit2.IndexEntry(f"{path}/{entry.path}", entry.id, entry.mode))
 
