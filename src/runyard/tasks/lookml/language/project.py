@@ -299,7 +299,7 @@ def _complete(project: Project) -> Project:
 
 @contextmanager
 def collection_paused() -> Iterator[None]:
-    """For loading and checking: a million objects and no garbage among them, which the collector would only walk again and again."""
+    """For loading, checking and making SQL: a million objects and no circles among what is dropped, which the collector would only walk again and again."""
     was_on = gc.isenabled()
     gc.disable()
     try:

@@ -6,7 +6,7 @@ What a type makes of its `sql` is in `dimensions` and `measures`. References are
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import cached_property
 
@@ -137,7 +137,7 @@ class FieldCompiler:
             self._open.pop()
             self._kinds.pop()
         if alias not in found.aliases:
-            found = replace(found, aliases=found.aliases | {alias})
+            found = found._replace(aliases=found.aliases | {alias})
         self._done[key] = found
         return found
 
@@ -246,7 +246,7 @@ class FieldCompiler:
         found = self.field(there_alias, there).grouped()
         if any(not p.file for p in found.pieces):
             pieces = (p if p.file else Piece(p.text, node.file.path, line, field_id) for p in found.pieces)
-            found = replace(found, pieces=tuple(pieces))
+            found = found._replace(pieces=tuple(pieces))
         if cast in _CASTS:
             return found.wrapped("CAST(", f" AS {type_name(_CASTS[cast], self.context.dialect)})")
         return found

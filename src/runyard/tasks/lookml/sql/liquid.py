@@ -32,8 +32,13 @@ class LiquidFacts:
         self.context = context
         self.alias = alias
         self.view = view
+        self.field_id = field_id
         self.user_attributes = context.user_attributes
-        self.names: Mapping[str, object] = _Names(self, field_id)
+
+    @property
+    def names(self) -> Mapping[str, object]:
+        """The top-level names of a template; made anew, because kept it would be a circle that only the garbage collector opens."""
+        return _Names(self)
 
     def find(self, name: str) -> tuple[str, Field] | None:
         """(alias.field as filters name it, the field) that a template means."""
@@ -127,9 +132,8 @@ class _Lazy(Mapping[str, object]):
 class _Names(_Lazy):
     """The top-level names of a template."""
 
-    def __init__(self, facts: LiquidFacts, field_id: str) -> None:
+    def __init__(self, facts: LiquidFacts) -> None:
         self.facts = facts
-        self.field_id = field_id
 
     def __getitem__(self, key: str) -> object:
         facts, context = self.facts, self.facts.context
@@ -141,7 +145,7 @@ class _Names(_Lazy):
             case "_explore":
                 return {"_name": context.explore.name, "_dashboard_url": ""}
             case "_field":
-                return {"_name": self.field_id}
+                return {"_name": facts.field_id}
             case "_dialect":
                 return {"_name": looker_name(context.source)}
             case "_filters":

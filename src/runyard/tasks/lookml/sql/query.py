@@ -45,7 +45,7 @@ class Query:
             # Our own text stands between pieces of the same field; the nearest one before it on the same line is where to look.
             return None
         inside = self.sql[self.starts[index] : min(offset, self.starts[index] + len(piece.text))]
-        return replace(piece, line=piece.line + inside.count("\n"))
+        return piece._replace(line=piece.line + inside.count("\n"))
 
     def line_origins(self) -> list[Piece]:
         """For each line of the SQL the first LookML in it; a Piece without a file where the line is all our own."""

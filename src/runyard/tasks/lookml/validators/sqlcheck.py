@@ -13,6 +13,7 @@ from dataclasses import dataclass, field, replace
 from runyard.tasks.lookml.connections import CannotConnect, Connection
 from runyard.tasks.lookml.databases import Database
 from runyard.tasks.lookml.language.model import Explore, Field, Model
+from runyard.tasks.lookml.language.project import collection_paused
 from runyard.tasks.lookml.sql.compiler import Context, FieldCompiler, context_of
 from runyard.tasks.lookml.sql.dialects import Dialect
 from runyard.tasks.lookml.sql.expressions import Unresolved
@@ -60,6 +61,7 @@ def selected(explore: Explore, options: Options) -> bool:
     return Selection(options.selectors, options.exclusions).lets(explore.model.name, explore.name)
 
 
+@collection_paused()
 def validate(
     models: Sequence[Model],
     connections: Mapping[str, Connection],

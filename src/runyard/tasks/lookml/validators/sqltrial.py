@@ -72,19 +72,18 @@ class Trial:
             # What every query of the explore carries: its base table, its filters.
             self.add(SqlError(problem.message + _hint(problem), "", "", problem.file, problem.line))
             return None
-        whole = (
-            list(wanted) if self._all_compile(wanted, ask) else [w for w in wanted if self._compiles(w, ask)]
-        )
-        if self.fail_fast and self.errors:
-            return None
-        size = max(1, self.chunk_size)
-        chunks = [whole[i : i + size] for i in range(0, len(whole), size)]
-        refused = [chunk for chunk in chunks if not self._accepted(chunk, ask)]
+        chunks, queries = self._chunks(wanted, ask)
+        if any(isinstance(query, Refusal) for query in queries):
+            wanted = [w for w in wanted if self._compiles(w, ask)]
+            if self.fail_fast and self.errors:
+                return None
+            chunks, queries = self._chunks(wanted, ask)
+        refused = [c for c, query in zip(chunks, queries, strict=True) if not self._accepted(c, query)]
         if not refused:
             return frozenset()
         if self.fail_fast or (ask == self._measured and self._filters_are_broken()):
             return None
-        broken = self._broken_aliases(self._joins(whole))
+        broken = self._broken_aliases(self._joins(wanted))
         if broken is None:
             return None
         before = len(self.errors)
@@ -93,7 +92,7 @@ class Trial:
         if len(self.errors) == before and not broken:
             # Each field binds alone, all together do not (an ambiguous column, say): that is the explore's error. Measures that cannot be
             # compiled together, because one multiplies the rows of another, are asked for alone by everybody else as well.
-            self._accepted(refused[0], ask, keep=True)
+            self._accepted(refused[0], self._made(lambda: ask(refused[0])), keep=True)
         return broken
 
     def _filters_are_broken(self) -> bool:
@@ -109,13 +108,13 @@ class Trial:
     def _measured(self, wanted: Sequence[Wanted]) -> Query:
         return build(self.compiler.context, wanted, 0, where="1=2")
 
-    def _all_compile(self, wanted: Sequence[Wanted], ask: Ask) -> bool:
-        """Whether nothing stands in the way of SQL, asked once for all: nearly always so, and a query for each field costs more than binding."""
-        try:
-            ask(wanted)
-        except Unresolved:
-            return False
-        return True
+    def _chunks(
+        self, wanted: Sequence[Wanted], ask: Ask
+    ) -> tuple[list[Sequence[Wanted]], list[Query | Refusal]]:
+        """The fields in chunks, and their queries: nearly always all of them become SQL, and a query for each field costs more than binding."""
+        size = max(1, self.chunk_size)
+        chunks = [wanted[i : i + size] for i in range(0, len(wanted), size)]
+        return chunks, [self._made(lambda tried=chunk: ask(tried)) for chunk in chunks]  # type: ignore[misc]
 
     def _compiles(self, wanted: Wanted, ask: Ask) -> bool:
         """Whether the field and its joins become SQL; if not, that is its error."""
@@ -151,9 +150,9 @@ class Trial:
     def _joins(self, wanted: Sequence[Wanted]) -> list[Join]:
         return needed(self.compiler, [self.compiler.selected(*w) for w in wanted])
 
-    def _accepted(self, wanted: Sequence[Wanted], ask: Ask, *, keep: bool = False) -> bool:
+    def _accepted(self, wanted: Sequence[Wanted], made: Query | Refusal, *, keep: bool = False) -> bool:
         """Asks the database; with fail_fast or `keep` a refusal is recorded as the explore's error."""
-        query, refusal = self._ask(lambda: ask(wanted))
+        query, refusal = self._bound(made)
         if refusal is None:
             return True
         if (keep and query is not None) or self.fail_fast:
@@ -161,13 +160,22 @@ class Trial:
         return False
 
     def _ask(self, make: Callable[[], Query]) -> tuple[Query | None, Refusal | None]:
+        return self._bound(self._made(make))
+
+    def _made(self, make: Callable[[], Query]) -> Query | Refusal:
+        """The query, or why there is none."""
         try:
-            query = make()
+            return make()
         except Unresolved as problem:
             line = f" ({problem.file}:{problem.line})" if problem.file else ""
-            return None, Refusal(problem.message + _hint(problem) + line)
+            return Refusal(problem.message + _hint(problem) + line)
+
+    def _bound(self, made: Query | Refusal) -> tuple[Query | None, Refusal | None]:
+        """What the database says of it."""
+        if isinstance(made, Refusal):
+            return None, made
         self.queries += 1
-        return query, self.database.bind(query.sql)
+        return made, self.database.bind(made.sql)
 
     def _broken_aliases(self, joins: Sequence[Join]) -> frozenset[str] | None:
         """Joins that the database refuses, each reported once; None when not even the explore's frame binds.
