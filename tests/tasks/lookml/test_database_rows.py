@@ -35,6 +35,8 @@ def test_rows_come_with_names_and_exact_values_up_to_the_limit(shop: Connection)
         assert (refusal.line, refusal.column) == (2, 2)
         assert isinstance(database.run("DELETE FROM products", 2), Refusal)
         assert isinstance(database.run("SELECT 1; SELECT 2", 2), Refusal)
+        assert isinstance(database.run("WITH one AS (SELECT 1) DELETE FROM products", 2), Refusal)
+        assert database.run("SELECT ';' AS x", 1) == Rows(("x",), [(";",)])
     finally:
         database.close()
 
