@@ -107,6 +107,15 @@ def test_fields_that_the_explore_leaves_out_are_not_checked_in_it(make: Make) ->
     assert validate(make({"m.model.lkml": HEAD + text})) == []
 
 
+def test_names_may_begin_with_an_underscore_and_parts_of_fields_are_understood(make: Make) -> None:
+    text = "explore: a { join: _b { sql_on: ${a.id} = ${_b._id} ;; relationship: one_to_one } }\n"
+    text += "view: a { dimension: id {} dimension: x { sql: ${id._sql} + ${a.id._value} ;; } }\n"
+    model = {"m.model.lkml": HEAD + text + "view: _b { dimension: _id {} }"}
+    assert validate(make(model)) == []
+    (wrong,) = validate(make({"m.model.lkml": HEAD + text + "view: _b { dimension: _key {} }"}))
+    assert '"_b._id"' in wrong.message
+
+
 def test_casts_aliases_and_own_names_are_understood(make: Make) -> None:
     text = """
 explore: flights {

@@ -15,6 +15,11 @@ _RAW_WORDS = """
     sql sql_on sql_where sql_always_where sql_always_having sql_start sql_end sql_latitude sql_longitude sql_distinct_key sql_table_name
 """
 RAW_WITH_REFERENCES = frozenset(_RAW_WORDS.split())
+FIELD_PARTS = (
+    "_in_query", "_is_selected", "_is_filtered", "_parameter_value", "_value", "_rendered_value", "_filterable_value", "_linked_value",
+    "_name", "_label", "_sql", "_type",
+)  # fmt: skip
+"""What templates ask of a field."""
 _REFERENCE = re.compile(r"\$\{([^}]*+)\}")
 
 
@@ -43,10 +48,13 @@ def references(node: Node) -> Iterator[Reference]:
         name = found.group(1).strip()
         if name in ("TABLE", "EXTENDED"):
             continue
-        name = name.partition("::")[0]
-        # `${x._sql}`, `${x._value}`: the field is what counts.
-        owner, dot, last = name.rpartition(".")
-        yield Reference(owner if dot and last.startswith("_") else name, node, found.start())
+        yield Reference(field_name(name.partition("::")[0]), node, found.start())
+
+
+def field_name(reference: str) -> str:
+    """`x` of `x._sql`, `x._value` and so on: the field is what counts. Other names may begin with an underscore."""
+    owner, dot, last = reference.rpartition(".")
+    return owner if dot and last in FIELD_PARTS else reference
 
 
 def in_block(block: Node) -> Iterator[Reference]:

@@ -28,8 +28,11 @@ class LiquidProblem(Exception):
 class Facts(Protocol):
     """What a template may ask about its query."""
 
-    names: Mapping[str, object]
     user_attributes: Mapping[str, str]
+
+    @property
+    def names(self) -> Mapping[str, object]:
+        """The objects that it may name."""
 
     def parameter(self, name: str) -> str:
         """The SQL literal of a parameter."""
@@ -47,21 +50,25 @@ def is_template(text: str) -> bool:
 
 
 _TEST = re.compile(r"\{%-?\s*+(?:if|elsif|unless|case|when)\b([^%]*+)%\}")
-_LIBERTIES = re.compile(r"\$\{|\{\{|\}\}|[{}()]")
+_LIBERTIES = re.compile(r"""'[^']*+'|"[^"]*+"|#[^\n]*+|\$\{|\{\{|\}\}|[{}()]""")
 
 
 def _strict(text: str) -> str:
-    """The text with what Ruby's Liquid overlooks in tests blanked out: `(a)`, `{{ a }}` and `${a}` inside a tag. Offsets stay."""
-    if "(" not in text and "{{" not in text and "${" not in text:
+    """The text with what Ruby's Liquid overlooks in tests blanked out: `(a)`, `{{ a }}`, `${a}` and `# …` inside a tag. Offsets stay."""
+    if not any(sign in text for sign in ("(", "{{", "${", "#")):
         return text
-    return _TEST.sub(
-        lambda m: (
-            _LIBERTIES.sub(lambda n: " " * len(n.group()), m.group(1)).join(m.group().split(m.group(1), 1))
-            if m.group(1)
-            else m.group()
-        ),
-        text,
-    )
+    return _TEST.sub(_without_liberties, text)
+
+
+def _without_liberties(tag: re.Match[str]) -> str:
+    start, end = tag.start(1) - tag.start(), tag.end(1) - tag.start()
+    whole = tag.group()
+    return whole[:start] + _LIBERTIES.sub(_blank, whole[start:end]) + whole[end:]
+
+
+def _blank(found: re.Match[str]) -> str:
+    text = found.group()
+    return text if text[0] in "'\"" else " " * len(text)
 
 
 @lru_cache(maxsize=4096)

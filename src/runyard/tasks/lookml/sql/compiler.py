@@ -13,6 +13,7 @@ from functools import cached_property
 from runyard.tasks.lookml.language import templating
 from runyard.tasks.lookml.language.findings import nearest
 from runyard.tasks.lookml.language.model import Explore, Field, View
+from runyard.tasks.lookml.language.references import field_name
 from runyard.tasks.lookml.language.timeframes import DAYS
 from runyard.tasks.lookml.language.tree import Node
 from runyard.tasks.lookml.sql import transpile
@@ -235,9 +236,7 @@ class FieldCompiler:
         if name.endswith(".SQL_TABLE_NAME"):
             return self.table_name(name.removesuffix(".SQL_TABLE_NAME"), node, line, alias)
         name, _, cast = name.partition("::")
-        owner, dot, last = name.rpartition(".")
-        # `${x._sql}`, `${x._value}`: the field is what counts.
-        name = owner if dot and last.startswith("_") else name
+        name = field_name(name)
         there_alias, there = self.lookup(name, alias, node, view, line, start)
         if there.kind == "measure" and self._kinds and self._kinds[-1] != "measure":
             raise Unresolved(

@@ -11,6 +11,7 @@ from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING
 
 from runyard.tasks.lookml.language.model import Field, View
+from runyard.tasks.lookml.language.references import FIELD_PARTS
 from runyard.tasks.lookml.sql import filter_dates, filters
 from runyard.tasks.lookml.sql.dialects import literal, looker_name
 from runyard.tasks.lookml.sql.filter_text import BadFilter
@@ -19,10 +20,6 @@ if TYPE_CHECKING:
     from runyard.tasks.lookml.sql.compiler import Context
 
 _UNQUOTED = re.compile(r"[\w.\-]+")
-_FIELD_KEYS = (
-    "_in_query", "_is_selected", "_is_filtered", "_parameter_value", "_value", "_rendered_value", "_filterable_value", "_linked_value",
-    "_name", "_label", "_sql", "_type",
-)  # fmt: skip
 
 
 class LiquidFacts:
@@ -222,10 +219,10 @@ class _FieldFacts(_Lazy):
                 return self.name
             case "_sql":
                 return "${" + self.name + "}"
-        if key in _FIELD_KEYS:
+        if key in FIELD_PARTS:
             return ""
         raise KeyError(key)
 
     def names(self) -> Iterator[str]:
         """The variables of a field."""
-        return iter(_FIELD_KEYS)
+        return iter(FIELD_PARTS)
