@@ -685,6 +685,14 @@ def test_lists_show_attempts_without_their_plans(store: Any, made: Any) -> None:
             False,
         )
         assert tx.listed_one(10**9) is None
+        briefs, pairs = (
+            tx.briefs(a.run_id),
+            tx.attempts(AttemptFilter(run_id=a.run_id), Page(descending=False)),
+        )
+        assert [brief.name for brief in briefs] == [job.name for job, _ in pairs] and len(pairs) == 3
+        for brief, (_, attempt) in zip(briefs, pairs, strict=True):
+            assert brief[:-1] == tuple(getattr(attempt, name) for name in brief._fields[:-1])
+        assert tx.briefs(10**9) == []
         left = tx.listed_artifacts([again.id, b1.id, a1.id])
         assert [(f.attempt_id, f.filename) for f in left] == [
             (a1.id, "one.zip"),
@@ -694,7 +702,8 @@ def test_lists_show_attempts_without_their_plans(store: Any, made: Any) -> None:
         assert left[0] == (a1.id, "archive", "zip", "one.zip", 3, 9)
         assert tx.listed_artifacts([]) == []
     with store.begin() as tx:
-        tx.save(replace(tx.get(Job, a.id), plan=replace(a.plan, stage="late", tags=("q",))))
+        tx.save(replace(tx.get(Job, a.id), name="drawn", plan=replace(a.plan, stage="late", tags=("q",))))
+        assert [brief.name for brief in tx.briefs(a.run_id)] == ["drawn", b.name, "drawn"]
     with store.look() as tx:
         assert [(r.outline.stage, r.outline.tags) for r in tx.listed(AttemptFilter(job_id=a.id), Page())] == [
             ("late", ("q",))

@@ -39,6 +39,7 @@ LISTS = {
     "attempts of a run": lambda tx: tx.attempts(AttemptFilter(run_id=1, project_id=1, wanted=MANY), Page()),
     "listed of a project": lambda tx: tx.listed(AttemptFilter(project_id=1), Page(after_id=50)),
     "listed of a run": lambda tx: tx.listed(AttemptFilter(run_id=1, latest_only=True), Page()),
+    "briefs": lambda tx: tx.briefs(1),
     "listed artifacts": lambda tx: tx.listed_artifacts([1, 2, 3]),
     "attempts of a job": lambda tx: tx.attempts(AttemptFilter(job_id=1), Page()),
     "attempts of a runner": lambda tx: tx.attempts(AttemptFilter(runner_id=1), Page()),

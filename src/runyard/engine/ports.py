@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, BinaryIO, Protocol, TypeVar
 
-from runyard.model.listing import Listed, ListedArtifact
+from runyard.model.listing import Brief, Listed, ListedArtifact
 from runyard.model.state import Outcome, State
 from runyard.model.trigger import Commit, Files
 from runyard.model.work import (
@@ -188,6 +188,9 @@ class Tx(Protocol):
         """The same attempts, as narrow as lists want them; takes no lock, so nothing may be decided by them."""
 
     def listed_one(self, attempt_id: int) -> Listed | None: ...
+    def briefs(self, run_id: int) -> list[Brief]:
+        """All attempts of a run by id, narrower still. One that has not changed may be the same object as last time."""
+
     def listed_artifacts(self, attempt_ids: Sequence[int]) -> list[ListedArtifact]:
         """Of a few attempts, by attempt, then by id."""
 

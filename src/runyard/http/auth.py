@@ -14,6 +14,7 @@ from collections.abc import Awaitable, Callable
 
 from runyard.engine.access import standing
 from runyard.engine.ports import Clock, Database, Tx
+from runyard.http.recall import Recall
 from runyard.http.services import Principal
 from runyard.model.state import LEASED
 from runyard.model.work import Attempt, Job, Project, Run, Token, User
@@ -91,12 +92,20 @@ def _actor(tx: Tx, attempt: Attempt) -> User:
 
 
 def resolver(db: Database, now: Clock) -> Callable[[str], Awaitable[Principal | None]]:
-    """Services.principal: token text → who."""
+    """Services.principal: token text → who. Read once per token while nothing is written."""
+    recall = Recall()
 
     async def principal(text: str) -> Principal | None:
         if not text or len(text) > 512:
             return None
-        return await db.read(lambda tx: principal_in(tx, text, now()))
+        at = now()
+        moment = recall.moment(db.version(), at)
+
+        def look(tx: Tx) -> Principal | None:
+            return moment.of(text, lambda: principal_in(tx, text, at))
+
+        who = await db.glance(look)
+        return who if who is None or who.token is None or is_live(who.token, at) else None
 
     return principal
 

@@ -43,6 +43,18 @@ class Listed(NamedTuple):
     outline: Outline
 
 
+class Brief(NamedTuple):
+    """An attempt as the status of a whole run shows it. Fields of `Attempt` mean the same here; `name` is its job's."""
+
+    id: int
+    job_id: int
+    number: int
+    state: State
+    outcome: Outcome | None
+    hold: Hold | None
+    name: str
+
+
 class ListedArtifact(NamedTuple):
     """An artifact as lists of jobs show it. Fields of `Artifact` mean the same here."""
 

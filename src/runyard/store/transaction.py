@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 
 from runyard.engine.ports import ArtifactFilter, AttemptFilter, Kept, Page, Row, RunFilter
 from runyard.model.errors import NotFound
-from runyard.model.listing import Listed, ListedArtifact
+from runyard.model.listing import Brief, Listed, ListedArtifact
 from runyard.model.work import (
     Artifact,
     Attempt,
@@ -246,6 +246,9 @@ class StoreTx:
 
     def listed_one(self, attempt_id: int) -> Listed | None:
         return listing.listed_one(self._link, attempt_id)
+
+    def briefs(self, run_id: int) -> list[Brief]:
+        return listing.briefs(self._link, run_id)
 
     def listed_artifacts(self, attempt_ids: Sequence[int]) -> list[ListedArtifact]:
         return listing.listed_artifacts(self._link, attempt_ids)

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from runyard.dialects.depot import ids, shapes
 from runyard.dialects.depot.access import asker, project_named, run_id_of, visible_project, visible_run
 from runyard.dialects.depot.gen.depot.ci.v1 import ci_pb as pb
+from runyard.dialects.depot.statuses import RunStatus, Statuses
 from runyard.dialects.depot.words import PARENT_HEAR
 from runyard.engine import views
 from runyard.engine.ports import ArtifactFilter, AttemptFilter, Page, RunFilter, Tx
@@ -27,23 +28,26 @@ class Asking:
     """The reading half of CIService."""
 
     services: Services
+    statuses: Statuses = field(default_factory=Statuses)
 
     async def get_run(self, request: pb.GetRunRequest) -> pb.GetRunResponse:
         """A flat record."""
         who, number = asker(), run_id_of(request.run_id)
         return await self.services.db.read(lambda tx: shapes.get_run(*visible_run(tx, who, number)))
 
-    async def get_run_status(self, request: pb.GetRunStatusRequest) -> pb.GetRunStatusResponse:
+    async def get_run_status(self, request: pb.GetRunStatusRequest) -> RunStatus:
         """The tree; a job's id is as good as its run's (the CLI's `logs` relies on that)."""
         who = asker()
         kind, number = ids.hear(request.run_id, ids.Kind.RUN, ids.Kind.JOB)
 
-        def tree(tx: Tx) -> views.RunView:
+        def tree(tx: Tx) -> RunStatus:
             run_id = number if kind is ids.Kind.RUN else job_in(tx, number).run_id
-            visible_run(tx, who, run_id)
-            return views.run_tree(tx, run_id)
+            run, _ = visible_run(tx, who, run_id)
+            return self.statuses.of(tx, run)
 
-        return shapes.run_status(await self.services.db.read(tree))
+        db = self.services.db
+        is_short = kind is ids.Kind.RUN and self.statuses.is_short(number)
+        return await (db.glance(tree) if is_short else db.read(tree))
 
     async def get_workflow(self, request: pb.GetWorkflowRequest) -> pb.GetWorkflowResponse:
         """One workflow with its run."""

@@ -300,7 +300,7 @@ def _breakdown(
 
 
 def _bounds(jobs: Sequence[tuple[Workflow, JobView]], count: int) -> pb.FailureDiagnosisBounds:
-    attempts = sum(len(shapes.shown_attempts(job)) for _, job in jobs)
+    attempts = sum(len(shapes.shown_attempts(job.attempts)) for _, job in jobs)
     return pb.FailureDiagnosisBounds(
         failed_problem_candidate_count=count,
         failed_problem_candidate_cap=CANDIDATE_CAP,

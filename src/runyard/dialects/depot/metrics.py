@@ -90,7 +90,7 @@ class Metrics:
                 run=_run(run, project),
                 workflow=_workflow(workflow_in(tx, job.workflow_id)),
                 job=_job(view),
-                attempts=[_summary(tx, one) for one in shapes.shown_attempts(view)],
+                attempts=[_summary(tx, one) for one in shapes.shown_attempts(view.attempts)],
             )
 
         answer = await self.services.db.read(found)
@@ -127,7 +127,7 @@ def _check(count: int, most: int, what: str, run: Run) -> None:
 def _flow(tx: Tx, flow: views.WorkflowView) -> pb.CIMetricsWorkflowMetrics:
     jobs = [
         pb.CIMetricsJobMetrics(
-            job=_job(view), attempts=[_summary(tx, one) for one in shapes.shown_attempts(view)]
+            job=_job(view), attempts=[_summary(tx, one) for one in shapes.shown_attempts(view.attempts)]
         )
         for view in flow.jobs
     ]

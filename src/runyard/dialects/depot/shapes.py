@@ -6,16 +6,20 @@ Times are RFC 3339 strings in UTC, empty where not yet; ids are `ids`, statuses 
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, TypeVar
 
 from runyard.dialects.depot import ids
 from runyard.dialects.depot.gen.depot.ci.v1 import ci_pb as pb
 from runyard.dialects.depot.loglines import Line
 from runyard.dialects.depot.words import job_word, parent_word
-from runyard.engine.views import JobView, RunView, WorkflowView
+from runyard.engine.views import JobView, WorkflowView
+from runyard.model.listing import Brief
 from runyard.model.state import LEASED, Outcome
 from runyard.model.work import Artifact, Attempt, Job, Project, Run, Workflow
+
+A = TypeVar("A", Attempt, Brief)
 
 
 def head_sha(run: Run) -> str:
@@ -37,7 +41,7 @@ def ref(run: Run) -> str:
     return f"refs/tags/{run.ref}" if run.tag else f"refs/heads/{run.ref}"
 
 
-def status(row: Run | Workflow | Attempt) -> str:
+def status(row: Run | Workflow | Attempt | Brief) -> str:
     """The word of a run, workflow or attempt."""
     return parent_word(row.state, row.outcome, row.hold)
 
@@ -56,9 +60,9 @@ def job_key(job: Job) -> str:
     return str(own.get("job_key") or job.key)
 
 
-def shown_attempts(view: JobView) -> list[Attempt]:
+def shown_attempts(attempts: Iterable[A]) -> list[A]:
     """Attempts as Depot has them: a skipped job was never tried."""
-    return [attempt for attempt in view.attempts if attempt.outcome is not Outcome.SKIPPED]
+    return [attempt for attempt in attempts if attempt.outcome is not Outcome.SKIPPED]
 
 
 def get_run(run: Run, project: Project) -> pb.GetRunResponse:
@@ -92,13 +96,10 @@ def list_run(run: Run, project: Project) -> pb.ListRunsResponseRun:
     )
 
 
-def run_status(view: RunView) -> pb.GetRunStatusResponse:
+def run_status(run: Run, workflows: list[pb.WorkflowStatus]) -> pb.GetRunStatusResponse:
     """The tree of a run."""
     return pb.GetRunStatusResponse(
-        org_id=ids.ORG,
-        run_id=ids.run(view.run.id),
-        status=status(view.run),
-        workflows=[_workflow_status(workflow) for workflow in view.workflows],
+        org_id=ids.ORG, run_id=ids.run(run.id), status=status(run), workflows=workflows
     )
 
 
@@ -107,32 +108,35 @@ def workflow_path(row: Workflow) -> str:
     return "" if row.path.startswith("_inline_") else row.path
 
 
-def _workflow_status(view: WorkflowView) -> pb.WorkflowStatus:
-    row = view.workflow
+def workflow_status(row: Workflow, jobs: list[pb.JobStatus]) -> pb.WorkflowStatus:
+    """A workflow in that tree."""
     return pb.WorkflowStatus(
         workflow_id=ids.workflow(row.id),
         status=status(row),
         workflow_path=workflow_path(row),
         name=row.name,
         error_message=row.error,
-        jobs=[
-            pb.JobStatus(
-                job_id=ids.job(job.job.id),
-                job_key=job_key(job.job),
-                status=job_status(job),
-                job_display_name=job.job.name,
-                attempts=[
-                    pb.AttemptStatus(
-                        attempt_id=ids.attempt(attempt.id),
-                        attempt=attempt.number,
-                        status=status(attempt),
-                        sandbox_id=sandbox_id(attempt),
-                        session_id=session_id(attempt),
-                    )
-                    for attempt in shown_attempts(job)
-                ],
+        jobs=jobs,
+    )
+
+
+def job_in_status(key: str, tries: Sequence[Brief]) -> pb.JobStatus:
+    """A job in that tree, from all its tries, oldest first."""
+    latest = tries[-1]
+    return pb.JobStatus(
+        job_id=ids.job(latest.job_id),
+        job_key=key,
+        status=job_word(latest.state, latest.outcome, latest.hold),
+        job_display_name=latest.name,
+        attempts=[
+            pb.AttemptStatus(
+                attempt_id=ids.attempt(one.id),
+                attempt=one.number,
+                status=status(one),
+                sandbox_id=sandbox_id(one),
+                session_id=session_id(one),
             )
-            for job in view.jobs
+            for one in shown_attempts(tries)
         ],
     )
 
@@ -174,7 +178,7 @@ def get_workflow(run: Run, project: Project, view: WorkflowView) -> pb.GetWorkfl
 
 
 def _workflow_job(view: JobView) -> pb.GetWorkflowJob:
-    tried = shown_attempts(view)
+    tried = shown_attempts(view.attempts)
     return pb.GetWorkflowJob(
         job_id=ids.job(view.job.id),
         job_key=job_key(view.job),
@@ -246,11 +250,11 @@ def log_line(line: Line) -> pb.LogLine:
     )
 
 
-def sandbox_id(attempt: Attempt) -> str:
+def sandbox_id(attempt: Attempt | Brief) -> str:
     """What a terminal is opened by; only while the attempt runs (depot.md §3)."""
     return ids.say(ids.Kind.SANDBOX, attempt.id) if attempt.state in LEASED else ""
 
 
-def session_id(attempt: Attempt) -> str:
+def session_id(attempt: Attempt | Brief) -> str:
     """The same for its session: here one per attempt."""
     return ids.say(ids.Kind.SESSION, attempt.id) if attempt.state in LEASED else ""

@@ -10,7 +10,7 @@ from typing import Any
 import msgspec
 
 from runyard.engine.ports import AttemptFilter, Page
-from runyard.model.listing import Listed, ListedArtifact, Outline, outline_of
+from runyard.model.listing import Brief, Listed, ListedArtifact, Outline, outline_of
 from runyard.model.state import Hold, Outcome, Reason, State
 from runyard.model.work import Job
 from runyard.store.link import Columns, Link
@@ -18,6 +18,9 @@ from runyard.store.queries.lists import Conditions, any_pair, window, window_of_
 
 SELECT = f"SELECT {', '.join(Listed._fields)} FROM attempts"
 _ARTIFACTS = f"SELECT {', '.join(ListedArtifact._fields)} FROM artifacts WHERE attempt_id IN ({{marks}}) ORDER BY attempt_id, id"
+_BRIEFS = (
+    "SELECT id, job_id, number, state, outcome, hold, outline FROM attempts WHERE run_id = ? ORDER BY id"
+)
 _DRAW = "UPDATE attempts SET outline = ? WHERE job_id = ?"
 
 _STATES: dict[str, State] = {s.value: s for s in State}
@@ -81,6 +84,16 @@ def listed(link: Link, filter: AttemptFilter, page: Page) -> list[Listed]:
 def listed_one(link: Link, attempt_id: int) -> Listed | None:
     found = link.rows(f"{SELECT} WHERE id = ?", (attempt_id,))
     return _decode(found[0]) if found else None
+
+
+def briefs(link: Link, run_id: int) -> list[Brief]:
+    return [_brief(row) for row in link.rows(_BRIEFS, (run_id,))]
+
+
+@lru_cache(16384)
+def _brief(row: Columns) -> Brief:
+    id, job_id, number, state, outcome, hold, outline = row
+    return Brief(id, job_id, number, _STATES[state], _OUTCOMES[outcome], _HOLDS[hold], _read(outline).name)
 
 
 def _decode(row: Columns) -> Listed:
