@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import subprocess
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 
 from runyard.model.errors import NotFound
+from runyard.sources import objects
 from runyard.sources.repositories import GitSource
 from runyard.sources.workcopy import import_workcopy
 
@@ -104,3 +106,52 @@ def test_submodules_come_as_they_are_checked_out(copy: Path, tmp_path: Path) -> 
     source.checkout(1, found.sha, found.branch, 20, into)
     assert (into / "lib/deep/deep.txt").read_text() == "deep"
     assert list((into / "absent").iterdir()) == []
+
+
+@pytest.mark.parametrize("state", ["clean", "edited"])
+@pytest.mark.parametrize("files", [1, 300])
+def test_git_works_in_a_checkout_though_the_objects_are_borrowed(
+    copy: Path, tmp_path: Path, state: str, files: int
+) -> None:
+    """The run's repository has next to nothing of its own; a job's must have all, down to its depth. 300 files are more than are packed in-process."""
+    for number in range(files):
+        (copy / f"many{number}").write_text(f"{number}\n")
+    git(copy, "add", "-A")
+    git(copy, "commit", "-qm", "second")
+    if state == "edited":
+        (copy / "edited.txt").write_text("new")
+    source = GitSource(tmp_path / "repositories")
+    found = import_workcopy(copy, source, 1)
+    for depth, number in ((1, 1), (20, 2), (0, 2)):
+        into = tmp_path / f"job{depth}"
+        source.checkout(1, found.sha, "refs/heads/topic", depth, into)
+        assert git(into, "status", "--porcelain") == ""
+        commits = git(into, "log", "--format=%s").splitlines()
+        assert len(commits) == (number + (state == "edited") if depth != 1 else 1)
+        git(into, "fsck", "--full", "--strict")
+        assert not (into / ".git/objects/info/alternates").exists()
+
+
+def test_a_pack_is_made_once_for_all_jobs_of_a_commit_and_few_are_kept(
+    copy: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = []
+    monkeypatch.setattr(
+        objects, "_make_pack", lambda *given, make=objects._make_pack: (made.append(given), make(*given))
+    )
+    source = GitSource(tmp_path / "repositories")
+    found = import_workcopy(copy, source, 1)
+    with ThreadPoolExecutor(4) as slots:
+        jobs = [
+            slots.submit(source.checkout, 1, found.sha, "refs/heads/topic", 1, tmp_path / str(n))
+            for n in range(8)
+        ]
+        assert [job.result() for job in jobs] == [None] * 8
+    assert len(made) == 1
+    for number in range(objects.PACKS_KEPT + 2):
+        git(copy, "tag", f"v{number}")
+        source.checkout(1, found.sha, f"refs/heads/other{number}", 1, tmp_path / "again")
+        (copy / "edited.txt").write_text(str(number))
+        found = import_workcopy(copy, source, 1)
+        source.checkout(1, found.sha, "refs/heads/topic", 1, tmp_path / "again")
+    assert len(list((source.git_dir(1) / "packed").iterdir())) == objects.PACKS_KEPT

@@ -1,16 +1,22 @@
 """Gives a checkout the objects and refs its `.git` needs. Called by workspace.
 
-A small store is copied as it is; a large one is packed by git down to the wished depth (deltas are reused). Never hard links: a job that owns
-the folder could then reach the mirror's own files.
+A small store is copied as it is; a large one, or one that borrows from another, is packed down to the wished depth, once for all jobs of a commit.
+Never hard links: a job that owns the folder could then reach the mirror's own files.
 """
 
 from __future__ import annotations
 
+import hashlib
 import os
+import shutil
 import tempfile
+import threading
+from collections.abc import Iterable
+from contextlib import suppress
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
+from weakref import WeakValueDictionary
 
 import pygit2
 import pygit2.enums
@@ -19,9 +25,24 @@ from runyard.sources.process import run_git
 
 COPY_FILES = 64
 COPY_BYTES = 64 << 20
+PACKED_HERE = (
+    200  # objects; above it git, which reuses deltas, is faster than libgit2 although it is a process
+)
+PACKS_KEPT = 4  # of a repository: its jobs mostly want the same few commits
 TAGS_LIMIT = 2000
 _CREATE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+
+
+class _Turn:
+    """Held by whoever makes a pack, so that others wait for it instead of making it too."""
+
+    def __init__(self) -> None:
+        self.lock = threading.Lock()
+
+
+_TURNS: WeakValueDictionary[Path, _Turn] = WeakValueDictionary()
+_TAKING = threading.Lock()
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,8 +64,8 @@ def share_objects(
     try:
         source = Path(repository.path) / "objects"
         if not _copy_small(source, objects):
-            wanted = [str(commit.id), *(target for _, target, _ in refs)]
-            _pack(Path(repository.path), wanted, shallow, objects)
+            wanted = list(dict.fromkeys([str(commit.id), *(target for _, target, _ in refs)]))
+            _copy_pack(repository, wanted, shallow, objects)
     finally:
         os.close(objects)
     return Share(refs, shallow)
@@ -108,7 +129,9 @@ def _target(repository: pygit2.Repository, name: str) -> tuple[str, str]:
 
 
 def _small_store(source: Path) -> list[str] | None:
-    """Every object file, when there are few and they are small; else None."""
+    """Every object file, when there are few, they are small and nothing is borrowed from elsewhere; else None."""
+    if (source / "info/alternates").exists():
+        return None
     found: list[str] = []
     total = 0
     for folder in source.iterdir():
@@ -178,19 +201,84 @@ def _copy_file(reading: int, name: str, into: int) -> None:
         os.close(writing)
 
 
-def _pack(git_dir: Path, wanted: list[str], shallow: tuple[str, ...], objects: int) -> None:
-    """One pack of what is reachable down to the cut, made where no job can reach and then copied in."""
-    given = "".join(
-        [*(f"--shallow {sha}\n" for sha in shallow), *(f"{sha}\n" for sha in dict.fromkeys(wanted))]
-    )
-    with tempfile.TemporaryDirectory(prefix="runyard-pack-") as folder:
-        arguments = ["pack-objects", "--revs", "--quiet", "--delta-base-offset", "--shallow", "--threads=1"]
-        run_git(git_dir, [*arguments, f"{folder}/pack"], stdin=given.encode(), timeout_s=600.0)
-        os.mkdir("pack", 0o755, dir_fd=objects)
-        into = os.open("pack", _DIRECTORY, dir_fd=objects)
-        try:
-            for file in sorted(Path(folder).iterdir(), reverse=True):
-                with file.open("rb") as reading:
-                    _copy_file(reading.fileno(), file.name, into)
-        finally:
-            os.close(into)
+def _copy_pack(
+    repository: pygit2.Repository, wanted: list[str], shallow: tuple[str, ...], objects: int
+) -> None:
+    """One pack of what is reachable down to the cut. It is made where no job can reach, kept for the next job, and copied in."""
+    asked = "".join([*(f"--shallow {sha}\n" for sha in shallow), *(f"{sha}\n" for sha in wanted)]).encode()
+    folder = Path(repository.path) / "packed" / hashlib.sha256(asked).hexdigest()[:32]
+    with _TAKING:
+        turn = _TURNS.setdefault(folder, _Turn())
+    with turn.lock:
+        if not folder.exists():
+            _make_pack(repository, wanted, shallow, asked, folder)
+        names = sorted(os.listdir(folder), reverse=True)  # noqa: PTH208 - names are wanted
+        reading = _open_all(folder, names)
+    try:
+        _copy({f"pack/{name}": file for name, file in reading.items()}, objects)
+    finally:
+        for file in reading.values():
+            os.close(file)
+
+
+def _make_pack(
+    repository: pygit2.Repository, wanted: list[str], shallow: tuple[str, ...], asked: bytes, folder: Path
+) -> None:
+    """Fills `folder`, all at once; the oldest packs go."""
+    folder.parent.mkdir(exist_ok=True)
+    made = Path(tempfile.mkdtemp(prefix="new-", dir=folder.parent))
+    try:
+        reached = _reached(repository, wanted, shallow)
+        if reached is not None:
+            repository.pack(str(made), lambda pack: _add_all(pack, reached))
+        else:
+            arguments = [
+                "pack-objects",
+                "--revs",
+                "--quiet",
+                "--delta-base-offset",
+                "--shallow",
+                "--window=0",
+            ]
+            run_git(Path(repository.path), [*arguments, f"{made}/pack"], stdin=asked, timeout_s=600.0)
+        made.rename(folder)
+    except BaseException:
+        shutil.rmtree(made, ignore_errors=True)
+        raise
+    others = [kept for kept in folder.parent.iterdir() if len(kept.name) == 32 and kept != folder]
+    for old in sorted(others, key=_changed_at, reverse=True)[PACKS_KEPT - 1 :]:
+        shutil.rmtree(old, ignore_errors=True)
+
+
+def _changed_at(path: Path) -> float:
+    with suppress(FileNotFoundError):
+        return path.stat().st_mtime
+    return 0.0
+
+
+def _add_all(pack: pygit2.PackBuilder, objects: Iterable[pygit2.Oid]) -> None:
+    for oid in objects:
+        pack.add(oid)
+
+
+def _reached(
+    repository: pygit2.Repository, wanted: list[str], shallow: tuple[str, ...]
+) -> set[pygit2.Oid] | None:
+    """Every object from the wanted ones down to the cut, or None when there are more than a few."""
+    found: set[pygit2.Oid] = set()
+    waiting = [pygit2.Oid(hex=sha) for sha in wanted]
+    while waiting:
+        oid = waiting.pop()
+        if oid in found:
+            continue
+        found.add(oid)
+        if len(found) > PACKED_HERE:
+            return None
+        one = repository[oid]
+        if isinstance(one, pygit2.Commit):
+            waiting += [one.tree_id, *(() if str(oid) in shallow else one.parent_ids)]
+        elif isinstance(one, pygit2.Tag):
+            waiting.append(one.target)
+        elif isinstance(one, pygit2.Tree):
+            waiting += [entry.id for entry in one if entry.filemode != pygit2.enums.FileMode.COMMIT]
+    return found
