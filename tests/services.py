@@ -12,7 +12,6 @@ from runyard.engine.access import add_member
 from runyard.engine.ports import Tx
 from runyard.engine.terms import Terms
 from runyard.http.auth import hash_token, new_token, resolver, signer
-from runyard.http.fetch import Fetcher
 from runyard.http.launch import Launcher
 from runyard.http.reach import Elsewhere
 from runyard.http.services import Services
@@ -40,7 +39,7 @@ def services_of(dialect: Dialect, folder: Path, **settings: Any) -> tuple[Servic
         return time[0]
 
     blobs = open_blobs(str(folder / "blobs"))
-    elsewhere = Elsewhere(db, source, blobs, Fetcher(), now)
+    elsewhere = Elsewhere(db, source, blobs, False, now)
     launcher = Launcher(terms, db, source, vault, now, {dialect.name: dialect}, elsewhere.for_user)
     services = Services(
         settings=chosen,

@@ -62,7 +62,7 @@ def run(copy: Path, environment: dict[str, str], *arguments: str) -> subprocess.
 
 def imported(copy: Path, environment: dict[str, str]) -> tuple[int, set[str]]:
     """Exit code and the modules of a client."""
-    code = "import sys; sys.argv = ['runyard', 'run']\nimport runyard.__main__ as m\ntry: m.main()\nexcept SystemExit as e: print(*sys.modules, file=sys.stderr); raise"
+    code = "import os, sys; sys.argv = ['runyard', 'run']; os._exit = sys.exit\nimport runyard.__main__ as m\ntry: m.main()\nexcept SystemExit as e: print(*sys.modules, file=sys.stderr); raise"
     done = subprocess.run(
         [sys.executable, "-c", code], cwd=copy, env=environment, capture_output=True, text=True, timeout=120
     )
@@ -147,3 +147,20 @@ def test_none_is_started_where_it_is_not_wanted(copy: Path, environment: dict[st
     assert run(copy, {**environment, "RUNYARD_RESIDENT": "off"}).returncode == 0
     time.sleep(1)
     assert not sockets(environment)
+
+
+def test_a_rehearsal_goes_through_everything_and_leaves_no_thread() -> None:
+    """In a process of its own, as the resident makes it: after it a fork is safe, and a second one imports nothing."""
+    code = (
+        "import importlib, logging, sys, threading\n"
+        "logging.basicConfig(stream=sys.stdout)\n"  # a rehearsal that fails says so there
+        "from runyard.cli.resident.rehearsal import rehearse\n"
+        "rehearse()\n"
+        "assert threading.active_count() == 1, threading.enumerate()\n"
+        "before = set(sys.modules)\n"
+        "assert {'runyard.dialects.gitlab', 'runyard.dialects.depot', 'runyard.engine.ending'} <= before\n"
+        "rehearse()\n"
+        "assert set(sys.modules) == before, set(sys.modules) - before\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")

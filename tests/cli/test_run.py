@@ -261,3 +261,23 @@ def test_only_what_a_run_needs_is_imported(copy: Path) -> None:
         "runyard.dialects.depot",
     }
     assert not heavy & modules
+
+
+def test_a_long_log_is_shown_to_its_last_line_though_that_has_no_end(copy: Path) -> None:
+    """More than one look reads at once, and a last line without a newline."""
+    script = "head -c 3000000 /dev/zero | tr '\\0' x | fold -w 999; printf '%s' the-end"
+    (copy / ".gitlab-ci.yml").write_text(f'a:\n  script: ["{script}"]\n'.replace("\\", "\\\\"))
+    done = runyard(copy)
+    assert done.returncode == 0, done.stderr
+    lines = done.stdout.splitlines()
+    assert sum(line.count("x") for line in lines if line.startswith("a │ x")) == 3_000_000
+    assert any(line.startswith("a │ ") and line.endswith("the-end") for line in lines), lines[-9:]
+    passed = next(n for n, line in enumerate(lines) if line.startswith("✓ a passed"))
+    assert all(not line.startswith("a │ ") for line in lines[passed:])
+
+
+def test_git_works_in_a_job(copy: Path) -> None:
+    """Though the run's repository borrows the copy's objects."""
+    script = "git status --porcelain; git log --format=%s; git fsck --full; git diff --stat HEAD"
+    (copy / ".gitlab-ci.yml").write_text(f"a:\n  script: ['{script}']\n")
+    assert runyard(copy).returncode == 0

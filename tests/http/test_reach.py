@@ -6,7 +6,6 @@ from typing import Any, cast
 
 import pytest
 
-from runyard.http.fetch import Fetcher
 from runyard.http.reach import Elsewhere
 from runyard.model.errors import Forbidden, Unavailable
 from runyard.model.work import User
@@ -16,7 +15,7 @@ CLOSED = "http://127.0.0.1:9/x"
 
 
 def house(allow_local: bool) -> Elsewhere:
-    return Elsewhere(NOTHING, NOTHING, NOTHING, Fetcher(allow_local), lambda: 0)
+    return Elsewhere(NOTHING, NOTHING, NOTHING, allow_local, lambda: 0)
 
 
 @pytest.mark.parametrize("allow_local", [True, False])

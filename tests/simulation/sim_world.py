@@ -268,7 +268,7 @@ class World:
             started_at=self.now,
             finished_at=self.now - 5 if done else None,
         )
-        self._runner_call(claim, lambda tx: dispatch.step(tx, claim.id, claim.token, row, self.now, TERMS))
+        self._runner_call(claim, lambda tx: dispatch.steps(tx, claim.id, claim.token, [row], self.now, TERMS))
 
     def artifact(self) -> None:
         claim = self._claim()

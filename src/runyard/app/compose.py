@@ -15,7 +15,6 @@ from runyard.dialects import Dialect, Words
 from runyard.engine.ports import Bell, Blobs, Database
 from runyard.engine.terms import Terms
 from runyard.http.auth import new_token, resolver, signer
-from runyard.http.fetch import Fetcher
 from runyard.http.front import Asgi, Door, Front, Late
 from runyard.http.gitdoor import GitDoor
 from runyard.http.launch import Launcher
@@ -84,7 +83,7 @@ def build_core(settings: Settings, keys: Keys, url: str) -> House:
     vault = AesVault(keys.secret_key)
     dialects = load_dialects()
     blobs = open_store(settings)
-    elsewhere = Elsewhere(db, source, blobs, Fetcher(settings.allow_local_import), clock)
+    elsewhere = Elsewhere(db, source, blobs, settings.allow_local_import, clock)
     launcher = Launcher(terms, db, source, vault, clock, dialects, elsewhere.for_user, room_in(settings.data))
     visits, words = BoxVisits(), _words(dialects)
     services = _services(settings, terms, db, bell, blobs, source, vault, keys, launcher, words, visits)

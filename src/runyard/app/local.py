@@ -114,10 +114,9 @@ class Local:
             self.db.submit_write(lambda tx: tx.add_all(rows)).result()
 
     def _reach(self, user: User, archives: Mapping[str, str]) -> Reach:
-        from runyard.http.fetch import Fetcher
         from runyard.http.reach import Elsewhere
 
-        return Elsewhere(self.db, self.source, self.blobs, Fetcher(True), clock).for_user(user, archives)
+        return Elsewhere(self.db, self.source, self.blobs, True, clock).for_user(user, archives)
 
     def compiled(self, request: RunRequest) -> Plan:
         """What a request would run."""
@@ -147,13 +146,15 @@ class Local:
         threading.Thread(target=make, name="outfit", daemon=True).start()
 
     def _outfit(self, allow_plain: bool) -> Means:
+        return outfit(self.link(), self.folder / "runner", Limits(), self.network, allow_plain=allow_plain)
+
+    def link(self) -> LocalLink:
+        """The line of a runner of this house."""
         ports = Ports(
             self.db, self.bell, self.blobs, self.source, self.vault, self.terms, clock, job_token, Identity(self.vault).sign,
             self.actions,
         )  # fmt: skip
-        row = enroll(ports, "this machine", (), hash_token(new_token("glrt-")))
-        link = LocalLink(ports, row)
-        return outfit(link, self.folder / "runner", Limits(), self.network, allow_plain=allow_plain)
+        return LocalLink(ports, enroll(ports, "this machine", (), hash_token(new_token("glrt-"))))
 
     def begin(self, slots: int, *, bridges: bool) -> Sequence[str]:
         """Jobs run from now on, and child pipelines start where there are `bridges`; answers sentences about the sandbox. SandboxError when there is none."""

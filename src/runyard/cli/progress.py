@@ -12,7 +12,8 @@ import shlex
 import shutil
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Protocol, TextIO
 
@@ -22,7 +23,7 @@ from runyard.model.state import LEASED, Hold, Outcome, State
 from runyard.model.work import Attempt, Job, Run
 
 LOOK_S = 0.1
-PAUSE_S = 0.0005  # for each job, between two looks, so that watching a burst of jobs costs little of it
+PAUSE_S = 0.0005  # for each job that is not done, between two looks, so that watching a burst of jobs costs little of it
 LONGEST_PAUSE_S = 0.1
 STYLES = {
     "passed": "32",
@@ -79,6 +80,7 @@ class Screen:
     read: dict[int, int] = field(default_factory=dict)
     partial: dict[int, bytes] = field(default_factory=dict)
     foot: str = ""
+    held: list[str] | None = None  # lines that wait to be written together
 
     @classmethod
     def of(cls, output: str) -> Screen:
@@ -92,9 +94,22 @@ class Screen:
         """Lines above the foot, in one write."""
         if not lines:
             return
+        if self.held is not None:
+            self.held += lines
+            return
         text = "".join(f"{line}\n" for line in lines)
         self.out.write(f"\r\x1b[K{text}{self.foot}" if self.live else text)
         self.out.flush()
+
+    @contextmanager
+    def at_once(self) -> Iterator[None]:
+        """What is said meanwhile is written in the end, in one piece."""
+        self.held = []
+        try:
+            yield
+        finally:
+            held, self.held = self.held, None
+            self._say(held)
 
     def _styled(self, text: str, style: str) -> str:
         return f"\x1b[{style}m{text}\x1b[0m" if self.colours and style else text
@@ -172,21 +187,29 @@ def follow(house: House, run_id: int, screen: Screen) -> tuple[Run, list[tuple[J
     topic = f"run:{run_id}"
     while True:
         seen = house.bell.version(topic)
-        run, graph = house.db.submit_read(lambda tx: _look(tx, run_id)).result()
-        for job, attempt in graph:
-            _show(house, screen, job, attempt)
+        run, graph, logs = house.db.submit_read(lambda tx: _look(tx, house.blobs, run_id, screen)).result()
+        with screen.at_once():
+            for job, attempt in graph:
+                _show(screen, job, attempt, logs.get(attempt.id, b""))
+        if any(screen.read[a.id] < a.log_bytes for _, a in graph if logs.get(a.id)):
+            continue
         if run.state is State.DONE or not any(_goes_on(attempt) for _, attempt in graph):
             screen.status("")
             return run, graph
         screen.status(_summary(graph))
-        time.sleep(min(LONGEST_PAUSE_S, PAUSE_S * len(graph)))
+        time.sleep(min(LONGEST_PAUSE_S, PAUSE_S * sum(a.state is not State.DONE for _, a in graph)))
         house.bell.wait(topic, seen, LOOK_S)
 
 
-def _look(tx: Tx, run_id: int) -> tuple[Run, list[tuple[Job, Attempt]]]:
+def _look(
+    tx: Tx, blobs: Blobs, run_id: int, screen: Screen
+) -> tuple[Run, list[tuple[Job, Attempt]], dict[int, bytes]]:
+    """The run, its jobs, and what their logs have beyond what was shown, by attempt: all of one moment."""
     run = tx.get(Run, run_id)
     assert run is not None  # noqa: S101 - this process is the only one that could remove it
-    return run, tx.graph(run_id)
+    graph = tx.graph(run_id)
+    grown = [a for _, a in graph if a.log_bytes > screen.read.get(a.id, 0)]
+    return run, graph, {a.id: views.log_from(tx, blobs, a, screen.read.get(a.id, 0)) for a in grown}
 
 
 def _goes_on(attempt: Attempt) -> bool:
@@ -195,25 +218,17 @@ def _goes_on(attempt: Attempt) -> bool:
     return by_itself or attempt.state in LEASED or attempt.state is State.QUEUED
 
 
-def _show(house: House, screen: Screen, job: Job, attempt: Attempt) -> None:
+def _show(screen: Screen, job: Job, attempt: Attempt, log: bytes) -> None:
     word = _word(attempt)
-    if screen.states.get(attempt.id) == word and screen.read.get(attempt.id, 0) == attempt.log_bytes:
-        return
     if attempt.state in LEASED:
         screen.changed(job, attempt, word)
-    at = screen.read.get(attempt.id, 0)
-    while at < attempt.log_bytes:
-        data = _piece(house, attempt, at)
-        if not data:
-            break
-        at += len(data)
-        screen.log(job, attempt, data, last=attempt.state is State.DONE and at >= attempt.log_bytes)
-    screen.read[attempt.id] = at
-    screen.changed(job, attempt, word)
-
-
-def _piece(house: House, attempt: Attempt, at: int) -> bytes:
-    return house.db.submit_read(lambda tx: views.log_from(tx, house.blobs, attempt, at)).result()
+    at = screen.read[attempt.id] = screen.read.get(attempt.id, 0) + len(log)
+    is_whole = at >= attempt.log_bytes or not log
+    is_last = is_whole and attempt.state is State.DONE
+    if log or (is_last and screen.partial.get(attempt.id)):
+        screen.log(job, attempt, log, last=is_last)
+    if is_whole:
+        screen.changed(job, attempt, word)
 
 
 def _word(attempt: Attempt) -> str:

@@ -95,6 +95,8 @@ def finish(args: Sequence[str], prog_name: str, prepared: Prepared) -> int:
 
 
 def _run(asked: Asked, prepared: Prepared) -> int:
+    if not asked.list:
+        prepared.equip()
     local = LocalRun(prepared, asked)
     if asked.list:
         local.show(asked.output)
@@ -119,8 +121,6 @@ class LocalRun:
         self.asked = asked
         self.file = asked.file.removeprefix("./")
         self.house = prepared.house
-        if not asked.list:
-            prepared.equip()
         self.copy = self._copied(asked.folder.resolve())
         self.house.keep(asked.variables, asked.secrets)
         self.project = replace(self.house.project, default_branch=self.copy.branch)
@@ -282,34 +282,38 @@ class LocalRun:
 
     def go(self, choice: Choice, screen: Screen) -> int:
         """Runs; the worst outcome decides."""
-        requests = self.requests(choice.all)
-        if len(requests) > 1 and choice.all:
-            requests = [r for r in requests if choice.all & self._names(r)] or requests
-        runs = [self.house.start(r, lambda plan: only(plan, choice)) for r in requests]
+        runs = self.started(choice)
         for note in self.house.begin(self.asked.slots, bridges=any(map(self._has_bridges, runs))):
             screen.note(note)
         results: list[Result] = []
         try:
-            self._follow(runs, screen, results)
+            self.follow(runs, screen, results)
         except KeyboardInterrupt:
             self._cancel(runs)
             results.clear()
-            self._follow(runs, screen, results)
+            self.follow(runs, screen, results)
         screen.done(results)
         return max(_code(result) for result, _ in results)
+
+    def started(self, choice: Choice) -> list[Run]:
+        """The runs, accepted, with what was chosen of them."""
+        requests = self.requests(choice.all)
+        if len(requests) > 1 and choice.all:
+            requests = [r for r in requests if choice.all & self._names(r)] or requests
+        return [self.house.start(r, lambda plan: only(plan, choice)) for r in requests]
 
     def _has_bridges(self, run: Run) -> bool:
         graph = self.house.db.submit_read(lambda tx: tx.graph(run.id)).result()
         return any(not job.plan.claimable for job, _ in graph)
 
-    def _follow(self, runs: Sequence[Run], screen: Screen, results: list[Result]) -> None:
-        """The runs, and the children that they start."""
+    def follow(self, runs: Sequence[Run], screen: Screen, results: list[Result]) -> None:
+        """Shows the runs, and the children that they start, until all are done; adds how they ended to `results`."""
         for run in runs:
             result = follow(self.house, run.id, screen)
             results.append(result)
             ids = [int(id) for _, attempt in result[1] if (id := attempt.extra.get("downstream_run_id"))]
             found = self.house.db.submit_read(lambda tx: [tx.get(Run, id) for id in ids]).result()  # noqa: B023 - used at once
-            self._follow([child for child in found if child is not None], screen, results)
+            self.follow([child for child in found if child is not None], screen, results)
 
     def _cancel(self, runs: Sequence[Run]) -> None:
         def cancel(tx: Tx) -> None:

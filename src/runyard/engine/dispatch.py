@@ -233,17 +233,18 @@ def _too_big(tx: Tx, attempt: Attempt, fresh: bytes, now: int, terms: Terms) -> 
     return LogReply(Verdict.ABORT, ended, False, ended.log_bytes)
 
 
-def step(tx: Tx, attempt_id: int, token: str, row: Step, now: int, terms: Terms) -> Reply:
-    """Notes how a step goes."""
+def steps(tx: Tx, attempt_id: int, token: str, rows: Sequence[Step], now: int, terms: Terms) -> Reply:
+    """Notes how steps go."""
     attempt = leased(tx, attempt_id, token)
     if attempt is None:
         return _aborted(tx, attempt_id)
-    if (row.state is State.DONE) != (row.outcome is not None):
-        raise Invalid("A step has an outcome exactly when it is done.")
-    ended = row.finished_at
-    if ended is not None and row.started_at is not None:
-        ended = max(ended, row.started_at)
-    tx.save(replace(row, attempt_id=attempt_id, finished_at=ended, exit_code=_clamped(row.exit_code)))
+    for row in rows:
+        if (row.state is State.DONE) != (row.outcome is not None):
+            raise Invalid("A step has an outcome exactly when it is done.")
+        ended = row.finished_at
+        if ended is not None and row.started_at is not None:
+            ended = max(ended, row.started_at)
+        tx.save(replace(row, attempt_id=attempt_id, finished_at=ended, exit_code=_clamped(row.exit_code)))
     attempt = replace(attempt, lease_until_at=_longer(attempt, now, terms))
     tx.save(attempt)
     tx.ring(f"attempt:{attempt_id}")

@@ -89,8 +89,9 @@ class LocalLink:
         self._runner = runner
         self._turn = threading.Lock()
         self._closed = threading.Event()
-        # Steps of attempts too young to be watched: they travel with the first log bytes or the end, which saves short jobs their commits.
-        self._held: dict[int, list[Step]] = {}
+        # Steps of attempts too young to be watched, by position, the latest word on each: they travel with the first log bytes or the end, which
+        # saves short jobs their commits.
+        self._held: dict[int, dict[int, Step]] = {}
         self._holding = threading.Lock()
 
     def claim(self) -> Assignment | None:
@@ -99,14 +100,20 @@ class LocalLink:
         with self._turn:
             while not self._closed.is_set():
                 seen = p.bell.version("queue")
-                found = p.db.submit_write(self._claim).result()
+                found = self.claim_now()
                 if found is not None:
-                    with self._holding:
-                        self._held[found.attempt_id] = []
                     return found
                 if not self._closed.is_set():
                     p.bell.wait("queue", seen, CLAIM_WAIT_S)
         return None
+
+    def claim_now(self) -> Assignment | None:
+        """What is queued; None when nothing is."""
+        found = self._ports.db.submit_write(self._claim).result()
+        if found is not None:
+            with self._holding:
+                self._held[found.attempt_id] = {}
+        return found
 
     def _claim(self, tx: Tx) -> Assignment | None:
         p = self._ports
@@ -142,18 +149,18 @@ class LocalLink:
         with self._holding:
             held = self._held.get(work.attempt_id)
             if held is not None:
-                held.append(row)
+                held[row.position] = row
                 return
         self._submit_steps(work, [row])
 
     def _take_held(self, work: Assignment, *, for_good: bool = False) -> list[Step]:
         with self._holding:
-            rows = self._held.get(work.attempt_id) or []
-            if for_good:
-                self._held.pop(work.attempt_id, None)
-            elif rows:
-                self._held[work.attempt_id] = []
-            return rows
+            rows = self._held.pop(work.attempt_id, None)
+            if rows is None:
+                return []
+            if not for_good:
+                self._held[work.attempt_id] = {}
+            return list(rows.values())
 
     def _submit_steps(self, work: Assignment, rows: list[Step]) -> None:
         def note(tx: Tx) -> None:
@@ -164,8 +171,8 @@ class LocalLink:
             self._ports.db.submit_write(note)
 
     def _note(self, tx: Tx, work: Assignment, rows: list[Step]) -> None:
-        for row in rows:
-            dispatch.step(tx, work.attempt_id, work.token, row, self._ports.now(), self._ports.terms)
+        if rows:
+            dispatch.steps(tx, work.attempt_id, work.token, rows, self._ports.now(), self._ports.terms)
 
     def usage(self, work: Assignment, samples: Sequence[Sample]) -> None:
         """In order with the end."""

@@ -51,6 +51,9 @@ class StoreTx:
         self.dropped_logs: list[int] = []
         # Encoded rows as this transaction last saw them: saving writes only what has changed since.
         self._seen: dict[tuple[type[Any], int], Sequence[Any]] = {}
+        self._variables: dict[
+            int | None, list[SecretVariable]
+        ] = {}  # by project, while none of them is touched
 
     # any row
     def add(self, row: R) -> R:
@@ -60,6 +63,7 @@ class StoreTx:
         if not rows:
             return []
         shape = shape_of(type(rows[0]))
+        self._forget_variables(shape.kind)
         if isinstance(rows[0], Step) or any(r.id for r in rows if not isinstance(r, Step)):
             for row in rows:
                 self._link.run(shape.insert, self._inserted(shape, row))
@@ -75,6 +79,10 @@ class StoreTx:
         for row in added:
             self._added(row)
         return added
+
+    def _forget_variables(self, kind: type[Any]) -> None:
+        if kind is SecretVariable:
+            self._variables.clear()
 
     def _inserted(self, shape: Shape[R], row: R) -> list[Any]:
         """The row's columns with those that are no fields of it."""
@@ -124,6 +132,7 @@ class StoreTx:
             runs.save_step(self._link, row)
             return
         shape = shape_of(type(row))
+        self._forget_variables(shape.kind)
         values = shape.encode(row)
         update = shape.update(self._seen.get((shape.kind, row.id)), values)
         if update is None:
@@ -152,6 +161,7 @@ class StoreTx:
     def remove(self, kind: type[R], id: int) -> None:
         """A step has no id of its own: `remove(Step, attempt_id)` removes all steps of the attempt."""
         self._seen.clear()
+        self._variables.clear()
         if self._kept is not None and kind in _HOLD_ATTEMPTS:
             self._kept.clear()
         if kind is Step:
@@ -200,7 +210,9 @@ class StoreTx:
         return people.connections(self._link)
 
     def secret_variables(self, project_id: int | None) -> list[SecretVariable]:
-        return people.secret_variables(self._link, project_id)
+        if project_id not in self._variables:
+            self._variables[project_id] = people.secret_variables(self._link, project_id)
+        return list(self._variables[project_id])
 
     def records(self, kind: str, project_id: int | None, key: str | None, page: Page) -> list[Record]:
         return people.records(self._link, kind, project_id, key, page)

@@ -150,7 +150,7 @@ class House:
             Outcome.PASSED if end else None, started_at=self.time[0] + position, log_start=start, log_end=end, **more,
         )  # fmt: skip
         now, terms = self.services.now(), self.services.terms
-        self.write(lambda tx: dispatch.step(tx, job.attempt_id, job.token, row, now, terms))
+        self.write(lambda tx: dispatch.steps(tx, job.attempt_id, job.token, [row], now, terms))
 
     def leave(self, job: Assignment, name: str, data: bytes) -> None:
         blob = self.services.blobs.put([data])

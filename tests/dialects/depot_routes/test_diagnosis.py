@@ -39,7 +39,7 @@ def fail(
     key = job.job.steps[0].key
     row = Step(job.attempt_id, 0, key, "Check", State.DONE, Outcome.FAILED, code, 1, 2, 0, len(log), extra)
     now, terms = house.services.now(), house.services.terms
-    house.write(lambda tx: dispatch.step(tx, job.attempt_id, job.token, row, now, terms))
+    house.write(lambda tx: dispatch.steps(tx, job.attempt_id, job.token, [row], now, terms))
     end = dispatch.Finish(Outcome.FAILED, reason, code)
     house.write(lambda tx: dispatch.finish(tx, job.attempt_id, job.token, end, now))
 

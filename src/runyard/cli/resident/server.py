@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import IO
 
 from runyard.cli.resident.client import STALE, address, surroundings
+from runyard.cli.resident.rehearsal import rehearse
 from runyard.cli.resident.spare import Spare, fork, take
 
 IDLE_S = 600.0
@@ -48,6 +49,7 @@ def main() -> None:
         return
     for name in WARM:
         importlib.import_module(name)
+    rehearse()
     gc.collect()
     gc.freeze()
     with suppress(OSError):

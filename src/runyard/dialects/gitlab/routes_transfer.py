@@ -188,7 +188,7 @@ class Transfer:
             # An action may have something to run before and after all steps, each a row of its own.
             if job is not None and row.position >= 3 * len(job.plan.steps):
                 raise missing("Step")
-            return dispatch.step(tx, number, token, row, now, services.terms)
+            return dispatch.steps(tx, number, token, [row], now, services.terms)
 
         reply = await services.db.write(note)
         status = 403 if reply.verdict is dispatch.Verdict.ABORT else 200

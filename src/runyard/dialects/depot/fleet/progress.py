@@ -173,7 +173,7 @@ def _note(
     )
     known = next((one for one in tx.steps(attempt.id) if one.position == step.id), None)
     if known != row:
-        dispatch.step(tx, attempt.id, token, row, now, terms)
+        dispatch.steps(tx, attempt.id, token, [row], now, terms)
 
 
 def _offset(tx: Tx, attempt: Attempt, row: int) -> int:
