@@ -14,7 +14,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 from urllib.parse import urlsplit, urlunsplit
 
-from runyard.model.errors import Conflict, Forbidden, NotFound, RunyardError, TooLarge
+from runyard.model.errors import Conflict, Forbidden, Invalid, NotFound, RunyardError, TooLarge
 from runyard.model.plan import Assignment, InputArtifact, StepKind, StepPlan
 from runyard.model.state import Outcome, Reason
 from runyard.runner.actions import inputs
@@ -270,7 +270,7 @@ class Builtins:
             outputs = {"artifact-digest": _digest(file)} if action else {}
             try:
                 number = self.link.upload(self.work, parcel, file)
-            except (Conflict, TooLarge) as error:
+            except (Conflict, Invalid, TooLarge) as error:
                 return _failed(scene, f"Uploading {parcel.name}: {error.message}")
         if action:
             outputs |= {"artifact-id": str(number), "artifact-url": self._address(number)}

@@ -34,7 +34,6 @@ from runyard.runner.control import Control
 from runyard.runner.facts import DEFAULT_PATH, TOOL_CACHE, Facts
 from runyard.runner.link import Link, Taken
 from runyard.runner.meter import Meter
-from runyard.runner.reports import coverage
 from runyard.runner.room import Room
 from runyard.runner.sandbox import Box, BoxPlan, ImageUnavailable, Sandbox, SandboxError
 from runyard.runner.sandbox.container import Images
@@ -44,6 +43,7 @@ from runyard.runner.streams import Log
 from runyard.runner.visits import BoxVisits
 from runyard.syntax.actions import ActionError
 from runyard.syntax.expressions import ExpressionError, render
+from runyard.syntax.reports.coverage import printed
 from runyard.syntax.variables import expand
 
 
@@ -381,7 +381,7 @@ class Execution:
             self._voice.end(self._end)
             self._log.end_stream()
             self._log.flush()
-            figure = coverage(work.job.coverage, self._log.tail()) if work.job.coverage else None
+            figure = printed(work.job.coverage, self._log.tail()) if work.job.coverage else None
             message = self._log.shown(self._end.message)
             end = replace(
                 self._end, message=message, log_bytes=self._log.size, log_crc=self._log.crc, coverage=figure

@@ -26,13 +26,13 @@ from runyard.engine.ports import (
     Vault,
 )
 from runyard.engine.terms import Terms
-from runyard.model.errors import Conflict, Forbidden, NotFound, RunyardError
+from runyard.model.errors import Conflict, Forbidden, Invalid, NotFound, RunyardError
 from runyard.model.plan import Assignment, InputArtifact
 from runyard.model.state import State
 from runyard.model.usage import Sample
 from runyard.model.work import Artifact, Attempt, Record, Runner, Step
 from runyard.runner.link import Door, Parcel, Sought, Taken
-from runyard.runner.reports import dotenv_variables
+from runyard.syntax import reports
 
 CLAIM_WAIT_S = 30.0
 NOTED_EVERY_MS = 600_000
@@ -215,13 +215,16 @@ class LocalLink:
     def upload(self, work: Assignment, parcel: Parcel, file: Path) -> int:
         """Blob first, row second."""
         p = self._ports
-        outputs = dotenv_variables(file) if parcel.type == "dotenv" else {}
+        try:
+            told = reports.take_in(parcel.type, file)
+        except ValueError as error:
+            raise Invalid(str(error)) from None
         blob = p.blobs.put_file(file)
         now = p.now()
         expires_at = dispatch.default_expiry(p.terms, now, parcel.expire_in_s)
         row = Artifact(
             0, work.attempt_id, work.run_id, work.project_id, parcel.name, parcel.type, parcel.format, parcel.filename,
-            blob.size_bytes, blob.sha256, blob.key, now, None if parcel.expires and parcel.expire_in_s is None else expires_at,
+            blob.size_bytes, blob.sha256, blob.key, now, None if parcel.expires and parcel.expire_in_s is None else expires_at, told.extra,
         )  # fmt: skip
 
         def note(tx: Tx) -> int:
@@ -230,7 +233,7 @@ class LocalLink:
                     ArtifactFilter(attempt_id=work.attempt_id, name=parcel.name), Page(limit=100)
                 ):
                     tx.remove(Artifact, old.id)
-            return dispatch.artifact(tx, work.attempt_id, work.token, row, p.now(), outputs).id
+            return dispatch.artifact(tx, work.attempt_id, work.token, row, p.now(), told.outputs).id
 
         return p.db.submit_write(note).result()
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gzip
 import io
 import struct
 import zipfile
@@ -11,11 +10,9 @@ from typing import Any
 import pytest
 
 from runyard.dialects import all_statuses
-from runyard.dialects.gitlab import reports, words
+from runyard.dialects.gitlab import words
 from runyard.dialects.gitlab.archives import check_path, open_file
 from runyard.dialects.gitlab.asking import _nest
-from runyard.dialects.gitlab.coverage import last_match
-from runyard.dialects.gitlab.dotenv import parse_dotenv
 from runyard.model.errors import Invalid, NotFound
 from runyard.model.state import Reason
 
@@ -25,22 +22,6 @@ def test_words_are_total_and_agree_both_ways() -> None:
     assert set(words.LOOKS) == set(words.HEAR) and set(words.SAY.values()) <= set(words.HEAR)
     for (state, outcome, _), word in words.SAY.items():
         assert (state, outcome) in words.HEAR[word]
-
-
-def test_dotenv() -> None:
-    assert parse_dotenv(b"A=1\nB=x=y\nA=2\r\n") == {"A": "2", "B": "x=y"}
-    for bad in (b"A", b"A B=1", b"=1", b"\xff=1", b"A-B=1", b"A=\x00"):
-        with pytest.raises(Invalid):
-            parse_dotenv(bad)
-    with pytest.raises(Invalid):
-        parse_dotenv("\n".join(f"K{n}=1" for n in range(21)).encode())
-
-
-def test_coverage_takes_the_last_matching_line() -> None:
-    log = "Total: 10%\r\n\x1b[32mTotal: 55.5%\x1b[0m\nbye\n"
-    assert last_match(r"/Total: (\d+\.\d+|\d+)%/", log) == 55.5
-    assert last_match(r"/Total: \d+%/", log) == 10.0
-    assert last_match(r"/nothing/", log) is None and last_match(r"/(?=x)/", log) is None
 
 
 def archive(**files: str) -> io.BytesIO:
@@ -89,27 +70,6 @@ def test_hostile_archives() -> None:
 def test_a_path_that_leaves_the_archive_is_refused(path: str) -> None:
     with pytest.raises(Invalid):
         check_path(path)
-
-
-def read(text: bytes) -> reports.Suite:
-    suite = reports.Suite("s", 1)
-    reports._read(text, suite)
-    return suite
-
-
-def test_junit() -> None:
-    text = b"<testsuites><testsuite><testcase name='a' time='1,000.5'/><testcase name='b'><skipped/></testcase><testcase name='c'><error message='m'>t</error></testcase></testsuite></testsuites>"
-    suite = read(text)
-    assert [(c["name"], c["status"], c["system_output"]) for c in suite.cases] == [
-        ("a", "success", None),
-        ("b", "skipped", None),
-        ("c", "error", "m\nt"),
-    ]
-    assert suite.cases[0]["execution_time"] == 1000.5
-    with pytest.raises(ValueError, match="document type"):
-        read(b'<!DOCTYPE x [<!ENTITY a "aaaa">]><x>&a;</x>')
-    assert reports._members(gzip.compress(b"<a/>") + gzip.compress(b"<b/>")) == [b"<a/>", b"<b/>"]
-    assert reports._documents(b"<a/><?xml version='1.0'?><b/>") == [b"<a/>", b"<?xml version='1.0'?><b/>"]
 
 
 def test_parameters_nest() -> None:

@@ -2,19 +2,14 @@
 
 from __future__ import annotations
 
-import re
-
 from runyard.engine.ports import AttemptFilter, Page, Tx
 from runyard.http.logs import log_bytes
 from runyard.http.services import Services
 from runyard.model.state import Outcome, State
 from runyard.model.work import Attempt, Job
-from runyard.syntax import patterns
-from runyard.syntax.patterns import PatternError
+from runyard.syntax.reports.coverage import printed
 
 TAIL_BYTES = 1 << 20
-_ESCAPES = re.compile(r"\x1b\[[0-9;]*[A-Za-z]|\r")
-_NUMBER = re.compile(r"[0-9]{1,3}(?:\.[0-9]{1,10})?")
 
 
 async def coverage_of(services: Services, attempt_id: int) -> float | None:
@@ -31,7 +26,7 @@ async def coverage_of(services: Services, attempt_id: int) -> float | None:
     attempt, pattern = found
     start = max(0, attempt.log_bytes - TAIL_BYTES)
     tail = b"".join([piece async for piece in log_bytes(services, attempt.id, start, attempt.log_bytes)])
-    return last_match(pattern, tail.decode("utf-8", "replace"))
+    return printed(pattern, tail)
 
 
 def mean_coverage(tx: Tx, run_id: int) -> str | None:
@@ -39,19 +34,3 @@ def mean_coverage(tx: Tx, run_id: int) -> str | None:
     passed = AttemptFilter(run_id=run_id, latest_only=True, wanted=((State.DONE, Outcome.PASSED),))
     found = [row.coverage for row in tx.listed(passed, Page(limit=10_000)) if row.coverage is not None]
     return f"{sum(found) / len(found):.2f}" if found else None
-
-
-def last_match(pattern: str, text: str) -> float | None:
-    """The number in the last line that matches; a group narrows the match (GitLab: the last group counts)."""
-    try:
-        machine = patterns.literal(pattern) or patterns.compile(pattern)
-    except PatternError:
-        return None
-    for line in reversed(_ESCAPES.sub("", text).splitlines()):
-        match = machine.last(line)
-        if match is not None:
-            groups = [group for group in match[1:] if group]
-            number = _NUMBER.search(groups[-1] if groups else match[0] or "")
-            if number is not None:
-                return min(100.0, float(number.group(0)))
-    return None

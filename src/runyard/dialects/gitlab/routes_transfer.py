@@ -8,15 +8,14 @@ from __future__ import annotations
 import asyncio
 import hmac
 import json
-import zlib
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 import msgspec
 from starlette.responses import FileResponse, Response
 
 from runyard.dialects.gitlab.desk import Desk, Door, Entry, Line
-from runyard.dialects.gitlab.dotenv import parse_dotenv
 from runyard.dialects.gitlab.refusals import JobOver, answer_json, missing
 from runyard.dialects.gitlab.routes_artifacts import serve_blob
 from runyard.dialects.gitlab.uploads import SPOOL, Upload, receive_upload
@@ -28,6 +27,7 @@ from runyard.model.errors import Conflict, Forbidden, Invalid, NotFound, TooLarg
 from runyard.model.state import Outcome, State
 from runyard.model.usage import Sample
 from runyard.model.work import Artifact, Attempt, Job, Step
+from runyard.syntax import reports
 from runyard.syntax.durations import DurationError, seconds
 
 FORMATS = frozenset({"zip", "gzip", "raw"})
@@ -35,7 +35,6 @@ TYPES = {"archive": "zip", "lsif": "zip"} | dict.fromkeys(
     ("junit", "dotenv", "cobertura", "jacoco", "metrics", "cyclonedx", "annotations"), "gzip"
 )  # contract §2.6
 TYPE_CHARACTERS = 64
-DOTENV_BYTES = 5 << 10
 LINK_S = 600
 EXTRA_BYTES = (
     2 << 20
@@ -91,10 +90,10 @@ class Transfer:
         upload = await receive_upload(entry.request, services.settings.artifact_limit_bytes, spool)
         try:
             row = await self._row(entry, attempt, upload)
-            outputs = await asyncio.to_thread(_dotenv, upload) if row.type == "dotenv" else {}
+            told = await asyncio.to_thread(_take_in, row.type, upload.path)
             blob = await asyncio.to_thread(services.blobs.put_file, upload.path, upload.sha256)
-            stored = Artifact(
-                **{**_fields(row), "size_bytes": blob.size_bytes, "sha256": blob.sha256, "blob": blob.key}
+            stored = replace(
+                row, size_bytes=blob.size_bytes, sha256=blob.sha256, blob=blob.key, extra=told.extra
             )
             now = services.now()
 
@@ -102,7 +101,7 @@ class Transfer:
                 if entry.parameters.flag("replace"):
                     for old in tx.artifacts(ArtifactFilter(attempt_id=attempt.id, name=stored.name), _ALL):
                         tx.remove(Artifact, old.id)
-                return dispatch.artifact(tx, attempt.id, token, stored, now, outputs).id
+                return dispatch.artifact(tx, attempt.id, token, stored, now, told.outputs).id
 
             number = await services.db.write(note)
         except Conflict as error:
@@ -265,23 +264,11 @@ def _over(attempt: Attempt, token: str) -> Forbidden:
     return JobOver(say(attempt.state, attempt.outcome, attempt.hold))
 
 
-def _fields(row: Artifact) -> dict[str, Any]:
-    return {name: getattr(row, name) for name in row.__dataclass_fields__}
-
-
-def _dotenv(upload: Upload) -> dict[str, str]:
-    data = upload.path.read_bytes() if upload.path.stat().st_size <= 64 << 10 else b""
+def _take_in(kind: str, path: Path) -> reports.Kept:
     try:
-        text = (
-            zlib.decompressobj(47).decompress(data, DOTENV_BYTES + 1)
-            if data.startswith(b"\x1f\x8b")
-            else data
-        )
-    except zlib.error:
-        raise Invalid("Invalid Format") from None
-    if not data or len(text) > DOTENV_BYTES:
-        raise Invalid("Dotenv Artifact Too Big" if len(text) > DOTENV_BYTES else "Invalid Format")
-    return parse_dotenv(text)
+        return reports.take_in(kind, path)
+    except ValueError as error:
+        raise Invalid(str(error)) from None
 
 
 def _step(attempt_id: int, position: int, said: Any) -> Step:
