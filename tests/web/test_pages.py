@@ -180,6 +180,35 @@ def test_what_a_job_found_is_shown_and_escaped(person: TestClient, world: World)
     assert "<td>&lt;img src=x onerror=alert(1)&gt;</td>" in html
 
 
+def test_reports_are_told_on_the_pages_and_escaped(person: TestClient, world: World) -> None:
+    attempt = world.attempts["compile"]
+    told = {
+        "codequality": {
+            "title": "1 finding: 1 high",
+            "head": ["Finding"],
+            "rows": [[HOSTILE]],
+            "left_out": 3,
+        },
+        "annotations": {"title": "1 link", "links": [["Docs", "https://example.org/?a=1&b=2"]]},
+        "sast": {"problem": f"cannot be read: {HOSTILE}"},
+    }
+
+    def found(tx):  # type: ignore[no-untyped-def]
+        of = tx.get(Attempt, attempt)
+        for kind, report in told.items():
+            row = Artifact(0, of.id, of.run_id, of.project_id, kind, kind, "raw", f"{kind}.json", 1, "", "", extra={"report": report})  # fmt: skip
+            tx.add(row)
+
+    world.write(found)
+    html = person.get(f"/team/app/-/jobs/{attempt}").text
+    assert html.count('<details class="report"') == 2 and html.count('<details class="report" open') == 1
+    assert "<td>&lt;img src=x onerror=alert(1)&gt;</td>" in html and "and 3 more" in html
+    assert '<a href="https://example.org/?a=1&amp;b=2" rel="noopener noreferrer nofollow">Docs</a>' in html
+    assert "cannot be read: &lt;img" in html and HOSTILE not in html
+    html = person.get(f"/team/app/-/pipelines/{world.run.id}").text
+    assert "codequality · 1 finding: 1 high" in html and "sast · cannot be read" in html
+
+
 def test_annotations_are_listed_errors_first_and_escaped(person: TestClient, world: World) -> None:
     attempt = world.attempts["compile"]
     rows: list[Any] = [

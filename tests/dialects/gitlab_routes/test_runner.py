@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from runyard.dialects.gitlab import routes_runner
+from runyard.engine.ports import ArtifactFilter, Page
 
 
 def zipped(**files: str) -> bytes:
@@ -520,3 +521,49 @@ def test_what_a_job_used_is_kept_for_its_own_runner_only(house: Any) -> None:
         assert put(ours["token"], bad) == 400
     kept = house.services.db.submit_read(lambda tx: tx.samples(ours["id"])).result()
     assert len(kept) == 1 and len(kept[0]) == 28
+
+
+def test_reports_are_read_when_they_arrive(house: Any) -> None:
+    """Broken links are refused as GitLab refuses them; any other broken report is kept, and the job's page says so."""
+    project = house.project(config="a: {script: [x]}\n")
+    house.pipeline(project)
+    job = house.claim(house.runner()).json()
+    sent = {
+        ("codequality", "raw"): (b'[{"description":"d","fingerprint":"f","location":{"path":"a","lines":{"begin":1}}}]', 201),
+        ("terraform", "raw"): (b'{"create": 1}', 201),
+        ("annotations", "gzip"): (gzip.compress(b'{"a":[{"external_link":{"label":"l","url":"javascript:1"}}]}'), 400),
+        ("dotenv", "gzip"): (gzip.compress(b"no variable"), 400),
+        ("unheard_of", "raw"): (b"?", 201),
+    }  # fmt: skip
+    for (kind, form), (data, status) in sent.items():
+        answer = upload(house, job, data, artifact_type=kind, artifact_format=form)
+        assert answer.status_code == status, (kind, answer.text)
+    filter = ArtifactFilter(attempt_id=job["id"])
+    rows = house.services.db.submit_read(lambda tx: tx.artifacts(filter, Page(limit=10))).result()
+    assert {row.type: row.extra.get("report", {}) for row in rows} == {
+        "codequality": {
+            "title": "1 finding: 1 unknown", "head": ["Severity", "Finding", "Where"], "rows": [["unknown", "d", "a:1"]],
+        },
+        "terraform": {"problem": "This terraform report cannot be read: Object missing required field `update`"},
+        "unheard_of": {},
+    }  # fmt: skip
+
+
+def test_a_matrix_has_a_suite_for_each_leg_and_parallel_jobs_have_one(house: Any) -> None:
+    """GitLab: `Ci::Build#test_suite_name`."""
+    project = house.project(
+        config="a: {script: [x], parallel: 2}\nb: {script: [x], parallel: {matrix: [{V: [m, n]}]}}\n"
+    )
+    pipeline = house.pipeline(project)["id"]
+    token = house.runner()
+    for number in range(4):
+        job = house.claim(token).json()
+        xml = f'<testsuite><testcase name="t{number}"/></testsuite>'.encode()
+        upload(house, job, gzip.compress(xml), artifact_type="junit", artifact_format="gzip")
+    found = house.get(f"/projects/{project}/pipelines/{pipeline}/test_report_summary")
+    assert [(s["name"], s["total_count"], len(s["build_ids"])) for s in found["test_suites"]] == [
+        ("a", 2, 2),
+        ("b: [m]", 1, 1),
+        ("b: [n]", 1, 1),
+    ]
+    assert found["total"]["count"] == 4
