@@ -22,6 +22,7 @@ from runyard.tasks.lookml.connections import CannotConnect, Connection, connecti
 from runyard.tasks.lookml.junit import TITLES, junit
 from runyard.tasks.lookml.language.findings import Severity
 from runyard.tasks.lookml.report import EXIT, VALIDATORS, Json
+from runyard.tasks.lookml.rows import rows
 from runyard.tasks.lookml.sarif import sarif
 from runyard.tasks.lookml.validation import Request, Validation, selection
 from runyard.tasks.lookml.validators.content.check import library
@@ -120,7 +121,8 @@ def check(
             stop(str(problem))
         urls = pairs(connections, "--connection")
         validation = Validation(request, lambda: _known(urls), _progress(output, quiet))
-        reports = [_report(validation, v, output) for v in _chosen(validation, only or (), bool(urls))]
+        chosen = _chosen(validation, only or (), bool(urls))
+        reports = [_report(validation, v, output, quiet) for v in chosen]
     _print(reports, output)
     raise typer.Exit(max(EXIT[r["status"]] for r in reports))
 
@@ -146,17 +148,26 @@ def _progress(output: Output, quiet: bool) -> Callable[[str], None]:
     stream = sys.stdout if output is Output.TEXT else sys.stderr
 
     def say(line: str) -> None:
-        clean = "".join(c if c.isprintable() else repr(c)[1:-1] for c in line)
         if not quiet:
-            stream.write(clean + "\n")
+            stream.write(_printable(line) + "\n")
             stream.flush()
 
     return say
 
 
-def _report(validation: Validation, validator: str, output: Output) -> Json:
+def _printable(line: str) -> str:
+    """A stranger's text without what could steer the terminal."""
+    return "".join(c if c.isprintable() else repr(c)[1:-1] for c in line)
+
+
+def _report(validation: Validation, validator: str, output: Output, quiet: bool) -> Json:
     report = validation.report(validator)
     if output is Output.TEXT:
+        if quiet:  # else they were told as they came
+            for row in rows(report):
+                place = ":".join(str(part) for part in (row.file, row.line, row.column) if part)
+                line = f"{place or row.explore}: {row.level}: {row.subject}: {row.message} [{row.rule}]"
+                print(_printable(line))
         print(verdict(report), flush=True)
     return report
 
@@ -168,7 +179,8 @@ def verdict(report: Json) -> str:
     extra = ", ".join(f"{v}" if k == "note" else f"{v} {k}" for k, v in counts.items())
     problem = f": {report['problem']}" if report["problem"] else ""
     against = ", only what is new" if report["incremental"] else ""
-    errors = f", {report['error_count']} errors" if report["error_count"] else ""
+    count = report["error_count"]
+    errors = f", {count} error{'' if count == 1 else 's'}" if count else ""
     return f"{TITLES[report['validator']]}: {report['status']}{errors}{problem} ({extra}{against}){seconds}".replace(
         " ()", ""
     )

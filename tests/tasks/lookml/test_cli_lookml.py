@@ -53,6 +53,10 @@ def test_findings_exit_with_one_and_are_located(tmp_path: Path, bakery_file: Pat
     )
     assert "products.price: Binder Error" in done.output
     assert "at views/products.view.lkml:14" in done.output
+    quiet = run("check", str(bad), "-c", f"bakery=duckdb://{bakery_file}", "-q")
+    assert quiet.exit_code == 1
+    assert "views/products.view.lkml:14: error: products.price: Binder Error" in quiet.output
+    assert "[1/" not in quiet.output
 
 
 @pytest.mark.parametrize(

@@ -73,6 +73,11 @@ def test_whole_content_passes_explore_by_explore(make: Make) -> None:
     assert [(t.status, t.skip_reason) for t in alone] == [("skipped", "no_content")] * 2
 
 
+def test_a_calculation_that_is_switched_off_needs_nothing(make: Make) -> None:
+    off = BOARD.replace("sum(${orders.count})", "sum(${orders.cost})\n      is_disabled: true", 1)
+    assert found(run(make, off)) == []
+
+
 @pytest.mark.parametrize(
     ("old", "new", "explore", "message", "line"),
     [

@@ -25,7 +25,7 @@ RAW_KEYS = frozenset(_RAW_KEYS_WORDS.split())
 _SPACES = r"(?:\s++|[#][^\n]*+)*+"
 _SPACE = re.compile(_SPACES)
 _KEY = re.compile(r"[A-Za-z0-9_.+\-*@{}$]++")
-_WORD = re.compile(r"(?:@\{[A-Za-z0-9_]*+\}|[^\s{}\[\]\":;,#@]|@(?!\{))++")
+_WORD = re.compile(r"(?:@\{[A-Za-z0-9_]*+\}|[^\s{}\[\]\":;,#@“”]|@(?!\{))++")
 _TEXT = re.compile(r'"((?:[^"\\]|\\.)*+)"', re.DOTALL)
 _SWALLOWED = re.compile(
     r"^[ \t]*+(?:dimension|measure|dimension_group|filter|parameter|join|explore|view|set|test)[ \t]*+:[ \t]*+[+\w]++[ \t]*+\{",
@@ -38,7 +38,7 @@ _COMMON = re.compile(
         | ({_RAW}){_SPACES}:([^;]*+(?:;(?!;)[^;]*+)*+);;
         | ([A-Za-z0-9_]++){_SPACES}:{_SPACES}(?:
             "([^"\\]*+)"
-            | ([^\s{{}}\[\]":;,\#@]++)(?!@){_SPACES}(\{{)?+
+            | ([^\s{{}}\[\]":;,\#@“”]++)(?!@){_SPACES}(\{{)?+
             | (\{{)
             | (\[)
         )
@@ -231,6 +231,8 @@ class _Parser:
         found = pattern.match(self.text, self.at)
         if not found:
             sign = self.peek()
+            if sign in ("“", "”"):
+                raise _Bad(self.at, f'straight quotes (") expected, found {sign}')
             raise _Bad(
                 self.at, f"{wanted} expected, found {sign!r}" if sign else f"{wanted} expected, the file ends"
             )
@@ -287,25 +289,39 @@ class _Parser:
             self.at += 1
         elif sign == "]":
             self.leave()
-        elif sign == '"':
-            self.quoted("", self.at)
         elif sign == "}":
             raise _Bad(self.at, 'the list is not closed by "]"')
         else:
-            at = self.at
-            word = self.word(_WORD, "a list item")
-            self.skip()
-            if self.peek() == ":":
-                self.at += 1
-                self.skip()
-                if self.peek() == '"':
-                    self.quoted(word, at)
-                elif self.peek() == "[":
-                    self.enter(self.add(word, at, Kind.LIST))
-                else:
-                    self.add(word, at, Kind.WORD, self.word(_WORD, "a value"))
+            if sign == '"':
+                self.quoted("", self.at)
             else:
-                self.add("", at, Kind.WORD, word)
+                self.named_item()
+            self.comma()
+
+    def named_item(self) -> None:
+        """A word, or `field: value`."""
+        at = self.at
+        word = self.word(_WORD, "a list item")
+        self.skip()
+        if self.peek() == ":":
+            self.at += 1
+            self.skip()
+            if self.peek() == '"':
+                self.quoted(word, at)
+            elif self.peek() == "[":
+                self.enter(self.add(word, at, Kind.LIST))
+            else:
+                self.add(word, at, Kind.WORD, self.word(_WORD, "a value"))
+        else:
+            self.add("", at, Kind.WORD, word)
+
+    def comma(self) -> None:
+        """Items without a comma between them are told, and read on as if it were there."""
+        self.skip()
+        if self.peek() not in (",", "]", "}", "[", "") and len(self.findings) < MAX_FORGOTTEN:
+            line, column = self.file.place(self.at)
+            message = '"," expected between the items of a list'
+            self.findings.append(Finding("syntax", message, Severity.ERROR, self.file.path, line, column))
 
 
 def _own_end(text: str, limit: int) -> int:

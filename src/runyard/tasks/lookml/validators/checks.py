@@ -6,7 +6,8 @@ references across views) is collected over all explores and reported once with t
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+import re
+from collections.abc import Collection, Iterable, Iterator
 from functools import partial
 
 from runyard.tasks.lookml.language import templating
@@ -15,7 +16,7 @@ from runyard.tasks.lookml.language.files import IMPORTED
 from runyard.tasks.lookml.language.findings import RANK, Finding, Severity, nearest
 from runyard.tasks.lookml.language.model import Field, Model, View, models
 from runyard.tasks.lookml.language.project import Project, collection_paused
-from runyard.tasks.lookml.language.timeframes import is_interval, is_timeframe
+from runyard.tasks.lookml.language.timeframes import DEFAULT_TIMEFRAMES, is_interval, is_timeframe
 from runyard.tasks.lookml.language.tree import FIELD_KEYS, Kind, Node
 from runyard.tasks.lookml.language.words import (
     DIMENSION_TYPES,
@@ -97,10 +98,32 @@ def _file(tree: Node) -> Iterator[Finding]:
     for node in tree.all("view", "explore"):
         yield from _parameters(node, node.key)
         yield from _twins(node)
+        yield from _nameless(node, *FIELD_KEYS, "join", "set")
         for child in node.children:
             if child.kind is Kind.BLOCK and child.key in PARAMETERS and child.key:
                 yield from _parameters(child, child.key)
+    yield from _nameless(tree, "view", "explore", "test")
+    yield from _unclosed(tree)
     yield from _liquid(tree)
+
+
+def _nameless(node: Node, *kinds: str) -> Iterator[Finding]:
+    """Blocks that are nothing without a name."""
+    for child in node.all(*kinds):
+        if child.kind is Kind.BLOCK and not child.value:
+            yield finding(child, "missing", f"this {child.key} has no name: {child.key}: a_name {{ … }}")
+
+
+_UNCLOSED = re.compile(r"\$\{[^}$;]*+;;")
+
+
+def _unclosed(tree: Node) -> Iterator[Finding]:
+    """`${` without its brace, which would stand in the SQL as it is."""
+    text = tree.file.text
+    for found in _UNCLOSED.finditer(text):
+        at = found.start()
+        if "#" not in text[text.rfind("\n", 0, at) + 1 : at]:
+            yield finding(tree, "syntax", '"${" is not closed by "}"', at=at)
 
 
 def _liquid(tree: Node) -> Iterator[Finding]:
@@ -258,12 +281,16 @@ def _group(view: View, node: Node) -> Iterator[Finding]:
             "unknown_type",
             f'unknown dimension_group type "{kind}"',
             field=name,
-            suggestion=nearest(kind, GROUP_TYPES),
+            suggestion=_meant(kind, GROUP_TYPES),
         )
     for word in node.words("timeframes") if kind == "time" else ():
         if not is_timeframe(word):
             yield finding(
-                node.get("timeframes") or node, "unknown_timeframe", f'unknown timeframe "{word}"', field=name
+                node.get("timeframes") or node,
+                "unknown_timeframe",
+                f'unknown timeframe "{word}"',
+                field=name,
+                suggestion=_meant(word, DEFAULT_TIMEFRAMES),
             )
     if kind == "duration":
         for word in node.words("intervals"):
@@ -297,8 +324,25 @@ def _type(field: Field) -> Iterator[Finding]:
             "unknown_type",
             f'unknown {field.kind} type "{kind}"',
             field=field.id,
-            suggestion=nearest(kind, known),
+            suggestion=_meant(kind, known),
         )
+
+
+_MEANT = {
+    **dict.fromkeys(("text", "varchar", "char", "str"), "string"),
+    **dict.fromkeys(("integer", "float", "double", "decimal", "numeric"), "number"),
+    **dict.fromkeys(("bool", "boolean"), "yesno"),
+    **dict.fromkeys(("avg", "mean"), "average"),
+    **dict.fromkeys(("day", "days"), "date"),
+    **dict.fromkeys(("timestamp", "datetime"), "time"),
+}
+"""Words of other languages, and ours for them."""
+
+
+def _meant(word: str, known: Collection[str]) -> str:
+    """Our word for the same thing, else the nearest one."""
+    other = _MEANT.get(word.lower(), "")
+    return other if other in known else nearest(word, known)
 
 
 def _own_references(view: View, node: Node, model: Model) -> Iterator[Finding]:

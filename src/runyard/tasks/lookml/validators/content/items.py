@@ -151,10 +151,12 @@ def query(node: Node, explore_keys: tuple[str, ...] = ("explore",)) -> Asked | N
 
 
 def _dynamic(node: Node, own: set[str]) -> list[Name]:
-    """A custom field or table calculation: its name goes to `own`, what it is made of comes back."""
+    """A custom field or table calculation: its name goes to `own`, what it is made of comes back (unless it is switched off)."""
     for key in ("table_calculation", "measure", "dimension"):
         if name := text(child(node, key)):
             own.add(name)
+    if text(child(node, "is_disabled")) == "true":
+        return []
     found = [Name(text(n), "dynamic_fields", n.at.line) for n in listed(child(node, "based_on"))]
     found += [Name(k.text, "dynamic_fields", k.at.line) for k, _ in pairs(child(node, "filters"))]
     for key in ("expression", "filter_expression"):
