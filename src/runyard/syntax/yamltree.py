@@ -196,8 +196,22 @@ def _position(before: str) -> tuple[int, int]:
     return before.count("\n") + 1, len(before) - (before.rfind("\n") + 1) + 1
 
 
+# What libyaml says, and what was probably meant; `while scanning a quoted scalar` is best told where the quote begins.
+_HINTS = {
+    "mapping values are not allowed in this context": "check the indentation, and quote a text that holds `: `",
+    "did not find expected key": "check the indentation of this line and of those before it",
+    "did not find expected '-' indicator": "check the indentation: every item of a list begins with `- ` in the same column",
+    "did not find expected <document start>": "check the indentation of this line",
+    "found character that cannot start any token": "put a text that begins with this character in quotes",
+    "found unknown escape character": "in double quotes a backslash is written twice; single quotes take it as it is",
+}
+
+
 def _from_libyaml(error: yaml.MarkedYAMLError, source: str, file: str) -> YamlError:
-    mark = error.problem_mark or error.context_mark
+    open_quote = error.context == "while scanning a quoted scalar" and "end of stream" in (
+        error.problem or ""
+    )
+    mark = (error.context_mark if open_quote else None) or error.problem_mark or error.context_mark
     line, column = (mark.line + 1, mark.column + 1) if mark else (1, 1)
     problem = error.problem or "invalid YAML"
     lines = source.splitlines()
@@ -206,6 +220,10 @@ def _from_libyaml(error: yaml.MarkedYAMLError, source: str, file: str) -> YamlEr
     written = lines[line - 1] if lines else ""
     if written[: len(written) - len(written.lstrip())].find("\t") >= 0:
         problem = "a tab may not indent a line; use spaces"
+    elif open_quote:
+        problem = "the quote that begins here is never closed"
+    elif problem in _HINTS:
+        problem = f"{problem}: {_HINTS[problem]}"
     elif error.context:
         problem = f"{problem} ({error.context})"
     return YamlError(problem, line, column, file)
@@ -366,7 +384,7 @@ class _Reader:
         frame.key = node
         if node.text in frame.entries and not self._merges(node):
             first = frame.entries[node.text].key.at
-            raise self._fail(f"duplicate key {_shown(node.text)}: first on line {first.line}, again", at)
+            raise self._fail(f"duplicate key {_shown(node.text)}: it is on line {first.line} already", at)
 
     def _end_entry(self, frame: _Frame, key: Scalar, node: Node, at: Mark) -> None:
         frame.key = None

@@ -13,7 +13,17 @@ CASES = [
     ("- a", "Invalid configuration format", 1, 1),
     ("a: [", "Invalid YAML", 1, 5),
     ("a:\n\tscript: x", "a tab may not indent", 2, 1),
-    ("a: {script: x}\na: {script: y}", "duplicate key 'a': first on line 1", 2, 1),
+    ("a: {script: x}\na: {script: y}", "duplicate key 'a': it is on line 1", 2, 1),
+    ("a:\n  script:\n    - echo 1\n    - 'a': b\n    - echo c: d", "a text that holds `: ` must be in quotes", 4, 7),
+    ("a:\n  script:\n    - 'a': b\n    - echo c: d", "a text that holds `: ` must be in quotes", 3, 7),
+    ("a: {script: x, tags: docker}", "should be an array of strings (write a list: [docker])", 1, 22),
+    ("a: {script: x, cache: {paths: out}}", "jobs:a:cache:paths config should be an array of strings (write a list: [out])", 1, 31),
+    ("a: {script: x}\nb: {script: x, needs: a}", "jobs:b:needs config can only be a hash or an array (write a list: [a])", 2, 23),
+    ("a: {script: x, only: main}", "jobs:a:only config should be an array of strings (write a list: [main])", 1, 22),
+    ("a: {script: x, environment: {nme: prod, action: begin}}", "jobs:a:environment:action config should be one of", 1, 49),
+    ("a: {script: x, rules: [{if: $A == main}]}", "put texts in quotes", 1, 29),
+    ('a:\n  image: "x\n  script: y', "the quote that begins here is never closed", 2, 10),
+    ("image: x\n  services:\n  - y", "check the indentation, and quote", 2, 11),
     ("a: {script: !custom x}", "unknown tag '!custom'", 1, 13),
     (".hidden: {script: x}", "jobs config should contain at least one visible job", 1, 1),
     ("job: {stage: test}", "jobs:job config should implement the script:, run:, or trigger: keyword", 1, 1),
@@ -216,3 +226,19 @@ def test_variables_in_a_circle_are_refused(tree: Any, trigger: Any) -> None:
         compile(trigger(), tree({".gitlab-ci.yml": config}))
     alone = "variables: {PATH: $PATH:/opt, C: $PATH}\nx: {script: a}\n"
     assert compile(trigger(), tree({".gitlab-ci.yml": alone})).workflows
+
+
+def test_booleans_are_those_of_rubys_yaml(tree: Any, trigger: Any) -> None:
+    """GitLab reads YAML 1.1, where a plain `yes` is true; in quotes it is a text."""
+    files = tree({".gitlab-ci.yml": "a: {script: x, allow_failure: Yes, interruptible: off}"})
+    job = compile(trigger(), files).workflows[0].jobs[0]
+    assert (job.allow_failure, job.interruptible) == (True, False)
+    quoted = check(tree({".gitlab-ci.yml": "a: {script: x, allow_failure: 'yes'}"}))
+    assert [p.message for p in quoted] == ["jobs:a:allow_failure config should be a boolean value"]
+
+
+def test_a_job_that_extends_nothing_known_is_blamed_once(tree: Any) -> None:
+    problems = check(tree({".gitlab-ci.yml": ".base: {script: x}\na:\n  extends: .bse\n"}))
+    assert [(p.message, p.suggestion) for p in problems] == [
+        ("a: unknown keys in `extends` (.bse)", "did you mean `.base`?")
+    ]

@@ -122,5 +122,5 @@ def id_tokens(node: Node, place: Place) -> tuple[IdTokenSpec, ...]:
         elif audience is None:
             mine.wrong(entry.value.at, "missing required keys: aud")
         else:
-            found.append(IdTokenSpec(name, fields.texts(audience, mine.sub("aud")) or ()))
+            found.append(IdTokenSpec(name, fields.text_or_texts(audience, mine.sub("aud")) or ()))
     return tuple(found)

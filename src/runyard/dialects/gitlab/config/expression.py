@@ -28,10 +28,31 @@ _TOKEN = re.compile(
     |(?P<operator>==|!=|=~|!~|&&|\|\|)""",
     re.VERBOSE,
 )
+_SLIPS = {
+    "${": "write $NAME, without braces",
+    "=": "compare with `==`",
+    "&": "write `&&`",
+    "|": "write `||`",
+    "and ": "write `&&`",
+    "or ": "write `||`",
+    "!": 'there is no `!`: compare with `== null` or `== ""`',
+    "not ": 'there is no `not`: compare with `== null` or `== ""`',
+    ">": "only `==`, `!=`, `=~` and `!~` compare",
+    "<": "only `==`, `!=`, `=~` and `!~` compare",
+    "/": "a pattern is written /…/, and has at least two characters",
+    '"': "a closing quote is missing",
+    "'": "a closing quote is missing",
+    "true": 'variables are texts: write == "true"',
+    "false": 'variables are texts: write == "false"',
+}
 
 
 class ExpressionError(ValueError):
-    """The text is no expression."""
+    """The text is no expression; `suggestion` says what was probably meant."""
+
+    def __init__(self, message: str, suggestion: str = "") -> None:
+        super().__init__(message)
+        self.suggestion = suggestion
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,14 +89,22 @@ def parse(source: str) -> Expression:
     return Expression(source, evaluate)
 
 
+def _suggestion(rest: str) -> str:
+    """For what people write who know other languages."""
+    for start, hint in _SLIPS.items():
+        if rest.startswith(start):
+            return hint
+    return "put texts in quotes" if re.match(r"\w", rest) else ""
+
+
 def _tokens(source: str) -> list[_Token]:
     tokens: list[_Token] = []
     at = 0
     while at < len(source):
         found = _TOKEN.match(source, at)
         if found is None or found.lastgroup is None:
-            hint = "; write $NAME, without braces" if source.startswith("${", at) else ""
-            raise ExpressionError(f"{source[at : at + 12]!r} is not expected{hint}")
+            rest = source[at:]
+            raise ExpressionError(f"{rest[:12]!r} is not expected", _suggestion(rest))
         at = found.end()
         if found.lastgroup != "space":
             tokens.append(_Token(found.lastgroup, found[found.lastgroup]))

@@ -8,7 +8,7 @@ import json
 from typing import NamedTuple
 
 from runyard.dialects.gitlab.config.document import MAX_NODES, REFERENCE, children, merge
-from runyard.dialects.gitlab.config.fields import texts
+from runyard.dialects.gitlab.config.fields import text_or_texts
 from runyard.dialects.gitlab.config.findings import Findings, Place, nearest
 from runyard.syntax.yamltree import Entry, Mapping, Mark, Node, Scalar, Sequence, Tagged, walk
 
@@ -73,7 +73,7 @@ class _Extender:
         return result
 
     def _over_bases(self, name: str, own: Mapping, node: Node, chain: tuple[str, ...]) -> tuple[Mapping, int]:
-        names = texts(node, Place(f"jobs:{name}:extends", self.out))
+        names = text_or_texts(node, Place(f"jobs:{name}:extends", self.out))
         if names is None:
             return own, 0
         known = self._known
@@ -82,6 +82,7 @@ class _Extender:
             self.out.undefined(
                 node.at, f"{name}: unknown keys in `extends` ({', '.join(unknown[:10])})", hint
             )
+            self.out.halves.add(name)
             return own, 0
         merged, depth = Mapping(own.at, {}), 0
         for base in dict.fromkeys(names):

@@ -12,6 +12,7 @@ from runyard.syntax.yamltree import Entry, Mapping, Node, Scalar, Sequence
 
 MAX_NESTING = 10
 MAX_LINES = 20_000
+_RUBY_BOOLEANS = {"yes": True, "on": True, "no": False, "off": False}  # GitLab reads YAML 1.1
 
 
 def is_null(node: Node | None) -> bool:
@@ -37,6 +38,8 @@ def scalar_text(node: Node, place: Place) -> str | None:
 def boolean(node: Node, place: Place) -> bool | None:
     if isinstance(node, Scalar) and isinstance(node.value, bool):
         return node.value
+    if isinstance(node, Scalar) and node.plain and node.text.lower() in _RUBY_BOOLEANS:
+        return _RUBY_BOOLEANS[node.text.lower()]
     place.wrong(node.at, "should be a boolean value")
     return None
 
@@ -107,17 +110,22 @@ def lines(node: Node, place: Place) -> tuple[str, ...] | None:
         else:
             what = "should be a string or a nested array of strings up to 10 levels deep"
             place.wrong(current.at, what, _quote(current))
-            return None
+            found.append("")
         if len(found) > MAX_LINES:
             place.wrong(node.at, f"has more than {MAX_LINES} lines")
             return None
     return tuple(found)
 
 
-def texts(node: Node, place: Place, most: int = 10_000) -> tuple[str, ...] | None:
-    """An array of strings; one string alone is taken for an array of one."""
+def text_or_texts(node: Node, place: Place, most: int = 10_000) -> tuple[str, ...] | None:
+    """An array of strings, or one string alone."""
     if isinstance(node, Scalar) and isinstance(node.value, str):
         return (node.text,)
+    return texts(node, place, most)
+
+
+def texts(node: Node, place: Place, most: int = 10_000) -> tuple[str, ...] | None:
+    """An array of strings."""
     items = sequence(node, place, "should be an array of strings")
     if items is None:
         return None
@@ -136,7 +144,8 @@ def texts(node: Node, place: Place, most: int = 10_000) -> tuple[str, ...] | Non
 def sequence(node: Node, place: Place, what: str = "should be an array") -> tuple[Node, ...] | None:
     """Items of an array, those of inner arrays in their place (`!reference` nests them)."""
     if not isinstance(node, Sequence):
-        place.wrong(node.at, what)
+        shown = node.text[:40] if isinstance(node, Scalar) and node.value is not None else ""
+        place.wrong(node.at, what, f"write a list: [{shown}]" if shown else "")
         return None
     found: list[Node] = []
     pending: list[tuple[Node, int]] = [(item, 1) for item in reversed(node.items)]
@@ -178,4 +187,6 @@ def _names(entries: list[Entry]) -> str:
 def _quote(node: Node) -> str:
     if isinstance(node, Scalar) and node.value is not None:
         return f"put it in quotes: '{node.text[:40]}'"
+    if isinstance(node, Mapping) and len(node.entries) == 1:
+        return "a text that holds `: ` must be in quotes"
     return ""

@@ -23,6 +23,9 @@ class Findings:
     trusting: bool = (
         False  # an include could not be read here: a name that nobody defines may be defined there
     )
+    halves: set[str] = field(
+        default_factory=set
+    )  # jobs that lack what they extend: nobody says what else they lack
     _seen: set[tuple[str, Mark]] = field(default_factory=set)
     _work: int = MAX_WORK
 

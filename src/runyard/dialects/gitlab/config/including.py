@@ -184,7 +184,7 @@ class Finder:
         if listed is None:
             place.error(at, "include:project needs `file` with it")
             return []
-        paths = fields.texts(listed, place.sub("file")) or ()
+        paths = fields.text_or_texts(listed, place.sub("file")) or ()
         project, ref = texts["project"], texts.get("ref", "")
         origin = self._tree(project, ref, at)
         if origin is None:

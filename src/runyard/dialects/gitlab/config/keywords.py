@@ -190,7 +190,7 @@ def _reports(node: Node, place: Place) -> tuple[tuple[str, tuple[str, ...]], ...
         if key == "coverage_report":
             reports += _coverage_report(entry.value, place.sub(key))
         elif key in REPORTS and not fields.is_null(entry.value):
-            paths = fields.texts(entry.value, place.sub(key), MAX_PATHS)
+            paths = fields.text_or_texts(entry.value, place.sub(key), MAX_PATHS)
             reports += [(key, paths)] if paths else []
     return tuple(reports)
 
@@ -313,7 +313,6 @@ def environment(node: Node, place: Place) -> Environment | None:
     }
     if texts.get("name") is None:
         place.wrong(node.at, "should have a `name`")
-        return None
     for key in ("name", "url"):
         if len(texts.get(key) or "") > MAX_ENVIRONMENT:
             place.wrong(given[key].at, f"{key} is too long (maximum is {MAX_ENVIRONMENT} characters)")
@@ -327,7 +326,7 @@ def environment(node: Node, place: Place) -> Environment | None:
     actions = ("start", "stop", "prepare", "verify", "access")
     tiers = ("production", "staging", "testing", "development", "other")
     return Environment(
-        texts["name"] or "",
+        texts.get("name") or "",
         texts.get("url"),
         (fields.choice(action, place.sub("action"), actions) if action else None) or "start",
         texts.get("on_stop"),

@@ -263,7 +263,7 @@ def _refuse(name: str, at: Mark, job: Mapping, place: Place, *, is_bridge: bool)
     for key, why in REFUSED.items():
         if key in job.entries and not fields.is_null(job.get(key)):
             place.error(job.key_at(key), f"{place.path}:{key} is not served: {why}")
-    if not is_bridge and "run" not in job.entries:
+    if not is_bridge and "run" not in job.entries and name not in place.out.halves:
         script = job.get("script")
         if script is None or fields.is_null(script):
             place.error(at, f"{place.path} config should implement the script:, run:, or trigger: keyword")

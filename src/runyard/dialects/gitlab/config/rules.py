@@ -106,7 +106,7 @@ def expression(node: Node, place: Place) -> Expression | None:
         return parse(node.text)
     except ExpressionError as error:
         owner = place.path.removesuffix(":if")
-        place.error(node.at, f"{owner} if invalid expression syntax: {error}")
+        place.error(node.at, f"{owner} if invalid expression syntax: {error}", error.suggestion)
         return None
 
 
@@ -227,8 +227,8 @@ def needs(node: Node, place: Place) -> tuple[NeedSpec, ...]:
 
 def all_needs(node: Node, place: Place) -> tuple[tuple[NeedSpec, ...], tuple[ForeignNeed, ...]]:
     """`needs` of a job: of this pipeline, and of others."""
-    single = isinstance(node, Mapping) or (isinstance(node, Scalar) and node.value is not None)
-    items = (node,) if single else fields.sequence(node, place)
+    single = isinstance(node, Mapping)
+    items = (node,) if single else fields.sequence(node, place, "can only be a hash or an array")
     found = [_need(item, place) for item in items or ()]
     foreign = tuple(need for need in found if isinstance(need, ForeignNeed))
     if len(foreign) > MAX_FOREIGN:
