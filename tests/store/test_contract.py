@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
@@ -708,6 +709,40 @@ def test_lists_show_attempts_without_their_plans(store: Any, made: Any) -> None:
         assert [(r.outline.stage, r.outline.tags) for r in tx.listed(AttemptFilter(job_id=a.id), Page())] == [
             ("late", ("q",))
         ] * 2
+
+
+def test_a_card_is_kept_until_something_is_written_that_it_shows(store: Any, made: Any) -> None:
+    with store.begin() as tx:
+        _, [(a, a1), (_, b1)] = made.add_graph(tx, made.plan("a"), made.plan("b"))
+        a1 = made.moved(a1, State.DONE, outcome=Outcome.PASSED)
+        tx.save(a1)
+        left = Artifact(
+            0, a1.id, a.run_id, a.project_id, "one", "archive", "zip", "one.zip", 3, "", "k", 1, 9
+        )
+
+    def kept(write: Callable[[Any], object]) -> bool:
+        """Whether a card survives the write."""
+        with store.begin() as tx:
+            tx.draw(a1.id, b"card")
+            assert tx.undrawn(10) == []
+        with store.begin() as tx:
+            write(tx)
+            found = tx.cards(AttemptFilter(run_id=a.run_id), Page())
+            assert [row.id for row in found] == [b1.id, a1.id]
+            assert [row.id for row in tx.undrawn(10)] == ([] if found[1].card else [a1.id])
+            return found[1].card == b"card"
+
+    with store.begin() as tx:
+        tx.draw(b1.id, b"card")  # it is not done
+        assert tx.cards(AttemptFilter(run_id=a.run_id), Page())[0] == (b1.id, a.run_id, None, None, None)
+    assert kept(lambda tx: None)
+    assert not kept(lambda tx: tx.save(replace(a1, erased_at=5)))
+    added: list[Artifact] = []
+    assert not kept(lambda tx: added.append(tx.add(left)))
+    assert not kept(lambda tx: tx.save(replace(added[0], expires_at=None)))
+    assert not kept(lambda tx: tx.remove(Artifact, added[0].id))
+    assert not kept(lambda tx: tx.save(replace(tx.get(Job, a.id), plan=replace(a.plan, stage="late"))))
+    assert kept(lambda tx: tx.add(replace(left, attempt_id=b1.id)))
 
 
 def test_old_queued_attempts_are_found(store: Any, made: Any) -> None:

@@ -71,7 +71,9 @@ def test_older_attempts_get_the_outlines_of_their_jobs(tmp_path: Path) -> None:
         row = tx.add(Job(0, run.id, flow.id, project.id, "k", "kä", job))
         for number in (1, 2):
             tx.add(Attempt(0, row.id, run.id, project.id, number, state=State.DONE, outcome=Outcome.PASSED))
-        tx._link.run("ALTER TABLE attempts DROP COLUMN outline")
+        tx._link.run("DROP INDEX attempts_undrawn")
+        for column in ("outline", "card"):
+            tx._link.run(f"ALTER TABLE attempts DROP COLUMN {column}")
         tx._link.run("UPDATE alembic_version SET version_num = '0005'")
     store.close()
     store = SqliteStore(tmp_path / "old.db")
@@ -136,7 +138,7 @@ def test_every_revision_file_is_known() -> None:
 def test_columns_carry_the_names_of_the_fields(shape: Any) -> None:
     columns = [c.name for c in metadata.tables[shape.table].columns]
     names = [f.name for f in fields(shape.kind)]
-    extra = {"attempts": ["concurrency_group", "outline"], "records": ["blob"]}.get(shape.table, [])
+    extra = {"attempts": ["concurrency_group", "outline", "card"], "records": ["blob"]}.get(shape.table, [])
     assert columns == names + extra
 
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, BinaryIO, Protocol, TypeVar
 
-from runyard.model.listing import Brief, Listed, ListedArtifact
+from runyard.model.listing import Brief, Card, Listed, ListedArtifact
 from runyard.model.state import Outcome, State
 from runyard.model.trigger import Commit, Files
 from runyard.model.work import (
@@ -190,6 +190,16 @@ class Tx(Protocol):
     def listed_one(self, attempt_id: int) -> Listed | None: ...
     def briefs(self, run_id: int) -> list[Brief]:
         """All attempts of a run by id, narrower still. One that has not changed may be the same object as last time."""
+
+    def cards(self, filter: AttemptFilter, page: Page) -> list[Card]:
+        """The same attempts by their cards."""
+
+    def undrawn(self, limit: int) -> list[Listed]:
+        """DONE attempts without a card, the newest first."""
+
+    def draw(self, attempt_id: int, card: bytes) -> None:
+        """Keeps the card until anything is written that lists show of the attempt: itself, its artifacts, its job. What they show of others
+        (the run, people, runners) may change any time and has no place in a card; ref, tag and source of a run never do."""
 
     def listed_artifacts(self, attempt_ids: Sequence[int]) -> list[ListedArtifact]:
         """Of a few attempts, by attempt, then by id."""

@@ -55,6 +55,16 @@ class Brief(NamedTuple):
     name: str
 
 
+class Card(NamedTuple):
+    """An attempt by the piece of a list that a door has drawn of it once, when it had ended. Fields of `Attempt` mean the same here."""
+
+    id: int
+    run_id: int
+    runner_id: int | None
+    actor_id: int | None
+    card: bytes | None  # None: not drawn (yet, or again: something that it shows has changed)
+
+
 class ListedArtifact(NamedTuple):
     """An artifact as lists of jobs show it. Fields of `Artifact` mean the same here."""
 

@@ -22,7 +22,9 @@ from sqlalchemy.pool import QueuePool
 
 from runyard.engine.ports import AttemptFilter, Bell, Page, Row
 from runyard.model.errors import Conflict, Invalid, Unavailable
+from runyard.model.listing import Listed
 from runyard.model.work import (
+    Artifact,
     Attempt,
     Connection,
     Environment,
@@ -45,6 +47,7 @@ from runyard.store.queries import queue
 from runyard.store.transaction import StoreTx
 
 R = TypeVar("R", bound=Row)
+Found = TypeVar("Found", Attempt, Listed)
 Driver = psycopg.Connection[Columns]
 
 CONNECTIONS = 16
@@ -168,7 +171,7 @@ class PostgresTx(StoreTx):
         # run_id never changes, so it may be read before the lock.
         self._lock_runs(row[0] for row in self._link.rows(f"SELECT run_id FROM {table} WHERE id = ?", (id,)))  # noqa: S608
 
-    def _read_locked(self, read: Callable[[], list[Attempt]]) -> list[Attempt]:
+    def _read_locked(self, read: Callable[[], list[Found]]) -> list[Found]:
         """Reads, locks the runs of what was read, and reads again until nothing new appears."""
         found = read()
         while self._lock_runs(a.run_id for a in found):
@@ -186,11 +189,15 @@ class PostgresTx(StoreTx):
         return done
 
     def add_all(self, rows: Sequence[R]) -> list[R]:
+        self._lock_runs(row.run_id for row in rows if isinstance(row, Artifact))
         if len(rows) == 1 and isinstance(rows[0], _NAMED):
             return [self._savepoint(lambda: super(PostgresTx, self).add_all(rows)[0])]
         return super().add_all(rows)
 
     def save(self, row: R) -> None:
+        if isinstance(row, Artifact):
+            self._lock_runs([row.run_id])
+
         def saved() -> R:
             super(PostgresTx, self).save(row)
             return row
@@ -199,6 +206,11 @@ class PostgresTx(StoreTx):
             self._savepoint(saved)
         else:
             saved()
+
+    def remove(self, kind: type[R], id: int) -> None:
+        if kind is Artifact:
+            self._lock_run_of("artifacts", id)
+        super().remove(kind, id)
 
     def _ids_given(self, table: str) -> None:
         if table == "steps":
@@ -238,6 +250,10 @@ class PostgresTx(StoreTx):
 
     def unsealed(self, limit: int) -> list[Attempt]:
         return self._read_locked(lambda: super(PostgresTx, self).unsealed(limit))
+
+    def undrawn(self, limit: int) -> list[Listed]:
+        """Locked, because who changes an artifact meanwhile would find no card to forget."""
+        return self._read_locked(lambda: super(PostgresTx, self).undrawn(limit))
 
     def in_group(self, project_id: int, group: str, upcoming: bool = False) -> list[tuple[Job, Attempt]]:
         self._link.rows(

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from runyard.model.errors import Conflict
 
-REVISIONS = ("0001", "0002", "0003", "0004", "0005", "0006")
+REVISIONS = ("0001", "0002", "0003", "0004", "0005", "0006", "0007")
 HEAD = REVISIONS[-1]
 FRESH = Path(__file__).parent / "fresh"
 

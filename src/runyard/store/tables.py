@@ -347,6 +347,8 @@ attempts = _numbered(
     _maybe_text("concurrency_group"),
     # What lists show of the job's plan (queries/listing.py), copied so that they never read plans; every row has one.
     _maybe_text("outline"),
+    # How a door draws it in lists once it is done (queries/listing.py); none while something that it shows may still change.
+    Column("card", LargeBinary, nullable=True),
     *_folds("attempts"),
     *_holds("attempts"),
     CheckConstraint(
@@ -383,6 +385,7 @@ _some_attempts(
     "concurrency_group",
     "id",
 )
+_some_attempts("attempts_undrawn", "state = 'done' AND card IS NULL", "id")
 _some_attempts("attempts_log_blob", "log_blob <> ''", "log_blob")
 
 steps = _table(

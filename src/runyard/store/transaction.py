@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 
 from runyard.engine.ports import ArtifactFilter, AttemptFilter, Kept, Page, Row, RunFilter
 from runyard.model.errors import NotFound
-from runyard.model.listing import Brief, Listed, ListedArtifact
+from runyard.model.listing import Brief, Card, Listed, ListedArtifact
 from runyard.model.work import (
     Artifact,
     Attempt,
@@ -104,6 +104,8 @@ class StoreTx:
                     self._kept.forget([row.run_id])
             case Attempt():
                 self._note(row)
+            case Artifact():
+                listing.forget_card(self._link, row.attempt_id)
             case Record():
                 people.note_record_blob(self._link, row)
             case _:
@@ -142,6 +144,9 @@ class StoreTx:
         self._seen[shape.kind, row.id] = values
         if isinstance(row, Attempt):
             self._note(row)
+            listing.forget_card(self._link, row.id)
+        elif isinstance(row, Artifact):
+            listing.forget_card(self._link, row.attempt_id)
         elif isinstance(row, Job):
             self._jobs.forget(row.id)
             self.new_jobs[row.id] = row
@@ -164,6 +169,8 @@ class StoreTx:
         self._variables.clear()
         if self._kept is not None and kind in _HOLD_ATTEMPTS:
             self._kept.clear()
+        if kind is Artifact:
+            listing.forget_card_with(self._link, id)
         if kind is Step:
             self._link.run("DELETE FROM steps WHERE attempt_id = ?", (id,))
         else:
@@ -261,6 +268,15 @@ class StoreTx:
 
     def briefs(self, run_id: int) -> list[Brief]:
         return listing.briefs(self._link, run_id)
+
+    def cards(self, filter: AttemptFilter, page: Page) -> list[Card]:
+        return listing.cards(self._link, filter, page)
+
+    def undrawn(self, limit: int) -> list[Listed]:
+        return listing.undrawn(self._link, limit)
+
+    def draw(self, attempt_id: int, card: bytes) -> None:
+        listing.draw(self._link, attempt_id, card)
 
     def listed_artifacts(self, attempt_ids: Sequence[int]) -> list[ListedArtifact]:
         return listing.listed_artifacts(self._link, attempt_ids)

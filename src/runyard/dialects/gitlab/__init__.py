@@ -70,12 +70,13 @@ async def _pushed(services: Services, push: Push) -> Sequence[Run]:
 
 
 def _rounds(services: Services) -> Sequence[Round]:
-    """Schedules that fall due, and environments whose time to stop has come."""
-    from runyard.dialects.gitlab import schedules, stopping
+    """Schedules that fall due, environments whose time to stop has come, cards of jobs that have ended."""
+    from runyard.dialects.gitlab import cards, schedules, stopping
 
     return [
         Round("gitlab schedules", partial(schedules.run_due, services), every_s=5.0),
         Round("gitlab environments", partial(stopping.stop_due, services), every_s=10.0),
+        Round("gitlab cards", partial(cards.draw_due, services), every_s=1.0),
     ]
 
 

@@ -5,6 +5,8 @@ Commits come from git, not from the store; they never change, so a small cache m
 
 from __future__ import annotations
 
+import asyncio
+import threading
 from collections import OrderedDict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -15,16 +17,17 @@ from msgspec import Raw
 
 from runyard.dialects.gitlab import shapes
 from runyard.dialects.gitlab.asking import Window
+from runyard.dialects.gitlab.cards import Row, filled, page_of, system_id_of
 from runyard.dialects.gitlab.coverage import mean_coverage
-from runyard.dialects.gitlab.jobshape import NULL, JobBody, add_work, job_body, raw
-from runyard.dialects.gitlab.managers import SYSTEM_ID, of_attempt
+from runyard.dialects.gitlab.jobshape import NULL, Others, add_work, encode, job_body, raw, url_start
+from runyard.dialects.gitlab.managers import machine as machine_of
 from runyard.dialects.gitlab.refusals import BadParameter, missing
 from runyard.dialects.gitlab.words import HEAR, HELD_WORDS
 from runyard.engine.ports import AttemptFilter, Page, RunFilter, Tx
 from runyard.http.recall import FLEETING, Moment
 from runyard.http.services import Principal, Services
 from runyard.model.errors import RunyardError
-from runyard.model.listing import Listed, ListedArtifact
+from runyard.model.listing import Card, Listed, ListedArtifact
 from runyard.model.state import Outcome, State
 from runyard.model.trigger import Commit, ServerFacts
 from runyard.model.work import Group, Project, Run, Runner, User
@@ -56,12 +59,12 @@ def words_of(names: Sequence[str], parameter: str) -> Words:
     return Words(wanted, bool(names) and not wanted, held if len(held) < len(HELD_WORDS) else frozenset())
 
 
-def find_jobs(tx: Tx, filter: AttemptFilter, words: Words, window: Window) -> tuple[list[Listed], bool]:
+def find_jobs(tx: Tx, filter: AttemptFilter, words: Words, window: Window) -> tuple[Sequence[Row], bool]:
     """A page of attempts, and whether more follow."""
     if words.none:
         return [], False
     if not words.held:
-        found = tx.listed(filter, window.page_of(1))
+        found = page_of(tx, filter, window.page_of(1))
         return found[: window.per_page], len(found) > window.per_page
     skip, after = (0 if window.by_key else (window.page - 1) * window.per_page), window.after_id
     kept: list[Listed] = []
@@ -74,6 +77,11 @@ def find_jobs(tx: Tx, filter: AttemptFilter, words: Words, window: Window) -> tu
     return kept[skip : skip + window.per_page], len(kept) > skip + window.per_page
 
 
+OtherIds = tuple[
+    int, int | None, int | None, str
+]  # run, who retried or played it, runner, the runner's machine
+
+
 @dataclass(frozen=True, slots=True)
 class Surroundings:
     """What jobs refer to, by id; what is shown the same in every body is JSON already."""
@@ -81,12 +89,12 @@ class Surroundings:
     runs: Mapping[int, Run]
     users: Mapping[int, Raw]
     runners: Mapping[int, Raw]
-    machines: Mapping[tuple[int | None, str], Raw]  # by runner and system_id
+    machines: Mapping[tuple[int, str], Raw]  # by runner and system_id
     artifacts: Mapping[int, list[ListedArtifact]]
     downstream: Mapping[int, tuple[Run, Project]]  # pipelines that bridges started, by id
 
 
-def runs_of(tx: Tx, project_id: int, rows: Sequence[Listed], known: Iterable[Run]) -> dict[int, Run]:
+def runs_of(tx: Tx, project_id: int, rows: Sequence[Row], known: Iterable[Run]) -> dict[int, Run]:
     """The pipelines of a page of jobs."""
     runs = {run.id: run for run in known}
     lacking = {row.run_id for row in rows} - runs.keys()
@@ -125,9 +133,9 @@ def project_bodies(
     ]
 
 
-def actor_of(row: Listed, run: Run) -> int | None:
-    """Who stands behind an attempt: who retried or played it, else who started the run."""
-    return row.actor_id or run.actor_id
+def others_of(row: Row) -> OtherIds:
+    """Whom a job shows besides itself."""
+    return row.run_id, row.actor_id, row.runner_id, system_id_of(row)
 
 
 @dataclass(slots=True)
@@ -138,12 +146,13 @@ class Bodies:
     limit: int = 4096
     _commits: OrderedDict[tuple[int, str], Commit | None] = field(default_factory=OrderedDict)
     _shown: dict[tuple[int, str, str], Raw] = field(default_factory=dict)
+    _lock: threading.Lock = field(default_factory=threading.Lock)
 
     def surroundings(
         self,
         tx: Tx,
         project_id: int,
-        rows: Sequence[Listed],
+        rows: Sequence[Row],
         moment: Moment = FLEETING,
         known: Iterable[Run] = (),
     ) -> Surroundings:
@@ -159,60 +168,82 @@ class Bodies:
             row = tx.get(Runner, id)
             return raw(shapes.runner(row, now)) if row else None
 
-        def machine(row: Listed) -> Raw | None:
-            found = of_attempt(tx, row)
+        def machine(runner_id: int, system_id: str) -> Raw | None:
+            found = machine_of(tx, runner_id, system_id)
             return raw(shapes.runner_manager(found, now)) if found else None
 
-        actors = {actor_of(row, runs[row.run_id]) for row in rows if row.run_id in runs}
+        others = {others_of(row) for row in rows}
+        actors = {actor_id or runs[run_id].actor_id for run_id, actor_id, _, _ in others if run_id in runs}
+        carriers = {(runner_id, system_id) for _, _, runner_id, system_id in others if runner_id}
         users = {id: moment.of(("user", id), partial(user, id)) for id in actors if id}
-        carriers = {row.runner_id for row in rows}
-        runners = {id: moment.of(("runner", id), partial(runner, id)) for id in carriers if id}
-        machines = {(r.runner_id, str(r.extra[SYSTEM_ID])): r for r in rows if SYSTEM_ID in r.extra}
-        managers = {key: moment.of(("machine", *key), partial(machine, row)) for key, row in machines.items()}
+        runners = {id: moment.of(("runner", id), partial(runner, id)) for id, _ in carriers}
+        machines = {
+            pair: moment.of(("machine", *pair), partial(machine, *pair)) for pair in carriers if pair[1]
+        }
+        plain = [row for row in rows if isinstance(row, Listed)]
         artifacts: dict[int, list[ListedArtifact]] = {}
-        for left in tx.listed_artifacts([row.id for row in rows if row.started_at is not None]):
+        for left in tx.listed_artifacts([row.id for row in plain if row.started_at is not None]):
             artifacts.setdefault(left.attempt_id, []).append(left)
         return Surroundings(
-            runs, _there(users), _there(runners), _there(managers), artifacts, _downstream(tx, rows)
+            runs, _there(users), _there(runners), _there(machines), artifacts, _downstream(tx, plain)
         )
 
     def commit(self, project_id: int, sha: str) -> Commit | None:
-        """A commit by sha, remembered; None when git has it no more (inline files, pruned)."""
+        """A commit by sha, remembered; None when git has it no more (inline files, pruned). Asks git, so not on the event loop."""
         key = (project_id, sha)
-        if key in self._commits:
-            self._commits.move_to_end(key)
-            return self._commits[key]
+        with self._lock:
+            if key in self._commits:
+                self._commits.move_to_end(key)
+                return self._commits[key]
         try:
             found: Commit | None = self.services.source.commit(project_id, sha)
         except RunyardError:
             found = None
-        self._commits[key] = found
-        if len(self._commits) > self.limit:
-            self._commits.popitem(last=False)
+        with self._lock:
+            self._commits[key] = found
+            if len(self._commits) > self.limit:
+                self._commits.popitem(last=False)
         return found
 
-    def jobs(self, project: Project, rows: Sequence[Listed], around: Surroundings) -> list[JobBody]:
-        """Bodies of many jobs; what is shared between them is made once."""
-        now, server = self.services.now(), self.services.server
-        shown: dict[int, tuple[Raw, Raw]] = {}
-        jobs_url = f"{server.url}/{project.path}/-/jobs/"
+    async def learn(self, project_id: int, runs: Iterable[Run]) -> None:
+        """Before bodies are made on the event loop: the commits of these runs are remembered from here on."""
+        for sha in {run.sha for run in runs}:
+            if (project_id, sha) not in self._commits:
+                await asyncio.to_thread(self.commit, project_id, sha)
+
+    def jobs(self, project: Project, rows: Sequence[Row], around: Surroundings) -> list[Raw]:
+        """JSON of many jobs; what is shared between them is made once."""
+        now, jobs_url = self.services.now(), url_start(f"{self.services.server.url}/{project.path}/-/jobs/")
+        shared: dict[int, tuple[Raw, Raw]] = {}
+        known: dict[OtherIds, Others] = {}
         bodies = []
         for row in rows:
-            run = around.runs.get(row.run_id)
+            run, ids = around.runs.get(row.run_id), others_of(row)
             if run is None:  # removed between two reads
                 continue
-            commit, pipeline = shown.get(run.id) or shown.setdefault(run.id, self._of_run(project, run))
-            user = around.users.get(actor_of(row, run) or 0, NULL)
-            body = job_body(row, run, now, user, commit, pipeline, jobs_url)
-            if row.outline.bridge:
-                child = around.downstream.get(row.extra.get("downstream_run_id", 0))
-                body.downstream_pipeline = raw(shapes.pipeline_basic(*child, server)) if child else NULL
-            else:
-                runner = around.runners.get(row.runner_id or 0, NULL)
-                manager = around.machines.get((row.runner_id, str(row.extra.get(SYSTEM_ID))), NULL)
-                add_work(body, row, run.source, runner, manager, around.artifacts.get(row.id, ()))
-            bodies.append(body)
+            others = known.get(ids)
+            if others is None:
+                _, actor_id, runner_id, system_id = ids
+                commit, pipeline = shared.get(run.id) or shared.setdefault(run.id, self._of_run(project, run))
+                user = around.users.get(actor_id or run.actor_id or 0, NULL)
+                runner = around.runners.get(runner_id or 0, NULL)
+                machine = around.machines.get((runner_id or 0, system_id), NULL)
+                others = known[ids] = Others(user, commit, pipeline, jobs_url, runner, machine)
+            bodies.append(
+                filled(row, others) if isinstance(row, Card) else self._undrawn(row, run, now, others, around)
+            )
         return bodies
+
+    def _undrawn(self, row: Listed, run: Run, now: int, others: Others, around: Surroundings) -> Raw:
+        body = job_body(row, run, now, others)
+        if row.outline.bridge:
+            child = around.downstream.get(row.extra.get("downstream_run_id", 0))
+            body.downstream_pipeline = (
+                raw(shapes.pipeline_basic(*child, self.services.server)) if child else NULL
+            )
+        else:
+            add_work(body, row, run, others, around.artifacts.get(row.id, ()))
+        return Raw(encode(body))
 
     def _of_run(self, project: Project, run: Run) -> tuple[Raw, Raw]:
         """Its commit and itself."""
@@ -232,12 +263,14 @@ class Bodies:
         row = tx.listed_one(attempt_id)
         return (row, self.surroundings(tx, row.project_id, [row], moment)) if row else None
 
-    async def job(self, project: Project, attempt_id: int) -> JobBody:
+    async def job(self, project: Project, attempt_id: int) -> Raw:
         """One job as it is now."""
-        return self.shown(project, await self.services.db.read(lambda tx: self.find(tx, attempt_id)))
+        return await self.shown(project, await self.services.db.read(lambda tx: self.find(tx, attempt_id)))
 
-    def shown(self, project: Project, found: tuple[Listed, Surroundings] | None) -> JobBody:
+    async def shown(self, project: Project, found: tuple[Listed, Surroundings] | None) -> Raw:
         """The body of what `find` found."""
+        if found:
+            await self.learn(project.id, found[1].runs.values())
         bodies = self.jobs(project, [found[0]], found[1]) if found else []
         if not bodies:
             raise missing("Job")
@@ -247,6 +280,7 @@ class Bodies:
         """One pipeline."""
         actor_id = run.actor_id or 0
         actor = await self.services.db.read(lambda tx: tx.get(User, actor_id)) if actor_id else None
+        await self.learn(project.id, [run])
         found = self.commit(project.id, run.sha)
         body = shapes.pipeline(
             run, project, self.services.server, actor, found.committed_at if found else None

@@ -7,7 +7,7 @@ follow lib/api/entities/ci (contracts/gitlab.md §1.1).
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import msgspec
 from msgspec import UNSET, Raw, UnsetType
@@ -61,7 +61,7 @@ class JobBody(msgspec.Struct, gc=False):
     commit: Raw
     pipeline: Raw
     failure_reason: str | UnsetType
-    web_url: str
+    web_url: Raw
     project: Raw
     downstream_pipeline: Raw | UnsetType = UNSET
     artifacts_file: dict[str, Any] | UnsetType = UNSET
@@ -74,15 +74,24 @@ class JobBody(msgspec.Struct, gc=False):
     source: str | UnsetType = UNSET
 
 
+class Others(NamedTuple):
+    """JSON of what a job shows of others. `jobs_url`: how the text of its address begins, to which only the job's id is added (`url_start`)."""
+
+    user: Raw
+    commit: Raw
+    pipeline: Raw
+    jobs_url: bytes
+    runner: Raw
+    machine: Raw
+
+
 def job_status(row: Listed) -> str:
     """A job's word; handed out but not yet begun (two-phase commit) it is pending still."""
     return "pending" if uncommitted(row) else say(row.state, row.outcome, row.hold)
 
 
-def job_body(
-    row: Listed, run: Run, now: int, user: Raw, commit: Raw, pipeline: Raw, jobs_url: str
-) -> JobBody:
-    """What jobs and bridges share (JobBasic). `jobs_url`: that of the project's jobs, with a slash at its end."""
+def job_body(row: Listed, run: Run, now: int, others: Others) -> JobBody:
+    """What jobs and bridges share (JobBasic)."""
     outline = row.outline
     reason: str | UnsetType = UNSET
     if row.outcome in _FAILED and row.state is State.DONE:
@@ -90,13 +99,13 @@ def job_body(
     return JobBody(
         row.id, job_status(row), outline.stage or "test", outline.name, run.ref, run.tag, row.coverage,
         row.tolerated or outline.allow_failure, when(row.created_at), when(row.started_at), when(row.finished_at),
-        when(row.erased_at), _span(row.started_at, row.finished_at, now), _span(row.queued_at, row.started_at, now),
-        user, commit, pipeline, reason, f"{jobs_url}{row.id}", _PROJECT,
+        when(row.erased_at), _span(row.started_at, row.finished_at, now), _span(row.queued_at, _left_queue(row), now),
+        others.user, others.commit, others.pipeline, reason, Raw(b'%b%d"' % (others.jobs_url, row.id)), _PROJECT,
     )  # fmt: skip
 
 
 def add_work(
-    body: JobBody, row: Listed, source: str, runner: Raw, manager: Raw, artifacts: Sequence[ListedArtifact]
+    body: JobBody, row: Listed, run: Run, others: Others, artifacts: Sequence[ListedArtifact]
 ) -> None:
     """What a bridge has not."""
     files = [File(type, size, name, form) for _, type, form, name, size, _ in artifacts]
@@ -109,11 +118,21 @@ def add_work(
     if trace_bytes := log_size(row):
         files.append(File("trace", trace_bytes, "job.log", None))
     body.artifacts = files
-    body.runner, body.runner_manager = runner, manager
+    body.runner, body.runner_manager = others.runner, others.machine
     body.artifacts_expire_at = when(expires_at)
     body.archived = False
     body.tag_list = sorted(row.outline.tags)
-    body.source = source
+    body.source = run.source
+
+
+def url_start(url: str) -> bytes:
+    """The JSON of a text that begins so, without the closing quote."""
+    return encode(url)[:-1]
+
+
+def _left_queue(row: Listed) -> int | None:
+    """Started, or ended without a start: nobody waits for a runner for ever."""
+    return row.finished_at if row.started_at is None else row.started_at
 
 
 def _span(start: int | None, end: int | None, now: int) -> float | None:

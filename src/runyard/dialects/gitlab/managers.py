@@ -36,9 +36,12 @@ def of_runner(tx: Tx, runner_id: int) -> list[Record]:
 def of_attempt(tx: Tx, attempt: Attempt | Listed) -> Record | None:
     """The machine that took the attempt; None when it was the server itself, or is forgotten."""
     system_id = attempt.extra.get(SYSTEM_ID)
-    if attempt.runner_id is None or not system_id:
-        return None
-    found = tx.records(kind_of(attempt.runner_id), None, str(system_id), Page(limit=1))
+    return machine(tx, attempt.runner_id, str(system_id)) if attempt.runner_id and system_id else None
+
+
+def machine(tx: Tx, runner_id: int, system_id: str) -> Record | None:
+    """One machine of a runner; None when it is forgotten."""
+    found = tx.records(kind_of(runner_id), None, system_id, Page(limit=1))
     return found[0] if found else None
 
 

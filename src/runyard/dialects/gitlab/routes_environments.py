@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
@@ -257,7 +258,7 @@ class Environments:
         status = given.choice("status", REPORTED, "")
         if not status:
             raise BadParameter("status is missing")
-        if self.bodies.commit(entry.project.id, sha) is None:
+        if await asyncio.to_thread(self.bodies.commit, entry.project.id, sha) is None:
             raise FieldErrors("ref", ["The branch or tag does not exist"])
         if not _NAME.fullmatch(name):
             raise FieldErrors("environment", ["is invalid"])

@@ -5,13 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import Any
 
+from msgspec import Raw
 from starlette.responses import Response
 
 from runyard.dialects.gitlab import managers, shapes
 from runyard.dialects.gitlab.asking import Parameters, window_of
 from runyard.dialects.gitlab.desk import Desk, Door, Entry, Line
 from runyard.dialects.gitlab.gathering import Bodies, words_of
-from runyard.dialects.gitlab.jobshape import JobBody
 from runyard.dialects.gitlab.refusals import BadParameter, answer_json, missing
 from runyard.dialects.gitlab.routes_groups import named, sees
 from runyard.engine.ports import AttemptFilter, Page, Tx
@@ -134,11 +134,11 @@ class Fleet:
         wanted = entry.parameters.texts("status")
         words = words_of(wanted, "status")
 
-        def load(tx: Tx) -> tuple[list[JobBody], bool, int]:
+        def load(tx: Tx) -> tuple[list[Raw], bool, int]:
             runner = self._runner(tx, entry)
             filter = AttemptFilter(runner_id=runner.id, wanted=words.wanted)
             rows = [] if words.none else tx.listed(filter, window.page_of(1))
-            shown: list[JobBody] = []
+            shown: list[Raw] = []
             for row in rows[: window.per_page]:
                 project = tx.get(Project, row.project_id)
                 if project is not None and entry.who.may_see(project):

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass, replace
 
 from starlette.responses import Response, StreamingResponse
 
 from runyard.dialects.gitlab.asking import Parameters, Window, window_of
 from runyard.dialects.gitlab.canceling import end_unheard
+from runyard.dialects.gitlab.cards import Row
 from runyard.dialects.gitlab.desk import Desk, Door, Entry, Line
 from runyard.dialects.gitlab.gathering import Bodies, Surroundings, find_jobs, words_of
 from runyard.dialects.gitlab.inputs import job_variables
@@ -19,13 +20,13 @@ from runyard.engine.views import log_size
 from runyard.http.logs import log_bytes
 from runyard.model.access import Role
 from runyard.model.errors import Conflict, Forbidden, Invalid
-from runyard.model.listing import Listed
+from runyard.model.listing import Card, Listed
 from runyard.model.work import Attempt, Project, Run
 
 MOST_OF_RUN = 10_000
 ORDERS = frozenset({"id"})
 Found = tuple[
-    list[Listed], bool, Surroundings, Window, int
+    Sequence[Row], bool, Surroundings, Window, int
 ]  # rows, more, around, window, last id of the page
 
 
@@ -91,6 +92,7 @@ class Jobs:
     async def listed(self, entry: Entry) -> Response:
         """A page of jobs."""
         rows, more, around, window, last = entry.found
+        await self.bodies.learn(entry.project.id, around.runs.values())
         return self.desk.listed(entry, window, self.bodies.jobs(entry.project, rows, around), last, more)
 
     def bridges_of(self, tx: Tx, entry: Entry) -> Found:
@@ -112,7 +114,8 @@ class Jobs:
         if words.wanted:
             filter = replace(filter, wanted=words.wanted)
         found, more = find_jobs(tx, filter, words, window)
-        rows = [row for row in found if not row.outline.bridge]  # they have a list of their own
+        # Bridges have a list of their own, and no cards.
+        rows = [row for row in found if isinstance(row, Card) or not row.outline.bridge]
         around = self.bodies.surroundings(tx, entry.project.id, rows, entry.moment, [run] if run else [])
         return rows, more, around, window, found[-1].id if found else 0
 
@@ -122,7 +125,7 @@ class Jobs:
 
     async def one(self, entry: Entry) -> Response:
         """One job."""
-        return answer_json(self.bodies.shown(entry.project, entry.found))
+        return answer_json(await self.bodies.shown(entry.project, entry.found))
 
     async def own(self, entry: Entry) -> Response:
         """The job that asks."""

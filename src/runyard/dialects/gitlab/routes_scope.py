@@ -9,12 +9,12 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any
 
+from msgspec import Raw
 from starlette.responses import Response
 
 from runyard.dialects.gitlab import shapes
 from runyard.dialects.gitlab.desk import Desk, Door, Entry, Line
 from runyard.dialects.gitlab.gathering import Bodies, project_bodies
-from runyard.dialects.gitlab.jobshape import JobBody
 from runyard.dialects.gitlab.refusals import BadParameter, answer_json, missing
 from runyard.dialects.gitlab.routes_groups import sees
 from runyard.engine.control import reorder
@@ -199,8 +199,8 @@ class Scope:
             raise missing("Job")
         return answer_json(found[0])
 
-    async def _jobs(self, entry: Entry, states: frozenset[State]) -> list[JobBody]:
-        def load(tx: Tx) -> list[JobBody]:
+    async def _jobs(self, entry: Entry, states: frozenset[State]) -> list[Raw]:
+        def load(tx: Tx) -> list[Raw]:
             key = _key(tx, entry)
             open_jobs = _grouped(tx, entry.project.id, OPEN)
             ids = sorted(p[1].id for p in open_jobs if _group_of(p) == key and p[1].state in states)

@@ -10,7 +10,7 @@ from typing import Any
 import msgspec
 
 from runyard.engine.ports import AttemptFilter, Page
-from runyard.model.listing import Brief, Listed, ListedArtifact, Outline, outline_of
+from runyard.model.listing import Brief, Card, Listed, ListedArtifact, Outline, outline_of
 from runyard.model.state import Hold, Outcome, Reason, State
 from runyard.model.work import Job
 from runyard.store.link import Columns, Link
@@ -21,7 +21,12 @@ _ARTIFACTS = f"SELECT {', '.join(ListedArtifact._fields)} FROM artifacts WHERE a
 _BRIEFS = (
     "SELECT id, job_id, number, state, outcome, hold, outline FROM attempts WHERE run_id = ? ORDER BY id"
 )
-_DRAW = "UPDATE attempts SET outline = ? WHERE job_id = ?"
+CARDS = f"SELECT {', '.join(Card._fields)} FROM attempts"
+_OUTLINE = "UPDATE attempts SET outline = ?, card = NULL WHERE job_id = ?"
+_UNDRAWN = f"{SELECT} WHERE state = 'done' AND card IS NULL ORDER BY id DESC LIMIT ?"
+_DRAW = "UPDATE attempts SET card = ? WHERE id = ? AND state = 'done'"
+_FORGET = "UPDATE attempts SET card = NULL WHERE id = ? AND card IS NOT NULL"
+_FORGET_OF = "UPDATE attempts SET card = NULL WHERE id = (SELECT attempt_id FROM artifacts WHERE id = ?) AND card IS NOT NULL"
 
 _STATES: dict[str, State] = {s.value: s for s in State}
 _OUTCOMES: dict[str | None, Outcome | None] = {o.value: o for o in Outcome} | {None: None}
@@ -46,7 +51,25 @@ def listed_artifacts(link: Link, attempt_ids: Sequence[int]) -> list[ListedArtif
 
 def draw_again(link: Link, job: Job) -> None:
     """A job was changed: its attempts show it."""
-    link.run(_DRAW, (outline_text(job), job.id))
+    link.run(_OUTLINE, (outline_text(job), job.id))
+
+
+def undrawn(link: Link, limit: int) -> list[Listed]:
+    return [_decode(row) for row in link.rows(_UNDRAWN, (limit,))]
+
+
+def draw(link: Link, attempt_id: int, card: bytes) -> None:
+    link.run(_DRAW, (card, attempt_id))
+
+
+def forget_card(link: Link, attempt_id: int) -> None:
+    """Something that it shows was written."""
+    link.run(_FORGET, (attempt_id,))
+
+
+def forget_card_with(link: Link, artifact_id: int) -> None:
+    """This artifact is about to go."""
+    link.run(_FORGET_OF, (artifact_id,))
 
 
 @lru_cache(8192)
@@ -79,6 +102,10 @@ def page_of_attempts(link: Link, select: str, filter: AttemptFilter, page: Page)
 
 def listed(link: Link, filter: AttemptFilter, page: Page) -> list[Listed]:
     return [_decode(row) for row in page_of_attempts(link, SELECT, filter, page)]
+
+
+def cards(link: Link, filter: AttemptFilter, page: Page) -> list[Card]:
+    return list(map(Card._make, page_of_attempts(link, CARDS, filter, page)))
 
 
 def listed_one(link: Link, attempt_id: int) -> Listed | None:

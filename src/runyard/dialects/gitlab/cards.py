@@ -1,0 +1,90 @@
+"""A finished job's piece of a page, drawn once and kept in its row (`Tx.draw`). Called by gathering; `draw_due` is a round of the door.
+
+What a job shows of itself never changes by itself once it is done, so a page of old jobs is one range of rows and a join of bytes. What it shows of
+others (who, commit, pipeline, runner, addresses) is left open in the card and put in when it is shown; `jobshape` is the only one that knows the
+shape, so a card filled in and a job shown without one are the same bytes.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping, Sequence
+
+from msgspec import Raw
+
+from runyard.dialects.gitlab.jobshape import Others, add_work, encode, job_body
+from runyard.dialects.gitlab.managers import SYSTEM_ID
+from runyard.engine.ports import AttemptFilter, Page, Tx
+from runyard.http.services import Services
+from runyard.model.listing import Card, Listed, ListedArtifact
+from runyard.model.work import Run
+
+FORM = b"1"  # of the shape; a card of another form is not read
+GAP = b"\x1f"  # JSON text never holds it: encoders escape control characters
+BLANK = b""  # always shown without a card
+BATCH = 200
+PAUSE_S = 0.05
+_OPEN = Others(Raw(GAP), Raw(GAP), Raw(GAP), GAP, Raw(GAP), Raw(GAP))
+_NO_MACHINE = FORM + GAP
+
+
+Row = Listed | Card
+
+
+def card(row: Listed, run: Run, artifacts: Sequence[ListedArtifact]) -> bytes:
+    """Of a job that is done. Bridges, which show other pipelines, and whatever time alone would change stay without."""
+    if row.outline.bridge or (row.started_at is not None and row.finished_at is None):
+        return BLANK
+    body = job_body(row, run, 0, _OPEN)
+    add_work(body, row, run, _OPEN, artifacts)
+    return FORM + str(row.extra.get(SYSTEM_ID, "")).encode() + GAP + encode(body)
+
+
+def page_of(tx: Tx, filter: AttemptFilter, page: Page) -> Sequence[Row]:
+    """Attempts, each by its card where it has one."""
+    found = tx.cards(filter, page)
+    if all(map(_is_drawn, found)):
+        return found
+    plain = {row.id: row for row in tx.listed(filter, page)}
+    return [one if _is_drawn(one) else plain[one.id] for one in found]
+
+
+def _is_drawn(found: Card) -> bool:
+    return found.card is not None and found.card.startswith(FORM)
+
+
+def system_id_of(row: Row) -> str:
+    """Which machine of its runner took it; empty when it was the server itself."""
+    if isinstance(row, Listed):
+        return str(row.extra.get(SYSTEM_ID, ""))
+    found = row.card or BLANK
+    return "" if found.startswith(_NO_MACHINE) else found[len(FORM) : found.index(GAP)].decode()
+
+
+def filled(drawn: Card, others: Others) -> Raw:
+    """The whole JSON of the job."""
+    user, commit, pipeline, jobs_url, runner, machine = others
+    _, a, b, c, d, e, f, g = (drawn.card or BLANK).split(GAP)
+    return Raw(b"".join((a, user, b, commit, c, pipeline, d, jobs_url, e, runner, f, machine, g)))
+
+
+def draw_some(tx: Tx, limit: int) -> int:
+    """Draws jobs that are done and have no card, the newest first; how many."""
+    rows = tx.undrawn(limit)
+    runs: Mapping[int, Run | None] = {id: tx.get(Run, id) for id in {row.run_id for row in rows}}
+    left: dict[int, list[ListedArtifact]] = {}
+    for artifact in tx.listed_artifacts([row.id for row in rows]):
+        left.setdefault(artifact.attempt_id, []).append(artifact)
+    for row in rows:
+        run = runs[row.run_id]
+        tx.draw(row.id, card(row, run, left.get(row.id, ())) if run else BLANK)
+    return len(rows)
+
+
+async def draw_due(services: Services) -> None:
+    """What has ended since; after an upgrade all that ended before, little by little."""
+    db = services.db
+    while await db.read(lambda tx: bool(tx.undrawn(1))):
+        if await db.write(lambda tx: draw_some(tx, BATCH)) < BATCH:
+            return
+        await asyncio.sleep(PAUSE_S)
