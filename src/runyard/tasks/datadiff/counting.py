@@ -1,8 +1,8 @@
 # ruff: noqa: S608 - this package makes SQL; every name goes through grammar.quoted, every text through grammar.text
 """Rows, null keys, distinct keys and duplicates of one side, by the cheapest way that is exact.
 
-A key that the catalog promises needs a count of rows only. In DuckDB a whole-number key within a not too wide range is counted by setting one bit per
-key, which costs a twentieth of grouping; if the bits are as many as the rows, no key is there twice.
+A key that the catalog promises needs a count of rows only, and the second side's may follow from the join. In DuckDB a whole-number key within a not
+too wide range is counted by setting one bit per key, which costs a twentieth of grouping; if the bits are as many as the rows, no key is there twice.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from runyard.tasks.datadiff.duck import Duck
 from runyard.tasks.datadiff.kinds import Kind
 from runyard.tasks.datadiff.report import KeyCounts
 from runyard.tasks.datadiff.servers import Promise, Server
-from runyard.tasks.datadiff.statements import Builder
+from runyard.tasks.datadiff.statements import ONLY_A, ONLY_B, Builder
 
 _MOST_BITS = 800_000_000  # 100 MB; DuckDB allows a billion
 _BITS_PER_ROW = 64
@@ -23,9 +23,21 @@ def counts(builder: Builder, side: str, engine: Duck | Server, promises: Sequenc
     """The counts of side `a` or `b`."""
     names = frozenset((p.a if side == "a" else p.b).name for p in builder.pairing.key)
     if any(columns <= names for _, columns in promises):
-        total = int(engine.one(builder.count(side))[0])
-        return KeyCounts(total, 0, total, 0)
+        return _alone(int(engine.one(builder.count(side))[0]))
     return _by_bits(builder, side, engine) or _by_groups(builder, side, engine)
+
+
+def implied(a: KeyCounts, duck: Duck) -> KeyCounts:
+    """B's counts after the join, where both keys are promised: A's rows, less those that A alone has, and those that B alone has. A scan less."""
+    only_a, only_b = duck.one(
+        f"SELECT count(*) FILTER (WHERE status = '{ONLY_A}'), count(*) FILTER (WHERE status = '{ONLY_B}') FROM diff"
+    )
+    return _alone(a.total - only_a + only_b)
+
+
+def _alone(rows: int) -> KeyCounts:
+    """Every row has a key, and its own."""
+    return KeyCounts(rows, 0, rows, 0)
 
 
 def _by_groups(builder: Builder, side: str, engine: Duck | Server) -> KeyCounts:

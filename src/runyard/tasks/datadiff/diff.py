@@ -18,7 +18,7 @@ from typing import Any
 import msgspec
 
 from runyard.tasks.datadiff import checksums, joining, timeline
-from runyard.tasks.datadiff.counting import counts
+from runyard.tasks.datadiff.counting import counts, implied
 from runyard.tasks.datadiff.duck import Duck
 from runyard.tasks.datadiff.faults import CouldNot, Fault
 from runyard.tasks.datadiff.fetching import fetch
@@ -126,7 +126,9 @@ def _compare(this: _Diff, sides: Two) -> tuple[Report, Duck | Server]:
     key = narrowed.key if narrowed else _key(spec, a, b)
     pairing = pair(a.columns, b.columns, key.columns, spec, same=not (a.fetched or b.fetched))
     builder = Builder(a.input, b.input, pairing, spec, engine.grammar)
-    keys = narrowed.counts if narrowed else _counted(this, builder, sides)
+    ordered = not isinstance(engine, Duck) and _in_order(pairing, sides)
+    once = ordered and spec.sampling is None
+    keys = narrowed.counts if narrowed else _counted(this, builder, sides, once=once)
     unique = not any(k.dupes for k in keys)
     ratio = share_of(spec.sampling, (keys[0].distinct, keys[1].distinct), (keys[0].total, keys[1].total))
     builder = replace(builder, sampled=ratio)
@@ -137,9 +139,11 @@ def _compare(this: _Diff, sides: Two) -> tuple[Report, Duck | Server]:
         joining.in_duck(engine, builder, smaller, meter.part("compare"), unique=unique)
         _forgive_json_spelling(engine, pairing)
     else:
-        bounds = engine.expect_order(a.path, pairing.key[0].a) if _in_order(pairing, sides) else []
+        bounds = engine.expect_order(a.path, pairing.key[0].a) if ordered else []
         told = meter.counted("compare", 0)
         joining.in_server(engine, this.duck, builder, told, unique=unique, bounds=bounds)
+        if once:
+            keys = keys[0], implied(keys[0], this.duck)
     meter.step("summarise")
     report = _derive(this, key, builder, keys, engine, unique=unique)
     if narrowed:
@@ -171,12 +175,13 @@ def _key(spec: Spec, a: Located, b: Located) -> Found:
     return Search(pairs, promises, inputs, spec, a.engine.rows, a.engine.grammar).key()
 
 
-def _counted(this: _Diff, builder: Builder, sides: Two) -> tuple[KeyCounts, KeyCounts]:
+def _counted(this: _Diff, builder: Builder, sides: Two, *, once: bool) -> tuple[KeyCounts, KeyCounts]:
+    """`once`: A alone is counted and stands for B, until the join tells how many rows B has."""
     found = []
-    for side, located in zip("ab", sides, strict=True):
+    for side, located in zip("a" if once else "ab", sides, strict=False):
         this.meter.step(f"count {side.upper()}")
         found.append(counts(builder, side, located.engine, located.promises))
-    return found[0], found[1]
+    return found[0], found[-1]
 
 
 def _in_order(pairing: Pairing, sides: Two) -> bool:

@@ -7,6 +7,7 @@ is enough). Statement, lock and connect timeouts hold; the role's own rights are
 
 from __future__ import annotations
 
+import contextlib
 import threading
 from collections import deque
 from collections.abc import Sequence
@@ -140,40 +141,42 @@ class Postgres:
 
     def stream(self, selects: Sequence[str], columns: Sequence[str], sink: Sink) -> None:
         """By COPY; several queries at once, each on a connection of its own that sees the same snapshot."""
-        waiting = deque(selects)
-        copying = Copying(sink)
-        helpers = self._helpers(len(selects) - 1)
-        threads = [threading.Thread(target=copying.run, args=(h, waiting), daemon=True) for h in helpers]
+        waiting, copying = deque(selects), Copying(sink)
+        helpers: list[psycopg.Connection[Row]] = []
+        threads: list[threading.Thread] = []
+        if len(selects) > 1:
+            (snapshot,) = self.one("SELECT pg_export_snapshot()")
+            given = (str(snapshot), copying, waiting, helpers)
+            threads = [threading.Thread(target=self._help, args=given, daemon=True) for _ in selects[1:]]
         try:
             for thread in threads:
                 thread.start()
             copying.run(self.connection, waiting)
         finally:
-            for helper, thread in zip(helpers, threads, strict=True):
-                if copying.failed:
+            if copying.failed:  # a helper that is not on the list yet sees the failure itself
+                for helper in list(helpers):
                     helper.cancel_safe(timeout=CONNECT_S)
+            for thread in threads:
                 thread.join()
-                helper.close()
         if copying.failed:
             raise _fault(copying.failed[0]) from None
 
-    def _helpers(self, count: int) -> list[psycopg.Connection[Row]]:
-        """As many more connections as the server gives, up to `count`, each in this transaction's snapshot."""
-        found: list[psycopg.Connection[Row]] = []
-        while len(found) < count:
-            (snapshot,) = self.one("SELECT pg_export_snapshot()")
-            try:
-                helper = _connected(self._where)
-            except psycopg.Error:  # none is free: those that there are do the work
-                break
+    def _help(
+        self, snapshot: str, copying: Copying, waiting: deque[str], helpers: list[psycopg.Connection[Row]]
+    ) -> None:
+        """Copies on one more connection; does nothing where there is none to be had: those that there are do the work."""
+        try:
+            helper = _connected(self._where)
+        except psycopg.Error:
+            return
+        helpers.append(helper)
+        with contextlib.closing(helper):
             try:
                 helper.execute(_statement(f"SET TRANSACTION SNAPSHOT {text(snapshot)}"))
                 helper.execute(_statement(self._prepare()))
             except psycopg.Error:  # a pooler gave another server
-                helper.close()
-                break
-            found.append(helper)
-        return found
+                return
+            copying.run(helper, waiting)
 
     def find(self, dotted: str) -> tuple[str, ...]:
         """(schema, table) that a dotted path means in the connected database."""
