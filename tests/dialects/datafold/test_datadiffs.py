@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from typing import Any
 
+import psycopg
 import pytest
 
 from runyard.dialects.datafold.progress import PARTS, completed
@@ -419,3 +420,62 @@ def test_unknown_calls_and_methods_answer_as_problems(house: Any) -> None:
     for method, path, status in (("GET", "/api/v1/monitors", 404), ("DELETE", "/api/v1/datadiffs", 405)):
         answer = house.call(method, path)
         assert (answer.status_code, answer.headers["content-type"]) == (status, "application/problem+json")
+
+
+@pytest.mark.postgres
+def test_results_are_materialised_where_a_data_source_keeps_a_schema_for_them(
+    house: Any, source: int, fresh_postgres_url: str
+) -> None:
+    with psycopg.connect(fresh_postgres_url, autocommit=True) as c:
+        c.execute("CREATE SCHEMA scratch")
+    about = psycopg.conninfo.conninfo_to_dict(fresh_postgres_url)
+    options = {
+        "host": about["host"],
+        "port": int(str(about["port"])),
+        "user": about["user"],
+        "dbname": about["dbname"],
+    }
+    given = {"name": "results", "type": "pg", "options": options}
+    none = house.ok("POST", "data_sources", given)["id"]
+    refused = house.call("POST", "/api/v1/datadiffs", body(source, materialization_destination_id=none))
+    assert (refused.status_code, refused.json()["detail"][0]["loc"]) == (
+        422,
+        ["body", "materialization_destination_id"],
+    )
+    kept = house.ok("POST", "data_sources", {**given, "name": "scratch", "temp_schema": "postgres.scratch"})
+    assert kept["temp_schema"] == "postgres.scratch"
+    wish = {
+        "materialization_destination_id": kept["id"],
+        "sampling_ratio": 0.5,
+        "materialize_without_sampling": True,
+    }
+    made = house.ok("POST", "datadiffs", body(source, **wish))
+    assert made["materialization_destination_id"] == kept["id"]
+    house.work()
+    found = house.ok("GET", f"datadiffs/{made['id']}/summary_results")["materialized_results"]
+    assert list(found) == ["diff", "exclusives", "duplicates1", "duplicates2"]
+    (table,) = found["diff"]
+    assert (table["data_source_id"], table["path"][0], table["is_sampled"]) == (kept["id"], "scratch", False)
+    with psycopg.connect(fresh_postgres_url) as c:
+        counts = [
+            c.execute(f"SELECT count(*) FROM scratch.{t[0]['path'][1]}").fetchone() for t in found.values()
+        ]  # type: ignore[call-overload]
+    assert counts == [(9,), (1,), (0,), (0,)]
+
+
+def test_a_data_source_says_what_it_was_told(house: Any) -> None:
+    told = {
+        "is_paused": True,
+        "view_only": True,
+        "data_retention_days": 7,
+        "schema_indexing_schedule": "0 1 * * *",
+    }
+    given = {"name": "p", "type": "duckdb", "options": {"path": "/x.duckdb"}, **told}
+    made = house.ok("POST", "data_sources", given)
+    assert {name: made[name] for name in told} == told
+    assert house.ok("GET", f"data_sources/{made['id']}") == made
+    refused = house.call("POST", "/api/v1/datadiffs", body(made["id"]))
+    assert (refused.status_code, refused.json()["detail"]) == (422, "The data source p is paused.")
+    hidden = house.ok("POST", "data_sources", {**given, "name": "h", "hidden": True})
+    assert [s["name"] for s in house.ok("GET", "data_sources")] == ["p"]
+    assert house.ok("GET", f"data_sources/{hidden['id']}")["hidden"] is True

@@ -153,10 +153,24 @@ def test_without_a_free_runner_a_waiting_call_is_told_to_come_again(
 def test_unknown_sources_and_parameters(house: Any, source: int) -> None:
     assert house.call("POST", "/api/v1/data_sources/99/query", {"query": "SELECT 1"}).status_code == 404
     assert house.call("POST", "/api/v1/data_sources/99/test").status_code == 404
-    refused = house.call(
-        "POST", f"/api/v1/data_sources/{source}/query", {"query": "SELECT 1", "params": ["x"]}
-    )
-    assert (refused.status_code, refused.json()["detail"][0]["loc"]) == (422, ["body", "params"])
+
+
+def test_parameters_take_the_places_of_placeholders(house: Any, source: int) -> None:
+    sql = "SELECT ? AS a, '?' AS b, count(*) AS n FROM orders WHERE order_id >= ? -- ?"
+    hostile = "x' OR '1'='1"
+    found = asked(house, f"{source}/query", {"query": sql, "params": [hostile, "1"]}).json()
+    assert found["rows"] == [{"a": hostile, "b": "?", "n": found["rows"][0]["n"]}]
+    numbered = {"query": "SELECT $2 AS a, $1 AS b, $2 AS c", "params": ["x", "y"]}
+    assert asked(house, f"{source}/query", numbered).json()["rows"] == [{"a": "y", "b": "x", "c": "y"}]
+
+
+@pytest.mark.parametrize(
+    ("sql", "params"),
+    [("SELECT 1", ["x"]), ("SELECT ?, ?", ["x"]), ("SELECT $2", ["x", "y"]), ("SELECT 'x", ["x"])],
+)
+def test_parameters_that_do_not_fit_are_refused(house: Any, source: int, sql: str, params: list[str]) -> None:
+    answer = asked(house, f"{source}/query", {"query": sql, "params": params})
+    assert answer.status_code == 400, answer.text
 
 
 @pytest.mark.parametrize(

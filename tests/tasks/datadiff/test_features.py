@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+import duckdb
 import pytest
 
 from runyard.tasks.datadiff.diff import run
@@ -303,3 +304,18 @@ def test_a_connection_may_name_a_relative_file(in_duck: Any, monkeypatch: pytest
     monkeypatch.chdir(folder)
     spec = Spec(Side("c", table="prod"), Side("c", table="prod"), key=("id",))
     assert run(spec, {"c": Connection("duckdb", file="shop.duckdb")}, in_duck.work, lambda tick: None).equal
+
+
+@pytest.mark.parametrize(("most", "type"), [(10**37, "DECIMAL(38,0)"), (17 * 10**37, "VARCHAR")])
+def test_the_widest_integers_reach_parquet_exactly(in_duck: Any, most: int, type: str) -> None:
+    in_duck.sql(
+        f"CREATE TABLE prod AS SELECT 1 AS id, {most + 1}::HUGEINT AS n",
+        f"CREATE TABLE pr AS SELECT 1 AS id, {most + 2}::HUGEINT AS n",
+    )
+    in_duck.diff(key=("id",))
+    rows = f"FROM '{in_duck.work / 'diff.parquet'}'"
+    with duckdb.connect() as c:
+        assert c.execute(f"SELECT n__a, n__b {rows}").fetchall() == [
+            tuple(str(most + i) if type == "VARCHAR" else most + i for i in (1, 2))
+        ]
+        assert c.execute(f"SELECT typeof(n__a) {rows}").fetchone() == (type,)

@@ -110,7 +110,8 @@ def diff_job(
     key = "diff-" + sha256(json.dumps(spec, sort_keys=True).encode()).hexdigest()[:16]
     a, b = (str(side.get("table") or side.get("file") or "query") for side in (spec["a"], spec["b"]))
     name = b if a == b else f"{a} → {b}"
-    sides = {str(side.get("connection", "")) for side in (spec["a"], spec["b"])}
+    places = (spec["a"], spec["b"], spec.get("materialize") or {})
+    sides = {str(place.get("connection", "")) for place in places}
     asked = [use for use in connections if use.name in sides]
     return JobPlan(
         key=key,

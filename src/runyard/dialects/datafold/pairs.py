@@ -11,6 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 from urllib.parse import unquote, urlsplit
+from uuid import uuid4
 
 from runyard.dialects.datafold import renames, sources
 from runyard.dialects.datafold.compile import diff_job
@@ -191,8 +192,10 @@ def _tolerance(connection: Connection) -> Json:
     return {"tolerance": {"value": value}} if value > 0 else {}
 
 
-def from_api(request: DataDiff, a: Connection, b: Connection) -> JobPlan:
-    """The job of one API diff; 422 for what is not served."""
+def from_api(
+    request: DataDiff, a: Connection, b: Connection, destination: Connection | None = None
+) -> JobPlan:
+    """The job of one API diff; 422 for what is not served. `destination`: the data source that gets its results as tables."""
     _served(request)
     given = request.model_dump(mode="json", exclude_unset=True)
     spec: Json = {
@@ -210,6 +213,7 @@ def from_api(request: DataDiff, a: Connection, b: Connection) -> JobPlan:
             null_is_empty="null_equals_empty_string" in (request.table_modifiers or ()),
             sort_arrays=request.sort_array_columns,
             sampling=_sampling(request),
+            materialize=_materialize(destination),
             time=_time(request),
             algorithm=request.algorithm,
         ),
@@ -229,12 +233,24 @@ def from_api(request: DataDiff, a: Connection, b: Connection) -> JobPlan:
             t.column_name: {"value": t.tolerance_value, "mode": t.tolerance_mode}
             for t in request.diff_tolerances_per_column
         }
-    uses = [sources.for_job(c) for c in {c.id: c for c in (a, b)}.values()]
+    open = [a, b, *([destination] if destination else [])]
+    uses = [sources.for_job(c) for c in {c.id: c for c in open}.values()]
     files = [spec[side]["file"] for side in "ab" if "file" in spec[side]]
     return diff_job(spec, uses, given, errors_fail=True, confirm=False, files=files)
 
 
+def _materialize(destination: Connection | None) -> Json | None:
+    """Under a name of its own: diffs may not write over each other."""
+    if destination is None:
+        return None
+    name = f"datadiff_{uuid4().hex[:16]}"
+    return {"connection": str(destination.id), "schema": sources.temp_schema(destination), "name": name}
+
+
 def _sampling(request: DataDiff) -> Json | None:
+    """None also where results are to be materialised without sampling: all rows are compared then."""
+    if request.materialization_destination_id and request.materialize_without_sampling:
+        return None
     found = _set(
         tolerance=request.sampling_tolerance,
         confidence=request.sampling_confidence,
@@ -316,11 +332,6 @@ def _served(request: DataDiff) -> None:
         for name in ("infer_pk_avoid_names", "infer_pk_avoid_types"):
             if getattr(request, name):
                 raise refused_field(("body", name), "only with infer_pk and without pk_columns")
-    if request.materialization_destination_id:
-        message = (
-            "nothing is ever written to a data source here; the differing rows are the artifact diff.parquet"
-        )
-        raise refused_field(("body", "materialization_destination_id"), message, "not_served")
     _sampled_one_way(request)
 
 

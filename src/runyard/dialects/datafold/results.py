@@ -124,8 +124,22 @@ def summary_results(diff: Diff) -> Json:
         "values": result["values"],
         "schema": schema,
         "dependencies": diff.stored.record.data.get("dependencies") or [],
-        "materialized_results": dict.fromkeys(("diff", "exclusives", "duplicates1", "duplicates2")),
+        "materialized_results": _materialized(result),
         "exclusives_profile": result.get("exclusives_profile"),
+    }
+
+
+def _materialized(result: Mapping[str, Any]) -> Json:
+    """Where the results lie as tables; null where that was not asked for, or did not work (the report's warnings say why)."""
+    made = result.get("materialized") or {}
+    return {
+        name: [
+            {"data_source_id": int(t["connection"]), "path": t["path"], "is_sampled": t["is_sampled"]}
+            for t in made[name]
+        ]
+        if name in made
+        else None
+        for name in ("diff", "exclusives", "duplicates1", "duplicates2")
     }
 
 

@@ -82,11 +82,12 @@ class Diffs:
         if (given.file1 or given.file2) and not person.user.is_admin:
             raise Forbidden("Only administrators may have files of the server read.")
 
-        def look(tx: Tx) -> tuple[Connection, Connection]:
-            return sources.find(tx, given.data_source1_id), sources.find(tx, given.data_source2_id)
+        def look(tx: Tx) -> tuple[Connection, Connection, Connection | None]:
+            wish = given.materialization_destination_id
+            written = sources.destination(tx, wish) if wish is not None else None
+            return sources.find(tx, given.data_source1_id), sources.find(tx, given.data_source2_id), written
 
-        a, b = await self.services.db.read(look)
-        job = pairs.from_api(given, a, b)
+        job = pairs.from_api(given, *await self.services.db.read(look))
         run = await asking.start(self.services, asking.DIFFS, person.user, job)
         now = self.services.now()
 

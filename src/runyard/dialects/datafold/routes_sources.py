@@ -24,7 +24,7 @@ from runyard.dialects.datafold.answers import (
 )
 from runyard.dialects.datafold.desk import Desk, Id
 from runyard.dialects.datafold.openapi import described
-from runyard.dialects.datafold.refusals import answer, refused_field
+from runyard.dialects.datafold.refusals import answer
 from runyard.dialects.datafold.results import moment
 from runyard.dialects.datafold.shapes import DataSource, GuessPk, Query, SchemaOf
 from runyard.dialects.datafold.words import say
@@ -75,7 +75,8 @@ class Sources:
     async def listed(self, request: Request) -> Response:
         """Lists data sources."""
         await self.desk.person(request)
-        return answer([sources.shape(c) for c in await self.services.db.read(lambda tx: tx.connections())])
+        found = await self.services.db.read(lambda tx: tx.connections())
+        return answer([sources.shape(c) for c in found if not sources.is_hidden(c)])
 
     async def types(self, request: Request) -> Response:
         """What may be created."""
@@ -129,9 +130,8 @@ class Sources:
         person = await self.desk.person(request)
         given = await self.desk.body(request, Query)
         source = await self._queried(data_source_id)
-        if given.params:
-            raise refused_field(("body", "params"), "queries with parameters are not served", "not_served")
-        run = await asking.ask(self.services, person.user, source, "query", query=given.query)
+        asked = given.model_dump(exclude_none=True)
+        run = await asking.ask(self.services, person.user, source, "query", **asked)
         found = await asking.wait(self.services, run, PATIENCE_S, person.user)
         if "error" in found:
             raise Invalid(str(found["error"]))

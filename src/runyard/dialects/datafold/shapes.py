@@ -96,14 +96,30 @@ class CiConfig(BaseModel):
 
 
 class DataSource(BaseModel):
-    """A data source to create. `options` depends on `type`."""
-
-    model_config = ConfigDict(extra="allow")
+    """A data source to create. `options` depends on `type`; the rest is the same for all. Those without a remark are kept and shown."""
 
     name: Annotated[str, Field(min_length=1, max_length=200)]
     type: Annotated[str, Field(max_length=60)]
     options: dict[str, Any] | None = None
     float_tolerance: Annotated[float, Field(ge=0)] = 0.0
+    temp_schema: Annotated[str, Field(max_length=300)] | None = None  # where results are materialised
+    hidden: bool = False  # not listed
+    is_paused: bool = False  # asked nothing and not compared
+    view_only: bool = False
+    disable_profiling: bool = True
+    disable_schema_indexing: bool = True
+    catalog_include_list: Sql | None = None
+    catalog_exclude_list: Sql | None = None
+    schema_indexing_schedule: Text | None = None
+    schema_max_age_s: Number | None = None
+    profile_schedule: Text | None = None
+    profile_include_list: Sql | None = None
+    profile_exclude_list: Sql | None = None
+    lineage_schedule: Text | None = None
+    data_retention_days: Number | None = None
+    max_allowed_connections: Number | None = None
+    queue_name: Text | None = None
+    scheduled_queue_name: Text | None = None
 
 
 class PostgresOptions(BaseModel):
@@ -168,10 +184,10 @@ class DuckDbOptions(BaseModel):
 
 
 class Query(BaseModel):
-    """A SELECT on a data source. Statements with `params` are refused: whose placeholders they are is documented nowhere."""
+    """A SELECT on a data source. `params` take the places of `?` in order, or of `$1`, `$2` …: whose placeholders the vendor means is documented nowhere."""
 
     query: Annotated[str, Field(min_length=1, max_length=100_000)]
-    params: Annotated[list[str], Field(max_length=1000)] | None = None
+    params: Annotated[list[Sql], Field(max_length=1000)] | None = None
 
 
 class SchemaOf(BaseModel):

@@ -59,6 +59,17 @@ _COMPARED = {
     "pg": "postgres",
     **{kind.dialect: kind.dialect for kind in KINDS.values()},
 }
+_WRITABLE = (
+    "postgres",
+    "mysql",
+    "mariadb",
+)  # their schemas can be given to us; a DuckDB file has one writer or many readers
+_COMMON = {
+    name: field.default
+    for name, field in DataSource.model_fields.items()
+    if name not in ("name", "type", "options")
+}
+"""What every data source may say, with what holds where it says nothing (Looker's connections do not)."""
 _SAID = {"postgres": "pg", "postgresql": "pg"}
 
 
@@ -82,7 +93,7 @@ def to_store(given: DataSource, vault: Vault, now: int) -> Connection:
         sealed=vault.seal(json.dumps(secrets)) if secrets else "",
         created_at=now,
         updated_at=now,
-        extra={"datafold": {"type": given.type, "float_tolerance": given.float_tolerance}},
+        extra={"datafold": given.model_dump(exclude={"name", "options"})},
     )
 
 
@@ -103,7 +114,36 @@ def find(tx: Tx, id: int) -> Connection:
         raise UnknownReference(
             f"The data source {found.name} is {found.dialect}; compared are {', '.join(sorted(set(_COMPARED.values())))}."
         )
+    if _about(found).get("is_paused"):
+        raise UnknownReference(f"The data source {found.name} is paused.")
     return found
+
+
+def destination(tx: Tx, id: int) -> Connection:
+    """The data source that results are to be written to: one whose `temp_schema` says where."""
+    found = find(tx, id)
+    field = ("body", "materialization_destination_id")
+    if _COMPARED[found.dialect] not in _WRITABLE:
+        message = f"results are materialised in {', '.join(_WRITABLE)}; a {found.dialect} data source is only read: take the artifact diff.parquet"
+        raise refused_field(field, message, "not_served")
+    if not temp_schema(found):
+        message = f"the data source {found.name} has no temp_schema to write to: make it with one that its user may create tables in"
+        raise refused_field(field, message)
+    return found
+
+
+def temp_schema(connection: Connection) -> str:
+    """The schema of a data source that is ours to write to; "" when there is none. The vendor writes `schema` or `database.schema`."""
+    return str(_about(connection).get("temp_schema") or "").rpartition(".")[2]
+
+
+def is_hidden(connection: Connection) -> bool:
+    """Whether lists leave it out."""
+    return bool(_about(connection).get("hidden"))
+
+
+def _about(connection: Connection) -> Mapping[str, Any]:
+    return connection.extra.get("datafold") or {}
 
 
 def for_job(connection: Connection) -> ConnectionUse:
@@ -118,44 +158,21 @@ def for_job(connection: Connection) -> ConnectionUse:
 
 def kind_of(connection: Connection) -> str:
     """Datafold's `type`."""
-    about: Mapping[str, Any] = connection.extra.get("datafold") or {}
-    return str(about.get("type") or _SAID.get(connection.dialect, connection.dialect))
+    return str(_about(connection).get("type") or _SAID.get(connection.dialect, connection.dialect))
 
 
 def shape(connection: Connection) -> dict[str, Any]:
     """The common fields of §4."""
-    about: Mapping[str, Any] = connection.extra.get("datafold") or {}
+    about = _about(connection)
+    unset = dict.fromkeys(("group_ids", "groups", "secret_id", "source", "created_from", "oauth_dwh_active"))
     return {
         "id": connection.id,
         "name": connection.name,
         "type": kind_of(connection),
         "options": None,
         "accessible": True,
-        "hidden": False,
-        "is_paused": False,
-        "view_only": False,
-        "temp_schema": None,
-        "float_tolerance": float(about.get("float_tolerance", 0.0)),
-        "disable_profiling": True,
-        "disable_schema_indexing": True,
-        "catalog_include_list": None,
-        "catalog_exclude_list": None,
-        "schema_indexing_schedule": None,
-        "schema_max_age_s": None,
-        "profile_schedule": None,
-        "profile_include_list": None,
-        "profile_exclude_list": None,
-        "lineage_schedule": None,
-        "data_retention_days": None,
-        "max_allowed_connections": None,
-        "queue_name": None,
-        "scheduled_queue_name": None,
-        "group_ids": None,
-        "groups": None,
-        "secret_id": None,
-        "source": None,
-        "created_from": None,
-        "oauth_dwh_active": None,
+        **unset,
+        **{name: about.get(name, default) for name, default in _COMMON.items()},
         "last_test": about.get("last_test"),
     }
 

@@ -2,7 +2,7 @@
 """`python -m runyard.tasks.datadiff.ask --spec FILE --out DIR`: one question to one data source, answered in DIR/answer.json. For Datafold's calls
 `test`, `query`, `dataset_schema` and `guess_pk`, as a step in the sandbox.
 
-The spec: `do` (test, query, schema, keys), `connection`, and `query` or `table` (a path), `candidates`, `avoid_names`, `avoid_types`. Read-only, one
+The spec: `do` (test, query, schema, keys), `connection`, and `query` with its `params` or `table` (a path), `candidates`, `avoid_names`, `avoid_types`. Read-only, one
 statement, under limits of time, memory, rows and bytes (contracts/reliability.md §K). Exits 0 with an answer, 2 with {"error": …, "code": …}.
 """
 
@@ -23,7 +23,7 @@ from typing import Any
 from runyard.tasks.datadiff.duck import Duck
 from runyard.tasks.datadiff.faults import CouldNot, Fault
 from runyard.tasks.datadiff.grammar import DUCKDB
-from runyard.tasks.datadiff.guard import check_query
+from runyard.tasks.datadiff.guard import check_query, with_parameters
 from runyard.tasks.datadiff.kinds import Column
 from runyard.tasks.datadiff.servers import Promise, Server, open_server
 from runyard.tasks.datadiff.spec import Connection, read_connections
@@ -115,7 +115,10 @@ def _test(asked: Asked, spec: Mapping[str, Any]) -> Json:
 
 
 def _query(asked: Asked, spec: Mapping[str, Any]) -> Json:
-    inner = f"(\n{check_query(str(spec['query']), asked.grammar.name)}\n)"
+    query = str(spec["query"])
+    if spec.get("params"):
+        query = with_parameters(query, [str(text) for text in spec["params"]], asked.grammar)
+    inner = f"(\n{check_query(query, asked.grammar.name)}\n)"
     columns = asked.engine.columns(inner)
     if not columns:
         raise CouldNot(Fault.QUERY, "The query has no columns.")

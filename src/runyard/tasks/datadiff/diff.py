@@ -17,7 +17,7 @@ from typing import Any
 
 import msgspec
 
-from runyard.tasks.datadiff import checksums, joining, timeline
+from runyard.tasks.datadiff import checksums, joining, materializing, timeline
 from runyard.tasks.datadiff.counting import counts, implied
 from runyard.tasks.datadiff.duck import Duck
 from runyard.tasks.datadiff.faults import CouldNot, Fault
@@ -32,7 +32,7 @@ from runyard.tasks.datadiff.report import KeyCounts, Report
 from runyard.tasks.datadiff.samples import collect, exclusives, write_parquet
 from runyard.tasks.datadiff.sampling import Sample, share_of, taken
 from runyard.tasks.datadiff.servers import Server, open_server
-from runyard.tasks.datadiff.spec import Connection, Side, Spec
+from runyard.tasks.datadiff.spec import Connection, Materialize, Side, Spec
 from runyard.tasks.datadiff.statements import CHANGED, ONLY_A, ONLY_B, Builder
 
 __all__ = ["STEPS", "as_bytes", "run"]
@@ -57,12 +57,41 @@ def run(spec: Spec, connections: Mapping[str, Connection], work: Path, progress:
         duck = stack.enter_context(closing(Duck(work, spec.memory_bytes, spec.timeout_s)))
         this = _Diff(spec, duck, meter)
         sides = _locate(this, connections, stack)
-        found, engine = _compare(this, sides)
+        found, builder, engine = _compare(this, sides)
         meter.step("write")
-        rows = 0
+        rows, files = 0, dict[str, Path]()
         if spec.row_values:
             rows = write_parquet(duck, engine, found.pairing, work / "diff.parquet", spec.parquet_rows)
+        if spec.materialize:
+            files = materializing.dump(duck, engine, builder, found.keys, work)
+    if spec.materialize:
+        found = _materialized(found, spec, spec.materialize, connections, files)
     return replace(found, parquet_rows=rows, seconds=time.monotonic() - began)
+
+
+def _materialized(
+    found: Report,
+    spec: Spec,
+    wish: Materialize,
+    connections: Mapping[str, Connection],
+    files: Mapping[str, Path],
+) -> Report:
+    """The comparison stands, whether or not the data source takes its results; a warning tells why it did not."""
+    where = connections.get(wish.connection)
+    try:
+        if where is None:
+            raise CouldNot(Fault.CONNECTION, f"There is no connection {wish.connection!r}.")
+        paths = materializing.load(files, where, wish, spec.timeout_s)
+    except CouldNot as error:
+        return replace(
+            found, warnings=(*found.warnings, f"The results were not materialised. {error.message}")
+        )
+    sampled = found.sample is not None
+    made = {
+        name: [{"connection": wish.connection, "path": path, "is_sampled": sampled and name == "diff"}]
+        for name, path in paths.items()
+    }
+    return replace(found, materialized=made)
 
 
 def _locate(this: _Diff, connections: Mapping[str, Connection], stack: ExitStack) -> Two:
@@ -108,8 +137,8 @@ def _connection(side: Side, connections: Mapping[str, Connection]) -> Connection
     return found
 
 
-def _compare(this: _Diff, sides: Two) -> tuple[Report, Duck | Server]:
-    """The report, and the engine that compared."""
+def _compare(this: _Diff, sides: Two) -> tuple[Report, Builder, Duck | Server]:
+    """The report, what made its statements, and the engine that compared."""
     spec, meter = this.spec, this.meter
     sides = timeline.within(spec, sides)
     together = sides[0].engine is sides[1].engine
@@ -150,7 +179,7 @@ def _compare(this: _Diff, sides: Two) -> tuple[Report, Duck | Server]:
         report = replace(report, warnings=(*report.warnings, narrowed.told))
     if spec.time is not None and spec.time.aggregate:
         report = replace(report, timeline=timeline.counted(spec, sides, builder, this.duck))
-    return report, engine
+    return report, builder, engine
 
 
 def _fetched(this: _Diff, sides: Two) -> Two:

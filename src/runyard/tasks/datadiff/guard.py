@@ -7,9 +7,11 @@ The second fence; the first is the session itself (read-only, locked down). What
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from typing import Any
 
 from runyard.tasks.datadiff.faults import CouldNot, Fault
+from runyard.tasks.datadiff.grammar import Grammar
 
 MAX_CHARS = 100_000
 
@@ -46,6 +48,46 @@ def check_query(query: str, dialect: str) -> str:
     """The query, if it is one SELECT (or a union of them) that writes nothing."""
     text = query.strip().rstrip(";")
     return _as_parsed(_parse(text, dialect, "query"), dialect, text)
+
+
+def with_parameters(query: str, parameters: Sequence[str], grammar: Grammar) -> str:
+    """The query with its placeholders (`?` in order, or `$1`, `$2` …) replaced by texts, quoted as the database quotes.
+
+    A text in quotes is read as the type that it is compared with by most databases; where a database does not, the query casts.
+    """
+    marks = _placeholders(_tokens(query, grammar.name))
+    if {n for _, _, n in marks} != set(range(len(parameters))):
+        message = (
+            f"The query's placeholders (? in order, or $1, $2 …) do not fit its {len(parameters)} params."
+        )
+        raise CouldNot(Fault.BAD_SPEC, message)
+    for start, end, n in reversed(marks):
+        query = f"{query[:start]}{grammar.text(parameters[n])}{query[end:]}"
+    said = {token.text for token in _tokens(query, grammar.name)}
+    if not said.issuperset(parameters):  # the parser reads the quoted text in another way than we wrote it
+        raise CouldNot(Fault.BAD_SPEC, f"A parameter cannot be quoted safely for {grammar.name}.")
+    return query
+
+
+def _tokens(query: str, dialect: str) -> Sequence[Any]:
+    from sqlglot import tokenize
+    from sqlglot.errors import SqlglotError
+
+    try:
+        return tokenize(query, read=dialect)
+    except SqlglotError as error:
+        raise CouldNot(Fault.BAD_SPEC, f"The query cannot be parsed: {_where(error, 'query')}.") from None
+
+
+def _placeholders(tokens: Sequence[Any]) -> list[tuple[int, int, int]]:
+    """(start, end, which parameter from 0) of each; what stands in quotes or remarks is no token of this kind."""
+    found: list[tuple[int, int, int]] = []
+    for token, after in zip(tokens, [*tokens[1:], None], strict=True):
+        if token.token_type.name == "PLACEHOLDER" and token.text == "?":
+            found.append((token.start, token.end + 1, len(found)))
+        elif token.text == "$" and after and after.text.isdigit() and after.start == token.end + 1:
+            found.append((token.start, after.end + 1, int(after.text) - 1))
+    return found
 
 
 def check_rule(condition: str, dialect: str) -> None:

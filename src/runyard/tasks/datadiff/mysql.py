@@ -67,21 +67,8 @@ class Mysql:
         if not where.database:
             raise CouldNot(Fault.CONNECTION, "MySQL: the connection names no database.")
         try:
-            self.connection = pymysql.connect(
-                host=where.host or "127.0.0.1",
-                port=where.port or 3306,
-                user=where.username,
-                password=where.password,
-                database=where.database,
-                charset="utf8mb4",
-                connect_timeout=CONNECT_S,
-                read_timeout=timeout_s + 30,
-                write_timeout=60,
-                autocommit=True,
-                conv={},  # every value stays the text that the server sent
-                local_infile=False,
-                **_tls(where.sslmode),
-            )
+            # every value stays the text that the server sent
+            self.connection = connected(where, timeout_s, autocommit=True, conv={})
         except (pymysql.Error, OSError) as error:
             raise CouldNot(Fault.CONNECTION, f"MySQL: {_line(error)}.", retryable=True) from None
         self.database = where.database
@@ -222,6 +209,24 @@ class Mysql:
         """Rolls back. A stream that was left in the middle is not read to its end: the socket is closed."""
         force: Callable[[], None] = vars(type(self.connection))["_force_close"].__get__(self.connection)
         force()
+
+
+def connected(where: Connection, timeout_s: float, **more: Any) -> pymysql.Connection[Any]:
+    """A connection; `more` is the driver's."""
+    return pymysql.connect(
+        host=where.host or "127.0.0.1",
+        port=where.port or 3306,
+        user=where.username,
+        password=where.password,
+        database=where.database,
+        charset="utf8mb4",
+        connect_timeout=CONNECT_S,
+        read_timeout=timeout_s + 30,
+        write_timeout=60,
+        local_infile=False,
+        **_tls(where.sslmode),
+        **more,
+    )
 
 
 def _tls(sslmode: str) -> dict[str, Any]:

@@ -116,7 +116,7 @@ class Postgres:
             **(session or {}),
         }
         try:
-            self.connection = _connected(where)
+            self.connection = connected(where)
         except psycopg.Error as error:
             raise CouldNot(Fault.CONNECTION, f"PostgreSQL: {_line(error)}.", retryable=True) from None
         self.rows(self._prepare())
@@ -131,7 +131,7 @@ class Postgres:
     def rows(self, sql: str) -> list[Row]:
         """Runs one statement and fetches all of it."""
         try:
-            return self.connection.execute(_statement(sql)).fetchall()
+            return self.connection.execute(statement(sql)).fetchall()
         except psycopg.Error as error:
             raise _fault(error) from None
 
@@ -166,14 +166,14 @@ class Postgres:
     ) -> None:
         """Copies on one more connection; does nothing where there is none to be had: those that there are do the work."""
         try:
-            helper = _connected(self._where)
+            helper = connected(self._where)
         except psycopg.Error:
             return
         helpers.append(helper)
         with contextlib.closing(helper):
             try:
-                helper.execute(_statement(f"SET TRANSACTION SNAPSHOT {text(snapshot)}"))
-                helper.execute(_statement(self._prepare()))
+                helper.execute(statement(f"SET TRANSACTION SNAPSHOT {text(snapshot)}"))
+                helper.execute(statement(self._prepare()))
             except psycopg.Error:  # a pooler gave another server
                 return
             copying.run(helper, waiting)
@@ -200,7 +200,7 @@ class Postgres:
     def columns(self, relation: str) -> list[Column]:
         """The columns of anything that can stand after FROM."""
         try:
-            cursor = self.connection.execute(_statement(f"SELECT * FROM {relation} AS t LIMIT 0"))
+            cursor = self.connection.execute(statement(f"SELECT * FROM {relation} AS t LIMIT 0"))
         except psycopg.Error as error:
             raise _fault(error) from None
         result = cursor.pgresult
@@ -277,8 +277,8 @@ class Postgres:
         self.connection.close()
 
 
-def _connected(where: Connection) -> psycopg.Connection[Row]:
-    """A read-only transaction that sees one moment."""
+def connected(where: Connection, *, writing: bool = False) -> psycopg.Connection[Row]:
+    """A transaction that sees one moment and, unless for `writing`, only reads."""
     given = {
         "host": where.host,
         "port": where.port or 5432,
@@ -292,13 +292,14 @@ def _connected(where: Connection) -> psycopg.Connection[Row]:
         application_name="runyard datadiff",
         **{k: v for k, v in given.items() if v},  # type: ignore[arg-type]
     )
-    found.read_only = True
+    found.read_only = not writing
     found.isolation_level = psycopg.IsolationLevel.REPEATABLE_READ
     found.prepare_threshold = None
     return found
 
 
-def _statement(sql: str) -> pgsql.SQL:
+def statement(sql: str) -> pgsql.SQL:
+    """SQL that was made here."""
     return pgsql.SQL(sql)  # built here from quoted names; it is no literal
 
 

@@ -56,6 +56,7 @@ class Report:
     timeline: list[dict[str, Any]] | None = None
     warnings: tuple[str, ...] = ()
     parquet_rows: int = 0
+    materialized: dict[str, list[dict[str, Any]]] | None = None  # table of the results → where it is
     seconds: float = 0.0
 
     @property
@@ -133,6 +134,7 @@ def as_json(report: Report) -> dict[str, Any]:
         "sampled": report.sample is not None,
         "sampling": _sampling(report.sample),
         "timeline": report.timeline,
+        "materialized": report.materialized,
         "warnings": list(report.warnings),
         "seconds": round(report.seconds, 3),
     }

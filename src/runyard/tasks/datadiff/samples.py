@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -85,7 +85,7 @@ def _exclusive(duck: Duck, pairing: Pairing, side: str, limit: int) -> list[Json
 
 def exclusives(duck: Duck, engine: Duck | Server, pairing: Pairing, *, values: bool) -> JsonRow | None:
     """{t1, t2: {columns: {key column: {nulls, total, distinct, min, max, …}}}} of the keys that one side alone has; None when there is none."""
-    typed = {} if isinstance(engine, Duck) else _restorable(duck, engine, pairing)
+    typed = restored(duck, engine, pairing)
     found: JsonRow = {}
     for side, status in (("t1", ONLY_A), ("t2", ONLY_B)):
         parts = ["count(*)"]
@@ -128,22 +128,27 @@ def write_parquet(duck: Duck, engine: Duck | Server, pairing: Pairing, path: Pat
     """Writes up to `limit` rows of each kind: `_status`, the key, then per column `x__a`, `x__b`, `x__differs`. Returns the rows written."""
     if limit <= 0:
         return 0
-    columns = ["status AS _status"]
-    taken = {"_status"}
-    typed = {} if isinstance(engine, Duck) else _restorable(duck, engine, pairing)
-    for i, p in enumerate(pairing.key):
-        columns.append(f"{typed.get(f'k{i}', f'k{i}')} AS {_free(p.name, taken)}")
-    for i, p in enumerate(pairing.values):
-        for side, suffix in (("a", "__a"), ("b", "__b")):
-            columns.append(f"{typed.get(f'{side}{i}', f'{side}{i}')} AS {_free(p.name + suffix, taken)}")
-        columns.append(f"(status = '{CHANGED}' AND d{i}) AS {_free(p.name + '__differs', taken)}")
+    columns = wide_columns(pairing, restored(duck, engine, pairing))
     parts = [f"({_ordered(pairing, ['*'], status, limit)})" for status in (CHANGED, ONLY_A, ONLY_B)]
     duck.put_parquet(f"SELECT {', '.join(columns)} FROM ({' UNION ALL '.join(parts)}) AS t", path)
     (rows,) = duck.one(f"SELECT count(*) FROM read_parquet({DUCKDB.text(str(path))})")
     return int(rows)
 
 
-def _free(name: str, taken: set[str]) -> str:
+def wide_columns(pairing: Pairing, typed: Mapping[str, str]) -> list[str]:
+    """The select list over `diff` that people are given; `typed` says which columns are cast back."""
+    columns = ["status AS _status"]
+    taken = {"_status"}
+    for i, p in enumerate(pairing.key):
+        columns.append(f"{typed.get(f'k{i}', f'k{i}')} AS {free_name(p.name, taken)}")
+    for i, p in enumerate(pairing.values):
+        for side, suffix in (("a", "__a"), ("b", "__b")):
+            columns.append(f"{typed.get(f'{side}{i}', f'{side}{i}')} AS {free_name(p.name + suffix, taken)}")
+        columns.append(f"(status = '{CHANGED}' AND d{i}) AS {free_name(p.name + '__differs', taken)}")
+    return columns
+
+
+def free_name(name: str, taken: set[str]) -> str:
     """The name, or a near one: two names may differ in case alone, which Parquet readers do not bear."""
     while name.casefold() in taken:
         name += "_"
@@ -151,13 +156,16 @@ def _free(name: str, taken: set[str]) -> str:
     return DUCKDB.quoted(name)
 
 
-def _restorable(duck: Duck, server: Server, pairing: Pairing) -> dict[str, str]:
-    """Casts for columns that came from a server as text, where every value survives (`NaN` in a numeric or a date BC does not)."""
+def restored(duck: Duck, engine: Duck | Server, pairing: Pairing) -> dict[str, str]:
+    """Casts for columns that came from a server as text, where every value survives (`NaN` in a numeric or a date BC does not), and of what Parquet
+    would round."""
+    if isinstance(engine, Duck):
+        return _exact(duck, pairing)
     wishes: dict[str, str] = {}
     for i, p in enumerate(pairing.key):
-        wishes[f"k{i}"] = _wish(server, p.a)
+        wishes[f"k{i}"] = _wish(engine, p.a)
     for i, p in enumerate(pairing.values):
-        wishes[f"a{i}"], wishes[f"b{i}"] = _wish(server, p.a), _wish(server, p.b)
+        wishes[f"a{i}"], wishes[f"b{i}"] = _wish(engine, p.a), _wish(engine, p.b)
     wishes = {name: kind for name, kind in wishes.items() if kind}
     doubtful = {n: k for n, k in wishes.items() if k.startswith(("DECIMAL", "DATE", "TIME"))}
     lossy: set[str] = set()
@@ -169,6 +177,22 @@ def _restorable(duck: Duck, server: Server, pairing: Pairing) -> dict[str, str]:
         row = duck.one(f"SELECT {lost} FROM diff")
         lossy = {n for n, bad in zip(doubtful, row, strict=True) if bad}
     return {n: f"CAST({n} AS {k})" for n, k in wishes.items() if n not in lossy}
+
+
+def _exact(duck: Duck, pairing: Pairing) -> dict[str, str]:
+    """DuckDB writes its widest integers, which every sum() gives, into Parquet as floats: they go as decimals, or as text where one has 39 digits."""
+    sides = [("k", "a", pairing.key), ("a", "a", pairing.values), ("b", "b", pairing.values)]
+    wide = [
+        f"{letter}{i}"
+        for letter, side, pairs in sides
+        for i, p in enumerate(pairs)
+        if (p.a if side == "a" else p.b).exact.upper() in ("HUGEINT", "UHUGEINT")
+    ]
+    if not wide:
+        return {}
+    tests = ", ".join(f"count({n}) = count(TRY_CAST({n} AS DECIMAL(38, 0)))" for n in wide)
+    fit = duck.one(f"SELECT {tests} FROM diff")
+    return {n: f"CAST({n} AS {'DECIMAL(38, 0)' if f else 'VARCHAR'})" for n, f in zip(wide, fit, strict=True)}
 
 
 def _wish(server: Server, column: Column) -> str:

@@ -49,6 +49,14 @@ class Tolerance(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     mode: Literal["absolute", "relative"] = "absolute"
 
 
+class Materialize(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Write what differs into a schema of a connection, as tables whose names begin with `name`."""
+
+    connection: str
+    schema: str
+    name: str
+
+
 class Rule(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """An SQL condition over `{a}` and `{b}` under which values of one column, or of one type (Datafold's DatatypeName), count as equal too."""
 
@@ -108,6 +116,7 @@ class Spec(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     parquet_rows: int = 100_000  # of each kind, in diff.parquet; 0 writes none
     memory_bytes: int = 1 << 30
     timeout_s: float = 3000.0  # of one statement
+    materialize: Materialize | None = None
     fail_on_bad_keys: bool = False  # null or duplicate keys end the program with 3
 
 
