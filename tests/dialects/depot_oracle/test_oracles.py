@@ -95,7 +95,6 @@ LINT_DIFFERENCES = {
     "step unknown strategy property": "actionlint leaves `strategy` open; it has four properties",
     "runs-on a mapping": "labels of a runner group are its owner's own",
     "step untrusted compared": "a comparison gives true or false: no text of a stranger reaches the script",
-    "repository_dispatch": FOREIGN,
     "issues types": FOREIGN,
     "release": FOREIGN,
     "env an expression": FOREIGN,

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -121,3 +123,32 @@ def test_the_token_of_a_job_reads_what_its_permissions_say(house: Any, permissio
     who = house.run(house.services.principal(got.token))
     row = house.write(lambda tx: tx.get(Project, project))
     assert who is not None and who.is_job and who.may_see(row) is reads
+
+
+QUEUE = """
+on:
+  merge_group: {branches: ['release/**']}
+jobs:
+  a: {runs-on: x, steps: [{run: 'echo ${{ github.event.merge_group.head_sha }}'}]}
+"""
+
+
+def test_a_push_to_a_queues_branch_is_a_merge_group(house: Any) -> None:
+    project = house.project(workflow=QUEUE)
+    first = pushed(house, project)
+    source = house.services.source
+    for name in ("release/1", "gh-readonly-queue/release/1/pr-7-abc", "gh-readonly-queue/main/pr-8-abc"):
+        git(source, project, "update-ref", f"refs/heads/{name}", first.after)
+    for name in ("gh-readonly-queue/release/1/pr-7-abc", "gh-readonly-queue/main/pr-8-abc", "gh-readonly-queue/gone/pr-9", "gh-readonly-queue/x"):  # fmt: skip
+        for _ in range(2):
+            house.run(happenings.pushed(house.services, replace(first, ref=name)))
+    (run,) = runs(house, "merge_group")
+    told = house.write(lambda tx: tx.graph(run.id)[0][0]).plan.context["github"]
+    assert told["ref"] == "refs/heads/gh-readonly-queue/release/1/pr-7-abc"
+    assert told["event"]["action"] == "checks_requested"
+    assert told["event"]["merge_group"]["base_ref"] == "refs/heads/release/1"
+    assert told["event"]["merge_group"]["head_sha"] == first.after == run.sha
+
+
+def git(source: Any, project: int, *argv: str) -> None:
+    subprocess.run(["git", "-C", str(source.git_dir(project)), *argv], check=True)

@@ -80,6 +80,7 @@ DIALECT = Dialect(
     prefixes=(
         "/depot.",
         "/api/actions/",
+        "/api/v3/",
         "/depot/artifacts/",
         "/depot/cache/",
         "/twirp/",

@@ -27,7 +27,7 @@ from runyard.model.work import Project, User
 FOLDERS = (".depot/workflows/", ".github/workflows/")
 MAX_WORKFLOWS = 50
 SKIPPABLE = ("push", *events.PULL_REQUESTS)
-HAPPENINGS = ("schedule", "workflow_run", "merge_group", *events.PULL_REQUESTS)
+HAPPENINGS = ("schedule", "workflow_run", "merge_group", "repository_dispatch", *events.PULL_REQUESTS)
 TAGS_AT_ONCE = 3  # GitHub: a push of more tags starts nothing for them
 
 

@@ -20,7 +20,7 @@ from runyard.dialects.depot.workflow.read import read
 from runyard.engine.ports import Page, RunFilter, Tx
 from runyard.engine.views import run_tree
 from runyard.http.services import RunRequest, Services
-from runyard.model.errors import NothingToRun, RunyardError
+from runyard.model.errors import Invalid, NotFound, NothingToRun, RunyardError
 from runyard.model.state import State
 from runyard.model.trigger import Push
 from runyard.model.work import Project, Record, Run, User, Workflow
@@ -235,6 +235,44 @@ def _about(
     return RunRequest(project, "depot", "workflow_run", actor, options=options, idempotency_key=key)
 
 
+# merge queues
+
+QUEUE = (
+    "gh-readonly-queue/"  # GitHub's own name for the branches that a queue makes: gh-readonly-queue/BASE/…
+)
+
+
+async def queued(services: Services, push: Push) -> list[RunRequest]:
+    """A queue's branch was pushed: whoever keeps a merge queue (a bot, a script) has its candidate checked as GitHub's queue would."""
+    base, slash, _ = push.ref.removeprefix(QUEUE).rpartition("/")
+    if not push.ref.startswith(QUEUE) or not slash:
+        return []
+    head = f"{pulls.HEADS}{push.ref}"
+    try:
+        onto = await asyncio.to_thread(services.source.resolve, push.project.id, pulls.HEADS + base)
+    except (NotFound, Invalid):
+        return []  # it does not say what it is a candidate for
+    group = {
+        "head_sha": push.after,
+        "head_ref": head,
+        "base_sha": onto[0].sha,
+        "base_ref": pulls.HEADS + base,
+    }
+    action = "checks_requested"
+    options = {
+        "event": "merge_group",
+        "action": action,
+        "branch": base,
+        "payload": {"action": action, "merge_group": group},
+    }
+    key = f"depot-merge_group-{push.ref}-{push.after}"
+    return [
+        RunRequest(
+            push.project, "depot", "merge_group", push.actor, ref=head, sha=push.after, options=options, idempotency_key=key,
+        )
+    ]  # fmt: skip
+
+
 # merge requests
 
 
@@ -243,7 +281,8 @@ async def pushed(services: Services, push: Push) -> list[Run]:
     await registered(services, push)
     if push.tag:
         return []
-    return [run for request in await pulls.moved(services, push) if (run := await fire(services, request))]
+    requests = [*await pulls.moved(services, push), *await queued(services, push)]
+    return [run for request in requests if (run := await fire(services, request))]
 
 
 async def run_pulls(services: Services) -> None:

@@ -11,7 +11,7 @@ from typing import Any, cast
 from connectrpc.request import RequestContext
 from protobuf.wkt import Timestamp
 
-from runyard.dialects.depot import ids
+from runyard.dialects.depot import dispatches, ids
 from runyard.dialects.depot.access import Asker, Translator
 from runyard.dialects.depot.acting import Acting
 from runyard.dialects.depot.asking import DOWNLOAD_PATH, Asking
@@ -205,6 +205,7 @@ def mount(services: Services) -> Asgi:
     fallback = applications["/depot.ci.v1.CIService"]
     runners = fleet.mount(services)
     downloads, transfers, results = Downloads(services), Transfers(services), Results(services)
+    dispatching = dispatches.Dispatches(services)
 
     async def door(scope: Scope, receive: Receive, send: Send) -> None:
         path = scope["path"]
@@ -216,6 +217,8 @@ def mount(services: Services) -> Asgi:
             await transfers(scope, receive, send)
         elif path.startswith(RESULTS):
             await results(scope, receive, send)
+        elif path.startswith(dispatches.PREFIX):
+            await dispatching(scope, receive, send)
         elif _is_grpc(scope) and TRAILERS not in (scope.get("extensions") or {}):
             await _refuse_grpc(send)
         else:

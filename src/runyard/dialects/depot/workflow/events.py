@@ -23,6 +23,7 @@ KEYS: Mapping[str, frozenset[str]] = {
     **dict.fromkeys(PULL_REQUESTS, frozenset(("types", *_BRANCHES, "paths", "paths-ignore"))),
     "workflow_run": frozenset(("types", "workflows", *_BRANCHES)),
     "merge_group": frozenset(("types", *_BRANCHES)),
+    "repository_dispatch": frozenset(("types",)),
 }
 TYPES: Mapping[str, frozenset[str]] = {
     **dict.fromkeys(PULL_REQUESTS, PULL_REQUEST_TYPES),
@@ -48,8 +49,9 @@ def read_filter(reader: Reader, event: str, node: yamltree.Mapping) -> EventFilt
         found[key] = tuple(text.value for text in texts)
         if key == "types":
             for text in texts:
-                if text.value not in TYPES[event]:
-                    hint = nearest(text.value, TYPES[event])
+                known = TYPES.get(event)
+                if known is not None and text.value not in known:
+                    hint = nearest(text.value, known)
                     reader.findings.error(text.at, f"Unexpected value '{text.value[:80]}'", hint)
         elif key != "workflows":
             _check_patterns(reader, key, value, found[key])
@@ -97,12 +99,13 @@ def read_schedules(reader: Reader, node: Node) -> tuple[ScheduleDoc, ...]:
 def takes(
     triggers: Triggers, event: str, action: str, branch: str, changed: frozenset[str] | None, name: str = ""
 ) -> bool:
-    """Whether a workflow wants this event. `branch` is the base of a pull request, or that of the run which a workflow_run is about; `name` is the
+    """Whether a workflow wants this event; a repository_dispatch without `types` takes any. `branch` is the base of a pull request, or that of the run which a workflow_run is about; `name` is the
     workflow that a workflow_run is about."""
     if event not in triggers.events:
         return False
     filter = triggers.filters.get(event, EventFilter())
-    if action not in (filter.types if filter.types is not None else DEFAULT_TYPES.get(event, ())):
+    types = filter.types if filter.types is not None else DEFAULT_TYPES.get(event)
+    if types is not None and action not in types:
         return False
     if event == "workflow_run" and not any(name == wanted for wanted in filter.workflows):
         return False

@@ -13,6 +13,7 @@ from typing import Any
 from runyard.model.plan import Variable
 from runyard.model.protection import is_protected
 from runyard.model.trigger import ZERO_SHA, Trigger
+from runyard.syntax.expressions.values import to_string
 
 LATE: Mapping[str, str] = {
     "github.run_id": "${{ format('{0}', run.id) }}",
@@ -59,7 +60,7 @@ def github(
     return {
         "actor": actor.username,
         "actor_id": str(actor.id),
-        "api_url": f"{url}/api/v4",
+        "api_url": f"{url}/api/v3",
         "base_ref": _of_pull_request(payload, "base"),
         "event": payload,
         "event_name": event_name,
@@ -121,10 +122,7 @@ def event(trigger: Trigger, event_name: str, ref: str) -> dict[str, Any]:
         }
     elif event_name in ("workflow_dispatch", ""):
         # github.event.inputs are always strings, `inputs` keep their types.
-        found["inputs"] = {
-            key: str(value).lower() if isinstance(value, bool) else str(value)
-            for key, value in trigger.inputs.items()
-        }
+        found["inputs"] = {key: to_string(value) for key, value in trigger.inputs.items()}
     return found | dict(trigger.options.get("payload") or {})
 
 

@@ -1,6 +1,6 @@
 """`on`: reading it, and whether a push or a dispatch starts a workflow (actions.md §2); `events` has the others.
 
-GitHub's events that Depot does not serve are checked by name, and start nothing here.
+GitHub's events that are not served here are checked by name, and start nothing here.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from runyard.syntax.expressions.values import to_number
 from runyard.syntax.patterns import PatternError, ordered_filter
 from runyard.syntax.yamltree import Node, Scalar
 
-DEPOT_EVENTS = frozenset(
+SERVED_EVENTS = frozenset(
     [
         "push",
         "pull_request",
@@ -37,6 +37,7 @@ DEPOT_EVENTS = frozenset(
         "workflow_dispatch",
         "workflow_run",
         "merge_group",
+        "repository_dispatch",
     ]
 )
 OTHER_EVENTS = frozenset(
@@ -63,7 +64,6 @@ OTHER_EVENTS = frozenset(
         "pull_request_review_comment",
         "registry_package",
         "release",
-        "repository_dispatch",
         "status",
         "watch",
     ]
@@ -94,11 +94,11 @@ def read(reader: Reader, node: Node) -> Triggers:
         case _:
             names = []
     events = {name.text for name in names}
-    known = DEPOT_EVENTS | OTHER_EVENTS
+    known = SERVED_EVENTS | OTHER_EVENTS
     for name in names:
         if name.text not in known:
             reader.findings.error(name.at, f"Unexpected value '{name.text}'", nearest(name.text, known))
-        elif name.text not in DEPOT_EVENTS:
+        elif name.text not in SERVED_EVENTS:
             reader.findings.warning(name.at, f"The event '{name.text}' starts nothing here")
     if not events:
         reader.findings.error(node.at, "`on` names no event")
