@@ -18,6 +18,7 @@ from runyard.engine import control
 from runyard.engine.ports import ArtifactFilter, Page
 from runyard.model.plan import Bind, Image, JobPlan, Need, Network, StepKind, StepPlan, Variable
 from runyard.model.state import Outcome, Reason, State
+from runyard.syntax.actions import SHELLS, shell_argv, shell_script
 
 from .conftest import Yard, actions, clock, sh
 
@@ -363,3 +364,29 @@ def test_a_step_of_the_runner_is_tried_as_often_as_the_job_says(
         variables=(Variable("GET_SOURCES_ATTEMPTS", "3"),),
     )
     assert attempt.outcome is Outcome.PASSED and len(tries) == 3, log
+
+
+def test_powershell_runs_as_github_runs_it_or_says_what_to_install(yard: Yard) -> None:
+    """A stand-in shows its arguments and its script: PowerShell itself is on no machine that tests have."""
+    script = shell_script(SHELLS["pwsh"], "Write-Output hello")
+    step = StepPlan("one", "one", argv=SHELLS["pwsh"], script=script, templated=True, commands=True)
+    attempt, log = yard.run(step)
+    assert attempt.outcome is Outcome.FAILED and attempt.exit_code == 127
+    assert "##[error]pwsh: command not found. Install PowerShell" in log
+    fake = actions(
+        'mkdir bin; cat > bin/pwsh <<\'EOF\'\n#!/bin/sh\necho "$1 $2"; file=${2#*/}; cat "/${file%?}"\nEOF\n'
+        "chmod +x bin/pwsh; echo $PWD/bin >> $GITHUB_PATH",
+        "fake",
+    )
+    attempt, log = yard.run(fake, step)
+    assert attempt.outcome is Outcome.PASSED, log
+    assert re.search(r"\n-command \. '/\S+/script-1\.ps1'\n", log), log
+    assert "\n$ErrorActionPreference = 'stop'\nWrite-Output hello\n" in log
+
+
+def test_a_shell_of_ones_own_gets_the_path_wherever_it_stands(yard: Yard) -> None:
+    argv = shell_argv("bash -c 'echo before; . {0}; echo after'")
+    assert argv is not None
+    attempt, log = yard.run(StepPlan("one", "one", argv=argv, script="echo within\n", commands=True))
+    assert attempt.outcome is Outcome.PASSED, log
+    assert "\nbefore\nwithin\nafter\n" in log

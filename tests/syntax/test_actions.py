@@ -12,6 +12,7 @@ from runyard.syntax.actions import (
     parse_uses,
     read_manifest,
     shell_argv,
+    shell_script,
 )
 
 
@@ -110,4 +111,13 @@ def test_what_is_no_action_says_where(text: str, place: str) -> None:
 def test_shells() -> None:
     assert shell_argv("BASH") == ("bash", "--noprofile", "--norc", "-e", "-o", "pipefail", "{script}")
     assert shell_argv("perl -w {0}") == ("perl", "-w", "{script}")
+    assert shell_argv("bash -c '. {0}; echo end'") == ("bash", "-c", ". {script}; echo end")
+    pwsh = shell_argv("pwsh")
+    assert pwsh == ("pwsh", "-command", ". '{script.ps1}'")
+    assert shell_script(("sh", "{script}"), "a") == "a\n"
+    assert shell_script(pwsh, "Get-Item x").splitlines() == [
+        "$ErrorActionPreference = 'stop'",
+        "Get-Item x",
+        "if ((Test-Path -LiteralPath variable:\\LASTEXITCODE)) { exit $LASTEXITCODE }",
+    ]
     assert shell_argv("perl") is None and shell_argv("'x {0}") is None and shell_argv("{0}") is None

@@ -240,7 +240,7 @@ class StepRetry:
 class StepPlan:
     """One process, or one built-in with `params`.
 
-    A RUN step executes `argv`; the item `{script}` stands for the path of a file that the runner fills with `script`, a first item
+    A RUN step executes `argv`; `{script}` in an item stands for the path of a file that the runner fills with `script`, a first item
     `{bash|sh}` for bash where there is one, else sh.
     `condition`: an expression with success()/failure()/always()/cancelled(); None means success().
     `cwd` is relative to the workspace. `continue_on_error` true, or a template giving "true".

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -21,8 +22,19 @@ from runyard.syntax.matchers import Matcher
 FILES = ("GITHUB_ENV", "GITHUB_PATH", "GITHUB_OUTPUT", "GITHUB_STATE", "GITHUB_STEP_SUMMARY")
 READ_LIMIT_BYTES = 1 << 20
 BEST_SHELL = "{bash|sh}"
-PYTHON = ("sh", "-c", 'exec "$(command -v python || command -v python3 || echo python)" "$@"', "python")
-"""For `shell: python`: GitHub's images have a `python`, Debian has `python3` only, and only inside the box is it known which."""
+SCRIPT = re.compile(r"\{script(\.[a-z0-9]+)?\}")
+"""In a step's argv the path of the file with its script."""
+
+STARTERS = {
+    # GitHub's images have a `python`, Debian has `python3` only.
+    "python": ("sh", "-c", 'exec "$(command -v python || command -v python3 || echo python)" "$@"', "python"),
+    "pwsh": (
+        "sh", "-c",
+        'command -v pwsh >/dev/null || { echo "::error::pwsh: command not found. Install PowerShell on the runner or in the image, or use another shell."; exit 127; }; exec pwsh "$@"',
+        "pwsh",
+    ),
+}  # fmt: skip
+"""How shells are started of which it is known only inside the box where, or whether, they are there."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,7 +99,7 @@ def run(scene: Scene, step: StepPlan, position: int | str, head: Sequence[str] |
     ended = _judged(scene, step, stopper.why, code, limit)
     if spoken is not None:
         ended = _read_files(scene, names, _with_trouble(ended, spoken.trouble), spoken)
-    scene.room.remove(f"script-{position}", *names.values())
+    scene.room.remove(_script_name(step, position), *names.values())
     return ended
 
 
@@ -113,22 +125,26 @@ def _command(
 ) -> tuple[list[str], str]:
     """argv with the script's path, and the working directory, which never leaves the workspace by its name."""
     show = scene.facts.render
-    path = ""
+    argv = [show(part, context) if step.templated else part for part in step.argv]
     if step.script is not None:
         script = show(step.script, context) if step.templated else step.script
-        path = scene.room.write(f"script-{position}", script.encode("utf-8", "surrogateescape"), 0o700)
-    argv = [
-        path if part == "{script}" else show(part, context) if step.templated else part for part in step.argv
-    ]
+        name = _script_name(step, position)
+        path = scene.room.write(name, script.encode("utf-8", "surrogateescape"), 0o700)
+        argv = [SCRIPT.sub(lambda _: path, part) for part in argv]
     if step.argv[0] == BEST_SHELL:
         argv[0] = scene.box.find(BEST_SHELL[1:-1].split("|"))
-    if argv[:1] == ["python"]:
-        argv = [*PYTHON, *argv[1:]]
+    if step.script is not None and argv[0] in STARTERS:
+        argv = [*STARTERS[argv[0]], *argv[1:]]
     workspace = scene.start or scene.box.inside.workspace
     cwd = _joined(workspace, show(step.cwd, context) if step.templated else step.cwd)
     if cwd != workspace and not cwd.startswith(workspace + "/"):
         raise ValueError(f"working directory {step.cwd!r} is not inside the workspace")
     return argv, cwd
+
+
+def _script_name(step: StepPlan, position: int | str) -> str:
+    suffix = next((found[1] or "" for part in step.argv if (found := SCRIPT.search(part))), "")
+    return f"script-{position}{suffix}"
 
 
 def _joined(workspace: str, given: str) -> str:
@@ -148,7 +164,7 @@ def _show_command(log: Log, step: StepPlan, argv: list[str], head: Sequence[str]
     lines = [f"##[group]{step.name}", *(head or ())]
     if head is None and step.script is not None:
         lines += [f"\x1b[36;1m{line}\x1b[0m" for line in step.script.splitlines()]
-        lines.append("shell: " + " ".join("{0}" if part == "{script}" else part for part in step.argv))
+        lines.append("shell: " + " ".join(SCRIPT.sub("{0}", part) for part in step.argv))
     log.system("\n".join([*lines, "##[endgroup]"]))
 
 

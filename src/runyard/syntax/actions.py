@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 import shlex
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from runyard.syntax import yamltree
@@ -22,6 +22,7 @@ SHELLS: Mapping[str, tuple[str, ...]] = {
     "bash": ("bash", "--noprofile", "--norc", "-e", "-o", "pipefail", "{script}"),
     "sh": ("sh", "-e", "{script}"),
     "python": ("python", "{script}"),
+    "pwsh": ("pwsh", "-command", ". '{script.ps1}'"),
 }
 """GitHub's exact invocations of the named shells (actions/runner: ScriptHandlerHelpers)."""
 
@@ -86,16 +87,25 @@ def _inside(path: str) -> str | None:
 
 
 def shell_argv(name: str) -> tuple[str, ...] | None:
-    """The argv of a named shell or of a template with `{0}`, `{script}` standing for the script's path; None for what is neither."""
+    """The argv of a named shell or of a template with `{0}`, `{script}` standing for the script's path (`{script.ps1}`: under a name that ends so); None
+    for what is neither."""
     if name.strip().lower() in SHELLS:
         return SHELLS[name.strip().lower()]
     try:
         words = shlex.split(name)
     except ValueError:
         return None
-    if not words or "{0}" not in words[1:]:
+    if not any("{0}" in word for word in words[1:]):
         return None
-    return tuple("{script}" if word == "{0}" else word for word in words)
+    return (words[0], *(word.replace("{0}", "{script}") for word in words[1:]))
+
+
+def shell_script(argv: Sequence[str], script: str) -> str:
+    """What GitHub writes into the file that this shell runs: PowerShell stops at the first error and ends with the last program's exit code."""
+    text = script if script.endswith("\n") else script + "\n"
+    if tuple(argv) != SHELLS["pwsh"]:
+        return text
+    return f"$ErrorActionPreference = 'stop'\n{text}if ((Test-Path -LiteralPath variable:\\LASTEXITCODE)) {{ exit $LASTEXITCODE }}\n"
 
 
 @dataclass(frozen=True, slots=True)

@@ -35,6 +35,7 @@ from runyard.syntax.actions import (
     Uses,
     parse_uses,
     shell_argv,
+    shell_script,
 )
 from runyard.syntax.expressions import condition, has_expression
 
@@ -245,14 +246,14 @@ class Acting:
             )
             if argv is None:
                 raise ActionError(
-                    f"Invalid shell option '{inner.shell[:80]}' in {it.uses.text}: use bash, sh, python or a command with {{0}}"
+                    f"Invalid shell option '{inner.shell[:80]}' in {it.uses.text}: use bash, sh, python, pwsh or a command with {{0}}"
                 )
             context = scene.facts.context({**scene.base, **base.env})
             script = scene.facts.render(inner.run, context)
             plan = replace(
                 base,
                 argv=argv,
-                script=script if script.endswith("\n") else script + "\n",
+                script=shell_script(argv, script),
                 cwd=scene.facts.render(inner.cwd, context),
             )
             return run(scene, plan, self._next())

@@ -12,11 +12,11 @@ from runyard.dialects.depot.workflow.facts import STEP_ENVIRONMENT
 from runyard.dialects.depot.workflow.nodes import Text
 from runyard.dialects.depot.workflow.static import Static
 from runyard.model.plan import StepKind, StepPlan
-from runyard.syntax.actions import shell_argv
+from runyard.syntax.actions import shell_argv, shell_script
 
 UNSET = ("bash", "-e", "{script}")
 UNSET_IN_CONTAINER = ("sh", "-e", "{script}")
-_WINDOWS = frozenset(("pwsh", "powershell", "cmd"))
+_WINDOWS = frozenset(("powershell", "cmd"))
 
 
 def plans(
@@ -70,10 +70,10 @@ def _name(doc: StepDoc) -> str:
 def _run(doc: StepDoc, defaults: Defaults, in_container: bool, static: Static) -> dict[str, Any]:
     assert doc.run is not None  # noqa: S101 - the caller looked
     chosen = Defaults(doc.shell, doc.cwd).under(defaults)
-    script = doc.run.value
+    argv = shell(chosen.shell, in_container, static)
     return {
-        "argv": shell(chosen.shell, in_container, static),
-        "script": script if script.endswith("\n") else script + "\n",
+        "argv": argv,
+        "script": shell_script(argv, doc.run.value),
         "cwd": chosen.cwd.value if chosen.cwd else "",
     }
 
@@ -89,8 +89,8 @@ def shell(chosen: Text | None, in_container: bool, static: Static) -> tuple[str,
     argv = shell_argv(name)
     if argv is None:
         message = (
-            "Invalid shell option. Shell must be a valid built-in (bash, sh, python) or a format string containing "
-            "'{0}' as a word of its own"
+            "Invalid shell option. Shell must be a valid built-in (bash, sh, python, pwsh) or a format string containing "
+            "'{0}' after the program"
         )
         static.findings.error(chosen.at, message)
     return argv or UNSET
