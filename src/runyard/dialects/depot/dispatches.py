@@ -127,7 +127,7 @@ class Dispatches:
         ref, inputs = body.get("ref"), body.get("inputs")
         inputs = {} if inputs is None else inputs
         if not isinstance(ref, str) or not ref:
-            raise Invalid('Invalid request. "ref" wasn\'t supplied.')
+            raise Invalid('Invalid request. "ref" must be given.')
         if not isinstance(inputs, dict):
             raise Invalid('Invalid request. "inputs" must be an object.')
         options = {"event": "workflow_dispatch", "workflow": file}
