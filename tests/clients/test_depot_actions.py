@@ -11,7 +11,8 @@ import os
 import re
 import shutil
 import subprocess
-from collections.abc import Iterator
+import sys
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -387,6 +388,78 @@ jobs:
 
 
 REAL = os.environ.get("RUNYARD_REAL_ACTIONS", "")
+
+
+def test_identity_tokens(live: LiveServer) -> None:
+    """The way to one is in the environment of jobs that may have one, and only there."""
+    ask = 'curl -sS -H "Authorization: bearer $ACTIONS_ID_TOKEN_REQUEST_TOKEN" "$ACTIONS_ID_TOKEN_REQUEST_URL&audience=me"'
+    ran = Ran(
+        live,
+        "team/identity",
+        f"""
+on: push
+jobs:
+  may:
+    runs-on: ubuntu-latest
+    permissions: {{id-token: write}}
+    steps: [{{run: 'echo "[parts] $({ask} | tr -cd . | wc -c)"'}}]
+  not:
+    runs-on: ubuntu-latest
+    steps: [{{run: 'echo "[none] ${{ACTIONS_ID_TOKEN_REQUEST_URL:-unset}}"'}}]
+""",
+    )
+    assert ran.lines("may") == ["[parts] 2"] and ran.lines("not") == ["[none] unset"], ran.logs["may"]
+
+
+@pytest.fixture(scope="module")
+def remote(live: LiveServer, tmp_path_factory: pytest.TempPathFactory) -> Iterator[LiveServer]:
+    """A server that runs nothing itself, and a `runyard runner` of it in a process of its own."""
+    folder = tmp_path_factory.mktemp("remote")
+    server = LiveServer(
+        folder, RUNYARD_ACTIONS_URL=live.settings["RUNYARD_ACTIONS_URL"], RUNYARD_RUNNER_SLOTS="0"
+    )
+    registration = (folder / "data/registration-token").read_text().strip()
+    row = {"token": registration, "run_untagged": True, "info": {"features": {"runyard": True}}}
+    token = server.call("POST", "/api/v4/runners", row, token="")[1]["token"]
+    argv = [
+        sys.executable,
+        "-m",
+        "runyard",
+        "runner",
+        "--url",
+        server.url,
+        "--token",
+        token,
+        "--work",
+        str(folder / "runner"),
+    ]
+    with (folder / "runner.log").open("w") as log:
+        process = subprocess.Popen([*argv, "--allow-plain"], stdout=subprocess.PIPE, stderr=log, text=True)
+    assert process.stdout is not None and process.stdout.readline().startswith("runyard runner ready")
+    yield server
+    process.terminate()
+    process.wait(30)
+    process.stdout.close()
+    server.stop()
+
+
+@pytest.mark.parametrize(
+    "story",
+    [
+        test_a_fetched_action_from_before_the_first_step_to_after_the_last,
+        test_a_composite_action_has_its_own_steps_and_inputs,
+        test_local_actions_are_read_when_their_step_comes,
+        test_what_cannot_be_fetched_ends_the_job_before_its_first_step,
+        test_the_built_in_cache_and_artifacts,
+        test_checkout_of_other_repositories_submodules_and_parts,
+        test_identity_tokens,
+    ],
+)
+def test_the_same_on_a_runner_of_another_process(
+    remote: LiveServer, story: Callable[[LiveServer], None]
+) -> None:
+    """What the server's own runner reads from its disk, this one asks for over HTTP: actions, caches, trees, artifacts."""
+    story(remote)
 
 
 @pytest.mark.skipif(

@@ -349,7 +349,7 @@ class RemoteLink:
         )
         if answer.status != 200:
             file.close()
-            raise NotFound(_message(answer))
+            raise NotFound(_message(answer).removeprefix("404 "))
         file.seek(0)
         return answer.headers.get("x-runyard-commit", ""), file
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 from dataclasses import replace
 from typing import Any
@@ -177,6 +178,8 @@ def test_a_task_carries_one_job_and_all_its_program_reads(house: House, fleet: F
         "gitea_runtime_token",
     ]:
         assert isinstance(context[key], str) and context[key], key
+    claims = json.loads(base64.urlsafe_b64decode(context["gitea_runtime_token"].split(".")[1] + "=="))
+    assert claims["scp"].startswith("Actions.Results:")  # what the artifact client looks for
     assert (
         context["repository"] == "group/demo"
         and context["ref"] == "refs/heads/main"

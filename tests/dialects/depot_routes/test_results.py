@@ -162,6 +162,14 @@ def test_a_name_is_one_artifact_of_a_run(jobs: tuple[Job, Job]) -> None:
     two.leave("a", b"2")
 
 
+def test_of_two_that_begin_one_name_at_once_the_first_to_end_has_it(jobs: tuple[Job, Job]) -> None:
+    made = [job.twirp(ARTIFACTS + "CreateArtifact", name="a", version=4)[1] for job in jobs]
+    for job, one in zip(jobs, made, strict=True):
+        assert job.put(one["signed_upload_url"], b"x") == 201
+    assert [job.twirp(ARTIFACTS + "FinalizeArtifact", name="a", size="1")[0] for job in jobs] == [200, 409]
+    assert len(jobs[0].twirp(ARTIFACTS + "ListArtifacts")[1]["artifacts"]) == 1
+
+
 @pytest.mark.parametrize(
     "name", ["", "a/b", "..", "a\\b", 'a"b', "a:b", "a\nb", "a*", "x" * 257, "a\0b", "<", None, 3, ["a"]]
 )

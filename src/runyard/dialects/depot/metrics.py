@@ -6,9 +6,10 @@ stretches the sample with the most CPU is kept, so that peaks stay; statistics a
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
+from typing import TypeVar
 
 from runyard.dialects.depot import ids, shapes
 from runyard.dialects.depot.access import asker, visible_run
@@ -27,6 +28,7 @@ MOST_SAMPLES = 5000
 MOST_ATTEMPTS_OF_RUN = 500
 MOST_ATTEMPTS_OF_JOB = 50
 STRATEGY = "max_cpu_per_bucket"
+A = TypeVar("A", pb.GetJobAttemptMetricsResponse, pb.GetJobMetricsResponse, pb.GetRunMetricsResponse)
 _Code = pb.CIMetricsAvailabilityCode
 
 
@@ -72,9 +74,7 @@ class Metrics:
                 ),
             )
 
-        answer = await self.services.db.read(found)
-        answer.snapshot_at = shapes.time(self.services.now())
-        return answer
+        return await self._now(found)
 
     async def of_job(self, request: pb.GetJobMetricsRequest) -> pb.GetJobMetricsResponse:
         """All its attempts, without samples."""
@@ -93,9 +93,7 @@ class Metrics:
                 attempts=[_summary(tx, one) for one in shapes.shown_attempts(view.attempts)],
             )
 
-        answer = await self.services.db.read(found)
-        answer.snapshot_at = shapes.time(self.services.now())
-        return answer
+        return await self._now(found)
 
     async def of_run(self, request: pb.GetRunMetricsRequest) -> pb.GetRunMetricsResponse:
         """All its jobs and their attempts, without samples."""
@@ -110,6 +108,10 @@ class Metrics:
                 run=_run(run, project), workflows=[_flow(tx, flow) for flow in tree.workflows]
             )
 
+        return await self._now(found)
+
+    async def _now(self, found: Callable[[Tx], A]) -> A:
+        """The answer with the time at which it was made."""
         answer = await self.services.db.read(found)
         answer.snapshot_at = shapes.time(self.services.now())
         return answer

@@ -217,9 +217,11 @@ class Transfer:
         if actions is None:
             raise NotFound("404 Not found")
         given = entry.parameters
-        sha, path = await asyncio.to_thread(
-            actions.tree, given.text("repository") or "", given.text("ref") or ""
-        )
+        repository, ref = given.text("repository") or "", given.text("ref") or ""
+        try:
+            sha, path = await asyncio.to_thread(actions.tree, repository, ref)
+        except NotFound as error:
+            raise NotFound(f"404 {error.message}") from None  # the job's log says which one, and why
         return FileResponse(
             path, media_type="application/zip", headers={"X-Runyard-Commit": sha, "Cache-Control": "no-store"}
         )

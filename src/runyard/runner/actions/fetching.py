@@ -114,6 +114,8 @@ class Fetching:
         if any(line.startswith("-") for line in lines):
             raise ActionError("a line of sparse-checkout may not start with a dash")
         cone = "--cone" if params.get("cone", True) else "--no-cone"
+        # The tree was given to the job's user since it was laid out: git would take every file for changed and leave it.
+        self._git(scene, ["update-index", "-q", "--refresh"], folder, {})
         self._git(scene, ["sparse-checkout", "set", cone, *lines], folder, {})
 
     def _base(self, scene: Scene) -> str:

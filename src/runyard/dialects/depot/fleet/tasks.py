@@ -19,6 +19,7 @@ from runyard.model.errors import RunyardError
 from runyard.model.plan import Assignment
 from runyard.model.state import Outcome, Reason
 from runyard.model.work import Job, Runner, Workflow
+from runyard.runner.actions.reach import runtime_token
 
 RESULTS = {
     "success": pb.Result.SUCCESS,
@@ -110,8 +111,8 @@ def _context(work: Assignment, services: Services) -> dict[str, Any]:
         "token": work.token,
         "gitea_default_actions_url": base,
         "forgejo_default_actions_url": base,
-        "gitea_runtime_token": work.token,
-        "forgejo_runtime_token": work.token,
+        "gitea_runtime_token": runtime_token(work),
+        "forgejo_runtime_token": runtime_token(work),
     }
 
 

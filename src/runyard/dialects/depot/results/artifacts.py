@@ -45,8 +45,7 @@ class Artifacts:
 
         def create(tx: Tx) -> Record:
             _check_run(tx, who, body)
-            if _named(tx, who.attempt, name):
-                raise Conflict("an artifact with this name already exists on the workflow run")
+            _free(tx, who, name)
             upload = uploads.begin(tx, who.attempt, name, services.settings.artifact_limit_bytes, now)
             for old in tx.records(
                 UPLOADING, who.attempt.project_id, f"{who.attempt.id}/{name}", Page(limit=1)
@@ -70,6 +69,7 @@ class Artifacts:
             begun = tx.records(UPLOADING, who.attempt.project_id, f"{who.attempt.id}/{name}", Page(limit=1))
             if not begun:
                 raise NotFound(f"the artifact {name} was not created")
+            _free(tx, who, name)  # of two that began at once the first to end has it
             upload = uploads.finished(tx, who.attempt, int(begun[0].data["upload"]))
             if size not in (None, int(upload.data["size_bytes"])):
                 raise Invalid(f"{upload.data['size_bytes']} bytes were uploaded, not {size}")
@@ -106,11 +106,7 @@ class Artifacts:
         name = _name(body)
 
         def find(tx: Tx) -> Artifact:
-            _check_run(tx, who, body)
-            found = [row for row in _of_run(tx, who.attempt) if row.name == name]
-            if not found:
-                raise NotFound(f"there is no artifact {name} in this run")
-            return found[-1]
+            return _existing(tx, who, body, name)
 
         row = await self.services.db.read(find)
         expires = self.services.now() + DOWNLOAD_S * 1000
@@ -123,13 +119,9 @@ class Artifacts:
         name = _name(body)
 
         def remove(tx: Tx) -> int:
-            _check_run(tx, who, body)
-            found = [row for row in _of_run(tx, who.attempt) if row.name == name]
-            if not found:
-                raise NotFound(f"there is no artifact {name} in this run")
-            for row in found:
-                tx.remove(Artifact, row.id)
-            return found[-1].id
+            row = _existing(tx, who, body, name)
+            tx.remove(Artifact, row.id)
+            return row.id
 
         return {"ok": True, "artifact_id": str(await self.services.db.write(remove))}
 
@@ -147,6 +139,21 @@ def _of_run(tx: Tx, attempt: Attempt) -> list[Artifact]:
     for row in tx.artifacts(ArtifactFilter(run_id=attempt.run_id, type="archive"), _ALL):
         found[row.name] = row
     return list(found.values())
+
+
+def _existing(tx: Tx, who: Caller, body: Body, name: str) -> Artifact:
+    """The newest of this name in the caller's run, or NotFound."""
+    _check_run(tx, who, body)
+    for row in _of_run(tx, who.attempt):
+        if row.name == name:
+            return row
+    raise NotFound(f"there is no artifact {name} in this run")
+
+
+def _free(tx: Tx, who: Caller, name: str) -> None:
+    """Conflict for a name that another job of the run has used."""
+    if _named(tx, who.attempt, name):
+        raise Conflict("an artifact with this name already exists on the workflow run")
 
 
 def _named(tx: Tx, attempt: Attempt, name: str) -> bool:
