@@ -19,6 +19,7 @@ from runyard.dialects.depot.access import (
 )
 from runyard.dialects.depot.asking import job_in, latest_of, workflow_in
 from runyard.dialects.depot.cache import patch_blob
+from runyard.dialects.depot.executions import rerun
 from runyard.dialects.depot.gen.depot.ci.v1 import ci_pb as pb
 from runyard.engine import control, views
 from runyard.engine.ports import Tx
@@ -207,10 +208,13 @@ class Acting:
     async def rerun_workflow(self, request: pb.RerunWorkflowRequest) -> pb.RerunWorkflowResponse:
         """New attempts of all jobs of a workflow that is over."""
         outcomes = frozenset(Outcome) - {Outcome.SKIPPED}
-        job_ids = await self._again(request.workflow_id, outcomes, "no jobs to run again")
+        job_ids = await self._again(request.workflow_id, outcomes, "no jobs to run again", anew=True)
         return pb.RerunWorkflowResponse(workflow_id=request.workflow_id, job_count=len(job_ids))
 
-    async def _again(self, workflow_id: str, outcomes: frozenset[Outcome], nothing: str) -> list[int]:
+    async def _again(
+        self, workflow_id: str, outcomes: frozenset[Outcome], nothing: str, *, anew: bool = False
+    ) -> list[int]:
+        """Ids of the jobs that are tried again; `anew`: as another execution of the workflow."""
         who = asker()
         _, number = ids.hear(workflow_id, ids.Kind.WORKFLOW)
 
@@ -220,10 +224,12 @@ class Acting:
             if row.state is not State.DONE:
                 raise Conflict(f"workflow is still {shapes.status(row)}")
             tree = views.run_tree(tx, row.run_id)
-            jobs = next(view.jobs for view in tree.workflows if view.workflow.id == number)
-            chosen = [job for job in jobs if job.latest.outcome in outcomes]
+            flow = next(view for view in tree.workflows if view.workflow.id == number)
+            chosen = [job for job in flow.jobs if job.latest.outcome in outcomes]
             if not chosen:
                 raise Conflict(nothing)
+            if anew:
+                tx.save(rerun(flow, shapes.status(row), self.services.now()))
             for job in chosen:
                 control.retry(tx, job.latest.id, self.services.now(), who.user.id or None)
             return [job.job.id for job in chosen]

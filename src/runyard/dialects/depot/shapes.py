@@ -11,6 +11,7 @@ from datetime import UTC, datetime
 from typing import Any, TypeVar
 
 from runyard.dialects.depot import ids
+from runyard.dialects.depot.executions import Execution, executions
 from runyard.dialects.depot.gen.depot.ci.v1 import ci_pb as pb
 from runyard.dialects.depot.loglines import Line
 from runyard.dialects.depot.words import job_word, parent_word
@@ -19,6 +20,7 @@ from runyard.model.listing import Brief
 from runyard.model.state import LEASED, Outcome
 from runyard.model.work import Artifact, Attempt, Job, Project, Run, Workflow
 
+_EXECUTIONS = 1 << 16  # of one workflow, in the numbers of their ids
 A = TypeVar("A", Attempt, Brief)
 
 
@@ -142,16 +144,8 @@ def job_in_status(key: str, tries: Sequence[Brief]) -> pb.JobStatus:
 
 
 def get_workflow(run: Run, project: Project, view: WorkflowView) -> pb.GetWorkflowResponse:
-    """A workflow with its run's fields, its one execution, jobs and attempts."""
+    """A workflow with its run's fields, its executions, jobs and attempts."""
     row = view.workflow
-    execution = pb.GetWorkflowExecution(
-        execution_id=ids.say(ids.Kind.EXECUTION, row.id),
-        execution=1,
-        status=status(row),
-        created_at=time(row.created_at),
-        started_at=time(row.started_at),
-        finished_at=time(row.finished_at),
-    )
     return pb.GetWorkflowResponse(
         org_id=ids.ORG,
         run_id=ids.run(run.id),
@@ -172,8 +166,19 @@ def get_workflow(run: Run, project: Project, view: WorkflowView) -> pb.GetWorkfl
         workflow_created_at=time(row.created_at),
         workflow_started_at=time(row.started_at),
         workflow_finished_at=time(row.finished_at),
-        executions=[execution],
+        executions=[_execution(row, one) for one in executions(view, status(row))],
         jobs=[_workflow_job(job) for job in view.jobs],
+    )
+
+
+def _execution(row: Workflow, one: Execution) -> pb.GetWorkflowExecution:
+    return pb.GetWorkflowExecution(
+        execution_id=ids.say(ids.Kind.EXECUTION, row.id * _EXECUTIONS + one.number),
+        execution=one.number,
+        status=one.status,
+        created_at=time(one.created_at),
+        started_at=time(one.started_at),
+        finished_at=time(one.finished_at),
     )
 
 
