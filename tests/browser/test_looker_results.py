@@ -17,13 +17,14 @@ from tests.live_server import LiveServer
 pytestmark = pytest.mark.browser
 
 MODEL = """connection: "shown"
-explore: sales {}
+explore: sales { join: shops { sql_on: ${shops.ide} = ${sales.id} ;; relationship: one_to_one } }
 explore: other { from: sales }
 view: sales {
   dimension: id { primary_key: yes type: number sql: ${TABLE}.id ;; }
   dimension: city { sql: upper(${TABLE}.town) ;; }
-  measure: count { type: count }
+  measure: count { type: count drill_fields: [idd] }
 }
+view: shops { sql_table_name: sales ;; dimension: id { type: number } }
 test: few { explore_source: sales { column: id { field: sales.id } } assert: small { expression: ${sales.id} < 2 ;; } }
 test: some { explore_source: sales { column: count { field: sales.count } } assert: many { expression: ${sales.count} > 1 ;; } }
 """
@@ -63,6 +64,10 @@ def test_what_failed_and_what_passed_is_there_to_read(
 ) -> None:
     page.goto(run_url)
     assert page.locator("h3", has_text="shown/sales").count() >= 1
+    lookml = page.locator("#lookml")
+    assert [h.split(" ")[0] for h in lookml.locator("h3").all_inner_texts()] == ["shown/sales", "Views"]
+    assert "Did you mean shops.id?" in lookml.locator("table").first.inner_text()
+    assert 'unknown field "sales.idd"' in lookml.locator("table").last.inner_text()
     page.locator("details.sql summary").first.click()
     assert "^ here" in page.locator("details.sql pre").first.inner_text()
     page.locator("details.rows summary").first.click()

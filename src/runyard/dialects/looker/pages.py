@@ -20,7 +20,7 @@ from runyard.dialects.looker import credentials, imports, results, shapes
 from runyard.dialects.looker.compile import TITLES
 from runyard.dialects.looker.links import PAGES, Links
 from runyard.dialects.looker.naming import find_project
-from runyard.dialects.looker.results import Fault, RunFacts, Validated
+from runyard.dialects.looker.results import Fault, Found, RunFacts, Validated
 from runyard.engine.ports import Tx
 from runyard.http.problems import status_of
 from runyard.http.services import Principal, Services
@@ -35,6 +35,7 @@ from runyard.web.routes import HEADERS
 
 FOLDER = Path(__file__).parent / "templates"
 SHOWN_LINES = 20_000
+SHOWN_EXPLORES = 4
 Page = Callable[[Request], Awaitable[Response]]
 
 
@@ -53,6 +54,30 @@ def marked(error: Fault) -> list[Marked]:
         Marked(text, max(1, error.sql_column) if n == error.sql_line else 0)
         for n, text in enumerate(lines, 1)
     ]
+
+
+@dataclass(frozen=True, slots=True)
+class Group:
+    """Findings of the same explores; none is what is wrong in views and files whatever uses them."""
+
+    explores: tuple[str, ...]
+    findings: list[Found]
+
+    @property
+    def title(self) -> str:
+        """The explores, as far as a heading has room."""
+        more = len(self.explores) - SHOWN_EXPLORES
+        shown = ", ".join(self.explores[:SHOWN_EXPLORES])
+        return f"{shown} and {more} more" if more > 0 else shown
+
+
+def grouped(findings: list[Found]) -> list[Group]:
+    """By the explores that they are found in, those first; each group in the report's order."""
+    groups: dict[tuple[str, ...], list[Found]] = {}
+    for one in findings:
+        own = (f"{one.model}/{one.explore}",) if one.explore else ()
+        groups.setdefault(tuple(sorted(one.explores)) or own, []).append(one)
+    return [Group(explores, groups[explores]) for explores in sorted(groups, key=lambda e: (not e, e))]
 
 
 class Pages:
@@ -124,6 +149,7 @@ class Pages:
             jobs=jobs,
             links=Links("", project.path, run.sha),
             marked=marked,
+            grouped=grouped,
             badge=_mark,
             counted=_counted,
             live=f"/-/events/run/{run.id}" if run.state is not State.DONE else "",
