@@ -116,6 +116,14 @@ def test_fields_that_the_explore_leaves_out_are_not_checked_in_it(make: Make) ->
     assert validate(make({"m.model.lkml": HEAD + text})) == []
 
 
+def test_fields_left_out_are_checked_where_others_are_made_of_them(make: Make) -> None:
+    text = "explore: a { fields: [ALL_FIELDS*, -a.x] }\n"
+    text += "view: a { dimension: id {} dimension: x { sql: ${b.id} ;; } dimension: y { sql: ${x} + 1 ;; } }\nview: b { dimension: id {} }"
+    (found,) = validate(make({"m.model.lkml": HEAD + text}))
+    assert (found.code, found.line, found.explores) == ("unknown_field", 3, ("m/a",))
+    assert 'field "b.id" referenced in "a.x"' in found.message
+
+
 def test_names_may_begin_with_an_underscore_and_parts_of_fields_are_understood(make: Make) -> None:
     text = "explore: a { join: _b { sql_on: ${a.id} = ${_b._id} ;; relationship: one_to_one } }\n"
     text += "view: a { dimension: id {} dimension: x { sql: ${id._sql} + ${a.id._value} ;; } }\n"

@@ -73,7 +73,7 @@ class ExploreChecks:
                 )
         yield from self._fields_lists(explore)
         if any(view.outgoing for view in explore.views.values()):
-            for alias, field in explore.visible():
+            for alias, field in _needed(explore):
                 if field.name in field.view.outgoing:
                     yield from self._field(explore, alias, field)
         yield from self._keys(explore)
@@ -236,6 +236,23 @@ class ExploreChecks:
             if any(a == alias and f.kind == "measure" and f.type in KEYED for a, f in explore.visible()):
                 message = f'view "{view.name}" has measures and no primary_key, and joins repeat its rows'
                 yield self._find(explore, view.node, "no_primary_key", message, Severity.WARNING)
+
+
+def _needed(explore: Explore) -> list[tuple[str, Field]]:
+    """The explore's fields, and those left out of it that they are made of."""
+    found = explore.visible()
+    if len(found) == sum(len(view.fields) for view in explore.views.values()):
+        return found
+    seen = {(alias, field.name) for alias, field in found}
+    for alias, field in found:  # grows meanwhile
+        for reference in field.view.references.get(field.node, ()):
+            owner, _, short = reference.name.rpartition(".")
+            there = alias if owner in ("", field.view.name) and owner not in explore.views else owner
+            view = explore.views.get(there)
+            if view is not None and short in view.fields and (there, short) not in seen:
+                seen.add((there, short))
+                found.append((there, view.fields[short]))
+    return found
 
 
 def _names_itself(join: Join) -> bool:
