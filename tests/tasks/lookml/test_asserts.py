@@ -113,6 +113,22 @@ def test_every_failing_row_counts_and_null_is_not_yes(make: Make, shop: Connecti
     assert "SELECT" in error.sql
 
 
+@pytest.mark.parametrize(
+    ("attributes", "rows", "warning"),
+    [({}, 4, "all rows were tested: state of access_filter has no value"), ({"state": "delivered"}, 2, "")],
+)
+def test_an_access_filter_without_a_value_is_told(
+    make: Make, shop: Connection, attributes: dict[str, str], rows: int, warning: str
+) -> None:
+    text = MODEL.replace(
+        "orders { join", "orders { access_filter: { field: orders.status user_attribute: state } join"
+    )
+    found = models(make({"m.model.lkml": text + a_test("orders.id", "${orders.id} > 0")}))
+    options = AssertOptions(NOW, timeout_s=10, user_attributes=attributes)
+    (one,) = run(data_tests(found), {"shop": shop}, options)
+    assert [(s.rows, s.warning) for s in one.successes] == [(rows, warning)]
+
+
 def test_no_rows_pass_with_a_warning(make: Make, shop: Connection) -> None:
     (one,) = tried(
         make, shop, a_test("orders.n orders.id", "${orders.n} > 99", 'filters: [orders.status: "lost"]')

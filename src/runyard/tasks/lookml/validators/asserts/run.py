@@ -6,7 +6,7 @@ A test passes when each assert is yes in every row; null is not yes. No rows pas
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 
 from runyard.tasks.lookml.connections import CannotConnect, Connection
@@ -146,7 +146,17 @@ def run_one(test: DataTest, database: Database, options: AssertOptions) -> Verdi
         piece = located(query, answer)
         place = (piece.file, piece.line) if piece is not None else (test.file, test.line)
         return [TestError(test.name, "", short(answer.message), *place, query.sql)], None
-    return _judged(test, query, wanted, answer, options)
+    errors, success = _judged(test, query, wanted, answer, options)
+    if success is not None and not success.warning:
+        success = replace(success, warning=_unrestricted(explore, options.user_attributes))
+    return errors, success
+
+
+def _unrestricted(explore: Explore, user_attributes: Mapping[str, str]) -> str:
+    """A warning when an access filter lets all rows through, because this run gives its user attribute no value."""
+    asked = [block.text("user_attribute") for block in explore.node.all("access_filter")]
+    missing = [name for name in asked if name and not user_attributes.get(name)]
+    return f"all rows were tested: {', '.join(missing)} of access_filter has no value" if missing else ""
 
 
 def _broken(test: DataTest, message: str) -> TestError:
