@@ -23,7 +23,7 @@ from runyard.model.state import LEASED, Hold, Outcome, State
 from runyard.model.work import Attempt, Job, Run
 
 LOOK_S = 0.1
-PAUSE_S = 0.0005  # for each job that is not done, between two looks, so that watching a burst of jobs costs little of it
+PAUSE_S = 0.0005  # times the square of the jobs that are not done: a burst is watched at little cost, the last job closely
 LONGEST_PAUSE_S = 0.1
 STYLES = {
     "passed": "32",
@@ -197,7 +197,8 @@ def follow(house: House, run_id: int, screen: Screen) -> tuple[Run, list[tuple[J
             screen.status("")
             return run, graph
         screen.status(_summary(graph))
-        time.sleep(min(LONGEST_PAUSE_S, PAUSE_S * sum(a.state is not State.DONE for _, a in graph)))
+        unfinished = sum(attempt.state is not State.DONE for _, attempt in graph)
+        time.sleep(min(LONGEST_PAUSE_S, PAUSE_S * unfinished**2))
         house.bell.wait(topic, seen, LOOK_S)
 
 

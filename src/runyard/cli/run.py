@@ -20,6 +20,7 @@ from runyard.cli.asked import Asked, Choice, read
 from runyard.cli.choosing import names_of, only
 from runyard.cli.progress import Screen, follow
 from runyard.cli.resident import client as resident
+from runyard.cli.scratch import scratch
 from runyard.dialects import Dialect
 from runyard.engine import control
 from runyard.engine.ports import Tx
@@ -43,7 +44,7 @@ class Prepared:
     def house(self) -> Local:
         """The one house."""
         if self._house is None:
-            self._scratch = tempfile.TemporaryDirectory(prefix="runyard-run-", ignore_cleanup_errors=True)
+            self._scratch = scratch()
             self._house = Local(Path(self._scratch.name))
         return self._house
 
