@@ -11,7 +11,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field, replace
 from enum import Enum
 from typing import Any, TypeVar
-from urllib.parse import urlencode
+from urllib.parse import quote, urlencode
 
 from starlette.requests import Request
 from starlette.responses import Response
@@ -235,7 +235,11 @@ class Desk:
         return answer_json(rows, headers=headers)
 
     def _keyset_headers(self, entry: Entry, last_id: int, has_next: bool) -> dict[str, str]:
-        return {"Link": f'<{self._link(entry, cursor=cursor_for(last_id))}>; rel="next"'} if has_next else {}
+        if not has_next:
+            return {}
+        return {
+            "Link": f'<{self._address(entry, _OF_KEYSET)}cursor={quote(cursor_for(last_id))}>; rel="next"'
+        }
 
     def _offset_headers(
         self, entry: Entry, window: Window, has_next: bool, total: int | None
@@ -254,26 +258,23 @@ class Desk:
             pages = max(1, -(-total // window.per_page))
             headers |= {"X-Total": str(total), "X-Total-Pages": str(pages)}
             links.append(("last", pages))
-        size = str(window.per_page)
+        address, size = self._address(entry, _OF_OFFSET), window.per_page
         headers["Link"] = ", ".join(
-            f'<{self._link(entry, page=str(n), per_page=size)}>; rel="{rel}"' for rel, n in links
+            [f'<{address}page={number}&per_page={size}>; rel="{rel}"' for rel, number in links]
         )
         return headers
 
-    def _link(self, entry: Entry, **changes: str) -> str:
-        """Absolute, on the configured address: python-gitlab refuses to follow links to another host."""
+    def _address(self, entry: Entry, replaced: frozenset[str]) -> str:
+        """Of the list as it was asked, to go on with other values for these parameters. Absolute, on the configured address: python-gitlab refuses
+        to follow links to another host."""
         path = entry.request.scope.get("runyard.path", "")
         text = entry.request.scope["query_string"].decode("latin-1")
         if _PLAIN.fullmatch(text):  # what needs no decoding is passed on as it came
-            parts = [part for part in text.split("&") if part]
-            asked = [p for p in parts if (k := p.partition("=")[0]) not in changes and k not in _SECRET]
-            query = "&".join([*asked, urlencode(changes)])
+            kept = "&".join([p for p in text.split("&") if p and p.partition("=")[0] not in replaced])
         else:
             items = entry.request.query_params.multi_items()
-            query = urlencode(
-                [*((k, v) for k, v in items if k not in changes and k not in _SECRET), *changes.items()]
-            )
-        return f"{self.services.server.url}{path}?{query}"
+            kept = urlencode([(key, value) for key, value in items if key not in replaced])
+        return f"{self.services.server.url}{path}?{kept}&" if kept else f"{self.services.server.url}{path}?"
 
 
 def check_role(who: Principal, project: Project, line: Line) -> None:
@@ -287,3 +288,5 @@ def check_role(who: Principal, project: Project, line: Line) -> None:
 
 _PLAIN = re.compile(r"[A-Za-z0-9_.~&=-]*")
 _SECRET = frozenset({"private_token", "access_token", "job_token", "id_after", "id_before"})
+_OF_KEYSET = _SECRET | {"cursor"}
+_OF_OFFSET = _SECRET | {"page", "per_page"}

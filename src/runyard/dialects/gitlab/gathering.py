@@ -84,8 +84,9 @@ OtherIds = tuple[
 
 @dataclass(frozen=True, slots=True)
 class Surroundings:
-    """What jobs refer to, by id; what is shown the same in every body is JSON already."""
+    """What the jobs of a page refer to, by id; what is shown the same in every body is JSON already."""
 
+    ids: Sequence[OtherIds]  # row by row
     runs: Mapping[int, Run]
     users: Mapping[int, Raw]
     runners: Mapping[int, Raw]
@@ -172,7 +173,8 @@ class Bodies:
             found = machine_of(tx, runner_id, system_id)
             return raw(shapes.runner_manager(found, now)) if found else None
 
-        others = {others_of(row) for row in rows}
+        ids = [others_of(row) for row in rows]
+        others = set(ids)
         actors = {actor_id or runs[run_id].actor_id for run_id, actor_id, _, _ in others if run_id in runs}
         carriers = {(runner_id, system_id) for _, _, runner_id, system_id in others if runner_id}
         users = {id: moment.of(("user", id), partial(user, id)) for id in actors if id}
@@ -185,7 +187,7 @@ class Bodies:
         for left in tx.listed_artifacts([row.id for row in plain if row.started_at is not None]):
             artifacts.setdefault(left.attempt_id, []).append(left)
         return Surroundings(
-            runs, _there(users), _there(runners), _there(machines), artifacts, _downstream(tx, plain)
+            ids, runs, _there(users), _there(runners), _there(machines), artifacts, _downstream(tx, plain)
         )
 
     def commit(self, project_id: int, sha: str) -> Commit | None:
@@ -217,8 +219,8 @@ class Bodies:
         shared: dict[int, tuple[Raw, Raw]] = {}
         known: dict[OtherIds, Others] = {}
         bodies = []
-        for row in rows:
-            run, ids = around.runs.get(row.run_id), others_of(row)
+        for row, ids in zip(rows, around.ids, strict=True):
+            run = around.runs.get(row.run_id)
             if run is None:  # removed between two reads
                 continue
             others = known.get(ids)
