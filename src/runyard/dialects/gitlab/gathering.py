@@ -35,6 +35,7 @@ from runyard.model.work import Group, Project, Run, Runner, User
 Key = TypeVar("Key")
 Wanted = tuple[tuple[State, Outcome | None], ...]
 MOST_SCANNED = 5_000
+FEW_RUNS = 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,17 +96,17 @@ class Surroundings:
     downstream: Mapping[int, tuple[Run, Project]]  # pipelines that bridges started, by id
 
 
-def runs_of(tx: Tx, project_id: int, rows: Sequence[Row], known: Iterable[Run]) -> dict[int, Run]:
+def runs_of(
+    tx: Tx, project_id: int, rows: Sequence[Row], moment: Moment, known: Iterable[Run]
+) -> dict[int, Run]:
     """The pipelines of a page of jobs."""
     runs = {run.id: run for run in known}
     lacking = {row.run_id for row in rows} - runs.keys()
-    if (
-        len(lacking) > 1
-    ):  # jobs of one page mostly come from neighbouring runs: one range query instead of many look-ups
+    if len(lacking) > FEW_RUNS:  # mostly neighbours: one range query instead of many look-ups
         page = Page(limit=2 * len(lacking), after_id=max(lacking) + 1, descending=True)
         runs |= {run.id: run for run in tx.runs(RunFilter(project_id=project_id), page)}
     for run_id in lacking - runs.keys():
-        run = tx.get(Run, run_id)
+        run = moment.of(("run", run_id), partial(tx.get, Run, run_id))
         if run is not None:
             runs[run_id] = run
     return runs
@@ -159,7 +160,7 @@ class Bodies:
     ) -> Surroundings:
         """Everything a page of jobs refers to."""
         now, server = self.services.now(), self.services.server
-        runs = runs_of(tx, project_id, rows, known)
+        runs = runs_of(tx, project_id, rows, moment, known)
 
         def user(id: int) -> Raw | None:
             row = tx.get(User, id)
