@@ -89,6 +89,8 @@ def _gate_was_open(tx: Tx, before: Attempt, after: Attempt) -> None:
         return
     graph = tx.graph(after.run_id)
     job = next(j for j, _ in graph if j.id == after.job_id)
+    if after.number > 1 and (job.plan.bridge or job.plan.unfold) and after.state is not State.DONE:
+        return  # it opens again to show what goes on below it already, whatever its own gate waits for
     prior = [(j, a) for j, a in graph if j.workflow_id == job.workflow_id and _looks_at(job, j)]
     expression = job.plan.gate.expression
     for other, attempt in prior:
