@@ -289,5 +289,17 @@ def test_a_removed_run_is_removed_with_its_children(house: Any, bridge: Any, sta
     assert house.look(lambda tx: tx.get(Run, child.id)) is None
 
 
+def test_a_child_that_awaits_jobs_ends_its_bridge_when_it_is_removed(
+    house: Any, job: Any, bridge: Any
+) -> None:
+    run = house.accept(bridge("go"))
+    [attempt_id] = house.look(bridges.waiting)
+    plan = Plan((WorkflowPlan("w", jobs=(job("inner"),)), WorkflowPlan("later", awaits=True)))
+    child = house.do(bridges.started, attempt_id, house.trigger(), plan, house.now, house.terms)
+    house.do(control.delete_run, child.id, house.now)
+    assert house.shown(run) == {"go": "canceled"}
+    assert house.run(run).state is State.DONE
+
+
 def _member(tx: Any, user: User, project: Project, level: Role) -> None:
     tx.add(Member(0, user.id, level, project_id=project.id))

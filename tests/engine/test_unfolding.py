@@ -334,3 +334,37 @@ def test_a_job_that_unfolds_may_wait_for_its_group(house: Any, job: Any) -> None
     )
     assert house.shown(second) == {"c": "canceled", "c / b": "canceled"}
     assert house.shown(third) == {"n": "queued"}
+
+
+def test_a_retried_part_waits_until_the_group_of_its_maker_is_free(house: Any, job: Any) -> None:
+    run = house.accept(calling(job, job("b"), concurrency=Concurrency("g")))
+    house.work(FAILED)
+    other = house.accept(plan=Plan((WorkflowPlan("w", jobs=(job("o", concurrency=Concurrency("g")),)),)))
+    assert house.shown(other) == {"o": "queued"}
+    house.do(control.retry, house.latest(run)["c / b"].id, house.now)
+    assert house.shown(run) == {"c": "concurrency", "c / b": "waiting"}
+    assert house.work() == "o"
+    assert house.shown(run) == {"c": "running", "c / b": "queued"}
+    house.work()
+    assert house.run(run).outcome is Outcome.PASSED
+
+
+def test_a_leg_that_lost_a_waiting_job_has_not_begun(house: Any, job: Any) -> None:
+    unfold = {"matrix": {"x": ["1", "2"]}, "max_parallel": 1.0}
+    last = job("q", needs=("p",), gate=IF_ALL_WELL)
+    run = house.accept(calling(job, job("p"), last, unfold=unfold))
+    house.do(control.cancel_job, house.jobs(run)["c (2) / q"].id, house.now)
+    assert house.shown(run)["c (2) / p"] == "waiting"
+    assert [house.work() for _ in range(3)] == ["c (1) / p", "c (1) / q", "c (2) / p"]
+
+
+def test_retried_legs_obey_max_parallel(house: Any, job: Any) -> None:
+    unfold = {"max_parallel": "${{ 1 }}", "fail_fast": False}
+    run = house.accept(job("a"), late(job, {"v": [1, 2, 3]}, unfold=unfold))
+    house.work()
+    house.work(FAILED)
+    assert house.shown(run)["m (2)"] == "queued"
+    house.do(control.retry, house.latest(run)["m (1)"].id, house.now)
+    assert house.shown(run)["m (1)"] == "waiting"
+    assert [house.work() for _ in range(3)] == ["m (2)", "m (1)", "m (3)"]
+    assert house.run(run).outcome is Outcome.PASSED

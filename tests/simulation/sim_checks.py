@@ -202,8 +202,8 @@ def _groups(rows: Sequence[tuple[Job, Attempt]], modes: dict[str, str]) -> None:
     turns: dict[str, list[tuple[int, bool, int]]] = defaultdict(list)  # who is next where runs go in order
     for job, a in rows:
         rule = job.plan.concurrency
-        if rule is None:
-            continue
+        if rule is None or (a.number > 1 and job.plan.bridge and a.state is State.RUNNING):
+            continue  # a bridge whose run goes on again is not asked: its run does already
         if a.state is State.WAITING or a.hold in (Hold.CONCURRENCY, Hold.DELAYED):
             sign = -1 if modes.get(rule.group) == "newest_first" else 1
             turns[rule.group].append((sign * a.run_id, a.hold is not Hold.CONCURRENCY, a.id))
@@ -219,16 +219,21 @@ def _groups(rows: Sequence[tuple[Job, Attempt]], modes: dict[str, str]) -> None:
 
 
 def _legs(rows: Sequence[tuple[Job, Attempt]]) -> None:
-    active: dict[tuple[int, str], int] = Counter()
+    """Of a matrix, and of a leg that is several jobs; not counted is what opens again to show what goes on below it."""
+    active: dict[tuple[int, str], set[int]] = defaultdict(set)
     limits: dict[tuple[int, str], int] = {}
     for job, a in rows:
         key = (job.workflow_id, job.plan.matrix_group)
-        simple = job.plan.gate.when not in (When.MANUAL, When.DELAYED)
-        if job.plan.max_parallel is not None and simple:
+        if job.plan.max_parallel is not None and job.plan.gate.when not in (When.MANUAL, When.DELAYED):
             limits[key] = job.plan.max_parallel
-        if a.state in ACTIVE:
-            active[key] += 1 if a.number == 1 else 0
-    assert all(active[key] <= most for key, most in limits.items()), "more legs work than max_parallel"
+        if a.state in ACTIVE and not (a.number > 1 and (job.plan.bridge or job.plan.unfold)):
+            active[key].add(job.id)
+        origin = job.plan.origin
+        if origin is not None and origin.max_parallel is not None:
+            key = (job.workflow_id, f"made by {origin.parent}")
+            limits[key] = origin.max_parallel
+            active[key] |= {origin.leg} if a.state in ACTIVE else set()
+    assert all(len(active[key]) <= most for key, most in limits.items()), "more legs work than max_parallel"
 
 
 def _unfolded(rows: Sequence[tuple[Job, Attempt]]) -> None:

@@ -153,7 +153,7 @@ def other_runs_are_not_settled(patch: Patch) -> None:
 
 @mutant
 def max_parallel_is_ignored(patch: Patch) -> None:
-    patch.setattr(settle, "_has_room", lambda flow, node: True)
+    patch.setattr(settle, "has_room", lambda flow, node: True)
 
 
 @mutant

@@ -28,7 +28,7 @@ from runyard.engine.groups import enter, release
 from runyard.engine.moves import move, rehold
 from runyard.engine.ports import ArtifactFilter, Page, Tx
 from runyard.engine.reopening import reopen, reopen_skipped
-from runyard.engine.settle import finish_board, settle
+from runyard.engine.settle import end_all, end_empty, finish_board, settle
 from runyard.engine.terms import Terms
 from runyard.engine.trigger import accept
 from runyard.model.errors import Conflict, NotFound
@@ -50,7 +50,7 @@ def cancel_run(tx: Tx, run_id: int, now: int, actor_id: int | None = None) -> Ru
     for node in board.nodes.values():
         if (child := child_of(node)) is not None:
             board.orphans[child] = (Reason.BY_USER, "")
-    _end_empty(board, Outcome.CANCELED)
+    end_empty(board, Outcome.CANCELED)
     return finish_board(board)
 
 
@@ -203,7 +203,7 @@ def unschedule(tx: Tx, attempt_id: int, now: int) -> Attempt:
 def conclude(tx: Tx, run_id: int, now: int) -> Run:
     """Ends workflows that awaited jobs and got none: there was nothing to do."""
     board = load(tx, run_id, now)
-    _end_empty(board, Outcome.PASSED)
+    end_empty(board, Outcome.PASSED)
     return finish_board(board)
 
 
@@ -248,13 +248,13 @@ def delete_run(tx: Tx, run_id: int, now: int) -> None:
     if tx.get(Run, run_id) is None:
         return
     board = load(tx, run_id, now)
+    children = [child for node in board.nodes.values() if (child := child_of(node)) is not None]
+    end_all(board, Reason.BY_USER)
     for node in board.nodes.values():
-        board.cancel(node, Reason.BY_USER)
         if node.attempt.state is State.STOPPING:
             node.attempt = move(tx, node.job, node.attempt, State.DONE, now, outcome=Outcome.CANCELED)
             board.ended(node)
     finish_board(board)
-    children = [child for node in board.nodes.values() if (child := child_of(node)) is not None]
     tx.remove(Run, run_id)
     tx.ring("runs")
     for child in children:
@@ -278,13 +278,6 @@ def _cancel_flow(board: Board, flow: Flow, actor_id: int | None) -> None:
     parts = [node for node in flow.unfolding if node.attempt.state is State.RUNNING]
     kept = {id(node) for node in (*stays, *parts)}
     _cancel(board, [node for node in flow.nodes if id(node) not in kept], actor_id)
-
-
-def _end_empty(board: Board, outcome: Outcome) -> None:
-    for flow in board.flows.values():
-        if not flow.nodes and flow.row.state is not State.DONE:
-            flow.row = replace(flow.row, state=State.DONE, outcome=outcome, finished_at=board.now)
-            board.tx.save(flow.row)
 
 
 def _was_played(node: Node) -> bool:

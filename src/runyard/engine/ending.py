@@ -13,6 +13,7 @@ from runyard.engine.groups import enter
 from runyard.engine.moves import move
 from runyard.engine.ports import AttemptFilter, Page, Tx
 from runyard.engine.reopening import reopen
+from runyard.engine.rooms import has_room
 from runyard.engine.settle import finish_board
 from runyard.engine.terms import Terms
 from runyard.model.plan import Retry
@@ -84,9 +85,10 @@ def stopped_as(attempt: Attempt) -> tuple[Outcome, Reason]:
 
 def again(board: Board, node: Node, *, automatic: bool, **changes: Any) -> Attempt:
     """Makes the job's next attempt and starts it at once, whatever its gate said before; only while something that it looks at is open
-    again (retried too) it waits for that."""
+    again (retried too), or while there is no room, it waits."""
     reopen(board, node, automatic=automatic, **changes)
-    if decide(board.flows[node.job.workflow_id], node).answer is not Answer.WAIT:
+    flow = board.flows[node.job.workflow_id]
+    if decide(flow, node).answer is not Answer.WAIT and has_room(flow, node):
         enter(board, node)
     return node.attempt
 

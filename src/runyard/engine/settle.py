@@ -16,6 +16,7 @@ from runyard.engine.following import concerned, follow
 from runyard.engine.gates import Answer, decide, need_facts
 from runyard.engine.groups import enter, release
 from runyard.engine.ports import Tx
+from runyard.engine.rooms import has_room
 from runyard.engine.unfolding import unfold
 from runyard.model.fold import Folded, fold_parents, fold_words
 from runyard.model.plan import When
@@ -23,8 +24,6 @@ from runyard.model.state import Hold, Outcome, Reason, State
 from runyard.model.work import Attempt, Run, Workflow
 
 R = TypeVar("R", Run, Workflow)
-
-_ACTIVE = frozenset({State.QUEUED, State.RUNNING, State.STOPPING})
 
 
 def settle(tx: Tx, run_id: int, now: int, ended: Iterable[Attempt] = ()) -> Run:
@@ -132,36 +131,9 @@ def _start(board: Board, flow: Flow, node: Node) -> None:
     elif gate.when is When.DELAYED:
         due = board.now + gate.delay_s * 1000
         board.move(node, State.HELD, hold=Hold.DELAYED, run_after_at=due)
-    elif _has_room(flow, node) and _leg_has_room(flow, node):
+    elif has_room(flow, node):
         enter(board, node)
         board.restless |= node.plan.unfold is not None
-
-
-def _has_room(flow: Flow, node: Node) -> bool:
-    """Whether max_parallel of its matrix leaves a place; if not it stays waiting and is asked again when a leg ends."""
-    most = node.plan.max_parallel
-    if most is None:
-        return True
-    taken = sum(
-        leg.attempt.state in _ACTIVE
-        or (leg.attempt.state is State.HELD and leg.attempt.hold is Hold.CONCURRENCY)
-        for leg in flow.legs(node.plan.matrix_group)
-    )
-    return taken < most
-
-
-def _leg_has_room(flow: Flow, node: Node) -> bool:
-    """The same for a leg of several jobs: it may begin while fewer than `max_parallel` others have begun and not ended."""
-    origin = node.plan.origin
-    if origin is None or origin.max_parallel is None:
-        return True
-    legs: dict[int, list[State]] = {}
-    for other in flow.made[origin.parent]:
-        if other.plan.origin is not None:
-            legs.setdefault(other.plan.origin.leg, []).append(other.attempt.state)
-    begun = {leg for leg, states in legs.items() if set(states) != {State.WAITING}}
-    active = {leg for leg in begun if set(legs[leg]) != {State.DONE}}
-    return origin.leg in begun or len(active) < origin.max_parallel
 
 
 def write_folds(board: Board) -> Run:
@@ -244,10 +216,19 @@ def _others(board: Board) -> None:
             dirty, orphans = (dirty | other.others) - {run_id}, orphans | other.orphans
 
 
-def end_all(board: Board, reason: Reason, message: str) -> None:
-    """Cancels everything open in a run, and in the children that its bridges have started."""
+def end_all(board: Board, reason: Reason, message: str = "") -> None:
+    """Cancels everything open in a run, workflows that await their jobs too, and what the children do that its bridges have started."""
     for node in board.nodes.values():
         child = child_of(node)
         board.cancel(node, reason, message)
         if child is not None:
             board.orphans[child] = (reason, message)
+    end_empty(board, Outcome.CANCELED)
+
+
+def end_empty(board: Board, outcome: Outcome) -> None:
+    """Ends workflows that still await their jobs."""
+    for flow in board.flows.values():
+        if not flow.nodes and flow.row.state is not State.DONE:
+            flow.row = replace(flow.row, state=State.DONE, outcome=outcome, finished_at=board.now)
+            board.tx.save(flow.row)

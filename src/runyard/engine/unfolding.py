@@ -13,6 +13,7 @@ from typing import Any
 from runyard.engine.board import Board, Flow, Node
 from runyard.engine.drawing import TROUBLE, Undrawable, boolean, draw, facts_of, is_ready, number
 from runyard.engine.gates import need_facts, result_of
+from runyard.engine.groups import enter
 from runyard.engine.moves import NO_LEASE_AT
 from runyard.engine.ports import Tx
 from runyard.engine.reopening import reopen, reopen_skipped
@@ -132,8 +133,9 @@ def _again(board: Board, flow: Flow, node: Node) -> None:
     ended_at = node.attempt.finished_at or 0
     if any(c.attempt.number > 1 and c.attempt.created_at >= ended_at for c in made):
         reopen(board, node, automatic=False)  # a person retried something below
-        board.move(node, State.QUEUED)
-        board.move(node, State.RUNNING, lease_until_at=NO_LEASE_AT)
+        enter(board, node)
+        if node.attempt.state is State.QUEUED:
+            board.move(node, State.RUNNING, lease_until_at=NO_LEASE_AT)
         reopen_skipped(board, [node])
     else:
         for child in made:
