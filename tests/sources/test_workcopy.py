@@ -155,3 +155,19 @@ def test_a_pack_is_made_once_for_all_jobs_of_a_commit_and_few_are_kept(
         found = import_workcopy(copy, source, 1)
         source.checkout(1, found.sha, "refs/heads/topic", 1, tmp_path / "again")
     assert len(list((source.git_dir(1) / "packed").iterdir())) == objects.PACKS_KEPT
+
+
+def test_other_branches_tags_and_those_of_origin_can_be_compared_with(copy: Path, tmp_path: Path) -> None:
+    git(copy, "branch", "older")
+    git(copy, "tag", "-am", "annotated", "v1")
+    git(copy, "update-ref", "refs/remotes/origin/main", "HEAD")
+    git(copy, "update-ref", "refs/remotes/origin/older", "HEAD")
+    git(copy, "symbolic-ref", "refs/remotes/origin/HEAD", "refs/remotes/origin/main")
+    (copy / "edited.txt").write_text("new")
+    git(copy, "commit", "-qam", "second")
+    (copy / "fresh.txt").write_text("fresh")
+    source = GitSource(tmp_path / "repositories")
+    files = source.files(1, import_workcopy(copy, source, 1).sha)
+    for ref in ("older", "refs/heads/older", "v1", "main"):
+        assert files.changed(ref) == {"edited.txt", "fresh.txt"}, ref
+    assert files.changed("gone") is None

@@ -15,7 +15,7 @@ from runyard.engine.ports import RunFilter
 from runyard.model.errors import Conflict, Unavailable
 from runyard.model.state import State
 from runyard.model.work import Attempt, Project, Run, Runner, User
-from runyard.store import open_database, sqlite_database
+from runyard.store import open_database
 from runyard.store.bell import LocalBell
 
 ANY = Runner(0, "any", stock=False)
@@ -180,25 +180,6 @@ def test_a_glance_sees_what_was_acknowledged_and_writes_nothing(database: Any) -
         assert db.version() == before
 
     asyncio.run(use())
-
-
-def test_after_a_long_look_the_next_ones_leave_the_loop_alone(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(sqlite_database, "LONG_LOOK_S", 10.0)
-    db, _ = open_database("", tmp_path)
-
-    async def use() -> None:
-        here = threading.get_ident()
-        assert await db.glance(lambda _: threading.get_ident()) == here
-        monkeypatch.setattr(sqlite_database, "LONG_LOOK_S", -1.0)  # every look is long
-        monkeypatch.setattr(sqlite_database, "COLD_S", 3600.0)
-        with pytest.raises(ZeroDivisionError):
-            await db.glance(lambda _: 1 // 0)
-        assert await db.glance(lambda _: threading.get_ident()) != here
-
-    asyncio.run(use())
-    db.close()
 
 
 def test_a_rolled_back_work_rings_nothing(database: Any) -> None:

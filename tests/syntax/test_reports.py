@@ -190,4 +190,6 @@ def test_printed_coverage_is_the_last_match_of_the_last_line() -> None:
     assert printed(r"/Total: (\d+\.\d+|\d+)%/", log) == 55.5
     assert printed(r"Total: \d+%", log) == 10.0
     assert printed(r"lines (\d+)%", log) == 70.0
+    stamped = b"2026-11-21T20:35:31.143091Z 01O cov 12%\n2026-11-21T20:35:31.143124Z 00O section_end:1:x\r\n"
+    assert printed(r"/^cov (\d+)%$/", stamped) == 12.0
     assert printed(r"/nothing/", log) is None and printed(r"/(?=x)/", log) is None

@@ -55,7 +55,7 @@ def job(name: str, stage: int, *needs: str, **more: Any) -> JobPlan:
     step = StepPlan(key="script", name="script", argv=("true",))
     wanted = tuple(Need(n) for n in needs)
     order = Order.NEEDS if needs else Order.STAGE
-    gate = Gate(when=more.pop("when", When.ON_SUCCESS), order=order)
+    gate = Gate(when=more.pop("when", When.ON_SUCCESS), order=order, question=more.pop("question", ""))
     return JobPlan(
         key=name,
         name=name,
@@ -78,7 +78,7 @@ PLAN = Plan(
                 job("unit: [3.11]", 1, "compile"),
                 job("unit: [3.12]", 1, "compile"),
                 job("lint", 1),
-                job("deploy", 2, when=When.MANUAL),
+                job("deploy", 2, when=When.MANUAL, question=f"Really? {HOSTILE}"),
             ),
         ),
     ),

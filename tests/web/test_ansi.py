@@ -98,3 +98,38 @@ def test_long_lines_and_endless_escapes_stay_bounded() -> None:
     assert len(out) < 40_000
     out = html(b"\x1b[" + b"1;" * 1_000_000 + b"m\n")
     assert len(out) < 40_000
+
+
+STAMPED = (
+    b"2026-11-21T20:35:29.976692Z 00O \x1b[0Kfeature flags\x1b[0;m\n"
+    b"2026-11-21T20:35:30.783193Z 00O section_end:1795293330:get_sources\r\n"
+    b"2026-11-21T20:35:30.783199Z 00O+\x1b[0Ksection_start:1795293330:step_script\r\n"
+    b"2026-11-21T20:35:30.783771Z 00O+\x1b[0K\x1b[0K\x1b[36;1mExecuting\x1b[0;m\x1b[0;m\n"
+    b"2026-11-21T20:35:31.143087Z 01O hello\n"
+    b"2026-11-21T20:35:31.143031Z 01E err\n"
+)
+
+
+@pytest.mark.parametrize("size", [1, 7, 50, 4096])
+def test_stamps_of_the_runner_become_titles_and_parts_one_line(size: int) -> None:
+    view = LogHtml()
+    html = [line for at in range(0, len(STAMPED), size) for line in view.feed(STAMPED[at : at + size])]
+    html += view.rest()
+    assert [re.sub(r"<[^>]*>", "", line) for line in html] == [
+        "1feature flags",
+        "2Executing",
+        "3hello",
+        "4err",
+    ]
+    assert 'title="2026-11-21T20:35:31.143087Z"' in html[2] and 'class="fold"' in html[1]
+    assert view.pending == b""
+
+
+def test_bytes_that_were_not_shown_yet_can_be_asked_for_again() -> None:
+    """A page that was made in the middle of a log goes on where it says."""
+    for cut in range(len(STAMPED)):
+        first = LogHtml()
+        shown = list(first.feed(STAMPED[:cut]))
+        second = LogHtml(line=first.line, sections=first.sections)
+        shown += [*second.feed(STAMPED[cut - len(first.pending) :]), *second.rest()]
+        assert len(shown) == 4, cut

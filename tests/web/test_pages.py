@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 from starlette.testclient import TestClient
 
-from runyard.model.state import State
-from runyard.model.work import Artifact, Attempt, Project, Step
+from runyard.model.state import Hold, State
+from runyard.model.work import Artifact, Attempt, Job, Project, Step
 from runyard.web.routes import site
 from tests.web.conftest import HOSTILE, TOKEN, World
 
@@ -143,6 +143,53 @@ def test_another_sites_form_changes_nothing(
 def test_an_impossible_button_says_why(person: TestClient, world: World) -> None:
     answer = person.post(f"/team/app/-/jobs/{world.attempts['compile']}/play")
     assert answer.status_code == 409
+
+
+def test_a_manual_jobs_question_is_asked_and_a_delayed_one_can_be_stopped(
+    person: TestClient, world: World
+) -> None:
+    deploy = world.attempts["deploy"]
+
+    def holds(hold: Hold) -> None:
+        world.write(
+            lambda tx: tx.save(
+                replace(tx.get(Attempt, deploy), state=State.HELD, hold=hold, run_after_at=1 << 41)
+            )
+        )
+
+    holds(Hold.MANUAL)
+    for path in (f"/team/app/-/pipelines/{world.run.id}", f"/team/app/-/jobs/{deploy}"):
+        assert 'data-ask="Really? &lt;img src=x onerror=alert(1)&gt;"' in person.get(path).text
+    holds(Hold.DELAYED)
+    html = person.get(f"/team/app/-/jobs/{deploy}").text
+    assert "Start now" in html and "/unschedule" in html
+    assert person.post(f"/team/app/-/jobs/{deploy}/unschedule", follow_redirects=False).status_code == 303
+    assert world.read(lambda tx: tx.get(Attempt, deploy)).hold is Hold.MANUAL
+    assert person.post(f"/team/app/-/jobs/{world.attempts['compile']}/unschedule").status_code == 409
+
+
+def test_artifacts_kept_to_a_role_are_not_shown_to_others(
+    stranger: TestClient, person: TestClient, world: World
+) -> None:
+    ref = world.services.blobs.put([b"secret"])
+
+    def hide(tx):  # type: ignore[no-untyped-def]
+        tx.save(replace(tx.project_by_path("team/app"), visibility="public"))
+        at = tx.get(Attempt, world.attempts["compile"])
+        job = tx.get(Job, at.job_id)
+        tx.save(replace(job, plan=replace(job.plan, artifacts_from=30)))
+        row = Artifact(
+            0, at.id, at.run_id, at.project_id, "a", "archive", "zip", "kept.zip", 6, ref.sha256, ref.key
+        )
+        return tx.add(row).id
+
+    number = world.write(hide)
+    paths = [f"/team/app/-/jobs/{world.attempts['compile']}", f"/team/app/-/pipelines/{world.run.id}"]
+    assert all("kept.zip" in person.get(path).text for path in paths)
+    assert person.get(f"/team/app/-/artifacts/{number}").content == b"secret"
+    person.cookies.clear()
+    assert all("kept.zip" not in stranger.get(path).text for path in paths)
+    assert stranger.get(f"/team/app/-/artifacts/{number}").status_code == 404
 
 
 def test_another_projects_job_is_not_found_under_this_path(person: TestClient, world: World) -> None:

@@ -53,8 +53,24 @@ class FolderFiles:
         return sorted(found)
 
     def changed(self, base: str | None = None) -> frozenset[str] | None:
-        """Unknown without history."""
-        return None
+        """Unknown without history; against a ref what differs from it in the folder's own repository, or everything where there is none."""
+        return None if base is None else _differs(self.root, base)
+
+
+def _differs(root: Path, base: str) -> frozenset[str] | None:
+    """Uncommitted work included. None: there is no such ref. git is asked only where a rule compares."""
+    from tempfile import TemporaryDirectory
+
+    from runyard.sources.repositories import GitSource
+    from runyard.sources.workcopy import import_folder
+
+    with TemporaryDirectory() as folder:
+        source = GitSource(Path(folder))
+        try:
+            found = import_folder(root, source, 1)
+        except RunyardError:
+            return frozenset(FolderFiles(root).paths())
+        return source.files(1, found.sha).changed(base)
 
 
 def compile_file(args: Sequence[str], prog_name: str) -> None:

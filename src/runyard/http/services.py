@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 from runyard.engine.ports import Actions, Bell, Blobs, Clock, Database, RefUpdate, Source, Vault, Visits
 from runyard.engine.terms import Terms
 from runyard.model.access import Role, Standing
-from runyard.model.plan import Variable
+from runyard.model.plan import JobPlan, Variable
 from runyard.model.trigger import Files, ServerFacts, Trigger
 from runyard.model.work import Attempt, Project, Run, Token, User
 
@@ -64,6 +64,10 @@ class Principal:
         """Whether this person may start, stop and retry there: developers and above. Jobs never."""
         role = self.role_in(project)
         return self.attempt is None and role is not None and role >= Role.DEVELOPER
+
+    def may_fetch(self, project: Project, plan: JobPlan) -> bool:
+        """Whether this person may have the artifacts of such a job, in a project that it may see."""
+        return (self.role_in(project) or Role.NONE) >= plan.artifacts_from
 
     def is_let_in(self, project: Project) -> bool:
         """Whether the project's allow-list names the project of this job (or its group, or everybody)."""

@@ -25,6 +25,7 @@ class Role(IntEnum):
     OWNER = 50
 
 
+NOBODY = 100  # more than any role
 OPEN_TO_ALL = frozenset({"public", "internal"})
 
 

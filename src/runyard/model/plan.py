@@ -79,6 +79,7 @@ class Gate:
     order: Order = Order.NEEDS
     expression: str | None = None
     delay_s: int = 0
+    question: str = ""  # what people are asked before they start it
 
 
 @dataclass(frozen=True, slots=True)
@@ -412,6 +413,7 @@ class JobPlan:
     # What a runner that chooses by labels (`Runner.extra["labels"]`) must all have to take it, as its file can be handed to one; none: it cannot.
     labels: tuple[str, ...] = ()
     coverage: str = ""  # RE2 pattern over the log
+    artifacts_from: int = 0  # the least `model.access.Role` whose bearers may fetch its artifacts; jobs that need them always may
     environment: EnvironmentUse | None = None
     claimable: bool = (
         True  # False: no runner may take it; someone outside begins and concludes it (`engine.outside`)

@@ -16,6 +16,7 @@ from runyard.sources.repositories import GitSource
 
 FILE_LIMIT_BYTES = 512 << 20
 SUBMODULE_LEVELS = 10
+HEADS = "refs/heads/"
 AUTHOR = pygit2.Signature("runyard run", "run@localhost", 0, 0)
 
 
@@ -43,6 +44,7 @@ def import_workcopy(folder: Path, source: GitSource, project_id: int) -> Workcop
     else:
         parents = [] if base is None else [base.id]
         sha = str(ours.create_commit(None, AUTHOR, AUTHOR, "The working copy as it is", tree, parents))
+    _name_refs(ours, theirs)
     _stand_on(ours, branch, sha)
     return Workcopy(Path(theirs.workdir), branch, sha, str(base.id) if base else "", changed)
 
@@ -61,6 +63,19 @@ def import_folder(folder: Path, source: GitSource, project_id: int) -> Workcopy:
     sha = str(ours.create_commit(None, AUTHOR, AUTHOR, "The folder as it is", inside.id, []))
     _stand_on(ours, branch, sha)
     return Workcopy(folder, branch, sha, "", 0)
+
+
+def _name_refs(ours: pygit2.Repository, theirs: pygit2.Repository) -> None:
+    """Their branches and tags, those of `origin` where there is none of their own, so that `compare_to` finds what it names. In one file: a
+    repository may have thousands."""
+    found: dict[str, str] = {}
+    for name in theirs.references:
+        kept = name.replace("refs/remotes/origin/", HEADS, 1)
+        if kept.startswith((HEADS, "refs/tags/")) and (name == kept or kept not in found):
+            target = theirs.references[name].target
+            found |= {kept: str(target)} if isinstance(target, pygit2.Oid) else {}
+    lines = [f"{sha} {name}\n" for name, sha in sorted(found.items())]
+    (Path(ours.path) / "packed-refs").write_text("".join(lines), encoding="utf-8")
 
 
 def _stand_on(ours: pygit2.Repository, branch: str, sha: str) -> None:

@@ -31,7 +31,6 @@ Work = Callable[[Tx], Any]
 GROUP_LIMIT = 256
 GROUP_S = 0.02
 READERS = 4
-LONG_LOOK_S, COLD_S = 0.005, 1.0
 BALLAST_BYTES = 128 << 20
 ROOM_FOR_BALLAST_BYTES = 2 << 30
 
@@ -92,7 +91,6 @@ class SqliteDatabase:
         self._inbox: SimpleQueue[tuple[Work, Future[Any]] | None] = SimpleQueue()
         self._closed = False
         self._disk_failed = False
-        self._cold_until = 0.0
         self._version = 0  # only this process writes: the lock file sees to that
         readers = 1 if store.in_memory else READERS
         self._readers = ThreadPoolExecutor(readers, thread_name_prefix="runyard-read")
@@ -132,19 +130,10 @@ class SqliteDatabase:
         return self.read(work) if self._store.in_memory else self._glance(work)
 
     async def _glance(self, work: Callable[[Tx], T]) -> T:
-        """Readers of a WAL wait for nobody, so the loop stands still only for the look itself. When one took long (its pages came from the disk),
-        those of the next second are done by the threads."""
+        """Readers of a WAL wait for nobody, so the loop stands still only for the look itself."""
         if self._closed:
             raise Unavailable("The server is stopping.", retry_after_s=5)
-        begun = time.monotonic()
-        if begun < self._cold_until:
-            return await self.read(work)
-        try:
-            return self._look(work)
-        finally:
-            ended = time.monotonic()
-            if ended - begun > LONG_LOOK_S:
-                self._cold_until = ended + COLD_S
+        return self._look(work)
 
     def write(self, work: Callable[[Tx], T]) -> Awaitable[T]:
         return asyncio.wrap_future(self.submit_write(work))

@@ -12,6 +12,8 @@ from dataclasses import dataclass, field, replace
 from html import escape
 from urllib.parse import urlsplit
 
+from runyard.syntax.stamps import goes_on, is_stamped, joined
+
 LINE_LIMIT = 4096  # characters shown of one line; the raw log has all
 SECTION_DEPTH = 8
 PENDING_LIMIT = 1 << 20  # an unterminated line never holds more than this
@@ -70,6 +72,7 @@ class LogHtml:
     """Feed bytes, take finished HTML lines. `line` is the number of the last line given."""
 
     line: int = 0
+    at: str = ""  # when the present line was written, where the runner stamps them
     pen: Pen = PLAIN
     link: str = ""
     pending: bytes = b""
@@ -77,17 +80,21 @@ class LogHtml:
 
     def feed(self, data: bytes) -> Iterator[str]:
         """HTML of every line that `data` completes."""
-        *lines, self.pending = (self.pending + data).split(b"\n")
-        for raw in lines:
-            yield from self._lines(raw)
+        *lines, last = (self.pending + data).split(b"\n")
+        whole = _whole(lines)
+        self.pending = b"\n".join([*lines[whole:], last])
+        yield from self._all(lines[:whole])
         if len(self.pending) > PENDING_LIMIT:
-            raw, self.pending = self.pending, b""
-            yield from self._lines(raw)
+            yield from self.rest()
 
     def rest(self) -> Iterator[str]:
         """The last line, which had no newline."""
         raw, self.pending = self.pending, b""
         if raw:
+            yield from self._all(raw.removesuffix(b"\n").split(b"\n"))
+
+    def _all(self, lines: list[bytes]) -> Iterator[str]:
+        for self.at, raw in joined(lines):
             yield from self._lines(raw)
 
     def _lines(self, raw: bytes) -> Iterator[str]:
@@ -133,7 +140,8 @@ class LogHtml:
         attributes = f' data-s="{within}"' if within else ""
         button = f'<button class="fold" data-fold="{title}" aria-expanded="true"></button>' if title else ""
         classes = " ".join(filter(None, ("l", "head" if title else "", f"m-{kind}" if kind else "")))
-        number = f'<a class="n" href="#L{self.line}">{self.line}</a>'
+        when = f' title="{escape(self.at)}"' if self.at else ""
+        number = f'<a class="n" href="#L{self.line}"{when}>{self.line}</a>'
         return (
             f'<div class="{classes}" id="L{self.line}"{attributes}>{number}{button}<code>{body}</code></div>'
         )
@@ -160,6 +168,16 @@ class LogHtml:
         if self.link:
             html = f'<a href="{escape(self.link)}" rel="noopener noreferrer nofollow">{html}</a>'
         return html
+
+
+def _whole(lines: list[bytes]) -> int:
+    """How many lines are whole for certain: a stamped one may go on in the next."""
+    if not lines or not is_stamped(lines[-1]):
+        return len(lines)
+    first = len(lines) - 1
+    while first > 0 and goes_on(lines[first]):
+        first -= 1
+    return first
 
 
 def _visible(text: str) -> str:

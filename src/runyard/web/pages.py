@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from runyard.engine.ports import ArtifactFilter, AttemptFilter, Page, RunFilter, Tx
 from runyard.http.services import Principal
+from runyard.model.access import Role
 from runyard.model.errors import NotFound
 from runyard.model.state import Outcome, State
 from runyard.model.usage import unpacked
@@ -129,7 +130,11 @@ def run_page(tx: Tx, who: Principal | None, path: str, run_id: int, now: int) ->
         told = [(j, a, why(j, a, graph, runners, now)) for j, a in members]
         workflows.append((workflow, lay_out(members), told))
     artifacts = tx.artifacts(ArtifactFilter(run_id=run.id), Page(limit=500, descending=False))
-    shown = [(a, by_job[a.attempt_id]) for a in artifacts if a.attempt_id in by_job]
+    shown = [
+        (a, by_job[a.attempt_id])
+        for a in artifacts
+        if a.attempt_id in by_job and may_fetch(who, project, by_job[a.attempt_id])
+    ]
     unwell = any(a.outcome in (Outcome.FAILED, Outcome.ERRORED, Outcome.CANCELED) for _, a in graph)
     return RunPage(run, project, _actor(tx, run.actor_id), workflows, shown, unwell)
 
@@ -153,7 +158,9 @@ def job_page(tx: Tx, who: Principal | None, path: str, attempt_id: int, now: int
         attempt=attempt,
         attempts=[a for _, a in siblings],
         steps=steps,
-        artifacts=tx.artifacts(ArtifactFilter(attempt_id=attempt.id), Page(limit=200, descending=False)),
+        artifacts=tx.artifacts(ArtifactFilter(attempt_id=attempt.id), Page(limit=200, descending=False))
+        if may_fetch(who, project, job)
+        else (),
         runner=tx.get(Runner, attempt.runner_id) if attempt.runner_id else None,
         actor=_actor(tx, attempt.actor_id or run.actor_id),
         why=why(job, attempt, graph, _runners(tx, [(job, attempt)]), now),
@@ -170,6 +177,22 @@ def _runners(tx: Tx, graph: Sequence[tuple[Job, Attempt]]) -> list[Runner]:
 def may_change(who: Principal | None, project: Project) -> bool:
     """Whether buttons are shown and obeyed: for developers of the project."""
     return who is not None and who.may_run(project)
+
+
+def may_fetch(who: Principal | None, project: Project, job: Job) -> bool:
+    """Whether this person may have the job's artifacts, of which pages show a part."""
+    return who.may_fetch(project, job.plan) if who else job.plan.artifacts_from == Role.NONE
+
+
+def find_artifact(tx: Tx, who: Principal | None, path: str, artifact_id: int) -> Artifact:
+    """An artifact of that project which this person may have."""
+    project = find_project(tx, who, path)
+    found = tx.get(Artifact, artifact_id)
+    attempt = tx.get(Attempt, found.attempt_id) if found and found.project_id == project.id else None
+    job = tx.get(Job, attempt.job_id) if attempt else None
+    if found is None or job is None or not may_fetch(who, project, job):
+        raise NotFound("There is no such artifact, or it has expired.")
+    return found
 
 
 def _may_see(who: Principal | None, project: Project) -> bool:

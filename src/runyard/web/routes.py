@@ -32,7 +32,7 @@ from runyard.http.services import Principal, Services
 from runyard.http.session import COOKIE, SESSION_S, same_origin, sign_in, sign_out, who
 from runyard.model.errors import Forbidden, NotFound, RunyardError, Unauthenticated
 from runyard.model.state import State
-from runyard.model.work import Artifact, Attempt, Run
+from runyard.model.work import Attempt, Run
 from runyard.web import live, pages
 from runyard.web.ansi import LogHtml
 from runyard.web.markdown import render
@@ -201,15 +201,7 @@ class Site:
         """An artifact, always as a download: its content is a stranger's."""
         person = await who(self.services, request)
         path, artifact_id = request.path_params["path"], request.path_params["id"]
-
-        def load(tx: Tx) -> Artifact:
-            project = pages.find_project(tx, person, path)
-            found = tx.get(Artifact, artifact_id)
-            if found is None or found.project_id != project.id:
-                raise NotFound("There is no such artifact, or it has expired.")
-            return found
-
-        found = await self.services.db.read(load)
+        found = await self.services.db.read(lambda tx: pages.find_artifact(tx, person, path, artifact_id))
         name = "".join(c if c.isalnum() or c in "._-" else "_" for c in found.filename)[:120] or "artifact"
         headers = {
             "Content-Disposition": f'attachment; filename="{name}"',
@@ -302,6 +294,10 @@ class Site:
         )
 
 
+def _unschedule(tx: Tx, attempt_id: int, now: int, _: int | None) -> Attempt:
+    return control.unschedule(tx, attempt_id, now)
+
+
 class _RowId(Convertor[int]):
     """An id that a database can hold: Python refuses to read 5,000 digits, databases those beyond 64 bits."""
 
@@ -375,6 +371,7 @@ def site(services: Services, dialects: list[str]) -> Starlette:
         post(job + "/cancel", control.cancel_attempt, is_run=False),
         post(job + "/retry", control.retry, is_run=False),
         post(job + "/play", control.play, is_run=False),
+        post(job + "/unschedule", _unschedule, is_run=False),
         page("/{path:path}/-/artifacts/{id:row}", it.artifact),
         page("/{path:path}/-/pipelines", it.runs),
         page("/{path:path}", it.runs),

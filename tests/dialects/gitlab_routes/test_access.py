@@ -12,6 +12,7 @@ from runyard.model.access import Role
 from tests.services import PLAIN
 
 from .conftest import House
+from .test_runner import update, upload, zipped
 
 # What GitLab's permission table asks for (doc/user/permissions.md, contracts/gitlab.md §1.3), by path after `/projects/{id}`: read, write.
 LEAST = {
@@ -190,3 +191,56 @@ def test_other_projects_jobs_are_let_in_by_name_only(house: House) -> None:
     house.call("DELETE", f"{scope}/groups_allowlist/{group}")
     assert house.call("PATCH", scope, json={"enabled": False}).status_code == 204
     assert look() == 200 and house.get(scope)["inbound_enabled"] is False
+
+
+def test_artifacts_access_binds_people_and_not_the_jobs_that_need_them(house: House) -> None:
+    """Nobody, maintainers, developers, all: by job, by file, by ref; `public: false` is developers. A need downloads all the same."""
+    jobs = {
+        "all": "",
+        "old": "public: false,",
+        "developer": "access: developer,",
+        "maintainer": "access: maintainer,",
+        "none": "access: none,",
+    }
+    config = "".join(
+        f"{name}: {{stage: build, script: [x], artifacts: {{{access} paths: [a]}}}}\n" for name, access in jobs.items()
+    )  # fmt: skip
+    project = house.project(config=config + "use: {script: [x], needs: [none]}\n")
+    house.call("PUT", f"/projects/{project}", json={"visibility": "public"})
+    house.pipeline(project)
+    runner = house.runner()
+    ids = {}
+    for _ in jobs:
+        job = house.claim(runner).json()
+        ids[job["job_info"]["name"]] = job["id"]
+        upload(house, job, zipped(a="1"), artifact_type="archive", artifact_format="zip")
+        update(house, job, "success")
+    use = house.claim(runner).json()
+    assert [d["name"] for d in use["dependencies"]] == ["none"]
+    got = house.call("GET", f"/jobs/{ids['none']}/artifacts", token=None, headers={"JOB-TOKEN": use["token"]})
+    assert got.status_code == 200
+    update(house, use, "success")
+
+    def readable() -> set[str]:
+        found = set()
+        for name, number in ids.items():
+            paths = (
+                f"jobs/{number}/artifacts",
+                f"jobs/{number}/artifacts/a",
+                f"jobs/artifacts/main/raw/a?job={name}",
+            )
+            codes = {house.call("GET", f"/projects/{project}/{p}", token=PLAIN).status_code for p in paths}
+            assert codes in ({200}, {403}), (name, codes)
+            found |= {name} if codes == {200} else set()
+        return found
+
+    assert readable() == {"all"}
+    house.join(project, Role.DEVELOPER)
+    assert readable() == {"all", "old", "developer"}
+    member = house.get("/user", token=PLAIN)["id"]
+    house.call("PUT", f"/projects/{project}/members/{member}", json={"access_level": Role.MAINTAINER})
+    assert readable() == {"all", "old", "developer", "maintainer"}
+    assert house.call("GET", f"/projects/{project}/jobs/{ids['none']}/artifacts").status_code == 403
+    assert (
+        house.call("GET", f"/projects/{project}/jobs/{ids['all']}/artifacts", token=None).status_code == 200
+    )

@@ -11,7 +11,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field, replace
 from enum import Enum
 from typing import Any, TypeVar
-from urllib.parse import quote, urlencode
+from urllib.parse import urlencode
 
 from starlette.requests import Request
 from starlette.responses import Response
@@ -235,11 +235,7 @@ class Desk:
         return answer_json(rows, headers=headers)
 
     def _keyset_headers(self, entry: Entry, last_id: int, has_next: bool) -> dict[str, str]:
-        if not has_next:
-            return {}
-        return {
-            "Link": f'<{self._address(entry, _OF_KEYSET)}cursor={quote(cursor_for(last_id))}>; rel="next"'
-        }
+        return {"Link": f'<{self._link(entry, cursor=cursor_for(last_id))}>; rel="next"'} if has_next else {}
 
     def _offset_headers(
         self, entry: Entry, window: Window, has_next: bool, total: int | None
@@ -258,23 +254,26 @@ class Desk:
             pages = max(1, -(-total // window.per_page))
             headers |= {"X-Total": str(total), "X-Total-Pages": str(pages)}
             links.append(("last", pages))
-        address, size = self._address(entry, _OF_OFFSET), window.per_page
+        size = str(window.per_page)
         headers["Link"] = ", ".join(
-            [f'<{address}page={number}&per_page={size}>; rel="{rel}"' for rel, number in links]
+            f'<{self._link(entry, page=str(n), per_page=size)}>; rel="{rel}"' for rel, n in links
         )
         return headers
 
-    def _address(self, entry: Entry, replaced: frozenset[str]) -> str:
-        """Of the list as it was asked, to go on with other values for these parameters. Absolute, on the configured address: python-gitlab refuses
-        to follow links to another host."""
+    def _link(self, entry: Entry, **changes: str) -> str:
+        """Absolute, on the configured address: python-gitlab refuses to follow links to another host."""
         path = entry.request.scope.get("runyard.path", "")
         text = entry.request.scope["query_string"].decode("latin-1")
         if _PLAIN.fullmatch(text):  # what needs no decoding is passed on as it came
-            kept = "&".join([p for p in text.split("&") if p and p.partition("=")[0] not in replaced])
+            parts = [part for part in text.split("&") if part]
+            asked = [p for p in parts if (k := p.partition("=")[0]) not in changes and k not in _SECRET]
+            query = "&".join([*asked, urlencode(changes)])
         else:
             items = entry.request.query_params.multi_items()
-            kept = urlencode([(key, value) for key, value in items if key not in replaced])
-        return f"{self.services.server.url}{path}?{kept}&" if kept else f"{self.services.server.url}{path}?"
+            query = urlencode(
+                [*((k, v) for k, v in items if k not in changes and k not in _SECRET), *changes.items()]
+            )
+        return f"{self.services.server.url}{path}?{query}"
 
 
 def check_role(who: Principal, project: Project, line: Line) -> None:
@@ -288,5 +287,3 @@ def check_role(who: Principal, project: Project, line: Line) -> None:
 
 _PLAIN = re.compile(r"[A-Za-z0-9_.~&=-]*")
 _SECRET = frozenset({"private_token", "access_token", "job_token", "id_after", "id_before"})
-_OF_KEYSET = _SECRET | {"cursor"}
-_OF_OFFSET = _SECRET | {"page", "per_page"}

@@ -35,7 +35,6 @@ from runyard.model.work import Group, Project, Run, Runner, User
 Key = TypeVar("Key")
 Wanted = tuple[tuple[State, Outcome | None], ...]
 MOST_SCANNED = 5_000
-FEW_RUNS = 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,9 +84,8 @@ OtherIds = tuple[
 
 @dataclass(frozen=True, slots=True)
 class Surroundings:
-    """What the jobs of a page refer to, by id; what is shown the same in every body is JSON already."""
+    """What jobs refer to, by id; what is shown the same in every body is JSON already."""
 
-    ids: Sequence[OtherIds]  # row by row
     runs: Mapping[int, Run]
     users: Mapping[int, Raw]
     runners: Mapping[int, Raw]
@@ -96,17 +94,17 @@ class Surroundings:
     downstream: Mapping[int, tuple[Run, Project]]  # pipelines that bridges started, by id
 
 
-def runs_of(
-    tx: Tx, project_id: int, rows: Sequence[Row], moment: Moment, known: Iterable[Run]
-) -> dict[int, Run]:
+def runs_of(tx: Tx, project_id: int, rows: Sequence[Row], known: Iterable[Run]) -> dict[int, Run]:
     """The pipelines of a page of jobs."""
     runs = {run.id: run for run in known}
     lacking = {row.run_id for row in rows} - runs.keys()
-    if len(lacking) > FEW_RUNS:  # mostly neighbours: one range query instead of many look-ups
+    if (
+        len(lacking) > 1
+    ):  # jobs of one page mostly come from neighbouring runs: one range query instead of many look-ups
         page = Page(limit=2 * len(lacking), after_id=max(lacking) + 1, descending=True)
         runs |= {run.id: run for run in tx.runs(RunFilter(project_id=project_id), page)}
     for run_id in lacking - runs.keys():
-        run = moment.of(("run", run_id), partial(tx.get, Run, run_id))
+        run = tx.get(Run, run_id)
         if run is not None:
             runs[run_id] = run
     return runs
@@ -160,7 +158,7 @@ class Bodies:
     ) -> Surroundings:
         """Everything a page of jobs refers to."""
         now, server = self.services.now(), self.services.server
-        runs = runs_of(tx, project_id, rows, moment, known)
+        runs = runs_of(tx, project_id, rows, known)
 
         def user(id: int) -> Raw | None:
             row = tx.get(User, id)
@@ -174,8 +172,7 @@ class Bodies:
             found = machine_of(tx, runner_id, system_id)
             return raw(shapes.runner_manager(found, now)) if found else None
 
-        ids = [others_of(row) for row in rows]
-        others = set(ids)
+        others = {others_of(row) for row in rows}
         actors = {actor_id or runs[run_id].actor_id for run_id, actor_id, _, _ in others if run_id in runs}
         carriers = {(runner_id, system_id) for _, _, runner_id, system_id in others if runner_id}
         users = {id: moment.of(("user", id), partial(user, id)) for id in actors if id}
@@ -188,7 +185,7 @@ class Bodies:
         for left in tx.listed_artifacts([row.id for row in plain if row.started_at is not None]):
             artifacts.setdefault(left.attempt_id, []).append(left)
         return Surroundings(
-            ids, runs, _there(users), _there(runners), _there(machines), artifacts, _downstream(tx, plain)
+            runs, _there(users), _there(runners), _there(machines), artifacts, _downstream(tx, plain)
         )
 
     def commit(self, project_id: int, sha: str) -> Commit | None:
@@ -220,8 +217,8 @@ class Bodies:
         shared: dict[int, tuple[Raw, Raw]] = {}
         known: dict[OtherIds, Others] = {}
         bodies = []
-        for row, ids in zip(rows, around.ids, strict=True):
-            run = around.runs.get(row.run_id)
+        for row in rows:
+            run, ids = around.runs.get(row.run_id), others_of(row)
             if run is None:  # removed between two reads
                 continue
             others = known.get(ids)

@@ -10,6 +10,7 @@ import asyncio
 from dataclasses import replace
 from typing import Any
 
+from runyard.dialects.gitlab.push_options import Wishes
 from runyard.engine.ports import Page, Tx
 from runyard.http.services import RunRequest, Services
 from runyard.model.errors import Invalid, NotFound, NothingToRun
@@ -96,6 +97,9 @@ async def start(services: Services, project: Project, row: Record, actor: User) 
 async def pushed(services: Services, push: Push) -> list[Run]:
     """Open merge requests of the branch get a pipeline for the new head; a configuration that has none for them, or is broken, starts none (the
     branch's own pipeline says what is wrong)."""
+    wishes = None if push.tag or push.after == ZERO_SHA else Wishes.of(push.options)
+    if wishes is not None:
+        await _wished(services, push, wishes)
     if push.tag or "ci.skip" in push.options:
         return []
 
@@ -108,6 +112,46 @@ async def pushed(services: Services, push: Push) -> list[Run]:
         run = await start_if_any(services, push.project, row, push.actor)
         runs += [run] if run is not None else []
     return runs
+
+
+async def _wished(services: Services, push: Push, wishes: Wishes) -> None:
+    """Makes or changes merge requests as the push says. A target that is no branch is as if it had not been named."""
+
+    def look() -> tuple[str, str]:
+        wanted = wishes.target or push.project.default_branch
+        try:
+            services.source.resolve(push.project.id, HEADS + wanted)
+        except (NotFound, Invalid):
+            wanted = ""
+        return wanted, services.source.commit(push.project.id, push.after).message.partition("\n")[0]
+
+    target, first_line = await asyncio.to_thread(look)
+    asked = replace(wishes, target=target if wishes.target else "")
+    now = services.now()
+
+    def act(tx: Tx) -> None:
+        rows = [r for r in of_project(tx, push.project.id) if r.data["state"] == "opened"]
+        mine = [r for r in rows if r.data["source_branch"] == push.ref]
+        if (
+            wishes.create
+            and target not in ("", push.ref)
+            and all(r.data["target_branch"] != target for r in mine)
+        ):
+            data = opened(push.ref, target, push.after, push.actor.id, title=first_line)
+            add(tx, push.project.id, asked.applied(data), now)
+        for row in () if wishes.create else mine:
+            tx.save(replace(row, data=asked.applied(row.data), updated_at=now))
+            tx.ring(TOPIC)
+
+    await services.db.write(act)
+
+
+def opened(source: str, target: str, sha: str, author_id: int, title: str = "") -> Facts:
+    """A merge request that nobody has said anything about yet."""
+    return {
+        "source_branch": source, "target_branch": target, "state": "opened", "author_id": author_id, "labels": [], "description": "",
+        "title": title[:255], "draft": False, "squash": False, "runs": [], "sha": sha, "assignees": [],
+    }  # fmt: skip
 
 
 async def start_if_any(services: Services, project: Project, row: Record, actor: User) -> Run | None:

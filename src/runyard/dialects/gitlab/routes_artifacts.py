@@ -22,9 +22,9 @@ from runyard.engine.ports import ArtifactFilter, Page, RunFilter, Tx
 from runyard.http.giving import in_thread
 from runyard.http.services import Services
 from runyard.model.access import Role
-from runyard.model.errors import Conflict, NotFound
+from runyard.model.errors import Conflict, Forbidden, NotFound
 from runyard.model.state import OPEN, Outcome, State
-from runyard.model.work import Artifact, Attempt, Project
+from runyard.model.work import Artifact, Attempt, Job
 
 _ALL = Page(limit=10_000, descending=False)
 RUNS_SEARCHED = 100  # passed pipelines of a ref that are looked at for a job's archive
@@ -64,14 +64,14 @@ class Artifacts:
 
     async def whole(self, entry: Entry) -> Response:
         """The archive; `file_type` asks for a report instead."""
-        _, _, attempt = await self.desk.attempt(entry)
+        attempt = await self._readable(entry)
         wanted = entry.parameters.text("file_type") or "archive"
         return serve_blob(self.desk.services, await self._artifact(attempt.id, wanted))
 
     async def file(self, entry: Entry) -> Response:
         """One file of the archive."""
         path = check_path(entry.part("path"))
-        _, _, attempt = await self.desk.attempt(entry)
+        attempt = await self._readable(entry)
         return await serve_file(self.desk.services, await self._artifact(attempt.id, "archive"), path)
 
     async def by_ref(self, entry: Entry) -> Response:
@@ -79,13 +79,13 @@ class Artifacts:
         rest, job = entry.part("rest"), entry.parameters.required("job")
         if rest.endswith("/download"):
             return serve_blob(
-                self.desk.services, await self._newest(entry.project, rest.removesuffix("/download"), job)
+                self.desk.services, await self._newest(entry, rest.removesuffix("/download"), job)
             )
         ref, raw, path = rest.partition("/raw/")
         if not raw:
             raise NotFound
         check_path(path)
-        return await serve_file(self.desk.services, await self._newest(entry.project, ref, job), path)
+        return await serve_file(self.desk.services, await self._newest(entry, ref, job), path)
 
     async def keep(self, entry: Entry) -> Response:
         """They never expire."""
@@ -125,11 +125,31 @@ class Artifacts:
             raise NotFound("404 Not found")
         return live[0]
 
-    async def _newest(self, project: Project, ref: str, job: str) -> Artifact:
-        found = await self.desk.services.db.read(lambda tx: _newest_archive(tx, project.id, ref, job))
+    async def _readable(self, entry: Entry) -> Attempt:
+        """The job that the path names, once its `artifacts:access` lets the asker in."""
+        _, job, attempt = await self.desk.attempt(entry)
+        _check_access(entry, job)
+        return attempt
+
+    async def _newest(self, entry: Entry, ref: str, name: str) -> Artifact:
+        def find(tx: Tx) -> Artifact | None:
+            row = _newest_archive(tx, entry.project.id, ref, name)
+            attempt = tx.get(Attempt, row.attempt_id) if row else None
+            job = tx.get(Job, attempt.job_id) if attempt else None
+            if job is not None:
+                _check_access(entry, job)
+            return row
+
+        found = await self.desk.services.db.read(find)
         if found is None or (found.expires_at is not None and found.expires_at <= self.desk.services.now()):
             raise NotFound("404 Not found")
         return found
+
+
+def _check_access(entry: Entry, job: Job) -> None:
+    """GitLab: `artifacts:access` binds whoever fetches them as a person or with a person's rights; 403."""
+    if not entry.who.may_fetch(entry.project, job.plan):
+        raise Forbidden
 
 
 def _newest_archive(tx: Tx, project_id: int, ref: str, job: str) -> Artifact | None:

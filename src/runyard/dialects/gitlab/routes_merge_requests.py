@@ -97,11 +97,7 @@ class MergeRequests:
             await self._head(entry, name, field)
             for name, field in ((source, "source_branch"), (target, "target_branch"))
         ]
-        blank: Data = {
-            "source_branch": source, "target_branch": target, "state": "opened", "author_id": entry.who.user.id,
-            "labels": [], "description": "", "title": "", "draft": False, "squash": False, "runs": [],
-            "sha": heads[0].sha, "assignees": [],
-        }  # fmt: skip
+        blank = merging.opened(source, target, heads[0].sha, entry.who.user.id)
         data = _described(blank, given, title)
 
         def add(tx: Tx) -> Record:

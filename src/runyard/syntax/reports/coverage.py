@@ -6,7 +6,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from runyard.syntax import patterns
+from runyard.syntax import patterns, stamps
 from runyard.syntax.reports.members import documents, parse_xml
 from runyard.syntax.reports.told import Told, counted, table
 
@@ -22,8 +22,9 @@ def printed(pattern: str, log: bytes) -> float | None:
         machine = patterns.literal(pattern) or patterns.compile(pattern)
     except patterns.PatternError:
         return None
-    for line in reversed(_ESCAPES.sub(b"", log).decode("utf-8", "replace").splitlines()):
-        match = machine.last(line)
+    lines = [line for _, line in stamps.joined(_ESCAPES.sub(b"", log).split(b"\n"))]
+    for line in reversed(lines):
+        match = machine.last(line.decode("utf-8", "replace"))
         if match is not None:
             groups = [group for group in match[1:] if group]
             number = _NUMBER.search(groups[-1] if groups else match[0] or "")

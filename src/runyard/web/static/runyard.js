@@ -1,6 +1,10 @@
 // Live pages: a server-sent event says "look again", the page fetches itself and swaps the parts that have a data-part. Logs append as they grow.
 "use strict";
 (() => {
+  document.addEventListener("submit", (event) => {
+    const question = event.target.dataset.ask;
+    if (question && !confirm(question)) event.preventDefault();
+  });
   const live = document.body.dataset.live;
   if (live) {
     let busy = false, again = false;

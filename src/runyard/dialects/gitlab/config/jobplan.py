@@ -18,6 +18,7 @@ from runyard.dialects.gitlab.config.scope import Scope
 from runyard.dialects.gitlab.config.spec import ImageSpec, JobSpec, RetrySpec
 from runyard.dialects.gitlab.config.steps import Cache, Checkout, steps_of
 from runyard.engine.environments import slug_of
+from runyard.model.access import NOBODY, Role
 from runyard.model.plan import (
     Concurrency,
     EnvironmentUse,
@@ -48,6 +49,7 @@ RETRY_REASONS: dict[str, tuple[Reason, ...]] = {
     "runner_external_dependency_failure": (Reason.IMAGE_UNAVAILABLE,),
     "unknown_failure": (Reason.NONE, Reason.BAD_PLAN),
 }
+ACCESS = {"all": Role.NONE, "developer": Role.DEVELOPER, "maintainer": Role.MAINTAINER, "none": NOBODY}
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,6 +104,7 @@ def draw(drawing: Drawing, out: Findings) -> JobPlan:
             When(verdict.when),
             Order.STAGE if drawing.needs is None else Order.NEEDS,
             delay_s=(verdict.start_in_s or 0) if verdict.when == "delayed" else 0,
+            question=job.manual_confirmation or "",
         ),
         variables=variables,
         image=_image(job.image, scope, out) if job.image else None,
@@ -120,6 +123,7 @@ def draw(drawing: Drawing, out: Findings) -> JobPlan:
         bridge=bridge,
         imports=tuple(import_of(need) for need in job.foreign),
         coverage=_coverage(job.coverage),
+        artifacts_from=ACCESS[job.artifacts.access] if job.artifacts else Role.NONE,
         extra={
             "gitlab": payload(job, leg, verdict, drawing.stage_idx, decided)
             | ({"bridge": True} if bridge else {})
