@@ -7,6 +7,7 @@ import json
 import os
 import re
 import select
+import shutil
 import subprocess
 import time
 from collections.abc import Iterator
@@ -306,3 +307,73 @@ def test_ssh_to_a_running_job_ends_with_the_job(depot: Depot) -> None:
     assert depot.until(run, *ENDED)["status"] == "cancelled"
     code, out = depot.try_("ssh", run, "--job", "one")
     assert code == 1 and "already completed" in out
+
+
+TMATE = {
+    "action.yml": "inputs: {limit-access-to-actor: {default: auto}}\nruns: {using: node20, main: main.js}\n",
+    "main.js": """
+console.log('limited ' + process.env['INPUT_LIMIT-ACCESS-TO-ACTOR'])
+setInterval(() => console.log('SSH: ssh abc123@nyc1.tmate.io'), 200)
+""",
+}
+ORIGIN = """
+name: Old
+on: push
+jobs:
+  a:
+    runs-on: ubuntu-latest
+    steps: [{run: "echo ${{ secrets.KEY }} ${{ vars.WHO }}"}, {uses: actions/checkout@v4, with: {lfs: true}}]
+"""
+
+
+@pytest.fixture(scope="module")
+def afar(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Depot]:
+    """A server that fetches actions from a folder, which has one by the name of that for tmate sessions."""
+    if not BINARY.exists():
+        pytest.skip("the depot CLI is not installed: run `make clients`")
+    base = tmp_path_factory.mktemp("actions")
+    server = LiveServer(tmp_path_factory.mktemp("live"), RUNYARD_ACTIONS_URL=str(base))
+    action = base / "mxschmitt/action-tmate"
+    action.mkdir(parents=True)
+    for name, text in TMATE.items():
+        (action / name).write_text(text)
+    for argv in (("init", "-q"), ("add", "-A"), ("commit", "-qm", "one"), ("tag", "v3")):
+        server.git(action, *argv)
+    server.push("depot/afar", {".depot/workflows/ci.yml": CI, ".github/workflows/old.yml": ORIGIN})
+    yield clone(server, "depot/afar", tmp_path_factory.mktemp("clone"))
+    server.stop()
+
+
+@pytest.mark.skipif(shutil.which("node") is None, reason="tmate's action needs Node.js: apt install nodejs")
+def test_run_with_ssh_after_a_step_finds_the_session_in_the_log(afar: Depot) -> None:
+    """The step that the CLI puts in is an action like any other, and its line is seen while the job stands there."""
+    out = afar(
+        "run",
+        "--repo",
+        afar.repo,
+        "--workflow",
+        ".depot/workflows/ci.yml",
+        "--job",
+        "busy",
+        "--ssh-after-step",
+        "1",
+    )
+    assert "Inserting tmate step after step 1" in out and "ssh abc123@nyc1.tmate.io" in out
+    run = re.search(r"^Run: ([0-9a-z]{10})$", out, re.MULTILINE)
+    assert run is not None
+    log = afar("logs", run[1], "--job", "busy")
+    assert "limited false" in log and log.index("late") < log.index("limited")
+    afar("cancel", run[1])
+
+
+def test_migrate_from_origin(afar: Depot) -> None:
+    afar.server.git(afar.folder, "remote", "set-url", "origin", f"https://origin.cursor.com/{afar.repo}.git")
+    flags = ("--forge", "origin", "-y", "--org", "5d71zjqq7n")
+    assert "available to this Depot organization" in afar("migrate", "preflight", *flags)
+    out = afar("migrate", "workflows", *flags, "--overwrite")
+    assert "Migrated 1 workflow(s)" in out and "1 secret(s) and 1 variable(s)" in out
+    assert (afar.folder / ".depot/workflows/old.yml").exists()
+    out = afar("migrate", "secrets-and-vars", *flags, "--secrets", "KEY", "--vars", "WHO")
+    assert re.search(r"git push origin depot-migrate-secrets-[0-9bcdfghjklmnpqrstvwxz]{10}", out)
+    code, out = afar.try_("migrate", "preflight", *flags[2:], "--forge", "elsewhere")
+    assert code == 1 and "forge" in out
