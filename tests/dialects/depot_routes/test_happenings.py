@@ -100,6 +100,12 @@ def test_changes_of_a_pull_request_are_told_once(house: Any, change: str) -> Non
         house.run(happenings.run_pulls(house.services))
     (opened,) = runs(house, "pull_request")
     assert opened.ref == "refs/pull/1/merge"
+    shown = house.get("ListRuns", {"repo": "group/demo", "pr": "1"})["runs"][0]
+    assert shown["headSha"] == sha and shown["trigger"] == "pull_request"
+    assert house.get("ListRuns", {"repo": "group/demo", "pr": "2"}) == {}
+    assert house.refused("ListRuns", {"repo": "group/demo", "pr": "x"})[1] == "invalid_argument"
+    by_head = house.get("ListWorkflows", {"sha": sha[:9], "trigger": "pull_request"})["workflows"]
+    assert [one["runId"] for one in by_head] == [shown["runId"]]
     new = {"title": "U", "labels": ["bug"], "state": "closed", "draft": True}[change]
     later = Record(row.id, row.kind, project, "1", {**data, change: new}, now, now + 1)
     house.write(lambda tx: tx.save(later))

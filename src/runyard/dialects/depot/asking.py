@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from heapq import merge
+from itertools import islice
 
 from runyard.dialects.depot import ids, shapes
 from runyard.dialects.depot.access import asker, project_named, run_id_of, visible_project, visible_run
@@ -71,12 +73,9 @@ class Asking:
 
         def found(tx: Tx) -> list[tuple[Run, Project]]:
             filter = _run_filter(
-                tx, who, request.repo, request.status or ["running", "queued"], request.sha, request.trigger
+                tx, who, request.repo, request.status or ["running", "queued"], request.pr, request.trigger
             )
-            if request.pr:
-                return []
-            page = Page(limit=size + 1, after_id=after)
-            return _visible(tx, who, tx.runs(filter, page))
+            return list(islice(_runs(tx, who, filter, request.sha, after), size + 1))
 
         rows = await self.services.db.read(found)
         more = ids.run(rows[size - 1][0].id) if len(rows) > size else ""
@@ -91,9 +90,9 @@ class Asking:
         wanted = _wanted(request.status) if request.status else ()
 
         def found(tx: Tx) -> list[pb.ListWorkflowsResponseWorkflow]:
-            filter = _run_filter(tx, who, request.repo, [], request.sha, request.trigger)
+            filter = _run_filter(tx, who, request.repo, [], request.pr, request.trigger)
             rows: list[pb.ListWorkflowsResponseWorkflow] = []
-            for run, project in [] if request.pr else _runs(tx, who, filter):
+            for run, project in _runs(tx, who, filter, request.sha):
                 for view in reversed(views.run_tree(tx, run.id).workflows):
                     row = view.workflow
                     named = request.name in row.name or request.name in row.path
@@ -234,31 +233,48 @@ def _is_among(row: Workflow, wanted: Sequence[tuple[State, Outcome | None]]) -> 
 
 
 def _run_filter(
-    tx: Tx, who: Principal, repo: str, statuses: Sequence[str], sha: str, trigger: str
+    tx: Tx, who: Principal, repo: str, statuses: Sequence[str], pr: str, trigger: str
 ) -> RunFilter:
+    """`pr`: runs of that pull request's merge, by the ref that they have (`pulls`)."""
+    if pr and not (pr.isascii() and pr.isdigit()):
+        raise Invalid("pr must be the number of a pull request")
     return RunFilter(
         project_id=project_named(tx, who, repo).id if repo else None,
         dialect="depot",
         wanted=_wanted(statuses),
-        sha_prefix=sha.lower() or None,
+        ref=f"refs/pull/{int(pr)}/merge" if pr else None,
         source=trigger or None,
     )
 
 
-def _visible(tx: Tx, who: Principal, runs: Sequence[Run]) -> list[tuple[Run, Project]]:
-    projects = {id: tx.get(Project, id) for id in {run.project_id for run in runs}}
-    pairs = ((run, projects[run.project_id]) for run in runs)
-    return [(run, project) for run, project in pairs if project is not None and who.may_see(project)]
+def _runs(
+    tx: Tx, who: Principal, filter: RunFilter, sha: str = "", after: int | None = None
+) -> Iterator[tuple[Run, Project]]:
+    """Those that this principal may see, newest first. `sha` begins what is checked out or the head (a pull request's, local changes' base);
+    for the latter only so many runs are looked through, because no index has it."""
+    if not sha:
+        return _seen(tx, who, filter, after)
+    wanted = sha.lower()
+    checked_out = _seen(tx, who, replace(filter, sha_prefix=wanted), after)
+    heads = (pair for pair in _seen(tx, who, filter, after) if _is_head(pair[0], wanted))
+    return merge(checked_out, heads, key=lambda pair: -pair[0].id)
 
 
-def _runs(tx: Tx, who: Principal, filter: RunFilter) -> Iterator[tuple[Run, Project]]:
-    last: int | None = None
+def _is_head(run: Run, wanted: str) -> bool:
+    return shapes.head_sha(run).startswith(wanted) and not run.sha.startswith(wanted)
+
+
+def _seen(tx: Tx, who: Principal, filter: RunFilter, after: int | None) -> Iterator[tuple[Run, Project]]:
     for _ in range(SCANNED_RUNS // 100):
-        found = tx.runs(filter, Page(limit=100, after_id=last))
-        yield from _visible(tx, who, found)
+        found = tx.runs(filter, Page(limit=100, after_id=after))
+        projects = {id: tx.get(Project, id) for id in {run.project_id for run in found}}
+        for run in found:
+            project = projects[run.project_id]
+            if project is not None and who.may_see(project):
+                yield run, project
         if len(found) < 100:
             return
-        last = found[-1].id
+        after = found[-1].id
 
 
 def _is_of(owner: tuple[Workflow, Job, Attempt], wanted: Sequence[int | None]) -> bool:

@@ -63,7 +63,7 @@ def hear(text: str, *kinds: Kind) -> tuple[Kind, int]:
         for kind in kinds:
             if code == kind and number > 0:
                 return kind, number
-    raise NotFound(f"{kinds[0].name.lower()} not found")
+    raise NotFound(f"{kinds[0].name.lower().replace('_', ' ')} not found")
 
 
 def run(number: int) -> str:

@@ -137,6 +137,7 @@ def _both(
             "message": tip.message,
             "payload": payload,
             "diff": [fork_point, tip.sha],
+            "extra": {"head_sha": tip.sha},
         }
         found.append(
             RunRequest(
