@@ -27,6 +27,14 @@ class Seen(HTMLParser):
         self.attributes |= {(k, v or "") for k, v in attrs}
 
 
+def test_tasks_have_boxes_that_are_signs() -> None:
+    html = render("- [x] **done**\n- [ ] open\n- [X] too\n- [y] no task\n- [ ]none")
+    assert (
+        html
+        == "<ul><li>☑ <strong>done</strong></li><li>☐ open</li><li>☑ too</li><li>[y] no task</li><li>[ ]none</li></ul>"
+    )
+
+
 def test_a_report_becomes_a_page() -> None:
     html = render(
         "### Title\n\n**bold** and `co*de*`\n\n| a | b |\n|---|---:|\n| x\\|y | 1 |\n\n- one\n- two\n\n```\n<pre>\n```\n"

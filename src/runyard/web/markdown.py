@@ -13,6 +13,7 @@ from html import escape
 LINES = 5000
 _HEADING = re.compile(r"(#{1,6}) +(.*?)(?: +#+)?$")
 _ITEM = re.compile(r"(?:[-*+]|\d{1,9}[.)]) +(.*)$")
+_TASK = re.compile(r"\[([ xX])\] +")
 _RULE = re.compile(r"(?:-{3,}|\*{3,}|_{3,})$")
 _DIVIDER = re.compile(r"\|?[ :|-]*-[ :|-]*\|[ :|-]*$")
 _FENCE = re.compile(r"(`{3,}|~{3,})")
@@ -54,7 +55,7 @@ def _blocks(lines: list[str]) -> Iterator[str]:
         elif _ITEM.match(line):
             end = at
             while end < len(lines) and (item := _ITEM.match(lines[end].strip())):
-                yield ("<ul>" if end == at else "") + f"<li>{inline(item[1])}</li>"
+                yield ("<ul>" if end == at else "") + _item(item[1])
                 end += 1
             yield "</ul>"
             at = end
@@ -64,6 +65,14 @@ def _blocks(lines: list[str]) -> Iterator[str]:
                 end += 1
             yield f"<p>{'<br>'.join(inline(one.strip()) for one in lines[at:end])}</p>"
             at = end
+
+
+def _item(text: str) -> str:
+    """A task's box is a sign, nothing that can be ticked."""
+    task = _TASK.match(text)
+    if task is None:
+        return f"<li>{inline(text)}</li>"
+    return f"<li>{'☐' if task[1] == ' ' else '☑'} {inline(text[task.end() :])}</li>"
 
 
 def _continues(line: str) -> bool:

@@ -12,7 +12,7 @@ from runyard.model.errors import NotFound
 from runyard.model.state import Outcome, State
 from runyard.model.usage import unpacked
 from runyard.model.work import Artifact, Attempt, Job, Project, Run, Runner, Step, User, Workflow
-from runyard.web.graph import Picture, lay_out
+from runyard.web.graph import Picture, in_families, lay_out
 from runyard.web.notes import Note, notes
 from runyard.web.usage import Curve, curves
 from runyard.web.why import why
@@ -121,7 +121,7 @@ def run_page(tx: Tx, who: Principal | None, path: str, run_id: int, now: int) ->
     run = tx.get(Run, run_id)
     if run is None or run.project_id != project.id:
         raise NotFound("There is no such run.")
-    graph = tx.graph(run.id)
+    graph = in_families(tx.graph(run.id))
     by_job = {a.id: j for j, a in graph}
     runners = _runners(tx, graph)
     workflows = []
