@@ -1,4 +1,5 @@
-"""Real `act_runner` / `forgejo-runner` binaries, found and driven as an operator drives them. `go build` in their source trees makes one.
+"""Real `act_runner` / `forgejo-runner` binaries, found and driven as an operator drives them. `go build` in their source trees makes one; where the
+module code.forgejo.org/forgejo/actions-proto cannot be had, `go mod edit -replace` puts a copy of github.com/hanzo-git/actions-proto-go in its place.
 
 RUNYARD_ACTIONS_RUNNERS names a folder (or several, like PATH) whose `act_runner*`, `gitea-runner*` and `forgejo-runner*` files are driven, each for itself.
 """

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 from urllib.request import Request, urlopen
 
@@ -58,6 +59,11 @@ jobs:
       - {{name: Fail, run: exit 3}}
       - {{name: Never, run: echo unreached}}
       - {{name: Always, if: always(), run: 'echo "ended ${{{{ job.status }}}}"'}}
+"""
+ONCE = """
+on: workflow_dispatch
+jobs:
+  once: {runs-on: [self-hosted, fleet], steps: [{run: echo once}]}
 """
 SLOW = """
 name: Slow
@@ -178,3 +184,22 @@ def test_a_job_goes_on_while_the_server_is_away(place: Place) -> None:
 def _log_of(place: Place, tree: Any) -> str:
     (job,) = (job for flow in tree["workflows"] for job in flow["jobs"])
     return place.text(job) if job.get("attempts") else ""
+
+
+def test_an_ephemeral_runner_takes_one_job_and_goes(place: Place, tmp_path: Path) -> None:
+    if "forgejo" in place.runner.binary.name:
+        pytest.skip("forgejo-runner registers no ephemeral runners")
+    server = LiveServer(tmp_path)
+    try:
+        server.push("fleet/demo", {".depot/workflows/once.yml": ONCE})
+        runner = ActionsRunner(place.runner.binary, server, tmp_path / "it")
+        runner.register("--ephemeral")
+        alone = Place(server, runner)
+        runs = [alone.start("once") for _ in range(2)]
+        with runner.running() as process:
+            alone.ended(runs[0])
+            process.wait(60)
+        assert alone.ci("GetRunStatus", {"runId": runs[0]})["status"] == "finished", runner.said()
+        assert alone.ci("GetRunStatus", {"runId": runs[1]})["status"] == "queued"
+    finally:
+        server.stop()
