@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
 
 import pytest
@@ -122,6 +123,15 @@ def test_fields_left_out_are_checked_where_others_are_made_of_them(make: Make) -
     (found,) = validate(make({"m.model.lkml": HEAD + text}))
     assert (found.code, found.line, found.explores) == ("unknown_field", 3, ("m/a",))
     assert 'field "b.id" referenced in "a.x"' in found.message
+
+
+@pytest.mark.parametrize("sql", ["${" * 300_000, "${a " * 300_000, "${a;; sql: " * 100_000])
+def test_a_flood_of_unclosed_references_is_read_in_bounded_time(make: Make, sql: str) -> None:
+    project = make({"m.model.lkml": HEAD + "view: a { dimension: x { sql: " + sql + " ;; } }"})
+    started = time.process_time()
+    found = validate(project)
+    assert time.process_time() - started < 10
+    assert "syntax" in {f.code for f in found}
 
 
 def test_names_may_begin_with_an_underscore_and_parts_of_fields_are_understood(make: Make) -> None:

@@ -72,6 +72,8 @@ def test_lookers_tags(text: str, expected: str) -> None:
         ("{{ a | no_such_filter }}", 1),
         ("{{", 1),
         ("{% if a %}" * 20_000, 1),
+        ("\n{% if " + " " * 200_000 + "a %}{% endif %}", 2),
+        ("{% if a " + "#" * 200_000 + " %}{% endif %}", 1),
         ("{% for i in (1..10000000) %}x{% endfor %}", 1),
         (
             "{% for i in (1..4999) %}{{ 'xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx' | append: 'y' }}{% endfor %}"

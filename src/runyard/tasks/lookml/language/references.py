@@ -20,7 +20,7 @@ FIELD_PARTS = (
     "_name", "_label", "_sql", "_type",
 )  # fmt: skip
 """What templates ask of a field."""
-_REFERENCE = re.compile(r"\$\{([^}]*+)\}")
+_REFERENCE = re.compile(r"\$\{([^}$]*+)\}")  # no name has a dollar, and so no brace is looked for twice
 
 
 @dataclass(frozen=True, slots=True)

@@ -71,11 +71,24 @@ def _blank(found: re.Match[str]) -> str:
     return text if text[0] in "'\"" else " " * len(text)
 
 
+_TAG = re.compile(r"\{[{%][^{}%]*+")
+_BLANKS = re.compile(r"\s{400}")
+
+
+def _refuse_blanks(text: str) -> None:
+    """python-liquid looks at white space inside a tag once for each of its characters."""
+    for tag in _TAG.finditer(text):
+        if _BLANKS.search(tag.group()):
+            raise LiquidProblem("too much white space in a tag", text.count("\n", 0, tag.start()) + 1)
+
+
 @lru_cache(maxsize=4096)
 def _parsed(text: str) -> BoundTemplate:
     from runyard.tasks.lookml.language.liquid_tags import ENVIRONMENT
 
-    return ENVIRONMENT.from_string(_strict(text))
+    strict = _strict(text)
+    _refuse_blanks(strict)
+    return ENVIRONMENT.from_string(strict)
 
 
 def check(text: str) -> None:

@@ -192,6 +192,7 @@ class FieldCompiler:
             end = text.find("}", start)
             if end < 0:
                 break
+            start = text.rfind("${", start, end)  # of `${a ${b}` the inner one is closed
             if start > at:
                 parts.append(Expression((Piece(text[at:start], node.file.path, line, field_id),)))
                 line += text.count("\n", at, start)

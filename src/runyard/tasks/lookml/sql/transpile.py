@@ -15,7 +15,7 @@ from runyard.tasks.lookml.sql.dialects import Dialect
 Form = Literal["expression", "table", "query", "join"]
 """What a fragment is: a value or condition, what stands in FROM, a whole SELECT, or join clauses."""
 
-_REFERENCE = re.compile(r"\$\{\s*([^}]*?)\s*\}")
+_REFERENCE = re.compile(r"\$\{([^}$]*+)\}")
 _NAME = re.compile(r'[`"]?runyard_(\d+)_ref[`"]?')
 _AROUND = {
     "expression": ("SELECT ", ""),
@@ -42,7 +42,7 @@ def fragment(text: str, read: Dialect, write: Dialect, form: Form) -> tuple[tupl
     names: list[str] = []
 
     def name(found: re.Match[str]) -> str:
-        names.append(found.group(1))
+        names.append(found.group(1).strip())
         return f"runyard_{len(names) - 1}_ref"
 
     before, after = _AROUND[form]

@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Collection, Iterable, Iterator
 from functools import partial
+from itertools import islice
 
 from runyard.tasks.lookml.language import templating
 from runyard.tasks.lookml.language.cache import digest, program
@@ -114,13 +115,14 @@ def _nameless(node: Node, *kinds: str) -> Iterator[Finding]:
             yield finding(child, "missing", f"this {child.key} has no name: {child.key}: a_name {{ … }}")
 
 
-_UNCLOSED = re.compile(r"\$\{[^}$;]*+;;")
+_UNCLOSED = re.compile(r"\$\{[^}$;]*+(?:;;|(?=\$\{))")
+MAX_UNCLOSED = 100  # each looks back to the start of its line, which may be the whole file
 
 
 def _unclosed(tree: Node) -> Iterator[Finding]:
     """`${` without its brace, which would stand in the SQL as it is."""
     text = tree.file.text
-    for found in _UNCLOSED.finditer(text):
+    for found in islice(_UNCLOSED.finditer(text), MAX_UNCLOSED):
         at = found.start()
         if "#" not in text[text.rfind("\n", 0, at) + 1 : at]:
             yield finding(tree, "syntax", '"${" is not closed by "}"', at=at)
