@@ -25,7 +25,7 @@ RAW_KEYS = frozenset(_RAW_KEYS_WORDS.split())
 _SPACES = r"(?:\s++|[#][^\n]*+)*+"
 _SPACE = re.compile(_SPACES)
 _KEY = re.compile(r"[A-Za-z0-9_.+\-*@{}$]++")
-_WORD = re.compile(r"(?:@\{[A-Za-z0-9_]*+\}|[^\s{}\[\]\":;,#@“”]|@(?!\{))++")
+_WORD = re.compile(r"(?:@\{[A-Za-z0-9_]*+\}|[^\s{}\[\]\":;,#@]|@(?!\{))++")
 _TEXT = re.compile(r'"((?:[^"\\]|\\.)*+)"', re.DOTALL)
 _SWALLOWED = re.compile(
     r"^[ \t]*+(?:dimension|measure|dimension_group|filter|parameter|join|explore|view|set|test)[ \t]*+:[ \t]*+[+\w]++[ \t]*+\{",
@@ -38,7 +38,7 @@ _COMMON = re.compile(
         | ({_RAW}){_SPACES}:([^;]*+(?:;(?!;)[^;]*+)*+);;
         | ([A-Za-z0-9_]++){_SPACES}:{_SPACES}(?:
             "([^"\\]*+)"
-            | ([^\s{{}}\[\]":;,\#@“”]++)(?!@){_SPACES}(\{{)?+
+            | ([^\s{{}}\[\]":;,\#@]++)(?!@){_SPACES}(\{{)?+
             | (\{{)
             | (\[)
         )
@@ -74,6 +74,7 @@ class _Parser:
             (self.root, self.children, 0)
         ]  # with the bracket's offset
         self.findings: list[Finding] = []
+        self.is_typeset = "“" in self.text or "”" in self.text  # pasted from a text program
 
     @property
     def inner(self) -> Node:
@@ -111,7 +112,7 @@ class _Parser:
                 children.append(Node(file, intern(key), m.start(4), Kind.TEXT, value))
             elif kind == _WORD_VALUE:
                 key, value = m.group(4, 6)
-                if key in RAW_KEYS:
+                if key in RAW_KEYS or (self.is_typeset and value[0] in "“”"):
                     break
                 children.append(Node(file, intern(key), m.start(4), Kind.WORD, intern(value)))
             elif kind == _RAW_VALUE:
@@ -219,6 +220,8 @@ class _Parser:
 
     def plain(self, key: str, at: int) -> None:
         """A word, or a block's name with its block."""
+        if self.peek() in ("“", "”"):
+            raise _Bad(self.at, f'straight quotes (") expected, found {self.peek()}')
         word = self.word(_WORD, f'a value for "{key}"')
         self.skip()
         if self.peek() == "{" and self.inner.kind is Kind.BLOCK:
@@ -231,8 +234,6 @@ class _Parser:
         found = pattern.match(self.text, self.at)
         if not found:
             sign = self.peek()
-            if sign in ("“", "”"):
-                raise _Bad(self.at, f'straight quotes (") expected, found {sign}')
             raise _Bad(
                 self.at, f"{wanted} expected, found {sign!r}" if sign else f"{wanted} expected, the file ends"
             )
