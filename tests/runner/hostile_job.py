@@ -72,7 +72,7 @@ def _():
 
 @attempt("list other processes")
 def _():
-    mine = {b"bwrap", b"python3", os.path.basename(sys.executable).encode(), b"sh"}
+    mine = {b"init", b"python3", os.path.basename(sys.executable).encode(), b"sh"}
     names = set()
     for pid in filter(str.isdigit, os.listdir("/proc")):
         try:

@@ -111,7 +111,7 @@ def test_root_of_an_image_is_nobody_outside(yard: Yard, image: str, tmp_path: Pa
     script = """
 cat /proc/self/uid_map; grep -E '^(CapEff|CapBnd|NoNewPrivs|Seccomp):' /proc/self/status
 for p in /proc/sys/kernel/hostname /proc/sys/user/max_user_namespaces /proc/sysrq-trigger; do (echo 1 > $p) 2>/dev/null && echo "wrote $p"; done
-ls -la /proc/1/root/ > /dev/null 2>&1; ls /work /var/lib/containers 2>/dev/null && echo host-seen; echo end
+ls -la /proc/1/root/ > /dev/null 2>&1 || true; ls /work /var/lib/containers 2>/dev/null && echo host-seen; echo end
 """
     log = ran(yard, script, Image(image))
     base = 0x40000000

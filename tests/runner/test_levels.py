@@ -138,8 +138,23 @@ def test_the_plain_level_runs_and_cleans(tmp_path: Path) -> None:
         assert output.read() == b"b\n"
     assert process.wait(10) == 4
     assert box.close() == []
-    with pytest.raises(SandboxError):
-        sandbox.open(BoxPlan(1, "group/app")).run(("no-such-program",), {}, "/")
+    sandbox.close()
+
+
+def test_what_cannot_be_run_says_so_as_a_shell_would(tmp_path: Path) -> None:
+    sandbox = choose(tmp_path / "work", allow_plain=True)
+    box = sandbox.open(BoxPlan(1, "group/app"))
+    here, path = box.inside.workspace, {"PATH": "/usr/bin:/bin"}
+    for argv, cwd, code, words in (
+        ("no-such-program", here, 127, b"cannot run no-such-program"),
+        ("/etc/passwd", here, 126, b"Permission denied"),
+        ("true", f"{here}/nowhere", 127, b"nowhere: No such file or directory"),
+    ):
+        process = box.run((argv,), path, cwd)
+        with os.fdopen(process.output, "rb") as output:
+            assert words in output.read()
+        assert process.wait(10) == code
+    box.close()
     sandbox.close()
 
 

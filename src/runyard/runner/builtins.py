@@ -1,4 +1,4 @@
-"""The steps that are no process of the job: checkout, download, upload, cache. Called by `job.py`, between steps, when nothing of the job lives."""
+"""The steps that are no process of the job: checkout, download, upload, cache. Called by `job.py`, between steps, when nothing of the job moves."""
 
 from __future__ import annotations
 
@@ -26,6 +26,7 @@ from runyard.runner.link import Link, Parcel
 from runyard.runner.packing import pack
 from runyard.runner.room import safe_folder
 from runyard.runner.steps import Ended, Scene
+from runyard.runner.streams import heard
 from runyard.syntax.actions import ActionError
 from runyard.syntax.archives import ArchiveError
 from runyard.syntax.patterns import PatternError, path_glob
@@ -380,10 +381,8 @@ def _untracked(scene: Scene) -> Sequence[str]:
         {"PATH": scene.env.get("PATH", ""), "HOME": scene.box.inside.home},
         scene.box.inside.workspace,
     )
-    with os.fdopen(process.output, "rb") as output:
-        found = output.read(64 << 20)
-    if process.wait(60) != 0:
-        process.kill()
+    code, found = heard(process, 64 << 20, 60)
+    if code != 0:
         return ()
     return [os.fsdecode(name) for name in found.split(b"\0") if name]
 

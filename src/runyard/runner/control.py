@@ -191,15 +191,3 @@ class Stopper:
     def _kill(self) -> None:
         self._kill_at = None
         self._process.kill()
-
-    def wait(self) -> int:
-        """The exit code, once the pipe is closed; a job that closed its output may still run, so limits go on."""
-        code = self._process.wait(1.0)
-        while code is None:
-            self.look()
-            now = time.monotonic()
-            for at, act in self.moments():
-                if at <= now:
-                    act()
-            code = self._process.wait(0.5)
-        return code

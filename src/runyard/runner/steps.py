@@ -15,7 +15,7 @@ from runyard.runner.facts import Facts
 from runyard.runner.room import Room
 from runyard.runner.sandbox import Box
 from runyard.runner.spoken import Spoken
-from runyard.runner.streams import Log, pump
+from runyard.runner.streams import Log, Pump
 from runyard.syntax import envfiles
 from runyard.syntax.matchers import Matcher
 
@@ -76,8 +76,8 @@ class Scene:
 
 
 def run(scene: Scene, step: StepPlan, position: int | str, head: Sequence[str] | None = None) -> Ended:
-    """Executes the step; its process and everything it started has ended when this returns. `position` names its files, `head` replaces the lines
-    that show what runs."""
+    """Executes the step; its process has ended when this returns, and what that left running stands still (`sandbox/kept.py`). `position` names its
+    files, `head` replaces the lines that show what runs."""
     env, names = _environment(scene, step, position)
     context = scene.facts.context(env)
     argv, cwd = _command(scene, step, position, context)
@@ -91,10 +91,10 @@ def run(scene: Scene, step: StepPlan, position: int | str, head: Sequence[str] |
     spoken = Spoken(scene.box, scene.log, scene.matchers, scene.shown) if step.commands else None
     take = scene.log.write if spoken is None else spoken.hear
     stopper.look()
-    pump(process.output, take, scene.log, scene.control.wake, stopper.look, stopper.moments)
+    Pump(process, scene.box.lingering).run(take, scene.log, scene.control.wake, stopper.look, stopper.moments)
     if spoken is not None:
         spoken.close()
-    code = stopper.wait()
+    code = process.wait() or 0
     scene.log.end_stream()
     ended = _judged(scene, step, stopper.why, code, limit)
     if spoken is not None:

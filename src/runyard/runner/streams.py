@@ -16,6 +16,7 @@ from concurrent.futures import Future
 from typing import Any
 
 from runyard.runner.masking import Masker
+from runyard.runner.sandbox import Process
 
 READ_BYTES = 1 << 20
 CHUNK_BYTES = 1 << 20
@@ -25,6 +26,8 @@ YOUNG_S = 0.3
 SOON_S = 0.005  # afterwards somebody may be reading along
 GAP_S = 0.05  # between two pieces of a job that keeps talking
 TAIL_BYTES = 1 << 20
+QUIET_S, LINGER_S = 0.5, 5.0
+KILLED_S = 5.0
 
 
 Send = Callable[[int, bytes], "Future[Any]"]  # of link.Taken: accepted, size
@@ -151,41 +154,110 @@ def widen(pipe: int) -> None:
         return
 
 
-def pump(
-    pipe: int,
-    take: Callable[[bytes], None],
-    log: Log,
-    wake: int,
-    on_wake: Callable[[], None],
-    until: Callable[[], Sequence[tuple[float, Callable[[], None]]]],
-) -> None:
-    """Reads until the pipe's other end is closed, and closes it. `wake` is readable when `on_wake` should run (a cancel);
-    `until` lists moments (monotonic) with what must happen then (time limits); a moment in the past fires at once."""
-    widen(pipe)
-    poll = select.poll()
-    poll.register(pipe, select.POLLIN)
-    poll.register(wake, select.POLLIN)
+class Pump:
+    """Carries a process's output until it has ended and its output with it. What it left running may hold the output open: then nothing more is waited
+    for once it has been silent for `QUIET_S`, and never longer than `LINGER_S` (the Actions runner waits those five seconds)."""
+
+    def __init__(self, process: Process, lingering: list[int]) -> None:
+        self._pipe = process.output
+        self._ended = process.ended
+        self._lingering = lingering
+        self._poll = select.poll()
+        self._is_open = True
+        self._last_s = self._ended_s = 0.0
+
+    def run(
+        self,
+        take: Callable[[bytes], None],
+        log: Log,
+        wake: int,
+        on_wake: Callable[[], None],
+        until: Callable[[], Sequence[tuple[float, Callable[[], None]]]],
+    ) -> None:
+        """`wake` is readable when `on_wake` should run (a cancel); `until` lists moments (monotonic) with what must happen then (time limits); a moment
+        in the past fires at once. What earlier steps left running may go on talking: nobody listens, but nothing of it blocks."""
+        widen(self._pipe)
+        for fd in (self._pipe, self._ended, wake, *self._lingering):
+            self._poll.register(fd, select.POLLIN)
+        try:
+            while not self._is_over():
+                log.speak_up()
+                ready = self._wait(log, until)
+                if wake in ready:
+                    on_wake()
+                if self._ended in ready:
+                    self._poll.unregister(self._ended)
+                    self._last_s = self._ended_s = time.monotonic()
+                if self._pipe in ready:
+                    self._read(take)
+                for fd in ready.keys() & set(self._lingering):
+                    if not _drained(fd):
+                        self._poll.unregister(fd)
+        finally:
+            if self._is_open:
+                os.set_blocking(self._pipe, False)
+                self._lingering.append(self._pipe)
+
+    def _is_over(self) -> bool:
+        if not self._ended_s:
+            return False
+        now = time.monotonic()
+        return not self._is_open or now >= min(self._last_s + QUIET_S, self._ended_s + LINGER_S)
+
+    def _wait(
+        self, log: Log, until: Callable[[], Sequence[tuple[float, Callable[[], None]]]]
+    ) -> dict[int, int]:
+        now = time.monotonic()
+        ripe = [act for at, act in until() if at <= now]
+        for act in ripe:
+            act()
+        moments = until()  # again: most acts say when they want to be called next
+        waits = [at - now for at, _ in moments if at > now]
+        if self._ended_s:
+            waits.append(max(0.0, self._last_s + QUIET_S - now))
+        if (due := log.due_in_s()) is not None:
+            if due == 0:
+                log.flush()
+            else:
+                waits.append(due)
+        return dict(self._poll.poll(min(waits) * 1000 + 1 if waits else None))
+
+    def _read(self, take: Callable[[bytes], None]) -> None:
+        data = os.read(self._pipe, READ_BYTES)
+        self._last_s = time.monotonic()
+        if data:
+            take(data)
+        else:
+            self._poll.unregister(self._pipe)
+            os.close(self._pipe)
+            self._is_open = False
+
+
+def _drained(fd: int) -> bool:
+    """Whether there may be more, later."""
     try:
-        while True:
-            log.speak_up()
-            now = time.monotonic()
-            ripe = [act for at, act in until() if at <= now]
-            for act in ripe:
-                act()
-            moments = until()  # again: most acts say when they want to be called next
-            waits = [at - now for at, _ in moments if at > now]
-            if (due := log.due_in_s()) is not None:
-                if due == 0:
-                    log.flush()
-                else:
-                    waits.append(due)
-            ready = dict(poll.poll(min(waits) * 1000 + 1 if waits else None))
-            if wake in ready:
-                on_wake()
-            if pipe in ready:
-                data = os.read(pipe, READ_BYTES)
-                if not data:
-                    return
-                take(data)
-    finally:
-        os.close(pipe)
+        return bool(os.read(fd, READ_BYTES))
+    except BlockingIOError:
+        return True
+
+
+def heard(process: Process, limit_bytes: int, timeout_s: float) -> tuple[int | None, bytes]:
+    """A short program's exit code and what it says, up to a limit; killed when its time is up (None). What it leaves running is not waited for."""
+    found, size, until = [], 0, time.monotonic() + timeout_s
+    poll = select.poll()
+    poll.register(process.output, select.POLLIN)
+    poll.register(process.ended, select.POLLIN)
+    with os.fdopen(process.output, "rb", buffering=0) as output:
+        while (left := until - time.monotonic()) > 0 and (ready := dict(poll.poll(left * 1000))):
+            if process.output not in ready:
+                break
+            piece = output.read(min(READ_BYTES, limit_bytes - size) or 1)
+            if not piece or size >= limit_bytes:
+                break
+            found.append(piece)
+            size += len(piece)
+    code = process.wait(max(0.0, until - time.monotonic()))
+    if code is None:
+        process.kill()
+        process.wait(KILLED_S)
+    return code, b"".join(found)

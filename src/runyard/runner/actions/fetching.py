@@ -8,7 +8,6 @@ environment, never in an argv or a stored address.
 from __future__ import annotations
 
 import base64
-import os
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -19,6 +18,7 @@ from runyard.model.plan import Assignment, StepPlan
 from runyard.model.state import Outcome
 from runyard.runner.link import Link
 from runyard.runner.steps import Ended, Scene, run
+from runyard.runner.streams import heard
 from runyard.syntax.actions import ActionError
 
 _REPOSITORY = re.compile(r"[A-Za-z0-9_.][A-Za-z0-9_.-]*(?:/[A-Za-z0-9_.][A-Za-z0-9_.-]*)+\Z")
@@ -161,8 +161,5 @@ class Fetching:
     def _said(self, scene: Scene, arguments: Sequence[str], folder: str) -> str:
         env = {"PATH": scene.env.get("PATH", ""), "HOME": scene.box.inside.home}
         process = scene.box.run(("git", "-c", "safe.directory=*", *arguments), env, folder)
-        with os.fdopen(process.output, "rb") as output:
-            said = output.read(SHOWN_BYTES)
-        if process.wait(60) is None:
-            process.kill()
+        _, said = heard(process, SHOWN_BYTES, 60)
         return said.decode("utf-8", "replace").strip()

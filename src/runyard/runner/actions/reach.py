@@ -7,10 +7,8 @@ from __future__ import annotations
 
 import base64
 import json
-import os
 import re
 from collections.abc import Mapping
-from contextlib import suppress
 from dataclasses import dataclass, field
 from urllib.parse import quote
 
@@ -18,6 +16,7 @@ from runyard.model.plan import Assignment, StepKind
 from runyard.runner.link import Link
 from runyard.runner.sandbox import Box
 from runyard.runner.steps import Scene
+from runyard.runner.streams import heard
 from runyard.syntax.actions import NODE_VERSIONS, ActionError
 
 _VERSION = re.compile(rb"v([0-9]{1,3})\.")
@@ -58,11 +57,7 @@ class Reachable:
             process = scene.box.run(
                 (path, "--version"), {"PATH": scene.env.get("PATH", "")}, scene.box.inside.workspace
             )
-            with os.fdopen(process.output, "rb") as output:
-                match = _VERSION.match(output.read(64))
-            with suppress(TimeoutError):
-                if process.wait(10) is None:
-                    process.kill()
+            match = _VERSION.match(heard(process, 64, 10)[1])
             self._majors[path] = int(match[1]) if match else 0
         return self._majors[path]
 

@@ -1,4 +1,4 @@
-"""What processes use, from /proc: for boxes without control groups. Used by `bubblewrap.py` and `plain.py`.
+"""What processes use, from /proc: for boxes without control groups. Used by `kept.py`.
 
 The CPU time of a process that ended is in its parent's once that has waited for it; what nobody waited for is lost, so this counts a little less
 than a control group does. Memory is the sum of resident sets: shared pages count once per process, so it is a little more.
@@ -13,7 +13,7 @@ from pathlib import Path
 
 from runyard.runner.sandbox.box import Limits, Used
 from runyard.runner.sandbox.cgroups import Slot
-from runyard.runner.sandbox.launcher import descendants
+from runyard.runner.sandbox.kernel import descendants
 
 _TICK_NS = 1_000_000_000 // os.sysconf("SC_CLK_TCK")
 _PAGE_BYTES = os.sysconf("SC_PAGE_SIZE")

@@ -1,6 +1,6 @@
 """The sandbox port: what `runner/job.py` sees of any level. Adapters: `bubblewrap.py`, `plain.py`; chosen by `levels.py`.
 
-A Sandbox opens one Box per slot and attempt; a Box runs one process after another over the same folders and leaves nothing alive or on disk.
+A Sandbox opens one Box per slot and attempt; a Box runs one process after another over the same folders and, closed, leaves nothing alive or on disk.
 """
 
 from __future__ import annotations
@@ -117,25 +117,30 @@ class Used:
 
 
 class Process(Protocol):
-    """One running process of a box. `output` is the read end of its stdout and stderr; its reader closes it."""
+    """One running process of a box. `output` is the read end of its stdout and stderr; its reader closes it. `ended` is readable once it has ended (or
+    never ran), however many hold its output open."""
 
     output: int
+    ended: int
 
     def wait(self, timeout_s: float | None = None) -> int | None:
         """Exit code (128 + n for a signal), or None when time is up. SandboxError when it never ran or nobody knows."""
 
     def interrupt(self) -> None:
-        """INT to every process inside."""
+        """INT to it and all below it."""
 
     def terminate(self) -> None:
-        """TERM to every process inside."""
+        """TERM to it and all below it."""
 
     def kill(self) -> None:
-        """KILL to every process inside."""
+        """KILL to it, all below it and all of its session."""
 
 
 class Box(Protocol):
-    """The room of one attempt."""
+    """The room of one attempt. What a step leaves running lives on to the box's end, but stands still between steps (or ends with its step, where nobody
+    can make it stand still). `lingering`: output that such processes hold open, for later steps to drain; closed with the box."""
+
+    lingering: list[int]
 
     inside: Places
     outside: Places
@@ -163,7 +168,7 @@ class Box(Protocol):
         """Whether the memory limit has killed something since the box was opened."""
 
     def used(self) -> Used:
-        """By the control groups where there are some, else by the processes of the step that runs now."""
+        """By the control groups where there are some, else by its processes."""
 
     def reach(self, host: str, port: int, secure: bool) -> str:
         """The address under which the box's processes reach this server of ours; empty where they reach nothing."""

@@ -1,15 +1,14 @@
 """The bubblewrap levels of the sandbox port (contracts/reliability.md §7.5). Made by `levels.choose`.
 
-Per step one `bwrap`: own user, pid, mount, ipc, uts and net namespaces, no capabilities, no further user namespaces, a seccomp deny list; at
-the full level also an own uid per slot (files a job writes never belong to us) and control groups. Options and environment travel through a
-memory file, so no secret shows in an argv.
+Per box one `bwrap`: own user, pid, mount, ipc, uts and net namespaces, no capabilities, no further user namespaces, a seccomp deny list; at
+the full level also an own uid per slot (files a job writes never belong to us) and control groups. Steps are started in it by its keeper (`kept.py`).
+Options and environment travel through memory files, so no secret shows in an argv.
 """
 
 from __future__ import annotations
 
 import contextlib
 import logging
-import os
 import shutil
 import threading
 from collections.abc import Callable, Mapping, Sequence
@@ -17,7 +16,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from runyard.model.plan import Bind, Network
-from runyard.runner.sandbox import accounting, cgroups, doorway, overlay
+from runyard.runner.sandbox import cgroups, doorway, overlay
 from runyard.runner.sandbox.box import (
     BoxPlan,
     ImageUnavailable,
@@ -26,20 +25,23 @@ from runyard.runner.sandbox.box import (
     Places,
     RootFs,
     SandboxError,
-    Used,
     program_in,
 )
 from runyard.runner.sandbox.folders import BUILDS, HOME, TEMP, SlotFolders
+from runyard.runner.sandbox.init import build as init_program
+from runyard.runner.sandbox.kept import KeptBox
 from runyard.runner.sandbox.network import Outside
 from runyard.runner.sandbox.overlay import Upper
-from runyard.runner.sandbox.spawner import Child, LauncherGone, Spawn, Spawner, SpawnFailed, memory_file
+from runyard.runner.sandbox.spawner import LauncherGone, Room, Spawner, SpawnFailed, memory_file
 
 log = logging.getLogger("runyard.runner")
 
 FIRST_UID = 20000
 INSIDE_ID = "1000"
 INSIDE_HOME = "/home/job"
-ARGS_FD, SECCOMP_FD = 3, 4
+ARGS_FD, SECCOMP_FD, INIT_FD = 3, 4, 5
+INIT = (f"/proc/self/fd/{INIT_FD}",)
+SLEEP = ("/bin/sh", "-c", "echo; while :; do sleep 86400; done")  # on machines that `init.py` does not know
 ETC_COPIED = (
     "ca-certificates", "ca-certificates.conf", "crypto-policies", "ld.so.cache", "ld.so.conf", "ld.so.conf.d", "localtime", "timezone",
     "nsswitch.conf", "host.conf", "services", "protocols", "mime.types", "fonts", "perl", "python3", "debian_version", "os-release",
@@ -63,48 +65,13 @@ class Means:
     groups: cgroups.Groups | None
 
 
-class BubblewrapProcess:
-    """A step in its namespaces."""
-
-    def __init__(self, child: Child, output: int) -> None:
-        self.output = output
-        self._child = child
-
-    def wait(self, timeout_s: float | None = None) -> int | None:
-        """bwrap answers 128 + n for a signal inside; when bwrap itself was killed we say the same."""
-        try:
-            code = self._child.wait(timeout_s)
-        except (LauncherGone, SpawnFailed) as error:
-            raise SandboxError(f"the step's process could not be run: {error}") from error
-        return code if code is None or code >= 0 else 128 - code
-
-    def interrupt(self) -> None:
-        """INT to every process inside."""
-        self._child.interrupt()
-
-    def terminate(self) -> None:
-        """TERM to every process inside."""
-        self._child.terminate()
-
-    def kill(self) -> None:
-        """The pid namespace ends with bwrap (--die-with-parent), and everything in it."""
-        self._child.kill()
-
-
-def ended(child: Child) -> None:
-    """Kills a process that still runs, and waits for its end."""
-    if child.exit_code is None:
-        child.kill()
-        with contextlib.suppress(LauncherGone, SpawnFailed):
-            child.wait(5)
-
-
-class BubblewrapBox:
+class BubblewrapBox(KeptBox):
     """One attempt's room."""
 
     def __init__(
         self, sandbox: BubblewrapSandbox, plan: BoxPlan, folders: SlotFolders, upper: Upper | None
     ) -> None:
+        super().__init__(sandbox.spawner, sandbox.limits, sandbox.group(plan.slot))
         project = plan.project
         self._upper = upper
         self.uid = FIRST_UID + plan.slot if sandbox.means.own_uids else None
@@ -122,10 +89,7 @@ class BubblewrapBox:
             sandbox.outside.enter(plan.network, plan.slot) if plan.beside is None else plan.beside.namespace
         )
         self._fixed = sandbox.fixed_arguments(plan, folders, bool(self._network), upper)
-        self._group = sandbox.group(plan.slot)
         self._ooms = self._group.ooms() if self._group else 0
-        self._last: Child | None = None
-        self._beside: list[Child] = []  # visits
         self._doorway: doorway.Doorway | None = None
         self._shares_host = plan.network is Network.HOST and not self._network
         self._root = str(plan.root.path) if plan.root else ""
@@ -135,60 +99,33 @@ class BubblewrapBox:
         """In the image, else on this machine, whose programs a box without one sees."""
         return program_in(self._root, names)
 
-    def run(self, argv: Sequence[str], env: Mapping[str, str], cwd: str) -> BubblewrapProcess:
-        """One bwrap."""
-        read_end, write_end = os.pipe2(os.O_CLOEXEC)
-        try:
-            self._last = self._spawn(argv, env, cwd, {1: write_end, 2: write_end}, terminal=False)
-        except SandboxError:
-            os.close(read_end)
-            raise
-        finally:
-            os.close(write_end)
-        return BubblewrapProcess(self._last, read_end)
-
-    def start(
-        self, argv: Sequence[str], env: Mapping[str, str], cwd: str, fds: Mapping[int, int], *, terminal: bool = False
-    ) -> BubblewrapProcess:  # fmt: skip
-        """Another bwrap: the same folders, network and limits, but processes of its own."""
-        child = self._spawn(argv, env, cwd, fds, terminal=terminal)
-        self._beside = [*(one for one in self._beside if one.exit_code is None), child]
-        return BubblewrapProcess(child, -1)
-
-    def _spawn(
-        self, argv: Sequence[str], env: Mapping[str, str], cwd: str, given: Mapping[int, int], *, terminal: bool
-    ) -> Child:  # fmt: skip
-        sandbox = self._sandbox
-        means, limits = sandbox.means, sandbox.limits
-        arguments = list(self._fixed)
-        if terminal:  # a session of its own would have no terminal; this one has no other to type into
-            arguments.remove("--new-session")
-        for key, value in env.items():
-            arguments += ("--setenv", key, value)
-        arguments += ("--chdir", cwd)
-        try:
-            with contextlib.ExitStack() as stack:
-                text = "\0".join(arguments).encode("utf-8", "surrogateescape") + b"\0"
-                fds = {**given, ARGS_FD: stack.enter_context(memory_file(text))}
-                if means.seccomp is not None:
-                    fds[SECCOMP_FD] = stack.enter_context(memory_file(means.seccomp))
-                person = self._upper.person if self._upper else None
-                spawn = Spawn(
-                    [means.bwrap, "--args", str(ARGS_FD), "--", *argv],
-                    {"PATH": os.defpath},
-                    fds,
-                    uid=person.uid if person else self.uid,
-                    gid=person.gid if person else None,
-                    groups=person.groups if person else (),
-                    users=self._upper.users if self._upper else 0,
-                    procs=self._group.procs if self._group else (),
-                    rlimits=_rlimits(limits, with_processes=self._group is None),
-                    network=self._network or "",
-                    terminal=terminal,
-                )
-                return sandbox.spawner.spawn(spawn)
-        except (LauncherGone, SpawnFailed) as error:
-            raise SandboxError(f"the step's process could not be started: {error}") from error
+    def opened(self) -> BubblewrapBox:
+        """Lets bwrap begin."""
+        sandbox, upper, group = self._sandbox, self._upper, self._group
+        means, person = sandbox.means, upper.person if upper else None
+        text = "\0".join(self._fixed).encode("utf-8", "surrogateescape") + b"\0"
+        init = init_program()
+        with contextlib.ExitStack() as stack:
+            fds = {ARGS_FD: stack.enter_context(memory_file(text))}
+            if means.seccomp is not None:
+                fds[SECCOMP_FD] = stack.enter_context(memory_file(means.seccomp))
+            if init is not None:
+                fds[INIT_FD] = stack.enter_context(memory_file(init))
+            room = Room(
+                (means.bwrap, "--args", str(ARGS_FD), "--", *(SLEEP if init is None else INIT)),
+                fds,
+                SECCOMP_FD if means.seccomp is not None else 0,
+                tidy=group is None or not group.can_freeze,
+                uid=person.uid if person else self.uid,
+                gid=person.gid if person else None,
+                groups=person.groups if person else (),
+                users=upper.users if upper else 0,
+                procs=group.procs if group else (),
+                rlimits=_rlimits(sandbox.limits, with_processes=group is None),
+                network=self._network or "",
+            )
+            self._open(room)
+        return self
 
     def reach(self, host: str, port: int, secure: bool) -> str:
         """Through a doorway in the box's own network; with the host's, directly."""
@@ -228,29 +165,25 @@ class BubblewrapBox:
                 inside,
             )
         guest._fixed = [*guest._fixed[:-2], *more, *guest._fixed[-2:]]  # before the root becomes read-only
-        return guest
+        return guest.opened()
 
     def out_of_memory(self) -> bool:
         """From the memory group's own count."""
         return self._group is not None and self._group.ooms() > self._ooms
 
-    def used(self) -> Used:
-        """Groups count better than processes."""
-        pid = self._last.pid if self._last and self._last.exit_code is None else 0
-        return accounting.used(self._group, self._sandbox.limits, pid)
-
     def close(self) -> list[int]:
-        """A step's namespace is gone before its `wait` answers; the group is asked all the same."""
-        for child in (self._last, *self._beside):
-            if child is not None:
-                ended(child)
+        """The box's namespace is gone when its keeper is; the group is asked all the same."""
+        self._shut()
         if self._is_guest:
             return []
-        left = self._group.kill() if self._group else []
+        left: list[int] = []
+        if self._group is not None:
+            self._group.reset()
+            left = self._group.kill()
         if self._doorway is not None:
             self._doorway.close()
         if self._upper is not None:
-            overlay.unmounted(self._sandbox.spawner, self._upper)
+            overlay.unmounted(self._spawner, self._upper)
         self._folders.retire()
         return left
 
@@ -298,7 +231,7 @@ class BubblewrapSandbox:
 
     def _box(self, plan: BoxPlan, folders: SlotFolders, upper: Upper | None) -> BubblewrapBox:
         try:
-            return BubblewrapBox(self, plan, folders, upper)
+            return BubblewrapBox(self, plan, folders, upper).opened()
         except (LauncherGone, SpawnFailed) as error:
             raise SandboxError(f"the job's box could not be made: {error}") from error
 
@@ -384,7 +317,7 @@ class BubblewrapSandbox:
             "--hostname",
             "runyard",
         ]
-        arguments += ["--die-with-parent", "--new-session", "--clearenv", "--cap-drop", "ALL"]
+        arguments += ["--die-with-parent", "--as-pid-1", "--new-session", "--clearenv", "--cap-drop", "ALL"]
         if self.means.disable_userns:
             arguments.append("--disable-userns")
         if self.means.seccomp is not None:

@@ -9,12 +9,16 @@ from __future__ import annotations
 import contextlib
 import os
 import signal
+import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+from runyard.runner.sandbox.box import SandboxError
+
 MARK = "runyard-"
+FREEZE_S = 5.0
 V1_WANTED = ("memory", "pids", "cpu")
 
 
@@ -101,11 +105,58 @@ def _move_down(base: Path) -> None:
 
 
 class Slot:
-    """The groups of one slot."""
+    """The groups of one slot. Its processes run while a step does (`enter` … `leave`); between steps what is left of them stands still."""
 
     def __init__(self, folders: list[tuple[Hierarchy, Path]]) -> None:
         self._folders = folders
         self.procs = tuple(str(folder / "cgroup.procs") for _, folder in folders)
+        self._freezer = self._file("cgroup.freeze")
+        self._lock = threading.Lock()
+        self._steps = 0
+        self._has_company = False  # somebody lives on between steps
+        self._is_still = False
+
+    @property
+    def can_freeze(self) -> bool:
+        """Version 2 can, also beside version 1's controllers."""
+        return self._freezer is not None
+
+    def enter(self) -> None:
+        """A step begins."""
+        with self._lock:
+            self._steps += 1
+            self._freeze(still=False)
+
+    def leave(self, company: bool) -> None:
+        """A step has ended, and has left somebody or not. SandboxError when they do not stand still."""
+        with self._lock:
+            self._steps -= 1
+            self._has_company |= company
+            self._freeze(still=self._has_company and self._steps == 0)
+
+    def accompany(self) -> None:
+        """Somebody comes who is no step."""
+        self._has_company = True
+        with self._lock:
+            self._freeze(still=self._steps == 0)
+
+    def reset(self) -> None:
+        """The job is over."""
+        with self._lock:
+            self._steps, self._has_company = 0, False
+            self._freeze(still=False)
+
+    def _freeze(self, *, still: bool) -> None:
+        """Returns when nobody moves: who stops by a signal could be woken by one of its own timers, who is frozen cannot."""
+        if self._freezer is None or still == self._is_still:
+            return
+        _write(self._freezer, "1" if still else "0")
+        self._is_still = still
+        until = time.monotonic() + FREEZE_S
+        while still and _figure(self._freezer.with_name("cgroup.events"), "frozen ") != 1:
+            if time.monotonic() > until:
+                raise SandboxError("what the job left running does not stand still")
+            time.sleep(0.0002)
 
     def _file(self, name: str) -> Path | None:
         return next((f / name for _, f in self._folders if (f / name).exists()), None)

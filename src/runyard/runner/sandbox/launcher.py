@@ -1,4 +1,4 @@
-"""The process that starts all others: small, single-threaded, stdlib only, run as a script by `spawner.py` over one socket.
+"""The process that starts all others: small, single-threaded, stdlib only, run by `spawner.py` over one socket. Each box has a keeper (`keeper.py`), forked here.
 
 Why a process of its own: PR_SET_PDEATHSIG follows the thread that forked, so the parent must never end before its jobs; forking from a
 small process costs the same however large the server is; and its private mount namespace makes paths visible to jobs without a leftover
@@ -8,7 +8,6 @@ on the host. When the socket closes (the server died, however) it exits, and the
 from __future__ import annotations
 
 import contextlib
-import ctypes
 import gc
 import json
 import os
@@ -20,66 +19,30 @@ import struct
 import subprocess
 import sys
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
-CLONE_NEWNS, CLONE_NEWNET, CLONE_NEWUSER = 0x00020000, 0x40000000, 0x10000000
-MS_BIND, MS_REC, MS_SLAVE, MNT_DETACH = 0x1000, 0x4000, 0x80000, 2
-PR_SET_PDEATHSIG, PR_SET_CHILD_SUBREAPER = 1, 36
+from .keeper import Keeper
+from .kernel import (
+    CLONE_NEWNET,
+    CLONE_NEWNS,
+    CLONE_NEWUSER,
+    MNT_DETACH,
+    MS_BIND,
+    MS_REC,
+    MS_SLAVE,
+    PR_SET_CHILD_SUBREAPER,
+    PROC,
+    check,
+    libc,
+    mount,
+    receive,
+    signal_to,
+)
+
 MOVE_MOUNT, AT_FDCWD, MOVE_MOUNT_F_EMPTY_PATH = 429, -100, 4
-MESSAGE_BYTES, MAX_FDS = 1 << 16, 32
-
-libc = ctypes.CDLL(None, use_errno=True)
-
-
-def _check(result: int, what: str) -> None:
-    if result != 0:
-        code = ctypes.get_errno()
-        raise OSError(code, f"{what}: {os.strerror(code)}")
-
-
-def receive(door: socket.socket, size: int) -> tuple[bytes, list[int]]:
-    """A message and its descriptors, close-on-exec from the first moment (Python 3.11's `recv_fds` drops the flag)."""
-    data, ancillary, _, _ = door.recvmsg(size, socket.CMSG_LEN(MAX_FDS * 4), socket.MSG_CMSG_CLOEXEC)
-    fds = [fd for _, _, raw in ancillary for (fd,) in struct.iter_unpack("i", raw[: len(raw) // 4 * 4])]
-    return data, fds
-
-
-def mount(source: str, target: str, kind: str, flags: int, data: str = "") -> None:
-    """mount(2)."""
-    _check(
-        libc.mount(source.encode(), target.encode(), kind.encode(), ctypes.c_ulong(flags), data.encode()),
-        f"mount {source} on {target}",
-    )
-
-
-def children_of(pid: int) -> list[int]:
-    """Direct children, over all threads of the process."""
-    found: list[int] = []
-    try:
-        for thread in os.listdir(f"/proc/{pid}/task"):  # noqa: PTH208 - hot, stdlib script
-            with open(f"/proc/{pid}/task/{thread}/children", "rb") as file:  # noqa: PTH123 - hot, stdlib script
-                found.extend(int(child) for child in file.read().split())
-    except OSError:
-        return found
-    return found
-
-
-def descendants(pid: int) -> list[int]:
-    """All processes below `pid`, parents first. A process cannot leave: the sandbox's pid 1 (or the reaper) adopts its orphans."""
-    found: list[int] = []
-    todo = [pid]
-    while todo:
-        fresh = children_of(todo.pop())
-        found.extend(fresh)
-        todo.extend(fresh)
-    return found
-
-
-def _kill(pid: int, number: int) -> None:
-    with contextlib.suppress(ProcessLookupError, PermissionError):
-        os.kill(pid, number)
+MESSAGE_BYTES = 1 << 16
 
 
 class Launcher:
@@ -87,8 +50,7 @@ class Launcher:
 
     def __init__(self, control: socket.socket) -> None:
         self.control = control
-        self.running: dict[int, int] = {}  # pid -> request id
-        self.pids: dict[int, int] = {}  # request id -> pid
+        self.keepers: set[int] = set()  # pids
         self.exposed = 0
         self.stage = ""
         self.networks: dict[str, int] = {}  # name -> netns fd
@@ -118,20 +80,10 @@ class Launcher:
                     return
 
     def reap(self) -> None:
-        """Tells of every child that ended."""
-        while True:
-            try:
-                pid, status, usage = os.wait4(-1, os.WNOHANG)
-            except ChildProcessError:
-                return
-            if pid == 0:
-                return
-            ident = self.running.pop(pid, None)
-            if ident is not None:
-                self.pids.pop(ident, None)
-                self.say(
-                    {"exit": ident, "status": os.waitstatus_to_exitcode(status), "rss_kib": usage.ru_maxrss}
-                )
+        """Buries keepers, and what one that was killed has left."""
+        with contextlib.suppress(ChildProcessError):
+            while pid := os.waitpid(-1, os.WNOHANG)[0]:
+                self.keepers.discard(pid)
 
     def request(self) -> bool:
         """One message; False when the other side is gone."""
@@ -146,25 +98,30 @@ class Launcher:
         finally:
             for fd in fds:
                 os.close(fd)
-        if message["op"] == "spawn":  # only now: a spare must not hold the last job's pipe
+        if message["op"] == "keep":  # only now: a spare must not hold the last job's line
             self.spare = self.spare or self.fork_spare()
         return True
 
-    def do_spawn(self, message: dict[str, Any], fds: list[int]) -> None:
-        """First descriptor: the body (JSON in a memfd); the others go to the child as numbered."""
+    def do_keep(self, message: dict[str, Any], fds: list[int]) -> None:
+        """A keeper for one box. First descriptor: the body (JSON in a memfd); second: its line to the runner; the others go to bwrap as numbered."""
         pid, door = self.spare or self.fork_spare()
         self.spare = None
-        self.running[pid] = message["id"]
-        self.pids[message["id"]] = pid
+        self.keepers.add(pid)
         with door:
             network = self.networks.get(message["network"])
             more = [] if network is None else [network]
             more += [message["users"]] if message["users"] else []
-            socket.send_fds(door, [str(message["id"]).encode()], [*fds, *more])
+            socket.send_fds(door, [b"keep"], [*fds, *more])
         self.say({"reply": message["id"], "pid": pid})
 
+    def do_end(self, message: dict[str, Any], fds: list[int]) -> None:
+        """For a keeper that does not end by itself."""
+        if message["pid"] in self.keepers:
+            signal_to(message["pid"], signal.SIGKILL)
+        self.say({"reply": message["id"]})
+
     def fork_spare(self) -> tuple[int, socket.socket]:
-        """A child that waits to become the next process: forking takes longer than telling it what to be."""
+        """A child that waits to become the next keeper: forking takes longer than telling it what to be."""
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         pid = os.fork()
         if pid == 0:
@@ -172,7 +129,7 @@ class Launcher:
                 ours.close()
                 data, fds = receive(theirs, 64)
                 if data:
-                    self.become(int(data), json.loads(os.pread(fds[0], os.fstat(fds[0]).st_size, 0)), fds[1:])
+                    _become(json.loads(os.pread(fds[0], os.fstat(fds[0]).st_size, 0)), fds[1], fds[2:])
             finally:
                 os._exit(0)
         theirs.close()
@@ -183,68 +140,6 @@ class Launcher:
         if self.spare:
             self.spare[1].close()
             self.spare = None
-
-    def become(self, ident: int, body: dict[str, Any], fds: list[int]) -> None:
-        """In the child: enter groups, namespaces and the uid, then exec. Never returns."""
-        try:
-            os.setsid()
-            signal.set_wakeup_fd(-1)
-            for number in (signal.SIGCHLD, signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGPIPE):
-                signal.signal(number, signal.SIG_DFL)
-            for procs in body["procs"]:
-                fd = os.open(procs, os.O_WRONLY)
-                os.write(fd, b"0")
-                os.close(fd)
-            users = fds.pop() if body["users"] else None
-            if len(fds) > len(body["fds"]):
-                _check(libc.setns(fds.pop(), CLONE_NEWNET), "setns")
-            for name, value in body["rlimits"].items():
-                number = getattr(resource, "RLIMIT_" + name)
-                hard = resource.getrlimit(number)[1]
-                value = value if hard == resource.RLIM_INFINITY else min(value, hard)
-                resource.setrlimit(number, (value, value))
-            self._place(fds, body["fds"])
-            if body["terminal"] and not body["reaper"]:
-                _take_terminal()
-            if users is not None:  # last of all: from here on we are root in there and nobody here
-                _check(libc.setns(users, CLONE_NEWUSER), "setns")
-                os.close(users)
-            if body["uid"] is not None:
-                os.setgroups(body["groups"])
-                os.setresgid(body["gid"], body["gid"], body["gid"])
-                os.setresuid(body["uid"], body["uid"], body["uid"])
-            os.umask(0o022)
-            os.chdir(body["cwd"])
-            if body["reaper"]:
-                _reap_all(body)
-            # Only now: a change of credentials clears the death signal.
-            libc.prctl(PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
-            os.execve(body["argv"][0], body["argv"], body["env"])  # noqa: S606 - argv from the runner, no shell
-        except BaseException as error:  # noqa: BLE001 - the child must never run the launcher's loop
-            self.say({"failed": ident, "error": f"{type(error).__name__}: {error}"})
-        finally:
-            os._exit(125)
-
-    def _place(self, fds: list[int], targets: list[int]) -> None:
-        """Moves the received descriptors to their numbers; first out of the way, so that none overwrites another."""
-        high = [os.dup2(fd, 200 + index, inheritable=False) for index, fd in enumerate(fds)]
-        null = os.open("/dev/null", os.O_RDONLY)
-        os.dup2(null, 0)
-        for fd, target in zip(high, targets, strict=True):
-            os.dup2(fd, target)
-
-    def do_signal(self, message: dict[str, Any], fds: list[int]) -> None:
-        """TERM (or the number that was asked for) reaches everyone inside but not the sandbox itself; KILL ends the sandbox, and the kernel everyone inside."""
-        pid = self.pids.get(message["target"])
-        if pid is not None:
-            below = descendants(pid)
-            if message["kill"]:
-                # A reaper (plain) must live to end what it adopted: it does so on TERM.
-                _kill(pid, signal.SIGTERM if message["reaper"] else signal.SIGKILL)
-            else:
-                for child in below:
-                    _kill(child, message["number"])
-        self.say({"reply": message["id"]})
 
     def do_expose(self, message: dict[str, Any], fds: list[int]) -> None:
         """Makes a path reachable for job uids, whatever the modes of the folders above it: a bind mount in our own namespace."""
@@ -258,7 +153,7 @@ class Launcher:
         else:
             Path(target).touch()
         if fds:
-            _check(
+            check(
                 libc.syscall(MOVE_MOUNT, fds[0], b"", AT_FDCWD, target.encode(), MOVE_MOUNT_F_EMPTY_PATH),
                 "move_mount",
             )
@@ -293,12 +188,12 @@ class Launcher:
 
     def do_hide(self, message: dict[str, Any], fds: list[int]) -> None:
         """Takes an exposed path away; boxes that have it keep it."""
-        _check(libc.umount2(message["path"].encode(), MNT_DETACH), "umount")
+        check(libc.umount2(message["path"].encode(), MNT_DETACH), "umount")
         self.say({"reply": message["id"]})
 
     def _private_stage(self, folder: str) -> str:
         """A tmpfs that only we and our children see. Slave: what the host mounts later (image root file systems) still arrives."""
-        _check(libc.unshare(CLONE_NEWNS), "unshare")
+        check(libc.unshare(CLONE_NEWNS), "unshare")
         mount("none", "/", "none", MS_REC | MS_SLAVE)
         mount("tmpfs", folder, "tmpfs", 0, "mode=0711,size=1m")
         return folder
@@ -382,7 +277,7 @@ def _block(network: int, targets: list[list[Any]]) -> None:
     if pid == 0:
         code = 1
         try:
-            _check(libc.setns(network, CLONE_NEWNET), "setns")
+            check(libc.setns(network, CLONE_NEWNET), "setns")
             _add_rejects(targets)
             code = 0
         except OSError:
@@ -411,57 +306,65 @@ def _add_rejects(targets: list[list[Any]]) -> None:
                 continue
 
 
-def _take_terminal() -> None:
-    """Descriptor 0 becomes the session's terminal, so that ^C and job control work; it is the caller's own, made for this process."""
-    import fcntl
-    import termios
+def _become(body: dict[str, Any], line: int, fds: list[int]) -> None:
+    """In the child: enter groups, namespaces and the uid, then keep the box. Never returns."""
+    os.setsid()
+    signal.set_wakeup_fd(-1)
+    for number in (signal.SIGCHLD, signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, signal.SIG_DFL)
+    with socket.socket(fileno=line) as ours:
+        keeper = Keeper(ours, tidy=body["tidy"])
+        try:
+            given = _privileges_left(body, fds)
+            _close_all_but((PROC, line, *given.values()))
+            program = os.pread(given[body["filter"]], 1 << 16, 0) if body["filter"] else None
+        except (OSError, ValueError) as error:
+            keeper.refuse(str(error))
+        else:
+            keeper.keep(body["room"], given, program)
 
-    fcntl.ioctl(0, termios.TIOCSCTTY, 0)
+
+def _close_all_but(kept: Iterable[int]) -> None:
+    """Of what the launcher has open: its line to the server, namespaces, other boxes' lines."""
+    low = 3
+    for fd in (*sorted(kept), 1 << 20):
+        os.closerange(low, fd)
+        low = fd + 1
 
 
-def _reap_all(body: dict[str, Any]) -> None:
-    """The `plain` level's keeper: adopts what the job orphans, and when the job or the launcher ends, kills what is left."""
-    libc.prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
-    job = os.fork()
-    if job == 0:
-        os.setsid()
-        if body["terminal"]:
-            _take_terminal()
-        os.execve(body["argv"][0], body["argv"], body["env"])  # noqa: S606 - argv from the runner, no shell
-
-    def end(*_: object) -> None:
-        while below := descendants(os.getpid()):
-            for child in below:
-                _kill(child, signal.SIGKILL)
-            with contextlib.suppress(ChildProcessError):
-                while os.waitpid(-1, os.WNOHANG)[0]:
-                    pass
-
-    def leave(*_: object) -> None:
-        end()
-        os._exit(143)
-
-    signal.signal(signal.SIGTERM, leave)
-    libc.prctl(PR_SET_PDEATHSIG, signal.SIGTERM, 0, 0, 0)
-    while True:
-        pid, status = os.wait()
-        if pid == job:
-            end()
-            code = os.waitstatus_to_exitcode(status)
-            os._exit(code if code >= 0 else 128 - code)
+def _privileges_left(body: dict[str, Any], fds: list[int]) -> dict[int, int]:
+    """Enters everything that needs our privileges, then lets them go; answers the descriptors for bwrap by their numbers."""
+    for procs in body["procs"]:
+        fd = os.open(procs, os.O_WRONLY)
+        os.write(fd, b"0")
+        os.close(fd)
+    users = fds.pop() if body["users"] else None
+    if len(fds) > len(body["fds"]):
+        check(libc.setns(fds.pop(), CLONE_NEWNET), "setns")
+    for name, value in body["rlimits"].items():
+        number = getattr(resource, "RLIMIT_" + name)
+        hard = resource.getrlimit(number)[1]
+        value = value if hard == resource.RLIM_INFINITY else min(value, hard)
+        resource.setrlimit(number, (value, value))
+    high = [os.dup2(fd, 200 + index, inheritable=False) for index, fd in enumerate(fds)]
+    if users is not None:  # last of all: from here on we are root in there and nobody here
+        check(libc.setns(users, CLONE_NEWUSER), "setns")
+        os.close(users)
+    if body["uid"] is not None:
+        os.setgroups(body["groups"])
+        os.setresgid(body["gid"], body["gid"], body["gid"])
+        os.setresuid(body["uid"], body["uid"], body["uid"])
+    os.umask(0o022)
+    return dict(zip(body["fds"], high, strict=True))
 
 
 def main() -> None:
-    """argv[1] is the number of the control socket."""
-    control = socket.socket(fileno=int(sys.argv[1]))
+    """The last argument is the number of the control socket."""
+    control = socket.socket(fileno=int(sys.argv[-1]))
     gc.disable()  # nothing here makes cycles, and a collection would touch every page that a fork shares
     gc.freeze()
     os.set_inheritable(control.fileno(), False)  # a job that held it could start processes as us
+    libc.prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
     with contextlib.suppress(BrokenPipeError, ConnectionResetError, KeyboardInterrupt):
         Launcher(control).serve()
-    # Whoever is left dies with us by PDEATHSIG; reapers by TERM.
-    os._exit(0)
-
-
-if __name__ == "__main__":
-    main()
+    os._exit(0)  # keepers die with us (PDEATHSIG), and their boxes with them

@@ -89,7 +89,7 @@ def arguments(upper: Upper, etc: str, own_network: bool, disable_userns: bool) -
         "--hostname",
         "runyard",
     ]
-    found += ["--die-with-parent", "--new-session", "--clearenv", "--cap-drop", "ALL"]
+    found += ["--die-with-parent", "--as-pid-1", "--new-session", "--clearenv", "--cap-drop", "ALL"]
     if not own_network:
         found.append("--unshare-net")
     if upper.person.uid == 0:

@@ -1,7 +1,7 @@
-"""Our side of the launcher: start it, ask it to spawn, hear of exits. Used by `bubblewrap.py`, `plain.py` and `container.py`.
+"""Our side of the launcher: start it, ask it for keepers of boxes, mounts and namespaces. Used by `bubblewrap.py`, `plain.py` and `overlay.py`.
 
-Thread-safe: any thread may ask; one reader thread hands out replies. When the launcher dies, every process it started dies with it and
-every wait ends with `LauncherGone`; the next request starts a new launcher.
+Thread-safe: any thread may ask; one reader thread hands out replies. When the launcher dies, every keeper dies with it, and with that its box; the
+next request starts a new launcher.
 """
 
 from __future__ import annotations
@@ -11,7 +11,6 @@ import ctypes
 import itertools
 import json
 import os
-import signal
 import socket
 import stat
 import subprocess
@@ -22,7 +21,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-SCRIPT = Path(__file__).with_name("launcher.py")
+# The launcher's modules in a package of that name alone: importing ours would import everything.
+START = """
+import sys, types
+package = sys.modules["sandbox"] = types.ModuleType("sandbox")
+package.__path__ = [sys.argv[1]]
+from sandbox.launcher import main
+main()
+"""
 ANSWER_S = 30.0
 STAGE = Path(
     "/run/runyard-stage"
@@ -35,73 +41,25 @@ class LauncherGone(Exception):
 
 
 class SpawnFailed(Exception):
-    """The process could not be started."""
+    """The launcher could not do it."""
 
 
 @dataclass(frozen=True, slots=True)
-class Spawn:
-    """One process to start. `fds` maps the child's descriptor numbers to ours; `procs` are cgroup files the child enters."""
+class Room:
+    """What a keeper keeps. `argv` with `fds` is the bwrap that makes the box (None: there is none), `filter_fd` the number among them that is the system
+    call filter. `procs` are cgroup files that the keeper enters. `tidy`: what a step leaves behind ends with it."""
 
-    argv: Sequence[str]
-    env: Mapping[str, str]
+    argv: Sequence[str] | None
     fds: Mapping[int, int]
-    cwd: str = "/"
+    filter_fd: int = 0
+    tidy: bool = False
     uid: int | None = None
+    gid: int | None = None
+    groups: Sequence[int] = ()
+    users: int = 0  # the launcher's descriptor of a user namespace (`Spawner.users`); `uid`, `gid` and `groups` are then those inside
     procs: Sequence[str] = ()
     rlimits: Mapping[str, int] = field(default_factory=dict)
     network: str = ""
-    reaper: bool = False
-    terminal: bool = False  # descriptor 0 is a terminal, and the process's own
-    users: int = 0  # the launcher's descriptor of a user namespace (`Spawner.users`); `uid`, `gid` and `groups` are then those inside
-    gid: int | None = None
-    groups: Sequence[int] = ()
-
-
-class Child:
-    """A started process. `wait` answers its exit code, negative for a signal that killed the outermost process."""
-
-    def __init__(self, ident: int, spawner: Spawner, reaper: bool) -> None:
-        self.ident = ident
-        self.pid = 0
-        self.exit_code: int | None = None
-        self.rss_kib = 0
-        self.error = ""
-        self._reaper = reaper
-        self._spawner = spawner
-        self._ended = threading.Event()
-
-    def end(self, code: int, rss_kib: int, error: str = "") -> None:
-        """Called by the reader thread."""
-        self.exit_code, self.rss_kib = code, rss_kib
-        self.error = self.error or error
-        self._ended.set()
-
-    def wait(self, timeout_s: float | None = None) -> int | None:
-        """The exit code, or None when time is up. LauncherGone when nobody can know any more; SpawnFailed when it never ran."""
-        if not self._ended.wait(timeout_s):
-            return None
-        if self.error:
-            raise (LauncherGone if self.exit_code is None else SpawnFailed)(self.error)
-        return self.exit_code
-
-    def interrupt(self) -> None:
-        """INT to every process inside."""
-        self._signal(kill=False, number=signal.SIGINT)
-
-    def terminate(self) -> None:
-        """TERM to every process inside."""
-        self._signal(kill=False)
-
-    def kill(self) -> None:
-        """KILL to everything, at once."""
-        self._signal(kill=True)
-
-    def _signal(self, *, kill: bool, number: int = signal.SIGTERM) -> None:
-        if not self._ended.is_set():
-            with contextlib.suppress(LauncherGone):
-                self._spawner.ask(
-                    "signal", target=self.ident, kill=kill, number=int(number), reaper=self._reaper
-                )
 
 
 class Spawner:
@@ -112,7 +70,6 @@ class Spawner:
         self._lock = threading.Lock()
         self._send_lock = threading.Lock()
         self._waiting: dict[int, tuple[threading.Event, dict[str, Any]]] = {}
-        self._children: dict[int, Child] = {}
         self._control: socket.socket | None = None
         self._process: subprocess.Popen[bytes] | None = None
         self._exposed: dict[str, tuple[tuple[int, int], str]] = {}
@@ -128,7 +85,15 @@ class Spawner:
         with theirs:
             os.set_inheritable(theirs.fileno(), True)
             self._process = subprocess.Popen(
-                [sys.executable, "-I", "-S", str(SCRIPT), str(theirs.fileno())],
+                [
+                    sys.executable,
+                    "-I",
+                    "-S",
+                    "-c",
+                    START,
+                    str(Path(__file__).parent),
+                    str(theirs.fileno()),
+                ],
                 pass_fds=(theirs.fileno(),),
                 env={"PATH": os.defpath, "LANG": "C.UTF-8"},
                 stdin=subprocess.DEVNULL,
@@ -156,48 +121,28 @@ class Spawner:
             if self._control is control:
                 self._control = None
                 self._exposed.clear()  # its namespace went with it
-            children, waiting = list(self._children.values()), list(self._waiting.values())
-            self._children.clear()
+            waiting = list(self._waiting.values())
             self._waiting.clear()
-        for child in children:
-            child.exit_code = None
-            child.error = "the launcher ended"
-            child._ended.set()
         for event, answer in waiting:
             answer["gone"] = True
             event.set()
 
     def _hear(self, message: dict[str, Any]) -> None:
-        if "reply" in message:
-            with self._lock:
-                found = self._waiting.pop(message["reply"], None)
-            if found:
-                found[1].update(message)
-                found[0].set()
-        elif "exit" in message:
-            with self._lock:
-                child = self._children.pop(message["exit"], None)
-            if child:
-                child.end(message["status"], message["rss_kib"])
-        elif "failed" in message:
-            with self._lock:
-                child = self._children.get(message["failed"])
-            if child:
-                child.error = message["error"]
+        with self._lock:
+            found = self._waiting.pop(message["reply"], None)
+        if found:
+            found[1].update(message)
+            found[0].set()
 
-    def ask(
-        self, op: str, fds: Sequence[int] = (), child: Child | None = None, **more: Any
-    ) -> dict[str, Any]:
+    def ask(self, op: str, fds: Sequence[int] = (), **more: Any) -> dict[str, Any]:
         """One request and its reply."""
-        ident = child.ident if child else next(self._ids)
+        ident = next(self._ids)
         event, answer = threading.Event(), {}  # type: tuple[threading.Event, dict[str, Any]]
         with self._lock:
             if self._closed:
                 raise LauncherGone("the sandbox is closed")
             control = self._control or self._start()
             self._waiting[ident] = (event, answer)
-            if child:
-                self._children[ident] = child
         message = json.dumps({"op": op, "id": ident, **more}).encode()
         try:
             with self._send_lock:
@@ -207,23 +152,24 @@ class Spawner:
         if not event.wait(ANSWER_S) or "gone" in answer:
             raise LauncherGone("the launcher does not answer")
         if "error" in answer:
-            with self._lock:
-                self._children.pop(ident, None)
             raise SpawnFailed(answer["error"])
         return answer
 
-    def spawn(self, what: Spawn) -> Child:
-        """Starts a process. It dies with the launcher, and the launcher dies with us."""
+    def keep(self, room: Room, line: int) -> int:
+        """Opens a box; the pid of its keeper, who obeys `line`. It dies with the launcher, and the launcher dies with us."""
         body = {
-            "argv": list(what.argv), "env": dict(what.env), "cwd": what.cwd, "fds": list(what.fds), "uid": what.uid,
-            "gid": what.uid if what.gid is None else what.gid, "groups": list(what.groups), "users": bool(what.users), "procs": list(what.procs), "rlimits": dict(what.rlimits), "reaper": what.reaper, "terminal": what.terminal,
+            "room": room.argv, "fds": list(room.fds), "filter": room.filter_fd, "tidy": room.tidy, "uid": room.uid,
+            "gid": room.uid if room.gid is None else room.gid, "groups": list(room.groups), "users": bool(room.users), "procs": list(room.procs),
+            "rlimits": dict(room.rlimits),
         }  # fmt: skip
-        child = Child(next(self._ids), self, what.reaper)
         with memory_file(json.dumps(body).encode()) as fd:
-            child.pid = self.ask(
-                "spawn", [fd, *what.fds.values()], child, network=what.network, users=what.users
-            )["pid"]
-        return child
+            fds = [fd, line, *room.fds.values()]
+            return int(self.ask("keep", fds, network=room.network, users=room.users)["pid"])
+
+    def end(self, keeper: int) -> None:
+        """Kills one that does not end by itself."""
+        with contextlib.suppress(LauncherGone, SpawnFailed):
+            self.ask("end", pid=keeper)
 
     def expose(self, path: str, mark: str = "", tree: Callable[[], int] | None = None) -> str:
         """A path by which job uids reach `path`, whatever the modes of the folders above it. Needs root. `tree` makes the mount to show when it is
