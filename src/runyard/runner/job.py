@@ -121,7 +121,8 @@ class Execution:
             box = self._means.sandbox.open(plan)
             self._control.meter = Meter(box.used, self._used, self._means.now)
             room = Room(box.outside.temp, box.inside.temp, box.uid)
-            room.folder(TOOL_CACHE)
+            if voice.speaks_actions(work):
+                room.folder(TOOL_CACHE)
             try:
                 env = self._environment(box, room, root.env if root else {})
                 facts = Facts(work, box, self._slot)

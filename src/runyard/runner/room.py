@@ -65,12 +65,6 @@ class Room:
         finally:
             os.close(fd)
 
-    def remove(self, *names: str) -> None:
-        """What is there of them."""
-        for name in names:
-            with suppress(OSError):
-                os.unlink(name, dir_fd=self._fd)
-
     def close(self) -> None:
         """Lets the folder go."""
         os.close(self._fd)

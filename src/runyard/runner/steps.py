@@ -99,7 +99,6 @@ def run(scene: Scene, step: StepPlan, position: int | str, head: Sequence[str] |
     ended = _judged(scene, step, stopper.why, code, limit)
     if spoken is not None:
         ended = _read_files(scene, names, _with_trouble(ended, spoken.trouble), spoken)
-    scene.room.remove(_script_name(step, position), *names.values())
     return ended
 
 

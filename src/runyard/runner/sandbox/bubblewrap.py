@@ -120,7 +120,7 @@ class BubblewrapBox(KeptBox):
                 gid=person.gid if person else None,
                 groups=person.groups if person else (),
                 users=upper.users if upper else 0,
-                procs=group.procs if group else (),
+                doors=group.doors() if group else (),
                 rlimits=_rlimits(sandbox.limits, with_processes=group is None),
                 network=self._network or "",
             )
@@ -265,10 +265,12 @@ class BubblewrapSandbox:
     def close(self) -> None:
         """The launcher's end is the end of every job; groups and folders follow."""
         self.spawner.close()
+        for group in self._groups.values():
+            group.close()
         if self.means.groups:
             self.means.groups.close()
         for folders in self._folders.values():
-            folders.retire()
+            folders.remove()
         self.on_close()
 
     def visible(self, path: str) -> str:

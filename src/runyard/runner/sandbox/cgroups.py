@@ -110,6 +110,7 @@ class Slot:
     def __init__(self, folders: list[tuple[Hierarchy, Path]]) -> None:
         self._folders = folders
         self.procs = tuple(str(folder / "cgroup.procs") for _, folder in folders)
+        self._doors: list[int] = []
         self._freezer = self._file("cgroup.freeze")
         self._lock = threading.Lock()
         self._steps = 0
@@ -120,6 +121,18 @@ class Slot:
     def can_freeze(self) -> bool:
         """Version 2 can, also beside version 1's controllers."""
         return self._freezer is not None
+
+    def doors(self) -> list[int]:
+        """Descriptors through which a process enters: it writes 0. Opened once, until `close`."""
+        if not self._doors:
+            self._doors = [os.open(name, os.O_WRONLY | os.O_CLOEXEC) for name in self.procs]
+        return self._doors
+
+    def close(self) -> None:
+        """Lets them go."""
+        for fd in self._doors:
+            os.close(fd)
+        self._doors = []
 
     def enter(self) -> None:
         """A step begins."""

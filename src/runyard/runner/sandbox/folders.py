@@ -1,4 +1,4 @@
-"""The folders of one slot on disk: made fresh for each box, owned by the slot's uid, removed in the background.
+"""The folders of one slot on disk: fresh for each box, owned by the slot's uid, removed in the background.
 
 Promises: removal follows no link and survives any depth and any mode a job can make; a crash leaves only folders below `trash`,
 which the next start removes.
@@ -14,14 +14,34 @@ import stat
 import subprocess
 import threading
 import time
-from pathlib import Path
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
 
 BUILDS, HOME, TEMP = "builds", "home", "tmp"
-PAUSE_S = 1.0
+PAUSE_S = 5.0
+
+
+@dataclass(frozen=True, slots=True)
+class _Frame:
+    """The folders that were made for a job. `inner` hold nothing but other folders of the frame, `leaves` are empty at first."""
+
+    project: str
+    owner: tuple[int, int] | None
+    inner: tuple[str, ...]
+    leaves: tuple[str, ...]
+
+    @classmethod
+    def of(cls, project: str, owner: tuple[int, int] | None) -> _Frame:
+        """The project's workspace and its `.tmp` twin inside builds; home and temp."""
+        above = [BUILDS, *(f"{BUILDS}/{parent}" for parent in reversed(PurePosixPath(project).parents[:-1]))]
+        return cls(
+            project, owner, tuple(above), (f"{BUILDS}/{project}", f"{BUILDS}/{project}.tmp", HOME, TEMP)
+        )
 
 
 class SlotFolders:
-    """`renew` gives empty folders; `retire` takes them away at once and removes them later."""
+    """`renew` gives empty folders; `retire` takes away at once what a job has touched of them, and removes it later. What it has not touched is as good as
+    new: making a folder costs more than looking whether its inode was changed since."""
 
     def __init__(self, base: Path, number: int, uid: int | None) -> None:
         self.path = base / f"slot{number}"
@@ -29,39 +49,74 @@ class SlotFolders:
         self._uid = uid
         self._count = 0
         self._bin = Bin.of(self._trash)
+        self._frame: _Frame | None = None
+        self._seen: dict[str, tuple[int, ...]] = {}
 
     def renew(self, project: str, owner: tuple[int, int] | None = None) -> None:
         """Empty builds, home and temp; the project's workspace and its `.tmp` twin inside builds. `owner`: not the slot's own user."""
         if owner is None and self._uid is not None:
             owner = (self._uid, self._uid)
-        if self.path.exists():
-            self.retire()
-        self.path.mkdir(parents=True, mode=0o711)
-        names = [BUILDS, HOME, TEMP]
-        inside = Path(BUILDS)
-        for part in project.split("/"):
-            inside = inside / part
-            names.append(str(inside))
-        names.append(f"{BUILDS}/{project}.tmp")
-        for name in names:
-            folder = self.path / name
-            folder.mkdir(mode=0o755)
-            if owner is not None:
-                os.chown(folder, *owner)
+        frame = _Frame.of(project, owner)
+        if frame != self._frame:
+            self.remove()
+            self.path.mkdir(parents=True, mode=0o711)
+        for name in (*frame.inner, *frame.leaves):
+            if name not in self._seen:
+                folder = self.path / name
+                folder.mkdir(mode=0o755)
+                if owner is not None:
+                    os.chown(folder, *owner)
+        self._frame = frame
+        self._look()
 
     def retire(self) -> None:
-        """Moves the folders out of the way and lets the bin empty them."""
+        """Nothing of the job lives any more."""
+        if self._frame is None:
+            return
+        if set(os.listdir(self.path)) != {BUILDS, HOME, TEMP} or any(  # noqa: PTH208 - names
+            self._was_touched(name) for name in self._frame.inner
+        ):
+            self.remove()
+            return
+        for name in self._frame.leaves:
+            if self._was_touched(name):
+                self._throw(self.path / name)
+                del self._seen[name]
+        for name in self._frame.inner:
+            self._seen[name] = _identity(self.path / name)
+
+    def remove(self) -> None:
+        """Everything, at once for who looks."""
+        self._frame = None
+        self._seen.clear()
+        with contextlib.suppress(FileNotFoundError):
+            self._throw(self.path)
+
+    def _throw(self, folder: Path) -> None:
         self._count += 1
         target = self._trash / f"{self.path.name}-{os.getpid()}-{id(self):x}-{self._count}"
-        with contextlib.suppress(FileNotFoundError):
-            self.path.rename(target)
-            self._bin.throw(target)
+        folder.rename(target)
+        self._bin.throw(target)
+
+    def _look(self) -> None:
+        assert self._frame is not None  # noqa: S101 - just set
+        self._seen = {name: _identity(self.path / name) for name in (*self._frame.inner, *self._frame.leaves)}
+
+    def _was_touched(self, name: str) -> bool:
+        return _identity(self.path / name) != self._seen[name]
+
+
+def _identity(folder: Path) -> tuple[int, ...]:
+    """Differs after any change of the folder: of its entries, owner, mode, attributes. Nobody but the kernel sets the change time."""
+    info = os.lstat(folder)
+    return (info.st_ino, info.st_ctime_ns, info.st_mode, info.st_uid, info.st_gid, info.st_nlink)
 
 
 class Bin:
     """One background thread per trash folder that removes trees, so that no job waits for its predecessor's files.
 
-    It lets `PAUSE_S` pass first: the next job of a chain unpacks its inputs just then, and unlinking thousands of files beside it would double its time.
+    It lets `PAUSE_S` pass first: the next jobs of a run unpack their inputs just then. Unlinking thousands of files beside it would double their time, and
+    ext4 makes new files the slower the more it has just removed.
     """
 
     _all: dict[Path, Bin] = {}  # noqa: RUF012 - one bin per folder in this process

@@ -19,8 +19,6 @@ import signal
 import socket
 import time
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
-from typing import Any
 
 from .kernel import (
     PR_SET_CHILD_SUBREAPER,
@@ -36,6 +34,10 @@ from .kernel import (
     take_privileges_of,
 )
 
+TYPE_CHECKING = False  # as in the launcher
+if TYPE_CHECKING:
+    from typing import Any
+
 READY = b"\n"
 NOT_FOUND, NOT_RUN = 127, 126
 ROUNDS, ROUND_S = 20, 0.001
@@ -44,13 +46,15 @@ DEFAULT_SIGNALS = (signal.SIGCHLD, signal.SIGINT, signal.SIGTERM, signal.SIGHUP,
 MESSAGE_BYTES = 4096
 
 
-@dataclass(slots=True)
 class Running:
     """A process that was asked for. `told`: where its end is written; `beside`: not a step, but something that accompanies steps."""
 
-    ident: int
-    told: int
-    beside: bool
+    __slots__ = ("beside", "ident", "told")
+
+    def __init__(self, ident: int, told: int, beside: bool) -> None:
+        self.ident = ident
+        self.told = told
+        self.beside = beside
 
 
 class Keeper:
@@ -62,6 +66,7 @@ class Keeper:
         self._running: dict[int, Running] = {}  # by pid
         self._init = 0  # process 1 of the box, as we see it; 0: there is none
         self._broken = ""
+        line.send(str(os.getpid()).encode())
 
     def keep(self, room: list[str] | None, fds: Mapping[int, int], filter_: bytes | None) -> None:
         """Makes the box (`room`: bwrap's argv, with descriptors as numbered) and serves until the other side has gone. Never raises."""

@@ -90,7 +90,7 @@ class KeptBox:
         self._group = group
         self._ids = itertools.count(1)
         self._line: socket.socket | None = None
-        self._keeper = 0
+        self._pid = 0
         self.lingering: list[int] = []
 
     def _open(self, room: Room) -> None:
@@ -98,7 +98,7 @@ class KeptBox:
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         try:
             with theirs:
-                self._keeper = self._spawner.keep(room, theirs.fileno())
+                self._spawner.keep(room, theirs.fileno())
         except (LauncherGone, SpawnFailed) as error:
             ours.close()
             raise SandboxError(f"the job's box could not be opened: {error}") from error
@@ -165,9 +165,16 @@ class KeptBox:
         except OSError as error:
             raise SandboxError(f"the job's box has ended: {error}") from error
 
+    def _keeper(self, line: socket.socket) -> int:
+        """Its pid, the one thing that it says (0: not yet)."""
+        with contextlib.suppress(BlockingIOError):
+            self._pid = self._pid or int(line.recv(MESSAGE_BYTES, socket.MSG_DONTWAIT) or 0)
+        return self._pid
+
     def used(self) -> Used:
         """Groups count better than processes."""
-        return accounting.used(self._group, self._limits, self._keeper)
+        line = self._line
+        return accounting.used(self._group, self._limits, self._keeper(line) if line else 0)
 
     def _shut(self) -> None:
         """Ends everything in the box; returns when it has."""
@@ -183,7 +190,8 @@ class KeptBox:
             line.shutdown(socket.SHUT_WR)
             line.settimeout(CLOSE_S)
             try:
-                line.recv(1)
+                while data := line.recv(MESSAGE_BYTES):
+                    self._pid = int(data)
             except TimeoutError:
-                self._spawner.end(self._keeper)
+                self._spawner.end(self._pid)
         self._left(False)

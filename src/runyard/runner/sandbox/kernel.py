@@ -18,10 +18,10 @@ NAMESPACES = {  # the name below /proc/PID/ns, and setns(2)'s flag
     "cgroup": 0x02000000,
 }  # fmt: skip
 MS_BIND, MS_REC, MS_SLAVE, MNT_DETACH = 0x1000, 0x4000, 0x80000, 2
-PR_SET_PDEATHSIG, PR_SET_DUMPABLE, PR_SET_SECCOMP, PR_CAPBSET_READ, PR_CAPBSET_DROP = 1, 4, 22, 23, 24
+PR_SET_PDEATHSIG, PR_SET_DUMPABLE, PR_SET_SECCOMP, PR_CAPBSET_DROP = 1, 4, 22, 24
 PR_SET_CHILD_SUBREAPER, PR_SET_NO_NEW_PRIVS = 36, 38
 SECCOMP_MODE_FILTER = 2
-CAPABILITY_VERSION, CAPABILITIES = 0x20080522, 64
+CAPABILITY_VERSION = 0x20080522
 MAX_FDS = 32
 
 PROC = os.open("/proc", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
@@ -115,17 +115,21 @@ def enter_namespaces(pid: int) -> None:
         os.close(fd)
 
 
-def take_privileges_of(pid: int, program: bytes | None) -> None:
-    """From now on we may do what that process may and nothing more, under this system call filter: no other capability, none to gain."""
-    rows = dict(
+def _capabilities(pid: int) -> dict[bytes, bytes]:
+    return dict(
         line.split(b":\t") for line in proc_file(pid, "status").splitlines() if line.startswith(b"Cap")
     )
-    kept = {name: int(rows[b"Cap" + name], 16) for name in (b"Eff", b"Prm", b"Inh", b"Bnd")}
-    for number in range(CAPABILITIES):
-        if not kept[b"Bnd"] >> number & 1 and libc.prctl(PR_CAPBSET_READ, number, 0, 0, 0) == 1:
+
+
+def take_privileges_of(pid: int, program: bytes | None) -> None:
+    """From now on we may do what that process may and nothing more, under this system call filter: no other capability, none to gain."""
+    kept = {name: int(value, 16) for name, value in _capabilities(pid).items()}
+    more = int(_capabilities(os.getpid())[b"CapBnd"], 16) & ~kept[b"CapBnd"]
+    for number in range(more.bit_length()):
+        if more >> number & 1:
             check(libc.prctl(PR_CAPBSET_DROP, number, 0, 0, 0), "drop a capability")
     check(libc.prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0), "no new privileges")
-    sets = [kept[name] for name in (b"Eff", b"Prm", b"Inh")]
+    sets = [kept[name] for name in (b"CapEff", b"CapPrm", b"CapInh")]
     data = struct.pack("6I", *(one & 0xFFFFFFFF for one in sets), *(one >> 32 for one in sets))
     check(libc.capset(struct.pack("Ii", CAPABILITY_VERSION, 0), data), "capset")
     if program is not None:

@@ -16,12 +16,8 @@ import select
 import signal
 import socket
 import struct
-import subprocess
 import sys
-import traceback
 from collections.abc import Callable, Iterable
-from pathlib import Path
-from typing import Any
 
 from .keeper import Keeper
 from .kernel import (
@@ -41,6 +37,10 @@ from .kernel import (
     signal_to,
 )
 
+TYPE_CHECKING = False  # every module that is loaded here makes each fork dearer: no typing, dataclasses, pathlib, subprocess
+if TYPE_CHECKING:
+    from typing import Any
+
 MOVE_MOUNT, AT_FDCWD, MOVE_MOUNT_F_EMPTY_PATH = 429, -100, 4
 MESSAGE_BYTES = 1 << 16
 
@@ -53,8 +53,11 @@ class Launcher:
         self.keepers: set[int] = set()  # pids
         self.exposed = 0
         self.stage = ""
+        self.ways: dict[
+            str, tuple[list[str], list[list[Any]]]
+        ] = {}  # name -> slirp4netns, what it must not reach
         self.networks: dict[str, int] = {}  # name -> netns fd
-        self.slirps: dict[str, subprocess.Popen[bytes]] = {}
+        self.slirps: dict[str, int] = {}  # name -> pid
         self.spare: tuple[int, socket.socket] | None = None
 
     def say(self, message: dict[str, Any]) -> None:
@@ -80,10 +83,11 @@ class Launcher:
                     return
 
     def reap(self) -> None:
-        """Buries keepers, and what one that was killed has left."""
+        """Buries keepers, what one that was killed has left, and ways out of a network."""
         with contextlib.suppress(ChildProcessError):
             while pid := os.waitpid(-1, os.WNOHANG)[0]:
                 self.keepers.discard(pid)
+                self.slirps = {name: slirp for name, slirp in self.slirps.items() if slirp != pid}
 
     def request(self) -> bool:
         """One message; False when the other side is gone."""
@@ -103,16 +107,16 @@ class Launcher:
         return True
 
     def do_keep(self, message: dict[str, Any], fds: list[int]) -> None:
-        """A keeper for one box. First descriptor: the body (JSON in a memfd); second: its line to the runner; the others go to bwrap as numbered."""
+        """A keeper for one box. First descriptor: the body (JSON in a memfd); second: its line to the runner; then the doors of its
+        control groups; the others go to bwrap as numbered."""
         pid, door = self.spare or self.fork_spare()
         self.spare = None
         self.keepers.add(pid)
         with door:
-            network = self.networks.get(message["network"])
+            network = self._standing(message["network"])
             more = [] if network is None else [network]
             more += [message["users"]] if message["users"] else []
             socket.send_fds(door, [b"keep"], [*fds, *more])
-        self.say({"reply": message["id"], "pid": pid})
 
     def do_end(self, message: dict[str, Any], fds: list[int]) -> None:
         """For a keeper that does not end by itself."""
@@ -149,9 +153,9 @@ class Launcher:
         self.exposed += 1
         target = f"{self.stage}/{self.exposed}"
         if message["folder"]:
-            Path(target).mkdir()
+            os.mkdir(target)  # noqa: PTH102 - no pathlib here
         else:
-            Path(target).touch()
+            os.close(os.open(target, os.O_CREAT | os.O_CLOEXEC))
         if fds:
             check(
                 libc.syscall(MOVE_MOUNT, fds[0], b"", AT_FDCWD, target.encode(), MOVE_MOUNT_F_EMPTY_PATH),
@@ -167,7 +171,9 @@ class Launcher:
 
         def map_users(pid: int) -> None:
             for name in ("uid_map", "gid_map"):
-                Path(f"/proc/{pid}/{name}").write_text(row, encoding="ascii")
+                fd = os.open(f"/proc/{pid}/{name}", os.O_WRONLY | os.O_CLOEXEC)
+                os.write(fd, row.encode())
+                os.close(fd)
 
         self.say({"reply": message["id"], "fd": _new_namespace(CLONE_NEWUSER, "user", map_users)})
 
@@ -180,7 +186,7 @@ class Launcher:
         """A folder of ours over exposed layers. Volatile: what a job writes into its image is never worth a sync."""
         self.exposed += 1
         target = f"{self.stage}/{self.exposed}"
-        Path(target).mkdir()
+        os.mkdir(target)  # noqa: PTH102 - no pathlib here
         layers = ":".join(message["lower"])
         options = f"lowerdir={layers},upperdir={message['upper']},workdir={message['work']},volatile"
         mount("overlay", target, "overlay", 0, options)
@@ -195,25 +201,35 @@ class Launcher:
         """A tmpfs that only we and our children see. Slave: what the host mounts later (image root file systems) still arrives."""
         check(libc.unshare(CLONE_NEWNS), "unshare")
         mount("none", "/", "none", MS_REC | MS_SLAVE)
+        libc.umount2(
+            b"/sys", MNT_DETACH
+        )  # nobody here needs it, and bwrap reads the list of mounts again for each of its own
         mount("tmpfs", folder, "tmpfs", 0, "mode=0711,size=1m")
         return folder
 
     def do_network(self, message: dict[str, Any], fds: list[int]) -> None:
-        """A network namespace with a way out, kept for reuse; started again when its slirp4netns has ended."""
+        """A network namespace with a way out, or without when `slirp` is empty; kept for reuse."""
         name = message["name"]
-        slirp = self.slirps.get(name)
-        if not message["slirp"]:
-            if name not in self.networks:
-                self.networks[name] = _new_namespace(CLONE_NEWNET, "net")
-                _block(self.networks[name], message["blocked"])
-        elif slirp is None or slirp.poll() is not None:
-            self._connect(name, message["slirp"], message["blocked"])
-        self.say({"reply": message["id"], "fd": self.networks[name]})
+        self.ways[name] = (message["slirp"], message["blocked"])
+        self.say({"reply": message["id"], "fd": self._standing(name)})
+
+    def _standing(self, name: str) -> int | None:
+        """Made when it is not there, and connected again when its slirp4netns has ended."""
+        if name not in self.ways:
+            return None
+        argv, blocked = self.ways[name]
+        if name not in self.networks and not argv:
+            self.networks[name] = _new_namespace(CLONE_NEWNET, "net")
+            _block(self.networks[name], blocked)
+        elif argv and name not in self.slirps:
+            self._connect(name, argv, blocked)
+        return self.networks[name]
 
     def do_forget(self, message: dict[str, Any], fds: list[int]) -> None:
         """Lets a network namespace without a way out go."""
         if message["name"] in self.networks:
             os.close(self.networks.pop(message["name"]))
+            del self.ways[message["name"]]
         self.say({"reply": message["id"]})
 
     def _connect(self, name: str, argv: list[str], blocked: list[list[Any]]) -> None:
@@ -222,27 +238,22 @@ class Launcher:
         ready_read, ready_write = os.pipe()
         exit_read, exit_write = os.pipe()
         path = f"/proc/{os.getpid()}/fd/{self.networks[name]}"
+        full = [*argv, "--ready-fd=3", "--exit-fd=4", "--netns-type=path", path, "tap0"]
+        null = [(os.POSIX_SPAWN_OPEN, number, os.devnull, os.O_RDWR, 0) for number in range(3)]
+        high = [
+            os.dup2(fd, 200 + index, inheritable=False) for index, fd in enumerate((ready_write, exit_read))
+        ]
+        actions = [*null, (os.POSIX_SPAWN_DUP2, high[0], 3), (os.POSIX_SPAWN_DUP2, high[1], 4)]
         try:
-            full = [
-                *argv,
-                f"--ready-fd={ready_write}",
-                f"--exit-fd={exit_read}",
-                "--netns-type=path",
-                path,
-                "tap0",
-            ]
-            slirp = subprocess.Popen(
-                full, pass_fds=(ready_write, exit_read), stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
-                stderr=subprocess.DEVNULL,
-            )  # fmt: skip
+            slirp = os.posix_spawn(full[0], full, os.environ, file_actions=actions)
         finally:
-            os.close(ready_write)
-            os.close(exit_read)
+            for fd in (ready_write, exit_read, *high):
+                os.close(fd)
         ready = select.select([ready_read], [], [], 5)[0] and os.read(ready_read, 1)
         os.close(ready_read)
         if not ready:
             os.close(exit_write)
-            slirp.kill()
+            signal_to(slirp, signal.SIGKILL)
             raise OSError("slirp4netns did not become ready")
         _block(self.networks[name], blocked)
         # exit_write stays open on purpose: when this process ends, slirp4netns sees it and ends too.
@@ -280,8 +291,8 @@ def _block(network: int, targets: list[list[Any]]) -> None:
             check(libc.setns(network, CLONE_NEWNET), "setns")
             _add_rejects(targets)
             code = 0
-        except OSError:
-            traceback.print_exc()
+        except OSError as error:
+            os.write(2, f"{error}\n".encode())
         finally:
             os._exit(code)
     if os.waitpid(pid, 0)[1] != 0:
@@ -334,10 +345,9 @@ def _close_all_but(kept: Iterable[int]) -> None:
 
 def _privileges_left(body: dict[str, Any], fds: list[int]) -> dict[int, int]:
     """Enters everything that needs our privileges, then lets them go; answers the descriptors for bwrap by their numbers."""
-    for procs in body["procs"]:
-        fd = os.open(procs, os.O_WRONLY)
-        os.write(fd, b"0")
-        os.close(fd)
+    doors, fds = fds[: body["doors"]], fds[body["doors"] :]
+    for door in doors:
+        os.write(door, b"0")
     users = fds.pop() if body["users"] else None
     if len(fds) > len(body["fds"]):
         check(libc.setns(fds.pop(), CLONE_NEWNET), "setns")

@@ -30,6 +30,7 @@ class Outside:
     def __init__(self, spawner: Spawner, allowed: Network) -> None:
         self.spawner = spawner
         self.resolver = RESOLVER
+        self._made: dict[str, int] = {}  # name -> the launcher that has it
         self._slirp: Sequence[str] = ()
         self._blocked: Sequence[tuple[str, str]] = ()
         found = shutil.which("slirp4netns")
@@ -76,7 +77,10 @@ class Outside:
         if wanted is not Network.INTERNET or not self._slirp:
             return None
         name = f"slot{slot}"
-        self.spawner.network(name, self._slirp, self._blocked)
+        launcher = self.spawner.pid
+        if self._made.get(name) != launcher or not launcher:
+            self.spawner.network(name, self._slirp, self._blocked)
+            self._made[name] = self.spawner.pid
         return name
 
 

@@ -101,5 +101,5 @@ class PlainSandbox:
         """Ends everything."""
         self.spawner.close()
         for folders in self._folders.values():
-            folders.retire()
+            folders.remove()
         self.on_close()

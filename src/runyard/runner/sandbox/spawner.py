@@ -10,6 +10,7 @@ import contextlib
 import ctypes
 import itertools
 import json
+import logging
 import os
 import socket
 import stat
@@ -30,9 +31,11 @@ from sandbox.launcher import main
 main()
 """
 ANSWER_S = 30.0
+NO_REPLY = 0
 STAGE = Path(
     "/run/runyard-stage"
 )  # one empty folder for all: each launcher mounts over it in a namespace of its own
+log = logging.getLogger("runyard.runner")
 OPEN_TREE, AT_FDCWD, OPEN_TREE_CLONE, AT_RECURSIVE = 428, -100, 1, 0x8000
 
 
@@ -47,7 +50,7 @@ class SpawnFailed(Exception):
 @dataclass(frozen=True, slots=True)
 class Room:
     """What a keeper keeps. `argv` with `fds` is the bwrap that makes the box (None: there is none), `filter_fd` the number among them that is the system
-    call filter. `procs` are cgroup files that the keeper enters. `tidy`: what a step leaves behind ends with it."""
+    call filter. Through `doors` the keeper enters control groups. `tidy`: what a step leaves behind ends with it."""
 
     argv: Sequence[str] | None
     fds: Mapping[int, int]
@@ -57,7 +60,7 @@ class Room:
     gid: int | None = None
     groups: Sequence[int] = ()
     users: int = 0  # the launcher's descriptor of a user namespace (`Spawner.users`); `uid`, `gid` and `groups` are then those inside
-    procs: Sequence[str] = ()
+    doors: Sequence[int] = ()
     rlimits: Mapping[str, int] = field(default_factory=dict)
     network: str = ""
 
@@ -122,49 +125,60 @@ class Spawner:
                 self._control = None
                 self._exposed.clear()  # its namespace went with it
             waiting = list(self._waiting.values())
-            self._waiting.clear()
         for event, answer in waiting:
             answer["gone"] = True
             event.set()
 
     def _hear(self, message: dict[str, Any]) -> None:
-        with self._lock:
-            found = self._waiting.pop(message["reply"], None)
+        found = self._waiting.get(message["reply"])
         if found:
             found[1].update(message)
             found[0].set()
+        elif "error" in message:
+            log.warning("a box could not be opened", extra={"reason": message["error"]})
 
     def ask(self, op: str, fds: Sequence[int] = (), **more: Any) -> dict[str, Any]:
         """One request and its reply."""
         ident = next(self._ids)
         event, answer = threading.Event(), {}  # type: tuple[threading.Event, dict[str, Any]]
         with self._lock:
-            if self._closed:
-                raise LauncherGone("the sandbox is closed")
-            control = self._control or self._start()
             self._waiting[ident] = (event, answer)
-        message = json.dumps({"op": op, "id": ident, **more}).encode()
         try:
-            with self._send_lock:
-                socket.send_fds(control, [message], list(fds))
-        except OSError as error:
-            raise LauncherGone(str(error)) from error
-        if not event.wait(ANSWER_S) or "gone" in answer:
-            raise LauncherGone("the launcher does not answer")
+            self._send(ident, op, fds, more)
+            if not event.wait(ANSWER_S) or "gone" in answer:
+                raise LauncherGone("the launcher does not answer")
+        finally:
+            self._waiting.pop(ident, None)
         if "error" in answer:
             raise SpawnFailed(answer["error"])
         return answer
 
-    def keep(self, room: Room, line: int) -> int:
-        """Opens a box; the pid of its keeper, who obeys `line`. It dies with the launcher, and the launcher dies with us."""
+    def _send(self, ident: int, op: str, fds: Sequence[int], more: Mapping[str, Any]) -> None:
+        with self._lock:
+            if self._closed:
+                raise LauncherGone("the sandbox is closed")
+            control = self._control or self._start()
+        try:
+            with self._send_lock:
+                socket.send_fds(control, [json.dumps({"op": op, "id": ident, **more}).encode()], list(fds))
+        except OSError as error:
+            raise LauncherGone(str(error)) from error
+
+    def keep(self, room: Room, line: int) -> None:
+        """Opens a box. Its keeper says its pid on `line` and then obeys it; the line is closed at once when there can be none. It dies with the launcher,
+        and the launcher dies with us."""
         body = {
             "room": room.argv, "fds": list(room.fds), "filter": room.filter_fd, "tidy": room.tidy, "uid": room.uid,
-            "gid": room.uid if room.gid is None else room.gid, "groups": list(room.groups), "users": bool(room.users), "procs": list(room.procs),
+            "gid": room.uid if room.gid is None else room.gid, "groups": list(room.groups), "users": bool(room.users), "doors": len(room.doors),
             "rlimits": dict(room.rlimits),
         }  # fmt: skip
         with memory_file(json.dumps(body).encode()) as fd:
-            fds = [fd, line, *room.fds.values()]
-            return int(self.ask("keep", fds, network=room.network, users=room.users)["pid"])
+            self._send(
+                NO_REPLY,
+                "keep",
+                [fd, line, *room.doors, *room.fds.values()],
+                {"network": room.network, "users": room.users},
+            )
 
     def end(self, keeper: int) -> None:
         """Kills one that does not end by itself."""
