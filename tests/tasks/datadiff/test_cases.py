@@ -305,3 +305,25 @@ def test_dotted_paths(text: str, parts: tuple[str, ...]) -> None:
 def test_broken_paths_are_refused(text: str) -> None:
     with pytest.raises(CouldNot):
         path_of(text)
+
+
+def test_a_name_that_is_not_there_is_told_what_is(place: Any) -> None:
+    place.sql("CREATE TABLE orders AS SELECT 1 AS order_id, 2 AS v", "CREATE TABLE other AS SELECT 1 AS x")
+    for wanted, told in (
+        ({"a": "ordres", "b": "orders"}, "Did you mean orders?"),
+        ({"a": "nothing_like_it", "b": "orders"}, "There is orders, other."),
+        ({"a": "orders", "b": "orders", "key": ("order",)}, "Did you mean order_id?"),
+    ):
+        with pytest.raises(CouldNot) as caught:
+            place.diff(**wanted)
+        assert caught.value.message.endswith(told), caught.value.message
+
+
+def test_a_condition_that_ends_too_early_is_located(place: Any) -> None:
+    place.sql("CREATE TABLE orders AS SELECT 1 AS id")
+    side = Side("c", table="orders", filter="id <")
+    with pytest.raises(CouldNot) as caught:
+        place.diff(side, side, key=("id",))
+    assert caught.value.message == (
+        "The filter cannot be parsed: Required keyword: 'expression' missing for LT, at its end."
+    )

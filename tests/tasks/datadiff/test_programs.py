@@ -141,7 +141,7 @@ def test_rows_of_every_kind_are_shown_with_their_nulls_and_blanks(tmp_path: Path
 def test_a_filter_that_is_none_is_told_with_its_place(file: str) -> None:
     done = cli(f"duckdb://{file}?table=a", f"duckdb://{file}?table=b", "--where", "id = 1; drop table a")
     assert done.returncode == 2
-    assert done.stderr == "runyard diff: The filter cannot be parsed: Expecting ). line 1, column 6.\n"
+    assert done.stderr == "runyard diff: The filter cannot be parsed: Expecting ), line 1, column 6.\n"
 
 
 @pytest.mark.parametrize(

@@ -18,7 +18,7 @@ import duckdb
 from runyard.tasks.datadiff.faults import CouldNot, Fault
 from runyard.tasks.datadiff.grammar import DUCKDB, Grammar
 from runyard.tasks.datadiff.kinds import Column, duckdb_column
-from runyard.tasks.datadiff.names import match, path_of
+from runyard.tasks.datadiff.names import instead, match, path_of
 from runyard.tasks.datadiff.servers import Promise, Row
 
 POLL_S = 0.1
@@ -128,7 +128,8 @@ class Duck:
             table = match(wish, (t for s, t in tables if s == place)) if place else None
             if place and table:
                 return catalog, place, table
-        raise CouldNot(Fault.NO_TABLE, f"There is no table {dotted} in {self.names[catalog]}.")
+        other = instead(wish, (t for _, t in tables))
+        raise CouldNot(Fault.NO_TABLE, f"There is no table {dotted} in {self.names[catalog]}.{other}")
 
     def columns(self, relation: str) -> list[Column]:
         """The columns of anything that can stand after FROM."""

@@ -7,7 +7,7 @@ The second fence; the first is the session itself (read-only, locked down). What
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from runyard.tasks.datadiff.faults import CouldNot, Fault
@@ -125,10 +125,17 @@ def check_rule(condition: str, dialect: str) -> None:
 
 
 def _where(error: Exception, what: str) -> str:
-    """What the parser did not expect, and where in the user's text: a filter and a rule begin on our second line."""
-    line = str(error).split("\n", 1)[0].rstrip(".")[:300]
-    return re.sub(r"Line (\d+)", lambda m: f"line {int(m[1]) - (what != 'query')}", line).replace(
-        "Col:", "column"
+    """What the parser did not expect, and where in the user's text: a filter and a rule stand alone on our second line."""
+    facts: Mapping[str, Any] = (getattr(error, "errors", None) or [{}])[0]
+    line = str(facts.get("description") or error).split("\n", 1)[0].rstrip(".")[:300]
+    line = re.sub(r"<class '[\w.]*?(\w+)'>", r"\1", line)
+    if not facts.get("line"):
+        return line
+    at, near = int(facts["line"]) - (what != "query"), str(facts.get("highlight") or "")
+    return (
+        f"{line}, at its end"
+        if what != "query" and near == ")"
+        else f"{line}, line {at}, column {facts['col']}"
     )
 
 

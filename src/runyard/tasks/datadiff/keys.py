@@ -149,5 +149,6 @@ class Search:
 
     def _none(self) -> Found:
         raise CouldNot(
-            Fault.NO_KEY, "The primary key is not set, and no column or group of columns is unique in both."
+            Fault.NO_KEY,
+            "The primary key is not set, and no column or group of columns is unique in both: name the columns of the key, or compare a query that has one.",
         )

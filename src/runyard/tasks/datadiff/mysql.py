@@ -16,7 +16,7 @@ from pymysql.cursors import Cursor, SSCursor
 from runyard.tasks.datadiff.faults import CouldNot, Fault
 from runyard.tasks.datadiff.grammar import MYSQL, Grammar
 from runyard.tasks.datadiff.kinds import Column, Kind
-from runyard.tasks.datadiff.names import match, path_of
+from runyard.tasks.datadiff.names import instead, match, path_of
 from runyard.tasks.datadiff.servers import Promise, Row, Sink
 from runyard.tasks.datadiff.spec import Connection
 
@@ -138,7 +138,10 @@ class Mysql:
         )
         table = match(wish, (r[0] for r in tables))
         if database is None or table is None:
-            raise CouldNot(Fault.NO_TABLE, f"There is no table {dotted} in {self.database}.")
+            other = instead(wish, (r[0] for r in tables))
+            raise CouldNot(
+                Fault.NO_TABLE, f"There is no table {dotted} in {database or self.database}.{other}"
+            )
         return database, table
 
     def columns(self, relation: str) -> list[Column]:

@@ -38,3 +38,14 @@ def match(wish: str, names: Iterable[str]) -> str | None:
         return wish
     folded = [name for name in names if name.casefold() == wish.casefold()]
     return folded[0] if len(folded) == 1 else None
+
+
+def instead(wish: str, names: Iterable[str]) -> str:
+    """The end of a message about a name that is not there: near ones that are, else some of those that are."""
+    from difflib import get_close_matches  # only a mistake needs it
+
+    by_folded = {name.casefold(): name for name in names}
+    if near := get_close_matches(wish.casefold(), by_folded, n=3):
+        return f" Did you mean {' or '.join(by_folded[n] for n in near)}?"
+    some = sorted(by_folded.values())[:8]
+    return f" There is {', '.join(some)}{' and more' if len(by_folded) > len(some) else ''}." if some else ""

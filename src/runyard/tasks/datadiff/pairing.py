@@ -10,7 +10,7 @@ from runyard.syntax.ignores import Ignores
 from runyard.syntax.patterns import PatternError
 from runyard.tasks.datadiff.faults import CouldNot, Fault
 from runyard.tasks.datadiff.kinds import Column, comparable, joinable
-from runyard.tasks.datadiff.names import match
+from runyard.tasks.datadiff.names import instead, match
 from runyard.tasks.datadiff.spec import Spec
 
 
@@ -114,7 +114,10 @@ def _key_pair(name: str, pairs: Sequence[Pair], a: Sequence[Column], b: Sequence
         missing = " and ".join(
             side for side, columns in (("A", a), ("B", b)) if match(name, (c.name for c in columns)) is None
         )
-        raise CouldNot(Fault.NO_COLUMN, f"The key column {name!r} does not exist in {missing or 'both'}.")
+        other = instead(name, (p.name for p in pairs))
+        raise CouldNot(
+            Fault.NO_COLUMN, f"The key column {name!r} does not exist in {missing or 'both'}.{other}"
+        )
     chosen = next(p for p in pairs if p.name == found)
     if not joinable(chosen.a, chosen.b):
         raise CouldNot(

@@ -19,7 +19,7 @@ from runyard.tasks.datadiff.copying import Copying
 from runyard.tasks.datadiff.faults import CouldNot, Fault
 from runyard.tasks.datadiff.grammar import POSTGRES, Grammar
 from runyard.tasks.datadiff.kinds import Column, Kind, postgres_column
-from runyard.tasks.datadiff.names import match, path_of
+from runyard.tasks.datadiff.names import instead, match, path_of
 from runyard.tasks.datadiff.servers import Promise, Row, Sink
 from runyard.tasks.datadiff.spec import Connection
 
@@ -58,6 +58,10 @@ text = POSTGRES.text
 _TABLES = """
 SELECT n.nspname, c.relname, pg_table_is_visible(c.oid) FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
 WHERE c.relkind IN ('r', 'p', 'v', 'm', 'f') AND lower(c.relname) = lower({table})
+"""
+_OTHERS = """
+SELECT n.nspname, c.relname, pg_table_is_visible(c.oid) FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
+WHERE c.relkind IN ('r', 'p', 'v', 'm', 'f') AND n.nspname NOT IN ('information_schema', 'pg_toast') AND n.nspname NOT LIKE 'pg\\_%' LIMIT 10000
 """
 _KEYS = """
 SELECT CASE WHEN i.indisprimary THEN 'primary key constraint' ELSE 'unique index' END,
@@ -193,9 +197,14 @@ class Postgres:
             found = [row for row in found if row[2]] or found
         exact = [row for row in found if row[1] == wish] or found
         if len(exact) != 1:
-            why = "is ambiguous: name the schema" if exact else "does not exist"
-            raise CouldNot(Fault.NO_TABLE, f"The table {dotted} {why}.")
+            why = "is ambiguous: name the schema." if exact else f"does not exist.{self._instead(wish)}"
+            raise CouldNot(Fault.NO_TABLE, f"The table {dotted} {why}")
         return exact[0][0], exact[0][1]
+
+    def _instead(self, wish: str) -> str:
+        """What else there is, in every schema that people made."""
+        found = self.rows(_OTHERS)
+        return instead(wish, (name if visible else f"{schema}.{name}" for schema, name, visible in found))
 
     def columns(self, relation: str) -> list[Column]:
         """The columns of anything that can stand after FROM."""

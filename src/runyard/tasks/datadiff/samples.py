@@ -170,10 +170,7 @@ def restored(duck: Duck, engine: Duck | Server, pairing: Pairing) -> dict[str, s
     doubtful = {n: k for n, k in wishes.items() if k.startswith(("DECIMAL", "DATE", "TIME"))}
     lossy: set[str] = set()
     if doubtful:
-        lost = ", ".join(
-            f"count(*) FILTER (WHERE {n} IS NOT NULL AND TRY_CAST({n} AS {k}) IS NULL)"
-            for n, k in doubtful.items()
-        )
+        lost = ", ".join(f"count({n}) > count(TRY_CAST({n} AS {k}))" for n, k in doubtful.items())
         row = duck.one(f"SELECT {lost} FROM diff")
         lossy = {n for n, bad in zip(doubtful, row, strict=True) if bad}
     return {n: f"CAST({n} AS {k})" for n, k in wishes.items() if n not in lossy}
