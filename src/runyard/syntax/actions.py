@@ -9,6 +9,7 @@ import re
 import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import lru_cache
 
 from runyard.syntax import yamltree
 from runyard.syntax.expressions import to_string
@@ -58,6 +59,7 @@ class Uses:
         return bool(self.repository)
 
 
+@lru_cache(maxsize=1024)
 def parse_uses(text: str) -> Uses:
     """`owner/repo[/path]@ref`, `./path`, `$/path` or `docker://image`; ActionError for anything else."""
     text = text.strip()

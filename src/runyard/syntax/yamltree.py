@@ -388,7 +388,7 @@ class _Reader:
 
     def _end_entry(self, frame: _Frame, key: Scalar, node: Node, at: Mark) -> None:
         frame.key = None
-        if not self._merges(key):
+        if key.text != "<<" or not self._merges(key):
             frame.entries[key.text] = _new(Entry, (key, node))
             return
         sources = node.items if isinstance(node, Sequence) else (node,)
@@ -422,15 +422,15 @@ def walk(node: Node) -> Iterator[Node]:
     while pending:
         current = pending.pop()
         yield current
+        if isinstance(current, Scalar):  # nearly all are
+            continue
         match current:
             case Sequence():
                 pending.extend(reversed(current.items))
             case Mapping():
-                pending.extend(entry.value for entry in reversed(list(current.entries.values())))
+                pending.extend(entry.value for entry in reversed(current.entries.values()))
             case Tagged():
                 pending.append(current.value)
-            case Scalar():
-                pass
 
 
 def dump(value: Plain) -> str:

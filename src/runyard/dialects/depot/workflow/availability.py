@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import re
 from enum import Enum
+from functools import lru_cache
 
 from runyard.dialects.depot.workflow.findings import Findings, nearest
 from runyard.dialects.depot.workflow.nodes import Text
@@ -102,13 +103,23 @@ def _no_arguments(findings: Findings, text: Text) -> None:
                 )
 
 
+@lru_cache(maxsize=4096)
+def _foreign(
+    paths: frozenset[str], functions: frozenset[str], place: Place
+) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """The contexts and the functions among these that the place does not have."""
+    roots = {path.split(".", 1)[0] for path in paths}
+    return tuple(sorted(roots - place.contexts)), tuple(sorted(functions - _PLAIN - place.functions))
+
+
 def _names(
     findings: Findings, text: Text, place: Place, paths: frozenset[str], functions: frozenset[str]
 ) -> None:
-    for root in sorted({path.split(".", 1)[0] for path in paths} - place.contexts):
+    contexts, unknown = _foreign(paths, functions, place)
+    for root in contexts:
         where = f"Unrecognized named-value: '{root}'. It may not be used in {place.value[0]}"
         findings.error(mark_of(text, _place(text, root)), where, nearest(root, place.contexts))
-    for function in sorted(functions - _PLAIN - place.functions):
+    for function in unknown:
         findings.error(
             text.at, f"Unrecognized function: '{function}'. It may not be used in {place.value[0]}"
         )

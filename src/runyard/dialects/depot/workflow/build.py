@@ -60,6 +60,7 @@ class Setting:
     builtin: bool = True
     vars_in: Callable[[str], dict[str, str]] | None = None  # `vars` of an environment, where they may differ
     cache_scopes: tuple[str, ...] = ()
+    environment: tuple[Variable, ...] = ()  # of every job
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,6 +97,7 @@ def build(
         file=file,
         builtin=trigger.server.builtin_actions,
         cache_scopes=_cache_scopes(trigger, context["github"]),
+        environment=facts.variables(context),
     )
     static = Static(findings, late.grouping(context, stamp))
     if trigger.variants:
@@ -263,7 +265,8 @@ def _plan(setting: Setting, leg: Leg) -> JobPlan:
         needs=tuple(Need(need.value, artifacts=False) for need in job.needs),
         gate=gate(job),
         variables=(
-            *facts.variables(static.facts, job.id),
+            Variable("GITHUB_JOB", job.id, raw=True),
+            *setting.environment,
             *(Variable(name, text.value, raw=True, late=text.is_late) for name, text in environment.items()),
         ),
         context=_context(setting, static, fields.environment),

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from runyard.dialects.depot.workflow.document import InputDoc, JobDoc, StepDoc
+from runyard.dialects.depot.workflow.document import InputDoc, JobDoc
 from runyard.dialects.depot.workflow.value_shapes import (
     ANY,
     BOOLEAN,
@@ -92,10 +92,8 @@ def _outputs(job: JobDoc) -> Shape:
     return TEXTS if job.call is not None else strict(dict.fromkeys(job.outputs, STRING))
 
 
-def of_steps(steps: Iterable[StepDoc]) -> Shape:
-    """`steps` after these have run. Outputs may have any name: the file does not say which a script or an action sets."""
-    one = strict({"outputs": TEXTS, "outcome": STRING, "conclusion": STRING})
-    return strict({step.id: one for step in steps if step.id})
+STEP = strict({"outputs": TEXTS, "outcome": STRING, "conclusion": STRING})
+"""One of `steps`. Outputs may have any name: the file does not say which a script or an action sets."""
 
 
 def _matrix(node: yamltree.Node | None) -> Shape:

@@ -148,13 +148,12 @@ def _of_pull_request(payload: Mapping[str, Any], side: str) -> str:
     return str(found.get("ref") or "") if isinstance(found, Mapping) else ""
 
 
-def variables(context: Mapping[str, Any], job: str) -> tuple[Variable, ...]:
-    """The GITHUB_* environment of a job. Values are literal: a `$` or `${{` in a commit's text stays one."""
+def variables(context: Mapping[str, Any]) -> tuple[Variable, ...]:
+    """The GITHUB_* environment of all jobs; GITHUB_JOB is each one's own. Values are literal: a `$` or `${{` in a commit's text stays one."""
     known = context["github"]
     plain = {
         "CI": "true",
         "GITHUB_ACTIONS": "true",
-        "GITHUB_JOB": job,
         "GITHUB_REF_PROTECTED": "true" if known["ref_protected"] else "false",
         **{f"GITHUB_{name.upper()}": str(known[name]) for name in _EXPORTED},
     }

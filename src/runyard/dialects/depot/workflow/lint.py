@@ -61,7 +61,7 @@ class _Place:
 
     def text(self, text: Text, *, whole: bool = False) -> None:
         """Every expression of a text. `whole`: one expression may give anything (a matrix, a condition); else it must become a text."""
-        for node, offset in _expressions(text):
+        for node, offset in _expressions(text) if text.is_late else ():
             shape = self.judge(text, node, offset)
             if not whole and shape.kind in ("object", "array", "null"):
                 self.say(text, offset + node.offset, f"{shown(node)} is {_an(shape.kind)}, of which a text makes '{shape.kind.title()}'",
@@ -106,16 +106,17 @@ def _job(job: JobDoc, place: _Place) -> None:
     if job.call is not None:
         for argument in job.call.inputs.values():
             place.text(argument.text, whole=True)
-    everything = {step.id.lower() for step in job.steps if step.id}
-    for number, step in enumerate(job.steps):
-        here = _Place(place.findings, {**place.shapes, "steps": contexts.of_steps(job.steps[:number])})
-        _step(step, here, everything)
-    after = _Place(place.findings, {**place.shapes, "steps": contexts.of_steps(job.steps)})
+    known: dict[str, Shape] = {}  # of the steps that have run, by id in lower case
+    here = _Place(place.findings, {**place.shapes, "steps": Shape("object", known)})
+    for step in job.steps:
+        _step(step, here)
+        if step.id:
+            known[step.id.lower()] = contexts.STEP
     for text in job.outputs.values():
-        after.text(text)
+        here.text(text)
 
 
-def _step(step: StepDoc, place: _Place, everything: set[str]) -> None:
+def _step(step: StepDoc, place: _Place) -> None:
     if step.condition is not None:
         place.condition(step.condition)
     for text in filter(
@@ -137,7 +138,7 @@ def _step(step: StepDoc, place: _Place, everything: set[str]) -> None:
 
 
 def _strangers(script: Text, place: _Place) -> None:
-    for node, offset in _expressions(script):
+    for node, offset in _expressions(script) if script.is_late else ():
         for path in flowing(node):
             name = _dotted(path)
             if _is_strangers(name):
@@ -167,8 +168,6 @@ def _job_texts(job: JobDoc) -> Iterator[Text]:
 
 def _expressions(text: Text) -> list[tuple[Node, int]]:
     """Trees of a text's `${{ }}`, and where in the text their own offsets count from; none for one that cannot be read (that is found there)."""
-    if not text.is_late:
-        return []
     try:
         parts = split(text.value)
     except ExpressionError:

@@ -11,7 +11,8 @@ from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 
 from runyard.dialects.depot.workflow.findings import Findings, nearest
-from runyard.syntax.expressions import ExpressionError, has_expression, is_expression, to_string
+from runyard.syntax.expressions import ExpressionError, is_expression, to_string
+from runyard.syntax.expressions.template import OPEN
 from runyard.syntax.yamltree import Entry, Mapping, Mark, Node, Scalar, Sequence
 
 ID = re.compile(r"[A-Za-z_][A-Za-z0-9_-]{0,99}\Z")
@@ -19,7 +20,7 @@ ID = re.compile(r"[A-Za-z_][A-Za-z0-9_-]{0,99}\Z")
 VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_-]*\Z")
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)  # not frozen for the reason that yamltree gives; nobody writes to one
 class Text:
     """A scalar as text, and where it stands. `block` says that it starts on the line after its mark."""
 
@@ -30,7 +31,7 @@ class Text:
     @property
     def is_late(self) -> bool:
         """Whether it holds a `${{ }}`."""
-        return has_expression(self.value)
+        return OPEN in self.value
 
 
 def kind(node: Node) -> str:
@@ -55,9 +56,9 @@ class Reader:
         found = self.any_mapping(node)
         if found is None:
             return None
-        for name, entry in found.entries.items():
+        for name in found.entries:
             if name not in keys:
-                self.findings.error(entry.key.at, f"Unexpected value '{name}'", nearest(name, keys))
+                self.findings.error(found.key_at(name), f"Unexpected value '{name}'", nearest(name, keys))
         for name in required:
             if name not in found.entries:
                 self.findings.error(found.at, f"Required property is missing: {name}")
@@ -68,6 +69,8 @@ class Reader:
         if not isinstance(node, Mapping):
             self.findings.error(node.at, f"A {kind(node)} was not expected; expected a mapping")
             return None
+        if len({name.lower() for name in node.entries}) == len(node.entries):
+            return node
         seen: dict[str, str] = {}
         for name, entry in node.entries.items():
             first = seen.setdefault(name.lower(), name)

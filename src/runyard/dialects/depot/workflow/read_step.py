@@ -16,6 +16,8 @@ _RUN = ("run", "working-directory", "shell", "retry", "background")
 _USES = ("uses", "with", "background")
 _REFUSED = ("wait", "wait-all", "cancel", "background")
 _KEYS = frozenset((*_COMMON, *_RUN, *_USES, *_REFUSED))
+_RUN_KEYS, _USES_KEYS = frozenset((*_COMMON, *_RUN)), frozenset((*_COMMON, *_USES))
+_TEXTS = ("name", "run", "uses", "shell", "working-directory")
 _PARALLEL = ("parallel", "fail-fast", "name")
 MAX_LANES = 16
 MAX_SCRIPT_CHARS = 1 << 18
@@ -106,11 +108,11 @@ def read_step(reader: Reader, node: Node) -> StepDoc | None:
         )
         findings.error(step.at, message)
         return None
-    foreign = set(parts) - set(_COMMON) - set(_RUN if "run" in parts else _USES)
-    for key in sorted(foreign & _KEYS - {"uses"}):
+    foreign = parts.keys() - (_RUN_KEYS if "run" in parts else _USES_KEYS)
+    for key in sorted(foreign & _KEYS - {"uses"}) if foreign else ():
         findings.error(step.key_at(key), f"Unexpected value '{key}'")
-    texts = {key: _text(reader, parts, key) for key in ("name", "run", "uses", "shell", "working-directory")}
-    _script(reader, texts["run"])
+    texts = {key: _text(reader, parts, key) for key in _TEXTS if key in parts}
+    _script(reader, texts.get("run"))
     identifier = step.entries["id"].value if "id" in parts else None
     condition = reader.text(parts["if"]) if "if" in parts else None
     if condition is not None:
@@ -118,23 +120,21 @@ def read_step(reader: Reader, node: Node) -> StepDoc | None:
     return StepDoc(
         at=step.at,
         id=reader.identifier(identifier, "step") if isinstance(identifier, yamltree.Scalar) else "",
-        name=texts["name"],
+        name=texts.get("name"),
         condition=condition,
-        run=texts["run"],
-        uses=texts["uses"],
+        run=texts.get("run"),
+        uses=texts.get("uses"),
         inputs=_inputs(reader, parts.get("with")),
         env=_env(reader, parts.get("env")),
-        shell=texts["shell"],
-        cwd=texts["working-directory"],
+        shell=texts.get("shell"),
+        cwd=texts.get("working-directory"),
         timeout_minutes=_timeout(reader, parts.get("timeout-minutes")),
         continue_on_error=_tolerates(reader, parts.get("continue-on-error")),
         retry=_retry(reader, parts.get("retry")),
     )
 
 
-def _text(reader: Reader, parts: dict[str, Node], key: str) -> Text | None:
-    if key not in parts:
-        return None
+def _text(reader: Reader, parts: dict[str, Node], key: str) -> Text:
     text = reader.filled(parts[key], f"`{key}`") if key in ("uses", "shell") else reader.text(parts[key])
     if key == "uses" and text.is_late:
         reader.findings.error(text.at, "`uses` takes no expressions")

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 from runyard.dialects.depot.workflow.findings import Findings
@@ -99,8 +100,13 @@ class Static:
 
 def _roots(text: Text) -> frozenset[str]:
     """The contexts that a text names; none for one that cannot be read (that is found where it is checked)."""
+    return _named(text.value) if text.is_late else frozenset()
+
+
+@lru_cache(maxsize=2048)
+def _named(text: str) -> frozenset[str]:
     try:
-        return frozenset(path.split(".", 1)[0] for path in references(text.value))
+        return frozenset(path.split(".", 1)[0] for path in references(text))
     except ExpressionError:
         return frozenset()
 
