@@ -101,6 +101,30 @@ def test_services_share_the_way_out_of_the_job_and_reach_each_other(yard: Yard, 
     assert again.outcome is Outcome.PASSED, log
 
 
+def test_a_service_is_waited_for_until_its_health_command_succeeds(yard: Yard, talker: str) -> None:
+    """It begins to listen after two seconds; the job, begun at once, would give up after one."""
+    late = "perl -e 'sleep 2'; : > /ready; exec perl /server.pl 7000 well"
+    slow = Image(
+        talker, alias="slow", entrypoint=("/bin/sh", "-c"), command=(late,),
+        options={"health": {"command": 'test -f /ready && test "$WHO" = its', "interval_s": 0.2}}, env={"WHO": "its"},
+    )  # fmt: skip
+    script = asking("for n in 1 2 3 4 5; do (ask slow 7000) 2>/dev/null && exit 0; sleep 0.2; done; exit 1")
+    attempt, log = yard.run(script, services=(slow,))
+    assert attempt.outcome is Outcome.PASSED and "\nwell\n" in log, log
+
+
+def test_a_service_that_stays_ill_ends_the_job_with_its_words(yard: Yard, talker: str) -> None:
+    ill = Image(
+        talker, alias="ill", entrypoint=("/bin/sh", "-c"), command=("echo no disk; exec perl -e 'sleep 60'",),
+        options={"health": {"command": "exec perl -e 'sleep 60'", "interval_s": 0.1, "timeout_s": 0.3, "retries": 1}},
+    )  # fmt: skip
+    attempt, log = yard.run(asking("echo began"), services=(ill,))
+    assert (attempt.outcome, attempt.reason) == (Outcome.ERRORED, Reason.IMAGE_UNAVAILABLE), log
+    assert "Failed to initialize, ill service is unhealthy" in attempt.message
+    assert "no disk" in log and "began" not in log
+    assert ours() == []
+
+
 def test_a_service_that_never_listens_is_a_warning_with_its_words(
     yard: Yard, talker: str, monkeypatch: Any
 ) -> None:

@@ -68,14 +68,15 @@ def test_services_and_containers() -> None:
     made = job(
         "    container: {image: 'docker://debian:12', options: --user 1000 --cpus 2}\n"
         "    services:\n"
-        "      db: {image: postgres, env: {P: '${{ secrets.P }}'}, ports: ['5432:5432'], options: '--health-cmd pg_isready -e A=1 --network-alias pg'}\n"
+        "      db: {image: postgres, env: {P: '${{ secrets.P }}'}, ports: ['5432:5432'], options: '--health-cmd \"pg_isready -U a\" --health-interval=1m30s --health-timeout 500ms --health-retries 5 -e A=1 --network-alias pg'}\n"
         "      none: {image: ''}\n"
         "    steps: [{run: x}]\n"
     )
     assert made.image is not None and (made.image.name, made.image.user) == ("debian:12", "1000")
     (service,) = made.services
     assert (service.alias, service.env) == ("db pg", {"A": "1", "P": "${{ secrets.P }}"})
-    assert service.options == {"ports": ["5432:5432"]}
+    health = {"command": "pg_isready -U a", "interval_s": 90.0, "timeout_s": 0.5, "retries": 5}
+    assert service.options == {"ports": ["5432:5432"], "health": health}
     assert made.steps[0].argv == ("sh", "-e", "{script}")
 
 
@@ -93,6 +94,14 @@ def test_services_and_containers() -> None:
         ),
         ("container: {image: p, volumes: [x]}", "`container.volumes` is not served yet"),
         ("services: {db: {image: p, ports: [http]}}", "Unexpected value 'http'"),
+        (
+            "services: {db: {image: p, options: '--health-interval soon'}}",
+            "Unexpected value 'soon' of --health-interval",
+        ),
+        (
+            "services: {db: {image: p, options: '--health-retries 1s'}}",
+            "Unexpected value '1s' of --health-retries",
+        ),
         ("services: {db: {image: p, options: '\"x'}}", "The quotes in `services.db.options` do not match"),
     ],
 )

@@ -26,6 +26,7 @@ from runyard.runner.sandbox.box import Beside, Box, BoxPlan, ImageUnavailable, P
 from runyard.runner.sandbox.bubblewrap import BubblewrapSandbox
 from runyard.runner.sandbox.container import Images
 from runyard.runner.sandbox.forwards import CLONE_NEWNET, Forward, Forwards
+from runyard.runner.sandbox.health import Health
 from runyard.runner.sandbox.spawner import LauncherGone, SpawnFailed
 
 IP_S, END_S = 60, 10
@@ -99,6 +100,7 @@ class _Companion:
         self.host = host
         self.box = box
         self.process: Process | None = None
+        self.env: dict[str, str] = {}
         self._said = b""
 
     def run(self, shared: Mapping[str, str]) -> None:
@@ -110,8 +112,8 @@ class _Companion:
         argv = [*root.entrypoint, *command]
         if not argv:
             raise ImageUnavailable(f"the service {image.name} has no command; give it one with `command:`")
-        env = {"PATH": DEFAULT_PATH, "HOME": self.box.inside.home, **root.env, **shared, **image.env}
-        self.process = self.box.run(argv, env, root.cwd or "/")
+        self.env = {"PATH": DEFAULT_PATH, "HOME": self.box.inside.home, **root.env, **shared, **image.env}
+        self.process = self.box.run(argv, self.env, root.cwd or "/")
         threading.Thread(
             target=self._listen, args=(self.process.output,), name="service", daemon=True
         ).start()
@@ -212,11 +214,23 @@ class _Group:
         return self._names
 
     def _wait(self) -> None:
-        """Until every service of which a port is known listens; who does not is shown with what it said."""
-        waiting = [service for service in self._services if service.listens_on]
-        if not waiting:
+        """Until every service with a health command is well, and every other of which a port is known listens. Who is ill ends the job, as at GitHub; who
+        does not listen is shown with what it said."""
+        checked = [(service, health) for service in self._services if (health := Health.of(service.image))]
+        well = {service for service, _ in checked}
+        waiting = [service for service in self._services if service.listens_on and service not in well]
+        if not waiting and not checked:
             return
         self._asked.say("Waiting for services to be up and running...")
+        for service, health in checked:
+            if not health.waits_for(service.box, service.env, service.root.cwd or "/"):
+                name = aliases_of(service.image)[0]
+                self._asked.say(f"{service.said}\n*********")
+                raise ImageUnavailable(
+                    f"Failed to initialize, {name} service is unhealthy: `{health.command[:200]}` did not succeed"
+                )
+        if not waiting:
+            return
         watcher = threading.Thread(target=self._knock, args=(waiting,), name="services", daemon=True)
         watcher.start()
         watcher.join()

@@ -17,9 +17,15 @@ from runyard.model.plan import Image
 
 _SCHEME = "docker://"
 _IGNORED = frozenset(
-    "--name --hostname -h --health-cmd --health-interval --health-retries --health-timeout --health-start-period --no-healthcheck --cpus --memory -m --shm-size --ulimit "  # noqa: SIM905
+    "--name --hostname -h --health-start-interval --no-healthcheck --cpus --memory -m --shm-size --ulimit "  # noqa: SIM905
     "--init --label -l --restart --memory-swap --pids-limit --tmpfs --stop-timeout".split()
 )
+_HEALTH = {
+    "--health-cmd": "command", "--health-interval": "interval_s", "--health-timeout": "timeout_s", "--health-retries": "retries",
+    "--health-start-period": "start_period_s",
+}  # fmt: skip
+_DURATION = re.compile(r"(\d+(?:\.\d+)?)(h|ms|m|s|us|µs|ns)")
+_SECONDS = {"h": 3600.0, "m": 60.0, "s": 1.0, "ms": 1e-3, "us": 1e-6, "µs": 1e-6, "ns": 1e-9}
 _FLAGS = frozenset(("--init", "--no-healthcheck", "--rm", "-it", "-i", "-t", "--tty", "--interactive"))
 
 
@@ -60,6 +66,8 @@ def _made(doc: ContainerDoc, static: Static, alias: str, what: str) -> Image | N
         user, entrypoint = given["user"], entrypoint or given["entrypoint"]
         if given["platform"]:
             options["docker"] = {"platform": given["platform"]}
+        if "command" in given["health"] and alias:  # of services; the job's own container is asked nothing
+            options["health"] = given["health"]
         if given["aliases"]:
             alias = " ".join([alias, *given["aliases"]])
     elif doc.options is not None:
@@ -94,7 +102,14 @@ def _words(text: Text | None, static: Static) -> tuple[str, ...] | None:
 
 def _options(text: Text, static: Static, what: str) -> dict[str, Any]:
     """What of a container engine's command line means something here."""
-    found: dict[str, Any] = {"env": {}, "user": "", "entrypoint": None, "platform": "", "aliases": []}
+    found: dict[str, Any] = {
+        "env": {},
+        "user": "",
+        "entrypoint": None,
+        "platform": "",
+        "aliases": [],
+        "health": {},
+    }
     try:
         words = shlex.split(text.value)
     except ValueError:
@@ -117,13 +132,31 @@ def _options(text: Text, static: Static, what: str) -> dict[str, Any]:
                 found["platform"] = value
             case "--network-alias":
                 found["aliases"].append(value)
+            case _ if name in _HEALTH:
+                found["health"][_HEALTH[name]] = _health(text, static, name, value)
             case _ if name in _IGNORED or name in _FLAGS:
                 continue
             case _:
-                hint = nearest(name, [*_IGNORED, "--env", "--user", "--entrypoint", "--platform"])
+                hint = nearest(name, [*_IGNORED, *_HEALTH, "--env", "--user", "--entrypoint", "--platform"])
                 shown = re.sub(r"[^\x20-\x7e]", "?", name)[:60]
                 static.findings.error(
                     text.at, f"The option '{shown}' in `{what}.options` is not served", hint
                 )
                 return found
     return found
+
+
+def _health(text: Text, static: Static, name: str, value: str) -> str | int | float:
+    """The value of one health option: a command, a count, or a duration as engines write them (`1m30s`)."""
+    if name == "--health-cmd":
+        return value
+    if name == "--health-retries" and value.isascii() and value.isdigit() and len(value) < 6:
+        return int(value)
+    if value == "0":
+        return 0
+    parts = _DURATION.findall(value)
+    if name == "--health-retries" or "".join(number + unit for number, unit in parts) != value or not parts:
+        wanted = "a number" if name == "--health-retries" else "a duration like 10s or 1m30s"
+        static.findings.error(text.at, f"Unexpected value '{value[:80]}' of {name}", f"expected {wanted}")
+        return 0
+    return sum(float(number) * _SECONDS[unit] for number, unit in parts)
