@@ -71,7 +71,24 @@ def check(findings: Findings, text: Text, place: Place) -> None:
     try:
         _names(findings, text, place, references(text.value), functions_in(text.value))
     except ExpressionError as error:
-        findings.error(mark_of(text, error.offset), error.message)
+        findings.error(mark_of(text, error.offset), error.message, hint_for(error))
+
+
+def hint_for(error: ExpressionError) -> str:
+    """What people mean who write the languages that this one looks like."""
+    symbol = _SYMBOL.match(error.message)
+    return next((hint for start, hint in _HABITS.items() if symbol and symbol[1].startswith(start)), "")
+
+
+_SYMBOL = re.compile(r"Unexpected symbol: '(.+)'\. Located")
+_HABITS = {
+    '"': "texts stand in single quotes",
+    "=": "equality is ==",
+    "+": "there is no arithmetic; format('{0}{1}', a, b) joins texts",
+    "?": "write `condition && a || b`",
+    "&": "`and` is &&",
+    "|": "`or` is ||",
+}
 
 
 def check_condition(findings: Findings, text: Text, place: Place) -> None:
@@ -84,7 +101,7 @@ def check_condition(findings: Findings, text: Text, place: Place) -> None:
         if place is Place.STEP_IF and functions & {"success", "failure"}:
             _no_arguments(findings, text)
     except ExpressionError as error:
-        findings.error(mark_of(text, error.offset), error.message)
+        findings.error(mark_of(text, error.offset), error.message, hint_for(error))
 
 
 def _no_arguments(findings: Findings, text: Text) -> None:

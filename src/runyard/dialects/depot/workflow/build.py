@@ -30,7 +30,7 @@ from runyard.model.plan import (
 )
 from runyard.model.trigger import Trigger
 from runyard.model.variants import Circumstances, chosen
-from runyard.syntax import matrix
+from runyard.syntax import matrix, yamltree
 
 MAX_NAME = 200
 
@@ -205,7 +205,10 @@ def expanded(job: JobDoc, outer: Static) -> list[dict[str, Any]]:
             raise ValueError("A matrix must be a mapping")
         return matrix.expand(values)
     except ValueError as error:
-        if not any(outer.is_sampled(text) for text in texts(job.matrix)):
+        # What `read` has said of one of its values is not said again of the whole.
+        said = {(problem.line, problem.column) for problem in outer.findings.errors}
+        blamed = any((part.at.line, part.at.column) in said for part in yamltree.walk(job.matrix))
+        if not blamed and not any(outer.is_sampled(text) for text in texts(job.matrix)):
             outer.findings.error(job.matrix.at, str(error))
         return []
 

@@ -54,7 +54,7 @@ def lint(job: JobDoc, findings: Findings) -> None:
     _time(job, findings)
     for container in filter(None, (job.container, *job.services.values())):
         _credentials(container, findings)
-    if job.call is None and not job.steps:
+    if job.call is None and not job.steps and not findings.errors:  # else they may be there and not readable
         findings.warning(job.at, f"job '{job.id}' has no steps")
     for step in job.steps:
         _step(step, findings)

@@ -56,18 +56,22 @@ class Reader:
         found = self.any_mapping(node)
         if found is None:
             return None
+        meant = set()  # a wrong name for a key is blamed once, not also for what is missing
         for name in found.entries:
             if name not in keys:
-                self.findings.error(found.key_at(name), f"Unexpected value '{name}'", nearest(name, keys))
+                hint = nearest(name, keys)
+                meant.add(hint)
+                self.findings.error(found.key_at(name), f"Unexpected value '{name}'", hint)
         for name in required:
-            if name not in found.entries:
+            if name not in found.entries and nearest(name, (name,)) not in meant:
                 self.findings.error(found.at, f"Required property is missing: {name}")
         return found
 
     def any_mapping(self, node: Node) -> Mapping | None:
         """A mapping with keys of the user's; keys that differ only in case are one key to the vendor."""
         if not isinstance(node, Mapping):
-            self.findings.error(node.at, f"A {kind(node)} was not expected; expected a mapping")
+            hint = "write `key: value` lines without `- `" if isinstance(node, Sequence) else ""
+            self.findings.error(node.at, f"A {kind(node)} was not expected; expected a mapping", hint)
             return None
         if len({name.lower() for name in node.entries}) == len(node.entries):
             return node
@@ -90,7 +94,8 @@ class Reader:
         """The items of a sequence."""
         if isinstance(node, Sequence):
             return node.items
-        self.findings.error(node.at, f"A {kind(node)} was not expected; expected a sequence")
+        hint = "begin each item with `- `" if isinstance(node, Mapping) else ""
+        self.findings.error(node.at, f"A {kind(node)} was not expected; expected a sequence", hint)
         return ()
 
     def text(self, node: Node) -> Text:
@@ -146,7 +151,7 @@ class Reader:
         text = self.text(node)
         if isinstance(node, Scalar) and not is_whole(text.value):
             self.findings.error(node.at, f"Unexpected value '{text.value[:80]}'", "expected a number")
-            return 0.0
+            return 1.0  # within every range, so that it is blamed once
         return text
 
     def variables(self, node: Node | None) -> dict[str, Text]:

@@ -63,7 +63,7 @@ def _jobs(reader: Reader, node: Node) -> dict[str, JobDoc]:
     for name, entry in reader.entries(node):
         reader.identifier(entry.key, "job")
         found[name] = read_job(reader, name, entry.key.at, entry.value)
-    if not found:
+    if not found and not isinstance(node, yamltree.Sequence):
         reader.findings.error(node.at, "The workflow must contain at least one job")
     return found
 

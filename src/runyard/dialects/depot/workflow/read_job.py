@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from runyard.dialects.depot.workflow.availability import Place, check, check_condition
 from runyard.dialects.depot.workflow.document import JobDoc, RunsOn, StepDoc
-from runyard.dialects.depot.workflow.findings import nearest
+from runyard.dialects.depot.workflow.findings import Findings, nearest
 from runyard.dialects.depot.workflow.nodes import Reader, Text
 from runyard.dialects.depot.workflow.read_call import read_call
 from runyard.dialects.depot.workflow.read_container import read_container, read_services
@@ -14,6 +14,7 @@ from runyard.dialects.depot.workflow.read_keys import (
     read_environment,
     read_permissions,
 )
+from runyard.dialects.depot.workflow.read_step import KEYS as STEP_KEYS
 from runyard.dialects.depot.workflow.read_step import read_steps
 from runyard.syntax import yamltree
 from runyard.syntax.yamltree import Mark, Node
@@ -49,11 +50,12 @@ SIZES = ("2x8", "4x16", "8x32", "16x64", "32x128", "64x256")
 
 def read_job(reader: Reader, name: str, at: Mark, node: Node) -> JobDoc:
     """The job; an unusable one comes back empty, with findings."""
-    job = reader.mapping(node, _KEYS)
+    job = reader.any_mapping(node)
     if job is None:
         return JobDoc(name, at)
     parts = {key: entry.value for key, entry in job.entries.items()}
     findings = reader.findings
+    hints = {_strange(findings, job.key_at(key), key) for key in parts if key not in _KEYS}
     if "snapshot" in parts:
         findings.refused(job.key_at("snapshot"), "`jobs.<id>.snapshot`")
     call = read_call(reader, job) if "uses" in parts else None
@@ -61,7 +63,7 @@ def read_job(reader: Reader, name: str, at: Mark, node: Node) -> JobDoc:
         for key in ("with", "secrets"):
             if key in parts:
                 findings.error(job.key_at(key), f"Unexpected value '{key}'", "only a job with `uses` has it")
-        if "runs-on" not in parts:
+        if "runs-on" not in parts and nearest("runs-on", ("runs-on",)) not in hints:
             findings.error(at, "Required property is missing: runs-on")
     permissions = read_permissions(reader, parts["permissions"]) if "permissions" in parts else None
     if "cancel-timeout-minutes" in parts:
@@ -95,6 +97,13 @@ def read_job(reader: Reader, name: str, at: Mark, node: Node) -> JobDoc:
         call=call,
         steps=_steps(reader, parts.get("steps")),
     )
+
+
+def _strange(findings: Findings, at: Mark, key: str) -> str:
+    """A key that no job has; answers the hint that it was given."""
+    hint = "a key of a step; indent it under its `- `" if key in STEP_KEYS else nearest(key, _KEYS)
+    findings.error(at, f"Unexpected value '{key}'", hint)
+    return hint
 
 
 def _steps(reader: Reader, node: Node | None) -> tuple[StepDoc, ...]:

@@ -6,6 +6,7 @@ from dataclasses import replace
 
 from runyard.dialects.depot.workflow.availability import Place, check, check_condition
 from runyard.dialects.depot.workflow.document import StepDoc
+from runyard.dialects.depot.workflow.findings import nearest
 from runyard.dialects.depot.workflow.nodes import Reader, Text
 from runyard.model.plan import Lane, StepRetry
 from runyard.syntax import yamltree
@@ -15,7 +16,7 @@ _COMMON = ("name", "id", "if", "timeout-minutes", "continue-on-error", "env")
 _RUN = ("run", "working-directory", "shell", "retry", "background")
 _USES = ("uses", "with", "background")
 _REFUSED = ("wait", "wait-all", "cancel", "background")
-_KEYS = frozenset((*_COMMON, *_RUN, *_USES, *_REFUSED))
+KEYS = frozenset((*_COMMON, *_RUN, *_USES, *_REFUSED))
 _RUN_KEYS, _USES_KEYS = frozenset((*_COMMON, *_RUN)), frozenset((*_COMMON, *_USES))
 _TEXTS = ("name", "run", "uses", "shell", "working-directory")
 _PARALLEL = ("parallel", "fail-fast", "name")
@@ -91,11 +92,16 @@ def _within(reader: Reader, node: Node, least: int, most: int) -> float:
 
 def read_step(reader: Reader, node: Node) -> StepDoc | None:
     """The step; None, with findings, when it is unusable."""
-    step = reader.mapping(node, _KEYS)
+    step = reader.any_mapping(node)
     if step is None:
         return None
     findings = reader.findings
     parts = {key: entry.value for key, entry in step.entries.items()}
+    for key in parts.keys() - KEYS:
+        hint = nearest(key, KEYS - set(_REFUSED))
+        if not hint and "uses" in parts:
+            hint = "inputs of an action stand under `with`"
+        findings.error(step.key_at(key), f"Unexpected value '{key}'", hint)
     for key in _REFUSED:
         if key in parts:
             findings.refused(step.key_at(key), f"`steps.{key}`")
@@ -109,7 +115,7 @@ def read_step(reader: Reader, node: Node) -> StepDoc | None:
         findings.error(step.at, message)
         return None
     foreign = parts.keys() - (_RUN_KEYS if "run" in parts else _USES_KEYS)
-    for key in sorted(foreign & _KEYS - {"uses"}) if foreign else ():
+    for key in sorted(foreign & KEYS - {"uses"}) if foreign else ():
         findings.error(step.key_at(key), f"Unexpected value '{key}'")
     texts = {key: _text(reader, parts, key) for key in _TEXTS if key in parts}
     _script(reader, texts.get("run"))
