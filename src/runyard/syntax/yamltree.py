@@ -428,7 +428,7 @@ def walk(node: Node) -> Iterator[Node]:
             case Sequence():
                 pending.extend(reversed(current.items))
             case Mapping():
-                pending.extend(entry.value for entry in reversed(current.entries.values()))
+                pending.extend(entry.value for entry in reversed(list(current.entries.values())))
             case Tagged():
                 pending.append(current.value)
 
