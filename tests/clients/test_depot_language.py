@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from tests.clients.test_depot_workflows import Door
-from tests.live_server import LiveServer
+from tests.live_server import TOKEN, LiveServer
 from tests.runner.test_services import talker
 
 __all__ = ["talker"]
@@ -351,3 +351,51 @@ def test_parallel_steps_and_steps_that_are_tried_again(server: LiveServer) -> No
     lines = door.log(jobs["fails"]).splitlines()
     assert "##[error]Process completed with exit code 3." in lines and "still" in lines and "no" not in lines
     assert "tried 3" in door.log(jobs["tries"]).splitlines()
+
+
+STARTED = """
+on:
+  push: {branches: [main]}
+  repository_dispatch: {types: [deploy]}
+  workflow_dispatch: {inputs: {n: {type: number, default: 1}}}
+  merge_group:
+jobs:
+  a:
+    runs-on: ubuntu-latest
+    steps:
+      - run: echo "because of ${{ github.event_name }} ${{ github.event.action }} ${{ github.event.client_payload.where }} ${{ github.event.inputs.n }} ${{ github.event.merge_group.base_ref }}"
+"""
+
+
+def test_githubs_calls_and_a_queues_branch_start_runs(server: LiveServer) -> None:
+    door = Door(server, "actions/started", {".github/workflows/a.yml": STARTED})
+
+    def post(path: str, body: Any) -> int:
+        request = urllib.request.Request(
+            f"{server.url}/api/v3/repos/{door.repo}/{path}", json.dumps(body).encode(), method="POST"
+        )
+        request.add_header("Authorization", f"token {TOKEN}")
+        with urllib.request.urlopen(request, timeout=60) as answer:
+            return int(answer.status)
+
+    assert post("dispatches", {"event_type": "deploy", "client_payload": {"where": "moon"}}) == 204
+    assert post("dispatches", {"event_type": "other"}) == 204
+    assert post("actions/workflows/a.yml/dispatches", {"ref": "main", "inputs": {"n": "5"}}) == 204
+    server.push(door.repo, {".github/workflows/a.yml": STARTED}, branch="gh-readonly-queue/main/pr-1-abc")
+    every = ["queued", "running", "finished", "failed", "cancelled"]
+    runs = server.until(
+        lambda: door.call("ListRuns", {"repo": door.repo, "status": every})["runs"],
+        lambda found: len(found) >= 4 and all(run["status"] == "finished" for run in found),
+        120,
+    )
+    said = []
+    for run in runs:
+        tree = door.call("GetRunStatus", {"runId": run["runId"]})
+        log = door.log(tree["workflows"][0]["jobs"][0])
+        said += [" ".join(line.split()) for line in log.splitlines() if line.startswith("because of ")]
+    assert sorted(said) == [
+        "because of merge_group checks_requested refs/heads/main",
+        "because of push",
+        "because of repository_dispatch deploy moon",
+        "because of workflow_dispatch 5",
+    ]
