@@ -281,3 +281,25 @@ def test_git_works_in_a_job(copy: Path) -> None:
     script = "git status --porcelain; git log --format=%s; git fsck --full; git diff --stat HEAD"
     (copy / ".gitlab-ci.yml").write_text(f"a:\n  script: ['{script}']\n")
     assert runyard(copy).returncode == 0
+
+
+def test_the_users_own_settings_are_heeded_and_those_of_the_copy_are_not(copy: Path, tmp_path: Path) -> None:
+    """The copy's could open the sandbox, and it may be a stranger's."""
+    (copy / ".gitlab-ci.yml").write_text(PIPELINE)
+    (copy / "runyard.toml").write_text('network = "no such network"\n')
+    home = tmp_path / "config"
+    (home / "runyard").mkdir(parents=True)
+    found = []
+    for text in ("", "job_cpus = -1", "jobs_per_run = many"):
+        (home / "runyard/runyard.toml").write_text(text)
+        environment = {**os.environ, "XDG_CONFIG_HOME": str(home)}
+        done = subprocess.run(
+            [sys.executable, "-m", "runyard", "run", "--list"],
+            cwd=copy,
+            env=environment,
+            capture_output=True,
+            text=True,
+        )
+        found.append((done.returncode, done.stderr))
+    assert [code for code, _ in found] == [0, 2, 2]
+    assert "runyard.toml cannot be read" in found[2][1]

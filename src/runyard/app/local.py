@@ -16,6 +16,7 @@ from concurrent.futures import Future
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from runyard.app.local_settings import LocalSettings
 from runyard.blobs.folder import FolderBlobs
 from runyard.dialects import Dialect
 from runyard.engine import upkeep
@@ -68,10 +69,17 @@ def dialects_of(folder: Path, file: str, wanted: str = "") -> dict[str, Dialect]
 class Local:
     """Ports first; `equip` readies the sandbox, `mount` takes dialects, `begin` runs what was started. `close` lets everything go."""
 
-    def __init__(self, folder: Path, network: Network = Network.INTERNET) -> None:
+    def __init__(self, folder: Path, settings: LocalSettings) -> None:
         self.folder = folder
-        self.network = network
-        self.terms = Terms(server=ServerFacts("http://localhost"))
+        self.settings = settings
+        self.network = Network(settings.network)
+        self.terms = Terms(
+            server=ServerFacts("http://localhost", builtin_actions=settings.actions_builtin),
+            job_timeout_s=settings.job_timeout_s,
+            log_limit_bytes=settings.log_limit_bytes,
+            artifact_limit_bytes=settings.artifact_limit_bytes,
+            jobs_per_run=settings.jobs_per_run,
+        )
         self.dialects: Mapping[str, Dialect] = {}
         self.runner: RunnerLoop | None = None
         self._means: Future[Means] | None = None
@@ -83,9 +91,7 @@ class Local:
         self.blobs: Blobs = FolderBlobs(self.folder / "blobs")
         self.vault = AesVault(secrets.token_hex(16))
         kept = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
-        self.actions = ActionTrees(
-            kept / "runyard" / "actions", os.environ.get("RUNYARD_ACTIONS_URL", "https://github.com")
-        )
+        self.actions = ActionTrees(kept / "runyard" / "actions", settings.actions_url)
         self._stopping = threading.Event()
         self.user, self.project = self.db.submit_write(self._people).result()
         self.source.create(self.project.id, "main")
@@ -126,7 +132,7 @@ class Local:
         """Accepts it."""
         return asyncio.run(self.launcher.start(request, edit=edit))
 
-    def equip(self, *, allow_plain: bool, warm_slots: int = 0) -> None:
+    def equip(self, *, warm_slots: int = 0) -> None:
         """Makes the sandbox ready on a thread, while this one reads and compiles. Once; `begin` raises what went wrong. `warm_slots`: how many slots get
         their folders, group and network ahead of their first job."""
         if self._means is not None:
@@ -136,7 +142,7 @@ class Local:
 
         def make() -> None:
             try:
-                means = self._outfit(allow_plain)
+                means = self._outfit()
                 for slot in range(1, warm_slots + 1):
                     means.sandbox.open(BoxPlan(slot, "warm", network=self.network)).close()
                 found.set_result(means)
@@ -145,8 +151,12 @@ class Local:
 
         threading.Thread(target=make, name="outfit", daemon=True).start()
 
-    def _outfit(self, allow_plain: bool) -> Means:
-        return outfit(self.link(), self.folder / "runner", Limits(), self.network, allow_plain=allow_plain)
+    def _outfit(self) -> Means:
+        wanted = self.settings
+        limits = Limits(wanted.job_memory_bytes, wanted.job_processes, wanted.job_cpus)
+        return outfit(
+            self.link(), self.folder / "runner", limits, self.network, allow_plain=wanted.allow_plain, grace_s=wanted.cancel_grace_s
+        )  # fmt: skip
 
     def link(self) -> LocalLink:
         """The line of a runner of this house."""
@@ -158,7 +168,7 @@ class Local:
 
     def begin(self, slots: int, *, bridges: bool) -> Sequence[str]:
         """Jobs run from now on, and child pipelines start where there are `bridges`; answers sentences about the sandbox. SandboxError when there is none."""
-        self.equip(allow_plain=False)
+        self.equip()
         assert self._means is not None  # noqa: S101 - equip made it
         means = self._means.result()
         self.runner = RunnerLoop(means, slots)

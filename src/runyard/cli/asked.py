@@ -52,7 +52,7 @@ class Asked:
     inputs: Mapping[str, str] = field(default_factory=dict)
     variables: Mapping[str, str] = field(default_factory=dict)
     secrets: Mapping[str, str] = field(default_factory=dict)
-    slots: int = 2
+    slots: int = 0  # as the settings say
     list: bool = False
     pick: bool = False
     output: str = "text"
@@ -119,8 +119,8 @@ def _parser(name: str) -> argparse.ArgumentParser:
         help="`secrets.KEY`, for GitLab a masked variable; without a value from the environment, or asked for")  # fmt: skip
     add("--secret-file", type=Path, metavar="FILE", help="KEY=VALUE lines")
     add("-i", "--pick", action="store_true", help="choose the jobs from a list")
-    add("--slots", type=_count, default=max(2, os.cpu_count() or 2), metavar="N",
-        help="jobs at once (1 to 1000; default: %(default)s)")  # fmt: skip
+    add("--slots", type=_count, default=0, metavar="N",
+        help="jobs at once (1 to 1000; default: one for each processor, at least 2)")  # fmt: skip
     add("-l", "--list", action="store_true", help="show the jobs, run nothing")
     add(
         "--output",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import replace
+from difflib import get_close_matches
 
 from runyard.cli.asked import Choice
 from runyard.model.errors import Invalid
@@ -20,7 +21,9 @@ def only(plan: Plan, choice: Choice) -> Plan:
     known = {n for w in plan.workflows for j in w.jobs for n in names_of(j)}
     for name in choice.all:
         if name not in known:
-            raise Invalid(f"There is no job {name!r} here; `runyard run --list` shows them.")
+            near = get_close_matches(name, known, 1)
+            hint = f"did you mean {near[0]!r}? " if near else ""
+            raise Invalid(f"There is no job {name!r} here; {hint}`runyard run --list` shows them.")
     left = tuple(_only(w, choice) for w in plan.workflows)
     return replace(plan, workflows=tuple(w for w in left if w.jobs))
 

@@ -16,6 +16,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from runyard.app.local import Local, clock, dialects_of, has_signs
+from runyard.app.local_settings import LocalSettings
 from runyard.cli.asked import Asked, Choice, read
 from runyard.cli.choosing import names_of, only
 from runyard.cli.progress import Screen, follow
@@ -37,6 +38,7 @@ class Prepared:
     """What a run needs before anybody knows which: an empty house in a folder of its own. Made when it is first asked for; the resident makes it ahead."""
 
     def __init__(self) -> None:
+        self._settings: LocalSettings | None = None
         self._scratch: tempfile.TemporaryDirectory[str] | None = None
         self._house: Local | None = None
 
@@ -45,13 +47,19 @@ class Prepared:
         """The one house."""
         if self._house is None:
             self._scratch = scratch()
-            self._house = Local(Path(self._scratch.name))
+            self._settings = LocalSettings.read()
+            self._house = Local(Path(self._scratch.name), self._settings)
         return self._house
+
+    def freshen(self) -> None:
+        """Gives up a house that was made ahead when the user's settings are others now."""
+        if self._house is not None and self._settings != LocalSettings.read():
+            self.close()
+            self._house = self._scratch = None
 
     def equip(self, warm_slots: int = 0) -> None:
         """Begins to make the sandbox ready, on a thread of its own."""
-        allowed = os.environ.get("RUNYARD_ALLOW_PLAIN", "").lower() in ("1", "true", "yes", "on")
-        self.house.equip(allow_plain=allowed, warm_slots=warm_slots)
+        self.house.equip(warm_slots=warm_slots)
 
     def close(self) -> None:
         """Forgets everything."""
@@ -78,7 +86,8 @@ def finish(args: Sequence[str], prog_name: str, prepared: Prepared) -> int:
         code = _run(read(args, prog_name), prepared)
     except Invalid as error:
         for problem in error.problems or (Problem(f"runyard: {error.message}"),):
-            _complain(f"{problem}{f' ({problem.suggestion})' if problem.suggestion else ''}")
+            text, hint = str(problem), problem.suggestion
+            _complain(f"{text} ({hint})" if hint and hint not in text else text)
         code = 2
     except RunyardError as error:
         _complain(f"runyard: {error.message}")
@@ -96,6 +105,7 @@ def finish(args: Sequence[str], prog_name: str, prepared: Prepared) -> int:
 
 
 def _run(asked: Asked, prepared: Prepared) -> int:
+    prepared.freshen()
     if not asked.list:
         prepared.equip()
     local = LocalRun(prepared, asked)
@@ -258,8 +268,8 @@ class LocalRun:
                 json.dumps([_described(workflow, job) for workflow, job in found], indent=2) + "\n"
             )
             return
-        for workflow, job in found:
-            sys.stdout.write(f"{_line(workflow, job)}\n")
+        for line in _lines(found):
+            sys.stdout.write(f"{line}\n")
         shown = {workflow.path for workflow, _ in found}
         others = [
             p for d in self.house.dialects.values() if d.name != "gitlab" for p in d.entries(self.files)
@@ -274,8 +284,8 @@ class LocalRun:
     def picked(self, choice: Choice) -> Choice:
         """Asks which of the jobs; nothing chosen is all of them."""
         found = self.jobs()
-        for number, (workflow, job) in enumerate(found, 1):
-            _complain(f"{number:>4}  {_line(workflow, job)}")
+        for number, line in enumerate(_lines(found), 1):
+            _complain(f"{number:>4}  {line}")
         sys.stderr.write("Numbers (1 3-5) or names, with what they need; nothing for all: ")
         sys.stderr.flush()
         names = [job.name for _, job in found]
@@ -284,7 +294,9 @@ class LocalRun:
     def go(self, choice: Choice, screen: Screen) -> int:
         """Runs; the worst outcome decides."""
         runs = self.started(choice)
-        for note in self.house.begin(self.asked.slots, bridges=any(map(self._has_bridges, runs))):
+        for note in self.house.begin(
+            self.asked.slots or self.house.settings.slots, bridges=any(map(self._has_bridges, runs))
+        ):
             screen.note(note)
         results: list[Result] = []
         try:
@@ -301,7 +313,12 @@ class LocalRun:
         requests = self.requests(choice.all)
         if len(requests) > 1 and choice.all:
             requests = [r for r in requests if choice.all & self._names(r)] or requests
-        return [self.house.start(r, lambda plan: only(plan, choice)) for r in requests]
+        try:
+            return [self.house.start(r, lambda plan: only(plan, choice)) for r in requests]
+        except NothingToRun:
+            if self.asked.event:
+                raise NothingToRun(self._nothing(self.house.dialects.values())) from None
+            raise
 
     def _has_bridges(self, run: Run) -> bool:
         graph = self.house.db.submit_read(lambda tx: tx.graph(run.id)).result()
@@ -346,10 +363,16 @@ def chosen(text: str, names: Sequence[str]) -> list[str]:
     return found
 
 
-def _line(workflow: WorkflowPlan, job: JobPlan) -> str:
-    needs = ", ".join(need.group for need in job.needs)
-    when = "" if job.gate.when is When.ON_SUCCESS else f"  {job.gate.when}"
-    return f"{job.stage or workflow.path:<20} {job.name}{when}{f'  needs {needs}' if needs else ''}"
+def _lines(jobs: Sequence[tuple[WorkflowPlan, JobPlan]]) -> list[str]:
+    """A line for each job: its stage or file, its name, what it waits for."""
+    places = [job.stage or workflow.path for workflow, job in jobs]
+    wide = max(map(len, places), default=0)
+    lines = []
+    for place, (_, job) in zip(places, jobs, strict=True):
+        when = "" if job.gate.when is When.ON_SUCCESS else f"  {job.gate.when}"
+        needs = ", ".join(dict.fromkeys(need.group for need in job.needs))
+        lines.append(f"{place:<{wide}}  {job.name}{when}{f'  needs {needs}' if needs else ''}")
+    return lines
 
 
 def _described(workflow: WorkflowPlan, job: JobPlan) -> dict[str, object]:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+from dataclasses import fields
 from typing import Annotated, Any, Literal
 
 import typer
 from pydantic import ValidationError
 
+from runyard.app.local_settings import LocalSettings
 from runyard.model.errors import Invalid
 from runyard.settings import SECRETS, Settings
 
@@ -53,8 +55,11 @@ def markdown() -> str:
         f"| `RUNYARD_{name.upper()}` | `{field.default}` | {field.description} |"
         for name, field in Settings.model_fields.items()
     ]
+    local = ", ".join(f"`{one.name}`" for one in fields(LocalSettings))
     head = (
         "# Settings\n\nMade by `runyard settings --output markdown`. From the environment, or without the prefix and in lower case from `runyard.toml`;\n"
-        "secrets may also come from a file named by `RUNYARD_<NAME>_FILE`.\n\n| variable | default | meaning |\n|---|---|---|\n"
+        "secrets may also come from a file named by `RUNYARD_<NAME>_FILE`.\n\n"
+        f"`runyard run` knows {local}. It takes them from the environment or from the user's own `~/.config/runyard/runyard.toml`, never\n"
+        "from a `runyard.toml` in the working copy, which may be a stranger's. Its `runner_slots` is 0 unless told: one for each processor, at least two.\n\n| variable | default | meaning |\n|---|---|---|\n"
     )
     return head + "\n".join(rows) + "\n"
