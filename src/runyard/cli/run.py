@@ -371,7 +371,7 @@ def _lines(jobs: Sequence[tuple[WorkflowPlan, JobPlan]]) -> list[str]:
     for place, (_, job) in zip(places, jobs, strict=True):
         when = "" if job.gate.when is When.ON_SUCCESS else f"  {job.gate.when}"
         needs = ", ".join(dict.fromkeys(need.group for need in job.needs))
-        lines.append(f"{place:<{wide}}  {job.name}{when}{f'  needs {needs}' if needs else ''}")
+        lines.append(f"{place:<{wide}} {job.name}{when}{f'  needs {needs}' if needs else ''}")
     return lines
 
 
