@@ -315,9 +315,10 @@ class LocalRun:
             requests = [r for r in requests if choice.all & self._names(r)] or requests
         try:
             return [self.house.start(r, lambda plan: only(plan, choice)) for r in requests]
-        except NothingToRun:
+        except NothingToRun as error:
             if self.asked.event:
-                raise NothingToRun(self._nothing(self.house.dialects.values())) from None
+                hint = "name a file with --file, or another event with --event"
+                raise NothingToRun(f"{error.message.rstrip('.')}; {hint}.") from None
             raise
 
     def _has_bridges(self, run: Run) -> bool:
