@@ -145,16 +145,6 @@ def test_a_scheduled_job_can_be_made_manual(house: Any, job: Any) -> None:
         house.do(control.unschedule, house.latest(run)["b"].id, house.now)
 
 
-def test_rerun_makes_the_same_run_again(house: Any, job: Any) -> None:
-    run = house.accept(
-        job("a"), job("b", needs=("a",)), variables=(Variable("X", "1"),), idempotency_key="first"
-    )
-    again = house.do(control.rerun, run.id, house.now, house.terms, None, "second")
-    assert (again.number, again.sha, again.variables) == (2, run.sha, run.variables)
-    assert house.shown(again) == {"a": "queued", "b": "waiting"}
-    assert house.do(control.rerun, run.id, house.now, house.terms, None, "second").id == again.id
-
-
 def artifact(house: Any, got: Any, **more: Any) -> Artifact:
     row = Artifact(0, 0, 0, 0, "artifacts", "archive", "zip", "a.zip", 3, "1" * 64, "blob", **more)
     return house.do(dispatch.artifact, got.attempt_id, got.token, row, house.now)

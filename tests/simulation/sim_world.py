@@ -403,11 +403,6 @@ class World:
             self.again(lambda tx: control.erase(tx, attempt.id, self.now))
             self.logs[attempt.id] = b""
 
-    def rerun(self) -> None:
-        run = self._run()
-        if run is not None and self.read(lambda tx: len(tx.runs(_ALL_RUNS, _PAGE))) <= 6:
-            self._may_refuse(lambda tx: control.rerun(tx, run.id, self.now, TERMS, self.user))
-
     def delete_run(self) -> None:
         run = self._run()
         if run is None or self.pick(3):
@@ -565,7 +560,7 @@ COMMON = (
     + ["log"] * 4
     + ["beat", "step", "artifact", "foreign_token", "give_back", "vanish"]
     + ["cancel"] * 2
-    + ["force_cancel", "retry", "retry", "retry_run", "play", "play", "unschedule", "erase", "rerun"]
+    + ["force_cancel", "retry", "retry", "retry_run", "play", "play", "unschedule", "erase", "vanish"]
     + ["delete_run", "extend", "seal", "clock_jumps"]
     + ["pass_time"] * 3
 )

@@ -15,7 +15,7 @@ from runyard.model.plan import When
 from runyard.model.state import LEASED, Outcome, Reason, State
 
 Patch = pytest.MonkeyPatch
-SEEDS = range(1000, 1020)
+SEEDS = range(1000, 1032)
 STEPS = 60
 MUTANTS: dict[str, Callable[[Patch], None]] = {}
 

@@ -4,7 +4,6 @@ cancel_run / cancel_workflow / cancel_job / cancel_attempt(tx, …_id, now, acto
 force_cancel(tx, attempt_id, now, actor_id=None) -> Attempt          a STOPPING attempt ends now, without its runner's word
 retry(tx, attempt_id, now, actor_id=None, variables=()) -> Attempt   the NEW attempt; Conflict when not retryable
 retry_run(tx, run_id, now, actor_id=None) -> Run                     every failed or canceled latest attempt again
-rerun(tx, run_id, now, terms, actor=None, idempotency_key="") -> Run    a new run of the same plan at the same commit
 play(tx, attempt_id, now, actor_id=None, variables=()) -> Attempt    starts a held (manual or delayed) attempt now
 unschedule(tx, attempt_id, now) -> Attempt                           a delayed attempt becomes manual
 reorder(tx, project_id, group, now) -> None                          a concurrency group's mode has changed
@@ -21,7 +20,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import replace
 
-from runyard.engine.board import CANCELED, FOLLOWERS, UPSTREAM, Board, Flow, Node, child_of, load
+from runyard.engine.board import CANCELED, Board, Flow, Node, child_of, load
 from runyard.engine.ending import again
 from runyard.engine.gates import outlives
 from runyard.engine.groups import enter, release
@@ -29,13 +28,10 @@ from runyard.engine.moves import move, rehold
 from runyard.engine.ports import ArtifactFilter, Page, Tx
 from runyard.engine.reopening import reopen, reopen_skipped
 from runyard.engine.settle import end_all, end_empty, finish_board, settle
-from runyard.engine.terms import Terms
-from runyard.engine.trigger import accept
 from runyard.model.errors import Conflict, NotFound
-from runyard.model.plan import Plan, Variable, When, WorkflowPlan
+from runyard.model.plan import Variable, When
 from runyard.model.state import Hold, Outcome, Reason, State
-from runyard.model.trigger import Trigger
-from runyard.model.work import Artifact, Attempt, Job, Project, Run, User, Workflow
+from runyard.model.work import Artifact, Attempt, Job, Run, Workflow
 
 RETRYABLE = frozenset({Outcome.PASSED, Outcome.FAILED, Outcome.ERRORED, Outcome.CANCELED})
 BROKEN = frozenset({Outcome.FAILED, Outcome.ERRORED, Outcome.CANCELED})
@@ -124,44 +120,6 @@ def retry_run(tx: Tx, run_id: int, now: int, actor_id: int | None = None) -> Run
         reopen(board, node, automatic=False, actor_id=actor_id)
     reopen_skipped(board, broken)
     return finish_board(board)
-
-
-def rerun(
-    tx: Tx, run_id: int, now: int, terms: Terms, actor: User | None = None, idempotency_key: str = ""
-) -> Run:
-    """The same plan at the same commit with the same variables, as a new run."""
-    board = load(tx, run_id, now)
-    old, project = board.run, tx.get(Project, board.run.project_id)
-    who = actor or (tx.get(User, old.actor_id) if old.actor_id else None) or User(0, "nobody")
-    if project is None:
-        raise NotFound("Its project was removed.")
-    workflows = tuple(
-        WorkflowPlan(
-            key=flow.row.key,
-            name=flow.row.name,
-            path=flow.row.path,
-            jobs=tuple(node.plan for node in flow.nodes if node.plan.origin is None),
-            error=flow.row.error,
-            awaits=not flow.nodes,
-            extra={key: value for key, value in flow.row.extra.items() if key != CANCELED},
-        )
-        for flow in board.flows.values()
-    )
-    trigger = Trigger(
-        project=project,
-        dialect=old.dialect,
-        source=old.source,
-        ref=old.ref,
-        sha=old.sha,
-        actor=who,
-        now=now,
-        before_sha=old.before_sha,
-        tag=old.tag,
-        variables=old.variables,
-        idempotency_key=idempotency_key,
-    )
-    extra = {key: value for key, value in old.extra.items() if key not in (UPSTREAM, FOLLOWERS)}
-    return accept(tx, trigger, Plan(workflows, name=old.name, extra=extra), now, terms)
 
 
 def play(
