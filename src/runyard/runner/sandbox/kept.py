@@ -78,6 +78,7 @@ class KeptProcess:
         self._signals(signal.SIGKILL)
 
     def __del__(self) -> None:
+        """Not before: whoever waits in another thread polls it."""
         os.close(self.ended)
 
 
