@@ -132,7 +132,6 @@ def test_every_other_option_reaches_the_comparison(house: Any, source: int) -> N
     accepted = {
         "bisection_factor": 32,
         "bisection_threshold": 10,
-        "per_column_diff_limit": 5,
         "run_profiles": True,
         "materialize_dataset1": True,
         "materialize_without_sampling": True,
@@ -141,7 +140,11 @@ def test_every_other_option_reaches_the_comparison(house: Any, source: int) -> N
     made = house.ok("POST", "datadiffs", body(source, **rule, **accepted))
     sampled = house.ok("POST", "datadiffs", body(source, sampling_max_rows=3))
     hidden = house.ok("POST", "datadiffs", body(source, show_row_values=False))
-    assert house.work() == 3
+    few = house.ok("POST", "datadiffs", body(source, per_column_diff_limit=2))
+    assert house.work() == 4
+    shown = house.ok("GET", f"datadiffs/{few['id']}/summary")  # all counted
+    assert (shown["results_count"], shown["diff_stats"]["diff_rows_count"]) == (10, 9)
+    assert house.ok("GET", f"datadiffs/{few['id']}")["per_column_diff_limit"] == 2
     full = house.ok("GET", f"datadiffs/{made['id']}")
     assert (full["result"], full["tags"], full["bisection_factor"]) == ("identical", ["x", "y"], 32)
     stats = house.ok("GET", f"datadiffs/{sampled['id']}")["diff_stats"]

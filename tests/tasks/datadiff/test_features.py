@@ -159,6 +159,25 @@ def test_without_row_values_no_artifact_holds_any(place: Any) -> None:
     assert "hush" in json.dumps(place.diff(key=("id",)))
 
 
+def test_few_differing_rows_are_kept_for_each_column_and_all_are_counted(place: Any) -> None:
+    place.sql(
+        "CREATE TABLE prod AS SELECT i AS id, i AS v, i AS w, i AS x FROM generate_series(1, 100) AS g(i)",
+        "CREATE TABLE pr AS SELECT id, CASE WHEN id % 2 = 0 THEN -v ELSE v END AS v, CASE WHEN id > 90 THEN -w ELSE w END AS w, "
+        "CASE WHEN id = 50 THEN -x ELSE x END AS x FROM prod WHERE id < 100",
+    )
+    found = place.diff(key=("id",), rows_per_column=3)
+    assert (stats(found), found["rows"]["changed"]) == ({"v": 49, "w": 9, "x": 1}, 54)
+    kept = [2, 4, 6, 50, 91, 92, 93]  # v's first three, x's only one, w's first three
+    assert sorted(int(row["key"]["id"]) for row in found["samples"]["changed"]) == kept
+    rows = duckdb.sql(f"SELECT id FROM '{place.work}/diff.parquet' WHERE _status = 'changed' ORDER BY id").fetchall()  # fmt: skip
+    assert [int(id) for (id,) in rows] == kept
+    assert (found["rows"]["only_a"], found["rows"]["in_parquet"]) == (1, 8)
+    assert found["warnings"] == ["Of 54 differing rows 7 were kept, at most 3 per column as asked. The figures count all of them."]  # fmt: skip
+    none = place.diff(key=("id",), rows_per_column=0)
+    assert (none["samples"]["changed"], none["rows"]["in_parquet"], none["rows"]["changed"]) == ([], 1, 54)
+    assert place.diff(key=("id",), rows_per_column=49)["warnings"] == []
+
+
 def test_keys_that_one_side_alone_has_are_profiled(place: Any) -> None:
     place.sql(
         "CREATE TABLE prod AS SELECT i AS id, 'k' || i AS s, i AS v FROM generate_series(1, 20) AS g(i)",

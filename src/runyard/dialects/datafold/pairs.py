@@ -223,6 +223,11 @@ def from_api(
             if request.download_limit is None
             else {"parquet_rows": min(request.download_limit, MOST_PARQUET_ROWS)}
         ),
+        **(
+            {}
+            if request.per_column_diff_limit is None
+            else {"rows_per_column": request.per_column_diff_limit}
+        ),
         **({} if request.show_row_values else {"row_values": False}),
         **_tolerance(a),
     }

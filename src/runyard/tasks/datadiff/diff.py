@@ -29,7 +29,7 @@ from runyard.tasks.datadiff.locating import Located, catalog_of, existing, in_du
 from runyard.tasks.datadiff.meter import STEPS, Meter, Progress
 from runyard.tasks.datadiff.pairing import Pairing, common, pair
 from runyard.tasks.datadiff.report import KeyCounts, Report
-from runyard.tasks.datadiff.samples import collect, exclusives, write_parquet
+from runyard.tasks.datadiff.samples import collect, exclusives, keep_few, write_parquet
 from runyard.tasks.datadiff.sampling import Sample, share_of, taken
 from runyard.tasks.datadiff.servers import Server, open_server
 from runyard.tasks.datadiff.spec import Connection, Materialize, Side, Spec
@@ -58,6 +58,7 @@ def run(spec: Spec, connections: Mapping[str, Connection], work: Path, progress:
         this = _Diff(spec, duck, meter)
         sides = _locate(this, connections, stack)
         found, builder, engine = _compare(this, sides)
+        found = _kept(this, found, builder, engine)
         meter.step("write")
         rows, files = 0, dict[str, Path]()
         if spec.row_values:
@@ -278,11 +279,21 @@ def _derive(
         compared_rows=sample.keys if sample else shared,
         changed_rows=changed,
         changed_values=tuple(per_column),
-        samples=collect(duck, engine, builder, keys, spec.sample_rows if spec.row_values else 0),
         exclusives=exclusives(duck, engine, pairing, values=spec.row_values),
         sample=sample,
         warnings=pairing.warnings,
     )
+
+
+def _kept(this: _Diff, found: Report, builder: Builder, engine: Duck | Server) -> Report:
+    """After everything was counted: throws away differing rows beyond `rows_per_column`, and shows some of the rest."""
+    spec, most = this.spec, this.spec.rows_per_column
+    if most is not None and any(n > most for n in found.changed_values):
+        left = keep_few(this.duck, engine, found.pairing, found.changed_values, most)
+        told = f"Of {found.changed_rows:,} differing rows {left:,} were kept, at most {most:,} per column as asked. The figures count all of them."
+        found = replace(found, warnings=(*found.warnings, told))
+    limit = spec.sample_rows if spec.row_values else 0
+    return replace(found, samples=collect(this.duck, engine, builder, found.keys, limit))
 
 
 def as_bytes(document: Mapping[str, Any]) -> bytes:

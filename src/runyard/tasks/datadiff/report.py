@@ -50,7 +50,7 @@ class Report:
     compared_rows: int
     changed_rows: int
     changed_values: tuple[int, ...]  # per compared column
-    samples: Samples
+    samples: Samples = field(default_factory=Samples)
     exclusives: dict[str, Any] | None = None  # a profile of the keys that one side alone has
     sample: Sample | None = None  # when not every shared key was compared
     timeline: list[dict[str, Any]] | None = None

@@ -110,6 +110,27 @@ def exclusives(duck: Duck, engine: Duck | Server, pairing: Pairing, *, values: b
     return found if any(c["total"] for side in found.values() for c in side["columns"].values()) else None
 
 
+def keep_few(duck: Duck, engine: Duck | Server, pairing: Pairing, differing: Sequence[int], most: int) -> int:
+    """Leaves of the changed rows those that are among the first `most`, in key order, of a column that differs in them. `differing`: rows per column.
+    Returns how many are left."""
+    typed = restored(duck, engine, pairing)  # a server's keys came as texts, whose order is another
+    order = ", ".join(typed.get(f"k{i}", f"k{i}") for i in range(len(pairing.key)))
+    rare = [f"d{i}" for i, n in enumerate(differing) if 0 < n <= most]
+    whole = " OR ".join(rare) or "false"
+    duck.rows(
+        f"CREATE TEMP TABLE kept AS SELECT rowid AS r FROM diff WHERE status = '{CHANGED}' AND ({whole})"
+    )
+    for i, n in enumerate(differing):
+        if n > most:
+            first = (
+                f"SELECT rowid FROM diff WHERE status = '{CHANGED}' AND d{i} ORDER BY {order} LIMIT {most}"
+            )
+            duck.rows(f"INSERT INTO kept ({first})")
+    duck.rows(f"DELETE FROM diff WHERE status = '{CHANGED}' AND rowid NOT IN (SELECT r FROM kept)")
+    (left,) = duck.one(f"SELECT count(*) FROM diff WHERE status = '{CHANGED}'")
+    return int(left)
+
+
 def _bad_keys(engine: Duck | Server, builder: Builder, side: str, what: str, limit: int) -> list[JsonRow]:
     rows = engine.rows(builder.bad_rows(side, what, limit))
     return [

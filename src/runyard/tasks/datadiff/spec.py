@@ -114,6 +114,7 @@ class Spec(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     row_values: bool = True  # false keeps every value out of the artifacts: counts alone, no Parquet
     sample_rows: int = 25  # of each kind, in the report
     parquet_rows: int = 100_000  # of each kind, in diff.parquet; 0 writes none
+    rows_per_column: int | None = None  # differing rows that are kept for each column; figures count all
     memory_bytes: int = 1 << 30
     timeout_s: float = 3000.0  # of one statement
     materialize: Materialize | None = None
@@ -171,6 +172,8 @@ def read_spec(data: bytes) -> Spec:
 def _problems(spec: Spec) -> Iterator[str]:
     if spec.datetime_digits is not None and not 0 <= spec.datetime_digits <= 6:
         yield "datetime_digits must lie between 0 and 6."
+    if spec.rows_per_column is not None and spec.rows_per_column < 0:
+        yield "rows_per_column must be a number from 0 on."
     for rule in spec.rules:
         if bool(rule.column) == bool(rule.type):
             yield "A rule names either a column or a type."
