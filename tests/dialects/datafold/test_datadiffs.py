@@ -451,19 +451,20 @@ def test_results_are_materialised_where_a_data_source_keeps_a_schema_for_them(
         "materialization_destination_id": kept["id"],
         "sampling_ratio": 0.5,
         "materialize_without_sampling": True,
+        "materialize_dataset2": True,
     }
     made = house.ok("POST", "datadiffs", body(source, **wish))
     assert made["materialization_destination_id"] == kept["id"]
     house.work()
     found = house.ok("GET", f"datadiffs/{made['id']}/summary_results")["materialized_results"]
-    assert list(found) == ["diff", "exclusives", "duplicates1", "duplicates2"]
+    assert list(found) == ["diff", "exclusives", "duplicates1", "duplicates2", "dataset2"]
     (table,) = found["diff"]
     assert (table["data_source_id"], table["path"][0], table["is_sampled"]) == (kept["id"], "scratch", False)
     with psycopg.connect(fresh_postgres_url) as c:
         counts = [
             c.execute(f"SELECT count(*) FROM scratch.{t[0]['path'][1]}").fetchone() for t in found.values()
         ]  # type: ignore[call-overload]
-    assert counts == [(9,), (1,), (0,), (0,)]
+    assert counts == [(9,), (1,), (0,), (0,), (9,)]
 
 
 def test_a_data_source_says_what_it_was_told(house: Any) -> None:

@@ -51,6 +51,66 @@ def test_postgres_keeps_its_own_results_under_their_types(in_pg: Place) -> None:
     assert _rows(in_pg.url, "SELECT count(*) FROM scratch.d1_diff") == [(1,)]
 
 
+BOTH = msgspec.structs.replace(WISH, dataset1=True, dataset2=True)
+
+
+@pytest.mark.postgres
+def test_a_sides_rows_are_written_as_the_diff_read_them(in_pg: Place) -> None:
+    in_pg.sql("CREATE SCHEMA scratch", *TABLES, "ALTER TABLE pr RENAME COLUMN s TO text")
+    sides = [Side("c", table=t, filter="id > 1") for t in ("prod", "pr")]
+    fields: dict[str, Any] = {"key": ("id",), "mapping": (("s", "text"),), "exclude": ("raw",)}
+    one = in_pg.diff(*sides, **fields, materialize=msgspec.structs.replace(BOTH, dataset1=False))
+    assert ("dataset1" in one["materialized"], "dataset2" in one["materialized"]) == (False, True)
+    found = in_pg.diff(*sides, **fields, materialize=BOTH)
+    assert found["warnings"] == []
+    assert found["materialized"]["dataset1"] == [{"connection": "c", "path": ["scratch", "d1_dataset1"], "is_sampled": False}]  # fmt: skip
+    ours = _rows(in_pg.url, "SELECT * FROM scratch.d1_dataset1 ORDER BY id")
+    assert ours == _rows(
+        in_pg.url, f'SELECT id, "we""ird", s, t, f, {LONG} FROM prod WHERE id > 1 ORDER BY id'
+    )
+    theirs = _rows(in_pg.url, "SELECT id, text FROM scratch.d1_dataset2 ORDER BY id")
+    assert theirs == [(2, ""), (4, "d"), (4, "d")]  # duplicates too
+
+
+@pytest.mark.postgres
+@pytest.mark.parametrize("algorithm", ["fetch_and_join", "hash"])
+def test_both_sides_are_written_whole_across_databases(in_pg: Place, in_duck: Place, algorithm: Any) -> None:
+    """By checksums too, which fetch a part of the rows only."""
+    in_pg.sql(
+        "CREATE SCHEMA scratch",
+        "CREATE TABLE prod AS SELECT i AS id, i % 7 AS v FROM generate_series(1, 20000) AS g(i)",
+    )
+    in_duck.sql(
+        "CREATE TABLE pr AS SELECT i::INTEGER AS id, (i % 7 + (i = 9)::INT)::INTEGER AS v, [i] AS l, i::HUGEINT << 90 AS h, "
+        "INTERVAL 1 DAY AS d, '\\xFF'::BLOB AS raw FROM range(1, 20001) r(i)"
+    )
+    spec = Spec(
+        Side("c", table="prod"), Side("d", table="pr"), key=("id",), algorithm=algorithm, materialize=BOTH
+    )
+    found = as_json(run(spec, {"c": in_pg.connection, "d": in_duck.connection}, in_duck.work, quiet))
+    assert found["rows"]["changed"] == 1
+    assert [w for w in found["warnings"] if "Checksums" not in w] == []
+    sums = "SELECT count(*), sum(id), sum(v) FROM "
+    assert _rows(in_pg.url, sums + "scratch.d1_dataset1") == _rows(in_pg.url, sums + "prod")
+    ((rows, ids, values),) = _rows(in_pg.url, sums + "scratch.d1_dataset2")
+    assert (rows, ids, values) == (20000, 200010000, _rows(in_pg.url, "SELECT sum(v) + 1 FROM prod")[0][0])
+
+
+@pytest.mark.postgres
+def test_values_that_parquet_or_the_destination_does_not_bear_are_texts(in_pg: Place, in_duck: Place) -> None:
+    in_pg.sql("CREATE SCHEMA scratch")
+    in_duck.sql(
+        "CREATE TABLE prod AS SELECT i AS id, [i, 2] AS l, i::HUGEINT << 90 AS h, 170141183460469231731687303715884105727::HUGEINT AS hh, "
+        "INTERVAL 1 DAY AS d, unhex('00FF') AS raw, '1010'::BIT AS b, {'x': i} AS o, 'z'::ENUM('z') AS e FROM range(1, 2) r(i)",
+        "CREATE TABLE pr AS SELECT * FROM prod",
+    )
+    spec = Spec(Side("d", table="prod"), Side("d", table="pr"), key=("id",), materialize=BOTH)
+    found = as_json(run(spec, {"c": in_pg.connection, "d": in_duck.connection}, in_duck.work, quiet))
+    assert (found["result"], found["warnings"]) == ("identical", [])
+    ((row),) = _rows(in_pg.url, "SELECT * FROM scratch.d1_dataset1")
+    assert [str(v) for v in row] == ["1", "[1, 2]", str(1 << 90), str(2**127 - 1), "1 day", "00FF", "1010", "{'x': 1}", "z"]  # fmt: skip
+
+
 @pytest.mark.postgres
 def test_a_sample_says_that_it_is_one(in_pg: Place) -> None:
     in_pg.sql(

@@ -213,7 +213,7 @@ def from_api(
             null_is_empty="null_equals_empty_string" in (request.table_modifiers or ()),
             sort_arrays=request.sort_array_columns,
             sampling=_sampling(request),
-            materialize=_materialize(destination),
+            materialize=_materialize(destination, request),
             time=_time(request),
             algorithm=request.algorithm,
         ),
@@ -244,12 +244,17 @@ def from_api(
     return diff_job(spec, uses, given, errors_fail=True, confirm=False, files=files)
 
 
-def _materialize(destination: Connection | None) -> Json | None:
+def _materialize(destination: Connection | None, request: DataDiff) -> Json | None:
     """Under a name of its own: diffs may not write over each other."""
     if destination is None:
         return None
     name = f"datadiff_{uuid4().hex[:16]}"
-    return {"connection": str(destination.id), "schema": sources.temp_schema(destination), "name": name}
+    return {
+        "connection": str(destination.id),
+        "schema": sources.temp_schema(destination),
+        "name": name,
+        **_set(dataset1=request.materialize_dataset1, dataset2=request.materialize_dataset2),
+    }
 
 
 def _sampling(request: DataDiff) -> Json | None:

@@ -124,14 +124,16 @@ def summary_results(diff: Diff) -> Json:
         "values": result["values"],
         "schema": schema,
         "dependencies": diff.stored.record.data.get("dependencies") or [],
-        "materialized_results": _materialized(result),
+        "materialized_results": _materialized(result, diff.stored.record.data.get("request") or {}),
         "exclusives_profile": result.get("exclusives_profile"),
     }
 
 
-def _materialized(result: Mapping[str, Any]) -> Json:
-    """Where the results lie as tables; null where that was not asked for, or did not work (the report's warnings say why)."""
+def _materialized(result: Mapping[str, Any], request: Mapping[str, Any]) -> Json:
+    """Where the results lie as tables; null where that was not asked for, or did not work (the report's warnings say why). The two datasets, which
+    the vendor's answer does not have, are there only for those who asked for them."""
     made = result.get("materialized") or {}
+    datasets = [name for name in ("dataset1", "dataset2") if request.get(f"materialize_{name}")]
     return {
         name: [
             {"data_source_id": int(t["connection"]), "path": t["path"], "is_sampled": t["is_sampled"]}
@@ -139,7 +141,7 @@ def _materialized(result: Mapping[str, Any]) -> Json:
         ]
         if name in made
         else None
-        for name in ("diff", "exclusives", "duplicates1", "duplicates2")
+        for name in ("diff", "exclusives", "duplicates1", "duplicates2", *datasets)
     }
 
 

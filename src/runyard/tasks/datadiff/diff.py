@@ -40,6 +40,16 @@ Two = tuple[Located, Located]
 
 
 @dataclass(frozen=True, slots=True)
+class _Compared:
+    """A finished comparison: what made its statements, the engine that ran them, and both sides with all their rows."""
+
+    report: Report
+    builder: Builder
+    engine: Duck | Server
+    sides: Two
+
+
+@dataclass(frozen=True, slots=True)
 class _Diff:
     """What the steps of one diff share."""
 
@@ -57,14 +67,16 @@ def run(spec: Spec, connections: Mapping[str, Connection], work: Path, progress:
         duck = stack.enter_context(closing(Duck(work, spec.memory_bytes, spec.timeout_s)))
         this = _Diff(spec, duck, meter)
         sides = _locate(this, connections, stack)
-        found, builder, engine = _compare(this, sides)
-        found = _kept(this, found, builder, engine)
+        compared = _compare(this, sides)
+        builder, engine = compared.builder, compared.engine
+        found = _kept(this, compared)
         meter.step("write")
         rows, files = 0, dict[str, Path]()
         if spec.row_values:
             rows = write_parquet(duck, engine, found.pairing, work / "diff.parquet", spec.parquet_rows)
         if spec.materialize:
             files = materializing.dump(duck, engine, builder, found.keys, work)
+            files |= materializing.dump_sides(duck, compared.sides, found.pairing, spec.materialize, work)
     if spec.materialize:
         found = _materialized(found, spec, spec.materialize, connections, files)
     return replace(found, parquet_rows=rows, seconds=time.monotonic() - began)
@@ -138,18 +150,19 @@ def _connection(side: Side, connections: Mapping[str, Connection]) -> Connection
     return found
 
 
-def _compare(this: _Diff, sides: Two) -> tuple[Report, Builder, Duck | Server]:
-    """The report, what made its statements, and the engine that compared."""
+def _compare(this: _Diff, sides: Two) -> _Compared:
     spec, meter = this.spec, this.meter
     sides = timeline.within(spec, sides)
     together = sides[0].engine is sides[1].engine
     for rule in spec.rules:
         check_rule(rule.equal_if, sides[0].engine.grammar.name if together else "duckdb")
     narrowed = None
+    whole = sides
     if not together:
         if (spec.algorithm or "").startswith("hash"):
             narrowed = checksums.narrow(spec, sides, this.duck, meter)
         sides = narrowed.sides if narrowed else _fetched(this, sides)
+        whole = whole if narrowed else sides
     a, b = sides
     engine = a.engine
     meter.step("key")
@@ -180,7 +193,7 @@ def _compare(this: _Diff, sides: Two) -> tuple[Report, Builder, Duck | Server]:
         report = replace(report, warnings=(*report.warnings, narrowed.told))
     if spec.time is not None and spec.time.aggregate:
         report = replace(report, timeline=timeline.counted(spec, sides, builder, this.duck))
-    return report, builder, engine
+    return _Compared(report, builder, engine, whole)
 
 
 def _fetched(this: _Diff, sides: Two) -> Two:
@@ -285,15 +298,16 @@ def _derive(
     )
 
 
-def _kept(this: _Diff, found: Report, builder: Builder, engine: Duck | Server) -> Report:
+def _kept(this: _Diff, compared: _Compared) -> Report:
     """After everything was counted: throws away differing rows beyond `rows_per_column`, and shows some of the rest."""
     spec, most = this.spec, this.spec.rows_per_column
+    found, engine = compared.report, compared.engine
     if most is not None and any(n > most for n in found.changed_values):
         left = keep_few(this.duck, engine, found.pairing, found.changed_values, most)
         told = f"Of {found.changed_rows:,} differing rows {left:,} were kept, at most {most:,} per column as asked. The figures count all of them."
         found = replace(found, warnings=(*found.warnings, told))
     limit = spec.sample_rows if spec.row_values else 0
-    return replace(found, samples=collect(this.duck, engine, builder, found.keys, limit))
+    return replace(found, samples=collect(this.duck, engine, compared.builder, found.keys, limit))
 
 
 def as_bytes(document: Mapping[str, Any]) -> bytes:

@@ -9,14 +9,18 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import duckdb
 
 from runyard.tasks.datadiff.duck import Duck
 from runyard.tasks.datadiff.faults import CouldNot, Fault
-from runyard.tasks.datadiff.fetching import pour
+from runyard.tasks.datadiff.fetching import fetch, pour
 from runyard.tasks.datadiff.grammar import DUCKDB, MYSQL, POSTGRES, Grammar
+from runyard.tasks.datadiff.kinds import Column
+from runyard.tasks.datadiff.locating import Located
+from runyard.tasks.datadiff.pairing import Pairing
 from runyard.tasks.datadiff.report import KeyCounts
 from runyard.tasks.datadiff.samples import free_name, restored, wide_columns
 from runyard.tasks.datadiff.servers import Server
@@ -82,6 +86,41 @@ def dump(
     for n, (side, counts) in enumerate(zip("ab", keys, strict=True), 1):
         _dump_duplicates(duck, engine, builder, side if counts.dupes else "", files[f"duplicates{n}"])
     return files
+
+
+def dump_sides(
+    duck: Duck, sides: Sequence[Located], pairing: Pairing, wish: Materialize, work: Path
+) -> dict[str, Path]:
+    """One Parquet file per side that is wished for: its rows as the diff read them (filter and interval applied), key and compared columns."""
+    files = {}
+    for n, (side, wished) in enumerate(zip(sides, (wish.dataset1, wish.dataset2), strict=True), 1):
+        if wished:
+            pairs = [*pairing.key, *pairing.values]
+            files[f"dataset{n}"] = work / "spill" / f"dataset{n}.parquet"
+            _dump_side(duck, side, [(p.a if n == 1 else p.b).name for p in pairs], files[f"dataset{n}"])
+    return files
+
+
+def _dump_side(duck: Duck, side: Located, names: Sequence[str], file: Path) -> None:
+    columns = {c.name: c for c in side.columns}
+    side = replace(side, columns=tuple(columns[name] for name in names))
+    if not isinstance(side.engine, Duck):
+        side = fetch(side, duck, file.stem, lambda rows: None)
+    source = f"{side.input.relation} AS t WHERE {side.input.where}"
+    taken: set[str] = set()
+    chosen = [f"{_bearable(duck, c, source)} AS {free_name(c.name, taken)}" for c in side.columns]
+    duck.put_parquet(f"SELECT {', '.join(chosen)} FROM {source}", file)
+
+
+def _bearable(duck: Duck, column: Column, source: str) -> str:
+    """The value under a type that Parquet and the destination both bear, as text where there is none."""
+    name, type = f"t.{DUCKDB.quoted(column.name)}", column.exact.upper()
+    if type in ("HUGEINT", "UHUGEINT"):  # Parquet has no integer as wide: it would round them
+        wide = f"TRY_CAST({name} AS DECIMAL(38, 0))"
+        (fits,) = duck.one(f"SELECT count({name}) = count({wide}) FROM {source}")
+        return f"CAST({name} AS {'DECIMAL(38, 0)' if fits else 'VARCHAR'})"
+    borne = type in _EVERYWHERE or type in _WRITTEN["postgres"] or type.startswith("DECIMAL(")
+    return name if borne or type == "BLOB" else f"CAST({name} AS VARCHAR)"
 
 
 def _dump_duplicates(duck: Duck, engine: Duck | Server, builder: Builder, side: str, file: Path) -> None:

@@ -50,11 +50,13 @@ class Tolerance(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Materialize(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """Write what differs into a schema of a connection, as tables whose names begin with `name`."""
+    """Write what differs into a schema of a connection, as tables whose names begin with `name`; and, where wished, all rows of a side."""
 
     connection: str
     schema: str
     name: str
+    dataset1: bool = False
+    dataset2: bool = False
 
 
 class Rule(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
