@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import json
 from typing import Any
+from urllib.parse import quote
 
 import psycopg
 import pytest
 
 from runyard.dialects.datafold.progress import PARTS, completed
 from runyard.engine.ports import ArtifactFilter, Page
-from runyard.model.work import Connection, Record
+from runyard.model.work import Connection, Record, User
 from runyard.tasks.datadiff.meter import STEPS
 
 TABLES = (
@@ -169,6 +170,7 @@ def test_keys_of_one_side_are_profiled_and_a_purge_takes_all_away(house: Any, so
     ended = house.ok("GET", path)["status"]
     purged = house.ok("PATCH", path, {"purged": True})
     assert (purged["purged"], purged["status"], purged["result"]) == (True, ended, None)
+    assert house.ok("PATCH", path, {"purged": False})["purged"] is True  # nothing comes back
     error = house.ok("GET", f"{path}/summary_results")["error"]
     assert error["error_type"] == "PurgedException"
     run = _run_of(house, made)
@@ -384,6 +386,10 @@ def test_filters_say_what_and_when(house: Any, source: int) -> None:
     assert ids("table1=b") == ids("monitor_id=1") == ids("ci_run_id=99") == []
     assert ids("order_by=stats.match_ratio&sort_order=desc&page_size=1") == [second]
     assert house.ok("GET", "datadiffs?page=2&page_size=1&order_by=created_at")["total_pages"] == 2
+    assert ids("table1=b") == ids("user_name=nobody") == []
+    starter = house.ok("GET", f"datadiffs/{first}")["user_id"]
+    name = house.write(lambda tx: tx.get(User, starter)).name
+    assert ids("user_name=" + quote(name)) == ids("order_by=user_name") == [first, second]
     for bad in (
         "order_by=x",
         "page=0",
@@ -393,6 +399,29 @@ def test_filters_say_what_and_when(house: Any, source: int) -> None:
         "created_at=<<",
     ):
         assert house.call("GET", f"/api/v1/datadiffs?{bad}").status_code == 422, bad
+
+
+def test_filters_read_numbers_truths_lists_and_commas_as_they_are_meant(house: Any, source: int) -> None:
+    sql = "SELECT id, f FROM a"
+    same = house.ok("POST", "datadiffs", body(source, table1=None, query1=sql, table2=["a"], include_columns=["f", "id"]))["id"]  # fmt: skip
+    other = house.ok("POST", "datadiffs", body(source, exclude_columns=["f", "s"], archived=True))["id"]
+    house.work()
+
+    def ids(query: str) -> list[int]:
+        return [d["id"] for d in house.ok("GET", f"datadiffs?{query}")["results"]]
+
+    assert ids("stats.match_ratio=1") == ids("stats.match_ratio=1.0") == [same]
+    assert ids("diff_stats_pks=0,0.1") == [same]
+    assert ids(f"id=0{same}") == [same]
+    assert ids("done=True") == ids("done=1") == [same, other]
+    assert ids("done=False") == ids("done=maybe") == ids("diff_stats_rows=x,sNaN,1e999999") == []
+    shown = house.ok("GET", f"datadiffs/{other}")["diff_stats"]
+    assert 0 < shown["match_ratio"] < 1
+    assert ids(f"stats.match_ratio={shown['match_ratio']}") == [other]
+    assert ids("include_columns=f") == [same]
+    assert ids("exclude_columns=s,x") == [other]
+    assert ids("query1=" + quote(sql)) == [same]
+    assert ids("archived=true") == [other]  # as it was asked for when it was made
 
 
 def test_a_diff_of_another_persons_repository_does_not_exist(house: Any, source: int) -> None:

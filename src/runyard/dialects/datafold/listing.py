@@ -6,6 +6,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime, timedelta
+from decimal import Decimal, InvalidOperation
 from typing import Any
 
 from runyard.dialects.datafold.refusals import refused_field
@@ -45,6 +46,9 @@ _STATS = {
     "diff_stats_rows": "diff_rows",
     "diff_stats_values": "diff_values",
 }
+_SETS = frozenset({"tags", "pk_columns", "include_columns", "exclude_columns"})
+"""Lists of which one member is asked for; the others are paths."""
+_TRUTHS = {True: frozenset({"true", "1", "yes", "on"}), False: frozenset({"false", "0", "no", "off"})}
 Shown = Mapping[str, Any]
 Span = tuple[datetime, datetime]
 _FIRST, _LAST = datetime.min.replace(tzinfo=UTC), datetime.max.replace(tzinfo=UTC)
@@ -68,10 +72,22 @@ def _holds(name: str, found: Any, texts: Sequence[str]) -> bool:
     if name in DATES:
         at = _moment(name, found) if found else None
         return at is not None and any(low <= at < high for low, high in (span_of(name, t) for t in texts))
+    said = {*texts, ",".join(texts)}  # an SQL text has commas of its own
     if isinstance(found, list):
-        said = {".".join(map(str, found)), *(map(str, found) if name in ("tags", "pk_columns") else ())}
-        return any(t in said for t in texts)
-    return text(found) in texts
+        return not said.isdisjoint({".".join(map(str, found)), *(map(str, found) if name in _SETS else ())})
+    if isinstance(found, bool):
+        return any(t.strip().lower() in _TRUTHS[found] for t in texts)
+    if isinstance(found, int | float):
+        return any(_is_number(t, found) for t in texts)
+    return text(found) in said
+
+
+def _is_number(said: str, found: float) -> bool:
+    """1.0, 1 and 1e0 are the same; floats by the digits that are shown of them, integers exactly."""
+    try:
+        return Decimal(said.strip()) == Decimal(str(found))
+    except InvalidOperation:  # no number, or one that is signalling that it is none
+        return False
 
 
 def value(diff: Shown, name: str) -> Any:
@@ -83,8 +99,6 @@ def value(diff: Shown, name: str) -> Any:
 
 def text(found: Any) -> str:
     """A value as a filter writes it."""
-    if isinstance(found, bool):
-        return str(found).lower()
     return ".".join(map(str, found)) if isinstance(found, list) else "" if found is None else str(found)
 
 

@@ -242,7 +242,7 @@ def full(diff: Diff) -> Json:
         "result_revisions": {},
         "source": "ci" if is_ci else "api",
         "user_id": stored.run.actor_id,
-        "archived": bool(stored.record.data.get("archived")),
+        "archived": bool(stored.record.data.get("archived", request.get("archived"))),
         "purged": bool(stored.record.data.get("purged")),
         "created_at": moment(stored.record.created_at),
         "updated_at": moment(attempt.finished_at or attempt.started_at or stored.record.updated_at),

@@ -42,7 +42,7 @@ from runyard.engine.ports import Page, Tx
 from runyard.http.services import Principal
 from runyard.model.errors import Forbidden, NotFound
 from runyard.model.state import State
-from runyard.model.work import Connection, Project, Record, Run
+from runyard.model.work import Connection, Project, Record, Run, User
 
 MOST_LISTED = 5000
 
@@ -116,6 +116,8 @@ class Diffs:
             shown, count = await self._shown(records[start : start + page_size]), len(records)
         else:
             every = await self._shown(records, with_results=bool(listing.FOUND & {order_by, *filters}))
+            if "user_name" in (order_by, *filters):
+                every = await self._named(every)
             chosen = [diff for diff in every if listing.fits(diff, filters)]
             chosen.sort(key=lambda diff: listing.sort_key(diff, order_by), reverse=down)
             known, count = {r.id: r for r in records}, len(chosen)
@@ -124,6 +126,16 @@ class Diffs:
         return answer(
             {"count": count, "page": page, "page_size": page_size, "total_pages": pages, "results": shown}
         )
+
+    async def _named(self, diffs: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+        """With who started each, a name that lists filter and order by but do not show."""
+
+        def look(tx: Tx) -> dict[int, str]:
+            users = [tx.get(User, id) for id in {diff["user_id"] for diff in diffs} if id]
+            return {user.id: user.name or user.username for user in users if user is not None}
+
+        names = await self.services.db.read(look)
+        return [{**diff, "user_name": names.get(diff["user_id"])} for diff in diffs]
 
     async def _shown(self, records: Sequence[Record], *, with_results: bool = True) -> list[dict[str, Any]]:
         def look(tx: Tx) -> list[Stored]:
@@ -158,6 +170,7 @@ class Diffs:
         def change(tx: Tx) -> None:
             record = _owned(tx, person, id)
             data = {**record.data, **given}
+            data["purged"] = bool(data.get("purged") or record.data.get("purged"))  # for good
             if given.get("purged") and not record.data.get("purged"):
                 erase(tx, load(tx, record).attempt.id, now, person.user.id or None)
                 data[ENDED_AS] = status
