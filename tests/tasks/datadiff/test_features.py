@@ -168,7 +168,7 @@ def test_few_differing_rows_are_kept_for_each_column_and_all_are_counted(place: 
     found = place.diff(key=("id",), rows_per_column=3)
     assert (stats(found), found["rows"]["changed"]) == ({"v": 49, "w": 9, "x": 1}, 54)
     kept = [2, 4, 6, 50, 91, 92, 93]  # v's first three, x's only one, w's first three
-    assert sorted(int(row["key"]["id"]) for row in found["samples"]["changed"]) == kept
+    assert [int(row["key"]["id"]) for row in found["samples"]["changed"]] == kept  # not 2, 4, 50, 6
     rows = duckdb.sql(f"SELECT id FROM '{place.work}/diff.parquet' WHERE _status = 'changed' ORDER BY id").fetchall()  # fmt: skip
     assert [int(id) for (id,) in rows] == kept
     assert (found["rows"]["only_a"], found["rows"]["in_parquet"]) == (1, 8)

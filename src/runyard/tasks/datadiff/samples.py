@@ -33,9 +33,11 @@ def collect(
         ]
         return sides[0], sides[1]
 
+    order = _order(builder.pairing, restored(duck, engine, builder.pairing))
+    only = [_exclusive(duck, builder.pairing, side, order, limit) for side in "ab"]
     return Samples(
-        changed=_changed(duck, builder.pairing, limit),
-        only=(_exclusive(duck, builder.pairing, "a", limit), _exclusive(duck, builder.pairing, "b", limit)),
+        changed=_changed(duck, builder.pairing, order, limit),
+        only=(only[0], only[1]),
         nulls=bad("null", [k.nulls for k in keys]),
         dupes=bad("duplicate", [k.dupes for k in keys]),
     )
@@ -49,17 +51,21 @@ def _key_of(pairing: Pairing, values: Sequence[Any]) -> dict[str, Any]:
     return {p.name: v for p, v in zip(pairing.key, values, strict=True)}
 
 
-def _ordered(pairing: Pairing, columns: Sequence[str], status: str, limit: int) -> str:
-    order = ", ".join(f"k{i}" for i in range(len(pairing.key)))
+def _order(pairing: Pairing, typed: Mapping[str, str]) -> str:
+    """The key's columns under their own types: a server's came as texts, whose order is another."""
+    return ", ".join(typed.get(f"k{i}", f"k{i}") for i in range(len(pairing.key)))
+
+
+def _ordered(columns: Sequence[str], status: str, order: str, limit: int) -> str:
     return f"SELECT {', '.join(columns)} FROM diff WHERE status = '{status}' ORDER BY {order} LIMIT {limit}"
 
 
-def _changed(duck: Duck, pairing: Pairing, limit: int) -> list[JsonRow]:
+def _changed(duck: Duck, pairing: Pairing, order: str, limit: int) -> list[JsonRow]:
     """Keys with the columns that differ, as [A, B]."""
     keys = [_text(f"k{i}") for i in range(len(pairing.key))]
     cells = [c for i in range(len(pairing.values)) for c in (f"d{i}", _text(f"a{i}"), _text(f"b{i}"))]
     found = []
-    for row in duck.rows(_ordered(pairing, keys + cells, CHANGED, limit)):
+    for row in duck.rows(_ordered(keys + cells, CHANGED, order, limit)):
         rest = row[len(keys) :]
         triples = zip(pairing.values, rest[0::3], rest[1::3], rest[2::3], strict=True)
         found.append(
@@ -71,12 +77,12 @@ def _changed(duck: Duck, pairing: Pairing, limit: int) -> list[JsonRow]:
     return found
 
 
-def _exclusive(duck: Duck, pairing: Pairing, side: str, limit: int) -> list[JsonRow]:
+def _exclusive(duck: Duck, pairing: Pairing, side: str, order: str, limit: int) -> list[JsonRow]:
     """Keys with all compared values of the side that has them."""
     keys = [_text(f"k{i}") for i in range(len(pairing.key))]
     cells = [_text(f"{side}{i}") for i in range(len(pairing.values))]
     names = [p.name for p in pairing.values]
-    rows = duck.rows(_ordered(pairing, keys + cells, ONLY_A if side == "a" else ONLY_B, limit))
+    rows = duck.rows(_ordered(keys + cells, ONLY_A if side == "a" else ONLY_B, order, limit))
     return [
         {"key": _key_of(pairing, r[: len(keys)]), "values": dict(zip(names, r[len(keys) :], strict=True))}
         for r in rows
@@ -113,8 +119,7 @@ def exclusives(duck: Duck, engine: Duck | Server, pairing: Pairing, *, values: b
 def keep_few(duck: Duck, engine: Duck | Server, pairing: Pairing, differing: Sequence[int], most: int) -> int:
     """Leaves of the changed rows those that are among the first `most`, in key order, of a column that differs in them. `differing`: rows per column.
     Returns how many are left."""
-    typed = restored(duck, engine, pairing)  # a server's keys came as texts, whose order is another
-    order = ", ".join(typed.get(f"k{i}", f"k{i}") for i in range(len(pairing.key)))
+    order = _order(pairing, restored(duck, engine, pairing))
     rare = [f"d{i}" for i, n in enumerate(differing) if 0 < n <= most]
     whole = " OR ".join(rare) or "false"
     duck.rows(
@@ -149,8 +154,9 @@ def write_parquet(duck: Duck, engine: Duck | Server, pairing: Pairing, path: Pat
     """Writes up to `limit` rows of each kind: `_status`, the key, then per column `x__a`, `x__b`, `x__differs`. Returns the rows written."""
     if limit <= 0:
         return 0
-    columns = wide_columns(pairing, restored(duck, engine, pairing))
-    parts = [f"({_ordered(pairing, ['*'], status, limit)})" for status in (CHANGED, ONLY_A, ONLY_B)]
+    typed = restored(duck, engine, pairing)
+    columns, order = wide_columns(pairing, typed), _order(pairing, typed)
+    parts = [f"({_ordered(['*'], status, order, limit)})" for status in (CHANGED, ONLY_A, ONLY_B)]
     duck.put_parquet(f"SELECT {', '.join(columns)} FROM ({' UNION ALL '.join(parts)}) AS t", path)
     (rows,) = duck.one(f"SELECT count(*) FROM read_parquet({DUCKDB.text(str(path))})")
     return int(rows)
