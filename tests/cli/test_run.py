@@ -201,7 +201,7 @@ def test_jobs_are_picked_from_a_list(copy: Path) -> None:
         return subprocess.run(argv, cwd=copy, input=answer, capture_output=True, text=True, timeout=120)
 
     found = picked("2 ship\n")
-    assert found.returncode == 0 and "   2  build                extra" in found.stderr
+    assert found.returncode == 0 and "   2  build  extra" in found.stderr
     assert names_of(found) == {"extra", "ship"}
     assert picked("9\n").returncode == 2
 
@@ -218,7 +218,7 @@ def test_an_answer_means_numbers_ranges_or_names(answer: str, names: list[str]) 
 
 def test_the_list_is_text_or_json(copy: Path) -> None:
     (copy / ".gitlab-ci.yml").write_text(STAGED)
-    assert "test                 unit  needs compile" in runyard(copy, "--list").stdout
+    assert "test   unit  needs compile" in runyard(copy, "--list").stdout
     told = {job["name"]: job for job in json.loads(runyard(copy, "--list", "--output", "json").stdout)}
     assert (
         told["unit"]["needs"] == ["compile"]

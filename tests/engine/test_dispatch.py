@@ -252,13 +252,18 @@ def test_steps_are_shown_as_they_go_and_never_take_negative_time(house: Any, job
         Step(0, 0, "s", "script", State.RUNNING, started_at=house.now),
         Step(0, 0, "s", "script", State.DONE, Outcome.FAILED, 10**9, house.now, house.now - 5),
     ):
-        house.do(dispatch.step, got.attempt_id, got.token, row, house.now, house.terms)
+        house.do(dispatch.steps, got.attempt_id, got.token, [row], house.now, house.terms)
     view = house.look(lambda tx: attempt_view(tx, got.attempt_id))
     assert [(s.state, s.outcome, s.exit_code) for s in view.steps] == [(State.DONE, Outcome.FAILED, 32767)]
     assert view.steps[0].finished_at == view.steps[0].started_at
     with pytest.raises(Invalid):
         house.do(
-            dispatch.step, got.attempt_id, got.token, Step(0, 1, "s", "s", State.DONE), house.now, house.terms
+            dispatch.steps,
+            got.attempt_id,
+            got.token,
+            [Step(0, 1, "s", "s", State.DONE)],
+            house.now,
+            house.terms,
         )
 
 

@@ -110,7 +110,7 @@ def compiled(vendor: str, given: Any) -> Any:
     try:
         return DIALECTS[vendor].compile(trigger, Folder(files))
     finally:
-        assert time.process_time() - start < 2
+        assert time.process_time() - start < 5  # 1 s alone; a neighbour on the same core doubles it
 
 
 @pytest.mark.parametrize("row", REFUSED)
