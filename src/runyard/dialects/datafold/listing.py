@@ -46,7 +46,7 @@ _STATS = {
     "diff_stats_rows": "diff_rows",
     "diff_stats_values": "diff_values",
 }
-_SETS = frozenset({"tags", "pk_columns", "include_columns", "exclude_columns"})
+_SETS = frozenset({"tags", "pk_columns", "include_columns", "exclude_columns", "user_name"})
 """Lists of which one member is asked for; the others are paths."""
 _TRUTHS = {True: frozenset({"true", "1", "yes", "on"}), False: frozenset({"false", "0", "no", "off"})}
 Shown = Mapping[str, Any]

@@ -128,14 +128,16 @@ class Diffs:
         )
 
     async def _named(self, diffs: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
-        """With who started each, a name that lists filter and order by but do not show."""
+        """With who started each, by the name shown and by the one of the login, which lists filter and order by but do not show."""
 
-        def look(tx: Tx) -> dict[int, str]:
+        def look(tx: Tx) -> dict[int, list[str]]:
             users = [tx.get(User, id) for id in {diff["user_id"] for diff in diffs} if id]
-            return {user.id: user.name or user.username for user in users if user is not None}
+            return {
+                user.id: [user.name or user.username, user.username] for user in users if user is not None
+            }
 
         names = await self.services.db.read(look)
-        return [{**diff, "user_name": names.get(diff["user_id"])} for diff in diffs]
+        return [{**diff, "user_name": names.get(diff["user_id"], [])} for diff in diffs]
 
     async def _shown(self, records: Sequence[Record], *, with_results: bool = True) -> list[dict[str, Any]]:
         def look(tx: Tx) -> list[Stored]:
