@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import threading
+import time
 from concurrent.futures import Future
 
 import pytest
@@ -38,3 +40,47 @@ def test_short_jobs_wait_and_longer_ones_are_heard_at_once(monkeypatch: pytest.M
     assert log.due_in_s() == pytest.approx(streams.GAP_S)
     log.drain()
     assert b"".join(sent) == b"early\nlater\nand on\n" and len(sent) == 3
+
+
+def test_a_drain_waits_for_pieces_that_had_to_be_sent_again() -> None:
+    """Where pieces are written side by side one may overtake another: it is refused, and its second way takes time too."""
+    way: list[tuple[int, bytes, Future[Taken]]] = []
+
+    def send(offset: int, data: bytes) -> Future[Taken]:
+        way.append((offset, data, Future()))
+        return way[-1][2]
+
+    log = streams.Log(send, ())
+    log.write(b"first")
+    log.flush()
+    log.write(b"second")
+    log.flush()
+    thread = threading.Thread(target=log.drain)
+    thread.start()
+    way[1][2].set_result(Taken(Verdict.GO, False, 0))
+    way[0][2].set_result(Taken(Verdict.GO, True, 5))
+    until = time.monotonic() + 20
+    while len(way) < 3 and time.monotonic() < until:
+        time.sleep(0.01)
+    offset, data, again = way[2]
+    assert b"second".endswith(data) and thread.is_alive()
+    thread.join(0.2)
+    assert thread.is_alive(), "it did not wait for what was sent again"
+    again.set_result(Taken(Verdict.GO, True, offset + len(data)))
+    thread.join(20)
+    assert not thread.is_alive() and not log.stopped
+
+
+def test_a_server_that_takes_nothing_is_not_asked_for_ever() -> None:
+    asked: list[int] = []
+
+    def send(offset: int, data: bytes) -> Future[Taken]:
+        asked.append(offset)
+        done: Future[Taken] = Future()
+        done.set_result(Taken(Verdict.GO, False, offset))
+        return done
+
+    log = streams.Log(send, ())
+    log.write(b"text")
+    log.drain()
+    assert log.stopped and len(asked) == streams.REFUSALS + 1

@@ -121,7 +121,10 @@ def test_visits_end_with_their_job_with_everything_they_started(running: tuple[Y
         f"(setsid nohup sh -c 'sleep 600; : {mark}' &) ; trap '' HUP TERM; echo up-$((3))\n".encode(),
     )
     heard(visit, b"up-3")
-    assert alive(mark)
+    until = time.monotonic() + 30
+    while not alive(mark):  # the shell said so before its child had become that program
+        assert time.monotonic() < until
+        time.sleep(0.05)
     cancel(yard, attempt)
     assert yard.wait(attempt).outcome is Outcome.CANCELED
     assert visit.wait(10) is not None

@@ -21,6 +21,7 @@ from runyard.runner.sandbox import Process
 READ_BYTES = 1 << 20
 CHUNK_BYTES = 1 << 20
 IN_FLIGHT = 3
+REFUSALS = 20  # while one waits for the server: a piece that overtook another is refused once or twice
 SHOW_AFTER_S = 0.2  # in a job's first moments: one that ends soon sends its log with its end, in one commit
 YOUNG_S = 0.3
 SOON_S = 0.005  # afterwards somebody may be reading along
@@ -128,14 +129,17 @@ class Log:
         self._settle(0)
 
     def _settle(self, allowed: int) -> None:
+        refused = 0
         while self._flying and (len(self._flying) > allowed or self._flying[0][2].done()):
             offset, data, future = self._flying.popleft()
             receipt = future.result()
             if receipt.accepted or self.stopped:
                 continue
-            if not offset <= receipt.size <= offset + len(data):
-                self.stopped = True  # the server has ended the log, or lost more than we still hold
+            refused += 1
+            if receipt.size > offset + len(data) or refused > REFUSALS:
+                self.stopped = True  # it has ended the log, lost more than we still hold, or takes nothing
                 continue
+            # With a size below `offset` it overtook pieces that have arrived since.
             again = [(offset, data), *((o, d) for o, d, _ in self._flying)]
             for _, _, other in self._flying:
                 other.exception()  # let those under way come down before bytes are sent again
@@ -143,7 +147,6 @@ class Log:
             for start, piece in again:
                 skip = max(0, receipt.size - start)
                 self._flying.append((start + skip, piece[skip:], self._send(start + skip, piece[skip:])))
-            return
 
 
 def widen(pipe: int) -> None:
