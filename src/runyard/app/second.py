@@ -100,9 +100,9 @@ def _hypercorn() -> tuple[Callable[..., Any], Any]:
     from hypercorn.asyncio import serve
     from hypercorn.config import Config
 
-    from runyard.app.late import Late
+    from runyard.app.http2 import Http2
 
-    vars(protocol)["H2Protocol"] = Late  # hypercorn has no setting for it
+    vars(protocol)["H2Protocol"] = Http2  # hypercorn has no setting for it
     config = Config()
     config.accesslog = config.errorlog = None
     config.include_server_header = False

@@ -13,7 +13,7 @@ from runyard.model.state import Outcome, Reason
 from runyard.runner.control import Control, Stopper
 from runyard.runner.facts import Facts
 from runyard.runner.room import Room
-from runyard.runner.sandbox import Box
+from runyard.runner.sandbox import Box, SandboxError
 from runyard.runner.spoken import Spoken
 from runyard.runner.streams import Log, Pump
 from runyard.syntax import envfiles
@@ -94,7 +94,9 @@ def run(scene: Scene, step: StepPlan, position: int | str, head: Sequence[str] |
     Pump(process, scene.box.lingering).run(take, scene.log, scene.control.wake, stopper.look, stopper.moments)
     if spoken is not None:
         spoken.close()
-    code = process.wait() or 0
+    code = process.wait()
+    if code is None:
+        raise SandboxError("The step's end was not told.")
     scene.log.end_stream()
     ended = _judged(scene, step, stopper.why, code, limit)
     if spoken is not None:

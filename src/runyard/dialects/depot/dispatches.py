@@ -24,18 +24,9 @@ from runyard.dialects.depot.access import project_named
 from runyard.http.auth import scheme_token
 from runyard.http.bodies import decode_json, whole
 from runyard.http.front import Receive, Scope, Send, plain
+from runyard.http.problems import headers_of, status_of
 from runyard.http.services import Principal, RunRequest, Services
-from runyard.model.errors import (
-    Busy,
-    Conflict,
-    Forbidden,
-    Invalid,
-    NotFound,
-    RunyardError,
-    TooLarge,
-    Unauthenticated,
-    Unavailable,
-)
+from runyard.model.errors import Forbidden, Invalid, NotFound, RunyardError, Unauthenticated
 from runyard.model.work import Project
 
 PREFIX = "/api/v3/"
@@ -45,9 +36,6 @@ PAYLOAD_KEYS, PAYLOAD_CHARS = 10, 65_535
 DOCUMENTATION = "https://docs.github.com/rest"
 _REPOSITORY = re.compile(r"/api/v3/repos/(?P<repo>.+?)/dispatches\Z")
 _WORKFLOW = re.compile(r"/api/v3/repos/(?P<repo>.+?)/actions/workflows/(?P<file>[^/]+)/dispatches\Z")
-_STATUSES: Mapping[type[RunyardError], int] = {
-    Unauthenticated: 401, Forbidden: 403, NotFound: 404, Conflict: 409, TooLarge: 413, Invalid: 422, Busy: 429, Unavailable: 503,
-}  # fmt: skip
 log = logging.getLogger("runyard.depot")
 
 
@@ -59,17 +47,18 @@ class Dispatches:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """One call."""
-        status, body = 204, None
+        status, body, headers = 204, None, {}
         try:
             await self._start(Request(scope, receive))
         except RunyardError as error:
-            status = next((_STATUSES[kind] for kind in type(error).__mro__ if kind in _STATUSES), 422)
+            status = 422 if isinstance(error, Invalid) else status_of(error)
+            headers = headers_of(error)
             body = {"message": error.message, "documentation_url": DOCUMENTATION}
         except Exception:
             log.exception("request failed")
             status, body = 500, {"message": "Server Error", "documentation_url": DOCUMENTATION}
         if body is not None:
-            await plain(send, status, body)
+            await plain(send, status, body, headers)
         else:
             await send({"type": "http.response.start", "status": status, "headers": []})
             await send({"type": "http.response.body", "body": b""})

@@ -10,10 +10,10 @@ from h2.exceptions import ProtocolError
 from hypercorn.protocol.h2 import H2Protocol
 
 
-class Late(H2Protocol):
-    """Late bytes of an answered call are dropped and the client is told to stop.
+class Http2(H2Protocol):
+    """hypercorn's, except that late bytes of an answered call are dropped and the client is told to stop.
 
-    hypercorn (0.18, its issue 329) meets them with a KeyError, which ends the connection and every terminal and log stream on it.
+    It (0.18, its issue 329) meets them with a KeyError, which ends the connection and every terminal and log stream on it.
     """
 
     async def _handle_events(self, events: list[Event]) -> None:
