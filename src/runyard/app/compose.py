@@ -11,7 +11,7 @@ from pathlib import Path
 
 from runyard.app.first_start import Keys, ensure_root
 from runyard.app.vendors import load_dialects
-from runyard.dialects import Dialect, Words
+from runyard.dialects import Dialect, Words, offers_nothing
 from runyard.engine.ports import Bell, Blobs, Database
 from runyard.engine.terms import Terms
 from runyard.http.auth import new_token, resolver, signer
@@ -63,7 +63,7 @@ def build(settings: Settings, keys: Keys, url: str) -> House:
     services = house.services
     late = [Late(partial(d.mount, services)) for d in house.dialects.values()]
     doors = [Door(d.name, d.prefixes, app) for d, app in zip(house.dialects.values(), late, strict=True)]
-    web, probes = Late(partial(_site, services, list(house.dialects))), Late(partial(health, services))
+    web, probes = Late(partial(_site, services, house.dialects)), Late(partial(health, services))
     git = GitDoor(services.db, services.source, services.now, services.principal, house.launcher, url)
     front = Front(
         doors=[*doors, Door("health", ("/healthz", "/readyz", "/metrics"), probes)],
@@ -156,10 +156,11 @@ def _words(dialects: Mapping[str, Dialect]) -> Callable[[str], Words]:
     return words
 
 
-def _site(services: Services, dialects: list[str]) -> Asgi:
+def _site(services: Services, dialects: Mapping[str, Dialect]) -> Asgi:
     from runyard.web.routes import site
 
-    return site(services, dialects)
+    by_hand = {name: d.offers for name, d in dialects.items() if d.offers is not offers_nothing}
+    return site(services, list(dialects), by_hand)
 
 
 def health(services: Services) -> Asgi:

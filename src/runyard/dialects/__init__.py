@@ -13,6 +13,7 @@ from typing import Any
 from runyard.engine.ports import Tx
 from runyard.http.services import Services
 from runyard.model.errors import Problem
+from runyard.model.offer import Offer
 from runyard.model.plan import Plan, Variable
 from runyard.model.state import Hold, Outcome, State
 from runyard.model.trigger import Files, Push, Trigger
@@ -70,6 +71,11 @@ def knows_no_facts(tx: Tx, project: Project, ref: str, tag: bool) -> Mapping[str
     return {}
 
 
+def offers_nothing(trigger: Trigger, files: Files) -> Sequence[Offer]:
+    """For a dialect whose runs nobody starts from a branch by hand."""
+    return ()
+
+
 @dataclass(frozen=True, slots=True)
 class Dialect:
     """One vendor.
@@ -77,6 +83,7 @@ class Dialect:
     `compile` raises Invalid with located problems (or returns a plan whose workflow carries `error`, where the vendor reports it on the run).
     `entries` lists the files of a tree that this dialect would run ([] when none); `check` finds every problem of one such file.
     `on_push` says what a push starts according to its files; `pushed` starts what only the store knows; `rounds` is what it does without being asked.
+    `offers` says what a person may start by hand there (`trigger`: who asks, and where); it is lenient, `compile` judges.
     `facts` are `Trigger.options` that the store knows of any run's ref, whatever starts it. `mount` makes the ASGI application; `prefixes` are the paths that lead to it (longest wins).
     """
 
@@ -92,6 +99,7 @@ class Dialect:
     rounds: Callable[[Services], Sequence[Round]] = no_rounds
     pushed: Callable[[Services, Push], Awaitable[Sequence[Run]]] = hears_no_push
     facts: Callable[[Tx, Project, str, bool], Mapping[str, Any]] = knows_no_facts
+    offers: Callable[[Trigger, Files], Sequence[Offer]] = offers_nothing
 
 
 def all_statuses() -> list[Status]:

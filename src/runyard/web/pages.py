@@ -18,6 +18,7 @@ from runyard.web.usage import Curve, curves
 from runyard.web.why import why
 
 PAGE = 30
+NOT_YOURS = "Developers of this project may do this: ask a maintainer to make you one."
 
 GLYPHS = {
     "waiting": "○",

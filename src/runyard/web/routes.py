@@ -36,7 +36,9 @@ from runyard.model.work import Attempt, Run
 from runyard.web import live, pages
 from runyard.web.ansi import LogHtml
 from runyard.web.markdown import render
+from runyard.web.offered import Makers
 from runyard.web.render import Templates
+from runyard.web.starting import Starting
 
 HERE = Path(__file__).parent
 SHOWN_LOG_BYTES = 512 * 1024
@@ -54,9 +56,10 @@ Act = Callable[[Tx, int, int, int | None], object]
 class Site:
     """The handlers; one value per server."""
 
-    def __init__(self, services: Services, dialects: list[str]) -> None:
+    def __init__(self, services: Services, dialects: list[str], makers: Makers) -> None:
         self.services = services
         self.templates = Templates(services, dialects)
+        self.starting = Starting(services, self.templates, makers)
 
     async def runs(self, request: Request) -> Response:
         """All runs, or one project's."""
@@ -69,7 +72,13 @@ class Site:
         def load(tx: Tx) -> dict[str, Any]:
             project = pages.find_project(tx, person, path) if path else None
             lines = pages.list_runs(tx, person, project, wanted, dialect, page)
-            return {"project": project, "lines": lines[: pages.PAGE], "more": len(lines) > pages.PAGE}
+            can = project is not None and bool(self.starting.makers) and pages.may_change(person, project)
+            return {
+                "project": project,
+                "lines": lines[: pages.PAGE],
+                "more": len(lines) > pages.PAGE,
+                "can_start": can,
+            }
 
         found = await self.services.db.read(load)
         chosen = {"state": wanted, "dialect": dialect, "page": page}
@@ -221,7 +230,7 @@ class Site:
         def work(tx: Tx) -> object:
             it = (pages.run_page if is_run else pages.job_page)(tx, person, path, row_id, now)
             if not pages.may_change(person, it.project):
-                raise Forbidden("Developers of this project may do this: ask a maintainer to make you one.")
+                raise Forbidden(pages.NOT_YOURS)
             return act(tx, row_id, now, person.user.id)
 
         done = await self.services.db.write(work)
@@ -343,9 +352,9 @@ class _Guarded:
         await self.app(scope, receive, guarded)
 
 
-def site(services: Services, dialects: list[str]) -> Starlette:
-    """The ASGI application of the pages."""
-    it = Site(services, dialects)
+def site(services: Services, dialects: list[str], makers: Makers | None = None) -> Starlette:
+    """The ASGI application of the pages. `makers`: the dialects whose runs can be started by hand."""
+    it = Site(services, dialects, makers or {})
 
     def post(path: str, act: Act, *, is_run: bool) -> Route:
         return Route(path, partial(it.change, act, is_run), methods=["POST"])
@@ -373,6 +382,8 @@ def site(services: Services, dialects: list[str]) -> Starlette:
         post(job + "/play", control.play, is_run=False),
         post(job + "/unschedule", _unschedule, is_run=False),
         page("/{path:path}/-/artifacts/{id:row}", it.artifact),
+        page("/{path:path}/-/pipelines/new", it.starting.form),
+        Route("/{path:path}/-/pipelines", it.starting.start, methods=["POST"]),
         page("/{path:path}/-/pipelines", it.runs),
         page("/{path:path}", it.runs),
     ]

@@ -9,6 +9,7 @@ from typing import Any
 
 from runyard.dialects import Dialect, Round
 from runyard.dialects.depot.compile import check, compile, entries, on_push
+from runyard.dialects.depot.offering import offers
 from runyard.dialects.depot.words import WORDS
 from runyard.engine import caches
 from runyard.engine.ports import Tx
@@ -94,4 +95,5 @@ DIALECT = Dialect(
     on_push=on_push,
     rounds=rounds,
     pushed=_pushed,
+    offers=offers,
 )

@@ -99,4 +99,5 @@ DIALECT = Dialect(
     rounds=_rounds,
     pushed=_pushed,
     facts=_facts,
+    offers=config.offers,
 )

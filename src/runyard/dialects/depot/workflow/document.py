@@ -167,6 +167,7 @@ class InputDoc:
     required: bool = False
     default: Text | None = None
     options: tuple[str, ...] = ()
+    description: str = ""
 
 
 @dataclass(frozen=True, slots=True)

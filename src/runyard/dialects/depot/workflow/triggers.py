@@ -172,7 +172,8 @@ def _input(reader: Reader, name: str, config: yamltree.Mapping) -> InputDoc:
         reader.findings.error(config.at, "Required property is missing: options")
     required = reader.boolean(parts["required"]) if "required" in parts else False
     default = reader.text(parts["default"]) if "default" in parts else None
-    return InputDoc(name, type_, required is True, default, options)
+    description = reader.text(parts["description"]).value if "description" in parts else ""
+    return InputDoc(name, type_, required is True, default, options, description)
 
 
 def takes_push(filter: PushFilter, ref: str, tag: bool, changed: frozenset[str] | None) -> bool:

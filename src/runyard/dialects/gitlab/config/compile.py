@@ -18,7 +18,7 @@ from runyard.dialects.gitlab.config.evaluate import Ground, first
 from runyard.dialects.gitlab.config.extends import dereferenced, extended
 from runyard.dialects.gitlab.config.findings import Findings, Place
 from runyard.dialects.gitlab.config.graph import check_graph
-from runyard.dialects.gitlab.config.inputs import nodes_of
+from runyard.dialects.gitlab.config.inputs import InputSpec, nodes_of
 from runyard.dialects.gitlab.config.lower import lower
 from runyard.dialects.gitlab.config.predefined import pipeline_variables
 from runyard.dialects.gitlab.config.reader import read
@@ -137,6 +137,21 @@ def lint(
             out.error(Mark(0, 0, path), f"Please provide content of {path}")
         return Lint(tuple(out.errors), ())
     return _shown(_read_all(_loader(trigger, files, out, _open_minded()), path, text), out)
+
+
+def asked(trigger: Trigger, files: Files) -> tuple[Dict[str, InputSpec], Mapping | None] | None:
+    """The inputs of the project's configuration, and its merged text as far as it can be read; None where there is no file."""
+    out = Findings()
+    path = config_path(trigger.project)
+    content = _content(files, path, out)
+    if content is None:
+        return None
+    loader = _loader(trigger, files, out, _open_minded())
+    try:
+        root = loader.load(path, content)
+    except (Invalid, YamlError, VariableError):  # starting it says what is wrong
+        root = None
+    return loader.asked, root
 
 
 def dry_run(trigger: Trigger, files: Files, content: str | bytes | None = None) -> Lint:

@@ -68,6 +68,7 @@ class Loader:
     is_check: bool = False
     included: list[Dict[str, Any]] = field(default_factory=list)
     uses_references: bool = False
+    asked: Dict[str, InputSpec] = field(default_factory=dict)  # of the file itself, not of what it includes
     finder: Finder = field(init=False)
     _nodes: int = MAX_NODES
 
@@ -132,6 +133,8 @@ class Loader:
                 )
             return body
         specs, asked = self._spec(header, name)
+        if not given.owner:
+            self.asked = specs
         if not given.owner and len(specs) > MAX_INPUTS:
             self.out.error(
                 header.at, f"a pipeline can have at most {MAX_INPUTS} inputs, but {len(specs)} are listed"

@@ -1,0 +1,108 @@
+"""What a branch offers to be started by hand, and what a person asked for in its form. Called by `starting`; nothing here says HTML."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from runyard.http.services import Principal, RunRequest, Services
+from runyard.model import protection
+from runyard.model.access import Role
+from runyard.model.errors import Forbidden, Invalid, NotFound, Problem
+from runyard.model.offer import Field, Kind, Offer
+from runyard.model.plan import Variable
+from runyard.model.trigger import Files, Trigger
+from runyard.model.work import Project
+from runyard.syntax.variables import KEY
+
+Makers = Mapping[str, Callable[[Trigger, Files], Sequence[Offer]]]
+INPUT, VARIABLE, MORE = "input:", "variable:", "more"
+MOST_VARIABLES = 100
+
+
+@dataclass(frozen=True, slots=True)
+class Branch:
+    """A branch or tag as the form shows it. `may_start` is whether its protection lets this person."""
+
+    name: str
+    sha: str
+    offers: Sequence[tuple[str, Offer]]  # with their dialects
+    may_start: bool
+
+
+async def branch(services: Services, makers: Makers, project: Project, person: Principal, ref: str) -> Branch:
+    """NotFound for a ref that is not there."""
+    name, sha, may_start, found = ref, "", False, []
+    for dialect, make in makers.items():
+        trigger, files = await services.draft(RunRequest(project, dialect, "web", person.user, ref))
+        found += [(dialect, offer) for offer in await asyncio.to_thread(make, trigger, files)]
+        name, sha = trigger.ref, trigger.commit.sha
+        role = person.role_in(project) or Role.NONE
+        may_start = protection.may_run(project, trigger.ref, trigger.tag, role, person.user.is_admin)
+    return Branch(name, sha, found, may_start)
+
+
+def request(
+    project: Project, person: Principal, there: Branch, form: Mapping[str, str], ref: str
+) -> RunRequest:
+    """What the form asks for. Invalid with every field that cannot be taken; the compiler judges the rest."""
+    wanted = (form.get("dialect", ""), form.get("path", ""))
+    offer = next((o for dialect, o in there.offers if (dialect, o.path) == wanted), None)
+    if offer is None:
+        raise NotFound("The branch does not offer this any more: load the page again.")
+    if not there.may_start:
+        raise Forbidden(f"{there.name} is protected: ask a maintainer to let you start runs there.")
+    problems: list[Problem] = []
+    inputs = {}
+    for field in offer.inputs:
+        text = _given(form, INPUT, field)
+        if text or (text is not None and field.kind is Kind.TEXT):
+            inputs[field.name] = _value(field, text, problems)
+    told = [(field.name, _given(form, VARIABLE, field)) for field in offer.variables]
+    variables = [Variable(name, text) for name, text in told if text is not None]
+    if offer.takes_variables:
+        variables += _more(form.get(MORE, ""), problems)
+    if problems:
+        raise Invalid(problems=problems)
+    return RunRequest(
+        project, wanted[0], offer.source, person.user, ref, variables=tuple(variables), inputs=inputs, options=offer.options
+    )  # fmt: skip
+
+
+def _given(form: Mapping[str, str], prefix: str, field: Field) -> str | None:
+    """None: not asked, so the default holds."""
+    if field.kind is Kind.SWITCH:  # a browser leaves out what is not ticked
+        return "true" if form.get(prefix + field.name) == "true" else "false"
+    text = form.get(prefix + field.name)
+    return None if text is None else text.replace("\r\n", "\n")
+
+
+def _value(field: Field, text: str, problems: list[Problem]) -> Any:
+    if field.kind is not Kind.LIST:
+        return text
+    try:
+        found = json.loads(text)
+    except (ValueError, RecursionError):
+        found = None
+    if not isinstance(found, list):
+        problems.append(Problem(f'{field.name}: write an array as JSON, like ["a", "b"]'))
+    return found
+
+
+def _more(text: str, problems: list[Problem]) -> list[Variable]:
+    found = []
+    for number, line in enumerate(text.splitlines(), 1):
+        key, equals, value = line.partition("=")
+        if not line.strip():
+            continue
+        if not equals or not KEY.fullmatch(key.strip()):
+            problems.append(
+                Problem(f"more variables, line {number}: write KEY=value, with letters, digits and _")
+            )
+        found.append(Variable(key.strip(), value))
+    if len(found) > MOST_VARIABLES:
+        problems.append(Problem(f"more variables: at most {MOST_VARIABLES}"))
+    return found
