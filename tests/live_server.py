@@ -119,6 +119,46 @@ class LiveServer:
             time.sleep(0.05)
 
 
+def runner_token(server: LiveServer) -> str:
+    """Of a new runner that takes every job (`runyard runner`)."""
+    given = server.settings.get("RUNYARD_REGISTRATION_TOKEN")
+    registration = given or (server.folder / "data/registration-token").read_text().strip()
+    row = {"token": registration, "run_untagged": True, "info": {"features": {"runyard": True}}}
+    status, answer = server.call("POST", "/api/v4/runners", row, token="")
+    assert status == 201, answer
+    return str(answer["token"])
+
+
+class LiveRunner:
+    """A `runyard runner` of a live server, in a process of its own that asks for jobs from the start. `options` are its command line's."""
+
+    def __init__(self, server: LiveServer, token: str, *options: str, name: str = "runner") -> None:
+        self.log = server.folder / f"{name}.log"
+        argv = [sys.executable, "-m", "runyard", "runner", "--url", server.url, "--token", token]
+        argv += ["--work", str(server.folder / name), *options]
+        with self.log.open("a") as log:
+            self.process = subprocess.Popen(argv, stdout=subprocess.PIPE, stderr=log, text=True)
+        assert self.process.stdout is not None
+        line = self.process.stdout.readline()
+        assert line.startswith("runyard runner ready:"), self.log.read_text()[-4000:]
+
+    def kill(self) -> None:
+        """SIGKILL, also to one that is stopped. May be called twice."""
+        if self.process.poll() is None:
+            self.process.kill()
+        self._ended(10)
+
+    def stop(self) -> None:
+        """SIGTERM, and it must end by itself."""
+        self.process.terminate()
+        self._ended(30)
+
+    def _ended(self, seconds: float) -> None:
+        self.process.wait(seconds)
+        if self.process.stdout is not None:
+            self.process.stdout.close()
+
+
 def _decoded(data: bytes) -> Any:
     try:
         return json.loads(data) if data else None

@@ -11,14 +11,13 @@ import os
 import re
 import shutil
 import subprocess
-import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tests.live_server import LiveServer
+from tests.live_server import LiveRunner, LiveServer, runner_token
 
 pytestmark = [
     pytest.mark.client,
@@ -418,28 +417,9 @@ def remote(live: LiveServer, tmp_path_factory: pytest.TempPathFactory) -> Iterat
     server = LiveServer(
         folder, RUNYARD_ACTIONS_URL=live.settings["RUNYARD_ACTIONS_URL"], RUNYARD_RUNNER_SLOTS="0"
     )
-    registration = (folder / "data/registration-token").read_text().strip()
-    row = {"token": registration, "run_untagged": True, "info": {"features": {"runyard": True}}}
-    token = server.call("POST", "/api/v4/runners", row, token="")[1]["token"]
-    argv = [
-        sys.executable,
-        "-m",
-        "runyard",
-        "runner",
-        "--url",
-        server.url,
-        "--token",
-        token,
-        "--work",
-        str(folder / "runner"),
-    ]
-    with (folder / "runner.log").open("w") as log:
-        process = subprocess.Popen([*argv, "--allow-plain"], stdout=subprocess.PIPE, stderr=log, text=True)
-    assert process.stdout is not None and process.stdout.readline().startswith("runyard runner ready")
+    runner = LiveRunner(server, runner_token(server), "--allow-plain")
     yield server
-    process.terminate()
-    process.wait(30)
-    process.stdout.close()
+    runner.stop()
     server.stop()
 
 

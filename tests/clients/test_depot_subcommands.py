@@ -1,15 +1,11 @@
 """The real depot CLI through the subcommands that test_depot_cli.py leaves out (contracts/depot.md §4): metrics, diagnose, retry, rerun, cancel of a
-part, logs in every form, dispatch with every type of input, secrets and variables with variants, migrate, and terminals."""
+part, logs in every form, dispatch with every type of input, secrets and variables with variants, migrate."""
 
 from __future__ import annotations
 
 import json
-import os
 import re
-import select
 import shutil
-import subprocess
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -225,84 +221,6 @@ def test_migrate(depot: Depot, tmp_path: Path) -> None:
     assert (local.folder / ".depot/workflows/old.yml").exists()
     out = local("migrate", "secrets-and-vars", *flags, "--secrets", "KEY", "--vars", "WHO")
     assert re.search(r"depot-migrate-secrets-[0-9bcdfghjklmnpqrstvwxz]{10}", out)
-
-
-class Typist:
-    """The CLI in a terminal of its own."""
-
-    def __init__(self, depot: Depot, *arguments: str) -> None:
-        env = {key: value for key, value in depot.env.items() if key != "CI"} | {"TERM": "xterm"}
-        self.fd, theirs = os.openpty()
-        argv = [str(BINARY), "ci", *arguments]
-        self.process = subprocess.Popen(
-            argv, cwd=depot.folder, env=env, stdin=theirs, stdout=theirs, stderr=theirs
-        )
-        os.close(theirs)
-        self.shown = ""
-
-    def until(self, wanted: str, seconds: float = 60) -> str:
-        end = time.monotonic() + seconds
-        while wanted not in self.shown:
-            assert time.monotonic() < end, self.shown
-            if select.select([self.fd], [], [], 0.5)[0]:
-                try:
-                    self.shown += os.read(self.fd, 65536).decode(errors="replace")
-                except OSError:
-                    break
-        return self.shown
-
-    def type(self, text: str) -> None:
-        os.write(self.fd, text.encode())
-
-    def end(self, seconds: float = 60) -> int:
-        """The CLI's exit code."""
-        until = time.monotonic() + seconds
-        while self.process.poll() is None:
-            if select.select([self.fd], [], [], 0.2)[0]:
-                try:
-                    self.shown += os.read(self.fd, 65536).decode(errors="replace")
-                except OSError:
-                    time.sleep(0.05)
-            if time.monotonic() > until:
-                self.process.kill()
-                raise AssertionError(self.shown)
-        os.close(self.fd)
-        return self.process.returncode
-
-
-def test_run_ssh_opens_a_terminal_in_the_job_and_ends_with_its_code(depot: Depot) -> None:
-    typist = Typist(
-        depot, "run", "--repo", depot.repo, "--workflow", ".depot/workflows/long.yml", "--job", "one", "--ssh"
-    )
-    run = typist.until("Connecting to sandbox")
-    number = re.search(r"^Run: ([0-9a-z]{10})", run, re.MULTILINE)
-    assert number, run
-    typist.type("echo $((40+2)); cat made.txt; pwd\n")
-    shown = typist.until("/builds/depot/parts")
-    assert "42" in shown and "hi" in shown
-    typist.type("exit 7\n")
-    assert typist.end() == 7, typist.shown
-    depot.server.until(
-        lambda: depot("logs", number[1]), lambda log: "root opened a terminal in this job." in log, 20
-    )
-    depot("cancel", number[1])
-
-
-def test_ssh_to_a_running_job_ends_with_the_job(depot: Depot) -> None:
-    run = dispatched(depot, "long.yml")
-    depot.until(run, "running")
-    said = depot("ssh", run, "--job", "one", "--info", "--output", "json")
-    told = json.loads(said[said.index("{") :])
-    assert told["sandbox_id"] and told["session_id"]
-    typist = Typist(depot, "ssh", run, "--job", "one")
-    typist.until("Connecting to sandbox")
-    typist.type("trap '' HUP TERM INT; echo ready-$((1+1))\n")
-    typist.until("ready-2")
-    depot("cancel", run)
-    typist.end()
-    assert depot.until(run, *ENDED)["status"] == "cancelled"
-    code, out = depot.try_("ssh", run, "--job", "one")
-    assert code == 1 and "already completed" in out
 
 
 TMATE = {

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import re
 import signal
-import subprocess
-import sys
 import time
 from collections.abc import Callable, Iterator
 
@@ -14,7 +12,7 @@ import pytest
 from tests.faults.stories import jobs, project, single, trace, trigger, until_printed, until_status
 from tests.faults.verdict import sqlite_rows
 from tests.faults.watch import Witness, groups_of, living
-from tests.live_server import LiveServer
+from tests.live_server import LiveRunner, LiveServer, runner_token
 
 PATH = "team/fleet"
 REGISTRATION = "registration-token-of-the-fault-battery"
@@ -25,55 +23,18 @@ class Fleet:
 
     def __init__(self, server: LiveServer) -> None:
         self.server = server
-        self.processes: list[subprocess.Popen[str]] = []
-        status, answer = server.call(
-            "POST",
-            "/api/v4/runners",
-            {"token": REGISTRATION, "run_untagged": True, "info": {"features": {"runyard": True}}},
-        )
-        assert status == 201, answer
-        self.token = answer["token"]
+        self.runners: list[LiveRunner] = []
+        self.token = runner_token(server)
 
-    def start(self) -> subprocess.Popen[str]:
+    def start(self) -> LiveRunner:
         """Returns once it asks for jobs."""
-        work = self.server.folder / f"runner{len(self.processes)}"
-        argv = [
-            sys.executable,
-            "-m",
-            "runyard",
-            "runner",
-            "--url",
-            self.server.url,
-            "--token",
-            self.token,
-            "--slots",
-            "1",
-        ]
-        with (self.server.folder / "runner.log").open("a") as log:
-            process = subprocess.Popen(
-                [*argv, "--network", "host", "--work", str(work)],
-                stdout=subprocess.PIPE,
-                stderr=log,
-                text=True,
-            )
-        self.processes.append(process)
-        assert process.stdout is not None
-        assert process.stdout.readline().startswith("runyard runner ready")
-        return process
-
-    def kill(self, process: subprocess.Popen[str]) -> None:
-        """SIGKILL."""
-        process.kill()
-        process.wait(10)
+        options = ("--slots", "1", "--network", "host")
+        self.runners.append(LiveRunner(self.server, self.token, *options, name=f"runner{len(self.runners)}"))
+        return self.runners[-1]
 
     def close(self) -> None:
-        for process in self.processes:
-            if process.poll() is None:
-                process.send_signal(signal.SIGCONT)
-                process.kill()
-            process.wait(10)
-            assert process.stdout is not None
-            process.stdout.close()
+        for runner in self.runners:
+            runner.kill()
 
 
 @pytest.fixture
@@ -114,7 +75,7 @@ def test_a_killed_runner_gives_the_job_back_twice_and_then_it_is_lost(
     for attempt in (1, 2, 3):
         runner = fleet.start()
         running(fleet, run, attempt)
-        fleet.kill(runner)
+        runner.kill()
         server.until(lambda: living(mark), lambda left: not left, 5)
         if attempt < 3:
             server.until(lambda: jobs(server, PATH, run), lambda js, n=attempt: len(js) == n + 1, 15)  # type: ignore[misc]
@@ -123,7 +84,7 @@ def test_a_killed_runner_gives_the_job_back_twice_and_then_it_is_lost(
     assert ends == [("errored", "runner_lost")] * 3
     assert witness.broken == []
     fresh = fleet.start()
-    assert [groups_of(p.pid) for p in fleet.processes if p is not fresh] == [[], [], []]
+    assert [groups_of(r.process.pid) for r in fleet.runners if r is not fresh] == [[], [], []]
 
 
 def test_a_runner_that_slept_beyond_its_lease_is_told_to_stop_and_one_result_stands(
@@ -135,10 +96,10 @@ def test_a_runner_that_slept_beyond_its_lease_is_told_to_stop_and_one_result_sta
     sleeper = fleet.start()
     run = trigger(server, PATH)
     first = running(fleet, run, 1)
-    sleeper.send_signal(signal.SIGSTOP)  # its job goes on printing into the pipe
+    sleeper.process.send_signal(signal.SIGSTOP)  # its job goes on printing into the pipe
     server.until(lambda: jobs(server, PATH, run), lambda js: len(js) == 2, 15)
     before = trace(server, PATH, first)
-    sleeper.send_signal(signal.SIGCONT)
+    sleeper.process.send_signal(signal.SIGCONT)
     until_status(server, PATH, run, {"success"}, 60)
     found = {j["id"]: j for j in jobs(server, PATH, run)}
     second = max(found)
@@ -185,8 +146,8 @@ def test_a_runner_that_is_told_to_end_gives_its_job_back_at_once(
     run = trigger(server, PATH)
     runner = fleet.start()
     running(fleet, run, 1)
-    runner.terminate()
-    assert runner.wait(25) == 0
+    runner.stop()
+    assert runner.process.returncode == 0
     assert living(mark) == []
     server.until(lambda: jobs(server, PATH, run), lambda js: len(js) == 2, 10)
     assert server.call("POST", f"{project(server, PATH)}/pipelines/{run}/cancel")[0] == 200

@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from tests.live_server import LiveServer
+from tests.live_server import LiveRunner, LiveServer, runner_token
 
 CONFIG = """
 stages: [build, test]
@@ -60,36 +60,16 @@ class Api:
 
 @pytest.fixture
 def server(tmp_path: Path) -> Iterator[Api]:
-    live = LiveServer(tmp_path, RUNYARD_RUNNER_SLOTS="0", RUNYARD_REGISTRATION_TOKEN="reg-token-for-tests")
+    live = LiveServer(tmp_path, RUNYARD_RUNNER_SLOTS="0")
     yield Api(live)
     live.kill()
 
 
 @pytest.fixture
-def runner(server: Api, tmp_path: Path) -> Iterator[subprocess.Popen[str]]:
-    token = server("POST", "/runners", token="reg-token-for-tests", description="remote", run_untagged=True,
-                   info={"features": {"runyard": True}})["token"]  # fmt: skip
-    argv = [
-        sys.executable,
-        "-m",
-        "runyard",
-        "runner",
-        "--url",
-        server.server.url,
-        "--token",
-        token,
-        "--slots",
-        "2",
-        "--work",
-        str(tmp_path / "runner"),
-        "--allow-plain",
-    ]
-    process = subprocess.Popen(argv, stdout=subprocess.PIPE, text=True, cwd=tmp_path)
-    assert process.stdout is not None and process.stdout.readline().startswith("runyard runner ready")
-    yield process
-    process.terminate()
-    process.wait(30)
-    process.stdout.close()
+def runner(server: Api) -> Iterator[LiveRunner]:
+    made = LiveRunner(server.server, runner_token(server.server), "--slots", "2", "--allow-plain")
+    yield made
+    made.stop()
 
 
 def push(server: Api, folder: Path) -> None:
@@ -114,9 +94,7 @@ def push(server: Api, folder: Path) -> None:
         subprocess.run(["git", *argv], cwd=repository, env=env, check=True, capture_output=True)
 
 
-def test_a_pipeline_runs_on_another_process(
-    server: Api, runner: subprocess.Popen[str], tmp_path: Path
-) -> None:
+def test_a_pipeline_runs_on_another_process(server: Api, runner: LiveRunner, tmp_path: Path) -> None:
     push(server, tmp_path)
     pipeline = server(
         "POST",

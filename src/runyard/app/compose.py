@@ -20,6 +20,7 @@ from runyard.http.gitdoor import GitDoor
 from runyard.http.launch import Launcher
 from runyard.http.reach import Elsewhere
 from runyard.http.services import Services
+from runyard.http.visiting import Switchboard
 from runyard.model.errors import NotFound
 from runyard.model.trigger import ServerFacts
 from runyard.runner.visits import BoxVisits
@@ -121,7 +122,7 @@ def _services(
         pushed=launcher.pushed,
         words=words,
         sign=signer(keys.secret_key.encode()),
-        visits=visits,
+        visits=Switchboard(visits),
         actions=ActionTrees(settings.data / "actions", settings.actions_url),
     )
 

@@ -35,12 +35,16 @@ def runner(
     from runyard.runner.outfit import outfit
     from runyard.runner.remote import RemoteLink
     from runyard.runner.sandbox import Limits
+    from runyard.runner.visits import BoxVisits
 
     try:
-        link = RemoteLink(url, token, work.absolute() / "spool")
+        visits = BoxVisits()
+        link = RemoteLink(url, token, work.absolute() / "spool", visits)
         link.verify()
         limits = Limits(memory_bytes, processes)
-        means = outfit(link, work.absolute(), limits, network, allow_plain=allow_plain, cache=cache)
+        means = outfit(
+            link, work.absolute(), limits, network, allow_plain=allow_plain, cache=cache, visits=visits
+        )
     except RunyardError as error:
         typer.echo(f"runyard runner: {error.message}", err=True)
         raise typer.Exit(2) from None

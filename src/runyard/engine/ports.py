@@ -457,7 +457,7 @@ class Visit(Protocol):
         """No more will be written."""
 
     def wait(self, timeout_s: float) -> int | None:
-        """The exit code (128 + n for a signal), or None when time is up."""
+        """The exit code (128 + n for a signal), or None when time is up. What the process was refused for, when it never began."""
 
     def close(self) -> None:
         """Ends it with all its processes."""
@@ -467,7 +467,7 @@ class Visits(Protocol):
     """Processes beside running jobs, for people who look into them."""
 
     def open(self, attempt_id: int, wanted: Wanted, by: str) -> Visit:
-        """Conflict when the attempt does not run at this server's own runner. The job's log says who came."""
+        """Conflict when its sandbox cannot be entered (yet). The job's log says who came."""
 
 
 Clock = Callable[[], int]

@@ -6,7 +6,7 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol
 
-from runyard.engine.ports import Actions, Bell, Blobs, Clock, Database, RefUpdate, Source, Vault, Visits
+from runyard.engine.ports import Actions, Bell, Blobs, Clock, Database, RefUpdate, Source, Vault
 from runyard.engine.terms import Terms
 from runyard.model.access import Role, Standing
 from runyard.model.plan import JobPlan, Variable
@@ -14,6 +14,7 @@ from runyard.model.trigger import Files, ServerFacts, Trigger
 from runyard.model.work import Attempt, Project, Run, Token, User
 
 if TYPE_CHECKING:
+    from runyard.http.visiting import Switchboard
     from runyard.settings import Settings
 
 JOB_SCOPE = "job_token"  # in Project.extra: {"open": bool, "projects": [ids], "groups": [paths]}: whose jobs may read this project
@@ -139,5 +140,5 @@ class Services:
     words: Callable[[str], Any]  # dialect name -> its Words, for showing other dialects' runs
     pushed: Pushed
     sign: Callable[[str, int], str]  # (text, expires_at) -> signature, for links that need no header
-    visits: Visits | None = None  # into running jobs of this server's own runner
+    visits: Switchboard | None = None  # into running jobs
     actions: Actions | None = None  # repositories of actions elsewhere

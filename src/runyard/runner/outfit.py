@@ -11,6 +11,7 @@ from runyard.runner.job import Means
 from runyard.runner.link import Link
 from runyard.runner.sandbox import Limits, choose
 from runyard.runner.sandbox.container import Images
+from runyard.runner.visits import BoxVisits
 
 
 def outfit(
@@ -22,6 +23,7 @@ def outfit(
     allow_plain: bool = False,
     grace_s: float = 10.0,
     cache: str = "",
+    visits: BoxVisits | None = None,
 ) -> Means:
     """Everything below `folder`: work, cache, images, spool. SandboxError when no level may be used here."""
     folder.mkdir(parents=True, exist_ok=True)
@@ -39,6 +41,7 @@ def outfit(
         now=lambda: time.time_ns() // 1_000_000,
         network=network,
         grace_s=grace_s,
+        visits=visits or BoxVisits(),
     )
 
 

@@ -30,8 +30,10 @@ from runyard.model.plan import Assignment, InputArtifact
 from runyard.model.state import Outcome
 from runyard.model.usage import Sample
 from runyard.model.work import Step
+from runyard.runner.calling import Porter, Said, Shown
 from runyard.runner.link import Door, Parcel, Sought, Taken
 from runyard.runner.sandbox.git import fetch
+from runyard.runner.visits import BoxVisits
 
 FEATURES = (
     "variables", "image", "artifacts", "cache", "fallback_cache_keys", "shared", "upload_multiple_artifacts", "upload_raw_artifacts",
@@ -184,8 +186,9 @@ def _pieces(file: Path, wrap: tuple[bytes, bytes]) -> Iterator[bytes]:
 class RemoteLink:
     """Keeps the promises of `link.Link`."""
 
-    def __init__(self, url: str, token: str, spool: Path) -> None:
+    def __init__(self, url: str, token: str, spool: Path, visits: BoxVisits | None = None) -> None:
         self._wire = Wire(url)
+        self._porter = Porter(visits or BoxVisits(), self._visitor_says, self._show_visitor)
         self._poll = Wire(url)  # of its own, so that a held poll can be ended while jobs go on talking
         self._token = token
         self._spool = spool
@@ -305,7 +308,25 @@ class RemoteLink:
         answer = self._json(
             "PUT", f"/jobs/{work.attempt_id}", {"token": work.token, "state": "running", "info": self._info}
         )
+        if announced := answer.headers.get("x-runyard-visits"):
+            self._porter.announce(work, announced.split(","))
         return answer.verdict
+
+    def _visitor_says(self, work: Assignment, id: str) -> Said:
+        """Held by the server until there is something."""
+        answer = self._wire.call(
+            "GET", f"/jobs/{work.attempt_id}/visits/{id}", headers={"JOB-TOKEN": work.token}, patience_s=0
+        )
+        if answer.status != 200:
+            raise NotFound(_message(answer))
+        return msgspec.json.decode(answer.body, type=Said)
+
+    def _show_visitor(self, work: Assignment, id: str, shown: Shown) -> int:
+        path, headers = f"/jobs/{work.attempt_id}/visits/{id}", {"JOB-TOKEN": work.token}
+        answer = self._json("PUT", path, msgspec.to_builtins(shown), headers, patience_s=0)
+        if answer.status != 200:
+            raise NotFound(_message(answer))
+        return int(json.loads(answer.body)["taken"])
 
     def upload(self, work: Assignment, parcel: Parcel, file: Path) -> int:
         """One multipart part, streamed."""

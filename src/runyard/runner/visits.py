@@ -22,9 +22,7 @@ from runyard.runner.sandbox import Box, Process, SandboxError
 
 MOST = 8  # visits of one job at a time
 MOST_SIZE = 1000
-NOT_HERE = (
-    "This job does not run on this server's own runner (any more), so nobody can look into it from here."
-)
+NOT_HERE = "This job's sandbox does not stand (yet or any more), or its runner is not one of Runyard's, so nobody can look into it."
 
 
 class OpenVisit:
@@ -114,6 +112,10 @@ class BoxVisits:
                 process = visit._process
                 if process is not None:
                     process.kill()
+
+    def is_open(self, attempt_id: int) -> bool:
+        """Whether its box stands, here."""
+        return attempt_id in self._rooms
 
     def open(self, attempt_id: int, wanted: Wanted, by: str) -> OpenVisit:
         """Invalid for a working directory outside the box's own folders."""

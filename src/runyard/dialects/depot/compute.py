@@ -25,10 +25,12 @@ from runyard.dialects.depot.gen.depot.ci.v1 import api_pb as pb
 from runyard.dialects.depot.gen.depot.ci.v1.api_connect import DepotComputeService
 from runyard.engine.ports import Tx, Visit, Wanted
 from runyard.http.services import Services
+from runyard.http.visiting import ready
 from runyard.model.errors import Conflict, Invalid, NotFound, Unavailable
 from runyard.model.work import Attempt
 
 IDLE_S = 1800.0
+STANDS_S = 5.0  # how long a job that has just begun may take until it can be entered
 LOOK_S = 0.5  # how often an end is looked for when no pipe tells of it
 READ_BYTES = 64 << 10
 MOST_ARGUMENTS_BYTES = 128 << 10
@@ -127,7 +129,14 @@ class Compute(DepotComputeService):
         visits = self.services.visits
         if visits is None:
             raise Unavailable("this server runs no jobs itself")
-        return await asyncio.to_thread(visits.open, number, wanted, who.user.username)
+        until = time.monotonic() + STANDS_S
+        while True:
+            try:
+                return await asyncio.to_thread(visits.open, number, wanted, who.user.username)
+            except Conflict:  # the job has just begun, or its runner has not been heard since
+                if time.monotonic() > until:
+                    raise
+            await asyncio.sleep(LOOK_S)
 
 
 def _shown(data: bytes) -> pb.OpenPtySessionResponse:
@@ -243,7 +252,7 @@ async def _read(fd: int, queue: asyncio.Queue[tuple[int, bytes]]) -> None:
     """Bytes of a descriptor, then empty ones at its end."""
     try:
         while True:
-            await _ready(fd, write=False)
+            await ready(fd)
             try:
                 data = os.read(fd, READ_BYTES)
             except BlockingIOError:
@@ -264,22 +273,6 @@ async def _write(visit: Visit, data: bytes) -> None:
         try:
             view = view[os.write(fd, view) :]
         except BlockingIOError:
-            await _ready(fd, write=True)
+            await ready(fd, write=True)
         except OSError:
             return
-
-
-async def _ready(fd: int, *, write: bool) -> None:
-    loop = asyncio.get_running_loop()
-    event = loop.create_future()
-
-    def tell() -> None:
-        if not event.done():
-            event.set_result(None)
-
-    add, remove = (loop.add_writer, loop.remove_writer) if write else (loop.add_reader, loop.remove_reader)
-    add(fd, tell)
-    try:
-        await event
-    finally:
-        remove(fd)

@@ -145,6 +145,7 @@ SUCCESS: Mapping[tuple[str, str], tuple[int, ...]] = {
     ("PUT", "/jobs/{job_id}/steps/{position}"): (200,),
     ("PUT", "/jobs/{job_id}/usage"): (200,),
     ("POST", "/jobs/{job_id}/give_back"): (200,),
+    ("PUT", "/jobs/{job_id}/visits/{visit}"): (200,),
 }
 # What any line may answer beside its success; the runner protocol has two more.
 REFUSALS = (400, 401, 403, 404, 405, 409, 413, 429, 503)

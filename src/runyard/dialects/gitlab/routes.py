@@ -37,6 +37,7 @@ from runyard.dialects.gitlab.routes_statuses import Statuses
 from runyard.dialects.gitlab.routes_transfer import Transfer
 from runyard.dialects.gitlab.routes_triggers import Triggers
 from runyard.dialects.gitlab.routes_variables import Variables
+from runyard.dialects.gitlab.routes_visits import Visitors
 from runyard.dialects.gitlab.uploads import SPOOL, sweep
 from runyard.http.identity import Identity
 from runyard.http.services import Services
@@ -83,5 +84,6 @@ def table(desk: Desk) -> list[Line]:
         Statuses(desk).lines,
         RunnerProtocol(desk, Identity(desk.services.vault)).lines,
         Transfer(desk).lines,
+        Visitors(desk).lines,
     ]
     return [line for noun in nouns for line in noun()]

@@ -229,9 +229,13 @@ class RunnerProtocol:
         number, token = _job_of(entry)
         state = entry.parameters.text("state") or ""
         if state in ("running", "pending"):
-            return await self._keep_alive(
+            answer = await self._keep_alive(
                 number, token, dispatch.commit if state == "running" else dispatch.beat
             )
+            visits = self.desk.services.visits
+            if answer.status_code == 200 and visits is not None and _is_ours(_info(entry)):
+                answer.headers["X-Runyard-Visits"] = ",".join(visits.attend(number))
+            return answer
         if state not in ("success", "failed"):
             raise Invalid("Unknown build state")
         if _gives_back(entry):

@@ -84,7 +84,7 @@ class Transfer:
 
     async def upload(self, entry: Entry) -> Response:
         """One multipart part `file`; what it is stands in the query."""
-        attempt, token = await self._running(entry)
+        attempt, token = await running(self.desk, entry)
         services = self.desk.services
         spool = services.settings.data / SPOOL
         upload = await receive_upload(entry.request, services.settings.artifact_limit_bytes, spool)
@@ -141,7 +141,7 @@ class Transfer:
 
     async def authorize(self, entry: Entry) -> Response:
         """Workhorse asks this first; answered for runners behind proxies that do."""
-        await self._running(entry)
+        await running(self.desk, entry)
         return answer_json({})
 
     async def download(self, entry: Entry) -> Response:
@@ -196,7 +196,7 @@ class Transfer:
 
     async def usage(self, entry: Entry) -> Response:
         """Body: samples, each with at, cpu, memory_bytes, limit_bytes (model/usage.py)."""
-        attempt, token = await self._running(entry)
+        attempt, token = await running(self.desk, entry)
         try:
             samples = msgspec.convert(entry.parameters.values.get("samples"), list[Sample])
         except msgspec.ValidationError as error:
@@ -206,13 +206,13 @@ class Transfer:
 
     async def run_artifacts(self, entry: Entry) -> Response:
         """Numbers, names and sizes; where bytes lie is the server's own business."""
-        attempt, token = await self._running(entry)
+        attempt, token = await running(self.desk, entry)
         found = await self.desk.services.db.read(lambda tx: dispatch.artifacts(tx, attempt.id, token))
         return answer_json([{**msgspec.to_builtins(one), "blob": ""} for one in found])
 
     async def action(self, entry: Entry) -> Response:
         """A zip of the tree at `ref` of `repository`; its commit is in X-Runyard-Commit. For running jobs only: the server fetches it elsewhere."""
-        await self._running(entry)
+        await running(self.desk, entry)
         actions = self.desk.services.actions
         if actions is None:
             raise NotFound("404 Not found")
@@ -234,17 +234,18 @@ class Transfer:
         await services.db.write(lambda tx: dispatch.give_back(tx, number, token, now, services.terms))
         return answer_json({})
 
-    async def _running(self, entry: Entry) -> tuple[Attempt, str]:
-        """The leased attempt whose token this is; checked before the first byte of a body is read."""
-        number, token = entry.id("job_id", "Job"), _token(entry)
 
-        def find(tx: Tx) -> tuple[Attempt | None, Attempt | None]:
-            return attempt_of(tx, token), tx.get(Attempt, number)
+async def running(desk: Desk, entry: Entry) -> tuple[Attempt, str]:
+    """The leased attempt whose token this is; checked before the first byte of a body is read."""
+    number, token = entry.id("job_id", "Job"), _token(entry)
 
-        asking, named = await self.desk.services.db.read(find)
-        if asking is None or asking.id != number:
-            raise Forbidden if named is None else _over(named, token)
-        return asking, token if named else ""
+    def find(tx: Tx) -> tuple[Attempt | None, Attempt | None]:
+        return attempt_of(tx, token), tx.get(Attempt, number)
+
+    asking, named = await desk.services.db.read(find)
+    if asking is None or asking.id != number:
+        raise Forbidden if named is None else _over(named, token)
+    return asking, token if named else ""
 
 
 def _token(entry: Entry) -> str:
