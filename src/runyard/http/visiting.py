@@ -23,7 +23,7 @@ MOST = 8  # visits of one job that its runner is asked for
 HOLD_S = 20.0  # how long a runner's call waits for something to do
 FETCHED_S = 30.0  # a runner that has not come for a visit by then does not come
 SILENCE_S = 3 * HOLD_S  # a runner that asks no more has gone
-ATTENDED_S = 30.0  # keep-alives come every few seconds
+ATTENDED_S = 30.0  # a runner says that a job lives every few seconds
 _FLAGS = os.O_CLOEXEC | os.O_NONBLOCK
 
 
