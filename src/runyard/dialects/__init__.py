@@ -17,7 +17,7 @@ from runyard.model.offer import Offer
 from runyard.model.plan import Plan, Variable
 from runyard.model.state import Hold, Outcome, State
 from runyard.model.trigger import Files, Push, Trigger
-from runyard.model.work import Project, Run
+from runyard.model.work import Run
 
 Asgi = Callable[..., Any]
 Status = tuple[State, Outcome | None, Hold | None]
@@ -66,7 +66,7 @@ async def hears_no_push(services: Services, push: Push) -> Sequence[Run]:
     return ()
 
 
-def knows_no_facts(tx: Tx, project: Project, ref: str, tag: bool) -> Mapping[str, Any]:
+def knows_no_facts(tx: Tx, draft: Trigger) -> Mapping[str, Any]:
     """For a dialect whose runs know only what their trigger says."""
     return {}
 
@@ -84,7 +84,7 @@ class Dialect:
     `entries` lists the files of a tree that this dialect would run ([] when none); `check` finds every problem of one such file.
     `on_push` says what a push starts according to its files; `pushed` starts what only the store knows; `rounds` is what it does without being asked.
     `offers` says what a person may start by hand there (`trigger`: who asks, and where); it is lenient, `compile` judges.
-    `facts` are `Trigger.options` that the store knows of any run's ref, whatever starts it. `mount` makes the ASGI application; `prefixes` are the paths that lead to it (longest wins).
+    `facts` are `Trigger.options` that the store knows of any run, whatever starts it; they are asked of its draft. `mount` makes the ASGI application; `prefixes` are the paths that lead to it (longest wins).
     """
 
     name: str
@@ -98,7 +98,7 @@ class Dialect:
     on_push: Callable[[Push, Files], Sequence[PushTrigger]]
     rounds: Callable[[Services], Sequence[Round]] = no_rounds
     pushed: Callable[[Services, Push], Awaitable[Sequence[Run]]] = hears_no_push
-    facts: Callable[[Tx, Project, str, bool], Mapping[str, Any]] = knows_no_facts
+    facts: Callable[[Tx, Trigger], Mapping[str, Any]] = knows_no_facts
     offers: Callable[[Trigger, Files], Sequence[Offer]] = offers_nothing
 
 

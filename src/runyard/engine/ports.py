@@ -81,6 +81,8 @@ class RunFilter:
     tag: bool | None = None
     updated_after_at: int | None = None
     updated_before_at: int | None = None
+    created_after_at: int | None = None
+    created_before_at: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -394,6 +396,9 @@ class Source(Protocol):
 
     def branches(self, project_id: int) -> list[tuple[str, Commit]]: ...
     def tags(self, project_id: int) -> list[tuple[str, Commit]]: ...
+    def annotation(self, project_id: int, tag: str) -> tuple[str, int | None]:
+        """(message, when it was made in milliseconds) of a tag; ("", None) when it carries none. NotFound: there is no such tag."""
+
     def default_branch(self, project_id: int) -> str | None: ...
     def files(self, project_id: int, sha: str, before_sha: str | None = None) -> Files: ...
     def keep(self, project_id: int, run_id: int, sha: str) -> None:

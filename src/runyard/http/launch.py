@@ -53,7 +53,7 @@ class Compiler(Protocol):
     @property
     def on_push(self) -> Callable[[Push, Files], Sequence[PushStart]]: ...
     @property
-    def facts(self) -> Callable[[Tx, Project, str, bool], Mapping[str, Any]]: ...
+    def facts(self) -> Callable[[Tx, Trigger], Mapping[str, Any]]: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -165,15 +165,7 @@ class Launcher:
         if files is None:
             base = None if before == ZERO_SHA else before
             files = await asyncio.to_thread(self.source.files, project.id, commit.sha, base)
-        facts = self.dialects[request.dialect].facts
-        own, scoped, known = await self.db.read(
-            lambda tx: (
-                variables_of(tx, project, ref, self.vault, tag=tag),
-                vars_of(tx, project, self.vault),
-                facts(tx, project, ref, tag),
-            )
-        )
-        trigger = Trigger(
+        draft = Trigger(
             project=project,
             dialect=request.dialect,
             source=request.source,
@@ -183,17 +175,24 @@ class Launcher:
             now=self.now(),
             before_sha=before,
             tag=tag,
+            tag_message=(await asyncio.to_thread(self._tag_message, project.id, ref)) if tag else "",
             commit=commit,
             variables=request.variables,
-            project_variables=own,
-            variants=scoped,
             inputs=request.inputs or {},
-            options={**known, **(request.options or {})},
             server=self.terms.server,
             idempotency_key=request.idempotency_key,
             reach=self.reach(request.actor, request.archives) if self.reach else None,
         )
-        return trigger, files
+        facts = self.dialects[request.dialect].facts
+        own, scoped, known = await self.db.read(
+            lambda tx: (
+                variables_of(tx, project, ref, self.vault, tag=tag),
+                vars_of(tx, project, self.vault),
+                facts(tx, draft),
+            )
+        )
+        options = {**known, **(request.options or {})}
+        return replace(draft, project_variables=own, variants=scoped, options=options), files
 
     def _resolve(self, request: RunRequest) -> tuple[Commit, str, bool]:
         project = request.project
@@ -205,6 +204,12 @@ class Launcher:
         commit = self.source.commit(project.id, request.sha)
         short = wanted.removeprefix(HEADS).removeprefix(TAGS)
         return commit, short, wanted.startswith(TAGS)
+
+    def _tag_message(self, project_id: int, name: str) -> str:
+        try:
+            return self.source.annotation(project_id, name)[0]
+        except NotFound:
+            return ""  # a run of a tag that is gone meanwhile
 
     async def _accept(self, trigger: Trigger, plan: Plan) -> Run:
         run = await self.db.write(lambda tx: accept(tx, trigger, plan, self.now(), self.terms))

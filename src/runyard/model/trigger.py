@@ -88,6 +88,7 @@ class Trigger:
     now: int
     before_sha: str = ZERO_SHA
     tag: bool = False
+    tag_message: str = ""  # of an annotated tag
     commit: Commit = Commit("")
     variables: tuple[Variable, ...] = ()
     project_variables: tuple[Variable, ...] = ()

@@ -180,6 +180,10 @@ class GitSource:
         """Tags by name with the commits they mean."""
         return trees.named_commits(self.open(project_id), "refs/tags/")
 
+    def annotation(self, project_id: int, tag: str) -> tuple[str, int | None]:
+        """What an annotated tag says, and when it was made."""
+        return trees.annotation(self.open(project_id), tag)
+
     def files(self, project_id: int, sha: str, before_sha: str | None = None) -> Files:
         """The tree at a commit."""
         repository = self.open(project_id)

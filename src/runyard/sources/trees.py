@@ -118,6 +118,19 @@ def named_commits(repository: pygit2.Repository, prefix: str) -> list[tuple[str,
     return found
 
 
+def annotation(repository: pygit2.Repository, tag: str) -> tuple[str, int | None]:
+    """(message, time in milliseconds) of a tag object; ("", None) of a tag that is only a name for a commit."""
+    reference = repository.references.get(f"refs/tags/{tag}")
+    if reference is None:
+        raise NotFound("Tag not found")
+    found = repository.get(reference.resolve().target)
+    if not isinstance(found, pygit2.Tag):
+        return "", None
+    tagger: pygit2.Signature | None = found.tagger  # none in tags of very old gits
+    made_at = tagger.time * 1000 if tagger else None
+    return found.raw_message.decode("utf-8", "replace").rstrip("\n"), made_at
+
+
 def _is_harmless(name: str) -> bool:
     try:
         check_ref(name)

@@ -55,6 +55,17 @@ def test_a_push_makes_one_merge_request_and_changes_it(house: House) -> None:
     assert len(pushed(house, project, "merge_request.create", "merge_request.target=gone")) == 1
     assert len(pushed(house, project, "merge_request.create")) == 2, "to another branch it is another one"
     assert len(pushed(house, project, "merge_request.create", ref="main")) == 2, "not from a branch to itself"
+    again = pushed(
+        house, project, "merge_request.create", "merge_request.title=Newer", "merge_request.label=c"
+    )
+    by_target = {found["target_branch"]: (found["title"], found["labels"]) for found in again}
+    assert by_target == {"main": ("Newer", ["c"]), "release": ("Better", ["b"])}, (
+        "it changes the one to its target"
+    )
+    gone = pushed(
+        house, project, "merge_request.create", "merge_request.target=gone", "merge_request.title=Z"
+    )
+    assert "Z" not in {found["title"] for found in gone}
 
 
 def test_words_about_other_things_are_none_of_it() -> None:

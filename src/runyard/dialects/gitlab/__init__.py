@@ -15,9 +15,10 @@ from runyard.dialects.gitlab import config
 from runyard.dialects.gitlab.words import WORDS
 from runyard.engine.ports import Tx
 from runyard.http.services import Services
+from runyard.model.access import Role
 from runyard.model.plan import JobPlan, Plan, Variable
 from runyard.model.trigger import Files, Push, Trigger
-from runyard.model.work import Project, Run
+from runyard.model.work import Run
 from runyard.syntax.variables import KEY
 
 
@@ -80,10 +81,16 @@ def _rounds(services: Services) -> Sequence[Round]:
     ]
 
 
-def _facts(tx: Tx, project: Project, ref: str, tag: bool) -> Mapping[str, Any]:
+def _facts(tx: Tx, draft: Trigger) -> Mapping[str, Any]:
+    """Open merge requests from its branch, the id of its namespace as the API shows it, the actor's role."""
     from runyard.dialects.gitlab import merging
+    from runyard.engine.access import standing
 
-    return merging.known_of(tx, project, ref, tag)
+    project = draft.project
+    group = tx.group_by_path(project.path.rpartition("/")[0])
+    role = standing(tx, draft.actor, draft.now).role_in(project) or Role.NONE
+    about = {"namespace_id": group.id if group else 0, "actor_role": role.name.lower()}
+    return {**merging.known_of(tx, project, draft.ref, draft.tag), **about}
 
 
 DIALECT = Dialect(

@@ -19,7 +19,7 @@ from starlette.datastructures import UploadFile
 from starlette.formparsers import MultiPartException, MultiPartParser
 from starlette.requests import Request
 
-from runyard.dialects.gitlab.refusals import BadParameter
+from runyard.dialects.gitlab.refusals import BadParameter, FieldErrors, NoSuchPage
 from runyard.engine.ports import Page
 from runyard.http.bodies import decode_json, whole
 from runyard.model.errors import Invalid
@@ -27,6 +27,7 @@ from runyard.model.errors import Invalid
 MOST_FIELDS = 1000
 DEEPEST = 5
 PER_PAGE, MOST_PER_PAGE = 20, 100
+TEXT_CHARS = 255  # of most texts that GitLab keeps
 MOST_OFFSET = 50_000
 MOST_ID = 2**63 - 1
 _KEY = re.compile(r"([^\[\]]+)((?:\[[^\[\]]*\])*)")
@@ -51,11 +52,18 @@ class Parameters:
             return str(value)
         raise BadParameter(f"{name} is invalid")
 
-    def required(self, name: str) -> str:
-        """A text that must be there."""
-        value = self.text(name)
+    def required(self, name: str, most: int | None = None) -> str:
+        """A text that must be there, of at most so many characters."""
+        value = self.text(name) if most is None else self.limited(name, most)
         if not value:
             raise BadParameter(f"{name} is missing" if value is None else f"{name} is empty")
+        return value
+
+    def limited(self, name: str, most: int = TEXT_CHARS) -> str | None:
+        """A text that a model keeps: a longer one is refused, never cut."""
+        value = self.text(name)
+        if value is not None and len(value) > most:
+            raise FieldErrors(name, [f"is too long (maximum is {most} characters)"])
         return value
 
     def texts(self, name: str) -> list[str]:
@@ -242,12 +250,11 @@ def window_of(parameters: Parameters) -> Window:
     if parameters.text("pagination") == "keyset":
         return Window(1, size, descending, True, _cursor(parameters))
     if ((page or 1) - 1) * size > MOST_OFFSET:
-        raise TooDeep
+        raise NoSuchPage(
+            f"Offset pagination has a maximum allowed offset of {MOST_OFFSET} for requests that return objects of this type. "
+            "Remaining records can be retrieved using keyset pagination."
+        )
     return Window(page or 1, size, descending)
-
-
-class TooDeep(Invalid):
-    """Offset pagination has a maximum allowed offset of 50000. Remaining records can be retrieved using keyset pagination."""
 
 
 def _cursor(parameters: Parameters) -> int | None:

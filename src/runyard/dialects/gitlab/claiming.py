@@ -40,6 +40,8 @@ class Claimed:
     user_id: int
     busy: str
     started_at: int  # milliseconds
+    namespace_id: int
+    root_namespace_id: int
 
 
 def claim(tx: Tx, runner: Runner, info: Mapping[str, Any], now: int, services: Services, sign: Sign) -> Claimed | Conflict | None:  # fmt: skip
@@ -82,7 +84,15 @@ def _claimed(tx: Tx, runner: Runner, given: Assignment, info: Mapping[str, Any],
         user_id=attempt.actor_id or run.actor_id or 0,
         busy=_busy(tx, runner, given),
         started_at=now,
+        namespace_id=_group_id(tx, given.project_path.rpartition("/")[0]),
+        root_namespace_id=_group_id(tx, given.project_path.partition("/")[0]),
     )
+
+
+def _group_id(tx: Tx, path: str) -> int:
+    """As the API shows it."""
+    group = tx.group_by_path(path)
+    return group.id if group else 0
 
 
 def _busy(tx: Tx, runner: Runner, given: Assignment) -> str:

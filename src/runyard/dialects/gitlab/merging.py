@@ -115,7 +115,8 @@ async def pushed(services: Services, push: Push) -> list[Run]:
 
 
 async def _wished(services: Services, push: Push, wishes: Wishes) -> None:
-    """Makes or changes merge requests as the push says. A target that is no branch is as if it had not been named."""
+    """Makes or changes merge requests as the push says: `create` changes the one that is open to the same target already. A target that is no branch is
+    as if it had not been named, and nothing is made for it."""
 
     def look() -> tuple[str, str]:
         wanted = wishes.target or push.project.default_branch
@@ -132,14 +133,12 @@ async def _wished(services: Services, push: Push, wishes: Wishes) -> None:
     def act(tx: Tx) -> None:
         rows = [r for r in of_project(tx, push.project.id) if r.data["state"] == "opened"]
         mine = [r for r in rows if r.data["source_branch"] == push.ref]
-        if (
-            wishes.create
-            and target not in ("", push.ref)
-            and all(r.data["target_branch"] != target for r in mine)
-        ):
+        if wishes.create:
+            mine = [r for r in mine if r.data["target_branch"] == target]
+        if wishes.create and not mine and target not in ("", push.ref):
             data = opened(push.ref, target, push.after, push.actor.id, title=first_line)
             add(tx, push.project.id, asked.applied(data), now)
-        for row in () if wishes.create else mine:
+        for row in mine:
             tx.save(replace(row, data=asked.applied(row.data), updated_at=now))
             tx.ring(TOPIC)
 

@@ -7,7 +7,6 @@ Types are those of the runner's Go structs (contracts/gitlab.md §2.3): `project
 from __future__ import annotations
 
 import time
-import zlib
 from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
@@ -69,15 +68,13 @@ def repo_url(given: Assignment) -> str:
 
 def _job_info(claimed: Claimed) -> dict[str, Any]:
     given = claimed.given
-    group = given.project_path.rpartition("/")[0]
-    group_id = zlib.crc32(group.lower().encode()) & 0x7FFFFFFF or 1
     return {
         "name": given.job.name,
         "stage": given.job.stage or "test",
         "pipeline_id": given.run_id,
         "project_id": given.project_id,
-        "namespace_id": group_id,
-        "root_namespace_id": group_id,
+        "namespace_id": claimed.namespace_id,
+        "root_namespace_id": claimed.root_namespace_id,
         "organization_id": 1,
         "user_id": claimed.user_id,
         "scoped_user_id": None,

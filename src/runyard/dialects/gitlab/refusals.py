@@ -42,6 +42,10 @@ class BadParameter(Invalid):
     """A parameter is missing or has the wrong form; the framework's shape."""
 
 
+class NoSuchPage(Invalid):
+    """A way of paging that a list does not have: 405 in the framework's shape."""
+
+
 class FieldErrors(Invalid):
     """A model's validation errors by field."""
 
@@ -66,13 +70,14 @@ def missing(thing: str) -> NotFound:
 def problem(error: RunyardError) -> Response:
     """The response for an error."""
     heard = {"Job-Status": error.status} if isinstance(error, JobOver) else {}
-    return answer_json(body_of(error), status_of(error), {**headers_of(error), **heard})
+    status = 405 if isinstance(error, NoSuchPage) else status_of(error)
+    return answer_json(body_of(error), status, {**headers_of(error), **heard})
 
 
 def body_of(error: RunyardError) -> dict[str, Any]:
     """What GitLab would write."""
     match error:
-        case BadParameter():
+        case BadParameter() | NoSuchPage():
             return {"error": error.message}
         case FieldErrors():
             return {"message": error.fields}

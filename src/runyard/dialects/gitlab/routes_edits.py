@@ -128,7 +128,7 @@ class Edits:
             raise Invalid("Branch already exists") from None
         await self._tell(entry, update)
         commit = await asyncio.to_thread(self.desk.services.source.commit, project.id, update.after)
-        return answer_json(branch_body(project, self.desk.services.server, name, commit), 201)
+        return answer_json(branch_body(entry, self.desk.services.server, name, commit), 201)
 
     async def delete_branch(self, entry: Entry) -> Response:
         """Not the default branch."""
@@ -146,20 +146,20 @@ class Edits:
         name, start, message = given.required("tag_name"), given.required("ref"), given.text("message") or ""
         check_ref(name)
         _check_protection(entry, name, f"Protected tag {name} cannot be created by you", tag=True)
-        user, source = entry.who.user, services.source
+        user, source, now = entry.who.user, services.source, services.now()
         try:
             if message:
                 author = (user.name or user.username, user.email or f"{user.username}@localhost")
-                update = await self._did(
-                    source.make_tag, project.id, name, start, message, *author, services.now()
-                )
+                update = await self._did(source.make_tag, project.id, name, start, message, *author, now)
             else:
                 update = await self._did(source.make_ref, project.id, f"refs/tags/{name}", start)
         except Conflict:
             raise Invalid(f"Tag {name} already exists") from None
         await self._tell(entry, update)
         commit = await asyncio.to_thread(source.commit, project.id, update.after)
-        return answer_json({**tag_body(project, services.server, name, commit), "message": message}, 201)
+        return answer_json(
+            tag_body(project, services.server, name, commit, (message, now if message else None)), 201
+        )
 
     async def delete_tag(self, entry: Entry) -> Response:
         """The commits stay where branches and runs hold them."""

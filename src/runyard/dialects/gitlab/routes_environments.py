@@ -134,17 +134,17 @@ class Environments:
 
     def _saved(self, tx: Tx, row: Environment, entry: Entry, now: int) -> Environment:
         given = entry.parameters
-        url, description = given.text("external_url"), given.text("description")
+        url, description = given.limited("external_url"), given.limited("description", 10_000)
         if url and not _URL.fullmatch(url):
             raise FieldErrors(
                 "external_url", ["is blocked: Only allowed schemes are http, https", "must be a valid URL"]
             )
         fresh = replace(
             row,
-            external_url=row.external_url if url is None else url[:255],
+            external_url=row.external_url if url is None else url,
             tier=given.choice("tier", TIERS, row.tier),
             updated_at=now,
-            extra=row.extra if description is None else {**row.extra, "description": description[:10_000]},
+            extra=row.extra if description is None else {**row.extra, "description": description},
         )
         tx.save(fresh)
         return fresh

@@ -12,22 +12,23 @@ from runyard.dialects.gitlab import managers, shapes
 from runyard.dialects.gitlab.asking import Parameters, window_of
 from runyard.dialects.gitlab.desk import Desk, Door, Entry, Line
 from runyard.dialects.gitlab.gathering import Bodies, words_of
-from runyard.dialects.gitlab.refusals import BadParameter, answer_json, missing
+from runyard.dialects.gitlab.refusals import BadParameter, FieldErrors, answer_json, missing
 from runyard.dialects.gitlab.routes_groups import named, sees
 from runyard.engine.ports import AttemptFilter, Page, Tx
 from runyard.http.auth import hash_token
 from runyard.model.access import Role, lineage
 from runyard.model.errors import Forbidden
-from runyard.model.work import Group, Project, Runner
+from runyard.model.work import Group, Project, Runner, User
 
 KINDS = frozenset({"instance_type", "group_type", "project_type"})
+CHANGEABLE = ("description", "active", "paused", "tag_list", "run_untagged", "locked", "access_level", "maximum_timeout", "maintenance_note")  # fmt: skip
 LEVELS = frozenset({"not_protected", "ref_protected"})
 MOST_RUNNERS = 10_000
 MOST_TAGS = 50
+MOST_CHARS = 1024  # of descriptions and notes
 
 
 STATUSES = frozenset({"online", "offline", "stale", "never_contacted", "active", "paused"})
-STALE_MS = 7 * 86_400_000
 Data = dict[str, Any]
 
 
@@ -100,6 +101,10 @@ class Fleet:
 
     async def change(self, entry: Entry) -> Response:
         """Description, tags, paused, run_untagged, locked, access_level, maximum_timeout, maintenance_note."""
+        if not any(entry.parameters.values.get(name) is not None for name in CHANGEABLE):
+            raise BadParameter(
+                f"{', '.join(CHANGEABLE)} are missing, at least one parameter must be provided"
+            )
 
         def save(tx: Tx) -> Data:
             row = changed(self._runner(tx, entry), entry.parameters)
@@ -238,7 +243,10 @@ class Fleet:
         groups = (
             [{"id": group.id, "name": group.name, "web_url": f"{url}/groups/{group.path}"}] if group else []
         )
-        return {**shapes.runner_details(row, self.desk.services.now()), "projects": shown, "groups": groups}
+        made_by = tx.get(User, int(row.extra.get("created_by") or 0))
+        maker = shapes.user(made_by, self.desk.services.server) if made_by else None
+        body = shapes.runner_details(row, self.desk.services.now(), maker)
+        return {**body, "projects": shown, "groups": groups}
 
 
 SCOPES = frozenset({"active", "paused", "online", "offline", "shared", "specific"})
@@ -250,9 +258,7 @@ def _is(row: Runner, status: str, now: int) -> bool:
             return row.paused is (status == "paused")
         case "shared" | "specific":
             return row.serves_all is (status == "shared")
-        case "stale":
-            return now - (row.contacted_at or row.created_at) > STALE_MS
-    return bool(shapes.runner(row, now)["status"] == status)
+    return shapes.runner_status(row, now) == status
 
 
 def _manages(tx: Tx, entry: Entry, row: Runner) -> bool:
@@ -300,9 +306,9 @@ def changed(row: Runner, given: Parameters) -> Runner:
     timeout = given.number("maximum_timeout")
     if timeout and timeout < 600:
         raise BadParameter("maximum_timeout needs to be at least 10 minutes")
-    return replace(
+    fresh = replace(
         row,
-        description=(given.text("description") or row.description)[:1024],
+        description=given.limited("description", MOST_CHARS) or row.description,
         tags=tags_of(given) if given.values.get("tag_list") is not None else row.tags,
         run_untagged=row.run_untagged if untagged is None else untagged,
         paused=paused if paused is not None else (not active if active is not None else row.paused),
@@ -310,11 +316,14 @@ def changed(row: Runner, given: Parameters) -> Runner:
         maximum_timeout_s=timeout or row.maximum_timeout_s,
         extra=_noted(row, given),
     )
+    if not fresh.run_untagged and not fresh.tags:
+        raise FieldErrors("tags_list", ["can not be empty when runner is not allowed to pick untagged jobs"])
+    return fresh
 
 
 def _noted(row: Runner, given: Parameters) -> dict[str, object]:
-    note, locked = given.text("maintenance_note"), given.flag("locked")
-    extra = dict(row.extra) if note is None else {**row.extra, "maintenance_note": note[:1024]}
+    note, locked = given.limited("maintenance_note", MOST_CHARS), given.flag("locked")
+    extra = dict(row.extra) if note is None else {**row.extra, "maintenance_note": note}
     return extra if locked is None else {**extra, "locked": locked}
 
 

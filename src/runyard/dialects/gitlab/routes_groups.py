@@ -10,7 +10,7 @@ from typing import Any
 from starlette.responses import Response
 
 from runyard.dialects.gitlab import managers, shapes
-from runyard.dialects.gitlab.asking import id_of
+from runyard.dialects.gitlab.asking import TEXT_CHARS, id_of
 from runyard.dialects.gitlab.desk import Desk, Door, Entry, Line
 from runyard.dialects.gitlab.gathering import project_bodies
 from runyard.dialects.gitlab.refusals import BadParameter, FieldErrors, answer_json, missing
@@ -21,6 +21,7 @@ from runyard.model.access import OPEN_TO_ALL, Role
 from runyard.model.errors import Forbidden
 from runyard.model.work import Group, Project, Runner
 
+DESCRIPTION_CHARS = 2000
 MOST = Page(limit=10_000, descending=False)
 VISIBILITIES = frozenset({"private", "internal", "public"})
 _SEGMENT = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.\-]{0,127}")
@@ -58,7 +59,11 @@ class Groups:
     async def create(self, entry: Entry) -> Response:
         """`name`, `path`, and `parent_id` for a group in another. Its maker owns it."""
         given, now = entry.parameters, self.desk.services.now()
-        name, segment, parent_id = given.required("name"), given.required("path"), given.number("parent_id")
+        name, segment, parent_id = (
+            given.required("name", TEXT_CHARS),
+            given.required("path"),
+            given.number("parent_id"),
+        )
         if not _SEGMENT.fullmatch(segment) or segment.lower() in RESERVED:
             raise FieldErrors("path", ["can contain only letters, digits, '_', '-' and '.'"])
         visibility = given.choice("visibility", VISIBILITIES, "private")
@@ -73,7 +78,7 @@ class Groups:
             if not access.may_create(tx, entry.who.rights, path):
                 raise Forbidden
             row = access.ensure_groups(tx, path, entry.who.user, now)
-            row = replace(row, name=name[:255], visibility=visibility, extra=_described(row, entry))
+            row = replace(row, name=name, visibility=visibility, extra=_described(row, entry))
             tx.save(row)
             return row
 
@@ -103,7 +108,7 @@ class Groups:
             row = named(tx, entry, Role.OWNER)
             fresh = replace(
                 row,
-                name=(entry.parameters.text("name") or row.name)[:255],
+                name=entry.parameters.limited("name") or row.name,
                 visibility=entry.parameters.choice("visibility", VISIBILITIES, row.visibility),
                 extra=_described(row, entry),
             )
@@ -206,5 +211,5 @@ def _projects(tx: Tx, entry: Entry, row: Group) -> list[Project]:
 
 
 def _described(row: Group, entry: Entry) -> dict[str, object]:
-    description = entry.parameters.text("description")
-    return dict(row.extra) if description is None else {**row.extra, "description": description[:2000]}
+    description = entry.parameters.limited("description", DESCRIPTION_CHARS)
+    return dict(row.extra) if description is None else {**row.extra, "description": description}

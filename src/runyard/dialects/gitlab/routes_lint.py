@@ -12,7 +12,7 @@ from starlette.responses import Response
 from runyard.dialects.gitlab.config import Lint as Found
 from runyard.dialects.gitlab.config import config_path, dry_run, lint
 from runyard.dialects.gitlab.desk import Desk, Door, Entry, Line
-from runyard.dialects.gitlab.refusals import answer_json
+from runyard.dialects.gitlab.refusals import answer_json, missing
 from runyard.http.services import RunRequest
 from runyard.model.access import Role
 from runyard.model.errors import Invalid, NotFound, TooLarge
@@ -37,6 +37,8 @@ class Lint:
         """The file as it is at `content_ref` (or `sha`); `dry_run_ref` is where a dry run pretends to be."""
         given = entry.parameters
         ref = given.text("content_ref") or given.text("sha") or entry.project.default_branch
+        if given.text("content_ref") or given.text("sha"):
+            await self._must_exist(entry, ref)
         return await self._judged(entry, ref, given.text("dry_run_ref") or given.text("ref") or ref, None)
 
     async def of_text(self, entry: Entry) -> Response:
@@ -49,19 +51,27 @@ class Lint:
         dry = entry.parameters.flag("dry_run") or False
         try:
             trigger, files = await self._draft(entry, run_ref if dry else ref)
+            if dry and trigger.sha == ZERO_SHA:
+                return answer_json(_body(["Reference not found"]))
             if dry and run_ref != ref:
                 _, files = await self._draft(entry, ref)
             work = dry_run if dry else _lint
             found = await asyncio.to_thread(work, trigger, files, content)
         except (Invalid, TooLarge) as error:
             return answer_json(_body([str(p) for p in getattr(error, "problems", ())] or [error.message]))
-        includes = [_include(entry, self.desk, about) for about in found.includes]
+        includes = [_include(entry, self.desk, about, trigger.sha) for about in found.includes]
         body = _body(
             list(map(str, found.errors)), list(map(str, found.warnings)), found.merged_yaml, includes
         )
         if entry.parameters.flag("include_jobs") or dry:
             body["jobs"] = list(found.jobs)
         return answer_json(body)
+
+    async def _must_exist(self, entry: Entry, ref: str) -> None:
+        try:
+            await asyncio.to_thread(self.desk.services.source.resolve, entry.project.id, ref)
+        except (NotFound, Invalid):
+            raise missing("Commit") from None
 
     async def _draft(self, entry: Entry, ref: str) -> tuple[Trigger, Files]:
         """The trigger of a pipeline on that ref; an empty tree where there is no such ref."""
@@ -77,15 +87,18 @@ def _lint(trigger: Trigger, files: Files, content: str | None) -> Found:
     return lint(files, config_path(trigger.project), content, trigger)
 
 
-def _include(entry: Entry, desk: Desk, about: Mapping[str, Any]) -> dict[str, Any]:
-    """GitLab's object of an include, with addresses on this server for what lies here."""
-    project, sha = about.get("context_project"), about.get("context_sha")
+def _include(entry: Entry, desk: Desk, about: Mapping[str, Any], sha: str) -> dict[str, Any]:
+    """GitLab's object of an include, with addresses on this server for what lies here. `sha`: of this project's tree."""
+    elsewhere = about.get("context_project")
+    project = elsewhere or entry.project.path
+    at = about.get("context_sha") or (None if elsewhere or sha == ZERO_SHA else sha)
     url, location = desk.services.server.url, about["location"]
-    here = about["type"] in ("local", "file") and (project or about["type"] == "local")
-    place = f"{url}/{project or entry.project.path}/-"
-    at = sha or entry.project.default_branch
+    here = about["type"] in ("local", "file") and at is not None
+    place = f"{url}/{project}/-"
     return {
         **about,
+        "context_project": project,
+        "context_sha": at,
         "blob": f"{place}/blob/{at}/{location}" if here else None,
         "raw": f"{place}/raw/{at}/{location}" if here else location if about["type"] == "remote" else None,
     }

@@ -12,7 +12,7 @@ from typing import Any
 from starlette.responses import Response
 
 from runyard.dialects.gitlab import merging, shapes
-from runyard.dialects.gitlab.asking import Parameters
+from runyard.dialects.gitlab.asking import TEXT_CHARS, Parameters
 from runyard.dialects.gitlab.desk import Desk, Door, Entry, Line
 from runyard.dialects.gitlab.gathering import Bodies
 from runyard.dialects.gitlab.refusals import BadParameter, FieldErrors, answer_json, missing
@@ -88,7 +88,7 @@ class MergeRequests:
         """`source_branch`, `target_branch`, `title`. Its pipeline starts with it where the configuration has one."""
         given, services = entry.parameters, self.desk.services
         source, target = given.required("source_branch"), given.required("target_branch")
-        title, now, project = given.required("title"), services.now(), entry.project
+        title, now, project = given.required("title", TEXT_CHARS), services.now(), entry.project
         if given.number("target_project_id") not in (None, project.id):
             raise Invalid("forks do not exist here: source and target are branches of this project")
         if source == target:
@@ -127,7 +127,7 @@ class MergeRequests:
 
         def save(tx: Tx) -> Record:
             row = self._row(tx, entry)
-            data = _described(dict(row.data), given, given.text("title") or row.data["title"])
+            data = _described(dict(row.data), given, given.limited("title") or row.data["title"])
             if event:
                 data["state"] = "closed" if event == "close" else "opened"
                 data["closed_at"] = now if event == "close" else None
@@ -250,7 +250,7 @@ def _described(data: Data, given: Parameters, title: str) -> Data:
     """Title (which makes it a draft), description, labels and squash, as given."""
     fresh = {
         **data,
-        "title": title[:255],
+        "title": title,
         "draft": title.lower().startswith(("draft:", "[draft]", "(draft)")),
     }
     if (description := given.text("description")) is not None:

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from starlette.responses import Response
 
 from runyard.dialects.gitlab import shapes
-from runyard.dialects.gitlab.asking import id_of
+from runyard.dialects.gitlab.asking import TEXT_CHARS, id_of
 from runyard.dialects.gitlab.desk import Desk, Door, Entry, Line
 from runyard.dialects.gitlab.refusals import answer_json, missing
 from runyard.engine.ports import Tx
@@ -65,7 +65,7 @@ class People:
         if not USERNAME.fullmatch(username):
             raise Invalid("username may have letters, digits, '_', '-' and '.' only")
         row = User(
-            0, username, (given.text("name") or username)[:255], (given.text("email") or "")[:255], created_at=services.now()
+            0, username, given.limited("name") or username, given.limited("email") or "", created_at=services.now()
         )  # fmt: skip
 
         def add(tx: Tx) -> User:
@@ -81,7 +81,7 @@ class People:
         given, services = entry.parameters, self.desk.services
         user, text = await self._user(entry), services.new_token("glpat-")
         row = Token(
-            0, "personal", hash_token(text), user.id, None, given.required("name")[:255], ("api",), services.now(), given.time("expires_at")
+            0, "personal", hash_token(text), user.id, None, given.required("name", TEXT_CHARS), ("api",), services.now(), given.time("expires_at")
         )  # fmt: skip
         stored = await services.db.write(lambda tx: tx.add(row))
         body = {

@@ -10,12 +10,12 @@ from typing import Any
 from starlette.responses import Response
 
 from runyard.dialects.gitlab import shapes
-from runyard.dialects.gitlab.asking import Parameters, Window, window_of
+from runyard.dialects.gitlab.asking import TEXT_CHARS, Parameters, Window, window_of
 from runyard.dialects.gitlab.canceling import end_all_unheard
 from runyard.dialects.gitlab.desk import Desk, Door, Entry, Line
 from runyard.dialects.gitlab.gathering import Bodies, words_of
 from runyard.dialects.gitlab.inputs import pipeline_inputs, pipeline_variables
-from runyard.dialects.gitlab.refusals import FieldErrors, answer_json, missing
+from runyard.dialects.gitlab.refusals import FieldErrors, NoSuchPage, answer_json, missing
 from runyard.dialects.gitlab.reports import report, summary
 from runyard.dialects.gitlab.routes_protection import may_start, refused_run
 from runyard.dialects.gitlab.words import HEAR, HELD_WORDS, SOURCES, say
@@ -32,7 +32,7 @@ MISSING_CONFIG = "Missing CI config file"  # as the compiler says it
 SCOPES: dict[str, tuple[tuple[State, Outcome | None], ...]] = {
     "running": ((State.RUNNING, None),),
     "pending": ((State.QUEUED, None), (State.WAITING, None)),
-    "finished": tuple((State.DONE, outcome) for outcome in Outcome),
+    "finished": tuple((State.DONE, outcome) for outcome in Outcome if outcome is not Outcome.SKIPPED),
     "branches": (),
     "tags": (),
 }
@@ -45,6 +45,7 @@ COLUMNS: Mapping[str, Callable[[Run], Any]] = {
 ORDERS = frozenset({"id", *COLUMNS})
 CHILD = "parent_pipeline"
 MOST_SCANNED = 5_000
+NEWEST_OF_REF = frozenset({"branches", "tags"})
 Found = tuple[list[Run], bool, int | None, Window]
 
 
@@ -135,7 +136,7 @@ class Pipelines:
     async def rename(self, entry: Entry) -> Response:
         """Its display name."""
         run = await self.desk.run(entry)
-        name = entry.parameters.required("name")[:255]
+        name = entry.parameters.required("name", TEXT_CHARS)
 
         def save(tx: Tx) -> Run | None:
             fresh = tx.get(Run, run.id)
@@ -208,14 +209,27 @@ def _find(tx: Tx, entry: Entry) -> Found:
         checks.append(lambda run: run.hold is hold)
     if (yaml_errors := given.flag("yaml_errors")) is not None:
         checks.append(lambda run: bool(run.error) is yaml_errors)
+    if given.text("scope") in NEWEST_OF_REF:
+        checks.append(_is_newest_of_ref(tx, filter))
     if order != "id":
-        window = replace(window, by_key=False)
+        if window.by_key:
+            raise NoSuchPage("Keyset pagination is not yet available for this type of request")
         return *_sorted(tx, filter, window, checks, order), window
     if checks:
         return *_scan(tx, filter, window, checks), window
     found = tx.runs(filter, window.page_of(1))
     total = None if window.by_key else tx.count_runs(filter)
     return found[: window.per_page], len(found) > window.per_page, total, window
+
+
+def _is_newest_of_ref(tx: Tx, filter: RunFilter) -> Callable[[Run], bool]:
+    """GitLab's scopes `branches` and `tags`: of each ref the newest pipeline alone."""
+    newest: dict[str, int] = {}
+    for run in tx.runs(
+        RunFilter(filter.project_id, tag=filter.tag, not_source=CHILD), Page(limit=MOST_SCANNED)
+    ):
+        newest.setdefault(run.ref, run.id)
+    return lambda run: newest.get(run.ref) == run.id
 
 
 def _filter(parameters: Parameters, project_id: int) -> tuple[RunFilter, bool]:
@@ -236,6 +250,8 @@ def _filter(parameters: Parameters, project_id: int) -> tuple[RunFilter, bool]:
         tag=tag,
         updated_after_at=parameters.time("updated_after"),
         updated_before_at=parameters.time("updated_before"),
+        created_after_at=parameters.time("created_after"),
+        created_before_at=parameters.time("created_before"),
     )
     return filter, words.none
 

@@ -117,7 +117,7 @@ class Projects:
         try:
             project = await create_project(
                 services.db, services.source, services.now, path,
-                name=(parameters.text("name") or "")[:255], default_branch=branch,
+                name=parameters.limited("name") or "", default_branch=branch,
                 visibility=parameters.choice("visibility", VISIBILITIES, "private"), import_url=import_url,
                 owner=entry.who.user,
             )  # fmt: skip
@@ -169,7 +169,7 @@ class Projects:
             check_ref(branch)
         fresh = replace(
             project,
-            name=(parameters.text("name") or project.name)[:255],
+            name=parameters.limited("name") or project.name,
             visibility=parameters.choice("visibility", VISIBILITIES, project.visibility),
             default_branch=branch or project.default_branch,
             extra={**project.extra, "gitlab": {**project.extra.get("gitlab", {}), **_settings(parameters)}},

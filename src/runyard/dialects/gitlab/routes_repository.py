@@ -14,7 +14,7 @@ from runyard.dialects.gitlab import shapes
 from runyard.dialects.gitlab.asking import Window, window_of
 from runyard.dialects.gitlab.desk import Desk, Door, Entry, Line
 from runyard.dialects.gitlab.gathering import Bodies
-from runyard.dialects.gitlab.refusals import answer_json, missing
+from runyard.dialects.gitlab.refusals import BadParameter, answer_json, missing
 from runyard.dialects.gitlab.words import say
 from runyard.engine.ports import Page, RunFilter
 from runyard.model import protection
@@ -22,6 +22,7 @@ from runyard.model.access import Role
 from runyard.model.errors import Invalid, NotFound
 from runyard.model.trigger import Commit, ServerFacts
 from runyard.model.work import Project
+from runyard.syntax import patterns
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,32 +92,31 @@ class Repository:
         """By name; `search` keeps those that contain it."""
         found = await asyncio.to_thread(self.desk.services.source.branches, entry.project.id)
         rows = _searched(found, entry)
-        return self._page(
-            entry,
-            [branch_body(entry.project, self.desk.services.server, name, commit) for name, commit in rows[0]],
-            rows,
-        )
+        server = self.desk.services.server
+        shown = [branch_body(entry, server, name, commit) for name, commit in rows[0]]
+        return self._page(entry, shown, rows)
 
     async def branch(self, entry: Entry) -> Response:
         """One branch."""
         name = entry.part("name")
         commit, short, _ = await self._resolve(entry, f"refs/heads/{name}", "Branch")
-        return answer_json(branch_body(entry.project, self.desk.services.server, short, commit))
+        return answer_json(branch_body(entry, self.desk.services.server, short, commit))
 
     async def tags(self, entry: Entry) -> Response:
         """By name."""
         found = await asyncio.to_thread(self.desk.services.source.tags, entry.project.id)
         rows = _searched(found, entry)
-        return self._page(
-            entry,
-            [tag_body(entry.project, self.desk.services.server, name, commit) for name, commit in rows[0]],
-            rows,
-        )
+        shown = await asyncio.to_thread(lambda: [self._tag(entry, *row) for row in rows[0]])
+        return self._page(entry, shown, rows)
 
     async def tag(self, entry: Entry) -> Response:
         """One tag."""
         commit, short, _ = await self._resolve(entry, f"refs/tags/{entry.part('name')}", "Tag")
-        return answer_json(tag_body(entry.project, self.desk.services.server, short, commit))
+        return answer_json(await asyncio.to_thread(self._tag, entry, short, commit))
+
+    def _tag(self, entry: Entry, name: str, commit: Commit) -> dict[str, Any]:
+        note = self.desk.services.source.annotation(entry.project.id, name)
+        return tag_body(entry.project, self.desk.services.server, name, commit, note)
 
     async def file(self, entry: Entry) -> Response:
         """One file, as JSON with base64, or `…/raw` as it is."""
@@ -150,35 +150,55 @@ class Repository:
         return self.desk.listed(entry, window, shown, 0, more, total)
 
 
-def branch_body(project: Project, server: ServerFacts, name: str, commit: Commit) -> dict[str, Any]:
-    """Branch."""
+def branch_body(entry: Entry, server: ServerFacts, name: str, commit: Commit) -> dict[str, Any]:
+    """Branch, as the asker may use it."""
+    project, who = entry.project, entry.who
+    role = who.role_in(project) or Role.NONE
+    is_theirs = role >= Role.DEVELOPER and protection.may_push(project, name, False, role, who.user.is_admin)
     is_default = name == project.default_branch
     rules = protection.fitting(project, name, False)
     can_push = any(0 < rule.push <= Role.DEVELOPER for rule in rules)
     can_merge = any(0 < rule.merge <= Role.DEVELOPER for rule in rules)
     return {
         "name": name, "commit": shapes.commit(commit, project, server), "merged": False,
-        "protected": bool(rules), "developers_can_push": can_push, "developers_can_merge": can_merge, "can_push": True,
+        "protected": bool(rules), "developers_can_push": can_push, "developers_can_merge": can_merge, "can_push": is_theirs,
         "default": is_default, "web_url": f"{server.url}/{project.path}/-/tree/{name}",
     }  # fmt: skip
 
 
-def tag_body(project: Project, server: ServerFacts, name: str, commit: Commit) -> dict[str, Any]:
-    """Tag."""
+def tag_body(
+    project: Project, server: ServerFacts, name: str, commit: Commit, note: tuple[str, int | None]
+) -> dict[str, Any]:
+    """Tag. `note`: what it says and when it was made, of an annotated one."""
+    message, made_at = note
     return {
-        "name": name, "message": "", "target": commit.sha, "release": None,
+        "name": name, "message": message, "target": commit.sha, "release": None,
         "protected": protection.is_protected(project, name, tag=True),
-        "commit": shapes.commit(commit, project, server), "created_at": None,
+        "commit": shapes.commit(commit, project, server), "created_at": shapes.when(made_at),
     }  # fmt: skip
+
+
+def _has(name: str, search: str, bare: str) -> bool:
+    """GitLab's search of refs: `^x` begins with it, `x$` ends with it, `x` holds it."""
+    if search.startswith("^") and not name.startswith(bare):
+        return False
+    return name.endswith(bare) if search.endswith("$") else bare in name
 
 
 _Rows = tuple[list[tuple[str, Commit]], Window, bool, int]
 
 
 def _searched(found: list[tuple[str, Commit]], entry: Entry) -> _Rows:
-    window = window_of(entry.parameters)
-    search = (entry.parameters.text("search") or "").lower()
-    kept = [(name, commit) for name, commit in found if search in name.lower()]
+    window, given = window_of(entry.parameters), entry.parameters
+    search = (given.text("search") or "").lower()
+    bare = search.removeprefix("^").removesuffix("$")
+    kept = [row for row in found if _has(row[0].lower(), search, bare)]
+    if regex := given.text("regex"):
+        try:
+            wanted = patterns.compile(regex)
+        except patterns.PatternError:
+            raise BadParameter("regex is invalid") from None
+        kept = [row for row in kept if wanted.found_in(row[0])]
     start = (window.page - 1) * window.per_page
     end = start + window.per_page
     return kept[start:end], window, len(kept) > end, len(kept)

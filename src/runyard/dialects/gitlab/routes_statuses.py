@@ -135,8 +135,8 @@ class Statuses:
             raise BadParameter("coverage is invalid") from None
         if figure is not None and not -1e9 < figure < 1e9:
             raise BadParameter("coverage is invalid")
-        name = given.text("name") or given.text("context") or "default"
-        return Said(state, name[:255], given.text("ref") or "", url, given.text("description"), figure)
+        name = given.limited("name") or given.limited("context") or "default"
+        return Said(state, name, given.text("ref") or "", url, given.limited("description"), figure)
 
     def _refs(self, entry: Entry, sha: str, wanted: str) -> tuple[str, bool]:
         """(ref, is it a tag) of a pipeline for the commit: what was asked, else a branch that ends there, else the default branch."""
@@ -186,7 +186,7 @@ class Statuses:
 
 
 def _told(said: Said) -> Data:
-    told = {"target_url": said.target_url, "description": said.description and said.description[:255]}
+    told = {"target_url": said.target_url, "description": said.description}
     return {key: value for key, value in told.items() if value is not None}
 
 

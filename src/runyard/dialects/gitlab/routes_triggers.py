@@ -10,6 +10,7 @@ from typing import Any
 from starlette.responses import Response
 
 from runyard.dialects.gitlab import shapes
+from runyard.dialects.gitlab.asking import TEXT_CHARS
 from runyard.dialects.gitlab.desk import Desk, Door, Entry, Line
 from runyard.dialects.gitlab.gathering import Bodies
 from runyard.dialects.gitlab.inputs import pipeline_inputs, pipeline_variables
@@ -21,10 +22,11 @@ from runyard.http.auth import hash_token, principal_in
 from runyard.http.services import RunRequest
 from runyard.model.access import Role
 from runyard.model.errors import Invalid
-from runyard.model.work import Token, User
+from runyard.model.work import Record, Token, User
 
 MOST = Page(limit=1_000, descending=False)
 SHORT = 10  # "glptt-" and four characters: enough to tell tokens apart
+NOTES = "gitlab.trigger_notes"
 MAP_EXPECTED = "variables needs to be a map of key-valued strings"
 
 
@@ -68,20 +70,20 @@ class Triggers:
         def load(tx: Tx) -> list[dict[str, Any]]:
             rows = tx.find(Token, MOST, project_id=entry.project.id)
             live = [row for row in rows if row.kind == "trigger" and row.revoked_at is None]
-            return [self._shape(row, tx.get(User, row.user_id or 0)) for row in live]
+            return [self._body(tx, row) for row in live]
 
         return self.desk.sliced(entry, await self.desk.services.db.read(load), lambda body: body)
 
     async def create(self, entry: Entry) -> Response:
         """The token is shown this once."""
-        services, description = self.desk.services, entry.parameters.required("description")
+        services, description = self.desk.services, entry.parameters.required("description", TEXT_CHARS)
         text = services.new_token("glptt-")
         row = Token(
             id=0, kind="trigger", hash=hash_token(text), user_id=entry.who.user.id, project_id=entry.project.id,
-            name=description[:255], scopes=(text[:SHORT],), created_at=services.now(),
+            name=description, scopes=(text[:SHORT],), created_at=services.now(),
         )  # fmt: skip
         stored = await services.db.write(lambda tx: tx.add(row))
-        return answer_json({**self._shape(stored, entry.who.user), "token": text}, 201)
+        return answer_json({**self._shape(stored, entry.who.user, {}), "token": text}, 201)
 
     async def one(self, entry: Entry) -> Response:
         """One."""
@@ -89,28 +91,38 @@ class Triggers:
 
     async def change(self, entry: Entry) -> Response:
         """Its description."""
+        now = self.desk.services.now()
 
         def save(tx: Tx) -> dict[str, Any]:
             row = _trigger(tx, entry)
-            row = replace(row, name=(entry.parameters.text("description") or row.name)[:255])
+            row = replace(row, name=entry.parameters.limited("description") or row.name)
             tx.save(row)
+            _note(tx, row.project_id, row.id, "changed_at", now)
             return self._body(tx, row)
 
         return answer_json(await self.desk.services.db.write(save))
 
     async def delete(self, entry: Entry) -> Response:
         """It opens nothing any more."""
-        await self.desk.services.db.write(lambda tx: tx.remove(Token, _trigger(tx, entry).id))
+
+        def remove(tx: Tx) -> None:
+            row = _trigger(tx, entry)
+            if (noted := _noted(tx, row.project_id, row.id)) is not None:
+                tx.remove(Record, noted.id)
+            tx.remove(Token, row.id)
+
+        await self.desk.services.db.write(remove)
         return Response(status_code=204)
 
     def _body(self, tx: Tx, row: Token) -> dict[str, Any]:
-        return self._shape(row, tx.get(User, row.user_id or 0))
+        noted = _noted(tx, row.project_id, row.id)
+        return self._shape(row, tx.get(User, row.user_id or 0), noted.data if noted else {})
 
-    def _shape(self, row: Token, owner: User | None) -> dict[str, Any]:
+    def _shape(self, row: Token, owner: User | None, noted: Mapping[str, Any]) -> dict[str, Any]:
         return {
             "id": row.id, "token": row.scopes[0] if row.scopes else "", "description": row.name,
-            "created_at": shapes.when(row.created_at), "updated_at": shapes.when(row.created_at),
-            "last_used": None, "expires_at": shapes.when(row.expires_at),
+            "created_at": shapes.when(row.created_at), "updated_at": shapes.when(noted.get("changed_at", row.created_at)),
+            "last_used": shapes.when(noted.get("used_at")), "expires_at": shapes.when(row.expires_at),
             "owner": shapes.user(owner, self.desk.services.server) if owner else None,
         }  # fmt: skip
 
@@ -142,7 +154,12 @@ class Triggers:
             entry.project, "gitlab", source, actor, ref, variables=variables, inputs=inputs,
             options={"trigger": told} if told else {},
         )  # fmt: skip
-        return answer_json(await self.bodies.pipeline(entry.project, await start(self.desk, request)), 201)
+        run = await start(self.desk, request)
+        if told:
+            await self.desk.services.db.write(
+                lambda tx: _note(tx, run.project_id, told["id"], "used_at", run.created_at)
+            )
+        return answer_json(await self.bodies.pipeline(entry.project, run), 201)
 
     def _caller(self, tx: Tx, text: str, entry: Entry) -> tuple[User, str, dict[str, Any]] | None:
         """(whom the token acts for, the pipeline's source, what the pipeline may know of the trigger)."""
@@ -167,6 +184,18 @@ class Triggers:
 
 def _runs(role: Role | None) -> bool:
     return role is not None and role >= Role.DEVELOPER
+
+
+def _noted(tx: Tx, project_id: int | None, trigger_id: int) -> Record | None:
+    """When a trigger token was changed and used, which its row does not tell."""
+    found = tx.records(NOTES, project_id, str(trigger_id), Page(limit=1))
+    return found[0] if found else None
+
+
+def _note(tx: Tx, project_id: int | None, trigger_id: int, what: str, now: int) -> None:
+    blank = Record(0, NOTES, project_id, str(trigger_id), {}, now, now)
+    row = _noted(tx, project_id, trigger_id) or tx.add(blank)
+    tx.save(replace(row, data={**row.data, what: now}, updated_at=now))
 
 
 def _trigger(tx: Tx, entry: Entry) -> Token:

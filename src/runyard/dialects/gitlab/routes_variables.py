@@ -10,7 +10,7 @@ from starlette.responses import Response
 
 from runyard.dialects.gitlab.asking import Parameters
 from runyard.dialects.gitlab.desk import Desk, Door, Entry, Line
-from runyard.dialects.gitlab.refusals import FieldErrors, answer_json, missing
+from runyard.dialects.gitlab.refusals import BadParameter, FieldErrors, answer_json, missing
 from runyard.dialects.gitlab.routes_groups import named
 from runyard.engine.ports import Page, Tx
 from runyard.model.access import Role
@@ -64,15 +64,14 @@ class Variables:
         key = entry.parameters.required("key")
         if not _KEY.fullmatch(key):
             raise FieldErrors("key", ["can contain only letters, digits and '_'."])
-        row = self._changed(SecretVariable(0, key, "", entry.project.id or None), entry.parameters)
         if entry.parameters.text("value") is None:
-            row = replace(row, value=self.desk.services.vault.seal(""))
+            raise BadParameter("value is missing")
+        row = self._changed(SecretVariable(0, key, "", entry.project.id or None), entry.parameters)
 
         def add(tx: Tx) -> SecretVariable:
             group_id = _group(tx, entry)
             rows = _own(tx, entry, group_id)
-            if any(r.key == key and r.environment_scope == row.environment_scope for r in rows):
-                raise FieldErrors("key", [f"({key}) has already been taken"])
+            _check_free(rows, row)
             if len(rows) >= MOST:
                 raise FieldErrors("base", [f"Maximum number of ci variables ({MOST}) exceeded"])
             return tx.add(replace(row, group_id=group_id))
@@ -84,6 +83,7 @@ class Variables:
 
         def save(tx: Tx) -> SecretVariable:
             row = self._changed(_find(tx, entry), entry.parameters)
+            _check_free(_own(tx, entry, row.group_id), row)
             tx.save(row)
             return row
 
@@ -101,21 +101,22 @@ class Variables:
         hidden = bool(row.extra.get("hidden")) or given.flag("masked_and_hidden") or False
         masked = hidden or given.flag("masked")
         masked = row.masked if masked is None else masked
-        if masked and value is not None and not _MASKABLE.fullmatch(value):
+        vault = self.desk.services.vault
+        if masked and not _MASKABLE.fullmatch(vault.open(row.value) if value is None else value):
             raise FieldErrors("value", ["is invalid"])
         is_raw, is_protected = given.flag("raw"), given.flag("protected")
         kind = given.choice("variable_type", TYPES, "file" if row.file else "env_var")
-        description = given.text("description")
+        description = given.limited("description")
         extra = {**row.extra, **({"hidden": True} if hidden else {})}
         return replace(
             row,
-            value=self.desk.services.vault.seal(value) if value is not None else row.value,
+            value=row.value if value is None else vault.seal(value),
             masked=masked,
             protected=row.protected if is_protected is None else is_protected,
             raw=row.raw if is_raw is None else is_raw,
             file=kind == "file",
-            environment_scope=given.text("environment_scope") or row.environment_scope,
-            extra=extra if description is None else {**extra, "description": description[:255]},
+            environment_scope=given.limited("environment_scope") or row.environment_scope,
+            extra=extra if description is None else {**extra, "description": description},
         )
 
     def _shape(self, row: SecretVariable) -> dict[str, Any]:
@@ -141,6 +142,13 @@ def _own(tx: Tx, entry: Entry, group_id: int | None) -> list[SecretVariable]:
     owner = {"project_id": entry.project.id or None, "group_id": group_id}
     rows = tx.find(SecretVariable, Page(limit=2 * MOST, descending=False), **owner)
     return [row for row in rows if row.kind == "variable"]
+
+
+def _check_free(rows: list[SecretVariable], row: SecretVariable) -> None:
+    """A key stands once per environment scope."""
+    others = (other for other in rows if other.id != row.id and other.key == row.key)
+    if any(other.environment_scope == row.environment_scope for other in others):
+        raise FieldErrors("key", [f"({row.key}) has already been taken"])
 
 
 def _find(tx: Tx, entry: Entry) -> SecretVariable:

@@ -5,6 +5,7 @@ Field names, nullability and order follow lib/api/entities (contracts/gitlab.md 
 
 from __future__ import annotations
 
+import re
 import zlib
 from collections.abc import Mapping
 from datetime import UTC, datetime
@@ -20,6 +21,7 @@ from runyard.model.work import Environment, Group, Project, Record, Run, Runner,
 
 Dict = dict[str, Any]
 ONLINE_MS = 2 * 3600 * 1000  # GitLab: a runner heard within two hours is online
+STALE_MS = 7 * 24 * 3600 * 1000  # and one not heard, or made and never heard, for a week is stale
 
 
 def stable_id(project_id: int, name: str) -> int:
@@ -27,6 +29,7 @@ def stable_id(project_id: int, name: str) -> int:
     return zlib.crc32(f"{project_id}/{name}".encode()) & 0x7FFFFFFF or 1
 
 
+_TRAILER = re.compile(r"([A-Za-z0-9-]+): *(.*\S) *")
 _SECONDS = [f"{s:02d}." for s in range(60)]
 _THOUSANDTHS = [f"{ms:03d}Z" for ms in range(1000)]
 
@@ -68,8 +71,25 @@ def job_user(row: User, server: ServerFacts) -> Dict:
             "work_information": None, "followers": 0, "following": 0, "local_time": None}  # fmt: skip
 
 
+def trailers_of(message: str) -> dict[str, list[str]]:
+    """The `Key: value` lines of the message's last paragraph, as `git interpret-trailers` knows them; none where another line is among them."""
+    head, gap, last = message.rstrip().rpartition("\n\n")
+    lines = last.split("\n") if gap and head.strip() else []
+    found: dict[str, list[str]] = {}
+    for line in lines:
+        if line[:1].isspace() and found:  # a folded line belongs to the value before it
+            found[next(reversed(found))][-1] += f" {line.strip()}"
+            continue
+        match = _TRAILER.fullmatch(line)
+        if match is None:
+            return {}
+        found.setdefault(match[1], []).append(match[2])
+    return found
+
+
 def commit(row: Commit, project: Project, server: ServerFacts) -> Dict:
     """Commit."""
+    trailers = trailers_of(row.message)
     return {
         "id": row.sha,
         "short_id": row.sha[:8],
@@ -83,8 +103,8 @@ def commit(row: Commit, project: Project, server: ServerFacts) -> Dict:
         "committer_name": row.committer_name,
         "committer_email": row.committer_email,
         "committed_date": when(row.committed_at),
-        "trailers": {},
-        "extended_trailers": {},
+        "trailers": {key: values[-1] for key, values in trailers.items()},
+        "extended_trailers": trailers,
         "web_url": f"{server.url}/{project.path}/-/commit/{row.sha}",
     }
 
@@ -181,9 +201,18 @@ def runner_type(row: Runner) -> str:
     )
 
 
-def runner(row: Runner, now: int) -> Dict:
-    """Runner."""
-    online = row.contacted_at is not None and now - row.contacted_at < ONLINE_MS
+def runner_status(row: Runner, now: int) -> str:
+    """A runner's word."""
+    if now - (row.contacted_at or row.created_at) > STALE_MS:
+        return "stale"
+    if row.contacted_at is None:
+        return "never_contacted"
+    return "online" if now - row.contacted_at < ONLINE_MS else "offline"
+
+
+def runner(row: Runner, now: int, maker: Dict | None = None) -> Dict:
+    """Runner. `maker`: UserBasic of who made it."""
+    status = runner_status(row, now)
     return {
         "id": row.id,
         "description": row.description,
@@ -193,20 +222,20 @@ def runner(row: Runner, now: int) -> Dict:
         "is_shared": row.serves_all,
         "runner_type": runner_type(row),
         "name": row.info.get("name"),
-        "online": online,
+        "online": status == "online",
         "created_at": when(row.created_at),
-        "created_by": None,
-        "status": "online" if online else "never_contacted" if row.contacted_at is None else "offline",
+        "created_by": maker,
+        "status": status,
         "job_execution_status": "idle",
     }
 
 
-def runner_details(row: Runner, now: int) -> Dict:
+def runner_details(row: Runner, now: int, maker: Dict | None) -> Dict:
     """RunnerDetails."""
     info = row.info
     told = {key: info.get(key) for key in ("version", "revision", "platform", "architecture")}
     return {
-        **runner(row, now),
+        **runner(row, now, maker),
         "tag_list": list(row.tags),
         "run_untagged": row.run_untagged,
         "locked": bool(row.extra.get("locked", False)),

@@ -67,6 +67,10 @@ def _conditions(filter: RunFilter) -> Conditions:
         conditions.add("updated_at > ?", filter.updated_after_at)
     if filter.updated_before_at is not None:
         conditions.add("updated_at < ?", filter.updated_before_at)
+    if filter.created_after_at is not None:
+        conditions.add("created_at > ?", filter.created_after_at)
+    if filter.created_before_at is not None:
+        conditions.add("created_at < ?", filter.created_before_at)
     return conditions
 
 

@@ -24,7 +24,7 @@ from runyard.dialects.gitlab.config.predefined import pipeline_variables
 from runyard.dialects.gitlab.config.reader import read
 from runyard.dialects.gitlab.config.rules import include_rules
 from runyard.dialects.gitlab.config.scope import Layer, Scope, VariableError
-from runyard.dialects.gitlab.config.spec import Config
+from runyard.dialects.gitlab.config.spec import Config, JobSpec
 from runyard.model.errors import Invalid, NothingToRun, Problem, TooLarge
 from runyard.model.plan import Plan
 from runyard.model.trigger import Files, Trigger
@@ -197,11 +197,13 @@ def _jobs_of(config: Config) -> list[dict[str, Any]]:
             "script": list(job.script),
             "after_script": list(job.after_script),
             "tag_list": list(job.tags),
-            "only": {"refs": list(job.only.refs or ())} if job.only else None,
+            "only": _shown_only(config, job),
             "except": {"refs": list(job.except_.refs or ())} if job.except_ else None,
             "environment": job.environment.name if job.environment else None,
             "when": job.when or "on_success",
-            "allow_failure": bool(job.allow_failure and job.allow_failure.always),
+            "allow_failure": job.allow_failure.always
+            if job.allow_failure
+            else job.when == "manual" and job.rules is None,
             "needs": [
                 {"name": need.job, "artifacts": need.artifacts, "optional": need.optional}
                 for need in job.needs
@@ -211,6 +213,14 @@ def _jobs_of(config: Config) -> list[dict[str, Any]]:
         }
         for job in config.jobs.values()
     ]
+
+
+def _shown_only(config: Config, job: JobSpec) -> dict[str, Any] | None:
+    """Its own `only`, else what GitLab takes for it where neither the job nor the workflow has rules."""
+    if job.only is not None:
+        return {"refs": list(job.only.refs or ())}
+    is_ruled = job.rules is not None or config.workflow.rules is not None
+    return None if is_ruled else {"refs": ["branches", "tags"]}
 
 
 def _content(files: Files, path: str, out: Findings) -> bytes | None:

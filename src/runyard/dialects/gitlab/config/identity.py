@@ -5,12 +5,11 @@ Names and forms are those of GitLab's documentation "OpenID Connect (OIDC) authe
 
 from __future__ import annotations
 
-import zlib
 from collections.abc import Mapping, Sequence
 from typing import Any
 from urllib.parse import urlsplit
 
-from runyard.dialects.gitlab.config.predefined import is_protected
+from runyard.dialects.gitlab.config.predefined import is_protected, namespace_id
 from runyard.model.plan import IdentityToken
 from runyard.model.trigger import Trigger
 
@@ -41,7 +40,7 @@ def _known(trigger: Trigger, environment: Mapping[str, Any] | None, config_path:
     host = urlsplit(trigger.server.url).netloc
     known = {
         "sub": f"project_path:{project.path}:ref_type:{kind}:ref:{trigger.ref}",
-        "namespace_id": str(zlib.crc32(namespace.lower().encode()) & 0x7FFFFFFF or 1),
+        "namespace_id": namespace_id(trigger),
         "namespace_path": namespace,
         "project_id": str(project.id),
         "project_path": project.path,
@@ -49,7 +48,7 @@ def _known(trigger: Trigger, environment: Mapping[str, Any] | None, config_path:
         "user_id": str(user.id),
         "user_login": user.username,
         "user_email": user.email,
-        "user_access_level": "owner" if user.is_admin else "developer",
+        "user_access_level": str(trigger.options.get("actor_role", "none")),
         "pipeline_source": trigger.source,
         "ref": trigger.ref,
         "ref_type": kind,

@@ -4,7 +4,6 @@ Called by the compiler. What is known at the trigger is literal (raw: a commit m
 that do not exist yet are templates over the facts of the claim. CI_PROJECT_DIR and its like are the runner's to add (`runner.voice`).
 """
 
-import zlib
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any
@@ -171,6 +170,11 @@ def is_protected(trigger: Trigger) -> bool:
     return protection.is_protected(trigger.project, trigger.ref, trigger.tag)
 
 
+def namespace_id(trigger: Trigger) -> str:
+    """The id that the API shows of the project's namespace; 0 without a server."""
+    return str(trigger.options.get("namespace_id", 0))
+
+
 def named(key: str, value: str) -> Variable:
     """A literal variable; no process could take a NUL."""
     return Variable(key, value.replace("\0", ""), raw=True)
@@ -214,11 +218,11 @@ def _project(trigger: Trigger, config_path: str) -> dict[str, str]:
         "CI_PROJECT_ID": str(project.id),
         "CI_PROJECT_NAME": name,
         "CI_PROJECT_TITLE": project.name or name,
-        "CI_PROJECT_DESCRIPTION": "",
+        "CI_PROJECT_DESCRIPTION": str(project.extra.get("gitlab", {}).get("description") or ""),
         "CI_PROJECT_PATH": project.path,
         "CI_PROJECT_PATH_SLUG": slug(project.path),
         "CI_PROJECT_NAMESPACE": namespace,
-        "CI_PROJECT_NAMESPACE_ID": str(zlib.crc32(namespace.lower().encode()) & 0x7FFFFFFF or 1),
+        "CI_PROJECT_NAMESPACE_ID": namespace_id(trigger),
         "CI_PROJECT_NAMESPACE_SLUG": slug(namespace),
         "CI_PROJECT_ROOT_NAMESPACE": namespace.split("/")[0],
         "CI_PROJECT_URL": f"{trigger.server.url}/{project.path}",
@@ -250,6 +254,7 @@ def _commit(trigger: Trigger) -> dict[str, str]:
     }
     if trigger.tag:
         values["CI_COMMIT_TAG"] = trigger.ref
+        values["CI_COMMIT_TAG_MESSAGE"] = trigger.tag_message
     elif trigger.source != "merge_request_event" and not of_request:
         values["CI_COMMIT_BRANCH"] = trigger.ref
     return values
