@@ -323,7 +323,9 @@ class _Reader:
         if anchored is None:
             if any(frame.anchor == event.anchor for frame in self._stack):
                 raise self._fail(f"alias *{event.anchor} contains itself", at)
-            raise self._fail(f"unknown alias *{event.anchor}", at)
+            raise self._fail(
+                f"unknown alias *{event.anchor}: no &{event.anchor} stands above it in this file", at
+            )
         self._charge(anchored.weight, at)
         if len(self._stack) + anchored.height > self.limits.depth:
             raise self._fail(f"nested deeper than {self.limits.depth} levels", at)

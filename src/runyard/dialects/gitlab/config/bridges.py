@@ -6,7 +6,7 @@ Called by the job reader. A job with one of the first two is a bridge: its work 
 from typing import Any
 
 from runyard.dialects.gitlab.config import fields
-from runyard.dialects.gitlab.config.findings import Place
+from runyard.dialects.gitlab.config.findings import Place, nearest
 from runyard.dialects.gitlab.config.spec import ForeignNeed, IdTokenSpec, TriggerSpec
 from runyard.syntax.variables import KEY
 from runyard.syntax.yamltree import Mapping, Node, Scalar, Sequence, YamlError, to_plain
@@ -28,7 +28,8 @@ def trigger(node: Node, place: Place) -> TriggerSpec | None:
         place.wrong(node.at, "should be a string or a hash")
         return None
     if ("include" in node.entries) == ("project" in node.entries):
-        place.wrong(node.at, "should have either `project` or `include`")
+        slip = next((hint for key in node.entries if (hint := nearest(key, ("project", "include")))), "")
+        place.wrong(node.at, "should have either `project` or `include`", slip)
         return None
     keys = ("include", *_COMMON) if "include" in node.entries else ("project", "branch", *_COMMON)
     fields.unknown_keys(node, place, keys)

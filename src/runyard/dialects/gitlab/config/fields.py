@@ -161,7 +161,9 @@ def sequence(node: Node, place: Place, what: str = "should be an array") -> tupl
 def mapping(node: Node, place: Place, allowed: Iterable[str]) -> Mapping | None:
     """A hash with known keys only."""
     if not isinstance(node, Mapping):
-        place.wrong(node.at, "should be a hash")
+        place.wrong(
+            node.at, "should be a hash", "name the files under `paths:`" if "paths" in allowed else ""
+        )
         return None
     unknown_keys(node, place, allowed)
     return node

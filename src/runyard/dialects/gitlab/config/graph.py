@@ -153,6 +153,6 @@ def _check_cycles(config: Config, names: Names, out: Findings) -> None:
     try:
         TopologicalSorter(graph).prepare()
     except CycleError as error:
-        members = list(dict.fromkeys(error.args[1]))
-        shown = ", ".join(members[:10])
+        members = error.args[1][::-1]  # each needs the next; the last is the first again
+        shown = " needs ".join(members[:10])
         out.error(config.jobs[members[0]].at, f"The pipeline has circular dependencies: {shown}")

@@ -71,7 +71,8 @@ def read(root: Mapping, out: Findings) -> Config:
         out.spend(weigh(entry.value), entry.key.at)
         jobs[name] = _job(name, entry.key.at, entry.value, defaults, out)
     if not jobs and not out.errors:
-        out.error(root.at, "jobs config should contain at least one visible job")
+        told = "jobs whose names begin with a dot are templates for `extends`" if entries else ""
+        out.error(root.at, "jobs config should contain at least one visible job", told)
     return Config(
         at=root.at,
         stages=stages,
@@ -266,11 +267,19 @@ def _refuse(name: str, at: Mark, job: Mapping, place: Place, *, is_bridge: bool)
     if not is_bridge and "run" not in job.entries and name not in place.out.halves:
         script = job.get("script")
         if script is None or fields.is_null(script):
-            place.error(at, f"{place.path} config should implement the script:, run:, or trigger: keyword")
+            what = f"{place.path} config should implement the script:, run:, or trigger: keyword"
+            place.error(at, what, _meant(name, job))
         elif isinstance(script, Scalar) and not script.text.strip():
             place.error(script.at, f"{place.path}:script config can't be blank")
     if name == "pages" or "pages" in job.entries or "publish" in job.entries:
         place.out.warn(at, f"{place.path}: the job runs, but its pages are not published")
+
+
+def _meant(name: str, job: Mapping) -> str:
+    """What somebody may have wanted who wrote a job without a script."""
+    if name == "jobs" or "runs-on" in job.entries:
+        return "this is the form of GitHub Actions: it belongs into .github/workflows"
+    return nearest(name, ROOT)
 
 
 def _check_together(job: Mapping, place: Place) -> None:
