@@ -235,6 +235,12 @@ def test_a_protected_branch_takes_whom_its_protection_lets(yard: Callable[[Diale
     assert it.start(".gitlab-ci.yml", **{"input:note": "x"}).status_code == 403
     it.sign_in(ROOT)
     assert it.start(".gitlab-ci.yml", **{"input:note": "x"}).status_code == 303
+    [run] = it.runs()
+    here = f"/team/app/-/pipelines/{run.id}"
+    assert f"{here}/cancel" in it.client.get(here).text
+    it.sign_in(PLAIN)
+    assert f"{here}/cancel" not in it.client.get(here).text
+    assert it.client.post(f"{here}/cancel").status_code == 403
 
 
 def test_a_form_of_another_site_starts_nothing(yard: Callable[[Dialect], Yard]) -> None:

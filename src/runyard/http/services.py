@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from runyard.engine.ports import Actions, Bell, Blobs, Clock, Database, RefUpdate, Source, Vault
 from runyard.engine.terms import Terms
+from runyard.model import protection
 from runyard.model.access import Role, Standing
 from runyard.model.plan import JobPlan, Variable
 from runyard.model.trigger import Files, ServerFacts, Trigger
@@ -65,6 +66,11 @@ class Principal:
         """Whether this person may start, stop and retry there: developers and above. Jobs never."""
         role = self.role_in(project)
         return self.attempt is None and role is not None and role >= Role.DEVELOPER
+
+    def may_run_on(self, project: Project, ref: str, tag: bool) -> bool:
+        """Whether this person may do that on the branch or tag, too: a protected one is for those who push to it or merge into it."""
+        role = self.role_in(project) or Role.NONE
+        return self.may_run(project) and protection.may_run(project, ref, tag, role, self.user.is_admin)
 
     def may_fetch(self, project: Project, plan: JobPlan) -> bool:
         """Whether this person may have the artifacts of such a job, in a project that it may see."""

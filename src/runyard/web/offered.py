@@ -9,8 +9,6 @@ from dataclasses import dataclass
 from typing import Any
 
 from runyard.http.services import Principal, RunRequest, Services
-from runyard.model import protection
-from runyard.model.access import Role
 from runyard.model.errors import Forbidden, Invalid, NotFound, Problem
 from runyard.model.offer import Field, Kind, Offer
 from runyard.model.plan import Variable
@@ -40,8 +38,7 @@ async def branch(services: Services, makers: Makers, project: Project, person: P
         trigger, files = await services.draft(RunRequest(project, dialect, "web", person.user, ref))
         found += [(dialect, offer) for offer in await asyncio.to_thread(make, trigger, files)]
         name, sha = trigger.ref, trigger.commit.sha
-        role = person.role_in(project) or Role.NONE
-        may_start = protection.may_run(project, trigger.ref, trigger.tag, role, person.user.is_admin)
+        may_start = person.may_run_on(project, trigger.ref, trigger.tag)
     return Branch(name, sha, found, may_start)
 
 

@@ -175,9 +175,11 @@ def _runners(tx: Tx, graph: Sequence[tuple[Job, Attempt]]) -> list[Runner]:
     return tx.runners(Page(limit=500)) if any(a.state is State.QUEUED for _, a in graph) else []
 
 
-def may_change(who: Principal | None, project: Project) -> bool:
-    """Whether buttons are shown and obeyed: for developers of the project."""
-    return who is not None and who.may_run(project)
+def may_change(who: Principal | None, project: Project, run: Run | None = None) -> bool:
+    """Whether buttons are shown: for developers of the project, on a protected branch or tag for those whom it takes."""
+    if who is None or run is None:
+        return who is not None and who.may_run(project)
+    return who.may_run_on(project, run.ref, run.tag)
 
 
 def may_fetch(who: Principal | None, project: Project, job: Job) -> bool:

@@ -105,7 +105,7 @@ class Site:
         )
         said = self.templates.said(it.run.dialect, it.run.state, it.run.outcome, it.run.hold)
         more: dict[str, Any] = {
-            "can": pages.may_change(person, it.project),
+            "can": pages.may_change(person, it.project, it.run),
             "here": f"/{it.project.path}/-/pipelines/{it.run.id}",
         }
         events = f"/-/events/run/{it.run.id}" if it.run.state is not State.DONE else ""
@@ -138,7 +138,7 @@ class Site:
         said = self.templates.said(it.run.dialect, it.attempt.state, it.attempt.outcome, it.attempt.hold)
         events = f"/-/events/run/{it.run.id}" if it.attempt.state is not State.DONE else ""
         more: dict[str, Any] = {
-            "can": pages.may_change(person, it.project),
+            "can": pages.may_change(person, it.project, it.run),
             "here": here,
             "said": said,
             "live": events,
@@ -231,6 +231,8 @@ class Site:
             it = (pages.run_page if is_run else pages.job_page)(tx, person, path, row_id, now)
             if not pages.may_change(person, it.project):
                 raise Forbidden(pages.NOT_YOURS)
+            if not person.may_run_on(it.project, it.run.ref, it.run.tag):
+                raise Forbidden(f"{it.run.ref} is protected: ask a maintainer to let you change its runs.")
             return act(tx, row_id, now, person.user.id)
 
         done = await self.services.db.write(work)

@@ -131,6 +131,33 @@ def test_developers_stay_off_a_protected_branch(house: Any) -> None:
     assert house.call("DELETE", f"{branches}/mine", plain).status_code == 403
 
 
+@pytest.mark.parametrize("verb", ["cancel", "retry", "play", "erase"])
+def test_jobs_of_a_protected_branch_are_for_those_whom_it_takes(house: Any, verb: str) -> None:
+    project = house.project()
+    house.join(project, Role.DEVELOPER)
+    run = house.pipeline(project)
+    jobs = {job["name"]: job["id"] for job in house.get(f"/projects/{project}/pipelines/{run['id']}/jobs")}
+    rules, plain = f"/projects/{project}/protected_branches/main", "glpat-plain"
+    house.call("PATCH", rules, json={"push_access_level": 40, "merge_access_level": 40})
+    path = f"/projects/{project}/jobs/{jobs['deploy']}/{verb}"
+    refused = house.call("POST", path, plain)
+    assert (refused.status_code, refused.json()) == (403, {"message": "403 Forbidden"})
+    house.call("PATCH", rules, json={"merge_access_level": 30})
+    # Now it is let in: what is said is about the job.
+    assert house.call("POST", path, plain).json() != {"message": "403 Forbidden"}
+
+
+@pytest.mark.parametrize("verb", ["cancel", "retry"])
+def test_pipelines_of_a_protected_branch_too(house: Any, verb: str) -> None:
+    project = house.project()
+    house.join(project, Role.DEVELOPER)
+    path = f"/projects/{project}/pipelines/{house.pipeline(project)['id']}/{verb}"
+    rules, plain = f"/projects/{project}/protected_branches/main", "glpat-plain"
+    house.call("PATCH", rules, json={"push_access_level": 40, "merge_access_level": 40})
+    assert house.call("POST", path, plain).status_code == 403
+    assert house.call("POST", path).status_code in (200, 201)
+
+
 def test_variables_and_runners_follow(house: Any) -> None:
     project = house.project(config="a: {script: [x]}")
     house.call(

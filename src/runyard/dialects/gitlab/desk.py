@@ -201,6 +201,20 @@ class Desk:
             raise missing("Job")
         return found
 
+    async def owned_attempt(self, entry: Entry) -> tuple[Run, Job, Attempt]:
+        """The same for who would change it: Forbidden on a protected ref that is not for this person (GitLab's BuildPolicy, `protected_ref`)."""
+        found = await self.attempt(entry)
+        if not entry.who.may_run_on(entry.project, found[0].ref, found[0].tag):
+            raise Forbidden
+        return found
+
+    async def owned_run(self, entry: Entry) -> Run:
+        """The same of a pipeline (PipelinePolicy, `protected_ref`)."""
+        run = await self.run(entry)
+        if not entry.who.may_run_on(entry.project, run.ref, run.tag):
+            raise Forbidden
+        return run
+
     async def run(self, entry: Entry, name: str = "pipeline_id") -> Run:
         """The pipeline that the path names, in the entry's project."""
         number = entry.id(name, "Pipeline")

@@ -150,7 +150,7 @@ class Jobs:
 
     async def cancel(self, entry: Entry) -> Response:
         """A running job is told to stop, or ends at once when its runner cannot stop gracefully; `force` ends one that is stopping. What has ended stays as it is."""
-        _, _, attempt = await self.desk.attempt(entry)
+        _, _, attempt = await self.desk.owned_attempt(entry)
         now, actor = self.desk.services.now(), entry.who.user.id
         force = entry.parameters.flag("force") or False
         if force and (entry.who.role_in(entry.project) or Role.NONE) < Role.MAINTAINER:
@@ -169,7 +169,7 @@ class Jobs:
 
     async def retry(self, entry: Entry) -> Response:
         """The new job."""
-        _, _, attempt = await self.desk.attempt(entry)
+        _, _, attempt = await self.desk.owned_attempt(entry)
         now, actor = self.desk.services.now(), entry.who.user.id
         try:
             fresh = await self.desk.services.db.write(lambda tx: control.retry(tx, attempt.id, now, actor))
@@ -179,7 +179,7 @@ class Jobs:
 
     async def play(self, entry: Entry) -> Response:
         """Starts a manual or delayed job."""
-        _, _, attempt = await self.desk.attempt(entry)
+        _, _, attempt = await self.desk.owned_attempt(entry)
         given = job_variables(entry.parameters)
         now, actor = self.desk.services.now(), entry.who.user.id
         try:
@@ -190,7 +190,7 @@ class Jobs:
 
     async def erase(self, entry: Entry) -> Response:
         """Log and artifacts go, the job stays."""
-        _, _, attempt = await self.desk.attempt(entry)
+        _, _, attempt = await self.desk.owned_attempt(entry)
         now, actor = self.desk.services.now(), entry.who.user.id
         if attempt.erased_at is not None:
             raise Forbidden("Job is not erasable!")

@@ -149,14 +149,14 @@ class Pipelines:
 
     async def retry(self, entry: Entry) -> Response:
         """Every failed or canceled job again."""
-        run = await self.desk.run(entry)
+        run = await self.desk.owned_run(entry)
         now, actor = self.desk.services.now(), entry.who.user.id
         fresh = await self.desk.services.db.write(lambda tx: control.retry_run(tx, run.id, now, actor))
         return await self._shown(entry, fresh, 201)
 
     async def cancel(self, entry: Entry) -> Response:
         """All that is open. Nothing to cancel is no error."""
-        run = await self.desk.run(entry)
+        run = await self.desk.owned_run(entry)
         now, actor = self.desk.services.now(), entry.who.user.id
         fresh = await self.desk.services.db.write(
             lambda tx: end_all_unheard(tx, control.cancel_run(tx, run.id, now, actor), now)
