@@ -24,7 +24,7 @@ _WORDS = {
 
 @dataclass(frozen=True, slots=True)
 class LocalSettings:
-    """Names, units and defaults are those of `settings.Settings`; only `runner_slots` 0 means one for each processor, at least two."""
+    """Names, units and defaults are those of `settings.Settings`; only `runner_slots` 0 means two more than processors."""
 
     runner_slots: int = 0
     allow_plain: bool = False
@@ -57,8 +57,8 @@ class LocalSettings:
 
     @property
     def slots(self) -> int:
-        """Jobs at once."""
-        return self.runner_slots or max(2, os.cpu_count() or 2)
+        """Jobs at once. Two more than processors, which then have work while a job waits for its box, its checkout or its last word."""
+        return self.runner_slots or (os.cpu_count() or 2) + 2
 
 
 def _file() -> Path:

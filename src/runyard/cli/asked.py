@@ -120,7 +120,7 @@ def _parser(name: str) -> argparse.ArgumentParser:
     add("--secret-file", type=Path, metavar="FILE", help="KEY=VALUE lines")
     add("-i", "--pick", action="store_true", help="choose the jobs from a list")
     add("--slots", type=_count, default=0, metavar="N",
-        help="jobs at once (1 to 1000; default: one for each processor, at least 2)")  # fmt: skip
+        help="jobs at once (1 to 1000; default: two more than processors)")  # fmt: skip
     add("-l", "--list", action="store_true", help="show the jobs, run nothing")
     add(
         "--output",

@@ -60,6 +60,6 @@ def markdown() -> str:
         "# Settings\n\nMade by `runyard settings --output markdown`. From the environment, or without the prefix and in lower case from `runyard.toml`;\n"
         "secrets may also come from a file named by `RUNYARD_<NAME>_FILE`.\n\n"
         f"`runyard run` knows {local}. It takes them from the environment or from the user's own `~/.config/runyard/runyard.toml`, never\n"
-        "from a `runyard.toml` in the working copy, which may be a stranger's. Its `runner_slots` is 0 unless told: one for each processor, at least two.\n\n| variable | default | meaning |\n|---|---|---|\n"
+        "from a `runyard.toml` in the working copy, which may be a stranger's. Its `runner_slots` is 0 unless told: two more than processors.\n\n| variable | default | meaning |\n|---|---|---|\n"
     )
     return head + "\n".join(rows) + "\n"

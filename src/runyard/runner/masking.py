@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import base64
 import json
+from bisect import bisect_right
 from collections.abc import Iterable
 from html import escape
 from typing import Any
@@ -79,12 +80,13 @@ class Masker:
         if fresh <= self._needles:
             return
         self._needles |= fresh
-        self._longest = max(map(len, self._needles))
-        ordered = sorted(self._needles, key=len, reverse=True)
-        self._pattern = _compile(b"|".join(map(_escaped, ordered)), _OPTIONS)
-        self._prefixes = _prefixes(ordered)
-        self._firsts = frozenset(needle[0] for needle in ordered)
-        self._apart = self._prefixes is not None and not _may_overlap(ordered, self._prefixes)
+        self._sorted = sorted(self._needles)
+        self._longest = max(map(len, self._sorted))
+        longest_first = sorted(self._sorted, key=len, reverse=True)
+        self._pattern = _compile(b"|".join(map(_escaped, longest_first)), _OPTIONS)
+        self._firsts = frozenset(needle[0] for needle in self._sorted)
+        self._alphabet = frozenset(b"".join(self._sorted))
+        self._apart: bool | None = None  # known when the first needle is met, which most logs never do
 
     @property
     def holds(self) -> bool:
@@ -127,20 +129,27 @@ class Masker:
 
     def _spans(self, whole: bytes, covered: int) -> Iterable[tuple[int, int]]:
         """Matches in order of start, longest at each start; those that overlap one before come too, unless none can."""
+        search = self._pattern.search
+        match = search(whole)
+        if match is None:
+            return
+        if self._apart is None:
+            self._apart = not _may_overlap(self._sorted)
         if self._apart and covered == 0:
             for match in self._pattern.finditer(whole):
                 yield match.span()
             return
         # A cover's inside is looked at again: a needle that begins in it may reach further.
-        search, at = self._pattern.search, 0
-        while (match := search(whole, at)) is not None:
+        while match is not None:
             start, end = match.span()
             yield start, end
-            at = start + 1
+            match = search(whole, start + 1)
 
     def _open_from(self, whole: bytes) -> int:
         """Where the first needle that is not complete yet may begin; the end when there is none."""
         size = len(whole)
+        if not whole or whole[-1] not in self._alphabet:
+            return size
         begin = max(0, size - self._longest + 1)
         tail = whole[begin:]
         for offset, byte in enumerate(tail):
@@ -149,23 +158,20 @@ class Masker:
         return size
 
     def _is_prefix(self, piece: bytes) -> bool:
-        if self._prefixes is not None:
-            return piece in self._prefixes
-        return any(len(needle) > len(piece) and needle.startswith(piece) for needle in self._needles)
+        """Of a longer needle; in order, those come right behind it."""
+        at = bisect_right(self._sorted, piece)
+        return at < len(self._sorted) and self._sorted[at].startswith(piece)
 
 
 def _escaped(needle: bytes) -> bytes:
     """As a pattern: every byte by its number, so that nothing is special."""
-    return b"".join(b"\\x%02x" % byte for byte in needle)
+    return ("\\x" + needle.hex("~").replace("~", "\\x")).encode()
 
 
-def _prefixes(ordered: list[bytes]) -> frozenset[bytes] | None:
-    """All proper prefixes, when they fit a budget (a long key has as many bytes of prefixes as the square of its length)."""
-    if sum(len(needle) ** 2 for needle in ordered) // 2 > PREFIX_BUDGET_BYTES:
-        return None
-    return frozenset(needle[:size] for needle in ordered for size in range(1, len(needle)))
-
-
-def _may_overlap(ordered: list[bytes], prefixes: frozenset[bytes]) -> bool:
-    """Whether one needle's end can be another's (or its own) beginning."""
-    return any(needle[start:] in prefixes for needle in ordered for start in range(1, len(needle)))
+def _may_overlap(needles: list[bytes]) -> bool:
+    """Whether one needle's end can be another's (or its own) beginning; taken for granted beyond a budget (a long key has as many bytes of
+    prefixes as the square of its length)."""
+    if sum(len(needle) ** 2 for needle in needles) // 2 > PREFIX_BUDGET_BYTES:
+        return True
+    prefixes = {needle[:size] for needle in needles for size in range(1, len(needle))}
+    return any(needle[start:] in prefixes for needle in needles for start in range(1, len(needle)))

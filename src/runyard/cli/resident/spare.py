@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 ORDER_LIMIT_BYTES = 8 << 20
 READ_S = 5.0
-WARM_SLOTS = max(2, os.cpu_count() or 2)
+WARM_SLOTS = (os.cpu_count() or 2) + 2  # as many as a run has by itself
 
 
 @dataclass(frozen=True)

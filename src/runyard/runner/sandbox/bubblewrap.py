@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import os
 import shutil
 import threading
 from collections.abc import Callable, Mapping, Sequence
@@ -47,6 +48,7 @@ ETC_COPIED = (
     "nsswitch.conf", "host.conf", "services", "protocols", "mime.types", "fonts", "perl", "python3", "debian_version", "os-release",
 )  # fmt: skip
 ETC_SHOWN = ("alternatives", "ssl", "pki")  # larger: shown as they are
+TOP_FOLDERS = ("/bin", "/sbin", "/lib", "/lib32", "/lib64", "/libx32")  # mostly links into /usr
 IMAGE_HIDDEN = frozenset(("proc", "dev", "sys", "tmp", "run", "builds", "etc", "home"))
 PASSWD = f"root:x:0:0:root:/root:/bin/sh\njob:x:{INSIDE_ID}:{INSIDE_ID}::{INSIDE_HOME}:/bin/sh\nnobody:x:65534:65534::/:/bin/false\n"
 GROUP = f"root:x:0:\njob:x:{INSIDE_ID}:\nnogroup:x:65534:\n"
@@ -79,9 +81,9 @@ class BubblewrapBox(KeptBox):
         if upper is not None:
             self.uid, home = upper.base + upper.person.uid, upper.person.home
         self.inside = Places("/builds", f"/builds/{project}", f"/builds/{project}.tmp", home)
-        base = folders.path
-        builds = base / BUILDS
-        self.outside = Places(str(builds), f"{builds}/{project}", f"{builds}/{project}.tmp", str(base / HOME))
+        base = str(folders.path)
+        builds = f"{base}/{BUILDS}"
+        self.outside = Places(builds, f"{builds}/{project}", f"{builds}/{project}.tmp", f"{base}/{HOME}")
         self._sandbox = sandbox
         self._plan = plan
         self._folders = folders
@@ -203,7 +205,9 @@ class BubblewrapSandbox:
         self.work = work
         self._folders: dict[int, SlotFolders] = {}
         self._groups: dict[int, cgroups.Slot] = {}
+        self._place = str(work)
         self._etc = work / "etc"
+        self._etc_made: set[Network] = set()
         self._etc_lock = threading.Lock()
         self._roots: str | None = None  # why images stay read-only; "" when they need not
         shutil.rmtree(self._etc, ignore_errors=True)
@@ -285,10 +289,10 @@ class BubblewrapSandbox:
     def _etc_for(self, network: Network) -> str:
         """The folder that is a box's /etc under this network, made when first asked for; as the launcher sees it."""
         with self._etc_lock:
-            folder = self._etc / network.value
-            if not folder.exists():
-                self._write_etc(folder, network)
-        return f"{self.visible(str(self.work))}/etc/{network.value}"
+            if network not in self._etc_made:
+                self._write_etc(self._etc / network.value, network)
+                self._etc_made.add(network)
+        return f"{self.visible(self._place)}/etc/{network.value}"
 
     def _write_etc(self, folder: Path, network: Network) -> None:
         fresh = folder.with_suffix(".new")
@@ -341,7 +345,7 @@ class BubblewrapSandbox:
             arguments += self._host_root(etc) if plan.root is None else self._image_root(plan.root, etc)
         arguments += ("--proc", "/proc", "--dev", "/dev")
         arguments += ("--perms", "1777", "--tmpfs", "/dev/shm") if upper is not None else ()  # noqa: S108 - the box's own
-        slot = self.visible(str(self.work)) + "/" + folders.path.name
+        slot = self.visible(self._place) + "/" + folders.path.name
         for name, inside in ((BUILDS, "/builds"), (HOME, INSIDE_HOME), (TEMP, "/tmp")):  # noqa: S108 - the box's own /tmp
             if upper is not None and name == HOME:
                 continue  # the image's own
@@ -367,16 +371,17 @@ class BubblewrapSandbox:
     def _host_root(self, etc: str) -> list[str]:
         """This machine's programs with an /etc of ours. Every bind costs bubblewrap a walk of the mount table, so they are few."""
         arguments = ["--ro-bind", "/usr", "/usr"]
-        for name in ("bin", "sbin", "lib", "lib32", "lib64", "libx32"):
-            path = Path("/") / name
-            if path.is_symlink():
-                arguments += ("--symlink", str(path.readlink()), str(path))
-            elif path.is_dir():
-                arguments += ("--ro-bind", str(path), str(path))
+        for path in TOP_FOLDERS:
+            try:
+                arguments += ("--symlink", os.readlink(path), path)  # noqa: PTH115 - for each box, and a Path is dear
+            except FileNotFoundError:
+                continue
+            except OSError:  # no link
+                arguments += ("--ro-bind", path, path) if os.path.isdir(path) else ()  # noqa: PTH112
         arguments += ("--ro-bind", etc, "/etc")
         for name in ETC_SHOWN:
-            if (Path("/etc") / name).is_dir():
-                arguments += ("--ro-bind", f"/etc/{name}", f"/etc/{name}")
+            path = f"/etc/{name}"
+            arguments += ("--ro-bind", path, path) if os.path.isdir(path) else ()  # noqa: PTH112
         return arguments
 
     def _image_root(self, root: RootFs, etc: str) -> list[str]:

@@ -111,6 +111,7 @@ class Slot:
         self._folders = folders
         self.procs = tuple(str(folder / "cgroup.procs") for _, folder in folders)
         self._doors: list[int] = []
+        self._found: dict[str, Path | None] = {}
         self._freezer = self._file("cgroup.freeze")
         self._lock = threading.Lock()
         self._steps = 0
@@ -172,7 +173,10 @@ class Slot:
             time.sleep(0.0002)
 
     def _file(self, name: str) -> Path | None:
-        return next((f / name for _, f in self._folders if (f / name).exists()), None)
+        """Where a file of the groups is; which files there are does not change while they live."""
+        if name not in self._found:
+            self._found[name] = next((f / name for _, f in self._folders if (f / name).exists()), None)
+        return self._found[name]
 
     def processes(self) -> list[int]:
         """Live processes, over all hierarchies."""

@@ -15,6 +15,7 @@ import subprocess
 import threading
 import time
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path, PurePosixPath
 
 BUILDS, HOME, TEMP = "builds", "home", "tmp"
@@ -31,6 +32,7 @@ class _Frame:
     leaves: tuple[str, ...]
 
     @classmethod
+    @lru_cache(maxsize=64)
     def of(cls, project: str, owner: tuple[int, int] | None) -> _Frame:
         """The project's workspace and its `.tmp` twin inside builds; home and temp."""
         above = [BUILDS, *(f"{BUILDS}/{parent}" for parent in reversed(PurePosixPath(project).parents[:-1]))]
@@ -45,6 +47,7 @@ class SlotFolders:
 
     def __init__(self, base: Path, number: int, uid: int | None) -> None:
         self.path = base / f"slot{number}"
+        self._place = str(self.path)  # this is asked for often, and a Path is dear
         self._trash = base / "trash"
         self._uid = uid
         self._count = 0
@@ -62,8 +65,8 @@ class SlotFolders:
             self.path.mkdir(parents=True, mode=0o711)
         for name in (*frame.inner, *frame.leaves):
             if name not in self._seen:
-                folder = self.path / name
-                folder.mkdir(mode=0o755)
+                folder = f"{self._place}/{name}"
+                os.mkdir(folder, 0o755)  # noqa: PTH102
                 if owner is not None:
                     os.chown(folder, *owner)
         self._frame = frame
@@ -73,7 +76,7 @@ class SlotFolders:
         """Nothing of the job lives any more."""
         if self._frame is None:
             return
-        if set(os.listdir(self.path)) != {BUILDS, HOME, TEMP} or any(  # noqa: PTH208 - names
+        if set(os.listdir(self._place)) != {BUILDS, HOME, TEMP} or any(  # noqa: PTH208 - names
             self._was_touched(name) for name in self._frame.inner
         ):
             self.remove()
@@ -83,7 +86,7 @@ class SlotFolders:
                 self._throw(self.path / name)
                 del self._seen[name]
         for name in self._frame.inner:
-            self._seen[name] = _identity(self.path / name)
+            self._seen[name] = self._identity(name)
 
     def remove(self) -> None:
         """Everything, at once for who looks."""
@@ -100,16 +103,15 @@ class SlotFolders:
 
     def _look(self) -> None:
         assert self._frame is not None  # noqa: S101 - just set
-        self._seen = {name: _identity(self.path / name) for name in (*self._frame.inner, *self._frame.leaves)}
+        self._seen = {name: self._identity(name) for name in (*self._frame.inner, *self._frame.leaves)}
 
     def _was_touched(self, name: str) -> bool:
-        return _identity(self.path / name) != self._seen[name]
+        return self._identity(name) != self._seen[name]
 
-
-def _identity(folder: Path) -> tuple[int, ...]:
-    """Differs after any change of the folder: of its entries, owner, mode, attributes. Nobody but the kernel sets the change time."""
-    info = os.lstat(folder)
-    return (info.st_ino, info.st_ctime_ns, info.st_mode, info.st_uid, info.st_gid, info.st_nlink)
+    def _identity(self, name: str) -> tuple[int, ...]:
+        """Differs after any change of the folder: of its entries, owner, mode, attributes. Nobody but the kernel sets the change time."""
+        info = os.lstat(f"{self._place}/{name}")
+        return (info.st_ino, info.st_ctime_ns, info.st_mode, info.st_uid, info.st_gid, info.st_nlink)
 
 
 class Bin:

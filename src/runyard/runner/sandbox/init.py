@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import platform
 import struct
+from functools import cache
 
 SIGCHLD, SIG_IGN, PR_SET_DUMPABLE, PR_SET_NAME = 17, 1, 4, 15
 ACTION = struct.pack("<4Q", SIG_IGN, 0, 0, 0)  # struct sigaction of the kernel
@@ -54,6 +55,7 @@ MACHINES = {
 }  # ELF's number of the machine, column of CALLS, its call
 
 
+@cache
 def build(machine: str | None = None) -> bytes | None:
     """The program for this machine, or None when its calls are not known here."""
     machine = machine or platform.machine()

@@ -320,9 +320,7 @@ def _add_rejects(targets: list[list[Any]]) -> None:
 def _become(body: dict[str, Any], line: int, fds: list[int]) -> None:
     """In the child: enter groups, namespaces and the uid, then keep the box. Never returns."""
     os.setsid()
-    signal.set_wakeup_fd(-1)
-    for number in (signal.SIGCHLD, signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-        signal.signal(number, signal.SIG_DFL)
+    signal.set_wakeup_fd(-1)  # what we ignore the keeper may ignore too; those that it starts ignore nothing
     with socket.socket(fileno=line) as ours:
         keeper = Keeper(ours, tidy=body["tidy"])
         try:
