@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping, Sequence
+from itertools import groupby
 
 from msgspec import Raw
 
@@ -29,6 +30,9 @@ _NO_MACHINE = FORM + GAP
 
 
 Row = Listed | Card
+OtherIds = tuple[
+    int, int | None, int | None, str
+]  # run, who retried or played it, runner, the runner's machine
 
 
 def card(row: Listed, run: Run, artifacts: Sequence[ListedArtifact]) -> bytes:
@@ -53,7 +57,12 @@ def _is_drawn(found: Card) -> bool:
     return found.card is not None and found.card.startswith(FORM)
 
 
-def system_id_of(row: Row) -> str:
+def others_of(row: Row) -> OtherIds:
+    """Whom a job shows besides itself."""
+    return row.run_id, row.actor_id, row.runner_id, _system_id_of(row)
+
+
+def _system_id_of(row: Row) -> str:
     """Which machine of its runner took it; empty when it was the server itself."""
     if isinstance(row, Listed):
         return str(row.extra.get(SYSTEM_ID, ""))
@@ -61,11 +70,19 @@ def system_id_of(row: Row) -> str:
     return "" if found.startswith(_NO_MACHINE) else found[len(FORM) : found.index(GAP)].decode()
 
 
-def filled(drawn: Card, others: Others) -> Raw:
-    """The whole JSON of the job."""
-    user, commit, pipeline, jobs_url, runner, machine = others
-    _, a, b, c, d, e, f, g = (drawn.card or BLANK).split(GAP)
-    return Raw(b"".join((a, user, b, commit, c, pipeline, d, jobs_url, e, runner, f, machine, g)))
+def pieces_of(rows: Sequence[Row]) -> list[tuple[OtherIds, list[Row]]]:
+    """The page cut where the others change: neighbours are mostly jobs of one run, and are filled in together."""
+    return [(others, list(some)) for others, some in groupby(rows, others_of)]
+
+
+def filled(drawn: Sequence[Card], others: Others) -> Raw:
+    """The JSON of jobs with the same others, with commas between."""
+    text = b",".join([(card.card or BLANK).partition(GAP)[2] for card in drawn])
+    parts = text.split(GAP)
+    whole = [b""] * (2 * len(parts) - 1)
+    whole[::2] = parts
+    whole[1::2] = [bytes(one) for one in others] * len(drawn)
+    return Raw(b"".join(whole))
 
 
 def draw_some(tx: Tx, limit: int) -> int:

@@ -17,7 +17,7 @@ from msgspec import Raw
 
 from runyard.dialects.gitlab import shapes
 from runyard.dialects.gitlab.asking import Window
-from runyard.dialects.gitlab.cards import Row, filled, page_of, system_id_of
+from runyard.dialects.gitlab.cards import OtherIds, Row, filled, page_of, pieces_of
 from runyard.dialects.gitlab.coverage import mean_coverage
 from runyard.dialects.gitlab.jobshape import NULL, Others, add_work, encode, job_body, raw, url_start
 from runyard.dialects.gitlab.managers import machine as machine_of
@@ -35,6 +35,7 @@ from runyard.model.work import Group, Project, Run, Runner, User
 Key = TypeVar("Key")
 Wanted = tuple[tuple[State, Outcome | None], ...]
 MOST_SCANNED = 5_000
+FEW = 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,15 +78,11 @@ def find_jobs(tx: Tx, filter: AttemptFilter, words: Words, window: Window) -> tu
     return kept[skip : skip + window.per_page], len(kept) > skip + window.per_page
 
 
-OtherIds = tuple[
-    int, int | None, int | None, str
-]  # run, who retried or played it, runner, the runner's machine
-
-
 @dataclass(frozen=True, slots=True)
 class Surroundings:
-    """What jobs refer to, by id; what is shown the same in every body is JSON already."""
+    """Jobs, and what they refer to by id; what is shown the same in every body is JSON already."""
 
+    pieces: Sequence[tuple[OtherIds, Sequence[Row]]]  # in order
     runs: Mapping[int, Run]
     users: Mapping[int, Raw]
     runners: Mapping[int, Raw]
@@ -94,13 +91,11 @@ class Surroundings:
     downstream: Mapping[int, tuple[Run, Project]]  # pipelines that bridges started, by id
 
 
-def runs_of(tx: Tx, project_id: int, rows: Sequence[Row], known: Iterable[Run]) -> dict[int, Run]:
+def runs_of(tx: Tx, project_id: int, ids: set[int], known: Iterable[Run]) -> dict[int, Run]:
     """The pipelines of a page of jobs."""
     runs = {run.id: run for run in known}
-    lacking = {row.run_id for row in rows} - runs.keys()
-    if (
-        len(lacking) > 1
-    ):  # jobs of one page mostly come from neighbouring runs: one range query instead of many look-ups
+    lacking = ids - runs.keys()
+    if len(lacking) > FEW:  # mostly neighbouring runs: one range query instead of many look-ups
         page = Page(limit=2 * len(lacking), after_id=max(lacking) + 1, descending=True)
         runs |= {run.id: run for run in tx.runs(RunFilter(project_id=project_id), page)}
     for run_id in lacking - runs.keys():
@@ -133,11 +128,6 @@ def project_bodies(
     ]
 
 
-def others_of(row: Row) -> OtherIds:
-    """Whom a job shows besides itself."""
-    return row.run_id, row.actor_id, row.runner_id, system_id_of(row)
-
-
 @dataclass(slots=True)
 class Bodies:
     """Makes finished bodies."""
@@ -156,9 +146,11 @@ class Bodies:
         moment: Moment = FLEETING,
         known: Iterable[Run] = (),
     ) -> Surroundings:
-        """Everything a page of jobs refers to."""
+        """A page of jobs with everything it refers to."""
         now, server = self.services.now(), self.services.server
-        runs = runs_of(tx, project_id, rows, known)
+        pieces = pieces_of(rows)
+        others = [ids for ids, _ in pieces]
+        runs = runs_of(tx, project_id, {ids[0] for ids in others}, known)
 
         def user(id: int) -> Raw | None:
             row = tx.get(User, id)
@@ -172,7 +164,6 @@ class Bodies:
             found = machine_of(tx, runner_id, system_id)
             return raw(shapes.runner_manager(found, now)) if found else None
 
-        others = {others_of(row) for row in rows}
         actors = {actor_id or runs[run_id].actor_id for run_id, actor_id, _, _ in others if run_id in runs}
         carriers = {(runner_id, system_id) for _, _, runner_id, system_id in others if runner_id}
         users = {id: moment.of(("user", id), partial(user, id)) for id in actors if id}
@@ -185,7 +176,7 @@ class Bodies:
         for left in tx.listed_artifacts([row.id for row in plain if row.started_at is not None]):
             artifacts.setdefault(left.attempt_id, []).append(left)
         return Surroundings(
-            runs, _there(users), _there(runners), _there(machines), artifacts, _downstream(tx, plain)
+            pieces, runs, _there(users), _there(runners), _there(machines), artifacts, _downstream(tx, plain)
         )
 
     def commit(self, project_id: int, sha: str) -> Commit | None:
@@ -211,27 +202,30 @@ class Bodies:
             if (project_id, sha) not in self._commits:
                 await asyncio.to_thread(self.commit, project_id, sha)
 
-    def jobs(self, project: Project, rows: Sequence[Row], around: Surroundings) -> list[Raw]:
-        """JSON of many jobs; what is shared between them is made once."""
+    def jobs(self, project: Project, around: Surroundings) -> list[Raw]:
+        """JSON of the jobs in order; what is shared between them is made once, and neighbours by card are one text with commas."""
         now, jobs_url = self.services.now(), url_start(f"{self.services.server.url}/{project.path}/-/jobs/")
         shared: dict[int, tuple[Raw, Raw]] = {}
-        known: dict[OtherIds, Others] = {}
-        bodies = []
-        for row in rows:
-            run, ids = around.runs.get(row.run_id), others_of(row)
+        bodies: list[Raw] = []
+        for (run_id, actor_id, runner_id, system_id), rows in around.pieces:
+            run = around.runs.get(run_id)
             if run is None:  # removed between two reads
                 continue
-            others = known.get(ids)
-            if others is None:
-                _, actor_id, runner_id, system_id = ids
-                commit, pipeline = shared.get(run.id) or shared.setdefault(run.id, self._of_run(project, run))
-                user = around.users.get(actor_id or run.actor_id or 0, NULL)
-                runner = around.runners.get(runner_id or 0, NULL)
-                machine = around.machines.get((runner_id or 0, system_id), NULL)
-                others = known[ids] = Others(user, commit, pipeline, jobs_url, runner, machine)
-            bodies.append(
-                filled(row, others) if isinstance(row, Card) else self._undrawn(row, run, now, others, around)
-            )
+            commit, pipeline = shared.get(run_id) or shared.setdefault(run_id, self._of_run(project, run))
+            user = around.users.get(actor_id or run.actor_id or 0, NULL)
+            runner = around.runners.get(runner_id or 0, NULL)
+            machine = around.machines.get((runner_id or 0, system_id), NULL)
+            others = Others(user, commit, pipeline, jobs_url, runner, machine)
+            drawn = [row for row in rows if isinstance(row, Card)]
+            if len(drawn) == len(rows):
+                bodies.append(filled(drawn, others))
+            else:
+                bodies += [
+                    filled([row], others)
+                    if isinstance(row, Card)
+                    else self._undrawn(row, run, now, others, around)
+                    for row in rows
+                ]
         return bodies
 
     def _undrawn(self, row: Listed, run: Run, now: int, others: Others, around: Surroundings) -> Raw:
@@ -271,7 +265,7 @@ class Bodies:
         """The body of what `find` found."""
         if found:
             await self.learn(project.id, found[1].runs.values())
-        bodies = self.jobs(project, [found[0]], found[1]) if found else []
+        bodies = self.jobs(project, found[1]) if found else []
         if not bodies:
             raise missing("Job")
         return bodies[0]

@@ -308,7 +308,7 @@ class Environments:
         server, project = self.desk.services.server, entry.project
         environment, user = tx.get(Environment, row.environment_id), tx.get(User, row.user_id or 0)
         found = self.bodies.find(tx, row.attempt_id) if row.attempt_id else None
-        jobs = self.bodies.jobs(project, [found[0]], found[1]) if found else []
+        jobs = self.bodies.jobs(project, found[1]) if found else []
         return {
             "id": row.id, "iid": row.number, "ref": row.ref, "sha": row.sha,
             "created_at": shapes.when(row.created_at), "updated_at": shapes.when(row.updated_at),

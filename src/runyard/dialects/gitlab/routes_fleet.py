@@ -148,7 +148,7 @@ class Fleet:
                 project = tx.get(Project, row.project_id)
                 if project is not None and entry.who.may_see(project):
                     around = self.bodies.surroundings(tx, project.id, [row], entry.moment)
-                    shown += self.bodies.jobs(project, [row], around)
+                    shown += self.bodies.jobs(project, around)
             last = rows[: window.per_page][-1].id if rows else 0
             return shown, len(rows) > window.per_page, last
 

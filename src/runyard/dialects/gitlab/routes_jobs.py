@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator
 from dataclasses import dataclass, replace
 
 from starlette.responses import Response, StreamingResponse
 
 from runyard.dialects.gitlab.asking import Parameters, Window, window_of
 from runyard.dialects.gitlab.canceling import end_unheard
-from runyard.dialects.gitlab.cards import Row
 from runyard.dialects.gitlab.desk import Desk, Door, Entry, Line
 from runyard.dialects.gitlab.gathering import Bodies, Surroundings, find_jobs, words_of
 from runyard.dialects.gitlab.inputs import job_variables
@@ -25,9 +24,7 @@ from runyard.model.work import Attempt, Project, Run
 
 MOST_OF_RUN = 10_000
 ORDERS = frozenset({"id"})
-Found = tuple[
-    Sequence[Row], bool, Surroundings, Window, int
-]  # rows, more, around, window, last id of the page
+Found = tuple[bool, Surroundings, Window, int]  # are there more, the page, its window, its last id
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,9 +88,9 @@ class Jobs:
 
     async def listed(self, entry: Entry) -> Response:
         """A page of jobs."""
-        rows, more, around, window, last = entry.found
+        more, around, window, last = entry.found
         await self.bodies.learn(entry.project.id, around.runs.values())
-        return self.desk.listed(entry, window, self.bodies.jobs(entry.project, rows, around), last, more)
+        return self.desk.listed(entry, window, self.bodies.jobs(entry.project, around), last, more)
 
     def bridges_of(self, tx: Tx, entry: Entry) -> Found:
         """Jobs that start other pipelines, latest attempts; a pipeline has few, so they are read whole."""
@@ -106,7 +103,7 @@ class Jobs:
         shown = kept[start : start + window.per_page]
         more = len(kept) > start + window.per_page
         around = self.bodies.surroundings(tx, entry.project.id, shown, entry.moment, [run])
-        return shown, more, around, window, 0
+        return more, around, window, 0
 
     def _find(self, tx: Tx, entry: Entry, filter: AttemptFilter, run: Run | None) -> Found:
         window = window_of(entry.parameters)
@@ -117,7 +114,7 @@ class Jobs:
         # Bridges have a list of their own, and no cards.
         rows = [row for row in found if isinstance(row, Card) or not row.outline.bridge]
         around = self.bodies.surroundings(tx, entry.project.id, rows, entry.moment, [run] if run else [])
-        return rows, more, around, window, found[-1].id if found else 0
+        return more, around, window, found[-1].id if found else 0
 
     def _find_one(self, tx: Tx, entry: Entry) -> tuple[Listed, Surroundings] | None:
         found = self.bodies.find(tx, entry.id("job_id", "Job"), entry.moment)

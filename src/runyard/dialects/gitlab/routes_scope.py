@@ -205,7 +205,7 @@ class Scope:
             open_jobs = _grouped(tx, entry.project.id, OPEN)
             ids = sorted(p[1].id for p in open_jobs if _group_of(p) == key and p[1].state in states)
             rows = [row for id in ids if (row := tx.listed_one(id)) is not None]
-            return self.bodies.jobs(entry.project, rows, self.bodies.surroundings(tx, entry.project.id, rows))
+            return self.bodies.jobs(entry.project, self.bodies.surroundings(tx, entry.project.id, rows))
 
         return await self.desk.services.db.read(load)
 
