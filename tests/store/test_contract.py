@@ -1008,3 +1008,16 @@ def test_environments_are_found_when_their_time_has_come(store: Any, made: Any) 
 def test_a_column_that_is_not_there_is_a_mistake_of_ours(store: Any) -> None:
     with store.begin() as tx, pytest.raises(KeyError):
         tx.find(Member, Page(), **{"1=1 OR user_id": 1})
+
+
+def test_pages_of_cards_are_the_pages_of_the_list_however_they_are_asked(store: Any, made: Any) -> None:
+    with store.begin() as tx:
+        run, pairs = made.add_graph(tx, *[made.plan(f"j{n}") for n in range(7)])
+    ids = [attempt.id for _, attempt in pairs]
+    filter = AttemptFilter(project_id=run.project_id)
+    with store.look() as tx:
+        for descending in (True, False):
+            for after_id in (None, ids[3], ids[0], ids[-1], ids[-1] + 9):
+                for offset in range(9):
+                    page = Page(3, offset, after_id, descending)
+                    assert [c.id for c in tx.cards(filter, page)] == [r.id for r in tx.listed(filter, page)]

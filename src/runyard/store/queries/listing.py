@@ -110,7 +110,9 @@ def cards(link: Link, filter: AttemptFilter, page: Page) -> list[Card]:
     conditions, is_narrow = conditions_of(filter)
     if is_narrow or filter.wanted:
         return list(map(Card._make, page_of_attempts(link, CARDS, filter, page)))
-    if page.offset:  # rows are passed over in the narrow index, of which a page of the file holds some hundred
+    if (
+        page.offset
+    ):  # rows are passed over in the narrow index, of which a page of the file holds some hundred
         passed = replace(page, limit=1, offset=page.offset - 1)
         before = page_of_attempts(link, _IDS, filter, passed)
         if not before:

@@ -7,7 +7,9 @@ down_revision = "0007"
 branch_labels = None
 depends_on = None
 
-INDEX = "CREATE INDEX attempts_cards ON attempts (project_id, id, run_id, runner_id, actor_id, card) WHERE id > 0"
+INDEX = (
+    "CREATE INDEX attempts_cards ON attempts (project_id, id, run_id, runner_id, actor_id, card) WHERE id > 0"
+)
 
 
 def upgrade() -> None:
