@@ -75,8 +75,3 @@ def test_an_image_as_a_step(yard: Yard, image: str) -> None:
 def test_images_that_cannot_be_had(yard: Yard, uses: str, message: str) -> None:
     attempt, log = yard.run(step(uses))
     assert attempt.outcome is Outcome.FAILED and message in log
-
-
-def test_a_dockerfile_is_not_built(yard: Yard) -> None:
-    attempt, log = yard.run(actions("mkdir act; echo FROM x > act/Dockerfile"), step("./act"))
-    assert attempt.outcome is Outcome.FAILED and "publish the image and name it" in log

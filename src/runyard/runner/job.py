@@ -27,6 +27,7 @@ from runyard.model.usage import Sample
 from runyard.model.work import Step
 from runyard.runner import lanes, voice
 from runyard.runner.actions.acting import Acting
+from runyard.runner.actions.building import Builder
 from runyard.runner.actions.reach import reachable
 from runyard.runner.builtins import Builtins
 from runyard.runner.cache import Cache
@@ -110,7 +111,7 @@ class Execution:
 
     def _in_box(self) -> None:
         work, job = self._work, self._work.job
-        network = self._means.network if job.network is Network.INTERNET else job.network
+        network = self._network
         public = {} if voice.speaks_actions(work) else self._public()
         asked = Asked(self._slot, job.services, network, public, self._log.system)
         with (
@@ -140,6 +141,12 @@ class Execution:
                 left = box.close()
             if left:
                 raise SandboxError(f"processes of the job did not end: {left}")
+
+    @property
+    def _network(self) -> Network:
+        """What the job asks for, at most what the runner gives."""
+        asked = self._work.job.network
+        return self._means.network if asked is Network.INTERNET else asked
 
     def _public(self) -> dict[str, str]:
         """What services get of the job's variables: neither secrets nor files (gitlab-runner)."""
@@ -180,6 +187,7 @@ class Execution:
             builtins,
             reachable(self._means.link, work, scene.box),
             self._means.images,
+            Builder(self._means.sandbox, self._means.images, self._network, work.project_id),
             self._listen,
         )
         scene.env.update(acting.reach.for_scripts())

@@ -18,6 +18,7 @@ from typing import Any
 from runyard.model.plan import Assignment, StepKind, StepPlan
 from runyard.model.state import Outcome, Reason
 from runyard.runner.actions import inputs as well_known
+from runyard.runner.actions.building import Builder, BuildFailed
 from runyard.runner.actions.container import Order, execute, words
 from runyard.runner.actions.reach import Reachable
 from runyard.runner.actions.trees import Instance, Trees
@@ -69,6 +70,7 @@ class Acting:
     builtins: Builtins
     reach: Reachable
     images: Images
+    builder: Builder
     hear: Callable[[Scene], None]  # notes a cancel between inner steps
     _instances: dict[int, Instance] = field(default_factory=dict)
     _posts: list[_Row] = field(default_factory=list)
@@ -309,10 +311,14 @@ class Acting:
         return run(scene, plan, self._next(), _shown(it.inputs))
 
     def _container(self, scene: Scene, it: Instance, runs: Container, phase: str, name: str) -> Ended:
+        image = runs.image
         if runs.built:
-            raise ActionError(
-                f"the action '{it.uses.text}' builds its image from a Dockerfile, which is not done here; publish the image and name it: `image: docker://…`"
-            )
+            try:
+                image = self._built(scene, it, runs.image)
+            except BuildFailed as failed:
+                if failed.ended.message:
+                    scene.log.system(f"##[error]{failed.ended.message}")
+                return failed.ended
         base = {**scene.base, **it.env}
         context = {**scene.facts.context(base), "inputs": it.inputs}
         entrypoint = {
@@ -326,7 +332,7 @@ class Acting:
         elif phase == "main" and it.inputs.get("args"):
             args = words(it.inputs["args"])
         own = {key: scene.facts.render(value, context) for key, value in runs.env.items()}
-        order = Order(runs.image, scene.facts.render(entrypoint, context), args)
+        order = Order(image, scene.facts.render(entrypoint, context), args)
         return execute(
             self._left(),
             scene,
@@ -337,6 +343,16 @@ class Acting:
             self._next(),
             _shown(it.inputs),
         )
+
+    def _built(self, scene: Scene, it: Instance, path: str) -> str:
+        """The name of the image that the action's Dockerfile makes; its folder is what it may copy from."""
+        file = Path(os.path.normpath(it.outside / path))
+        if it.outside not in (file.parent, *file.parents) or os.path.realpath(file.parent) != str(
+            file.parent
+        ):
+            raise ActionError(f"'{path[:200]}' is not a file of the action '{it.uses.text}'")
+        shown = f"{it.uses.text.partition('@')[0]}/{path}"
+        return self.builder.image(scene, file, shown, self._left())
 
     def _image(
         self, scene: Scene, step: StepPlan, it: Instance, given: Mapping[str, str], env: Mapping[str, str]

@@ -69,7 +69,8 @@ class Beside:
 
 @dataclass(frozen=True, slots=True)
 class BoxPlan:
-    """What a box must offer. `project` places the workspace at /builds/<project>."""
+    """What a box must offer. `project` places the workspace at /builds/<project>. `builds_image`: what is written is to become an image, so /tmp is the
+    image's own; only with a root that can be made writable."""
 
     slot: int
     project: str
@@ -77,6 +78,7 @@ class BoxPlan:
     binds: tuple[Bind, ...] = ()
     root: RootFs | None = None
     beside: Beside | None = None
+    builds_image: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -169,6 +169,11 @@ class BubblewrapBox(KeptBox):
         guest._fixed = [*guest._fixed[:-2], *more, *guest._fixed[-2:]]  # before the root becomes read-only
         return guest.opened()
 
+    def changed(self) -> tuple[Path, int]:
+        """(the image's files as they are now, the first of the users that they belong to), for a box that builds an image."""
+        assert self._upper is not None  # noqa: S101 - `open` refuses others
+        return Path(f"/proc/{self._spawner.pid}/root{self._upper.path}"), self._upper.base
+
     def out_of_memory(self) -> bool:
         """From the memory group's own count."""
         return self._group is not None and self._group.ooms() > self._ooms
@@ -219,6 +224,10 @@ class BubblewrapSandbox:
         """Fresh folders for the slot, then a box over them."""
         uid = FIRST_UID + plan.slot if self.means.own_uids else None
         folders = self._folders.setdefault(plan.slot, SlotFolders(self.work, plan.slot, uid))
+        if plan.builds_image and not (plan.root and plan.root.layers and self._writes_roots()):
+            raise ImageUnavailable(
+                "an image cannot be built here: that needs a runner that is root, podman with overlay storage and Linux 5.19"
+            )
         if plan.root is None or not plan.root.layers or not self._writes_roots():
             folders.renew(plan.project)
             return self._box(plan, folders, None)
@@ -347,7 +356,7 @@ class BubblewrapSandbox:
         arguments += ("--perms", "1777", "--tmpfs", "/dev/shm") if upper is not None else ()  # noqa: S108 - the box's own
         slot = self.visible(self._place) + "/" + folders.path.name
         for name, inside in ((BUILDS, "/builds"), (HOME, INSIDE_HOME), (TEMP, "/tmp")):  # noqa: S108 - the box's own /tmp
-            if upper is not None and name == HOME:
+            if upper is not None and (name == HOME or (name == TEMP and plan.builds_image)):
                 continue  # the image's own
             arguments += ("--bind", f"{slot}/{name}", inside)
         arguments += ("--symlink", "/tmp", "/var/tmp") if plan.root is None else ()  # noqa: S108

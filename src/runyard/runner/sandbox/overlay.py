@@ -75,6 +75,7 @@ def _prepare(folder: Path, base: int) -> None:
     for name in ("work", "upper", "upper/etc", *(f"upper/{place}" for place in MOUNTED)):
         (folder / name).mkdir(mode=0o755)
         os.chown(folder / name, base, base)
+    (folder / "upper" / "tmp").chmod(0o1777)
     for name in FILES:
         (folder / "upper" / "etc" / name).touch()
 
