@@ -21,13 +21,6 @@ ACTION = 'name: built\ninputs: {word: {default: none}}\nruns: {using: docker, im
 pytestmark = pytest.mark.root
 
 
-def _tags() -> set[str]:
-    listed = subprocess.run(
-        ["podman", "images", "-a", "--no-trunc", "--format", "{{.Id}} {{.Repository}}"], capture_output=True, text=True, check=True
-    )  # fmt: skip
-    return set(listed.stdout.splitlines())
-
-
 @pytest.fixture
 def yard(make_yard: Callable[..., Yard]) -> Yard:
     """What is built does not depend on how the runner speaks to its server."""
@@ -35,16 +28,34 @@ def yard(make_yard: Callable[..., Yard]) -> Yard:
 
 
 @pytest.fixture(autouse=True)
-def _clean() -> Iterator[None]:
-    """What a test has built goes with it, and nothing that only stood between stays."""
+def made(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[str]]:
+    """The ids of all images that the test makes on the way; at the end none of them is left."""
     if os.geteuid() != 0:
         pytest.skip("NOT TESTED: images are built by root")
-    before = _tags()
-    yield
-    fresh = [row.split() for row in _tags() - before]
-    built = [ident for ident, name in fresh if name == building.NAME]
-    building.dropped(built)
-    assert not [row for row in fresh if row[1] == "<none>"]
+    ids: list[str] = []
+    for name in ("arranged", "imported"):
+        monkeypatch.setattr(building, name, _noting(getattr(building, name), ids))
+    monkeypatch.setattr(building, "NAME", f"localhost/runyard-test-built-{os.getpid()}")
+    yield ids
+    listed = [
+        "podman",
+        "images",
+        "--filter",
+        f"reference={building.NAME}",
+        "--format",
+        "{{.Repository}}:{{.Tag}}",
+    ]
+    named = subprocess.run(listed, capture_output=True, text=True, check=True).stdout.split()
+    building.dropped(named)
+    assert [ident for ident in ids if building.ident(ident)] == []
+
+
+def _noting(make: Callable[..., str], ids: list[str]) -> Callable[..., str]:
+    def made(*given: Any) -> str:
+        ids.append(make(*given))
+        return ids[-1]
+
+    return made
 
 
 def _build(yard: Yard, text: str, *more: str, **given: str) -> tuple[Attempt, str]:
