@@ -71,7 +71,7 @@ class Stage:
 
 @dataclass(frozen=True, slots=True)
 class Dockerfile:
-    """All stages; `arguments` are the ARGs above the first FROM, whose values FROMs use and stages may take over."""
+    """All stages; `arguments` are the ARGs above the first FROM: each FROM may use their values, each stage take them over."""
 
     arguments: Mapping[str, str]
     stages: tuple[Stage, ...]
