@@ -75,9 +75,16 @@ def principal_in(tx: Tx, text: str, now: int) -> Principal | None:
 def _job(tx: Tx, attempt: Attempt, now: int) -> Principal:
     user, home = _actor(tx, attempt), tx.get(Project, attempt.project_id)
     job = tx.get(Job, attempt.job_id)
-    reads = job is None or job.plan.reads_project
-    path = home.path if home else ""
-    return Principal(user, attempt=attempt, standing=standing(tx, user, now), home=path, reads=reads)
+    path, plan = home.path if home else "", job.plan if job else None
+    return Principal(
+        user,
+        attempt=attempt,
+        standing=standing(tx, user, now),
+        home=path,
+        reads=plan is None or plan.reads_project,
+        pushes=plan is not None and plan.pushes_code,
+        steers=plan is not None and plan.steers_runs,
+    )
 
 
 def is_live(token: Token, now: int) -> bool:

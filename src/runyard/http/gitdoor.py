@@ -33,7 +33,8 @@ class GitDoor:
     url: str
 
     async def authorize(self, scope: Scope, path: str, service: str) -> Access:
-        """Basic user:token (any user name; a job uses `gitlab-ci-token`). A job reads its own project only; the first push makes the project."""
+        """Basic user:token (any user name; a job uses `gitlab-ci-token`). A job reads its own project, and pushes to it where its plan lets its token; what
+        it pushes starts nothing, or jobs would start each other for ever. The first push of a person makes the project."""
         credentials = basic_credentials(scope)
         who = await self.principal(credentials[1]) if credentials else None
         if credentials and who is None:
@@ -43,8 +44,8 @@ class GitDoor:
             if project is not None and project.visibility == "public" and service != RECEIVE:
                 return Access(project.id)
             raise Unauthenticated
-        if who.is_job and service == RECEIVE:
-            raise Forbidden("A job token may read its project, not push to it.")
+        if who.is_job and service == RECEIVE and not (project is not None and who.may_push(project)):
+            raise Forbidden("This job's token may read its project, not push to it.")
         if service == RECEIVE:
             await (
                 self.launcher.check_room()
@@ -61,7 +62,7 @@ class GitDoor:
             return Access(project.id, sees_runs=who.is_job, who=who.user)
         role, mine = who.role_in(project) or Role.NONE, project
         return Access(
-            project.id, who=who.user,
+            project.id, who=None if who.is_job else who.user,
             refuses=lambda update: push_refused(mine, update, role, who.user.is_admin),
             keeps_history=lambda ref: ref.startswith(HEADS) and not protection.may_force(mine, ref.removeprefix(HEADS)),
         )  # fmt: skip

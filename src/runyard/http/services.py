@@ -34,6 +34,8 @@ class Principal:
     standing: Standing | None = None
     home: str = ""
     reads: bool = True  # a job whose plan gives its token no rights reads public projects only
+    pushes: bool = False  # a job whose plan lets it push to its own project
+    steers: bool = False  # a job whose plan lets it start, stop and retry runs there
 
     @property
     def is_job(self) -> bool:
@@ -71,6 +73,18 @@ class Principal:
         """Whether this person may do that on the branch or tag, too: a protected one is for those who push to it or merge into it."""
         role = self.role_in(project) or Role.NONE
         return self.may_run(project) and protection.may_run(project, ref, tag, role, self.user.is_admin)
+
+    def may_steer(self, project: Project) -> bool:
+        """As `may_run`; and a job whose plan says so, in its own project, where its person may."""
+        return self.may_run(project) or (self.steers and self._may_change_home(project))
+
+    def may_push(self, project: Project) -> bool:
+        """Whether a job may push there: its plan must say so, and its person may. Of persons the git door asks more."""
+        return self.pushes and self._may_change_home(project)
+
+    def _may_change_home(self, project: Project) -> bool:
+        is_home = self.attempt is not None and self.attempt.project_id == project.id
+        return is_home and (self.role_in(project) or Role.NONE) >= Role.DEVELOPER
 
     def may_fetch(self, project: Project, plan: JobPlan) -> bool:
         """Whether this person may have the artifacts of such a job, in a project that it may see."""

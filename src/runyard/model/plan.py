@@ -408,6 +408,9 @@ class JobPlan:
     # Where its caches live: it writes the first and reads all, in order (`engine.caches`).
     cache_scopes: tuple[str, ...] = ()
     reads_project: bool = True  # its token may read what a job of the project may
+    # What its token may do in its own project, where whoever caused the run may: push; start, stop and retry runs.
+    pushes_code: bool = False
+    steers_runs: bool = False
     identity: bool = False  # its steps may ask this server for identity tokens
     stock: bool = False  # a stock gitlab-runner can execute it (from `extra["gitlab"]`)
     # What a runner that chooses by labels (`Runner.extra["labels"]`) must all have to take it, as its file can be handed to one; none: it cannot.

@@ -107,6 +107,7 @@ class Builtins:
             give_to(target, scene.box.uid)
             outputs = fetching.other(scene, params, inside)
             self._more(scene, fetching, params, inside)
+            fetching.name_origin(scene, params, target, "")
             return Ended(Outcome.PASSED, outputs=outputs)
         ref, sha = str(params.get("ref") or ""), str(params.get("sha") or "")
         if not ref and not sha:
@@ -125,6 +126,7 @@ class Builtins:
             return Ended(Outcome.ERRORED, Reason.CHECKOUT, message=error.message)
         if self.work.job.stock and self.work.repo_url:
             _name_origin(target, self.work)
+        fetching.name_origin(scene, params, target, ref)
         give_to(target, scene.box.uid)
         scene.log.system(f"\x1b[32;1mChecking out {sha[:8]} as {self.work.ref}...\x1b[0;m")
         self._more(scene, fetching, params, inside)
@@ -156,6 +158,8 @@ class Builtins:
         """What a checkout may ask for beside the tree."""
         if params.get("sparse_checkout"):
             fetching.sparse(scene, params, folder)
+        if params.get("lfs"):
+            fetching.without_lfs(scene, folder)
         if params.get("submodules"):
             wanted = Submodules(
                 str(params["submodules"]).lower() == "recursive", int(params.get("depth") or 0)

@@ -154,6 +154,14 @@ def require_person(principal: Principal) -> None:
         raise Forbidden("a job token may not do this")
 
 
+def require_steerer(principal: Principal, project: Project) -> None:
+    """Persons as `require_developer`; a job's token needs `actions: write` of its workflow."""
+    if principal.is_job and not principal.may_steer(project):
+        raise Forbidden("this job's token may not do this: give the job `permissions: {actions: write}`")
+    if not principal.is_job:
+        require_developer(principal, project)
+
+
 def require_developer(principal: Principal, project: Project) -> None:
     """Who may see a project may not yet run something in it."""
     if not principal.may_run(project):

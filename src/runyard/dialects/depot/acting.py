@@ -14,6 +14,7 @@ from runyard.dialects.depot.access import (
     project_named,
     require_developer,
     require_person,
+    require_steerer,
     run_id_of,
     visible_run,
 )
@@ -43,6 +44,7 @@ class Acting:
 
     async def run(self, request: pb.RunRequest) -> pb.RunResponse:
         """A run of the named workflow, of inline content, or of all workflows of the repository."""
+        require_person(asker())  # a job may dispatch what the repository holds, not run any text
         contents = list(request.workflow_content)
         path = request.workflow or ""
         if contents and path:
@@ -107,9 +109,8 @@ class Acting:
         inputs: Mapping[str, str] | None = None,
     ) -> pb.RunResponse:
         who = asker()
-        require_person(who)
         project = await self.services.db.read(lambda tx: project_named(tx, who, repo))
-        require_developer(who, project)
+        require_steerer(who, project)
         run = await self.services.start(
             RunRequest(
                 project=project,
@@ -256,9 +257,8 @@ class Acting:
 
 
 def _mine(tx: Tx, who: Principal, run_id: int) -> tuple[Run, Project]:
-    require_person(who)
     run, project = visible_run(tx, who, run_id)
-    require_developer(who, project)
+    require_steerer(who, project)
     return run, project
 
 

@@ -13,7 +13,7 @@ from __future__ import annotations
 import json
 import logging
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -73,17 +73,21 @@ class Dispatches:
         found = (_WORKFLOW.match(path) or _REPOSITORY.match(path)) if request.method == "POST" else None
         if found is None:
             raise NotFound("Not Found")
-        project = await self._project(who, found["repo"])
+        is_workflow = "file" in found.groupdict()
+        project = await self._project(who, found["repo"], who.may_steer if is_workflow else who.may_push)
         body = decode_json(await whole(request, BODY_BYTES) or b"{}")
         if not isinstance(body, dict):
             raise Invalid("Invalid request. The body must be an object.")
-        if "file" in found.groupdict():
+        if is_workflow:
             await self._dispatch_workflow(who, project, found["file"], body)
         else:
             await self._dispatch_repository(who, project, body)
 
-    async def _project(self, who: Principal, repo: str) -> Project:
+    async def _project(self, who: Principal, repo: str, may: Callable[[Project], bool]) -> Project:
+        """A job's token needs `actions: write` to dispatch a workflow, `contents: write` to dispatch a repository's event (GitHub)."""
         project = await self.services.db.read(lambda tx: project_named(tx, who, repo))
+        if who.is_job and may(project):
+            return project
         if who.is_job:
             raise Forbidden("Resource not accessible by integration")
         if not who.may_run(project):

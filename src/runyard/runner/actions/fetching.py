@@ -8,15 +8,18 @@ environment, never in an argv or a stored address.
 from __future__ import annotations
 
 import base64
+import os
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
 from runyard.model.plan import Assignment, StepPlan
 from runyard.model.state import Outcome
 from runyard.runner.link import Link
+from runyard.runner.room import safe_folder
 from runyard.runner.steps import Ended, Scene, run
 from runyard.runner.streams import heard
 from runyard.syntax.actions import ActionError
@@ -96,6 +99,47 @@ class Fetching:
         scene.log.system(f"Checking out {commit[:8]} of {repository} as {ref}...")
         return {"ref": ref, "commit": commit}
 
+    def name_origin(self, scene: Scene, params: Mapping[str, Any], checkout: Path, ref: str) -> None:
+        """As actions/checkout leaves it: a remote `origin` at this server, with the token as a header in the repository's own configuration unless
+        `remote` is plain; `refs/heads/X` follows its branch there. Nothing where the job does not reach the server."""
+        if not params.get("remote") or not (base := self._reached(scene)):
+            return
+        folder = safe_folder(checkout, ".git")
+        if folder is None:
+            raise ActionError("the job has put something else where its repository belongs")
+        repository = str(params.get("repository") or self.work.project_path)
+        lines = [
+            '[remote "origin"]',
+            f"url = {base}/{repository}.git",
+            "fetch = +refs/heads/*:refs/remotes/origin/*",
+        ]
+        if ref.startswith("refs/heads/") and not set(branch := ref.removeprefix("refs/heads/")) & set(
+            '"\\\n'
+        ):
+            lines += [f'[branch "{branch}"]', "remote = origin", f"merge = {ref}"]
+        if params["remote"] != "plain":
+            lines += [
+                f'[http "{base}/"]',
+                f"extraheader = {self._header(scene, str(params.get('token') or ''))}",
+            ]
+        flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+        with os.fdopen(os.open(folder / "config", flags, 0o644), "a", encoding="utf-8") as config:
+            config.write("\n".join(lines) + "\n")
+
+    def without_lfs(self, scene: Scene, folder: str) -> None:
+        """ActionError for a repository that keeps files in Git LFS: this server stores none. Others may ask for it, as many do out of habit."""
+        named = self._said(
+            scene,
+            ["grep", "--cached", "-lF", "version https://git-lfs.github.com/spec/v1", "--", ":!*.md"],
+            folder,
+        )
+        if named:
+            files = named.splitlines()
+            raise ActionError(
+                f"checkout's input `lfs`: {files[0]!r} is kept in Git LFS, which this server does not store ({len(files)} such files); commit "
+                "the files themselves, or fetch them from where they are with a step of your own"
+            )
+
     def submodules(self, scene: Scene, wanted: Submodules, folder: str, origin: str, token: str = "") -> None:
         """What .gitmodules names; addresses that are relative lie beside the repository `origin` on this server."""
         base = self._base(scene)
@@ -118,9 +162,12 @@ class Fetching:
         self._git(scene, ["update-index", "-q", "--refresh"], folder, {})
         self._git(scene, ["sparse-checkout", "set", cone, *lines], folder, {})
 
-    def _base(self, scene: Scene) -> str:
+    def _reached(self, scene: Scene) -> str:
         door = self.link.door()
-        base = scene.box.reach(door.host, door.port, door.secure) if door else ""
+        return scene.box.reach(door.host, door.port, door.secure) if door else ""
+
+    def _base(self, scene: Scene) -> str:
+        base = self._reached(scene)
         if not base:
             raise ActionError(
                 "this checkout needs a way from the job to the server: the runner's network must not be `none`, and a server must run"
@@ -134,10 +181,8 @@ class Fetching:
         self, scene: Scene, base: str, token: str, more: Sequence[tuple[str, str]] = ()
     ) -> dict[str, str]:
         """Credentials for this server only, and its own addresses turned to where the box reaches it."""
-        basic = base64.b64encode(f"x-access-token:{token or self.work.token}".encode()).decode()
-        scene.log.masker.add([basic])
         pairs = [
-            (f"http.{base}/.extraheader", f"Authorization: Basic {basic}"),
+            (f"http.{base}/.extraheader", self._header(scene, token)),
             ("protocol.file.allow", "never"),
             *more,
         ]
@@ -147,6 +192,12 @@ class Fetching:
         for number, (key, value) in enumerate(pairs):
             env |= {f"GIT_CONFIG_KEY_{number}": key, f"GIT_CONFIG_VALUE_{number}": value}
         return env
+
+    def _header(self, scene: Scene, token: str) -> str:
+        """The job's token, or the one that the step was given."""
+        basic = base64.b64encode(f"x-access-token:{token or self.work.token}".encode()).decode()
+        scene.log.masker.add([basic])
+        return f"Authorization: Basic {basic}"
 
     def _git(self, scene: Scene, arguments: Sequence[str], folder: str, env: Mapping[str, str]) -> None:
         plan = StepPlan(

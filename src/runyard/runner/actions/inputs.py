@@ -34,13 +34,15 @@ def _checkout(_: str, given: Given) -> dict[str, Any]:
         "clean": given.get("clean", "").lower() != "false",
         "strategy": "fetch",
     }
-    for name in ("ref", "path", "repository", "submodules", "sparse-checkout"):
+    for name in ("ref", "path", "repository", "submodules", "sparse-checkout", "token"):
         if given.get(name) and given[name].lower() != "false":
             found[name.replace("-", "_")] = given[name]
     if "sparse_checkout" in found:
         found["cone"] = given.get("sparse-checkout-cone-mode", "").lower() != "false"
-    if given.get("lfs", "").lower() == "true":
+    if _is_true(given, "lfs"):
         found["lfs"] = True
+    # So that scripts may fetch and push, as the action leaves it.
+    found["remote"] = "plain" if given.get("persist-credentials", "").lower() == "false" else "with a token"
     for name in ("ssh-key",):
         if given.get(name):
             raise ActionError(

@@ -16,6 +16,7 @@ from runyard.dialects.depot.workflow.document import JobDoc, WorkflowDoc
 from runyard.dialects.depot.workflow.findings import Findings
 from runyard.dialects.depot.workflow.library import Library
 from runyard.dialects.depot.workflow.nodes import Text
+from runyard.dialects.depot.workflow.permissions import level, of_job
 from runyard.dialects.depot.workflow.static import Static, texts, uses_matrix
 from runyard.model.plan import (
     Drawn,
@@ -245,6 +246,7 @@ def _unfolding(setting: Setting, job: JobDoc, outer: Static) -> JobPlan:
 
 def _plan(setting: Setting, leg: Leg) -> JobPlan:
     doc, job, static = setting.doc, leg.doc, leg.static
+    token = of_job(setting.permissions, doc, job)
     environment = {**doc.env, **job.env}
     image = beside.image(job, static)
     shown = Static(static.findings, {**static.facts, "env": _known_env(environment, static)})
@@ -263,7 +265,7 @@ def _plan(setting: Setting, leg: Leg) -> JobPlan:
         ),
         builtin_actions=setting.builtin,
         cache_scopes=setting.cache_scopes,
-        identity=_grants_identity(setting.permissions, permissions_of(setting, job)),
+        identity=level(token, "id-token") == "write",
         group=job.id,
         needs=tuple(Need(need.value, artifacts=False) for need in job.needs),
         gate=gate(job),
@@ -275,7 +277,10 @@ def _plan(setting: Setting, leg: Leg) -> JobPlan:
         context=_context(setting, static, fields.environment),
         late=facts.LATE,
         outputs=late.outputs(job),
-        reads_project=_reads_project(setting.permissions, permissions_of(setting, job)),
+        # Its checkout is the runner's, not the token's.
+        reads_project=level(token, "contents") != "none",
+        pushes_code=level(token, "contents") == "write",
+        steers_runs=level(token, "actions") == "write",
         image=image,
         services=beside.services(job, static),
         tags=fields.tags,
@@ -302,24 +307,6 @@ def _handed_labels(setting: Setting, leg: Leg) -> tuple[str, ...]:
         value = leg.static.value(text, "`runs-on`")
         labels += [str(item) for item in value] if isinstance(value, list | tuple) else [str(value or "")]
     return tuple(label for label in labels if label.strip() and label.lower() != "self-hosted")
-
-
-def permissions_of(setting: Setting, job: JobDoc) -> Mapping[str, str] | None:
-    """The job's, else the file's, else what the calling job has."""
-    own = job.permissions if job.permissions is not None else setting.doc.permissions
-    return own if own is not None else setting.permissions
-
-
-def _grants_identity(*permissions: Mapping[str, str] | None) -> bool:
-    """`id-token: write`, granted by everyone who says anything, and by someone."""
-    said = [given for given in permissions if given is not None]
-    return bool(said) and all(given.get("id-token", given.get("*")) == "write" for given in said)
-
-
-def _reads_project(*permissions: Mapping[str, str] | None) -> bool:
-    """`contents: none` by anyone: the job's token opens nothing (its checkout is the runner's, not the token's)."""
-    said = [given for given in permissions if given is not None]
-    return all(given.get("contents", given.get("*")) != "none" for given in said)
 
 
 def _context(setting: Setting, static: Static, use: EnvironmentUse | None) -> dict[str, Any]:

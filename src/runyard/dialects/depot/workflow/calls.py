@@ -11,9 +11,18 @@ from dataclasses import replace
 from typing import Any
 
 from runyard.dialects.depot.workflow import build, facts, late
-from runyard.dialects.depot.workflow.document import Argument, Callable, ConcurrencyDoc, InputDoc, JobDoc
+from runyard.dialects.depot.workflow.document import (
+    Argument,
+    Callable,
+    ConcurrencyDoc,
+    InputDoc,
+    JobDoc,
+    Permissions,
+    WorkflowDoc,
+)
 from runyard.dialects.depot.workflow.findings import nearest
 from runyard.dialects.depot.workflow.nodes import Text
+from runyard.dialects.depot.workflow.permissions import beyond, of_job
 from runyard.dialects.depot.workflow.static import Static, uses_matrix
 from runyard.model.plan import Concurrency, Drawn, Given, JobPlan, Need, Unfold
 from runyard.syntax.expressions import render_value, to_string
@@ -42,7 +51,8 @@ def caller(setting: build.Setting, job: JobDoc) -> JobPlan | None:
     }
     if known is not None:
         inner["inputs"] = known
-    permissions = build.permissions_of(setting, job)
+    permissions = of_job(setting.permissions, setting.doc, job)
+    _check_permissions(job, permissions, doc, static)
     within = replace(
         setting,
         doc=doc,
@@ -173,6 +183,21 @@ def _known(given: Mapping[str, Given], job: JobDoc, static: Static) -> dict[str,
             value = _typed(one.type, value) if isinstance(value, str) else value
         found[name] = to_string(value) if one.type == "string" else value
     return found
+
+
+def _check_permissions(job: JobDoc, limit: Permissions, called: WorkflowDoc, static: Static) -> None:
+    """GitHub does not start a call that asks for more than its caller has; here it gets what there is."""
+    assert job.call is not None  # noqa: S101 - the caller looked
+    asked = [(called.permissions, "it")] if called.permissions is not None else []
+    asked += [
+        (one.permissions, f"its job '{one.id}'")
+        for one in called.jobs.values()
+        if one.permissions is not None
+    ]
+    for own, who in asked:
+        if more := beyond(limit, own):
+            message = f"{who} asks for {', '.join(more)}, which this job does not have and cannot pass on"
+            static.findings.warning(job.call.uses.at, message, "give this job these `permissions`")
 
 
 def _check_secrets(job: JobDoc, contract: Callable, setting: build.Setting) -> None:
