@@ -120,17 +120,6 @@ def test_changes_of_a_pull_request_are_told_once(house: Any, change: str) -> Non
     assert (github["head_ref"], github["base_ref"], github["ref_name"]) == ("topic", "main", "1/merge")
 
 
-@pytest.mark.parametrize(("permissions", "reads"), [("{contents: none}", False), ("{contents: read}", True)])
-def test_the_token_of_a_job_reads_what_its_permissions_say(house: Any, permissions: str, reads: bool) -> None:
-    text = f"on: push\npermissions: {permissions}\njobs:\n  a: {{runs-on: x, steps: [{{run: x}}]}}\n"
-    project = house.project(workflow=text)
-    house.start()
-    got = house.claim()
-    who = house.run(house.services.principal(got.token))
-    row = house.write(lambda tx: tx.get(Project, project))
-    assert who is not None and who.is_job and who.may_see(row) is reads
-
-
 QUEUE = """
 on:
   merge_group: {branches: ['release/**']}
