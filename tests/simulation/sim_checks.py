@@ -6,9 +6,12 @@ from collections import Counter, defaultdict
 from collections.abc import Sequence
 from typing import Any
 
+from sim_plain import Blind, plainly
+
 from runyard.engine import bridges
 from runyard.engine.board import load
 from runyard.engine.ending import GIVEN_BACK
+from runyard.engine.flow import Flow
 from runyard.engine.groups import ORDERED, RESOURCE_GROUPS
 from runyard.engine.ports import AttemptFilter, Page, RunFilter, Tx
 from runyard.engine.settle import settle
@@ -198,12 +201,15 @@ def _modes(tx: Tx) -> dict[str, str]:
 
 def _groups(rows: Sequence[tuple[Job, Attempt]], modes: dict[str, str]) -> None:
     active: dict[str, set[tuple[str, int]]] = defaultdict(set)
+    taken: set[str] = set()
     held: set[str] = set()
     turns: dict[str, list[tuple[int, bool, int]]] = defaultdict(list)  # who is next where runs go in order
     for job, a in rows:
         rule = job.plan.concurrency
+        if rule is not None and a.state in ACTIVE:
+            taken.add(rule.group)
         if rule is None or (a.number > 1 and job.plan.bridge and a.state is State.RUNNING):
-            continue  # a bridge whose run goes on again is not asked: its run does already
+            continue  # a bridge whose run goes on again is not asked: its run does already; others wait for it as for anybody
         if a.state is State.WAITING or a.hold in (Hold.CONCURRENCY, Hold.DELAYED):
             sign = -1 if modes.get(rule.group) == "newest_first" else 1
             turns[rule.group].append((sign * a.run_id, a.hold is not Hold.CONCURRENCY, a.id))
@@ -212,7 +218,7 @@ def _groups(rows: Sequence[tuple[Job, Attempt]], modes: dict[str, str]) -> None:
         elif a.hold is Hold.CONCURRENCY:
             held.add(rule.group)
     assert all(len(owners) <= 1 for owners in active.values()), "a concurrency group has two members at work"
-    free = [group for group in held if not active[group]]
+    free = held - taken
     assert all(modes.get(group) in ORDERED and min(turns[group])[1] for group in free), (
         "a concurrency group is free, yet someone waits for it"
     )
@@ -329,21 +335,39 @@ def _bridges(runs: Sequence[Run], rows: Sequence[tuple[Job, Attempt]]) -> None:
 
 
 def _quiet(store: Store, runs: Sequence[Run], now: int) -> None:
-    """Nothing that could move was forgotten: settling again changes nothing. The boards that this leaves with the store are what later verbs begin from."""
-    with store.begin() as tx:
+    """Nothing that could move was forgotten: settling again, by plain recomputation of what is stored, changes nothing."""
+    with store.begin() as tx, plainly():
         before = {r.id: (r, tx.workflows(r.id), [a for _, a in tx.graph(r.id)]) for r in runs}
         for run in runs:
             if run.state is not State.DONE:
-                settle(tx, run.id, now)
+                settle(Blind(tx), run.id, now)
         after = {r.id: (tx.get(Run, r.id), tx.workflows(r.id), [a for _, a in tx.graph(r.id)]) for r in runs}
         assert before == after, "something could move and was forgotten"
 
 
 def _kept(store: Store, runs: Sequence[Run], now: int) -> None:
-    """What the store keeps of a run between transactions is what it would read."""
+    """What the store keeps of a run between transactions is what it would read, and its counts are those of a fresh reading.
+
+    The boards that this leaves with the store are what later verbs begin from.
+    """
     with store.begin() as tx:
         for run in runs:
-            board = load(tx, run.id, now)
-            assert {n.job.id: n.attempt for n in board.nodes.values()} == {
-                j.id: a for j, a in tx.graph(run.id)
-            }
+            board, fresh = load(tx, run.id, now), load(Blind(tx), run.id, now)
+            kept = {n.job.id: n.attempt for n in board.nodes.values()}
+            assert kept == {j.id: a for j, a in tx.graph(run.id)}, "a kept board is not what is stored"
+            for id, flow in board.flows.items():
+                assert _counts(flow) == _counts(fresh.flows[id]), "a kept board counts wrongly"
+
+
+def _counts(flow: Flow) -> tuple[object, ...]:
+    at_work = {parent: legs for parent, legs in flow.turns.legs_at_work.items() if legs}
+    stages = sorted({node.plan.stage_index for node in flow.nodes})
+    asked = {n.job.id: n.is_waiting and flow.may_be_asked(n) for n in flow.nodes}
+    return (
+        +flow.taken,
+        +flow.open_parts,
+        flow.stages.words,
+        at_work,
+        [flow.before(s) for s in stages],
+        asked,
+    )

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any, TypeVar
 
 from sim_checks import WatchTx, everything, fingerprint
+from sim_plain import Twin
 from sim_plans import GROUPS, Pick, make_plan
 
 from runyard.engine import bridges, control, dispatch, trigger, upkeep
@@ -79,28 +80,40 @@ class World:
     keys: dict[str, int] = field(default_factory=dict)
     trail: list[str] = field(default_factory=list)
     mode: str = ""  # of all concurrency groups
+    twin: Twin | None = None
 
     def __post_init__(self) -> None:
         with self.store.begin() as tx:
-            self.user = tx.add(User(0, "root"))
-            modes = {RESOURCE_GROUPS: dict.fromkeys(GROUPS, self.mode)}
-            self.project = tx.add(Project(0, "group/project", "project", extra=modes if self.mode else {}))
-            self.runners = [
-                tx.add(Runner(0, "one", stock=False, tags=("big",))),
-                tx.add(Runner(0, "two", stock=False)),
-                tx.add(Runner(0, "three", stock=False, project_id=self.project.id, tags=("big", "red"))),
-            ]
+            self._furnish(tx)
+        if self.twin is not None:
+            self.twin.do(self._furnish)
+
+    def _furnish(self, tx: Tx) -> None:
+        self.user = tx.add(User(0, "root"))
+        modes = {RESOURCE_GROUPS: dict.fromkeys(GROUPS, self.mode)}
+        self.project = tx.add(Project(0, "group/project", "project", extra=modes if self.mode else {}))
+        self.runners = [
+            tx.add(Runner(0, "one", stock=False, tags=("big",))),
+            tx.add(Runner(0, "two", stock=False)),
+            tx.add(Runner(0, "three", stock=False, project_id=self.project.id, tags=("big", "red"))),
+        ]
 
     def close(self) -> None:
         self.store.close()
+        if self.twin is not None:
+            self.twin.close()
 
     # how an event meets the database
     def do(self, verb: Callable[[Tx], T]) -> T:
         """One committed transaction; before it, sometimes, one that dies at a random call and must leave no trace."""
         if self.pick(6) == 0:
             self._die_in(verb)
-        with self.store.begin() as tx:
-            return verb(WatchTx(tx))
+        try:
+            with self.store.begin() as tx:
+                return verb(WatchTx(tx))
+        finally:
+            if self.twin is not None:
+                self.twin.do(verb)
 
     def _die_in(self, verb: Callable[[Tx], Any]) -> None:
         before = fingerprint(self.store)
@@ -519,6 +532,9 @@ class World:
         self.steps += 1
         getattr(self, name)()
         everything(self.store, self.logs, self.blobs, self.now)
+        assert self.twin is None or fingerprint(self.twin.store) == fingerprint(self.store), (
+            "settle by what changed and settle by everything disagree"
+        )
 
 
 def _last_token(attempt_id: int) -> str:
@@ -571,10 +587,11 @@ CHATTY = (
 PROFILES = [COMMON, COMMON, COMMON, LOSSY, CHATTY]
 
 
-def history(seed: int, steps: int, store: Any = None, mode: str = "") -> None:
-    """One random history with its drain; the note in a failure replays it."""
+def history(seed: int, steps: int, store: Any = None, mode: str = "", *, twin: bool = True) -> None:
+    """One random history with its drain; the note in a failure replays it. On SQLite it has a twin, if wanted."""
     pick = random.Random(seed).randrange
-    world = World(pick, mode=mode) if store is None else World(pick, store)
+    store = store or SqliteStore(":memory:")
+    world = World(pick, store, mode=mode, twin=Twin() if twin and isinstance(store, SqliteStore) else None)
     events = PROFILES[seed % len(PROFILES)]
     try:
         for _ in range(steps):

@@ -215,7 +215,7 @@ def idempotency_keys_are_ignored(patch: Patch) -> None:
 def survives() -> bool:
     try:
         for seed in SEEDS:
-            history(seed, STEPS)
+            history(seed, STEPS, twin=False)
     except AssertionError:  # nothing else counts: a mutant that only crashes proves no check
         return False
     return True

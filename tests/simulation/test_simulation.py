@@ -78,6 +78,17 @@ def test_groups_that_go_in_another_order_keep_the_promises(mode: str) -> None:
         history(seed, 60, mode=mode)
 
 
+@pytest.mark.parametrize(
+    ("seed", "steps"),
+    [
+        (10_072, 80),  # a group whose holder is a bridge that was opened again is taken
+        (10_137, 140),  # what a job makes after its workflow was canceled is canceled too
+    ],
+)
+def test_histories_that_once_failed(seed: int, steps: int) -> None:
+    history(seed, steps)
+
+
 @pytest.mark.postgres
 @pytest.mark.parametrize("seed", [0, 3, 4])
 def test_postgresql_keeps_the_same_promises(fresh_postgres_url: str, seed: int) -> None:

@@ -10,7 +10,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
-from runyard.engine.board import Board, Flow, Node
+from runyard.engine.board import Board
+from runyard.engine.flow import Flow, Node
 from runyard.engine.gates import need_facts
 from runyard.engine.imports import imported
 from runyard.engine.ports import ArtifactFilter, Page, Tx, Vault

@@ -5,149 +5,23 @@ Nodes change as settle moves attempts, so decisions later in the same pass see t
 
 from __future__ import annotations
 
-from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from runyard.engine.moves import is_failure, move, share
-from runyard.engine.order import arrange
+from runyard.engine.flow import Flow, Node
+from runyard.engine.moves import is_failure, move
 from runyard.engine.ports import Kept, Tx
 from runyard.model.errors import NotFound
-from runyard.model.fold import Word, word
-from runyard.model.plan import JobPlan, Order
 from runyard.model.state import Outcome, Reason, State
-from runyard.model.work import Attempt, Job, Run, Workflow
+from runyard.model.work import Run, Workflow
 
 DOWNSTREAM = "downstream_run_id"  # in the extra of a bridge's attempt: the run that it has started or follows
 UPSTREAM = "upstream"  # in a run's extra: {attempt_id, job_id, run_id, project_id, child} of the bridge that started it
 FOLLOWERS = (
     "followers"  # in a run's extra: ids of runs with bridges that follow it though they did not start it
 )
-CANCELED = (
-    "canceled"  # in a workflow's extra: someone canceled it as a whole, and `cancelled()` is true in it
-)
 STOP_LIMIT_S = 300  # a graceful end (after-scripts, uploads) may take so long (GitLab: after_script 5 min), then the server ends it
-
-
-class Node:
-    """A job with its latest attempt."""
-
-    __slots__ = ("_attempt", "_word", "job", "plan")
-
-    def __init__(self, job: Job, attempt: Attempt) -> None:
-        self.job = job
-        self.plan: JobPlan = job.plan
-        self._attempt = attempt
-        self._word: Word | None = None
-
-    @property
-    def attempt(self) -> Attempt:
-        """The latest one."""
-        return self._attempt
-
-    @attempt.setter
-    def attempt(self, attempt: Attempt) -> None:
-        self._attempt = attempt
-        self._word = None
-
-    @property
-    def is_done(self) -> bool:
-        """Whether its latest attempt has ended."""
-        return self._attempt.state is State.DONE
-
-    @property
-    def word(self) -> Word:
-        """As the composite rule sees it; a fold of a thousand jobs works out only those that moved."""
-        if self._word is None:
-            self._word = word(share(self.job, self._attempt))
-        return self._word
-
-
-@dataclass(slots=True, eq=False)
-class Flow:
-    """One workflow's nodes, in position order."""
-
-    row: Workflow
-    nodes: list[Node] = field(default_factory=list)
-    named: dict[str, list[Node]] = field(default_factory=lambda: defaultdict(list))
-    lineage: dict[int, frozenset[str]] = field(
-        default_factory=dict
-    )  # gates' notes on who is above whom, for one pass
-    bridges: list[Node] = field(default_factory=list)
-    unfolding: list[Node] = field(default_factory=list)  # nodes that make others
-    made: dict[str, list[Node]] = field(
-        default_factory=lambda: defaultdict(list)
-    )  # key of such a node → what it made
-    _stages: dict[int, frozenset[Word]] = field(default_factory=dict)
-    _arranged: list[Node] | None = None
-
-    def add(self, node: Node) -> None:
-        """Makes a node findable by key and by matrix group."""
-        self.nodes.append(node)
-        self._arranged = None
-        if node.plan.bridge is not None:
-            self.bridges.append(node)
-        if node.plan.unfold is not None:
-            self.unfolding.append(node)
-        if node.plan.origin is not None:
-            self.made[node.plan.origin.parent].append(node)
-        self.named[node.plan.key].append(node)
-        if node.plan.matrix_group != node.plan.key:
-            self.named[node.plan.matrix_group].append(node)
-
-    @property
-    def is_canceled(self) -> bool:
-        """Whether someone canceled the workflow as a whole, and nobody has retried anything of it since."""
-        return CANCELED in self.row.extra
-
-    def legs(self, name: str) -> Sequence[Node]:
-        """The nodes that a need of this name means; none when it was optional and is not there."""
-        return self.named.get(name, ())
-
-    def needed(self, node: Node) -> Iterable[Node]:
-        """All nodes that its needs mean."""
-        return (leg for need in node.plan.needs for leg in self.legs(need.group))
-
-    def before(self, stage_index: int) -> frozenset[Word]:
-        """The words of all jobs of earlier stages; kept for one pass."""
-        found = self._stages.get(stage_index)
-        if found is None:
-            found = frozenset(n.word for n in self.nodes if n.plan.stage_index < stage_index)
-            self._stages[stage_index] = found
-        return found
-
-    def behind(self, nodes: Iterable[Node]) -> set[int]:
-        """Ids of jobs that look at one of these, directly or through others."""
-        followers: dict[str, list[Node]] = defaultdict(list)
-        for node in self.nodes:
-            for need in node.plan.needs:
-                followers[need.group].append(node)
-        staged = [node for node in self.nodes if node.plan.gate.order is Order.STAGE]
-        found: set[int] = set()
-        lowest: int | None = None
-        todo = list(nodes)
-        while todo:
-            plan = todo.pop().plan
-            reached = followers[plan.key] + (
-                followers[plan.matrix_group] if plan.matrix_group != plan.key else []
-            )
-            if lowest is None or plan.stage_index < lowest:
-                lowest = plan.stage_index
-                reached += [node for node in staged if node.plan.stage_index > lowest]
-            for node in reached:
-                if node.job.id not in found:
-                    found.add(node.job.id)
-                    todo.append(node)
-        return found
-
-    def waiting(self) -> list[Node]:
-        """Nodes whose gate is yet to be asked, everyone after those it looks at. Starts a new pass."""
-        self._stages.clear()
-        self.lineage.clear()
-        if self._arranged is None:
-            self._arranged = [self.nodes[i] for i in arrange([n.plan for n in self.nodes])[0]]
-        return [n for n in self._arranged if n.attempt.state is State.WAITING]
 
 
 @dataclass(slots=True, eq=False)

@@ -20,8 +20,9 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import replace
 
-from runyard.engine.board import CANCELED, Board, Flow, Node, child_of, load
+from runyard.engine.board import Board, child_of, load
 from runyard.engine.ending import again
+from runyard.engine.flow import CANCELED, Flow, Node
 from runyard.engine.gates import outlives
 from runyard.engine.groups import enter, release
 from runyard.engine.moves import move, rehold
@@ -231,7 +232,6 @@ def _cancel_flow(board: Board, flow: Flow, actor_id: int | None) -> None:
     if not flow.is_canceled:
         flow.row = replace(flow.row, extra={**flow.row.extra, CANCELED: True})
         board.tx.save(flow.row)
-    flow.lineage.clear()
     stays = [node for node in flow.nodes if not node.is_done and outlives(flow, node)]
     parts = [node for node in flow.unfolding if node.attempt.state is State.RUNNING]
     kept = {id(node) for node in (*stays, *parts)}

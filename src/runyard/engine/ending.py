@@ -7,7 +7,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from runyard.engine.board import Board, Node, load
+from runyard.engine.board import Board, load
+from runyard.engine.flow import Node
 from runyard.engine.gates import Answer, decide
 from runyard.engine.groups import enter
 from runyard.engine.moves import move

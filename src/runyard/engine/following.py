@@ -5,7 +5,8 @@ A followed run that is opened again (one of its jobs was retried) opens its brid
 
 from __future__ import annotations
 
-from runyard.engine.board import DOWNSTREAM, FOLLOWERS, UPSTREAM, Board, Node
+from runyard.engine.board import DOWNSTREAM, FOLLOWERS, UPSTREAM, Board
+from runyard.engine.flow import Node
 from runyard.engine.moves import NO_LEASE_AT
 from runyard.engine.reopening import reopen, reopen_skipped
 from runyard.model.plan import Follow

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
 
-from runyard.engine.board import Flow, Node
+from runyard.engine.flow import Flow, Node
 from runyard.model.fold import COMPLETED, Word, composite
 from runyard.model.plan import Order, When
 from runyard.model.state import Outcome, Reason
@@ -157,7 +157,7 @@ def _status(flow: Flow, node: Node, text: str) -> Status:
 
 
 def _above(flow: Flow, node: Node) -> frozenset[str]:
-    """What happened anywhere above a node. Kept on the flow for one pass, so that a long chain costs its length, not its square."""
+    """What happened anywhere above a node. Noted on the flow until it changes, so that a long chain costs its length, not its square."""
     found = flow.lineage
     open_ends = [node]
     while open_ends:

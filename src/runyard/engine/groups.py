@@ -9,7 +9,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from runyard.engine.board import STOP_LIMIT_S, Board, Node, child_of, stop
+from runyard.engine.board import STOP_LIMIT_S, Board, child_of, stop
+from runyard.engine.flow import Node
 from runyard.engine.moves import move, rehold
 from runyard.engine.ports import Tx
 from runyard.model.plan import Concurrency

@@ -6,7 +6,8 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
-from runyard.engine.board import CANCELED, Board, Node
+from runyard.engine.board import Board
+from runyard.engine.flow import CANCELED, Node
 from runyard.model.state import Outcome
 from runyard.model.work import Attempt
 

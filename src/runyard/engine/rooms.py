@@ -1,16 +1,15 @@
 """Whether there is room for a job whose gate is open: `max_parallel` of its matrix and of its leg, and its maker's place in a concurrency group.
 
-A job without room stays waiting and is asked again when somebody ends. Settle asks for every start, `ending.again` for every retry.
+A job without room stays waiting and is asked again when a place may be free. Settle asks for every start, `ending.again` for every retry.
+What this looks at of a plan is a line in `turns`: all that stand in one get the same answer at the same moment.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 
-from runyard.engine.board import Flow, Node
-from runyard.model.state import Hold, State
-
-_ACTIVE = frozenset({State.QUEUED, State.RUNNING, State.STOPPING})
+from runyard.engine.flow import Flow, Node
+from runyard.model.state import State
 
 
 def has_room(flow: Flow, node: Node) -> bool:
@@ -20,14 +19,7 @@ def has_room(flow: Flow, node: Node) -> bool:
 
 def _matrix_has_room(flow: Flow, node: Node) -> bool:
     most = node.plan.max_parallel
-    if most is None:
-        return True
-    taken = sum(
-        leg.attempt.state in _ACTIVE
-        or (leg.attempt.state is State.HELD and leg.attempt.hold is Hold.CONCURRENCY)
-        for leg in flow.legs(node.plan.matrix_group)
-    )
-    return taken < most
+    return most is None or flow.taken[node.plan.matrix_group] < most
 
 
 def _leg_has_room(flow: Flow, node: Node) -> bool:
@@ -35,23 +27,8 @@ def _leg_has_room(flow: Flow, node: Node) -> bool:
     origin = node.plan.origin
     if origin is None or origin.max_parallel is None:
         return True
-    legs: dict[int, list[Node]] = {}
-    for other in flow.made[origin.parent]:
-        if other.plan.origin is not None:
-            legs.setdefault(other.plan.origin.leg, []).append(other)
-    at_work = {leg for leg, nodes in legs.items() if _is_at_work(nodes)}
+    at_work = flow.turns.legs_at_work[origin.parent]
     return origin.leg in at_work or len(at_work) < origin.max_parallel
-
-
-def _is_at_work(leg: list[Node]) -> bool:
-    """Begun and not ended; between two of its jobs too, but not when all that is open waits to be done again."""
-    states = {node.attempt.state for node in leg}
-    if states - {State.WAITING, State.DONE}:
-        return True
-    has_worked = any(node.is_done and node.attempt.started_at is not None for node in leg)
-    return has_worked and any(
-        node.attempt.state is State.WAITING and node.attempt.number == 1 for node in leg
-    )
 
 
 def _makers_have_their_place(flow: Flow, node: Node) -> bool:
@@ -64,5 +41,5 @@ def _makers_have_their_place(flow: Flow, node: Node) -> bool:
 
 def _makers(flow: Flow, node: Node) -> Iterator[Node]:
     while (origin := node.plan.origin) is not None:
-        node = next(maker for maker in flow.unfolding if maker.plan.key == origin.parent)
+        node = next(maker for maker in flow.legs(origin.parent) if maker.plan.key == origin.parent)
         yield node

@@ -10,8 +10,9 @@ from collections.abc import Iterable
 from dataclasses import replace
 from typing import TypeVar, assert_never
 
-from runyard.engine.board import Board, Flow, Node, child_of, load
+from runyard.engine.board import Board, child_of, load
 from runyard.engine.drawing import TROUBLE, draw, facts_of
+from runyard.engine.flow import Flow, Node
 from runyard.engine.following import concerned, follow
 from runyard.engine.gates import Answer, decide, need_facts
 from runyard.engine.groups import enter, release
@@ -58,10 +59,9 @@ def advance(board: Board) -> None:
         unfold(board)
         _consequences(board)
         for flow in board.flows.values():
-            for node in flow.waiting():
-                if node.attempt.state is State.WAITING:
-                    _ask(board, flow, node)
-        if not board.failed and not board.restless:
+            for node in flow.due():
+                _ask(board, flow, node)
+        if not (board.failed or board.restless or any(flow.has_due for flow in board.flows.values())):
             return
 
 
@@ -134,6 +134,8 @@ def _start(board: Board, flow: Flow, node: Node) -> None:
     elif has_room(flow, node):
         enter(board, node)
         board.restless |= node.plan.unfold is not None
+    else:
+        flow.turn_away(node)
 
 
 def write_folds(board: Board) -> Run:
@@ -162,8 +164,8 @@ def _folded_workflow(flow: Flow, now: int) -> Workflow:
     row = flow.row
     if not flow.nodes:
         return row
-    folded = fold_words(frozenset(node.word for node in flow.nodes))
-    attempts = [node.attempt for node in flow.nodes]
+    folded = fold_words(frozenset(flow.stages.words))
+    attempts = [node.attempt for node in flow.nodes] if row.started_at is None or folded.outcome else []
     started = [a.started_at for a in attempts if a.started_at is not None]
     ends = [a.finished_at for a in attempts if a.finished_at is not None]
     return _with_fold(row, folded, started, ends, now)

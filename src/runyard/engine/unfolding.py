@@ -10,9 +10,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from runyard.engine.board import Board, Flow, Node
+from runyard.engine.board import Board
 from runyard.engine.drawing import TROUBLE, Undrawable, boolean, draw, facts_of, is_ready, number
-from runyard.engine.gates import need_facts, result_of
+from runyard.engine.flow import Flow, Node
+from runyard.engine.gates import need_facts, outlives, result_of
 from runyard.engine.groups import enter
 from runyard.engine.moves import NO_LEASE_AT
 from runyard.engine.ports import Tx
@@ -84,7 +85,7 @@ def unfold(board: Board) -> None:
 
 
 def _begin(board: Board, flow: Flow, node: Node) -> None:
-    made = flow.made.get(node.plan.key, [])
+    made = list(flow.made.get(node.plan.key, ()))
     if made:
         _restart(board, made, node)
     else:
@@ -101,6 +102,11 @@ def _begin(board: Board, flow: Flow, node: Node) -> None:
         for job, attempt in add_jobs(board.tx, board.run, flow.row, plans, len(flow.nodes), board.now):
             child = board.nodes[job.id] = Node(job, attempt)
             flow.add(child)
+            made.append(child)
+        if flow.is_canceled:  # someone canceled it before there was this to cancel
+            for child in made:
+                if not outlives(flow, child):
+                    board.cancel(child, Reason.BY_USER)
     board.move(node, State.RUNNING, lease_until_at=NO_LEASE_AT)
     board.restless = True
 
@@ -116,9 +122,9 @@ def _restart(board: Board, made: list[Node], node: Node) -> None:
 
 
 def _end(board: Board, flow: Flow, node: Node) -> None:
-    made = flow.made.get(node.plan.key, [])
-    if any(not child.is_done for child in made):
+    if flow.open_parts[node.plan.key]:
         return
+    made = flow.made.get(node.plan.key, [])
     outcome = _ENDS[result_of(made)]
     reasons = [c.attempt.reason for c in made if c.attempt.outcome is Outcome.CANCELED]
     reason = reasons[0] if outcome is Outcome.CANCELED and reasons else Reason.NONE
@@ -127,9 +133,9 @@ def _end(board: Board, flow: Flow, node: Node) -> None:
 
 def _again(board: Board, flow: Flow, node: Node) -> None:
     """What it made is open although it has ended: retried since, or left over because someone else ended it."""
-    made = [child for child in flow.made.get(node.plan.key, []) if not child.is_done]
-    if not made:
+    if not flow.open_parts[node.plan.key]:
         return
+    made = [child for child in flow.made.get(node.plan.key, []) if not child.is_done]
     ended_at = node.attempt.finished_at or 0
     if any(c.attempt.number > 1 and c.attempt.created_at >= ended_at for c in made):
         reopen(board, node, automatic=False)  # a person retried something below

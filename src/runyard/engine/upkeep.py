@@ -12,8 +12,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
-from runyard.engine.board import STOP_LIMIT_S, Node, load
+from runyard.engine.board import STOP_LIMIT_S, load
 from runyard.engine.ending import end, lose, stopped_as
+from runyard.engine.flow import Node
 from runyard.engine.groups import enter
 from runyard.engine.moves import NO_LEASE_AT
 from runyard.engine.ports import ArtifactFilter, AttemptFilter, Page, RunFilter, Tx
