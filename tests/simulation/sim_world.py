@@ -13,6 +13,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any, TypeVar
 
 from sim_checks import WatchTx, everything, fingerprint
+from sim_events import PROFILES
 from sim_plain import Twin
 from sim_plans import GROUPS, Pick, make_plan
 
@@ -568,23 +569,6 @@ ENDS = [
     Finish(Outcome.FAILED, Reason.SCRIPT, 7),
     Finish(Outcome.ERRORED, Reason.RUNNER_SYSTEM),
 ]
-COMMON = (
-    ["submit"] * 5
-    + ["bridge"] * 3
-    + ["claim"] * 10
-    + ["finish"] * 8
-    + ["log"] * 4
-    + ["beat", "step", "artifact", "foreign_token", "give_back", "vanish"]
-    + ["cancel"] * 2
-    + ["force_cancel", "retry", "retry", "retry_run", "play", "play", "unschedule", "erase", "vanish"]
-    + ["delete_run", "extend", "seal", "clock_jumps"]
-    + ["pass_time"] * 3
-)
-LOSSY = ["submit"] + ["claim", "vanish", "pass_time"] * 6 + ["finish", "cancel", "cancel", "beat", "play"]
-CHATTY = (
-    ["submit"] + ["claim"] * 3 + ["log"] * 8 + ["finish", "beat", "artifact", "foreign_token"] * 2 + ["seal"]
-)
-PROFILES = [COMMON, COMMON, COMMON, LOSSY, CHATTY]
 
 
 def history(seed: int, steps: int, store: Any = None, mode: str = "", *, twin: bool = True) -> None:

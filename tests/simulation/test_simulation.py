@@ -11,7 +11,8 @@ import pytest
 from hypothesis import HealthCheck, Phase, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, rule, run_state_machine_as_test
-from sim_world import COMMON, World, history
+from sim_events import COMMON
+from sim_world import World, history
 
 EVENTS = sorted(set(COMMON))
 LONG = int(os.environ.get("RUNYARD_SIMULATION_SEEDS", "600"))
