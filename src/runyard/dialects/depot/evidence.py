@@ -10,6 +10,7 @@ import re
 from dataclasses import dataclass
 
 from runyard.dialects.depot.loglines import Cursor, Line, lines
+from runyard.dialects.depot.telling import told
 from runyard.engine import views
 from runyard.engine.ports import Blobs, Tx
 from runyard.model.state import Outcome, Reason
@@ -18,13 +19,12 @@ from runyard.model.work import Attempt, Step
 TAIL_BYTES = 128 << 10
 COUNTED_BYTES = 4 << 20  # beyond this a step's lines are not counted from its start
 RELEVANT_LINES = 10
-_TELLING = re.compile(
-    r"error|fail|fatal|panic|exception|traceback|assert|denied|not found|no such|cannot|could not|undefined|segmentation|killed",
-    re.IGNORECASE,
-)
 _COLOUR = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
 _ENDED = re.compile(r"##\[error\]Process completed with exit code \d+\.\Z")
-_CHANGING = re.compile(r"0x[0-9a-f]+|\b[0-9a-f]{7,64}\b|\d+", re.IGNORECASE)
+_CHANGING = re.compile(
+    r"/tmp/\S+|0x[0-9a-f]+|\b[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}\b|\b[0-9a-f]{7,64}\b|\d+",  # noqa: S108 - of a message
+    re.IGNORECASE,
+)
 
 HINTS: dict[Reason, tuple[str, str]] = {
     Reason.TIMEOUT: ("The time limit was reached.", "Raise `timeout-minutes` or make the step faster."),
@@ -39,7 +39,15 @@ HINTS: dict[Reason, tuple[str, str]] = {
 EXITS: dict[int, tuple[str, str]] = {
     126: ("A program was found but could not be run.", "Make the file executable, and check its first line."),
     127: ("A program was not found.", "Install it in an earlier step, or use an image that has it."),
+    134: (
+        "A program gave up (SIGABRT).",
+        "Look at what it says just before; often an assertion or a lack of memory.",
+    ),
     137: ("A process was killed.", "Look for what kills it; often the memory is not enough."),
+    139: (
+        "A program crashed (SIGSEGV).",
+        "Run it under a debugger, or with a build that says where it crashes.",
+    ),
 }
 
 
@@ -64,8 +72,8 @@ def evidence(tx: Tx, blobs: Blobs, attempt: Attempt, *, look_at_log: bool = True
     """Of a failed attempt. Without a look at the log only what the rows say."""
     steps = tx.steps(attempt.id)
     broken = next((s for s in steps if s.outcome in (Outcome.FAILED, Outcome.ERRORED)), None)
-    relevant = _relevant(tx, blobs, attempt, steps, broken) if look_at_log else ()
-    said = _said(attempt, broken, relevant)
+    cause, relevant = _relevant(tx, blobs, attempt, steps, broken) if look_at_log else ("", ())
+    said = _said(attempt, broken, cause)
     diagnosis, fix = HINTS.get(attempt.reason) or EXITS.get(_code(attempt, broken), ("", ""))
     return Evidence(said, relevant, diagnosis, fix, any(step.extra.get("summary") for step in steps))
 
@@ -75,24 +83,24 @@ def _code(attempt: Attempt, broken: Step | None) -> int:
     return -1 if code is None else code
 
 
-def _said(attempt: Attempt, broken: Step | None, relevant: tuple[Line, ...]) -> str:
-    """An annotation first, then the runner's own word, then the last telling line, then the exit code."""
+def _said(attempt: Attempt, broken: Step | None, cause: str) -> str:
+    """An annotation first, then the runner's own word, then the log's, then the exit code."""
     if broken is not None:
         for note in broken.extra.get("annotations") or ():
             if note.get("level") == "error" and note.get("message"):
                 return str(note["message"])
     if attempt.message:
         return attempt.message
-    telling = [line for line in relevant if _TELLING.search(line.body)]
-    if telling:
-        return telling[-1].body.strip()
+    if cause:
+        return cause
     ended = f"Process completed with exit code {_code(attempt, broken)}."
     return f"Step '{broken.name}': {ended}" if broken is not None else ended
 
 
 def _relevant(
     tx: Tx, blobs: Blobs, attempt: Attempt, steps: list[Step], broken: Step | None
-) -> tuple[Line, ...]:
+) -> tuple[str, tuple[Line, ...]]:
+    """(the line that names the cause, those to show)."""
     start = broken.log_start if broken is not None and broken.log_start is not None else 0
     end = broken.log_end if broken is not None and broken.log_end is not None else views.log_size(attempt)
     first = max(start, end - TAIL_BYTES)
@@ -105,8 +113,9 @@ def _relevant(
     if first == start:
         found = _after_header(found)
     found = [line for line in found if line.body.strip() and not _ENDED.match(line.body)]
-    telling = [line for line in found if _TELLING.search(line.body)]
-    return tuple((telling or found)[-RELEVANT_LINES:])
+    said = told([line.body for line in found], RELEVANT_LINES)
+    cause = "" if said.cause is None else found[said.cause].body.strip().removeprefix("##[error]")
+    return cause, tuple(found[at] for at in said.shown)
 
 
 def _after_header(found: list[Line]) -> list[Line]:
