@@ -4,6 +4,8 @@ cancel_run / cancel_workflow / cancel_job / cancel_attempt(tx, …_id, now, acto
 force_cancel(tx, attempt_id, now, actor_id=None) -> Attempt          a STOPPING attempt ends now, without its runner's word
 retry(tx, attempt_id, now, actor_id=None, variables=()) -> Attempt   the NEW attempt; Conflict when not retryable
 retry_run(tx, run_id, now, actor_id=None) -> Run                     every failed or canceled latest attempt again
+retry_jobs(tx, run_id, job_ids, now, actor_id=None) -> list[int]     these jobs again, in their order; ids of all that have a new attempt
+has_begun_behind(tx, attempt_id, now) -> bool                        whether a job that needs this one has begun
 play(tx, attempt_id, now, actor_id=None, variables=()) -> Attempt    starts a held (manual or delayed) attempt now
 unschedule(tx, attempt_id, now) -> Attempt                           a delayed attempt becomes manual
 reorder(tx, project_id, group, now) -> None                          a concurrency group's mode has changed
@@ -115,11 +117,36 @@ def retry_run(tx: Tx, run_id: int, now: int, actor_id: int | None = None) -> Run
     and jobs run in their order; nothing happens when there is none."""
     board = load(tx, run_id, now)
     broken = [node for node in board.nodes.values() if node.attempt.outcome in BROKEN]
-    if not broken:
-        return board.run
-    for node in broken:
+    return _retried(board, broken, actor_id) if broken else board.run
+
+
+def retry_jobs(
+    tx: Tx, run_id: int, job_ids: Iterable[int], now: int, actor_id: int | None = None
+) -> list[int]:
+    """The same for these jobs of a run, whatever their outcome; Conflict, and nothing has happened, when one is open or was skipped. Ids of the jobs with
+    a new attempt: these, and those skipped behind them."""
+    board = load(tx, run_id, now)
+    chosen = [board.nodes[job_id] for job_id in job_ids]
+    if any(node.attempt.outcome not in RETRYABLE for node in chosen):
+        raise Conflict("Job is not retryable")
+    before = {job_id: node.attempt.number for job_id, node in board.nodes.items()}
+    _retried(board, chosen, actor_id)
+    return [job_id for job_id, number in before.items() if board.nodes[job_id].attempt.number > number]
+
+
+def has_begun_behind(tx: Tx, attempt_id: int, now: int) -> bool:
+    """Whether a job that looks at this one has run or runs: a vendor that retries only what nobody has seen the end of asks this first."""
+    board, node = _latest(tx, attempt_id, now)
+    if node is None:
+        return False
+    behind = board.flows[node.job.workflow_id].behind([node])
+    return any(board.nodes[job_id].attempt.started_at is not None for job_id in behind)
+
+
+def _retried(board: Board, nodes: list[Node], actor_id: int | None) -> Run:
+    for node in nodes:
         reopen(board, node, automatic=False, actor_id=actor_id)
-    reopen_skipped(board, broken)
+    reopen_skipped(board, nodes)
     return finish_board(board)
 
 

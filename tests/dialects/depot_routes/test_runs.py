@@ -163,6 +163,48 @@ def test_retry_makes_the_next_attempt_and_asks_skipped_jobs_again(house: Any) ->
     assert {job["status"] for job in house.jobs(run).values()} == {"queued", "waiting"}
 
 
+BACKWARDS = """
+on: workflow_dispatch
+jobs:
+  tell:
+    needs: test
+    if: always()
+    runs-on: ubuntu-latest
+    steps: [{run: echo told}]
+  test:
+    needs: build
+    runs-on: ubuntu-latest
+    steps: [{run: echo tested}]
+  build:
+    runs-on: ubuntu-latest
+    steps: [{run: echo built}]
+"""
+
+
+def test_a_rerun_asks_all_jobs_again_in_the_order_of_their_needs(house: Any) -> None:
+    house.project(workflow=BACKWARDS)
+    run = house.start()
+    flow = house.get("GetRunStatus", {"runId": run})["workflows"][0]["workflowId"]
+    for first in (Outcome.PASSED, Outcome.FAILED):
+        for outcome in (first, Outcome.PASSED, Outcome.PASSED)[: 3 if first is Outcome.PASSED else 2]:
+            house.finish(house.claim(), outcome)
+        again = house.get("RerunWorkflow", {"workflowId": flow})
+        assert again["jobCount"] == 3  # those skipped behind a failed one too
+        states = {key: job["status"] for key, job in house.jobs(run).items()}
+        assert states == {"ci.yml:tell": "waiting", "ci.yml:test": "waiting", "ci.yml:build": "queued"}
+
+
+def test_a_job_whose_dependants_have_begun_is_not_retried_alone(house: Any) -> None:
+    house.project(workflow=BACKWARDS)
+    run = house.start()
+    house.finish(house.claim(), Outcome.FAILED)
+    job = house.jobs(run)["ci.yml:build"]["jobId"]
+    assert house.claim().job.key == "tell"
+    code, word, message = house.refused("RetryJob", {"jobId": job})
+    assert (code, word) == (400, "failed_precondition") and "already started" in message
+    assert len(house.jobs(run)["ci.yml:build"]["attempts"]) == 1
+
+
 def test_every_call_wants_a_token(house: Any) -> None:
     for method in ("Run", "GetRun", "ListRuns", "CancelRun", "GetJobAttemptLogs", "GetRunMetrics"):
         for token in (None, "", "nonsense", "x" * 600):

@@ -187,7 +187,12 @@ class Acting:
                 raise Conflict(
                     f"only a failed or cancelled job can be retried; this one is {shapes.status(latest)}"
                 )
-            fresh = control.retry(tx, latest.id, self.services.now(), who.user.id or None)
+            now = self.services.now()
+            if control.has_begun_behind(tx, latest.id, now):
+                raise Conflict(
+                    "a job that needs this one has already started; retry all failed jobs, or rerun the workflow"
+                )
+            fresh = control.retry(tx, latest.id, now, who.user.id or None)
             return pb.RetryJobResponse(
                 job_id=request.job_id,
                 attempt_id=ids.attempt(fresh.id),
@@ -215,7 +220,7 @@ class Acting:
     async def _again(
         self, workflow_id: str, outcomes: frozenset[Outcome], nothing: str, *, anew: bool = False
     ) -> list[int]:
-        """Ids of the jobs that are tried again; `anew`: as another execution of the workflow."""
+        """Ids of the jobs that are tried again; `anew`: as another execution of the workflow, and with them those skipped behind them."""
         who = asker()
         _, number = ids.hear(workflow_id, ids.Kind.WORKFLOW)
 
@@ -231,9 +236,9 @@ class Acting:
                 raise Conflict(nothing)
             if anew:
                 tx.save(rerun(flow, shapes.status(row), self.services.now()))
-            for job in chosen:
-                control.retry(tx, job.latest.id, self.services.now(), who.user.id or None)
-            return [job.job.id for job in chosen]
+            ids_again = [job.job.id for job in chosen]
+            reset = control.retry_jobs(tx, row.run_id, ids_again, self.services.now(), who.user.id or None)
+            return reset if anew else ids_again
 
         return await self.services.db.write(again)
 
