@@ -18,6 +18,7 @@ from runyard.model.errors import Conflict, Forbidden, Invalid, NotFound, Runyard
 from runyard.model.plan import Assignment, InputArtifact, StepKind, StepPlan
 from runyard.model.state import Outcome, Reason
 from runyard.runner.actions import inputs
+from runyard.runner.actions.elsewhere import Elsewhere
 from runyard.runner.actions.fetching import Fetching, Submodules
 from runyard.runner.actions.keeping import Keeping
 from runyard.runner.artifacts import Choice, TooManyFiles, add_files, choose, clear, give_to, unpack
@@ -197,7 +198,8 @@ class Builtins:
 
     def _download_from_run(self, scene: Scene, params: Mapping[str, Any], workspace: Path) -> Ended:
         """As download-artifact: a named one into `path`, several into a folder each unless merged."""
-        there = self.link.artifacts(self.work)
+        other = Elsewhere.of(self.link, self.work, params, self.spool)
+        there = self.link.artifacts(self.work) if other is None else other.artifacts()
         latest = {one.name: one for one in sorted(there, key=lambda i: i.id) if one.filename.endswith(".zip")}
         name, pattern = scene.log.shown(str(params.get("name") or "")), str(params.get("pattern") or "")
         if params.get("ids"):
@@ -224,7 +226,8 @@ class Builtins:
             target = safe_folder(workspace, f"{root}/{given.name}" if apart else root)
             if target is None:
                 return _failed(scene, f"the path {root!r} is not inside the workspace")
-            self._unpack(given, target, scene)
+            with self.link.open(self.work, given) if other is None else other.open(given) as file:
+                unpack(file, target, uid=scene.box.uid, limit_bytes=UNPACK_LIMIT_BYTES)
             scene.log.system(f"Artifact {given.name} was downloaded ({given.size_bytes} bytes)")
         return Ended(Outcome.PASSED, outputs={"download-path": f"{inside}/{root}".rstrip("/")})
 

@@ -1,4 +1,4 @@
-"""GitHub's two calls that start workflows, as scripts and actions make them (`$GITHUB_API_URL`, GitHub Enterprise's paths); Depot's API has DispatchWorkflow
+"""GitHub's two calls that start workflows (and, in `run_artifacts`, those for artifacts), as scripts and actions make them (`$GITHUB_API_URL`, GitHub Enterprise's paths); Depot's API has DispatchWorkflow
 only. Called by routes.
 
     POST /api/v3/repos/OWNER/NAME/dispatches                            {"event_type", "client_payload"?}  → 204
@@ -19,7 +19,7 @@ from typing import Any
 
 from starlette.requests import Request
 
-from runyard.dialects.depot import happenings
+from runyard.dialects.depot import happenings, run_artifacts
 from runyard.dialects.depot.access import project_named
 from runyard.http.auth import scheme_token
 from runyard.http.bodies import decode_json, whole
@@ -47,9 +47,9 @@ class Dispatches:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """One call."""
-        status, body, headers = 204, None, {}
+        headers: dict[str, str] = {}
         try:
-            await self._start(Request(scope, receive))
+            status, body, headers = await self._answer(Request(scope, receive))
         except RunyardError as error:
             status = 422 if isinstance(error, Invalid) else status_of(error)
             headers = headers_of(error)
@@ -60,15 +60,18 @@ class Dispatches:
         if body is not None:
             await plain(send, status, body, headers)
         else:
-            await send({"type": "http.response.start", "status": status, "headers": []})
+            raw = [(name.encode(), value.encode("latin-1")) for name, value in headers.items()]
+            await send({"type": "http.response.start", "status": status, "headers": raw})
             await send({"type": "http.response.body", "body": b""})
 
-    async def _start(self, request: Request) -> None:
+    async def _answer(self, request: Request) -> run_artifacts.Answer:
         words = request.headers.get("authorization", "")
         token = scheme_token(words, "bearer") or scheme_token(words, "token")
         who = await self.services.principal(token) if token else None
         if who is None:
             raise Unauthenticated("Bad credentials")
+        if (said := await run_artifacts.answer(self.services, who, request)) is not None:
+            return said
         path = request.url.path
         found = (_WORKFLOW.match(path) or _REPOSITORY.match(path)) if request.method == "POST" else None
         if found is None:
@@ -82,6 +85,7 @@ class Dispatches:
             await self._dispatch_workflow(who, project, found["file"], body)
         else:
             await self._dispatch_repository(who, project, body)
+        return 204, None, {}
 
     async def _project(self, who: Principal, repo: str, may: Callable[[Project], bool]) -> Project:
         """A job's token needs `actions: write` to dispatch a workflow, `contents: write` to dispatch a repository's event (GitHub)."""

@@ -79,22 +79,21 @@ def _upload(_: str, given: Given) -> dict[str, Any]:
 
 
 def _download(_: str, given: Given) -> dict[str, Any]:
-    for name in ("repository", "run-id"):
-        if given.get(name):
-            raise ActionError(
-                f"download-artifact's input `{name}` is not served: only artifacts of this run can be had"
-            )
+    if given.get("run-id") and not _is_number(given["run-id"]):
+        raise ActionError(
+            f"`run-id` must be a number (`github.run_id` of a run), not '{given['run-id'][:80]}'"
+        )
     found: dict[str, Any] = {
         "from": "run",
         "path": given.get("path", ""),
         "merge_multiple": _is_true(given, "merge-multiple"),
     }
-    for name in ("name", "pattern"):
+    for name in ("name", "pattern", "run-id", "repository", "github-token"):
         if given.get(name):
-            found[name] = given[name]
+            found[name.replace("-", "_")] = given[name]
     if given.get("artifact-ids"):
         texts = [text.strip() for text in given["artifact-ids"].split(",") if text.strip()]
-        if not all(text.isascii() and text.isdigit() and len(text) < 19 for text in texts):
+        if not all(_is_number(text) for text in texts):
             raise ActionError(
                 f"Invalid artifact ID in '{given['artifact-ids'][:80]}': expected numbers with commas between them"
             )
@@ -123,6 +122,10 @@ def _cache(action: str, given: Given) -> dict[str, Any]:
         "save_later": action == "actions/cache",
         "cross_os": _is_true(given, "enablecrossosarchive"),
     }
+
+
+def _is_number(text: str) -> bool:
+    return text.isascii() and text.isdigit() and len(text) < 19
 
 
 def _is_true(given: Given, name: str) -> bool:
