@@ -111,7 +111,7 @@ def _compile(asked: argparse.Namespace) -> int:
             tree, asked.file, asked.ref, variables, inputs=inputs, source=asked.source, tag=asked.tag
         )
     except Invalid as error:
-        _say(f"{problem}{hint(problem)}" for problem in error.problems or (Problem(error.message),))
+        _say(str(problem) for problem in error.problems or (Problem(error.message),))
         return 2
     except RunyardError as error:
         _say([f"runyard: {error.message}"])

@@ -105,6 +105,7 @@ class Limits:
 
 
 DEFAULT = Limits()
+Repeated = Callable[[Mark, str, Mark], None]  # (where it stands again, the key, where it stood first)
 
 # Characters that YAML allows in a stream; a lone surrogate, NUL or other control character is none of them.
 _FORBIDDEN = re.compile("[^\t\n\r\x20-\x7e\x85\xa0-\ud7ff\ue000-\ufefe\uff00-\ufffd\U00010000-\U0010ffff]")
@@ -126,10 +127,12 @@ def load(text: str | bytes, file: str = "", limits: Limits = DEFAULT) -> Node:
     return documents[0] if documents else Scalar(Mark(1, 1, file), None, "", plain=True)
 
 
-def load_all(text: str | bytes, file: str = "", limits: Limits = DEFAULT) -> list[Node]:
-    """All documents, at most `limits.documents`."""
+def load_all(
+    text: str | bytes, file: str = "", limits: Limits = DEFAULT, repeated: Repeated | None = None
+) -> list[Node]:
+    """All documents, at most `limits.documents`. A key that stands twice in a mapping is an error, but where `repeated` hears of it: then the last counts."""
     source = _decode(text, file, limits)
-    reader = _Reader(file, limits)
+    reader = _Reader(file, limits, repeated)
     try:
         parser = CParser(source)
         try:
@@ -254,8 +257,8 @@ class _Anchored(NamedTuple):
 class _Reader:
     """Builds nodes from events with a stack of its own, so nesting never uses Python's."""
 
-    def __init__(self, file: str, limits: Limits) -> None:
-        self.file, self.limits = file, limits
+    def __init__(self, file: str, limits: Limits, repeated: Repeated | None) -> None:
+        self.file, self.limits, self.repeated = file, limits, repeated
         self.documents: list[Node] = []
         self._stack: list[_Frame] = []
         self._anchors: dict[str, _Anchored] = {}
@@ -386,7 +389,9 @@ class _Reader:
         frame.key = node
         if node.text in frame.entries and not self._merges(node):
             first = frame.entries[node.text].key.at
-            raise self._fail(f"duplicate key {_shown(node.text)}: it is on line {first.line} already", at)
+            if self.repeated is None:
+                raise self._fail(f"duplicate key {_shown(node.text)}: it is on line {first.line} already", at)
+            self.repeated(at, node.text, first)
 
     def _end_entry(self, frame: _Frame, key: Scalar, node: Node, at: Mark) -> None:
         frame.key = None

@@ -185,13 +185,34 @@ def test_stage_jobs_look_at_stages_and_needs_jobs_at_needs(tree: Any, trigger: A
 
 
 @pytest.mark.parametrize(
-    "image", ["--privileged", "-v/:/h", "alpine --net=host", "$UNSET", "a\nb", "${{ secrets.X }}", "a" * 600]
+    "image",
+    [
+        "--privileged",
+        "-v/:/h",
+        "alpine --net=host",
+        "$CI_COMMIT_TITLE --x",
+        "a\nb",
+        "${{ secrets.X }}",
+        "a" * 600,
+    ],
 )
 def test_images_that_are_no_names_are_refused(image: str, tree: Any, trigger: Any) -> None:
     import json
 
     with pytest.raises(Invalid, match="is not the name of an image"):
         make(f"a: {{script: x, image: {json.dumps(image)}}}", tree, trigger)
+
+
+def test_an_image_of_a_variable_that_is_not_known_stops_no_pipeline(tree: Any, trigger: Any) -> None:
+    text = "variables: {IMAGE: '$CI_REGISTRY_IMAGE/x:$CI_PIPELINE_ID'}\na: {script: x, image: $IMAGE, services: [$DB]}"
+    plan = compile(trigger(), tree({".gitlab-ci.yml": text}))
+    (job,) = plan.workflows[0].jobs
+    assert job.image is not None and job.image.name == "$CI_REGISTRY_IMAGE/x:${{ run.id }}"
+    assert [service.name for service in job.services] == ["$DB"]
+    assert [w.partition(": ")[2] for w in plan.warnings] == [
+        "`$IMAGE` is not the name of an image: CI_REGISTRY_IMAGE is not known here; set it as a CI/CD variable, or jobs that want it fail",
+        "`$DB` is not the name of an image: DB is not known here; set it as a CI/CD variable, or jobs that want it fail",
+    ]
 
 
 def test_an_image_may_name_what_only_the_claim_knows(tree: Any, trigger: Any) -> None:

@@ -291,9 +291,29 @@ test:
 def test_a_check_trusts_what_it_cannot_read(tree: Any) -> None:
     text = "include: {project: g/o, file: a.yml}\nj: {extends: .there, stage: theirs, needs: [other]}\nk: {scirpt: x}"
     problems = check(tree({".gitlab-ci.yml": text}))
-    assert [p.severity for p in problems] == ["warning", "error", "error"]
+    assert [p.severity for p in problems] == ["warning", "error"]
+    assert "did you mean `script`?" in str(problems[1])
     assert not any("jobs:j" in p.message for p in problems)  # what it extends may give it a script
     assert not any("there" in p.message and p.severity == "error" for p in problems)
+
+
+@pytest.mark.parametrize(
+    "job",
+    ["{tags: [theirs]}", "{script: !reference [.x, script]}", "{script: x, retry: !reference [.x, retry]}"],
+)
+def test_a_check_takes_a_job_for_the_rest_of_one_that_it_cannot_read(tree: Any, job: str) -> None:
+    unread = "include: {project: g/o, file: a.yml}\n"
+    assert [p.severity for p in check(tree({".gitlab-ci.yml": f"{unread}j: {job}"}))] == ["warning"]
+    assert [p.severity for p in check(tree({".gitlab-ci.yml": f"j: {job}"}))] != []
+
+
+def test_of_a_key_that_stands_twice_the_last_counts(tree: Any, run: Any) -> None:
+    text = "a:\n  script: x\n  variables: {A: old, B: gone}\n  variables: {A: new}\n"
+    (warning,) = check(tree({".gitlab-ci.yml": text}))
+    assert (warning.severity, warning.line, warning.column) == ("warning", 4, 3)
+    assert "'variables': the one on line 3 is ignored" in warning.message
+    told = {v.key: v.value for v in run(text)["a"].variables}
+    assert told["A"] == "new" and "B" not in told
 
 
 def test_a_check_of_a_file_with_inputs_needs_none(tree: Any) -> None:

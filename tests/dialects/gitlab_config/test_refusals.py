@@ -13,7 +13,6 @@ CASES = [
     ("- a", "Invalid configuration format", 1, 1),
     ("a: [", "Invalid YAML", 1, 5),
     ("a:\n\tscript: x", "a tab may not indent", 2, 1),
-    ("a: {script: x}\na: {script: y}", "duplicate key 'a': it is on line 1", 2, 1),
     ("a:\n  script:\n    - echo 1\n    - 'a': b\n    - echo c: d", "a text that holds `: ` must be in quotes", 4, 7),
     ("a:\n  script:\n    - 'a': b\n    - echo c: d", "a text that holds `: ` must be in quotes", 3, 7),
     ("a: {script: x, tags: docker}", "should be an array of strings (write a list: [docker])", 1, 22),

@@ -86,7 +86,7 @@ class Loader:
         limits = Limits(MAX_BYTES, nodes=max(self._nodes, 1), documents=2, tags=frozenset({REFERENCE}))
         veil = veiled(content if isinstance(content, str) else content.decode("utf-8", "replace"))
         try:
-            documents = load_all(content if veil is None else veil, name, limits)
+            documents = load_all(content if veil is None else veil, name, limits, self._repeated)
         except YamlError as error:
             self.out.error(Mark(error.line, error.column, name), f"Invalid YAML: {error.message}")
             return None
@@ -101,6 +101,13 @@ class Loader:
         self._nodes -= sum(1 for _ in walk(body))
         self.uses_references |= (b"!reference" if isinstance(content, bytes) else "!reference") in content  # type: ignore[operator]
         return body
+
+    def _repeated(self, at: Mark, key: str, first: Mark) -> None:
+        """GitLab takes the last and says nothing; it is mostly a slip."""
+        shown = repr(key[:80])
+        self.out.warn(
+            at, f"duplicate key {shown}: the one on line {first.line} is ignored, as GitLab ignores it"
+        )
 
     def _body(self, documents: list[Node], name: str, given: "_Given") -> Mapping | None:
         first = documents[0]

@@ -148,14 +148,22 @@ class _Resolver:
                     else node
                 )
             case Mapping():
-                entries = {
-                    key: entry._replace(value=self.resolve(entry.value, chain, nesting + 1))
-                    for key, entry in node.entries.items()
-                }
-                changed = any(entries[key].value is not entry.value for key, entry in node.entries.items())
+                entries = {}
+                for key, entry in node.entries.items():
+                    value = self.resolve(entry.value, chain, nesting + 1)
+                    if not self._is_unknown(entry.value, value):
+                        entries[key] = entry._replace(value=value)
+                changed = any(
+                    key not in entries or entries[key].value is not e.value for key, e in node.entries.items()
+                )
                 return Mapping(node.at, entries) if changed else node
             case Scalar():
                 return node
+
+    def _is_unknown(self, node: Node, found: Node) -> bool:
+        """Whether only an unread include could say what a key holds: the key is then as if it were not given."""
+        is_nothing = isinstance(found, Sequence) and not found.items
+        return is_nothing and isinstance(node, Tagged) and self.out.trusting
 
     def _reference(self, node: Tagged, chain: tuple[tuple[str, ...], ...], nesting: int) -> Node:
         path = self._path(node)

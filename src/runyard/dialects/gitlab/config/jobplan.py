@@ -34,6 +34,7 @@ from runyard.model.plan import (
 from runyard.model.state import Reason
 from runyard.model.trigger import Trigger
 from runyard.syntax.patterns import split_literal
+from runyard.syntax.variables import references
 
 _TEMPLATE = re.compile(r"\$\{\{[^{}]{0,200}\}\}")
 
@@ -189,9 +190,18 @@ def _environment_variables(environment: dict[str, Any] | None) -> tuple[Variable
 
 
 def _image(spec: ImageSpec, scope: Scope, out: Findings) -> Image:
-    name = scope.template(spec.name).strip()
-    if "${{" in spec.name or not IMAGE_NAME.fullmatch(_TEMPLATE.sub("x", name)):
-        out.error(spec.at, f"`{spec.name[:80]}` is not the name of an image", IMAGE_HINT)
+    name = scope.template(spec.name, keep_unknown=True).strip()
+    plain = _TEMPLATE.sub("x", name)
+    if "${{" in spec.name or not IMAGE_NAME.fullmatch(plain):
+        shown = f"`{spec.name[:80]}` is not the name of an image"
+        unknown = ", ".join(dict.fromkeys(references(plain)))
+        if (
+            unknown and "${{" not in spec.name
+        ):  # GitLab leaves it to the runner, which may know more; else the job fails there
+            told = f"{shown}: {unknown[:200]} is not known here; set it as a CI/CD variable, or jobs that want it fail"
+            out.warn(spec.at, told)
+        else:
+            out.error(spec.at, shown, IMAGE_HINT)
     docker = spec.executor_opts.get("docker", {})
     return Image(
         name,

@@ -46,11 +46,13 @@ class Scope:
         self.expand("$")
         return expand_known(text, self._final or {})
 
-    def template(self, text: str) -> str:
-        """As `expand`, but as a `${{ }}` template in which late variables are still to come and written `${{` is literal."""
+    def template(self, text: str, *, keep_unknown: bool = False) -> str:
+        """As `expand` (or `known`), but as a `${{ }}` template in which late variables are still to come and written `${{` is literal."""
         if "$" not in text and "%" not in text:
             return text
         values = [Value(v.key, v.value if v.late else escaped(v.value), raw=v.raw) for v in self._variables()]
+        if keep_unknown:
+            return expand_known(escaped(text), expand_all(values).values).replace("$$", "$")
         return expand(escaped(text), _finals(values))
 
     def _variables(self) -> Iterator[Variable]:
