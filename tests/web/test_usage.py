@@ -15,6 +15,12 @@ def test_figures_are_said_and_drawn() -> None:
     assert memory.points.split()[-1].startswith(f"{WIDTH}.0,")
 
 
+def test_a_short_job_has_one_share_and_it_is_said() -> None:
+    cpu, _ = curves([Sample(1000, None, 5), Sample(2000, 0.5, 6)])
+    assert cpu.said == "50% on average, 50% at most"
+    assert [point.split(",")[0] for point in cpu.points.split()] == ["0.0", f"{WIDTH}.0"]
+
+
 def test_the_peak_of_many_samples_stays() -> None:
     samples = [Sample(at, 1.0 if at == 7_777 else 0.1) for at in range(10_000)]
     (cpu,) = curves(samples)

@@ -27,7 +27,7 @@ def curves(samples: Sequence[Sample]) -> tuple[Curve, ...]:
         return ()
     found = []
     cpu = [(one.at, one.cpu) for one in samples if one.cpu is not None]
-    if len(cpu) > 1:
+    if cpu:  # the first sample knows no share yet, so a short job has one less
         mean, peak = sum(share for _, share in cpu) / len(cpu), max(share for _, share in cpu)
         found.append(Curve("CPU", _points(cpu, 1.0), f"{mean:.0%} on average, {peak:.0%} at most"))
     memory = [(one.at, one.memory_bytes) for one in samples if one.memory_bytes is not None]
@@ -42,6 +42,8 @@ def curves(samples: Sequence[Sample]) -> tuple[Curve, ...]:
 def _points(rows: Sequence[tuple[int, float]], full: float) -> str:
     start, end = rows[0][0], rows[-1][0]
     span = max(1, end - start)
+    if start == end:
+        rows = [rows[0], (start + span, rows[0][1])]
     highest: dict[int, float] = {}
     for at, value in rows:
         place = (at - start) * (POINTS - 1) // span
