@@ -180,6 +180,11 @@ def _whole(lines: list[bytes]) -> int:
     return first
 
 
+def plain(text: str) -> str:
+    """A log's line as text: without colours, links and section marks, other control characters made visible."""
+    return _UNSAFE.sub(_show, _ESCAPE.sub("", _visible(_SECTION.sub("", text))))
+
+
 def _visible(text: str) -> str:
     """What a terminal shows of a line with carriage returns: the last redraw (erase-line and CR start over)."""
     text = text.rstrip("\r")

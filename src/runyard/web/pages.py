@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from runyard.engine.ports import ArtifactFilter, AttemptFilter, Page, RunFilter, Tx
+from runyard.engine.ports import ArtifactFilter, AttemptFilter, Blobs, Page, RunFilter, Tx
 from runyard.http.services import Principal
 from runyard.model.access import Role
 from runyard.model.errors import NotFound
 from runyard.model.state import Outcome, State
 from runyard.model.usage import unpacked
 from runyard.model.work import Artifact, Attempt, Job, Project, Run, Runner, Step, User, Workflow
+from runyard.web.failing import Failure, failures
 from runyard.web.graph import Picture, in_families, lay_out
 from runyard.web.notes import Note, notes
 from runyard.web.usage import Curve, curves
@@ -63,6 +64,7 @@ class RunPage:
     ]  # str: why it is where it is
     artifacts: Sequence[tuple[Artifact, Job]]
     retriable: bool
+    failures: Sequence[Failure]
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,8 +118,10 @@ def find_project(tx: Tx, who: Principal | None, path: str) -> Project:
     return project
 
 
-def run_page(tx: Tx, who: Principal | None, path: str, run_id: int, now: int) -> RunPage:
-    """A run of that project."""
+def run_page(
+    tx: Tx, who: Principal | None, path: str, run_id: int, now: int, blobs: Blobs | None = None
+) -> RunPage:
+    """A run of that project; with `blobs` also why its jobs failed."""
     project = find_project(tx, who, path)
     run = tx.get(Run, run_id)
     if run is None or run.project_id != project.id:
@@ -137,7 +141,9 @@ def run_page(tx: Tx, who: Principal | None, path: str, run_id: int, now: int) ->
         if a.attempt_id in by_job and may_fetch(who, project, by_job[a.attempt_id])
     ]
     unwell = any(a.outcome in (Outcome.FAILED, Outcome.ERRORED, Outcome.CANCELED) for _, a in graph)
-    return RunPage(run, project, _actor(tx, run.actor_id), workflows, shown, unwell)
+    everyone = [member for _, _, told in workflows for member in told]
+    broken = failures(tx, blobs, everyone) if blobs is not None else ()
+    return RunPage(run, project, _actor(tx, run.actor_id), workflows, shown, unwell, broken)
 
 
 def job_page(tx: Tx, who: Principal | None, path: str, attempt_id: int, now: int) -> JobPage:

@@ -101,7 +101,7 @@ class Site:
         person = await who(self.services, request)
         path, run_id = request.path_params["path"], request.path_params["id"]
         it = await self.services.db.read(
-            lambda tx: pages.run_page(tx, person, path, run_id, self.services.now())
+            lambda tx: pages.run_page(tx, person, path, run_id, self.services.now(), self.services.blobs)
         )
         said = self.templates.said(it.run.dialect, it.run.state, it.run.outcome, it.run.hold)
         more: dict[str, Any] = {

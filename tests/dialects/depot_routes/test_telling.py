@@ -8,7 +8,7 @@ from typing import NamedTuple
 import pytest
 
 from runyard.dialects.depot.evidence import RELEVANT_LINES, Evidence
-from runyard.dialects.depot.telling import told
+from runyard.syntax.telling import told
 
 
 class Case(NamedTuple):

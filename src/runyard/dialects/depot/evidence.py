@@ -10,11 +10,11 @@ import re
 from dataclasses import dataclass
 
 from runyard.dialects.depot.loglines import Cursor, Line, lines
-from runyard.dialects.depot.telling import told
 from runyard.engine import views
 from runyard.engine.ports import Blobs, Tx
 from runyard.model.state import Outcome, Reason
 from runyard.model.work import Attempt, Step
+from runyard.syntax.telling import told
 
 TAIL_BYTES = 128 << 10
 COUNTED_BYTES = 4 << 20  # beyond this a step's lines are not counted from its start

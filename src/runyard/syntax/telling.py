@@ -1,4 +1,4 @@
-"""Which lines of a failing step's log a person would point at. Pure; used by `evidence`.
+"""Which lines of a failing step's log a person would point at. Pure; the Depot door's diagnosis and the page of a run show them.
 
 Tools say the cause in shapes of their own and then count: what names one failure weighs more than what counts failures, and both more than a line that
 merely has a bad word. Of the weightiest the first is the cause, because compilers and test programs begin with it; only the last lines are looked at,
