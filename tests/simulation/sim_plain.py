@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from runyard.engine import ending, settle, unfolding
+from runyard.engine import ending, groups, settle, unfolding
 from runyard.engine.board import Board
 from runyard.engine.flow import Flow, Node
 from runyard.engine.following import follow
@@ -33,6 +33,8 @@ def plainly() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(settle, "advance", _advance)
         patch.setattr(settle, "_folded_workflow", _folded_workflow)
+        for glance in ("_free_at_a_glance", "_next_at_a_glance"):
+            patch.setattr(groups, glance, lambda *_: None)
         for module in (settle, ending):
             patch.setattr(module, "has_room", _has_room)
         yield

@@ -782,6 +782,11 @@ def test_a_concurrency_group_shows_who_holds_or_wants_the_seat(store: Any, made:
         assert coming == ["j0", "j2", "j3", "j4", "late0", "late1"]
         assert [j.key for j, _ in tx.in_group(project_id, "dev")] == ["x"]
         assert tx.in_group(999, "prod") == []
+        active, held = tx.group_heads(project_id, "prod")
+        assert (active[0].key, held[0].key) == ("j2", "j0")
+        active, held = tx.group_heads(project_id, "dev")
+        assert (active[0].key, held) == ("x", None)
+        assert tx.group_heads(999, "prod") == (None, None)
 
 
 def test_log_chunks_reach_beyond_the_start_until_the_limit(store: Any, made: Any) -> None:

@@ -49,6 +49,7 @@ LISTS = {
     "next due": lambda tx: tx.next_due_at(),
     "stuck": lambda tx: tx.queued_before(1, 10),
     "group": lambda tx: tx.in_group(1, "g"),
+    "heads of a group": lambda tx: tx.group_heads(1, "g"),
     "group with who is coming": lambda tx: tx.in_group(1, "g", upcoming=True),
     "unsealed": lambda tx: tx.unsealed(10),
     "claim": lambda tx: tx.next_queued(Runner(0, "", stock=False)),

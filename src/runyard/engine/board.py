@@ -41,6 +41,10 @@ class Board:
         default_factory=dict
     )  # runs that end because their bridge was ended, and why
 
+    def afresh(self) -> Board:
+        """The same nodes with nothing noted: what was noted has been seen to."""
+        return Board(self.tx, self.now, self.run, self.flows, self.nodes)
+
     def move(self, node: Node, state: State, **changes: Any) -> None:
         """Moves a node's attempt and remembers whom that concerns."""
         node.attempt = move(self.tx, node.job, node.attempt, state, self.now, **changes)

@@ -33,13 +33,10 @@ def enter(board: Board, node: Node) -> None:
     if rule is None:
         board.move(node, State.QUEUED)
         return
-    others = _others(board.tx, node.job, node.attempt, rule)
-    if rule.cancel_in_progress or rule.single_pending:
-        for member in others:
-            if _arrives_after(node, member, rule) and (rule.cancel_in_progress or _is_held(member[1])):
-                _cancel(board, member)
-        others = _others(board.tx, node.job, node.attempt, rule)
-    if not _blocks(others, rule) and not _comes_later(board.tx, node, rule):
+    is_free = _free_at_a_glance(board.tx, node, rule)
+    if is_free is None:
+        is_free = _free_after_looking(board, node, rule)
+    if is_free and not _comes_later(board.tx, node, rule):
         board.move(node, State.QUEUED)
     elif node.attempt.state is State.HELD:
         node.attempt = rehold(board.tx, node.attempt, Hold.CONCURRENCY)
@@ -49,10 +46,34 @@ def enter(board: Board, node: Node) -> None:
         board.groups.add(rule.group)
 
 
-def release(tx: Tx, project_id: int, group: str, now: int) -> set[int]:
-    """Queues the held member of a free group whose turn it is, with all attempts of the same owner; says which runs that changed."""
+def _free_at_a_glance(tx: Tx, node: Node, rule: Concurrency) -> bool | None:
+    """Whether the group is free for a node, where its two oldest members say so: a thousand may wait for it. None: look at all of them."""
+    active, ready = tx.group_heads(node.job.project_id, rule.group)
+    own = _owner(node.job, node.attempt)
+    if ready is None and (active is None or _owner(*active) == own):
+        return True  # what is active belongs to one owner
+    if rule.by_workflow or rule.cancel_in_progress or rule.single_pending:
+        return None
+    return False
+
+
+def _free_after_looking(board: Board, node: Node, rule: Concurrency) -> bool:
+    others = _others(board.tx, node.job, node.attempt, rule)
+    if rule.cancel_in_progress or rule.single_pending:
+        for member in others:
+            if _arrives_after(node, member, rule) and (rule.cancel_in_progress or _is_held(member[1])):
+                _cancel(board, member)
+        others = _others(board.tx, node.job, node.attempt, rule)
+    return not _blocks(others, rule)
+
+
+def release(tx: Tx, project_id: int, group: str, now: int, board: Board | None = None) -> set[int]:
+    """Queues the held member of a free group whose turn it is, with all attempts of the same owner; says which runs that changed. `board`: one
+    that is to see it too."""
     mode = _mode(tx, project_id, group)
-    members = tx.in_group(project_id, group, upcoming=mode in ORDERED)
+    members = _next_at_a_glance(tx, project_id, group, mode)
+    if members is None:
+        members = tx.in_group(project_id, group, upcoming=mode in ORDERED)
     active = [m for m in members if m[1].state in ACTIVE]
     ready = [m for m in members if _is_ready(m[1])]
     if not ready:
@@ -64,9 +85,25 @@ def release(tx: Tx, project_id: int, group: str, now: int) -> set[int]:
     changed = set()
     for job, attempt in ready:
         if _owner(job, attempt) == turn:
-            move(tx, job, attempt, State.QUEUED, now)
+            moved = move(tx, job, attempt, State.QUEUED, now)
+            if board is not None and job.id in board.nodes:
+                board.nodes[job.id].attempt = moved
             changed.add(job.run_id)
     return changed
+
+
+def _next_at_a_glance(tx: Tx, project_id: int, group: str, mode: str) -> list[Member] | None:
+    """As many members as decide whose turn it is; none: nobody's. None: look at all of them."""
+    active, ready = tx.group_heads(project_id, group)
+    if ready is None:
+        return []
+    if active is not None:
+        return None if _is_workflow(active) else []
+    return None if mode in MODES - {"unordered"} or _is_workflow(ready) else [ready]
+
+
+def _is_workflow(member: Member) -> bool:
+    return _owner(*member)[0] == "workflow"
 
 
 def _mode(tx: Tx, project_id: int, group: str) -> str:

@@ -231,6 +231,11 @@ class Tx(Protocol):
         """Open attempts (HELD for concurrency, QUEUED, RUNNING, STOPPING) of a concurrency group, oldest first; `upcoming`: also those WAITING or
         delayed, which have yet to ask for it."""
 
+    def group_heads(
+        self, project_id: int, group: str
+    ) -> tuple[tuple[Job, Attempt] | None, tuple[Job, Attempt] | None]:
+        """Of a concurrency group: the oldest member that is QUEUED, RUNNING or STOPPING, and the oldest that is HELD for it."""
+
     # log chunks (unsealed)
     def append_log(self, attempt_id: int, offset: int, data: bytes, at: int | None = None) -> None:
         """`at`: when the bytes arrived."""

@@ -198,22 +198,25 @@ def _with_fold(row: R, folded: Folded, started: list[int], ends: list[int], now:
 
 def _others(board: Board) -> None:
     """Releases the groups that someone may have left, ends runs whose bridge was ended, and settles the runs that this wakes, until all is quiet."""
-    tx, now = board.tx, board.now
+    tx, now, own = board.tx, board.now, board.run.id
     groups = {(board.run.project_id, group) for group in board.groups}
-    dirty, orphans = board.others - {board.run.id}, dict(board.orphans)
+    dirty, orphans = board.others - {own}, dict(board.orphans)
+    known: Board | None = board  # until another run's settle has moved something of this one
     while groups or dirty or orphans:
         for project_id, group in sorted(groups):
-            dirty |= release(tx, project_id, group, now)
+            dirty |= release(tx, project_id, group, now, known)
         groups = set()
         for run_id in sorted(dirty | orphans.keys()):
             if tx.get(Run, run_id) is None:
                 dirty, _ = dirty - {run_id}, orphans.pop(run_id, None)
                 continue
-            other = load(tx, run_id, now)
+            other = known.afresh() if known is not None and run_id == own else load(tx, run_id, now)
             if run_id in orphans:
                 end_all(other, *orphans.pop(run_id))
             advance(other)
             write_folds(other)
+            if own in other.others:
+                known = None
             groups |= {(other.run.project_id, group) for group in other.groups}
             dirty, orphans = (dirty | other.others) - {run_id}, orphans | other.orphans
 

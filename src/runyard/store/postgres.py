@@ -256,13 +256,20 @@ class PostgresTx(StoreTx):
         return self._read_locked(lambda: super(PostgresTx, self).undrawn(limit))
 
     def in_group(self, project_id: int, group: str, upcoming: bool = False) -> list[tuple[Job, Attempt]]:
-        self._link.rows(
-            "SELECT pg_advisory_xact_lock(hashtextextended(?, 0))", (f"group:{project_id}:{group}",)
-        )
+        self._lock_group(f"group:{project_id}:{group}")
         while True:
             found = super().in_group(project_id, group, upcoming)
             if not self._lock_runs(a.run_id for _, a in found):
                 return found
+
+    def group_heads(
+        self, project_id: int, group: str
+    ) -> tuple[tuple[Job, Attempt] | None, tuple[Job, Attempt] | None]:
+        self._lock_group(f"group:{project_id}:{group}")
+        while True:
+            heads = super().group_heads(project_id, group)
+            if not self._lock_runs(head[1].run_id for head in heads if head is not None):
+                return heads
 
     def next_queued(self, runner: Runner) -> int | None:
         """First without waiting, so that claimers spread over the runs; when all that is left belongs to runs that others hold, it

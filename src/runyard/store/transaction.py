@@ -309,6 +309,14 @@ class StoreTx:
         jobs = self._find_jobs(a.job_id for a in found)
         return [(jobs[a.job_id], a) for a in found]
 
+    def group_heads(
+        self, project_id: int, group: str
+    ) -> tuple[tuple[Job, Attempt] | None, tuple[Job, Attempt] | None]:
+        found = clock.group_heads(self._link, project_id, group)
+        jobs = self._find_jobs(a.job_id for a in found if a is not None)
+        active, held = (None if a is None else (jobs[a.job_id], a) for a in found)
+        return active, held
+
     # log chunks
     def append_log(self, attempt_id: int, offset: int, data: bytes, at: int | None = None) -> None:
         content.append_log(self._link, attempt_id, offset, data, at)

@@ -29,6 +29,12 @@ _QUEUED_BEFORE = f"""
 _IN_GROUP = f"""
     {ATTEMPT.select} WHERE project_id = ? AND concurrency_group = ? AND concurrency_group IS NOT NULL AND state <> 'done'
     AND (state IN ('queued', 'running', 'stopping') OR hold = 'concurrency') ORDER BY id"""
+_HEADS_OF_GROUP = [
+    f"""
+    {ATTEMPT.select} WHERE project_id = ? AND concurrency_group = ? AND concurrency_group IS NOT NULL AND state <> 'done'
+    AND {is_head} ORDER BY id LIMIT 1"""
+    for is_head in ("state IN ('queued', 'running', 'stopping')", "hold = 'concurrency'")
+]
 _COMING_TO_GROUP = f"""
     {ATTEMPT.select} WHERE project_id = ? AND concurrency_group = ? AND concurrency_group IS NOT NULL AND state <> 'done'
     AND (state <> 'held' OR hold IN ('concurrency', 'delayed')) ORDER BY id"""
@@ -50,3 +56,9 @@ def queued_before(link: Link, at: int, limit: int) -> list[Attempt]:
 def in_group(link: Link, project_id: int, group: str, upcoming: bool) -> list[Attempt]:
     found = link.rows(_COMING_TO_GROUP if upcoming else _IN_GROUP, (project_id, group))
     return [ATTEMPT.decode(r) for r in found]
+
+
+def group_heads(link: Link, project_id: int, group: str) -> list[Attempt | None]:
+    """The oldest active one and the oldest held one."""
+    found = [link.rows(query, (project_id, group)) for query in _HEADS_OF_GROUP]
+    return [ATTEMPT.decode(rows[0]) if rows else None for rows in found]
