@@ -162,13 +162,15 @@ class Composite:
 
 @dataclass(frozen=True, slots=True)
 class Manifest:
-    """One action. `inputs`: name as written → default (a template). `outputs`: name → value (composite only)."""
+    """One action. `inputs`: name as written → default (a template). `outputs`: name → value (composite only). `required`: the inputs that whoever uses it
+    should give; nothing enforces that."""
 
     name: str
     runs: Script | Container | Composite
     inputs: Mapping[str, str] = field(default_factory=dict)
     outputs: Mapping[str, str] = field(default_factory=dict)
     deprecated: Mapping[str, str] = field(default_factory=dict)
+    required: tuple[str, ...] = ()
 
 
 DOCKERFILE = Manifest("", Container("Dockerfile", built=True))
@@ -189,7 +191,16 @@ def read_manifest(data: bytes, file: str) -> Manifest:
     for name, entry in _entries(root.get("outputs")):
         value = entry.get("value") if isinstance(entry, yamltree.Mapping) else None
         outputs[name] = _text(value)
-    return Manifest(_text(root.get("name")), _runs(_mapping(runs, "`runs`")), inputs, outputs, deprecated)
+    required = tuple(name for name, entry in _entries(root.get("inputs")) if _is_required(entry))
+    name, ran = _text(root.get("name")), _runs(_mapping(runs, "`runs`"))
+    return Manifest(name, ran, inputs, outputs, deprecated, required)
+
+
+def _is_required(entry: yamltree.Node) -> bool:
+    """A default stands in for who gives none."""
+    if not isinstance(entry, yamltree.Mapping) or "default" in entry.entries:
+        return False
+    return _text(entry.get("required")).strip().lower() == "true"
 
 
 def _inputs(node: yamltree.Node | None) -> tuple[dict[str, str], dict[str, str]]:

@@ -185,7 +185,7 @@ def check(files: Files, path: str) -> list[Problem]:
     if doc is not None:
         inputs = {name: _sample(doc, name) for name in doc.triggers.inputs}
         build(doc, _SAMPLE, Event("workflow_dispatch", inputs), None, Library(files, None, findings))
-        lint(doc, findings)
+        lint(doc, findings, files)
     return findings.sorted
 
 

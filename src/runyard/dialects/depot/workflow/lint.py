@@ -15,10 +15,18 @@ from runyard.dialects.depot.workflow.availability import mark_of
 from runyard.dialects.depot.workflow.document import JobDoc, StepDoc, WorkflowDoc
 from runyard.dialects.depot.workflow.findings import Findings
 from runyard.dialects.depot.workflow.inference import Inference, flowing, shown
+from runyard.dialects.depot.workflow.lint_actions import LocalActions
 from runyard.dialects.depot.workflow.nodes import Text, is_whole
 from runyard.dialects.depot.workflow.value_shapes import Shape
+from runyard.model.trigger import Files
 from runyard.syntax import yamltree
-from runyard.syntax.expressions import ExpressionError
+from runyard.syntax.expressions import (
+    ExpressionError,
+    Status,
+    condition,
+    condition_functions,
+    condition_references,
+)
 from runyard.syntax.expressions.parser import Node, parse
 from runyard.syntax.expressions.template import Piece, split
 
@@ -32,8 +40,8 @@ _OLD = {
 _OLD_COMMAND = re.compile(r"::(set-output\s+name=|save-state\s+name=|set-env\s+name=|add-path::)")
 
 
-def lint(doc: WorkflowDoc, findings: Findings) -> None:
-    """Adds warnings for every part of a document that was read without errors."""
+def lint(doc: WorkflowDoc, findings: Findings, files: Files) -> None:
+    """Adds warnings for every part of a document that was read without errors. `files`: the repository that it lies in."""
     lint_events.lint(doc, findings)
     on = doc.triggers
     called = on.call.inputs if "workflow_call" in on.events else None
@@ -49,7 +57,8 @@ def lint(doc: WorkflowDoc, findings: Findings) -> None:
     by_name = {name.lower(): job for name, job in doc.jobs.items()}
     for job in doc.jobs.values():
         lint_jobs.lint(job, findings)
-        _job(job, _Place(findings, {**everywhere, **contexts.of_job(job, by_name)}))
+        place = _Place(findings, {**everywhere, **contexts.of_job(job, by_name)})
+        _job(job, place, LocalActions.of(job, files, findings))
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,11 +84,19 @@ class _Place:
             )
         if text.is_late:
             self.text(text, whole=True)
-            return
         try:
-            self.judge(text, parse(text.value), 0)
+            if not text.is_late:
+                self.judge(text, parse(text.value), 0)
+            if not text.is_late or is_whole(text.value):
+                self._constant(text)
         except ExpressionError:
             return  # found where it was read
+
+    def _constant(self, text: Text) -> None:
+        if condition_references(text.value) or condition_functions(text.value):
+            return
+        word, hint = ("true", "remove it") if condition(text.value, {}, Status()) else ("false", "")
+        self.findings.warning(text.at, f"this `if` is always {word}: it depends on nothing", hint)
 
     def judge(self, text: Text, node: Node, offset: int) -> Shape:
         """The shape of an expression, its complaints said."""
@@ -94,7 +111,7 @@ class _Place:
         self.findings.warning(mark_of(text, offset), message, hint)
 
 
-def _job(job: JobDoc, place: _Place) -> None:
+def _job(job: JobDoc, place: _Place, actions: LocalActions) -> None:
     if job.condition is not None:
         place.condition(job.condition)
     for text in _job_texts(job):
@@ -110,8 +127,9 @@ def _job(job: JobDoc, place: _Place) -> None:
     here = _Place(place.findings, {**place.shapes, "steps": Shape("object", known)})
     for step in job.steps:
         _step(step, here)
+        shape = actions.shape(step)
         if step.id:
-            known[step.id.lower()] = contexts.STEP
+            known[step.id.lower()] = shape
     for text in job.outputs.values():
         here.text(text)
 

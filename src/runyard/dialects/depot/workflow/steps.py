@@ -84,8 +84,11 @@ def shell(chosen: Text | None, in_container: bool, static: Static) -> tuple[str,
         return UNSET_IN_CONTAINER if in_container else UNSET
     name = static.text(chosen, "`shell`").strip()
     if name.lower() in _WINDOWS:
-        static.findings.refused(chosen.at, f"The shell '{name}'")
-        return UNSET
+        # One such step in one leg must not keep all other jobs of the file from running.
+        message = f"the shell '{name.lower()}' is only on Windows: this step will fail here"
+        static.findings.warning(chosen.at, message, "use bash or pwsh, or an `if` that leaves the step out")
+        return ("sh", "-c", f"echo '::error::The shell {name.lower()} is only on Windows, and this runner is none. Use bash or pwsh.'; exit 127",
+            "sh", "{script}")  # fmt: skip
     argv = shell_argv(name)
     if argv is None:
         message = (
