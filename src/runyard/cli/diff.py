@@ -25,11 +25,12 @@ from rich.progress import (
 )
 from rich.table import Table
 
+from runyard.tasks.datadiff import profiles
 from runyard.tasks.datadiff.diff import as_bytes, run
 from runyard.tasks.datadiff.faults import CouldNot, Fault
 from runyard.tasks.datadiff.html import page
 from runyard.tasks.datadiff.locations import locate
-from runyard.tasks.datadiff.markdown import summary
+from runyard.tasks.datadiff.markdown import duplicates_told, summary
 from runyard.tasks.datadiff.meter import Tick, overall
 from runyard.tasks.datadiff.report import as_failure, as_json
 from runyard.tasks.datadiff.spec import (
@@ -88,6 +89,9 @@ def diff(
     sort_arrays: Annotated[bool, typer.Option(help="arrays are equal in any order")] = False,
     sample: Annotated[float | None, typer.Option(help="share of shared keys to compare, 0..1")] = None,
     checksums: Annotated[bool, typer.Option(help="slow link: fetch only what differs by checksum")] = False,
+    column_profiles: Annotated[
+        bool, typer.Option("--profiles", help="nulls, range, mean and distribution of every column")
+    ] = False,
     values: Annotated[bool, typer.Option(help="show row values; --no-values keeps them out")] = True,
     rows: Annotated[int, typer.Option(help="sample rows of each kind in the result", min=0)] = 5,
     parquet: Annotated[Path | None, typer.Option(help="write the differing rows to this file")] = None,
@@ -117,6 +121,7 @@ def diff(
             sort_arrays=sort_arrays,
             sampling=Sampling(ratio=sample) if sample is not None else None,
             algorithm="hash" if checksums else None,
+            profiles=column_profiles,
             row_values=values,
             sample_rows=rows,
             parquet_rows=100_000 if parquet else 0,
@@ -232,7 +237,7 @@ def _table(result: dict[str, Any]) -> None:
     console.print(found)
     for change in schema["types"]:
         console.print(_plain(f"type of {change['column_name']}: {change['types'][0]} → {change['types'][1]}"))
-    for line in [*_sampled(result), *result["warnings"]]:
+    for line in [*_sampled(result), *duplicates_told(result), *result["warnings"]]:
         console.print(_plain(line))
     changed = [c for c in values["columns_diff_stats"] if c["values_different"]]
     if changed:
@@ -240,6 +245,11 @@ def _table(result: dict[str, Any]) -> None:
         for c in changed:
             per_column.add_row(_plain(c["column_name"]), _plain(c["values_different"]), f"{c['match']:.3f} %")
         console.print(per_column)
+    if result["column_profiles"]:
+        every_column = Table(*profiles.HEAD)
+        for row in profiles.lines(result["column_profiles"]):
+            every_column.add_row(*map(_plain, row))
+        console.print(every_column)
     for line in _samples(result["samples"]):
         console.print(_plain(f"  {line}"))
     key_words = f"key {', '.join(result['key']['columns'])} ({result['key']['source']})"

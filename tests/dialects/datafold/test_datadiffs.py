@@ -141,7 +141,9 @@ def test_every_other_option_reaches_the_comparison(house: Any, source: int) -> N
     }
     made = house.ok("POST", "datadiffs", body(source, **rule, **accepted))
     sampled = house.ok("POST", "datadiffs", body(source, sampling_max_rows=3))
-    hidden = house.ok("POST", "datadiffs", body(source, show_row_values=False))
+    for wrong in ({"bisection_factor": 1}, {"bisection_threshold": 0}):
+        assert house.call("POST", "/api/v1/datadiffs", body(source, **wrong)).status_code == 422
+    hidden = house.ok("POST", "datadiffs", body(source, show_row_values=False, compare_duplicates=None))
     few = house.ok("POST", "datadiffs", body(source, per_column_diff_limit=2))
     assert house.work() == 4
     shown = house.ok("GET", f"datadiffs/{few['id']}/summary")  # all counted
@@ -149,6 +151,9 @@ def test_every_other_option_reaches_the_comparison(house: Any, source: int) -> N
     assert house.ok("GET", f"datadiffs/{few['id']}")["per_column_diff_limit"] == 2
     full = house.ok("GET", f"datadiffs/{made['id']}")
     assert (full["result"], full["tags"], full["bisection_factor"]) == ("identical", ["x", "y"], 32)
+    told = house.ok("GET", f"datadiffs/{made['id']}/summary_results")["column_profiles"]
+    assert told["t1"]["columns"]["id"]["total"] == told["t1"]["columns"]["id"]["distinct"] > 0
+    assert "column_profiles" not in house.ok("GET", f"datadiffs/{sampled['id']}/summary_results")
     stats = house.ok("GET", f"datadiffs/{sampled['id']}")["diff_stats"]
     assert stats["sampled"] is True
     values = house.ok("GET", f"datadiffs/{sampled['id']}/summary_results")["values"]

@@ -17,6 +17,15 @@ def canonical(value: Any) -> Any:
     return value
 
 
+def _profiles(rows: Sequence[Row], keys: int, columns: Sequence[str]) -> dict[str, dict[str, int]]:
+    """Rows, nulls and distinct values of every column after the key."""
+    found = {}
+    for at, name in enumerate(columns, keys):
+        filled = [row[at] for row in rows if row[at] is not None]
+        found[name] = {"total": len(rows), "nulls": len(rows) - len(filled), "distinct": len(set(filled))}
+    return found
+
+
 def diff(a: Sequence[Row], b: Sequence[Row], keys: int, columns: Sequence[str]) -> dict[str, Any]:
     """The numbers of result.json, and which columns differ for which key."""
     sides = [[tuple(map(canonical, row)) for row in side] for side in (a, b)]
@@ -30,7 +39,16 @@ def diff(a: Sequence[Row], b: Sequence[Row], keys: int, columns: Sequence[str]) 
         for k in shared
         if good[0][k] != good[1][k]
     }
+    rows = [{k: Counter(r[keys:] for r in side if r[:keys] == k) for k in bad} for side in whole]
     return {
+        "duplicates": {
+            "keys": len(bad),
+            "keys_different": sum(rows[0][k] != rows[1][k] for k in bad),
+            "rows_different": [sum((x[k] - y[k]).total() for k in bad) for x, y in (rows, reversed(rows))],
+        }
+        if bad
+        else None,
+        "profiles": [_profiles(side, keys, columns) for side in sides],
         "pks": {
             "total_rows": [len(side) for side in sides],
             "nulls": [len(side) - len(w) for side, w in zip(sides, whole, strict=True)],

@@ -218,6 +218,81 @@ def test_checksums_fetch_what_differs_and_find_what_the_join_finds(in_pg: Any, i
 
 
 @pytest.mark.postgres
+def test_checksums_go_down_in_rounds_to_segments_of_a_size(in_pg: Any, in_duck: Any) -> None:
+    for place in (in_pg, in_duck):
+        place.sql("CREATE TABLE t AS SELECT i AS id, i % 7 AS v FROM generate_series(1, 20000) AS g(i)")
+    in_duck.sql("UPDATE t SET v = -1 WHERE id IN (5, 17000)", "DELETE FROM t WHERE id = 9")
+    connections = {"pg": in_pg.connection, "duck": in_duck.connection}
+
+    def told(**fields: Any) -> str:
+        spec = Spec(Side("pg", table="t"), Side("duck", table="t"), key=("id",), algorithm="hash", **fields)
+        found = as_json(run(spec, connections, in_pg.work, lambda tick: None))
+        assert (found["rows"]["changed"], found["pks"]["exclusives"]) == (2, [1, 0])
+        assert found["pks"]["total_rows"] == [20000, 19999]
+        return " ".join(found["warnings"])
+
+    assert "of 20 buckets: " in told()
+    assert "of 200 buckets: 3 differed" in told(bisection_threshold=100)
+    assert "of 256 buckets in 4 rounds: 3 differed" in told(bisection_threshold=100, bisection_factor=4)
+    assert told(bisection_threshold=30000) == ""  # nothing is smaller than the whole, which is fetched
+
+
+def test_rows_of_duplicate_keys_are_compared_as_multisets(place: Any) -> None:
+    place.sql(
+        "CREATE TABLE prod (id integer, s varchar(9), n decimal(9,2))",
+        "INSERT INTO prod VALUES (1, 'a', 1), (1, 'a', 1), (1, 'b', NULL), (2, 'x', 1), (2, 'x', 1), (3, 'q', 1), (4, 'w', 1), (5, 'v', 1)",
+        "CREATE TABLE pr (id integer, s varchar(9), n decimal(12,4))",
+        "INSERT INTO pr VALUES (1, 'b', NULL), (1, 'A', 1), (1, 'a', 1), (2, 'x', 1), (3, 'q', 1), (3, 'r', 1), (4, 'w', 1), (5, 'u', 1)",
+    )
+    found = place.diff(key=("id",))
+    assert found["duplicates"] == {"keys": 3, "keys_different": 3, "rows_different": [2, 2]}
+    assert (found["result"], found["values"]["total_rows"], found["rows"]["changed"]) == ("bad-pks", 2, 1)
+    blind = place.diff(key=("id",), ignore_case=True)
+    assert blind["duplicates"] == {"keys": 3, "keys_different": 2, "rows_different": [1, 1]}
+    assert "Duplicate keys: 3, of which 2 have other rows" in summary(blind)
+    assert "Duplicate keys: 3, of which 2 have other rows" in page(blind)
+    same = place.diff("prod", "prod", key=("id",))
+    assert same["duplicates"] == {"keys": 2, "keys_different": 0, "rows_different": [0, 0]}
+    assert "rows are the same on both sides" in summary(same)
+    assert place.diff(key=("id",), compare_duplicates=False)["duplicates"] is None
+
+
+def test_columns_are_profiled_on_both_sides(place: Any) -> None:
+    place.sql(
+        "CREATE TABLE prod AS SELECT i AS id, i % 4 AS v, CASE WHEN i % 10 = 0 THEN NULL ELSE 'x' || i END AS s, "
+        "i % 2 = 0 AS ok, CAST('NaN' AS double) AS odd, 1 AS gone FROM generate_series(1, 100) AS g(i)",
+        "CREATE TABLE pr AS SELECT id, v * 10 AS v, s, ok, odd, 7 AS made FROM prod WHERE id > 50",
+    )
+    found = place.diff(key=("id",), profiles=True)["column_profiles"]
+    a, b = found["t1"]["columns"], found["t2"]["columns"]
+    ends = {"min": "0", "max": "3", "mean": 1.5, "histogram_bins": 10, "top_values_count": 0}
+    assert a["v"] == {"total": 100, "nulls": 0, "distinct": 4, **ends}
+    assert (b["v"]["max"], b["v"]["mean"], b["s"]["nulls"], b["s"]["total"]) == ("30", 15.0, 5, 50)
+    assert (a["gone"]["distinct"], "gone" in b, b["made"]["min"], "made" in a) == (1, False, "7", False)
+    assert (a["ok"]["distinct"], a["ok"]["min"], a["odd"]["mean"]) == (2, None, None)
+    ((edges, counts),) = [found["histograms"]["v"].values()]
+    assert (edges[0], edges[-1], counts[0]) == (0, 30, [75, 25, 0, 0, 0, 0, 0, 0, 0, 0])
+    assert (sum(counts[1]), counts[1][0], counts[1][3]) == (50, 13, 12)
+    assert "odd" not in found["histograms"]
+    hidden = place.diff(key=("id",), profiles=True, row_values=False)
+    assert hidden["column_profiles"]["histograms"] == {}
+    assert {hidden["column_profiles"]["t1"]["columns"]["v"][k] for k in ("min", "max", "mean")} == {None}
+    assert place.diff(key=("id",))["column_profiles"] is None
+    whole = place.diff(key=("id",), profiles=True)
+    assert "| `v` | 0 | 4 |" in summary(whole)
+    assert "1.5 → 15<" in page(whole)
+    assert "1.5" not in summary(whole).split("Column profiles")[1]  # no value in what is posted
+
+
+@pytest.mark.postgres
+def test_profiles_that_a_database_cannot_reckon_are_a_warning(in_pg: Any) -> None:
+    in_pg.sql("CREATE TABLE t AS SELECT i AS id, CAST(1e308 AS double) AS f FROM generate_series(1, 9) AS g(i)")
+    found = in_pg.diff("t", "t", key=("id",), profiles=True)
+    assert (found["result"], found["column_profiles"]) == ("identical", None)
+    assert "The columns were not profiled. PostgreSQL: " in found["warnings"][0]
+
+
+@pytest.mark.postgres
 @pytest.mark.parametrize("fetched", ["A", "B"])
 def test_progress_counts_the_side_that_is_fetched(in_pg: Any, in_duck: Any, fetched: str) -> None:
     for place in (in_pg, in_duck):
@@ -262,6 +337,8 @@ def test_progress_goes_through_the_steps_in_order_and_forward(in_duck: Any) -> N
         {"tolerances_by_type": {"text": {"value": 1}}},
         {"datetime_digits": 7},
         {"algorithm": "magic"},
+        {"bisection_factor": 1},
+        {"bisection_threshold": 0},
     ],
 )
 def test_a_spec_that_contradicts_itself_is_refused(fields: dict[str, Any]) -> None:

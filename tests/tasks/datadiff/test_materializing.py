@@ -46,7 +46,8 @@ def test_postgres_keeps_its_own_results_under_their_types(in_pg: Place) -> None:
     only = _rows(in_pg.url, 'SELECT _side, id, "we""ird", s FROM scratch.d1_exclusives')
     assert [(*row[:2], str(row[2]), row[3]) for row in only] == [("A", 3, "3.00", 'a,"b\n\\')]
     for n in (1, 2):
-        assert _rows(in_pg.url, f"SELECT id::int, _rows FROM scratch.d1_duplicates{n}") == [(4, 2)]
+        rows = _rows(in_pg.url, f'SELECT id, "we""ird", s, f FROM scratch.d1_duplicates{n}')
+        assert [tuple(map(str, row)) for row in rows] == [("4", "4.00", "d", "1.0")] * 2
     in_pg.diff(key=("id",), materialize=WISH)  # once more, as a retried job does
     assert _rows(in_pg.url, "SELECT count(*) FROM scratch.d1_diff") == [(1,)]
 
@@ -94,6 +95,20 @@ def test_both_sides_are_written_whole_across_databases(in_pg: Place, in_duck: Pl
     assert _rows(in_pg.url, sums + "scratch.d1_dataset1") == _rows(in_pg.url, sums + "prod")
     ((rows, ids, values),) = _rows(in_pg.url, sums + "scratch.d1_dataset2")
     assert (rows, ids, values) == (20000, 200010000, _rows(in_pg.url, "SELECT sum(v) + 1 FROM prod")[0][0])
+
+
+@pytest.mark.postgres
+def test_only_rows_whose_key_is_not_alone_on_their_side_are_duplicates(in_pg: Place, in_duck: Place) -> None:
+    in_pg.sql("CREATE SCHEMA scratch")
+    in_duck.sql(
+        "CREATE TABLE prod AS SELECT * FROM (VALUES (1, 'a'), (1, 'b'), (2, 'c'), (NULL, 'd'), (NULL, 'd')) t(id, s)",
+        "CREATE TABLE pr AS SELECT * FROM (VALUES (1, 'a'), (2, 'c')) t(id, s)",
+    )
+    spec = Spec(Side("d", table="prod"), Side("d", table="pr"), key=("id",), materialize=WISH)
+    found = as_json(run(spec, {"c": in_pg.connection, "d": in_duck.connection}, in_duck.work, quiet))
+    assert found["warnings"] == []
+    assert _rows(in_pg.url, "SELECT id, s FROM scratch.d1_duplicates1 ORDER BY s") == [(1, "a"), (1, "b")]
+    assert _rows(in_pg.url, "SELECT count(id), count(s) FROM scratch.d1_duplicates2") == [(0, 0)]
 
 
 @pytest.mark.postgres

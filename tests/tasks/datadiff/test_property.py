@@ -174,7 +174,7 @@ def check(homes: Any, pairing: tuple[str, str], case: tuple[list[Any], list[Any]
 def compare(
     a: Side, b: Side, connections: dict[str, Connection], wanted: dict[str, Any], ordered: bool
 ) -> None:
-    spec = Spec(a, b, key=("k1", "k 2"), sample_rows=100, memory_bytes=200_000_000)
+    spec = Spec(a, b, key=("k1", "k 2"), sample_rows=100, profiles=True, memory_bytes=200_000_000)
     with tempfile.TemporaryDirectory() as folder:
         report = run(spec, connections, Path(folder), lambda tick: None)
         parquet = duckdb.sql(f"SELECT _status FROM '{folder}/diff.parquet'").fetchall()
@@ -182,6 +182,10 @@ def compare(
     statuses = [r[0] for r in parquet]
     assert found["schema"]["column_type_differs"] == []
     assert found["pks"] == wanted["pks"]
+    assert found["duplicates"] == wanted["duplicates"]
+    for side, profile in zip(("t1", "t2"), wanted["profiles"], strict=True):
+        told = found["column_profiles"][side]["columns"]
+        assert {name: {what: told[name][what] for what in one} for name, one in profile.items()} == profile
     assert found["values"]["total_rows"] == wanted["total_rows"]
     stats = {c["column_name"]: c["values_different"] for c in found["values"]["columns_diff_stats"]}
     assert stats == dict(zip(COLUMNS, wanted["per_column"], strict=True))

@@ -216,7 +216,11 @@ def from_api(
             materialize=_materialize(destination, request),
             time=_time(request),
             algorithm=request.algorithm,
+            profiles=request.run_profiles,
+            bisection_factor=request.bisection_factor,
+            bisection_threshold=request.bisection_threshold,
         ),
+        **({"compare_duplicates": False} if request.compare_duplicates is False else {}),
         **({} if request.datetime_tolerance is None else {"datetime_digits": request.datetime_tolerance}),
         **(
             {}

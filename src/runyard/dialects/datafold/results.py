@@ -126,6 +126,7 @@ def summary_results(diff: Diff) -> Json:
         "dependencies": diff.stored.record.data.get("dependencies") or [],
         "materialized_results": _materialized(result, diff.stored.record.data.get("request") or {}),
         "exclusives_profile": result.get("exclusives_profile"),
+        **{k: result[k] for k in ("duplicates", "column_profiles") if result.get(k)},
     }
 
 

@@ -268,7 +268,7 @@ class DataDiff(BaseModel):
     columns_to_compare: Columns | None = None
     column_mapping: Annotated[list[tuple[Name, Name]], Field(max_length=5000)] | None = None
     column_rules: Annotated[list[ColumnRule], Field(max_length=500)] | None = None
-    compare_duplicates: bool = True
+    compare_duplicates: bool | None = True
     diff_tolerance: Annotated[float, Field(ge=0)] | None = None
     tolerance_mode: Literal["absolute", "relative"] | None = None
     diff_tolerances_per_column: Annotated[list[ColumnTolerance], Field(max_length=5000)] | None = None
@@ -291,8 +291,8 @@ class DataDiff(BaseModel):
     materialize_dataset2: bool | None = None
     materialization_destination_id: Number | None = None
     materialize_without_sampling: bool = False
-    bisection_factor: Number | None = None
-    bisection_threshold: Number | None = None
+    bisection_factor: Annotated[int, Field(ge=2, le=1 << 16)] | None = None
+    bisection_threshold: Annotated[int, Field(ge=1, le=2**53)] | None = None
     download_limit: Number | None = None
     per_column_diff_limit: Number | None = None
     run_profiles: bool | None = None

@@ -2,12 +2,14 @@
 """Checksums by buckets, for two databases with a slow link between: only buckets that differ are fetched, and the typed join decides on them.
 
 Asked for by `algorithm: hash`. A row's text holds every cell with its length, so it is unambiguous; a bucket is a count and four sums over the row's
-md5 (112 bits). Databases write some values differently: such buckets are fetched for nothing, but never the other way round. What is never trusted is
+md5 (112 bits). Datafold's `bisection_factor` makes rounds of it, for links so slow that the sums themselves count: each round cuts the segments that
+differ into so many, until one has `bisection_threshold` rows. Every round reads both tables once more, so without it there is one. Databases write some values differently: such buckets are fetched for nothing, but never the other way round. What is never trusted is
 a checksum that says "different".
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from runyard.tasks.datadiff.counting import counts
@@ -24,7 +26,7 @@ from runyard.tasks.datadiff.spec import Spec
 from runyard.tasks.datadiff.statements import Builder, Input
 
 ROWS_PER_BUCKET = 1_000
-MOST_BUCKETS = 1 << 16
+FEWEST_BUCKETS, MOST_BUCKETS = 16, 1 << 16
 WORTH = 0.5  # share of differing buckets above which everything is fetched
 _EXACT = frozenset(
     {Kind.INTEGER, Kind.UUID, Kind.DATE, *STRINGS}
@@ -57,20 +59,19 @@ def narrow(spec: Spec, sides: tuple[Located, Located], duck: Duck, meter: Meter)
         found.append(counts(builder, side, located.engine, located.promises))
     if any(k.dupes for k in found):
         return None
-    buckets = max(16, min(MOST_BUCKETS, max(k.total for k in found) // ROWS_PER_BUCKET))
-    sums = []
-    for side, located in zip("ab", sides, strict=True):
-        meter.step(f"count {side.upper()}")
-        rows = located.engine.rows(_sums(located, pairing, side, buckets))
-        sums.append({int(row[0]): tuple(int(n) for n in row[1:]) for row in rows})
-    differing = sorted(n for n in sums[0].keys() | sums[1].keys() if sums[0].get(n) != sums[1].get(n))
+    fewest, each = (
+        (1, spec.bisection_threshold) if spec.bisection_threshold else (FEWEST_BUCKETS, ROWS_PER_BUCKET)
+    )
+    wanted = max(fewest, min(MOST_BUCKETS, max(k.total for k in found) // each))
+    buckets, rounds, differing = _bisected(sides, pairing, wanted, spec.bisection_factor or wanted)
     if len(differing) > WORTH * buckets:
         return None
     fetched = [
         _few(located, pairing, side, buckets, differing, duck, meter)
         for side, located in zip("ab", sides, strict=True)
     ]
-    told = f"Checksums of {buckets:,} buckets: {len(differing):,} differed and were compared row by row, the rest was not fetched."
+    rounds_told = f" in {rounds} rounds" if rounds > 1 else ""
+    told = f"Checksums of {buckets:,} buckets{rounds_told}: {len(differing):,} differed and were compared row by row, the rest was not fetched."
     return Narrowed((fetched[0], fetched[1]), key, (found[0], found[1]), told)
 
 
@@ -84,16 +85,41 @@ def _key(spec: Spec, sides: tuple[Located, Located]) -> Found | None:
     return None
 
 
+def _bisected(
+    sides: tuple[Located, Located], pairing: Pairing, wanted: int, factor: int
+) -> tuple[int, int, list[int]]:
+    """(buckets of the last round, rounds, the buckets that differ). A bucket's number in one round is its number in the round before, modulo that."""
+    buckets, rounds, differing = 1, 0, [0]
+    while differing and buckets < wanted:
+        finer = buckets * min(factor, -(-wanted // buckets))
+        within = differing if rounds else None
+        sums = [
+            {
+                int(row[0]): tuple(map(int, row[1:]))
+                for row in located.engine.rows(_sums(located, pairing, side, finer, buckets, within))
+            }
+            for side, located in zip("ab", sides, strict=True)
+        ]
+        differing = sorted(n for n in sums[0].keys() | sums[1].keys() if sums[0].get(n) != sums[1].get(n))
+        buckets, rounds = finer, rounds + 1
+    return buckets, rounds, differing
+
+
 def _bucket(pairing: Pairing, side: str, grammar: Grammar, buckets: int) -> str:
     digest = grammar.md5(_joined([_cell(p, side, grammar) for p in pairing.key], grammar))
     return f"MOD({grammar.hex_number(digest, 1)}, {buckets})"
 
 
-def _sums(located: Located, pairing: Pairing, side: str, buckets: int) -> str:
-    """(bucket, rows, four sums) of complete keys."""
+def _sums(
+    located: Located, pairing: Pairing, side: str, buckets: int, coarse: int, within: Sequence[int] | None
+) -> str:
+    """(bucket, rows, four sums) of complete keys; `within` so many of the `coarse` buckets, or in all."""
     grammar = located.engine.grammar
     cells = [_cell(p, side, grammar) for p in (*pairing.key, *pairing.values)]
     complete = " AND ".join(f"t.{_name(p, side, grammar)} IS NOT NULL" for p in pairing.key)
+    if within is not None:
+        chosen = ", ".join(map(str, within))
+        complete += f" AND {_bucket(pairing, side, grammar, coarse)} IN ({chosen})"
     parts = ", ".join(f"sum({grammar.hex_number('digest', 1 + 7 * i)})" for i in range(4))
     return (
         f"SELECT bucket, count(*), {parts} FROM (SELECT {_bucket(pairing, side, grammar, buckets)} AS bucket, "

@@ -17,7 +17,7 @@ from typing import Any
 
 import msgspec
 
-from runyard.tasks.datadiff import checksums, joining, materializing, timeline
+from runyard.tasks.datadiff import checksums, joining, materializing, profiles, timeline
 from runyard.tasks.datadiff.counting import counts, implied
 from runyard.tasks.datadiff.duck import Duck
 from runyard.tasks.datadiff.faults import CouldNot, Fault
@@ -28,8 +28,8 @@ from runyard.tasks.datadiff.kinds import Kind
 from runyard.tasks.datadiff.locating import Located, catalog_of, existing, in_duck, in_file, in_server, typed
 from runyard.tasks.datadiff.meter import STEPS, Meter, Progress
 from runyard.tasks.datadiff.pairing import Pairing, common, pair
-from runyard.tasks.datadiff.report import KeyCounts, Report
-from runyard.tasks.datadiff.samples import collect, exclusives, keep_few, write_parquet
+from runyard.tasks.datadiff.report import Duplicates, KeyCounts, Report
+from runyard.tasks.datadiff.samples import Differing, collect, differing, exclusives, keep_few, write_parquet
 from runyard.tasks.datadiff.sampling import Sample, share_of, taken
 from runyard.tasks.datadiff.servers import Server, open_server
 from runyard.tasks.datadiff.spec import Connection, Materialize, Side, Spec
@@ -41,11 +41,10 @@ Two = tuple[Located, Located]
 
 @dataclass(frozen=True, slots=True)
 class _Compared:
-    """A finished comparison: what made its statements, the engine that ran them, and both sides with all their rows."""
+    """A finished comparison: the figures, the differing rows, and both sides with all their rows."""
 
     report: Report
-    builder: Builder
-    engine: Duck | Server
+    differing: Differing
     sides: Two
 
 
@@ -68,18 +67,26 @@ def run(spec: Spec, connections: Mapping[str, Connection], work: Path, progress:
         this = _Diff(spec, duck, meter)
         sides = _locate(this, connections, stack)
         compared = _compare(this, sides)
-        builder, engine = compared.builder, compared.engine
         found = _kept(this, compared)
         meter.step("write")
         rows, files = 0, dict[str, Path]()
         if spec.row_values:
-            rows = write_parquet(duck, engine, found.pairing, work / "diff.parquet", spec.parquet_rows)
+            rows = write_parquet(compared.differing, work / "diff.parquet", spec.parquet_rows)
         if spec.materialize:
-            files = materializing.dump(duck, engine, builder, found.keys, work)
-            files |= materializing.dump_sides(duck, compared.sides, found.pairing, spec.materialize, work)
+            files = materializing.dump(compared.differing, compared.sides, found.keys, spec.materialize, work)
+        if spec.profiles:
+            found = _profiled(found, compared.sides, values=spec.row_values)
     if spec.materialize:
         found = _materialized(found, spec, spec.materialize, connections, files)
     return replace(found, parquet_rows=rows, seconds=time.monotonic() - began)
+
+
+def _profiled(found: Report, sides: Two, *, values: bool) -> Report:
+    """Last, because a database that cannot reckon with a column (a mean beyond its numbers) ends its transaction; the comparison stands."""
+    try:
+        return replace(found, profiles=profiles.profiled(sides, found.pairing, values=values))
+    except CouldNot as error:
+        return replace(found, warnings=(*found.warnings, f"The columns were not profiled. {error.message}"))
 
 
 def _materialized(
@@ -188,12 +195,13 @@ def _compare(this: _Diff, sides: Two) -> _Compared:
         if once:
             keys = keys[0], implied(keys[0], this.duck)
     meter.step("summarise")
-    report = _derive(this, key, builder, keys, engine, unique=unique)
+    rows = differing(this.duck, engine, builder)
+    report = _derive(spec, key, rows, keys, unique=unique)
     if narrowed:
         report = replace(report, warnings=(*report.warnings, narrowed.told))
     if spec.time is not None and spec.time.aggregate:
         report = replace(report, timeline=timeline.counted(spec, sides, builder, this.duck))
-    return _Compared(report, builder, engine, whole)
+    return _Compared(report, rows, whole)
 
 
 def _fetched(this: _Diff, sides: Two) -> Two:
@@ -259,24 +267,22 @@ def _same_json(a: str, b: str) -> bool:
 
 
 def _derive(
-    this: _Diff,
-    key: Found,
-    builder: Builder,
-    keys: tuple[KeyCounts, KeyCounts],
-    engine: Duck | Server,
-    *,
-    unique: bool,
+    spec: Spec, key: Found, found: Differing, keys: tuple[KeyCounts, KeyCounts], *, unique: bool
 ) -> Report:
     """All figures from the table of differing rows and the counts."""
-    spec, duck, pairing = this.spec, this.duck, builder.pairing
+    duck, engine, builder, pairing = found.duck, found.engine, found.builder, found.pairing
     kinds = ", ".join(f"count(*) FILTER (WHERE status = '{s}')" for s in (ONLY_A, ONLY_B))
     only_a, only_b = duck.one(f"SELECT {kinds} FROM diff")
     # FILTER would take DuckDB's planner a time that grows with the square of the columns
     each = "".join(f", count(CASE WHEN d{i} THEN 1 END)" for i in range(len(pairing.values)))
     changed, *per_column = duck.one(f"SELECT count(*){each} FROM diff WHERE status = '{CHANGED}'")
     dup_a, dup_only_a, dup_only_b = 0, 0, 0
+    duplicates: Duplicates | None = None
     if not unique:
         dup_a, _, dup_only_a, dup_only_b = (int(n) for n in engine.one(builder.duplicate_counts()))
+        if spec.compare_duplicates:
+            other, *without = (int(n) for n in engine.one(builder.compared_duplicates()))
+            duplicates = Duplicates(dup_a + dup_only_b, other, (without[0], without[1]))
     shared = keys[0].distinct - dup_a - only_a
     sample: Sample | None = None
     if builder.sampled < 1:
@@ -292,7 +298,8 @@ def _derive(
         compared_rows=sample.keys if sample else shared,
         changed_rows=changed,
         changed_values=tuple(per_column),
-        exclusives=exclusives(duck, engine, pairing, values=spec.row_values),
+        exclusives=exclusives(found, values=spec.row_values),
+        duplicates=duplicates,
         sample=sample,
         warnings=pairing.warnings,
     )
@@ -301,13 +308,13 @@ def _derive(
 def _kept(this: _Diff, compared: _Compared) -> Report:
     """After everything was counted: throws away differing rows beyond `rows_per_column`, and shows some of the rest."""
     spec, most = this.spec, this.spec.rows_per_column
-    found, engine = compared.report, compared.engine
+    found = compared.report
     if most is not None and any(n > most for n in found.changed_values):
-        left = keep_few(this.duck, engine, found.pairing, found.changed_values, most)
+        left = keep_few(compared.differing, found.changed_values, most)
         told = f"Of {found.changed_rows:,} differing rows {left:,} were kept, at most {most:,} per column as asked. The figures count all of them."
         found = replace(found, warnings=(*found.warnings, told))
     limit = spec.sample_rows if spec.row_values else 0
-    return replace(found, samples=collect(this.duck, engine, compared.builder, found.keys, limit))
+    return replace(found, samples=collect(compared.differing, found.keys, limit))
 
 
 def as_bytes(document: Mapping[str, Any]) -> bytes:

@@ -19,16 +19,20 @@ _WIDE = frozenset(
 )  # numbers that no DECIMAL holds are compared by their canonical text
 
 
-def differs(pair: Pair, index: int, spec: Spec, grammar: Grammar) -> str:
-    """A boolean expression (never NULL) over a.c<index> and b.c<index>."""
+def comparable(pair: Pair, raw: tuple[str, str], spec: Spec, grammar: Grammar) -> tuple[str, str]:
+    """Both values in the forms whose inequality means a difference."""
     kinds = frozenset({pair.a.kind, pair.b.kind})
-    raw = f"a.c{index}", f"b.c{index}"
     a, b = (
         _comparable(column, value, spec, grammar, kinds)
         for column, value in zip((pair.a, pair.b), raw, strict=True)
     )
-    if grammar.name == "duckdb":
-        a, b = _across(pair, kinds, a, b)
+    return _across(pair, kinds, a, b) if grammar.name == "duckdb" else (a, b)
+
+
+def differs(pair: Pair, index: int, spec: Spec, grammar: Grammar) -> str:
+    """A boolean expression (never NULL) over a.c<index> and b.c<index>."""
+    raw = f"a.c{index}", f"b.c{index}"
+    a, b = comparable(pair, raw, spec, grammar)
     plain = grammar.differ(a, b)
     second = list(_second_looks(pair, spec, grammar, raw, (a, b)))
     if not second:

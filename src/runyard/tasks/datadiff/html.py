@@ -6,6 +6,9 @@ from collections.abc import Mapping, Sequence
 from html import escape
 from typing import Any
 
+from runyard.tasks.datadiff import profiles
+from runyard.tasks.datadiff.markdown import duplicates_told
+
 _STYLE = """
 :root { color-scheme: light dark; --line: #8884; --a: #d73a4922; --b: #2ea04322; }
 body { font: 15px/1.5 system-ui, sans-serif; margin: 2rem auto; max-width: 70rem; padding: 0 1rem; }
@@ -57,6 +60,10 @@ def _found(result: Mapping[str, Any]) -> str:
     if changed:
         rows = [(c["column_name"], c["values_different"], f"{c['match']:.3f} %") for c in changed]
         parts += ["<h2>Values that differ</h2>", _table(("column", "different", "match"), rows)]
+    parts += [f"<p>{_text(line)}</p>" for line in duplicates_told(result)]
+    if result["column_profiles"]:
+        rows = profiles.lines(result["column_profiles"])
+        parts += ["<h2>Column profiles</h2>", _table(profiles.HEAD, rows)]
     return "\n".join([*parts, *_samples(result["samples"]), *_warnings(result["warnings"])])
 
 

@@ -5,6 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from runyard.tasks.datadiff import profiles
+
+MOST_PROFILES = 100
 _WORDS = {
     "identical": "identical",
     "empty": "both empty",
@@ -52,7 +55,40 @@ def summary(result: Mapping[str, Any]) -> str:
             (f"`{_cell(c['column_name'])}`", c["values_different"], f"{c['match']:.3f} %") for c in changed
         ]
         lines += [*_table(("column", "different", "match"), rows), ""]
-    return "\n".join(lines).rstrip() + "\n"
+    return "\n".join([*lines, *_profiles(result)]).rstrip() + "\n"
+
+
+def duplicates_told(result: Mapping[str, Any]) -> list[str]:
+    """What the rows of duplicate keys say, in a sentence; none where there are none, or where they were not compared."""
+    found = result.get("duplicates")
+    if not found:
+        return []
+    keys, (a, b) = found["keys"], found["rows_different"]
+    if not found["keys_different"]:
+        return [f"Duplicate keys: {keys:,}; their rows are the same on both sides."]
+    return [
+        f"Duplicate keys: {keys:,}, of which {found['keys_different']:,} have other rows on the other side: {a:,} rows of A and {b:,} of B have no equal there."
+    ]
+
+
+def _profiles(result: Mapping[str, Any]) -> list[str]:
+    """Shares and distributions alone: a summary is posted where row values must not be."""
+    if not result.get("column_profiles"):
+        return []
+    found = profiles.lines(result["column_profiles"])
+    rows = [
+        (f"`{_cell(name)}`", nulls, distinct, bars)
+        for name, nulls, distinct, _, _, bars in found[:MOST_PROFILES]
+    ]
+    left = (
+        [f"\n{len(found) - MOST_PROFILES} more columns are in result.json."] if found[MOST_PROFILES:] else []
+    )
+    return [
+        "Column profiles, A → B:",
+        "",
+        *_table(("column", "nulls", "distinct", "distribution"), rows),
+        *left,
+    ]
 
 
 def _notes(result: Mapping[str, Any]) -> list[str]:
@@ -60,6 +96,7 @@ def _notes(result: Mapping[str, Any]) -> list[str]:
     lines = (
         [f"A sample: {sampling['keys']} of {sampling['of']} shared keys were compared."] if sampling else []
     )
+    lines += duplicates_told(result)
     lines += [_cell(warning) for warning in result.get("warnings", ())]
     return [*lines, ""] if lines else []
 

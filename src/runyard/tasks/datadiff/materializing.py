@@ -16,19 +16,15 @@ import duckdb
 
 from runyard.tasks.datadiff.duck import Duck
 from runyard.tasks.datadiff.faults import CouldNot, Fault
-from runyard.tasks.datadiff.fetching import fetch, pour
+from runyard.tasks.datadiff.fetching import fetch
 from runyard.tasks.datadiff.grammar import DUCKDB, MYSQL, POSTGRES, Grammar
 from runyard.tasks.datadiff.kinds import Column
 from runyard.tasks.datadiff.locating import Located
-from runyard.tasks.datadiff.pairing import Pairing
 from runyard.tasks.datadiff.report import KeyCounts
-from runyard.tasks.datadiff.samples import free_name, restored, wide_columns
-from runyard.tasks.datadiff.servers import Server
+from runyard.tasks.datadiff.samples import Differing, free_name, wide_columns
 from runyard.tasks.datadiff.spec import Connection, Materialize
-from runyard.tasks.datadiff.statements import CHANGED, ONLY_A, Builder
+from runyard.tasks.datadiff.statements import CHANGED, ONLY_A
 
-TABLES = ("diff", "exclusives", "duplicates1", "duplicates2")
-_MOST_KEYS = 10_000_000  # duplicated ones of a side
 _BATCH = 1_000
 _PIECE_BYTES = 1 << 20
 _LONGEST_NAME = 60  # PostgreSQL's end at 63 bytes, MySQL's at 64 characters
@@ -66,47 +62,53 @@ _EVERYWHERE = {
 
 
 def dump(
-    duck: Duck, engine: Duck | Server, builder: Builder, keys: Sequence[KeyCounts], work: Path
+    found: Differing, sides: Sequence[Located], keys: Sequence[KeyCounts], wish: Materialize, work: Path
 ) -> dict[str, Path]:
     """One Parquet file per table, where what spills goes too: the program takes that folder away."""
-    files = {name: work / "spill" / f"{name}.parquet" for name in TABLES}
-    pairing, typed = builder.pairing, restored(duck, engine, builder.pairing)
-    rows = f"SELECT {', '.join(wide_columns(pairing, typed)[1:])} FROM diff WHERE status = '{CHANGED}'"
+    return {**_dump_differing(found, work), **_dump_sides(found, sides, keys, wish, work)}
+
+
+def _dump_differing(found: Differing, work: Path) -> dict[str, Path]:
+    files = {name: work / "spill" / f"{name}.parquet" for name in ("diff", "exclusives")}
+    duck = found.duck
+    rows = f"SELECT {', '.join(wide_columns(found)[1:])} FROM diff WHERE status = '{CHANGED}'"
     duck.put_parquet(rows, files["diff"])
     taken: set[str] = set()
     parts = [f"CASE WHEN status = '{ONLY_A}' THEN 'A' ELSE 'B' END AS {free_name('_side', taken)}"]
     parts += [
-        f"{typed.get(k, k)} AS {free_name(p.name, taken)}"
-        for k, p in zip(builder.keys, pairing.key, strict=True)
+        f"{found.typed(k)} AS {free_name(p.name, taken)}"
+        for k, p in zip(found.builder.keys, found.pairing.key, strict=True)
     ]
-    for i, p in enumerate(pairing.values):
-        a, b = (typed.get(f"{s}{i}", f"{s}{i}") for s in "ab")
+    for i, p in enumerate(found.pairing.values):
+        a, b = (found.typed(f"{s}{i}") for s in "ab")
         parts.append(f"CASE WHEN status = '{ONLY_A}' THEN {a} ELSE {b} END AS {free_name(p.name, taken)}")
     duck.put_parquet(f"SELECT {', '.join(parts)} FROM diff WHERE status <> '{CHANGED}'", files["exclusives"])
-    for n, (side, counts) in enumerate(zip("ab", keys, strict=True), 1):
-        _dump_duplicates(duck, engine, builder, side if counts.dupes else "", files[f"duplicates{n}"])
     return files
 
 
-def dump_sides(
-    duck: Duck, sides: Sequence[Located], pairing: Pairing, wish: Materialize, work: Path
+def _dump_sides(
+    found: Differing, sides: Sequence[Located], keys: Sequence[KeyCounts], wish: Materialize, work: Path
 ) -> dict[str, Path]:
-    """One Parquet file per side that is wished for: its rows as the diff read them (filter and interval applied), key and compared columns."""
+    """Rows of a side as the diff read them (filter and interval applied), key and compared columns: those whose key is not alone, and all where wished."""
     files = {}
-    for n, (side, wished) in enumerate(zip(sides, (wish.dataset1, wish.dataset2), strict=True), 1):
-        if wished:
-            pairs = [*pairing.key, *pairing.values]
-            files[f"dataset{n}"] = work / "spill" / f"dataset{n}.parquet"
-            _dump_side(duck, side, [(p.a if n == 1 else p.b).name for p in pairs], files[f"dataset{n}"])
+    for n, (side, counts, wished) in enumerate(
+        zip(sides, keys, (wish.dataset1, wish.dataset2), strict=True), 1
+    ):
+        pairs = [*found.pairing.key, *found.pairing.values]
+        names = [(p.a if n == 1 else p.b).name for p in pairs]
+        within = {f"duplicates{n}": found.builder.is_duplicate("ab"[n - 1]) if counts.dupes else "1 = 0"}
+        for table, condition in {**within, **({f"dataset{n}": ""} if wished else {})}.items():
+            files[table] = work / "spill" / f"{table}.parquet"
+            _dump_side(found.duck, side, names, files[table], condition)
     return files
 
 
-def _dump_side(duck: Duck, side: Located, names: Sequence[str], file: Path) -> None:
+def _dump_side(duck: Duck, side: Located, names: Sequence[str], file: Path, within: str) -> None:
     columns = {c.name: c for c in side.columns}
     side = replace(side, columns=tuple(columns[name] for name in names))
     if not isinstance(side.engine, Duck):
-        side = fetch(side, duck, file.stem, lambda rows: None)
-    source = f"{side.input.relation} AS t WHERE {side.input.where}"
+        side, within = fetch(side, duck, file.stem, lambda rows: None, within), ""
+    source = f"{side.input.relation} AS t WHERE {' AND '.join(filter(None, [side.input.where, within]))}"
     taken: set[str] = set()
     chosen = [f"{_bearable(duck, c, source)} AS {free_name(c.name, taken)}" for c in side.columns]
     duck.put_parquet(f"SELECT {', '.join(chosen)} FROM {source}", file)
@@ -121,24 +123,6 @@ def _bearable(duck: Duck, column: Column, source: str) -> str:
         return f"CAST({name} AS {'DECIMAL(38, 0)' if fits else 'VARCHAR'})"
     borne = type in _EVERYWHERE or type in _WRITTEN["postgres"] or type.startswith("DECIMAL(")
     return name if borne or type == "BLOB" else f"CAST({name} AS VARCHAR)"
-
-
-def _dump_duplicates(duck: Duck, engine: Duck | Server, builder: Builder, side: str, file: Path) -> None:
-    """Keys that are there more than once, and how often; `side` is empty where there are none."""
-    taken: set[str] = set()
-    names = [
-        f"{k} AS {free_name(p.name, taken)}" for k, p in zip(builder.keys, builder.pairing.key, strict=True)
-    ]
-    shown = f"{', '.join(names)}, CAST(n AS BIGINT) AS {free_name('_rows', taken)}"
-    found = f"(SELECT {', '.join(builder.keys)}, 0 AS n FROM diff WHERE false)"
-    if side:
-        select, table = builder.bad_rows(side, "duplicate", _MOST_KEYS), f"duplicates_{side}"
-        if isinstance(engine, Duck):
-            found = f"({select})"
-        else:
-            pour(engine, [select], [*builder.keys, "n"], duck, lambda csv: f"CREATE TEMP TABLE {table} AS SELECT * FROM {csv}", lambda rows: None)  # fmt: skip
-            found = table
-    duck.put_parquet(f"SELECT {shown} FROM {found} AS t", file)
 
 
 def load(

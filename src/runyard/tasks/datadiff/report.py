@@ -38,6 +38,15 @@ class Samples:
 
 
 @dataclass(frozen=True, slots=True)
+class Duplicates:
+    """Keys that are not alone on some side, their rows compared as multisets: how many keys, how many of them with other rows, rows without an equal."""
+
+    keys: int
+    different: int
+    rows: Two
+
+
+@dataclass(frozen=True, slots=True)
 class Report:
     """A finished comparison."""
 
@@ -52,6 +61,8 @@ class Report:
     changed_values: tuple[int, ...]  # per compared column
     samples: Samples = field(default_factory=Samples)
     exclusives: dict[str, Any] | None = None  # a profile of the keys that one side alone has
+    duplicates: Duplicates | None = None  # when there are some and they were compared
+    profiles: dict[str, Any] | None = None  # of columns, when asked for
     sample: Sample | None = None  # when not every shared key was compared
     timeline: list[dict[str, Any]] | None = None
     warnings: tuple[str, ...] = ()
@@ -131,6 +142,8 @@ def as_json(report: Report) -> dict[str, Any]:
             "duplicate_keys": list(report.samples.dupes),
         },
         "exclusives_profile": report.exclusives,
+        "duplicates": _duplicates(report.duplicates),
+        "column_profiles": report.profiles,
         "sampled": report.sample is not None,
         "sampling": _sampling(report.sample),
         "timeline": report.timeline,
@@ -138,6 +151,12 @@ def as_json(report: Report) -> dict[str, Any]:
         "warnings": list(report.warnings),
         "seconds": round(report.seconds, 3),
     }
+
+
+def _duplicates(found: Duplicates | None) -> dict[str, Any] | None:
+    if found is None:
+        return None
+    return {"keys": found.keys, "keys_different": found.different, "rows_different": list(found.rows)}
 
 
 def _sampling(sample: Sample | None) -> dict[str, Any] | None:

@@ -3,7 +3,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -19,24 +20,49 @@ CELL_CHARS = 500
 JsonRow = dict[str, Any]
 
 
-def collect(
-    duck: Duck, engine: Duck | Server, builder: Builder, keys: Sequence[KeyCounts], limit: int
-) -> Samples:
+@dataclass(frozen=True, slots=True)
+class Differing:
+    """The table `diff` in DuckDB: what made it, the engine that did, and the casts that give a column its own type back (`restored`)."""
+
+    duck: Duck
+    engine: Duck | Server
+    builder: Builder
+    casts: dict[str, str]
+
+    @property
+    def pairing(self) -> Pairing:
+        """Which columns those of `diff` are."""
+        return self.builder.pairing
+
+    def typed(self, column: str) -> str:
+        """A column of `diff` under its own type."""
+        return self.casts.get(column, column)
+
+    @property
+    def order(self) -> str:
+        """The key's columns under their own types: a server's came as texts, whose order is another."""
+        return ", ".join(map(self.typed, self.builder.keys))
+
+
+def differing(duck: Duck, engine: Duck | Server, builder: Builder) -> Differing:
+    """Once per diff: finding the casts looks at every row."""
+    return Differing(duck, engine, builder, restored(duck, engine, builder.pairing))
+
+
+def collect(found: Differing, keys: Sequence[KeyCounts], limit: int) -> Samples:
     """At most `limit` rows of each kind, in key order."""
     if limit <= 0:
         return Samples()
 
     def bad(what: str, counts: Sequence[int]) -> tuple[list[JsonRow], list[JsonRow]]:
         sides = [
-            _bad_keys(engine, builder, side, what, limit) if n else []
-            for side, n in zip("ab", counts, strict=True)
+            _bad_keys(found, side, what, limit) if n else [] for side, n in zip("ab", counts, strict=True)
         ]
         return sides[0], sides[1]
 
-    order = _order(builder.pairing, restored(duck, engine, builder.pairing))
-    only = [_exclusive(duck, builder.pairing, side, order, limit) for side in "ab"]
+    only = [_exclusive(found, side, limit) for side in "ab"]
     return Samples(
-        changed=_changed(duck, builder.pairing, order, limit),
+        changed=_changed(found, limit),
         only=(only[0], only[1]),
         nulls=bad("null", [k.nulls for k in keys]),
         dupes=bad("duplicate", [k.dupes for k in keys]),
@@ -51,55 +77,50 @@ def _key_of(pairing: Pairing, values: Sequence[Any]) -> dict[str, Any]:
     return {p.name: v for p, v in zip(pairing.key, values, strict=True)}
 
 
-def _order(pairing: Pairing, typed: Mapping[str, str]) -> str:
-    """The key's columns under their own types: a server's came as texts, whose order is another."""
-    return ", ".join(typed.get(f"k{i}", f"k{i}") for i in range(len(pairing.key)))
-
-
 def _ordered(columns: Sequence[str], status: str, order: str, limit: int) -> str:
     return f"SELECT {', '.join(columns)} FROM diff WHERE status = '{status}' ORDER BY {order} LIMIT {limit}"
 
 
-def _changed(duck: Duck, pairing: Pairing, order: str, limit: int) -> list[JsonRow]:
+def _changed(found: Differing, limit: int) -> list[JsonRow]:
     """Keys with the columns that differ, as [A, B]."""
+    pairing = found.pairing
     keys = [_text(f"k{i}") for i in range(len(pairing.key))]
     cells = [c for i in range(len(pairing.values)) for c in (f"d{i}", _text(f"a{i}"), _text(f"b{i}"))]
-    found = []
-    for row in duck.rows(_ordered(keys + cells, CHANGED, order, limit)):
+    rows = []
+    for row in found.duck.rows(_ordered(keys + cells, CHANGED, found.order, limit)):
         rest = row[len(keys) :]
         triples = zip(pairing.values, rest[0::3], rest[1::3], rest[2::3], strict=True)
-        found.append(
+        rows.append(
             {
                 "key": _key_of(pairing, row[: len(keys)]),
                 "columns": {p.name: [a, b] for p, d, a, b in triples if d},
             }
         )
-    return found
+    return rows
 
 
-def _exclusive(duck: Duck, pairing: Pairing, side: str, order: str, limit: int) -> list[JsonRow]:
+def _exclusive(found: Differing, side: str, limit: int) -> list[JsonRow]:
     """Keys with all compared values of the side that has them."""
+    pairing = found.pairing
     keys = [_text(f"k{i}") for i in range(len(pairing.key))]
     cells = [_text(f"{side}{i}") for i in range(len(pairing.values))]
     names = [p.name for p in pairing.values]
-    rows = duck.rows(_ordered(keys + cells, ONLY_A if side == "a" else ONLY_B, order, limit))
+    rows = found.duck.rows(_ordered(keys + cells, ONLY_A if side == "a" else ONLY_B, found.order, limit))
     return [
         {"key": _key_of(pairing, r[: len(keys)]), "values": dict(zip(names, r[len(keys) :], strict=True))}
         for r in rows
     ]
 
 
-def exclusives(duck: Duck, engine: Duck | Server, pairing: Pairing, *, values: bool) -> JsonRow | None:
+def exclusives(found: Differing, *, values: bool) -> JsonRow | None:
     """{t1, t2: {columns: {key column: {nulls, total, distinct, min, max, …}}}} of the keys that one side alone has; None when there is none."""
-    typed = restored(duck, engine, pairing)
-    found: JsonRow = {}
+    profiles: JsonRow = {}
     for side, status in (("t1", ONLY_A), ("t2", ONLY_B)):
         parts = ["count(*)"]
-        for i in range(len(pairing.key)):
-            key = typed.get(f"k{i}", f"k{i}")
+        for key in map(found.typed, found.builder.keys):
             parts += [f"count(DISTINCT {key})", _text(f"min({key})"), _text(f"max({key})")]
-        total, *rest = duck.one(f"SELECT {', '.join(parts)} FROM diff WHERE status = '{status}'")
-        triples = zip(pairing.key, rest[0::3], rest[1::3], rest[2::3], strict=True)
+        total, *rest = found.duck.one(f"SELECT {', '.join(parts)} FROM diff WHERE status = '{status}'")
+        triples = zip(found.pairing.key, rest[0::3], rest[1::3], rest[2::3], strict=True)
         columns = {
             p.name: {
                 "nulls": 0,
@@ -112,35 +133,34 @@ def exclusives(duck: Duck, engine: Duck | Server, pairing: Pairing, *, values: b
             }
             for p, distinct, low, high in triples
         }
-        found[side] = {"columns": columns}
-    return found if any(c["total"] for side in found.values() for c in side["columns"].values()) else None
+        profiles[side] = {"columns": columns}
+    some = any(c["total"] for side in profiles.values() for c in side["columns"].values())
+    return profiles if some else None
 
 
-def keep_few(duck: Duck, engine: Duck | Server, pairing: Pairing, differing: Sequence[int], most: int) -> int:
-    """Leaves of the changed rows those that are among the first `most`, in key order, of a column that differs in them. `differing`: rows per column.
+def keep_few(found: Differing, changed: Sequence[int], most: int) -> int:
+    """Leaves of the changed rows those that are among the first `most`, in key order, of a column that differs in them. `changed`: rows per column.
     Returns how many are left."""
-    order = _order(pairing, restored(duck, engine, pairing))
-    rare = [f"d{i}" for i, n in enumerate(differing) if 0 < n <= most]
+    duck = found.duck
+    rare = [f"d{i}" for i, n in enumerate(changed) if 0 < n <= most]
     whole = " OR ".join(rare) or "false"
     duck.rows(
         f"CREATE TEMP TABLE kept AS SELECT rowid AS r FROM diff WHERE status = '{CHANGED}' AND ({whole})"
     )
-    for i, n in enumerate(differing):
+    for i, n in enumerate(changed):
         if n > most:
-            first = (
-                f"SELECT rowid FROM diff WHERE status = '{CHANGED}' AND d{i} ORDER BY {order} LIMIT {most}"
-            )
+            first = f"SELECT rowid FROM diff WHERE status = '{CHANGED}' AND d{i} ORDER BY {found.order} LIMIT {most}"
             duck.rows(f"INSERT INTO kept ({first})")
     duck.rows(f"DELETE FROM diff WHERE status = '{CHANGED}' AND rowid NOT IN (SELECT r FROM kept)")
     (left,) = duck.one(f"SELECT count(*) FROM diff WHERE status = '{CHANGED}'")
     return int(left)
 
 
-def _bad_keys(engine: Duck | Server, builder: Builder, side: str, what: str, limit: int) -> list[JsonRow]:
-    rows = engine.rows(builder.bad_rows(side, what, limit))
+def _bad_keys(found: Differing, side: str, what: str, limit: int) -> list[JsonRow]:
+    rows = found.engine.rows(found.builder.bad_rows(side, what, limit))
     return [
         {
-            "key": _key_of(builder.pairing, [None if v is None else str(v)[:CELL_CHARS] for v in r[:-1]]),
+            "key": _key_of(found.pairing, [None if v is None else str(v)[:CELL_CHARS] for v in r[:-1]]),
             "rows": int(r[-1]),
         }
         for r in rows
@@ -150,27 +170,26 @@ def _bad_keys(engine: Duck | Server, builder: Builder, side: str, what: str, lim
 # Parquet ------------------------------------------------------------------------------------------------------------------------
 
 
-def write_parquet(duck: Duck, engine: Duck | Server, pairing: Pairing, path: Path, limit: int) -> int:
+def write_parquet(found: Differing, path: Path, limit: int) -> int:
     """Writes up to `limit` rows of each kind: `_status`, the key, then per column `x__a`, `x__b`, `x__differs`. Returns the rows written."""
     if limit <= 0:
         return 0
-    typed = restored(duck, engine, pairing)
-    columns, order = wide_columns(pairing, typed), _order(pairing, typed)
-    parts = [f"({_ordered(['*'], status, order, limit)})" for status in (CHANGED, ONLY_A, ONLY_B)]
-    duck.put_parquet(f"SELECT {', '.join(columns)} FROM ({' UNION ALL '.join(parts)}) AS t", path)
-    (rows,) = duck.one(f"SELECT count(*) FROM read_parquet({DUCKDB.text(str(path))})")
+    parts = [f"({_ordered(['*'], status, found.order, limit)})" for status in (CHANGED, ONLY_A, ONLY_B)]
+    columns = ", ".join(wide_columns(found))
+    found.duck.put_parquet(f"SELECT {columns} FROM ({' UNION ALL '.join(parts)}) AS t", path)
+    (rows,) = found.duck.one(f"SELECT count(*) FROM read_parquet({DUCKDB.text(str(path))})")
     return int(rows)
 
 
-def wide_columns(pairing: Pairing, typed: Mapping[str, str]) -> list[str]:
-    """The select list over `diff` that people are given; `typed` says which columns are cast back."""
+def wide_columns(found: Differing) -> list[str]:
+    """The select list over `diff` that people are given."""
     columns = ["status AS _status"]
     taken = {"_status"}
-    for i, p in enumerate(pairing.key):
-        columns.append(f"{typed.get(f'k{i}', f'k{i}')} AS {free_name(p.name, taken)}")
-    for i, p in enumerate(pairing.values):
+    for key, p in zip(found.builder.keys, found.pairing.key, strict=True):
+        columns.append(f"{found.typed(key)} AS {free_name(p.name, taken)}")
+    for i, p in enumerate(found.pairing.values):
         for side, suffix in (("a", "__a"), ("b", "__b")):
-            columns.append(f"{typed.get(f'{side}{i}', f'{side}{i}')} AS {free_name(p.name + suffix, taken)}")
+            columns.append(f"{found.typed(f'{side}{i}')} AS {free_name(p.name + suffix, taken)}")
         columns.append(f"(status = '{CHANGED}' AND d{i}) AS {free_name(p.name + '__differs', taken)}")
     return columns
 

@@ -113,6 +113,12 @@ class Spec(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     sampling: Sampling | None = None
     time: Timeline | None = None
     algorithm: Literal["join", "fetch_and_join", "hash", "hash_v2_alpha"] | None = None
+    bisection_factor: int | None = (
+        None  # of checksums: into how many segments one is cut; at once into all without it
+    )
+    bisection_threshold: int | None = None  # of checksums: segments of so many rows are fetched and compared
+    compare_duplicates: bool = True  # rows whose key is not alone, as multisets; they never count as changed
+    profiles: bool = False  # figures of every column of both sides
     row_values: bool = True  # false keeps every value out of the artifacts: counts alone, no Parquet
     sample_rows: int = 25  # of each kind, in the report
     parquet_rows: int = 100_000  # of each kind, in diff.parquet; 0 writes none
@@ -176,6 +182,10 @@ def _problems(spec: Spec) -> Iterator[str]:
         yield "datetime_digits must lie between 0 and 6."
     if spec.rows_per_column is not None and spec.rows_per_column < 0:
         yield "rows_per_column must be a number from 0 on."
+    if spec.bisection_factor is not None and not 2 <= spec.bisection_factor <= 1 << 16:
+        yield "bisection_factor lies between 2 and 65536."
+    if spec.bisection_threshold is not None and spec.bisection_threshold < 1:
+        yield "bisection_threshold is at least 1."
     for rule in spec.rules:
         if bool(rule.column) == bool(rule.type):
             yield "A rule names either a column or a type."

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from runyard.tasks.datadiff.equality import differs
+from runyard.tasks.datadiff.equality import comparable, differs
 from runyard.tasks.datadiff.grammar import HASH_SPAN, Grammar
 from runyard.tasks.datadiff.kinds import Kind
 from runyard.tasks.datadiff.pairing import Pair, Pairing
@@ -100,6 +100,49 @@ class Builder:
         """(duplicated keys present in a, in b, only in a, only in b)."""
         tests = ("na > 0", "nb > 0", "nb = 0", "na = 0")
         return f"SELECT {', '.join(map(self.grammar.count_if, tests))} FROM ({self.duplicates()}) AS d"
+
+    def compared_duplicates(self) -> str:
+        """(keys of `duplicates` whose rows are not the same on both sides, rows of them in a without an equal one in b, and in b): multisets of rows."""
+        keys, values = ", ".join(self.keys), [f"c{i}" for i in range(len(self.pairing.values))]
+        row = ", ".join([*self.keys, *values])
+        sides = " UNION ALL ".join(
+            f"SELECT {self._keys_of(s, grouping=True)}{self._comparable_values(s)}, {int(s == 'a')} AS na, {int(s == 'b')} AS nb "
+            f"FROM {self.input(s).relation} AS t WHERE {self.input(s).where}"
+            for s in "ab"
+        )
+        known = " AND ".join(f"dup.{k} = u.{k}" for k in self.keys)
+        rows = (
+            f"SELECT {row}, sum(na) AS na, sum(nb) AS nb FROM ({sides}) AS u WHERE EXISTS (SELECT 1 FROM dup WHERE {known}) "
+            f"GROUP BY {row} HAVING sum(na) <> sum(nb)"
+        )
+        more = [
+            f"sum(CASE WHEN {x} > {y} THEN {x} - {y} ELSE 0 END) AS {x}"
+            for x, y in (("na", "nb"), ("nb", "na"))
+        ]
+        each = f"SELECT {keys}, {', '.join(more)} FROM ({rows}) AS g GROUP BY {keys}"
+        return (
+            f"WITH dup AS {self.grammar.cte}({self.duplicates()}) "
+            f"SELECT count(*), coalesce(sum(na), 0), coalesce(sum(nb), 0) FROM ({each}) AS e"
+        )
+
+    def _comparable_values(self, side: str) -> str:
+        """The compared columns in the form in which equal means no difference: without tolerances and rules, which make no classes of equal values."""
+        quoted, at = self.grammar.quoted, "ab".index(side)
+        found = []
+        for i, pair in enumerate(self.pairing.values):
+            raw = f"t.{quoted(pair.a.name)}", f"t.{quoted(pair.b.name)}"
+            found.append(f", {comparable(pair, raw, self.spec, self.grammar)[at]} AS c{i}")
+        return "".join(found)
+
+    def is_duplicate(self, side: str) -> str:
+        """Whether a row `t` of the side has a key that is there more than once on this side."""
+        keys = ", ".join(self.keys)
+        several = f"SELECT {keys} FROM ({self.key_rows(side)}) AS r WHERE {self._complete()} GROUP BY {keys} HAVING count(*) > 1"
+        same = " AND ".join(
+            f"d.k{i} = {self.grammar.key(f't.{self.grammar.quoted(_column(p, side))}', _kinds(p))}"
+            for i, p in enumerate(self.pairing.key)
+        )
+        return f"EXISTS (SELECT 1 FROM ({several}) AS d WHERE {same})"
 
     def side_rows(self, side: str, *, unique: bool, within: str = "") -> str:
         """Rows that take part in the join: complete keys, and (unless known to be `unique`) none that is duplicated anywhere.
