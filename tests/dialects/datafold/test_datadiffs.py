@@ -11,6 +11,7 @@ import psycopg
 import pytest
 
 from runyard.dialects.datafold.progress import PARTS, completed
+from runyard.dialects.datafold.shapes import DataDiff, DataSource
 from runyard.engine.ports import ArtifactFilter, Page
 from runyard.model.work import Connection, Record, User
 from runyard.tasks.datadiff.meter import STEPS
@@ -122,6 +123,18 @@ def test_options_reach_the_comparison(house: Any, source: int) -> None:
     house.work()
     full = house.ok("GET", f"datadiffs/{made['id']}")
     assert (full["result"], full["pk_columns"], full["query1"]) == ("identical", ["id"], "SELECT * FROM b")
+
+
+def test_what_the_published_schema_lets_be_null_may_be(house: Any, source: int) -> None:
+    """A client that sends every field, as generated ones do."""
+    named = {"name": "nulls", "type": "duckdb", "options": {"path": "/nowhere.duckdb"}}
+    shown = house.ok("POST", "data_sources", {**dict.fromkeys(DataSource.model_fields), **named})
+    assert [shown[k] for k in ("float_tolerance", "hidden", "disable_profiling")] == [0, False, True]
+    needed = {"data_source1_id", "data_source2_id", "pk_columns", "table1", "table2", "infer_pk", "archived", "purged"}  # fmt: skip
+    nulls = dict.fromkeys(DataDiff.model_fields.keys() - needed - {"show_row_values"})  # that one is ours
+    made = house.ok("POST", "datadiffs", {**body(source), **nulls})
+    assert house.work() == 1
+    assert house.ok("GET", f"datadiffs/{made['id']}")["result"] == "different"
 
 
 def test_every_other_option_reaches_the_comparison(house: Any, source: int) -> None:

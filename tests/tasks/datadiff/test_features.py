@@ -286,7 +286,9 @@ def test_columns_are_profiled_on_both_sides(place: Any) -> None:
 
 @pytest.mark.postgres
 def test_profiles_that_a_database_cannot_reckon_are_a_warning(in_pg: Any) -> None:
-    in_pg.sql("CREATE TABLE t AS SELECT i AS id, CAST(1e308 AS double) AS f FROM generate_series(1, 9) AS g(i)")
+    in_pg.sql(
+        "CREATE TABLE t AS SELECT i AS id, CAST(1e308 AS double) AS f FROM generate_series(1, 9) AS g(i)"
+    )
     found = in_pg.diff("t", "t", key=("id",), profiles=True)
     assert (found["result"], found["column_profiles"]) == ("identical", None)
     assert "The columns were not profiled. PostgreSQL: " in found["warnings"][0]

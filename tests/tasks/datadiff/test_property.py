@@ -183,6 +183,7 @@ def compare(
     assert found["schema"]["column_type_differs"] == []
     assert found["pks"] == wanted["pks"]
     assert found["duplicates"] == wanted["duplicates"]
+    assert found["column_profiles"], found["warnings"]
     for side, profile in zip(("t1", "t2"), wanted["profiles"], strict=True):
         told = found["column_profiles"][side]["columns"]
         assert {name: {what: told[name][what] for what in one} for name, one in profile.items()} == profile

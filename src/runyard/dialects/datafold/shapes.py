@@ -8,7 +8,7 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 
 Text = Annotated[str, Field(max_length=1000)]
 Name = Annotated[str, Field(max_length=300)]
@@ -17,6 +17,9 @@ Number = Annotated[int, Field(ge=0, le=2**53)]
 Sql = Annotated[str, Field(max_length=100_000)]
 Share = Annotated[float, Field(gt=0, lt=1)]
 Percent = Annotated[float, Field(gt=0, lt=100)]
+Off = Annotated[bool | None, AfterValidator(bool)]
+On = Annotated[bool | None, AfterValidator(lambda value: value is not False)]
+"""Switches of which null says the default."""
 Patterns = Annotated[list[Annotated[str, Field(max_length=500)]], Field(max_length=500)]
 
 
@@ -101,13 +104,13 @@ class DataSource(BaseModel):
     name: Annotated[str, Field(min_length=1, max_length=200)]
     type: Annotated[str, Field(max_length=60)]
     options: dict[str, Any] | None = None
-    float_tolerance: Annotated[float, Field(ge=0)] = 0.0
+    float_tolerance: Annotated[Annotated[float, Field(ge=0)] | None, AfterValidator(lambda v: v or 0.0)] = 0.0
     temp_schema: Annotated[str, Field(max_length=300)] | None = None  # where results are materialised
-    hidden: bool = False  # not listed
-    is_paused: bool = False  # asked nothing and not compared
-    view_only: bool = False
-    disable_profiling: bool = True
-    disable_schema_indexing: bool = True
+    hidden: Off = False  # not listed
+    is_paused: Off = False  # asked nothing and not compared
+    view_only: Off = False
+    disable_profiling: On = True
+    disable_schema_indexing: On = True
     catalog_include_list: Sql | None = None
     catalog_exclude_list: Sql | None = None
     schema_indexing_schedule: Text | None = None
@@ -261,8 +264,8 @@ class DataDiff(BaseModel):
     filter2: Sql | None = None
     pk_columns: Columns = []
     infer_pk: bool = False
-    infer_pk_avoid_names: Columns = []
-    infer_pk_avoid_types: Columns = []
+    infer_pk_avoid_names: Columns | None = None
+    infer_pk_avoid_types: Columns | None = None
     include_columns: Columns | None = None
     exclude_columns: Columns | None = None
     columns_to_compare: Columns | None = None
@@ -290,7 +293,7 @@ class DataDiff(BaseModel):
     materialize_dataset1: bool | None = None
     materialize_dataset2: bool | None = None
     materialization_destination_id: Number | None = None
-    materialize_without_sampling: bool = False
+    materialize_without_sampling: bool | None = False
     bisection_factor: Annotated[int, Field(ge=2, le=1 << 16)] | None = None
     bisection_threshold: Annotated[int, Field(ge=1, le=2**53)] | None = None
     download_limit: Number | None = None

@@ -79,14 +79,15 @@ def _measures(side: Located, column: Column, *, exact: bool) -> Iterator[str]:
     """Five expressions: values that are not null, distinct ones, smallest, largest, mean; NULL where the type has none."""
     grammar = side.engine.grammar
     value = f"t.{grammar.quoted(column.name)}"
+    kind = Kind.BOOLEAN if column.base == "tinyint(1)" else column.kind  # MySQL's
     yield f"count({value})"
     same = grammar.comparable(value, column, frozenset({column.kind}))
     distinct = f"count(DISTINCT {same})" if exact else f"approx_count_distinct({same})"
-    yield distinct if column.kind in _COUNTED else "NULL"
+    yield distinct if kind in _COUNTED else "NULL"
     for end in ("min", "max"):
         shown = grammar.first_chars(grammar.as_text(f"{end}({value})"), CELL_CHARS)
-        yield shown if column.kind in _ORDERED else "NULL"
-    yield f"avg({value})" if column.kind in NUMBERS and column.base != "oid" else "NULL"
+        yield shown if kind in _ORDERED else "NULL"
+    yield f"avg({value})" if kind in NUMBERS and column.base != "oid" else "NULL"
 
 
 def _one(side: Located, expressions: Sequence[str]) -> tuple[Any, ...]:
