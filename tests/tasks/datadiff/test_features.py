@@ -379,6 +379,39 @@ def test_csv_takes_the_types_of_its_partner(tmp_path: Path, in_duck: Any) -> Non
     assert found["schema"]["column_type_differs"] == ["n"]
 
 
+@pytest.mark.parametrize(
+    ("one", "other", "type"),
+    [
+        ("0.01", "0.02", "DOUBLE"),
+        ("1.4", "1", "INTEGER"),
+        ("123456789012345.67", "123456789012345.68", "DECIMAL(20,2)"),
+        ("0.30000000000000004", "0.3", "DOUBLE"),
+        ("1.234", "1.23", "DECIMAL(9,2)"),
+        ("2026-01-01 10:00:00", "2026-01-01", "DATE"),
+        ("2026-01-01 10:00:00.123456789", "2026-01-01 10:00:00.123456", "TIMESTAMP"),
+        ("007", "7", "VARCHAR"),
+    ],
+)
+def test_no_type_of_a_csv_hides_a_difference(in_duck: Any, one: str, other: str, type: str) -> None:
+    """DuckDB's casts round: what would lose something keeps another type, or its text."""
+    files = [in_duck.work / "one.csv", in_duck.work / "other.csv"]
+    for file, value in zip(files, (one, other), strict=True):
+        file.write_text(f"id,v\n1,{value}\n2,\n")
+    a, b = (Side(file=str(file)) for file in files)
+    assert stats(in_duck.diff(a, b, key=("id",))) == {"v": 1}
+    in_duck.sql(f"CREATE TABLE t AS SELECT 1 AS id, '{other}'::{type} AS v UNION ALL SELECT 2, NULL")
+    assert in_duck.diff(b, "t", key=("id",))["equal"], "the same value has the type of its partner"
+    assert in_duck.diff(a, "t", key=("id",))["result"] == "different"
+
+
+@pytest.mark.parametrize(("one", "other"), [("1", "1.0"), ("1.50", "1.5"), ("1e3", "1000.0"), ("+2", "2")])
+def test_numbers_of_two_csvs_are_equal_however_they_are_written(in_duck: Any, one: str, other: str) -> None:
+    files = [in_duck.work / "one.csv", in_duck.work / "other.csv"]
+    for file, value in zip(files, (one, other), strict=True):
+        file.write_text(f"id,v\n1,{value}\n2,0.5\n")
+    assert in_duck.diff(*(Side(file=str(file)) for file in files), key=("id",))["equal"]
+
+
 def test_a_short_memory_compares_slice_by_slice(in_duck: Any) -> None:
     in_duck.sql(
         "CREATE TABLE prod AS SELECT (i * 7919) % 400000 AS id, md5(i::varchar) || md5((i + 1)::varchar) AS s FROM range(400000) r(i)",

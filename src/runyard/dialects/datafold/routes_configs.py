@@ -146,7 +146,9 @@ def _project(tx: Tx, repository: str | int) -> Project:
     if found is None and text.isascii() and text.isdigit() and len(text) < 19:
         found = tx.get(Project, int(text))
     if found is None:
-        raise UnknownReference(f"There is no repository {text[:200]!r}.")
+        raise UnknownReference(
+            f"There is no repository {text[:200]!r}: push to it, or make a project of that path (POST /api/v4/projects)."
+        )
     return found
 
 

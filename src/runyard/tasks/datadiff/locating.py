@@ -16,7 +16,7 @@ from runyard.tasks.datadiff.duck import Duck
 from runyard.tasks.datadiff.faults import CouldNot, Fault
 from runyard.tasks.datadiff.grammar import DUCKDB
 from runyard.tasks.datadiff.guard import check_filter, check_query
-from runyard.tasks.datadiff.kinds import Column
+from runyard.tasks.datadiff.kinds import Column, Kind, duckdb_column
 from runyard.tasks.datadiff.names import match
 from runyard.tasks.datadiff.servers import Promise, Server
 from runyard.tasks.datadiff.spec import Connection, Side
@@ -104,7 +104,8 @@ def _without_tail(path: str, lines: int, copy: Path, type: str) -> str:
 
 
 def typed(duck: Duck, sides: tuple[Located, Located]) -> tuple[Located, Located]:
-    """CSV has no types: a column takes its partner's if all its values can, else (two CSVs) the first type that both can, else it stays text."""
+    """CSV has no types: a column takes its partner's if all its values can without losing anything, else (two CSVs) the first usual type that both can,
+    else it stays text."""
     a, b = sides
     if a.untyped and b.untyped:
         names = [c.name for c in a.columns if match(c.name, (o.name for o in b.columns))]
@@ -134,25 +135,54 @@ def _partners(csv: Located, other: Located) -> dict[str, str]:
 def _first_types(duck: Duck, side: Located, names: Sequence[str]) -> dict[str, str]:
     """For each column the first of the usual types that all its values have, by its name in lower case."""
     found: dict[str, str] = {}
-    for type in ("BIGINT", "DOUBLE", "DATE", "TIMESTAMP", "BOOLEAN"):
+    for type, also in _USUAL:
         left = {n.casefold(): type for n in names if n.casefold() not in found}
-        found |= {n: t for n, t in left.items() if n in _possible(duck, side, left)}
+        found |= {n: t for n, t in left.items() if n in _possible(duck, side, left, also)}
     return found
 
 
-def _possible(duck: Duck, side: Located, types: dict[str, str]) -> set[str]:
-    """The columns (lower case) of which every value can be cast, and of which some value is there; numbers must not begin with a needless zero."""
+_NUMBER = "NOT regexp_matches({value}, '^[+-]?0[0-9]')"  # a needless zero makes it a code, not a number
+_FEW_DIGITS = (
+    "length(ltrim(regexp_replace(split_part(lower({value}), 'e', 1), '[^0-9]', '', 'g'), '0')) <= 15"
+)
+_USUAL = (
+    ("BIGINT", _NUMBER),
+    ("DOUBLE", f"{_NUMBER} AND {_FEW_DIGITS}"),  # of which no two different ones are the same double
+    ("DECIMAL(38,12)", _NUMBER),
+    ("DOUBLE", _NUMBER),
+    ("DATE", "true"),
+    ("TIMESTAMP", "true"),
+    ("BOOLEAN", "true"),
+)
+"""Types of a column in two CSVs, the first that fits, and what must also hold of its values."""
+
+
+def _possible(duck: Duck, side: Located, types: dict[str, str], also: str = "true") -> set[str]:
+    """The columns (lower case) of which every value can be cast and loses nothing by it, and of which some value is there."""
     asked = [(c, types[c.name.casefold()]) for c in side.columns if c.name.casefold() in types]
     if not asked:
         return set()
     tests = []
     for column, type in asked:
         value = f"t.{DUCKDB.quoted(column.name)}"
-        zero = f" OR regexp_matches({value}, '^[+-]?0[0-9]')" if type in ("BIGINT", "DOUBLE") else ""
-        lost = f"{value} IS NOT NULL AND ({_try(value, type)} IS NULL{zero})"
+        kept = f"{_try(value, type)} IS NOT NULL AND {_whole(value, type)} AND {also.format(value=value)}"
+        lost = f"{value} IS NOT NULL AND NOT coalesce({kept}, false)"
         tests.append(f"count(CASE WHEN {lost} THEN 1 END) = 0 AND count({value}) > 0")
     row = duck.one(f"SELECT {', '.join(tests)} FROM {side.input.relation} AS t")
     return {c.name.casefold() for (c, _), good in zip(asked, row, strict=True) if good}
+
+
+def _whole(value: str, type: str) -> str:
+    """Whether a text that can be cast loses nothing by it: DuckDB rounds 1.4 to an INTEGER, and takes the time of day off for a DATE."""
+    column = duckdb_column("", type)
+    if column.kind is Kind.INTEGER:
+        return rf"regexp_full_match(trim({value}), '[+-]?[0-9]+(\.0*)?')"
+    if column.precision is not None:
+        return rf"regexp_full_match(trim({value}), '[+-]?[0-9]*(\.[0-9]{{0,{column.precision[1]}}}0*)?')"
+    finer = {Kind.DATE: "TIMESTAMP", Kind.TIMESTAMP: "TIMESTAMP_NS"}.get(column.kind)
+    if finer is None:
+        return "true"
+    return f"coalesce(TRY_CAST({value} AS {finer}) = TRY_CAST({value} AS {type}), true)"
 
 
 def _try(value: str, type: str) -> str:
