@@ -104,6 +104,10 @@ def diff(
     """Compare two tables; exit 0 equal, 1 different, 2 could not."""
     labels = (a, b)
     try:
+        if parquet is not None and not parquet.absolute().parent.is_dir():
+            raise CouldNot(
+                Fault.BAD_SPEC, f"There is no folder {parquet.parent} for --parquet: make it first."
+            )
         sides, connections = _places(a, b, where)
         labels = (sides[0].label, sides[1].label)
         spec = Spec(

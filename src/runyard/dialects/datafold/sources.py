@@ -109,7 +109,9 @@ def find(tx: Tx, id: int) -> Connection:
     """The row that a payload names."""
     found = tx.get(Connection, id)
     if found is None:
-        raise UnknownReference(f"There is no data source {id}.")
+        raise UnknownReference(
+            f"There is no data source {id}: GET /api/v1/data_sources lists them, POST makes one."
+        )
     if found.dialect not in _COMPARED:
         raise UnknownReference(
             f"The data source {found.name} is {found.dialect}; compared are {', '.join(sorted(set(_COMPARED.values())))}."

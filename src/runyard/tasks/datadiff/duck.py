@@ -56,7 +56,8 @@ class Duck:
         path = os.path.realpath(file)
         if path not in self.attached:
             if not Path(path).is_file():
-                raise CouldNot(Fault.CONNECTION, f"There is no DuckDB file {file}.")
+                looked = "" if Path(file).is_absolute() else f" (looked for {path})"
+                raise CouldNot(Fault.CONNECTION, f"There is no DuckDB file {file}{looked}.")
             catalog = f"db{len(self.attached)}"
             try:
                 self.connection.execute(f"ATTACH {text(path)} AS {catalog} (TYPE duckdb, READ_ONLY)")

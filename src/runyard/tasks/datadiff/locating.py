@@ -71,7 +71,12 @@ def in_file(duck: Duck, side: Side, name: str) -> Located:
     by_name = next((t for s, t in _READERS.items() if ending.endswith(s)), None)
     type = options.type if options is not None and options.type else by_name
     if type is None:
-        raise CouldNot(Fault.BAD_SPEC, f"{side.file}: only {', '.join(_READERS)} can be read.")
+        hint = (
+            f" A DuckDB file's table: duckdb:///{existing(side.file).lstrip('/')}?table=…"
+            if ending.endswith((".duckdb", ".db"))
+            else ""
+        )
+        raise CouldNot(Fault.BAD_SPEC, f"{side.file}: only {', '.join(_READERS)} can be read.{hint}")
     more = ""
     if type == "csv":
         more = ", all_varchar = true, header = true, allow_quoted_nulls = false"
