@@ -25,12 +25,11 @@ from rich.progress import (
 )
 from rich.table import Table
 
-from runyard.tasks.datadiff import profiles
 from runyard.tasks.datadiff.diff import as_bytes, run
 from runyard.tasks.datadiff.faults import CouldNot, Fault
 from runyard.tasks.datadiff.html import page
 from runyard.tasks.datadiff.locations import locate
-from runyard.tasks.datadiff.markdown import duplicates_told, summary
+from runyard.tasks.datadiff.markdown import summary
 from runyard.tasks.datadiff.meter import Tick, overall
 from runyard.tasks.datadiff.report import as_failure, as_json
 from runyard.tasks.datadiff.spec import (
@@ -43,6 +42,7 @@ from runyard.tasks.datadiff.spec import (
     read_spec,
     with_connection,
 )
+from runyard.tasks.datadiff.telling import PROFILE_HEAD, duplicates_told, profile_lines
 
 
 class Output(StrEnum):
@@ -250,8 +250,8 @@ def _table(result: dict[str, Any]) -> None:
             per_column.add_row(_plain(c["column_name"]), _plain(c["values_different"]), f"{c['match']:.3f} %")
         console.print(per_column)
     if result["column_profiles"]:
-        every_column = Table(*profiles.HEAD)
-        for row in profiles.lines(result["column_profiles"]):
+        every_column = Table(*PROFILE_HEAD)
+        for row in profile_lines(result["column_profiles"]):
             every_column.add_row(*map(_plain, row))
         console.print(every_column)
     for line in _samples(result["samples"]):

@@ -13,6 +13,7 @@ from runyard.dialects.datafold.pairs import dotted, path_of
 from runyard.dialects.datafold.results import Diff, error_of, full
 from runyard.dialects.datafold.words import say
 from runyard.model.work import Run
+from runyard.tasks.datadiff.telling import duplicates_told
 
 Json = dict[str, Any]
 MOST_LINES = 200  # tables in the Markdown; a comment has its limits
@@ -86,6 +87,7 @@ def _line(diff: Diff, reasons: Mapping[str, Any]) -> Json:
         "schema": None,
         "samples": None,
         "downstream": [one["name"] for one in diff.stored.record.data.get("dependencies") or ()],
+        "duplicates": duplicates_told(diff.result),
         "warnings": list(diff.result.get("warnings") or ()),
         "error": error_of(diff) if shown["status"] == "failed" else None,
     }
@@ -161,6 +163,7 @@ def _details(line: Mapping[str, Any]) -> list[str]:
         told.append(f"{_plain(line['error']['error_value'])} (`{_plain(line['error']['error_type'])}`)")
     if line["pks"]:
         told += _schema(line["schema"]) + _columns(line["values"]) + _keys(line)
+    told += [_plain(text) for text in line["duplicates"]]
     told += [_plain(warning) for warning in line["warnings"]]
     if told and line["downstream"]:
         told.append(f"Depending on it: {_names(line['downstream'])}")

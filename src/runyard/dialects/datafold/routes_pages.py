@@ -56,6 +56,8 @@ KINDS = (
 )
 MOST_ROWS = 10  # of each kind and table; the file of rows has the others
 MOST_CHARS = 200
+MOST_COLUMNS = 20  # shown at once; the others unfold
+MOST_CELLS = 8  # of a sample row
 
 
 def router(desk: Desk, reports: Reports) -> APIRouter:
@@ -124,6 +126,8 @@ class Pages:
             words=WORDS,
             kinds=KINDS,
             most_rows=MOST_ROWS if person is not None else 0,  # a public page may still be of private data
+            most_columns=MOST_COLUMNS,
+            most_cells=MOST_CELLS,
             keyed=keyed,
             cell=cell,
             live=f"/-/events/run/{run.id}" if run.state is not State.DONE else "",

@@ -6,8 +6,7 @@ from collections.abc import Mapping, Sequence
 from html import escape
 from typing import Any
 
-from runyard.tasks.datadiff import profiles
-from runyard.tasks.datadiff.markdown import duplicates_told
+from runyard.tasks.datadiff.telling import PROFILE_HEAD, duplicates_told, profile_lines
 
 _STYLE = """
 :root { color-scheme: light dark; --line: #8884; --a: #d73a4922; --b: #2ea04322; }
@@ -62,8 +61,8 @@ def _found(result: Mapping[str, Any]) -> str:
         parts += ["<h2>Values that differ</h2>", _table(("column", "different", "match"), rows)]
     parts += [f"<p>{_text(line)}</p>" for line in duplicates_told(result)]
     if result["column_profiles"]:
-        rows = profiles.lines(result["column_profiles"])
-        parts += ["<h2>Column profiles</h2>", _table(profiles.HEAD, rows)]
+        rows = profile_lines(result["column_profiles"])
+        parts += ["<h2>Column profiles</h2>", _table(PROFILE_HEAD, rows)]
     return "\n".join([*parts, *_samples(result["samples"]), *_warnings(result["warnings"])])
 
 

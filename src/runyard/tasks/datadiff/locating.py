@@ -184,10 +184,12 @@ def _whole(value: str, type: str) -> str:
         return rf"regexp_full_match(trim({value}), '[+-]?[0-9]+(\.0*)?')"
     if column.precision is not None:
         return rf"regexp_full_match(trim({value}), '[+-]?[0-9]*(\.[0-9]{{0,{column.precision[1]}}}0*)?')"
-    finer = {Kind.DATE: "TIMESTAMP", Kind.TIMESTAMP: "TIMESTAMP_NS"}.get(column.kind)
-    if finer is None:
-        return "true"
-    return f"coalesce(TRY_CAST({value} AS {finer}) = TRY_CAST({value} AS {type}), true)"
+    if column.kind is Kind.DATE:
+        return f"coalesce(TRY_CAST({value} AS TIMESTAMP) = TRY_CAST(TRY_CAST({value} AS DATE) AS TIMESTAMP), true)"
+    if type == "TIMESTAMP":
+        moment = f"TRY_CAST({value} AS TIMESTAMP_NS)"  # NULL beyond its centuries
+        return f"coalesce(CASE WHEN isfinite({moment}) THEN epoch_ns({moment}) % 1000 = 0 END, true)"
+    return "true"
 
 
 def _try(value: str, type: str) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from runyard.tasks.datadiff import profiles
+from runyard.tasks.datadiff.telling import duplicates_told, profile_lines
 
 MOST_PROFILES = 100
 _WORDS = {
@@ -58,24 +58,11 @@ def summary(result: Mapping[str, Any]) -> str:
     return "\n".join([*lines, *_profiles(result)]).rstrip() + "\n"
 
 
-def duplicates_told(result: Mapping[str, Any]) -> list[str]:
-    """What the rows of duplicate keys say, in a sentence; none where there are none, or where they were not compared."""
-    found = result.get("duplicates")
-    if not found:
-        return []
-    keys, (a, b) = found["keys"], found["rows_different"]
-    if not found["keys_different"]:
-        return [f"Duplicate keys: {keys:,}; their rows are the same on both sides."]
-    return [
-        f"Duplicate keys: {keys:,}, of which {found['keys_different']:,} have other rows on the other side: {a:,} rows of A and {b:,} of B have no equal there."
-    ]
-
-
 def _profiles(result: Mapping[str, Any]) -> list[str]:
     """Shares and distributions alone: a summary is posted where row values must not be."""
     if not result.get("column_profiles"):
         return []
-    found = profiles.lines(result["column_profiles"])
+    found = profile_lines(result["column_profiles"])
     rows = [
         (f"`{_cell(name)}`", nulls, distinct, bars)
         for name, nulls, distinct, _, _, bars in found[:MOST_PROFILES]

@@ -2,7 +2,7 @@
 """Column profiles of both sides, for those who asked (Datafold's `run_profiles`): nulls, distinct values, range, mean, and a histogram of numbers.
 
 A side's figures take one scan, and one more where there are histograms: their bins span the range of both sides, so that the two can be laid over
-each other. `lines` are the profiles for people.
+each other.
 """
 
 from __future__ import annotations
@@ -24,7 +24,6 @@ _EXACT_ROWS = (
 _COLUMNS_AT_ONCE = 100  # PostgreSQL's select lists end at 1,664 expressions
 _ORDERED = NUMBERS | STRINGS | {Kind.DATE, Kind.TIME, Kind.TIMESTAMP, Kind.ZONED}
 _COUNTED = _ORDERED | {Kind.BOOLEAN, Kind.UUID}
-_BARS = "▁▂▃▄▅▆▇█"
 Json = dict[str, Any]
 Item = TypeVar("Item")
 
@@ -141,43 +140,3 @@ def _literal(number: float) -> str:
     """A floating point number in every database: without an exponent some would take it for a decimal of many digits."""
     text = repr(number)
     return text if "e" in text else f"{text}E0"
-
-
-# For people ---------------------------------------------------------------------------------------------------------------------
-
-HEAD = ("column", "nulls", "distinct", "range", "mean", "distribution")
-
-
-def lines(profiles: Mapping[str, Any]) -> list[tuple[str, ...]]:
-    """Rows under HEAD, those first whose figures differ; `old → new` where they do."""
-    tables = profiles["t1"]["columns"], profiles["t2"]["columns"]
-    found = []
-    for name in dict.fromkeys([*tables[0], *tables[1]]):
-        sides = [table.get(name) for table in tables]
-        cells = [_cells(side) for side in sides]
-        bars = [_bars(counts) for counts in profiles["histograms"].get(name, {"counts": ["", ""]})["counts"]]
-        shown = [_arrow(*pair) for pair in zip(*cells, strict=True)]
-        found.append((sides[0] != sides[1], (name, *shown, _arrow(*bars))))
-    return [row for differ, row in sorted(found, key=lambda f: not f[0])]
-
-
-def _cells(side: Mapping[str, Any] | None) -> tuple[str, str, str, str]:
-    if side is None:
-        return ("no column", "", "", "")
-    share = side["nulls"] / side["total"] if side["total"] else 0.0
-    span = "" if side["min"] is None else f"{side['min'][:40]} … {side['max'][:40]}"
-    distinct = "" if side["distinct"] is None else f"{side['distinct']:,}"
-    mean = "" if side["mean"] is None else f"{side['mean']:.6g}"
-    return (f"{share:.2%}" if side["nulls"] else "0", distinct, span, mean)
-
-
-def _bars(counts: Sequence[int] | None) -> str:
-    """A histogram as one line of blocks; the smallest count above 0 shows."""
-    if not counts:
-        return ""
-    top = max(counts) or 1
-    return "".join(_BARS[math.ceil(n * (len(_BARS) - 1) / top)] for n in counts)
-
-
-def _arrow(a: str, b: str) -> str:
-    return a if a == b else f"{a or 'none'} → {b or 'none'}"
