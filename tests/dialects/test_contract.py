@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-from itertools import product
 from typing import Any
 
 import pytest
@@ -101,7 +100,7 @@ KEEPS_THE_LAST = (
 
 
 @pytest.mark.parametrize(
-    ("vendor", "name"), [pair for pair in product(ENTRY, HOSTILE) if pair != KEEPS_THE_LAST]
+    ("vendor", "name"), [pair for pair in itertools.product(ENTRY, HOSTILE) if pair != KEEPS_THE_LAST]
 )
 @pytest.mark.timeout(20)
 def test_hostile_files_are_refused_with_a_place(vendor: str, name: str) -> None:
