@@ -256,9 +256,16 @@ def test_a_known_type_has_one_format(house: Any) -> None:
     project = house.project(config="a:\n  script: [x]\n")
     house.pipeline(project)
     job = house.claim(house.runner()).json()
-    for kind, form in (("archive", "gzip"), ("junit", "zip"), ("dotenv", "raw")):
+    for kind, form in (("archive", "gzip"), ("junit", "zip"), ("dotenv", "raw"), ("sast", "gzip")):
         answer = upload(house, job, zipped(a="1"), artifact_type=kind, artifact_format=form)
         assert answer.status_code == 400 and "Invalid file format" in answer.json()["message"]
+    unknown = upload(house, job, zipped(a="1"), artifact_type="unheard_of", artifact_format="raw")
+    assert (unknown.status_code, unknown.json()) == (
+        400,
+        {"error": "artifact_type does not have a valid value"},
+    )
+    ours = {"artifact_type": "unheard_of", "artifact_format": "raw", "artifact_name": "mine"}
+    assert upload(house, job, b"?", **ours).status_code == 201
 
 
 def test_no_dependencies_means_no_dotenv_either(house: Any) -> None:
@@ -530,7 +537,7 @@ def test_reports_are_read_when_they_arrive(house: Any) -> None:
         ("terraform", "raw"): (b'{"create": 1}', 201),
         ("annotations", "gzip"): (gzip.compress(b'{"a":[{"external_link":{"label":"l","url":"javascript:1"}}]}'), 400),
         ("dotenv", "gzip"): (gzip.compress(b"no variable"), 400),
-        ("unheard_of", "raw"): (b"?", 201),
+        ("repository_xray", "gzip"): (b"?", 201),
     }  # fmt: skip
     for (kind, form), (data, status) in sent.items():
         answer = upload(house, job, data, artifact_type=kind, artifact_format=form)
@@ -542,7 +549,7 @@ def test_reports_are_read_when_they_arrive(house: Any) -> None:
             "title": "1 finding: 1 unknown", "head": ["Severity", "Finding", "Where"], "rows": [["unknown", "d", "a:1"]],
         },
         "terraform": {"problem": "This terraform report cannot be read: Object missing required field `update`"},
-        "unheard_of": {},
+        "repository_xray": {},
     }  # fmt: skip
 
 

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from runyard.dialects.gitlab import routes_artifacts
 from runyard.dialects.gitlab.shapes import trailers_of
 from runyard.model.access import Role
 from tests.services import PLAIN
@@ -206,3 +207,33 @@ def test_commits_carry_their_trailers() -> None:
     assert trailers_of("t\n\nFixes: one\n  and two") == {"Fixes": ["one and two"]}
     for none in ("", "Fix: it", "t\n\nbody: yes\nbut a line more", "\n\nA: b"):
         assert trailers_of(none) == {}, none
+
+
+def test_a_projects_artifacts_go_but_for_the_latest_of_each_ref(
+    house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(routes_artifacts, "BATCH", 2)
+    project = house.project(
+        config="a: {script: [x], tags: [linux], artifacts: {paths: [o], expire_in: 1 day}}\n"
+    )
+    token, made = house.runner(), []
+    for state in ("success", "success", "failed"):
+        house.pipeline(project)
+        job = house.claim(token).json()
+        at, headers = f"/jobs/{job['id']}/artifacts", {"JOB-TOKEN": job["token"]}
+        for query in (
+            "?artifact_type=archive&artifact_format=zip",
+            "?artifact_type=metrics&artifact_format=gzip",
+        ):
+            sent = house.call(
+                "POST", f"{at}{query}&expire_in=1d", token=None, files={"file": ("f", b"PK")}, headers=headers
+            )
+            assert sent.status_code == 201, sent.text
+        house.call("PUT", f"/jobs/{job['id']}", token=None, json={"token": job["token"], "state": state})
+        made.append(job["id"])
+    gone = house.call("DELETE", f"/projects/{project}/artifacts")
+    assert (gone.status_code, gone.json()) == (202, {"message": "202 Accepted"})
+    left = {id: "artifacts_file" in house.get(f"/projects/{project}/jobs/{id}") for id in made}
+    assert left == {made[0]: False, made[1]: True, made[2]: True}, (
+        "the latest passed one and what came after it stay"
+    )

@@ -7,8 +7,9 @@ from __future__ import annotations
 
 import asyncio
 import mimetypes
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence, Set
 from dataclasses import dataclass
+from functools import partial
 from urllib.parse import quote
 
 from starlette.responses import FileResponse, Response, StreamingResponse
@@ -17,6 +18,7 @@ from runyard.dialects.gitlab.archives import check_path, open_file
 from runyard.dialects.gitlab.desk import Desk, Door, Entry, Line
 from runyard.dialects.gitlab.gathering import Bodies
 from runyard.dialects.gitlab.refusals import answer_json, missing
+from runyard.dialects.gitlab.words import CHILD
 from runyard.engine import control
 from runyard.engine.ports import ArtifactFilter, Page, RunFilter, Tx
 from runyard.http.giving import in_thread
@@ -24,9 +26,10 @@ from runyard.http.services import Services
 from runyard.model.access import Role
 from runyard.model.errors import Conflict, Forbidden, NotFound
 from runyard.model.state import OPEN, Outcome, State
-from runyard.model.work import Artifact, Attempt, Job
+from runyard.model.work import Artifact, Attempt, Job, Run
 
 _ALL = Page(limit=10_000, descending=False)
+BATCH = 1_000  # rows read or removed in one transaction
 RUNS_SEARCHED = 100  # passed pipelines of a ref that are looked at for a job's archive
 GUARD = {
     "X-Content-Type-Options": "nosniff",
@@ -111,9 +114,15 @@ class Artifacts:
         return Response(status_code=204)
 
     async def delete_all(self, entry: Entry) -> Response:
-        """Everything that is not kept and not of a ref's newest passed pipeline."""
-        project = entry.project
-        await self.desk.services.db.write(lambda tx: _sweep(tx, project.id))
+        """Everything that is neither kept nor of a ref's latest pipelines, piece by piece: others write meanwhile."""
+        db, project_id = self.desk.services.db, entry.project.id
+        latest, settled, before = set[int](), set[str](), None
+        while runs := await db.read(partial(_runs_before, project_id, before)):
+            before = runs[-1].id
+            latest |= _latest(runs, settled)
+        after: int | None = 0
+        while after is not None:
+            after = await db.write(partial(_sweep, project_id, latest, after))
         return answer_json({"message": "202 Accepted"}, 202)
 
     async def _artifact(self, attempt_id: int, type: str) -> Artifact:
@@ -166,19 +175,30 @@ def _newest_archive(tx: Tx, project_id: int, ref: str, job: str) -> Artifact | N
     return None
 
 
-def _sweep(tx: Tx, project_id: int) -> None:
-    newest: set[tuple[str, int]] = set()
-    seen: set[str] = set()
-    for run in tx.runs(
-        RunFilter(project_id=project_id, wanted=((State.DONE, Outcome.PASSED),)), Page(limit=10_000)
-    ):
-        if run.ref not in seen:
-            seen.add(run.ref)
-            newest.add((run.ref, run.id))
-    kept = {run_id for _, run_id in newest}
-    for row in tx.artifacts(ArtifactFilter(project_id=project_id), _ALL):
-        if row.expires_at is not None and row.run_id not in kept:
+def _runs_before(project_id: int, before: int | None, tx: Tx) -> list[Run]:
+    return tx.runs(RunFilter(project_id=project_id), Page(limit=BATCH, after_id=before))
+
+
+def _latest(runs: Sequence[Run], settled: set[str]) -> set[int]:
+    """Of runs, newest first, those from a ref's newest passed one on (its children come after it): GitLab locks their artifacts."""
+    found = set()
+    for run in runs:
+        if run.ref not in settled:
+            found.add(run.id)
+            if run.outcome is Outcome.PASSED and run.source != CHILD:
+                settled.add(run.ref)
+    return found
+
+
+def _sweep(project_id: int, latest: Set[int], after: int, tx: Tx) -> int | None:
+    """One piece; the id to go on from, None at the end."""
+    rows = tx.artifacts(
+        ArtifactFilter(project_id=project_id), Page(limit=BATCH, after_id=after, descending=False)
+    )
+    for row in rows:
+        if row.expires_at is not None and row.run_id not in latest:
             tx.remove(Artifact, row.id)
+    return rows[-1].id if len(rows) == BATCH else None
 
 
 def serve_blob(services: Services, row: Artifact) -> Response:

@@ -18,7 +18,7 @@ from runyard.dialects.gitlab.inputs import pipeline_inputs, pipeline_variables
 from runyard.dialects.gitlab.refusals import FieldErrors, NoSuchPage, answer_json, missing
 from runyard.dialects.gitlab.reports import report, summary
 from runyard.dialects.gitlab.routes_protection import may_start, refused_run
-from runyard.dialects.gitlab.words import HEAR, HELD_WORDS, SOURCES, say
+from runyard.dialects.gitlab.words import CHILD, HEAR, HELD_WORDS, SOURCES, say
 from runyard.engine import control
 from runyard.engine.ports import Page, RunFilter, Tx
 from runyard.http.services import RunRequest
@@ -43,7 +43,6 @@ COLUMNS: Mapping[str, Callable[[Run], Any]] = {
     "user_id": lambda run: run.actor_id or 0,
 }
 ORDERS = frozenset({"id", *COLUMNS})
-CHILD = "parent_pipeline"
 MOST_SCANNED = 5_000
 NEWEST_OF_REF = frozenset({"branches", "tags"})
 Found = tuple[list[Run], bool, int | None, Window]

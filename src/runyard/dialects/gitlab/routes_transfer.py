@@ -15,8 +15,9 @@ from typing import Any
 import msgspec
 from starlette.responses import FileResponse, Response
 
+from runyard.dialects.gitlab.config.reports import REPORTS
 from runyard.dialects.gitlab.desk import Desk, Door, Entry, Line
-from runyard.dialects.gitlab.refusals import JobOver, answer_json, missing
+from runyard.dialects.gitlab.refusals import BadParameter, JobOver, answer_json, missing
 from runyard.dialects.gitlab.routes_artifacts import serve_blob
 from runyard.dialects.gitlab.uploads import SPOOL, Upload, receive_upload
 from runyard.dialects.gitlab.words import say
@@ -31,9 +32,7 @@ from runyard.syntax import reports
 from runyard.syntax.durations import DurationError, seconds
 
 FORMATS = frozenset({"zip", "gzip", "raw"})
-TYPES = {"archive": "zip", "lsif": "zip"} | dict.fromkeys(
-    ("junit", "dotenv", "cobertura", "jacoco", "metrics", "cyclonedx", "annotations"), "gzip"
-)  # contract §2.6
+TYPES = {"archive": "zip", "metadata": "gzip"} | {kind: form for kind, (form, _) in REPORTS.items()}
 TYPE_CHARACTERS = 64
 LINK_S = 600
 EXTRA_BYTES = (
@@ -111,10 +110,12 @@ class Transfer:
         return answer_json({"message": "201 Created", "id": number}, 201)
 
     async def _row(self, entry: Entry, attempt: Attempt, upload: Upload) -> Artifact:
-        """What the upload says of itself. `artifact_name` is ours; for GitLab's runner the type is the name."""
+        """What the upload says of itself. `artifact_name` is ours and may come with types that GitLab does not know; for its runner the type is the name."""
         given = {**upload.fields, **{k: v for k, v in entry.parameters.values.items() if isinstance(v, str)}}
         kind = given.get("artifact_type") or "archive"
         form = given.get("artifact_format") or ("zip" if kind == "archive" else "raw")
+        if kind not in TYPES and "artifact_name" not in given:
+            raise BadParameter("artifact_type does not have a valid value")
         if kind in TYPES and form != TYPES[kind]:
             raise Invalid("Invalid file format with specified file type")
         if form not in FORMATS or len(kind) > TYPE_CHARACTERS or not kind.replace("_", "").isalnum():

@@ -75,6 +75,7 @@ REASONS: Mapping[Reason, str] = {
 }
 
 # Where a pipeline may come from (contract §1.2).
+CHILD = "parent_pipeline"
 SOURCES = frozenset(
     [
         "push",
@@ -88,7 +89,7 @@ SOURCES = frozenset(
         "webide",
         "merge_request_event",
         "external_pull_request_event",
-        "parent_pipeline",
+        CHILD,
         "ondemand_dast_scan",
         "ondemand_dast_validation",
         "security_orchestration_policy",
