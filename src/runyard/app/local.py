@@ -134,7 +134,7 @@ class Local:
 
     def equip(self, *, warm_slots: int = 0) -> None:
         """Makes the sandbox ready on a thread, while this one reads and compiles. Once; `begin` raises what went wrong. `warm_slots`: how many slots get
-        their folders, group and network ahead of their first job."""
+        the box of their first job ahead of it."""
         if self._means is not None:
             return
         found: Future[Means] = Future()
@@ -144,7 +144,7 @@ class Local:
             try:
                 means = self._outfit()
                 for slot in range(1, warm_slots + 1):
-                    means.sandbox.open(BoxPlan(slot, "warm", network=self.network)).close()
+                    means.sandbox.ahead(BoxPlan(slot, PROJECT, network=self.network))
                 found.set_result(means)
             except Exception as error:  # noqa: BLE001 - `begin` raises it
                 found.set_exception(error)

@@ -10,7 +10,6 @@ import json
 import os
 import re
 import sys
-import tempfile
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -21,7 +20,7 @@ from runyard.cli.asked import Asked, Choice, read
 from runyard.cli.choosing import names_of, only
 from runyard.cli.progress import Screen, follow
 from runyard.cli.resident import client as resident
-from runyard.cli.scratch import scratch
+from runyard.cli.scratch import Scratch
 from runyard.dialects import Dialect
 from runyard.engine import control
 from runyard.engine.ports import Tx
@@ -39,14 +38,14 @@ class Prepared:
 
     def __init__(self) -> None:
         self._settings: LocalSettings | None = None
-        self._scratch: tempfile.TemporaryDirectory[str] | None = None
+        self._scratch: Scratch | None = None
         self._house: Local | None = None
 
     @property
     def house(self) -> Local:
         """The one house."""
         if self._house is None:
-            self._scratch = scratch()
+            self._scratch = Scratch()
             self._settings = LocalSettings.read()
             self._house = Local(Path(self._scratch.name), self._settings)
         return self._house

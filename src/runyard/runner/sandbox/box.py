@@ -192,5 +192,8 @@ class Sandbox(Protocol):
     def open(self, plan: BoxPlan) -> Box:
         """The slot's next box. Blocks no longer than a few milliseconds."""
 
+    def ahead(self, plan: BoxPlan) -> None:
+        """Opens a box that `open` gives away when it is asked for just that one; for any other it is closed unused. It holds nothing of any job."""
+
     def close(self) -> None:
         """Ends everything that runs in any box."""

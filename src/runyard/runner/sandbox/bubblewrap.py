@@ -85,7 +85,7 @@ class BubblewrapBox(KeptBox):
         builds = f"{base}/{BUILDS}"
         self.outside = Places(builds, f"{builds}/{project}", f"{builds}/{project}.tmp", f"{base}/{HOME}")
         self._sandbox = sandbox
-        self._plan = plan
+        self.plan = plan
         self._folders = folders
         self._network = (
             sandbox.outside.enter(plan.network, plan.slot) if plan.beside is None else plan.beside.namespace
@@ -153,9 +153,9 @@ class BubblewrapBox(KeptBox):
         """The image's files are read-only for it: its user is the job's, who could not own them."""
         if self._upper is not None:
             raise ImageUnavailable("an action in an image cannot run in a job that has an image of its own")
-        beside = None if self._network is None else self._plan.beside
+        beside = None if self._network is None else self.plan.beside
         guest = BubblewrapBox(
-            self._sandbox, replace(self._plan, root=root, beside=beside), self._folders, None
+            self._sandbox, replace(self.plan, root=root, beside=beside), self._folders, None
         )
         guest._is_guest = True
         more: list[str] = []
@@ -210,6 +210,7 @@ class BubblewrapSandbox:
         self.work = work
         self._folders: dict[int, SlotFolders] = {}
         self._groups: dict[int, cgroups.Slot] = {}
+        self._ahead: dict[int, BubblewrapBox] = {}  # by slot; each slot has one user
         self._place = str(work)
         self._etc = work / "etc"
         self._etc_made: set[Network] = set()
@@ -221,7 +222,19 @@ class BubblewrapSandbox:
         self.on_close: Callable[[], None] = lambda: None
 
     def open(self, plan: BoxPlan) -> BubblewrapBox:
-        """Fresh folders for the slot, then a box over them."""
+        """The box that was opened ahead, or fresh folders for the slot and a box over them."""
+        ready = self._ahead.pop(plan.slot, None)
+        if ready is not None:
+            if ready.plan == plan and ready.lives:
+                return ready
+            ready.close()
+        return self._fresh(plan)
+
+    def ahead(self, plan: BoxPlan) -> None:
+        """One for each slot."""
+        self._ahead[plan.slot] = self.open(plan)
+
+    def _fresh(self, plan: BoxPlan) -> BubblewrapBox:
         uid = FIRST_UID + plan.slot if self.means.own_uids else None
         folders = self._folders.setdefault(plan.slot, SlotFolders(self.work, plan.slot, uid))
         if plan.builds_image and not (plan.root and plan.root.layers and self._writes_roots()):
@@ -276,7 +289,9 @@ class BubblewrapSandbox:
         return self._groups[slot]
 
     def close(self) -> None:
-        """The launcher's end is the end of every job; groups and folders follow."""
+        """The launcher's end is the end of every job; groups and folders follow. Boxes that nobody asked for go first."""
+        for box in self._ahead.values():
+            box.close()
         self.spawner.close()
         for group in self._groups.values():
             group.close()

@@ -105,6 +105,15 @@ class KeptBox:
             raise SandboxError(f"the job's box could not be opened: {error}") from error
         self._line = ours
 
+    @property
+    def lives(self) -> bool:
+        """Whether its keeper does."""
+        if self._line is None:
+            return False
+        poll = select.poll()
+        poll.register(self._line, 0)  # nothing but its hanging up
+        return not poll.poll(0)
+
     def run(self, argv: Sequence[str], env: Mapping[str, str], cwd: str) -> KeptProcess:
         """A step."""
         read_end, write_end = os.pipe2(os.O_CLOEXEC)
