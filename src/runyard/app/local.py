@@ -93,6 +93,7 @@ class Local:
         kept = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
         self.actions = ActionTrees(kept / "runyard" / "actions", settings.actions_url)
         self._stopping = threading.Event()
+        self._sweeper: threading.Thread | None = None
         self.user, self.project = self.db.submit_write(self._people).result()
         self.source.create(self.project.id, "main")
 
@@ -175,7 +176,8 @@ class Local:
         self.runner.start()
         if bridges:
             self._build_bridges()
-        threading.Thread(target=self._sweeps, name="sweeps", daemon=True).start()
+        self._sweeper = threading.Thread(target=self._sweeps, name="sweeps", daemon=True)
+        self._sweeper.start()
         return means.sandbox.notes
 
     def _build_bridges(self) -> None:
@@ -201,4 +203,6 @@ class Local:
             self.runner.stop()
         elif self._means is not None and self._means.exception() is None:
             self._means.result().sandbox.close()
+        if self._sweeper is not None:
+            self._sweeper.join()  # it asks the database
         self.db.close()
