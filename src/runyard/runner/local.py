@@ -127,12 +127,13 @@ class LocalLink:
         """One transaction; the store groups commits."""
         p = self._ports
         steps = self._take_held(work)
+        came_at = p.now()  # a slow disk may hold up the writer, and lines carry this time
 
         def append(tx: Tx) -> Taken:
             try:
                 self._note(tx, work, steps)
                 reply: LogReply = dispatch.log(
-                    tx, work.attempt_id, work.token, offset, data, p.now(), p.terms
+                    tx, work.attempt_id, work.token, offset, data, came_at, p.terms
                 )
             except (Forbidden, NotFound):
                 self._take_held(work, for_good=True)
