@@ -25,6 +25,7 @@ jobs:
           git config user.name bot; git config user.email bot@example.invalid
           git remote -v; echo made > made.txt; git add .; git commit -qm "made by a job"
           git push
+          git tag v1; git push -q origin v1
           git fetch -q && echo "[1] $(git log -1 --format=%s origin/main)"
       - env: {GH_TOKEN: "${{ github.token }}"}
         run: |
@@ -50,6 +51,12 @@ jobs:
           cd here; git remote get-url origin
           git config --get-regexp extraheader || echo "[5] no token"
           GIT_TERMINAL_PROMPT=0 git ls-remote -q origin > /dev/null 2>&1 && echo "[no]" || echo "[6] closed"
+  tags:
+    needs: writer
+    runs-on: ubuntu-latest
+    steps:
+      - {uses: actions/checkout@v4, with: {fetch-tags: true}}
+      - run: echo "[8] $(git tag) $(git rev-parse --abbrev-ref HEAD) $(git rev-list --count HEAD)"
   nothing:
     permissions: {}
     runs-on: ubuntu-latest
@@ -72,6 +79,7 @@ def test_what_a_jobs_token_may_do(server: LiveServer) -> None:
         "reader": ["[3] refused", "[4] reads"],
         "plain": ["[5] no token", "[6] closed"],
         "nothing": ["[7] closed"],
+        "tags": ["[8] v1 main 1"],
     }.items():
         for line in lines:
             assert line in logs[name].splitlines(), logs[name]

@@ -366,6 +366,13 @@ def test_a_step_of_the_runner_is_tried_as_often_as_the_job_says(
     assert attempt.outcome is Outcome.PASSED and len(tries) == 3, log
 
 
+def test_a_checkout_stands_on_its_branch(yard: Yard) -> None:
+    """However the runner gets the commit: `git push` of a step knows which branch is meant."""
+    look = sh("git -c safe.directory='*' symbolic-ref HEAD; git -c safe.directory='*' status --short")
+    attempt, log = yard.run(StepPlan("c", "c", StepKind.CHECKOUT, params={"depth": 1}), look)
+    assert attempt.outcome is Outcome.PASSED and log.splitlines()[-2] == "refs/heads/main", log
+
+
 def test_powershell_runs_as_github_runs_it_or_says_what_to_install(yard: Yard) -> None:
     """A stand-in shows its arguments and its script: PowerShell itself is on no machine that tests have."""
     script = shell_script(SHELLS["pwsh"], "Write-Output hello")

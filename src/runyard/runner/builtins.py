@@ -159,6 +159,8 @@ class Builtins:
         """What a checkout may ask for beside the tree."""
         if params.get("sparse_checkout"):
             fetching.sparse(scene, params, folder)
+        if params.get("tags") and params.get("depth"):  # without a depth all tags are there
+            fetching.tags(scene, params, folder)
         if params.get("lfs"):
             fetching.without_lfs(scene, folder)
         if params.get("submodules"):

@@ -126,6 +126,21 @@ class Fetching:
         with os.fdopen(os.open(folder / "config", flags, 0o644), "a", encoding="utf-8") as config:
             config.write("\n".join(lines) + "\n")
 
+    def tags(self, scene: Scene, params: Mapping[str, Any], folder: str) -> None:
+        """All tags of the repository, as deep as the checkout is."""
+        base = self._base(scene)
+        url = f"{base}/{params.get('repository') or self.work.project_path}.git"
+        order = [
+            "fetch",
+            "-q",
+            "--no-tags",
+            f"--depth={params['depth']}",
+            "--end-of-options",
+            url,
+            "+refs/tags/*:refs/tags/*",
+        ]
+        self._git(scene, order, folder, self._environment(scene, base, str(params.get("token") or "")))
+
     def without_lfs(self, scene: Scene, folder: str) -> None:
         """ActionError for a repository that keeps files in Git LFS: this server stores none. Others may ask for it, as many do out of habit."""
         named = self._said(

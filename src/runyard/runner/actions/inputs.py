@@ -41,6 +41,8 @@ def _checkout(_: str, given: Given) -> dict[str, Any]:
         found["cone"] = given.get("sparse-checkout-cone-mode", "").lower() != "false"
     if _is_true(given, "lfs"):
         found["lfs"] = True
+    if _is_true(given, "fetch-tags"):
+        found["tags"] = True
     # So that scripts may fetch and push, as the action leaves it.
     found["remote"] = "plain" if given.get("persist-credentials", "").lower() == "false" else "with a token"
     for name in ("ssh-key",):

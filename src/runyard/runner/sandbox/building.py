@@ -15,6 +15,7 @@ import stat
 import subprocess
 import tarfile
 import tempfile
+import threading
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -29,6 +30,7 @@ NAME = "localhost/runyard-action"
 NO_RUNTIME = "/bin/false"  # what starts containers: what a base image would run in all that is built on it (ONBUILD) must not run
 _IDENT = re.compile(r"(?:sha256:)?([0-9a-f]{64})\Z")
 _PLACES = ("proc", "dev", "sys", "builds")  # of boxes; what an image has there nobody sees
+_NAMING = threading.Lock()
 _SLOTS: queue.SimpleQueue[int] = queue.SimpleQueue()
 for _slot in range(FIRST_SLOT, FIRST_SLOT + AT_ONCE):
     _SLOTS.put(_slot)
@@ -167,9 +169,15 @@ def _pack(tar: tarfile.TarFile, root: Path, base: int) -> None:
 
 
 def named(image: str, tag: str) -> str:
-    """Gives a built image its name, and lets go of the oldest where there are many."""
+    """Gives a built image its name, and lets go of the oldest where there are many. Of two that were built at once the first one counts."""
     name = f"{NAME}:{tag}"
-    _podman(["tag", image, name], ASK_S)
+    with _NAMING:
+        is_second = bool(ident(name))
+        if not is_second:
+            _podman(["tag", image, name], ASK_S)
+    if is_second:
+        dropped([image])
+        return name
     order = [
         "images",
         "--sort",

@@ -41,6 +41,11 @@ def fetch(url: str, token: str, sha: str, ref: str, wanted: Sequence[str], depth
             _git(["fetch", "-q", "--no-tags", *depths, "--end-of-options", url, refspec], into, env)
             found = sha or _git(["rev-parse", "FETCH_HEAD"], into, env).strip()
             _git(["checkout", "-q", "-f", "--detach", found], into, env)
+            if ref.startswith(
+                "refs/heads/"
+            ):  # then HEAD is on a local branch, as the server's own runner leaves it
+                _git(["update-ref", ref, found], into, env)
+                _git(["symbolic-ref", "HEAD", ref], into, env)
             return found
         except Unavailable as error:
             trouble = error
