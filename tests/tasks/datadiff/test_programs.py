@@ -12,6 +12,8 @@ from typing import Any
 import duckdb
 import pytest
 
+from runyard.tasks.datadiff import __main__ as datadiff_program
+
 
 def program(folder: Path, spec: Any, connections: Any, *more: str) -> subprocess.CompletedProcess[str]:
     (folder / "spec.json").write_text(json.dumps(spec))
@@ -81,6 +83,23 @@ def test_what_could_not_be_compared_is_exit_2_and_a_result_all_the_same(
     assert (done.returncode, done.stderr) == (2, "")
     result = json.loads((tmp_path / "out/result.json").read_text())
     assert (result["status"], result["error"]["error_type"]) == ("failed", fault)
+
+
+def test_a_program_that_breaks_has_not_found_a_difference(
+    tmp_path: Path, file: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def broken(*_: Any) -> None:
+        raise RuntimeError("secret of a row")
+
+    side = {"connection": "7", "table": "a"}
+    (tmp_path / "spec.json").write_text(json.dumps({"a": side, "b": side}))
+    monkeypatch.setattr(datadiff_program, "run", broken)
+    argv = ["--spec", str(tmp_path / "spec.json"), "--out", str(tmp_path / "out")]
+    assert datadiff_program.main(argv) == 2
+    error = json.loads((tmp_path / "out/result.json").read_text())["error"]
+    assert (error["error_type"], "RuntimeError" in error["error_value"]) == ("InternalException", True)
+    assert "secret" not in error["error_value"]
+    assert "Traceback" in capsys.readouterr().err
 
 
 def test_no_credential_reaches_the_output(tmp_path: Path) -> None:

@@ -155,7 +155,8 @@ def error_of(diff: Diff) -> Json:
         value = "What this diff found was purged. Make the diff again."
         return {"error_type": "PurgedException", "error_value": value, "is_retryable": False}
     kind = "CancelledException" if attempt.outcome is Outcome.CANCELED else "JobException"
-    value = attempt.message or attempt.reason.value or "The diff left no result."
+    why = attempt.message or attempt.reason.value.replace("_", " ")
+    value = f"The job left no result{f' ({why})' if why else ''}: its log says why."
     return {"error_type": kind, "error_value": value, "is_retryable": attempt.outcome is Outcome.ERRORED}
 
 

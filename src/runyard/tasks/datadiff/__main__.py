@@ -12,6 +12,7 @@ import os
 import shutil
 import sys
 import time
+import traceback
 from pathlib import Path
 from typing import Any
 
@@ -57,6 +58,10 @@ def _attempt(spec_file: Path, out: Path) -> tuple[dict[str, Any], int]:
         return as_failure(error, labels), COULD_NOT
     except OSError as error:
         return as_failure(CouldNot(Fault.QUERY, f"{error.strerror or error}."), labels), COULD_NOT
+    except Exception as error:  # noqa: BLE001 - Python would exit with 1, which means "different"
+        traceback.print_exc()
+        message = f"Runyard's comparison broke ({type(error).__name__}): the job's log has the place; please report it."
+        return as_failure(CouldNot(Fault.INTERNAL, message), labels), COULD_NOT
     finally:
         shutil.rmtree(out / "spill", ignore_errors=True)
         for scratch in out.glob("*.csv"):

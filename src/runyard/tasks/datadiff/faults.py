@@ -17,6 +17,7 @@ class Fault(StrEnum):
     QUERY = "QueryException"
     TIMEOUT = "TimeoutException"
     MEMORY = "OutOfMemoryException"
+    INTERNAL = "InternalException"  # ours: the program broke
 
 
 class CouldNot(Exception):
