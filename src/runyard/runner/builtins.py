@@ -11,14 +11,13 @@ import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit, urlunsplit
 
 from runyard.model.errors import Conflict, Forbidden, Invalid, NotFound, RunyardError, TooLarge
 from runyard.model.plan import Assignment, InputArtifact, StepKind, StepPlan
 from runyard.model.state import Outcome, Reason
 from runyard.runner.actions import inputs
-from runyard.runner.actions.elsewhere import Elsewhere
 from runyard.runner.actions.fetching import Fetching, Submodules
 from runyard.runner.actions.keeping import Keeping
 from runyard.runner.artifacts import Choice, TooManyFiles, add_files, choose, clear, give_to, unpack
@@ -31,6 +30,9 @@ from runyard.runner.streams import heard
 from runyard.syntax.actions import ActionError
 from runyard.syntax.archives import ArchiveError
 from runyard.syntax.patterns import PatternError, path_glob
+
+if TYPE_CHECKING:
+    from runyard.runner.actions.elsewhere import Elsewhere
 
 UNPACK_LIMIT_BYTES = 20 << 30
 NOT_IN_NAMES = frozenset('":<>|*?\r\n\\/')
@@ -200,7 +202,7 @@ class Builtins:
 
     def _download_from_run(self, scene: Scene, params: Mapping[str, Any], workspace: Path) -> Ended:
         """As download-artifact: a named one into `path`, several into a folder each unless merged."""
-        other = Elsewhere.of(self.link, self.work, params, self.spool)
+        other = self._elsewhere(params)
         there = self.link.artifacts(self.work) if other is None else other.artifacts()
         latest = {one.name: one for one in sorted(there, key=lambda i: i.id) if one.filename.endswith(".zip")}
         name, pattern = scene.log.shown(str(params.get("name") or "")), str(params.get("pattern") or "")
@@ -232,6 +234,14 @@ class Builtins:
                 unpack(file, target, uid=scene.box.uid, limit_bytes=UNPACK_LIMIT_BYTES)
             scene.log.system(f"Artifact {given.name} was downloaded ({given.size_bytes} bytes)")
         return Ended(Outcome.PASSED, outputs={"download-path": f"{inside}/{root}".rstrip("/")})
+
+    def _elsewhere(self, params: Mapping[str, Any]) -> Elsewhere | None:
+        """Another run, where the step names one."""
+        if not (params.get("run_id") or params.get("repository")):
+            return None
+        from runyard.runner.actions.elsewhere import Elsewhere  # only here: other jobs begin sooner without
+
+        return Elsewhere.of(self.link, self.work, params, self.spool)
 
     def _unpack(self, given: InputArtifact, target: Path, scene: Scene) -> None:
         with self.link.open(self.work, given) as file:

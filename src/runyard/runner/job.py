@@ -27,7 +27,6 @@ from runyard.model.usage import Sample
 from runyard.model.work import Step
 from runyard.runner import lanes, voice
 from runyard.runner.actions.acting import Acting
-from runyard.runner.actions.building import Builder
 from runyard.runner.actions.reach import reachable
 from runyard.runner.builtins import Builtins
 from runyard.runner.cache import Cache
@@ -187,7 +186,8 @@ class Execution:
             builtins,
             reachable(self._means.link, work, scene.box),
             self._means.images,
-            Builder(self._means.sandbox, self._means.images, self._network, work.project_id),
+            self._means.sandbox,
+            self._network,
             self._listen,
         )
         scene.env.update(acting.reach.for_scripts())

@@ -15,16 +15,16 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from runyard.model.plan import Assignment, StepKind, StepPlan
+from runyard.model.plan import Assignment, Network, StepKind, StepPlan
 from runyard.model.state import Outcome, Reason
 from runyard.runner.actions import inputs as well_known
-from runyard.runner.actions.building import Builder, BuildFailed
 from runyard.runner.actions.container import Order, execute, words
 from runyard.runner.actions.reach import Reachable
 from runyard.runner.actions.trees import Instance, Trees
 from runyard.runner.builtins import Builtins
 from runyard.runner.facts import Scope
 from runyard.runner.link import Link
+from runyard.runner.sandbox import Sandbox
 from runyard.runner.sandbox.container import Images
 from runyard.runner.steps import Ended, Scene, run, timeout_s
 from runyard.syntax.actions import (
@@ -70,7 +70,8 @@ class Acting:
     builtins: Builtins
     reach: Reachable
     images: Images
-    builder: Builder
+    sandbox: Sandbox
+    network: Network
     hear: Callable[[Scene], None]  # notes a cancel between inner steps
     _instances: dict[int, Instance] = field(default_factory=dict)
     _posts: list[_Row] = field(default_factory=list)
@@ -313,12 +314,10 @@ class Acting:
     def _container(self, scene: Scene, it: Instance, runs: Container, phase: str, name: str) -> Ended:
         image = runs.image
         if runs.built:
-            try:
-                image = self._built(scene, it, runs.image)
-            except BuildFailed as failed:
-                if failed.ended.message:
-                    scene.log.system(f"##[error]{failed.ended.message}")
-                return failed.ended
+            made = self._built(scene, it, runs.image)
+            if isinstance(made, Ended):
+                return made
+            image = made
         base = {**scene.base, **it.env}
         context = {**scene.facts.context(base), "inputs": it.inputs}
         entrypoint = {
@@ -344,15 +343,26 @@ class Acting:
             _shown(it.inputs),
         )
 
-    def _built(self, scene: Scene, it: Instance, path: str) -> str:
-        """The name of the image that the action's Dockerfile makes; its folder is what it may copy from."""
+    def _built(self, scene: Scene, it: Instance, path: str) -> str | Ended:
+        """The name of the image that the action's Dockerfile makes, or how a RUN of it ended; its folder is what it may copy from."""
+        from runyard.runner.actions.building import (  # only here: other jobs begin sooner without
+            Builder,
+            BuildFailed,
+        )
+
         file = Path(os.path.normpath(it.outside / path))
         if it.outside not in (file.parent, *file.parents) or os.path.realpath(file.parent) != str(
             file.parent
         ):
             raise ActionError(f"'{path[:200]}' is not a file of the action '{it.uses.text}'")
         shown = f"{it.uses.text.partition('@')[0]}/{path}"
-        return self.builder.image(scene, file, shown, self._left())
+        builder = Builder(self.sandbox, self.images, self.network, self.work.project_id)
+        try:
+            return builder.image(scene, file, shown, self._left())
+        except BuildFailed as failed:
+            if failed.ended.message:
+                scene.log.system(f"##[error]{failed.ended.message}")
+            return failed.ended
 
     def _image(
         self, scene: Scene, step: StepPlan, it: Instance, given: Mapping[str, str], env: Mapping[str, str]
