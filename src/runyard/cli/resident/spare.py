@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 ORDER_LIMIT_BYTES = 8 << 20
 READ_S = 5.0
-WARM_SLOTS = (os.cpu_count() or 2) + 2  # as many as a run has by itself
+BOXES = 4  # that wait for their jobs, at most: each is four small processes
 
 
 @dataclass(frozen=True)
@@ -117,7 +117,7 @@ def _live(orders: socket.socket) -> None:
 
     os.setsid()
     prepared = Prepared()
-    prepared.equip(WARM_SLOTS)
+    prepared.equip(min(BOXES, prepared.house.settings.slots))
     try:
         head, files, _, _ = socket.recv_fds(orders, 4, 4)
         for fd in files:
