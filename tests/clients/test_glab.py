@@ -171,13 +171,14 @@ def test_triggers_and_schedules(glab: Glab) -> None:
         "X:y",
     )
     assert "nightly" in glab("schedule", "list")
-    glab("schedule", "update", "1", "--description", "daily", "--create-variable", "NEW:value")
-    glab("schedule", "update", "1", "--cron", "0 3 * * *", "--active=false", "--update-variable", "NEW:other")
-    found = glab.call("/pipeline_schedules/1")
+    one = str(glab.call("/pipeline_schedules")[0]["id"])
+    glab("schedule", "update", one, "--description", "daily", "--create-variable", "NEW:value")
+    glab("schedule", "update", one, "--cron", "0 3 * * *", "--active=false", "--update-variable", "NEW:other")
+    found = glab.call(f"/pipeline_schedules/{one}")
     assert (found["description"], found["cron"], found["active"]) == ("daily", "0 3 * * *", False)
     assert {row["key"]: row["value"] for row in found["variables"]} == {"X": "y", "NEW": "other"}
-    glab("schedule", "run", "1")
-    glab("schedule", "delete", "1")
+    glab("schedule", "run", one)
+    glab("schedule", "delete", one)
     assert glab.call("/pipeline_schedules") == []
 
 
