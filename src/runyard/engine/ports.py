@@ -285,6 +285,10 @@ class Database(Protocol):
         """As `read`, for a few rows found by an index: where that takes less than a hop to a thread (a local file) it is done on the event loop."""
 
     def write(self, work: Callable[[Tx], T]) -> Awaitable[T]: ...
+    def append(self, work: Callable[[Tx], T], size_bytes: int) -> Awaitable[T]:
+        """As `write`, for work that adds so many bytes to a log and mostly no more: where a file of the log makes them durable, that is all that is
+        waited for. What else it writes is as durable as ever."""
+
     def close(self) -> None: ...
 
 

@@ -22,10 +22,14 @@ class Link(Protocol):
     """One connection inside one transaction. `files` take big log pieces where there are any (SQLite on disk)."""
 
     files: LogFiles | None
+    files_from_bytes: int  # the smallest piece for a file
 
     def rows(self, sql: str, values: Sequence[Any] = ()) -> list[Columns]: ...
     def run(self, sql: str, values: Sequence[Any] = ()) -> int:
         """The number of rows that were changed."""
+
+    def follow(self, sql: str, values: Sequence[Any] = ()) -> int:
+        """As `run`, for what a sealed log file says too: of a transaction that did nothing else the commit need not be synced."""
 
     def insert_all(self, sql: str, many: Iterable[Sequence[Any]]) -> list[int]:
         """Inserts rows without their ids, in the given order; the ids ascend."""

@@ -108,6 +108,7 @@ class PostgresLink:
     def __init__(self, connection: Driver) -> None:
         self._cursor = connection.cursor(binary=True)
         self.files: LogFiles | None = None
+        self.files_from_bytes = 0
 
     def rows(self, sql: str, values: Sequence[Any] = ()) -> list[Columns]:
         try:
@@ -120,6 +121,9 @@ class PostgresLink:
             return self._cursor.execute(_spoken(sql), values).rowcount
         except (psycopg.Error, UnicodeError) as error:
             raise refusal(error) from error
+
+    def follow(self, sql: str, values: Sequence[Any] = ()) -> int:
+        return self.run(sql, values)
 
     def insert_all(self, sql: str, many: Iterable[Sequence[Any]]) -> list[int]:
         ids: list[int] = []

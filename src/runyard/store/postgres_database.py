@@ -54,6 +54,9 @@ class PostgresDatabase:
     def write(self, work: Callable[[Tx], T]) -> Awaitable[T]:
         return asyncio.wrap_future(self.submit_write(work))
 
+    def append(self, work: Callable[[Tx], T], size_bytes: int) -> Awaitable[T]:
+        return self.write(work)
+
     def _look(self, work: Callable[[Tx], T]) -> T:
         with self._store.look() as tx:
             return work(tx)

@@ -7,7 +7,7 @@ Everything is worked out once per dataclass from its type hints: which columns h
 from __future__ import annotations
 
 import types
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import fields
 from enum import StrEnum
 from functools import partial
@@ -137,9 +137,13 @@ class Shape(Generic[R]):
             return None
         sql = self._updates.get(columns)
         if sql is None:
-            assignments = ", ".join(f"{self.names[i]} = ?" for i in columns)
-            sql = self._updates[columns] = f"UPDATE {self.table} SET {assignments} WHERE {self._where}"
+            sql = self._updates[columns] = self.update_of([self.names[i] for i in columns])
         return sql, [after[i] for i in (*columns, *self._key)]
+
+    def update_of(self, names: Iterable[str]) -> str:
+        """The statement that writes these columns, in their order here."""
+        assignments = ", ".join(f"{name} = ?" for name in sorted(names, key=self.names.index))
+        return f"UPDATE {self.table} SET {assignments} WHERE {self._where}"
 
     def decode(self, columns: Sequence[Value]) -> R:
         values = list(columns)

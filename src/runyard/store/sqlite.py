@@ -17,7 +17,7 @@ from runyard.engine.ports import Bell
 from runyard.model.errors import Conflict, Invalid, Unavailable
 from runyard.store import schema
 from runyard.store.link import Columns, JobCache, KeptRuns
-from runyard.store.log_files import LogFiles
+from runyard.store.log_files import FROM_BYTES, LogFiles
 from runyard.store.transaction import StoreTx
 
 BUSY_S = 5.0
@@ -33,6 +33,8 @@ _AWAY = {
     sqlite3.SQLITE_CORRUPT: "The database file is damaged.",
     sqlite3.SQLITE_NOTADB: "The database file is damaged.",
 }
+_GROWING = "SELECT log_bytes FROM attempts WHERE id = ? AND state IN ('running', 'stopping')"
+_FOUND_AGAIN = "INSERT INTO log_chunks (attempt_id, start, size, data) VALUES (?, ?, ?, x'')"
 _TAKEN = {sqlite3.SQLITE_CONSTRAINT_UNIQUE, sqlite3.SQLITE_CONSTRAINT_PRIMARYKEY}
 
 
@@ -57,9 +59,13 @@ def refusal(error: Exception) -> Exception:
 class SqliteLink:
     """One connection inside one transaction."""
 
-    def __init__(self, connection: sqlite3.Connection, files: LogFiles | None) -> None:
+    def __init__(
+        self, connection: sqlite3.Connection, files: LogFiles | None, files_from_bytes: int = FROM_BYTES
+    ) -> None:
         self._execute = connection.execute
         self.files = files
+        self.files_from_bytes = files_from_bytes
+        self.followed = 0  # rows changed by `follow`
 
     def rows(self, sql: str, values: Sequence[Any] = ()) -> list[Columns]:
         try:
@@ -72,6 +78,11 @@ class SqliteLink:
             return self._execute(sql, values).rowcount
         except (sqlite3.Error, OverflowError, UnicodeError) as error:
             raise refusal(error) from error
+
+    def follow(self, sql: str, values: Sequence[Any] = ()) -> int:
+        count = self.run(sql, values)
+        self.followed += count
+        return count
 
     def insert_all(self, sql: str, many: Iterable[Sequence[Any]]) -> list[int]:
         try:
@@ -90,13 +101,14 @@ class SqliteStore:
         self.kept = KeptRuns()
         self._bell = bell
         self._turn = threading.Lock()
+        self._synced = True  # whether the writer syncs its commits
         self._idle: list[sqlite3.Connection] = []
         self.files = None if self.in_memory else LogFiles(Path(f"{self.path}-logs"))
         try:
             self._writer = self._connect()
             try:
                 self._prepare()
-                self._sweep_files()
+                self._mend_logs()
             except BaseException:
                 self._writer.close()
                 raise
@@ -146,12 +158,21 @@ class SqliteStore:
 
             upgrade_sqlite(self._writer)
 
-    def _sweep_files(self) -> None:
-        if self.files is not None:
-            known = self._writer.execute(
+    def _mend_logs(self) -> None:
+        """Rows that a power cut took are told by their files; files without rows go."""
+        if self.files is None:
+            return
+        self.files.adopt()
+        with self.turn() as connection:
+            for id in self.files.ids():
+                for (size,) in connection.execute(_GROWING, (id,)).fetchall():
+                    if (end := self.files.sealed_end(id, size)) > size:
+                        connection.execute(_FOUND_AGAIN, (id, size, end - size))
+                        connection.execute("UPDATE attempts SET log_bytes = ? WHERE id = ?", (end, id))
+            known = connection.execute(
                 "SELECT DISTINCT attempt_id FROM log_chunks WHERE data = x''"
             ).fetchall()
-            self.files.sweep({row[0] for row in known})
+        self.files.sweep({row[0] for row in known})
 
     def _roll_back(self) -> None:
         """Also after SQLite rolled back by itself (full disk, I/O error)."""
@@ -162,10 +183,14 @@ class SqliteStore:
                 self._writer.execute("ROLLBACK")
 
     @contextmanager
-    def turn(self) -> Iterator[sqlite3.Connection]:
-        """The writing connection inside BEGIN IMMEDIATE … COMMIT; nobody else writes meanwhile."""
+    def turn(self, synced: bool = True) -> Iterator[sqlite3.Connection]:
+        """The writing connection inside BEGIN IMMEDIATE … COMMIT; nobody else writes meanwhile. Not synced, the commit survives the process, but a
+        power cut only once a later one is synced."""
         with self._turn:
             try:
+                if synced is not self._synced:
+                    self._writer.execute(f"PRAGMA synchronous = {'FULL' if synced else 'NORMAL'}")
+                    self._synced = synced
                 self._writer.execute("BEGIN IMMEDIATE")
                 yield self._writer
                 if self.files is not None:
@@ -176,6 +201,11 @@ class SqliteStore:
                 if isinstance(error, sqlite3.Error):
                     raise refusal(error) from error
                 raise
+
+    def harden(self) -> None:
+        """Makes all commits so far durable: a synced one that writes anything syncs the whole log before it."""
+        with self.turn() as connection:
+            connection.execute("UPDATE alembic_version SET version_num = version_num")
 
     def checkpoint(self) -> None:
         """Writes the log back into the file and cuts it, so that freed space can be used."""

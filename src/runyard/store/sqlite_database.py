@@ -22,11 +22,15 @@ from typing import IO, Any, TypeVar
 from runyard.engine.ports import Bell, Tx
 from runyard.model.errors import Conflict, Unavailable
 from runyard.store.bell import LocalBell
+from runyard.store.log_files import FROM_BYTES, SEALED_FROM_BYTES
 from runyard.store.sqlite import SqliteLink, SqliteStore, refusal
 from runyard.store.transaction import StoreTx
 
 T = TypeVar("T")
 Work = Callable[[Tx], Any]
+Item = tuple[
+    Work, Future[Any], bool
+]  # what to do, whom to tell, and whether its commit is to be synced whatever it writes
 
 GROUP_LIMIT = 256
 GROUP_S = 0.02
@@ -88,7 +92,8 @@ class SqliteDatabase:
         self._store = store
         self._lock = lock
         self._ballast = ballast
-        self._inbox: SimpleQueue[tuple[Work, Future[Any]] | None] = SimpleQueue()
+        self._inbox: SimpleQueue[Item | None] = SimpleQueue()
+        self._left: Item | None = None  # taken from the inbox by a group of the other kind
         self._closed = False
         self._disk_failed = False
         self._version = 0  # only this process writes: the lock file sees to that
@@ -111,6 +116,13 @@ class SqliteDatabase:
             return work(tx)
 
     def submit_write(self, work: Callable[[Tx], T]) -> Future[T]:
+        return self._submit(work, True)
+
+    def submit_append(self, work: Callable[[Tx], T], size_bytes: int) -> Future[T]:
+        """See `append`."""
+        return self._submit(work, self._store.in_memory or size_bytes < SEALED_FROM_BYTES)
+
+    def _submit(self, work: Callable[[Tx], T], synced: bool) -> Future[T]:
         if self._closed:
             return _failed(Unavailable("The server is stopping.", retry_after_s=5))
         if self._disk_failed:
@@ -120,7 +132,7 @@ class SqliteDatabase:
                 )
             )
         future: Future[T] = Future()
-        self._inbox.put((work, future))
+        self._inbox.put((work, future, synced))
         return future
 
     def read(self, work: Callable[[Tx], T]) -> Awaitable[T]:
@@ -138,6 +150,9 @@ class SqliteDatabase:
     def write(self, work: Callable[[Tx], T]) -> Awaitable[T]:
         return asyncio.wrap_future(self.submit_write(work))
 
+    def append(self, work: Callable[[Tx], T], size_bytes: int) -> Awaitable[T]:
+        return asyncio.wrap_future(self.submit_append(work, size_bytes))
+
     def close(self) -> None:
         """Finishes what was submitted, then lets go of the file."""
         if self._closed:
@@ -152,7 +167,7 @@ class SqliteDatabase:
 
     # the writer thread
     def _write_forever(self) -> None:
-        while (first := self._inbox.get()) is not None:
+        while (first := self._next()) is not None:
             if not self._write_group(first):
                 break
         with suppress(Empty):
@@ -160,16 +175,24 @@ class SqliteDatabase:
                 if (left := self._inbox.get_nowait()) is not None:
                     left[1].set_exception(Unavailable("The server is stopping.", retry_after_s=5))
 
-    def _write_group(self, first: tuple[Work, Future[Any]]) -> bool:
-        """One durable commit for `first` and what waits behind it. False when the end of the inbox was met."""
-        group = Group()
+    def _next(self) -> Item | None:
+        left, self._left = self._left, None
+        return left or self._inbox.get()
+
+    def _write_group(self, first: Item) -> bool:
+        """One durable commit for `first` and what waits behind it of the same kind. False when the end of the inbox was met."""
+        synced = first[2]
+        group = Group(FROM_BYTES if synced else SEALED_FROM_BYTES)
         goes_on = True
         try:
-            with self._store.turn() as connection:
+            with self._store.turn(synced) as connection:
                 until = time.monotonic() + GROUP_S
-                item: tuple[Work, Future[Any]] | None = first
+                item: Item | None = first
                 while item is not None:
-                    group.run(connection, self._store, *item)
+                    if item[2] is not synced:
+                        self._left = item
+                        break
+                    group.run(connection, self._store, item[0], item[1])
                     if len(group.answers) >= GROUP_LIMIT or time.monotonic() > until:
                         break
                     try:
@@ -177,6 +200,8 @@ class SqliteDatabase:
                     except Empty:
                         break
                     goes_on = item is not None
+            if not synced and not group.is_in_files:
+                self._store.harden()
         except Exception as error:  # noqa: BLE001 - whatever it is, those who wait must be told
             self._tell_all(group, first, error)
         else:
@@ -185,7 +210,7 @@ class SqliteDatabase:
             self._store.settle(*group.transactions)
         return goes_on
 
-    def _tell_all(self, group: Group, first: tuple[Work, Future[Any]], error: Exception) -> None:
+    def _tell_all(self, group: Group, first: Item, error: Exception) -> None:
         """The group is rolled back as a whole: nobody's work is kept."""
         cause = error.__cause__
         code = getattr(cause, "sqlite_errorcode", 0)
@@ -215,7 +240,9 @@ class SqliteDatabase:
 class Group:
     """The works of one commit and what they will be answered."""
 
-    def __init__(self) -> None:
+    def __init__(self, files_from_bytes: int) -> None:
+        self.is_in_files = True  # whether all that was written is told by sealed files too
+        self._files_from_bytes = files_from_bytes
         self.answers: list[tuple[Future[Any], Any, BaseException | None]] = []
         self.transactions: list[StoreTx] = []
 
@@ -224,7 +251,9 @@ class Group:
     ) -> None:
         if not future.set_running_or_notify_cancel():
             return
-        tx = StoreTx(SqliteLink(connection, store.files), store.jobs, store.kept)
+        link = SqliteLink(connection, store.files, self._files_from_bytes)
+        tx = StoreTx(link, store.jobs, store.kept)
+        changes = connection.total_changes
         connection.execute("SAVEPOINT work")
         try:
             answer = work(tx)
@@ -238,6 +267,7 @@ class Group:
         else:
             self.answers.append((future, answer, None))
             self.transactions.append(tx)
+            self.is_in_files &= connection.total_changes - changes == link.followed
         connection.execute("RELEASE work")
 
     def waiting(self) -> list[tuple[Any, Future[Any]]]:

@@ -34,6 +34,11 @@ from runyard.store.rows import ATTEMPT, WORKFLOW, Shape, shape_of
 
 R = TypeVar("R", bound=Row)
 
+# What appending to a log writes of its attempt. The size is told by the log's file too, and a lease begins anew with every start.
+PROGRESS = frozenset(
+    ATTEMPT.update_of(columns)
+    for columns in (("log_bytes",), ("lease_until_at",), ("log_bytes", "lease_until_at"))
+)
 _HOLD_ATTEMPTS = (Project, Run, Workflow, Job, Attempt)
 
 
@@ -139,7 +144,8 @@ class StoreTx:
         update = shape.update(self._seen.get((shape.kind, row.id)), values)
         if update is None:
             return
-        if not self._link.run(*update):
+        note = self._link.follow if update[0] in PROGRESS else self._link.run
+        if not note(*update):
             raise NotFound(f"There is no {type(row).__name__.lower()} {row.id}.")
         self._seen[shape.kind, row.id] = values
         if isinstance(row, Attempt):

@@ -212,7 +212,7 @@ class RunnerProtocol:
             return reply, _standing(tx, reply.attempt, reply.verdict, token, now)
 
         try:
-            reply, status = await services.db.write(append)
+            reply, status = await services.db.append(append, len(data))
         except (Forbidden, NotFound) as error:
             raise _lost(error) from None
         headers = {

@@ -9,7 +9,6 @@ from runyard.engine.ports import ArtifactFilter, Page
 from runyard.model.errors import Unavailable
 from runyard.model.work import Artifact, Attempt
 from runyard.store.link import Link
-from runyard.store.log_files import FROM_BYTES
 from runyard.store.queries.lists import Conditions, window
 from runyard.store.rows import ARTIFACT, ATTEMPT
 
@@ -49,8 +48,9 @@ _ARCHIVE_OF = f"""
 
 
 def append_log(link: Link, attempt_id: int, offset: int, data: bytes, at: int | None) -> None:
-    if link.files is not None and len(data) >= FROM_BYTES:
-        link.run(_APPEND, (attempt_id, offset, len(data), b"", at))  # first: it refuses a place that is taken
+    if link.files is not None and len(data) >= link.files_from_bytes:
+        note = link.follow if link.files.goes_on(attempt_id, offset) else link.run
+        note(_APPEND, (attempt_id, offset, len(data), b"", at))  # first: it refuses a place that is taken
         link.files.write(attempt_id, offset, data)
     else:
         link.run(_APPEND, (attempt_id, offset, len(data), data, at))
