@@ -57,7 +57,7 @@ class GrowingFile:
     descriptor: int
     reserved: int
     seal: Seal
-    turn: int  # whose place the next seal takes
+    turn: int = 0  # whose place the next seal takes
 
     def write(self, start: int, data: bytes) -> None:
         """Bytes at their offset, which the next seal covers too when they touch what it covers already."""
@@ -191,7 +191,7 @@ class LogFiles:
         if file is None:
             self._born = True
             fd = os.open(self._path(attempt_id), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-            file = GrowingFile(fd, HEAD_BYTES + start, Seal(start, start, 0), _older(fd))
+            file = GrowingFile(fd, HEAD_BYTES + start, Seal(start, start, 0))
             self._open[attempt_id] = file
         return file
 
@@ -223,12 +223,6 @@ def _seals(descriptor: int) -> Iterator[Seal]:
     for place in _PLACES:
         if (seal := _seal_at(descriptor, place)) is not None:
             yield seal
-
-
-def _older(descriptor: int) -> int:
-    """The place whose seal may be overwritten first."""
-    ends = [seal.end if (seal := _seal_at(descriptor, place)) else -1 for place in _PLACES]
-    return ends.index(min(ends))
 
 
 def _sync_folder(folder: Path) -> None:

@@ -200,12 +200,12 @@ class SqliteDatabase:
                     except Empty:
                         break
                     goes_on = item is not None
+            self._version += 1
             if not synced and not group.is_in_files:
                 self._store.harden()
         except Exception as error:  # noqa: BLE001 - whatever it is, those who wait must be told
             self._tell_all(group, first, error)
         else:
-            self._version += 1
             group.answer()
             self._store.settle(*group.transactions)
         return goes_on
