@@ -1,6 +1,6 @@
 """SQLite: connections, plain transactions (`SqliteStore`), errors. `sqlite_database.py` puts threads and group commit around it.
 
-An answered write is durable: WAL with synchronous=FULL. Every write is BEGIN IMMEDIATE, because a deferred transaction that
+An answered write is durable: WAL with synchronous=FULL, or a sealed file of a log that tells the same (log_files.py). Every write is BEGIN IMMEDIATE, because a deferred transaction that
 turns to writing fails at once when another has committed (reliability.md §3).
 """
 
