@@ -14,7 +14,12 @@ COMMON = (
     + ["delete_run", "extend", "seal", "clock_jumps"]
     + ["pass_time"] * 3
 )
-LOSSY = ["submit"] + ["claim", "vanish", "pass_time"] * 6 + ["finish", "cancel", "cancel", "beat", "play"]
+LOSSY = (
+    ["submit"]
+    + ["lose"] * 12
+    + ["claim", "vanish", "pass_time"] * 2
+    + ["finish", "cancel", "cancel", "beat", "play"]
+)
 CHATTY = (
     ["submit"] + ["claim"] * 3 + ["log"] * 8 + ["finish", "beat", "artifact", "foreign_token"] * 2 + ["seal"]
 )

@@ -12,7 +12,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from typing import Any, TypeVar
 
-from sim_checks import WatchTx, everything, fingerprint
+from sim_checks import WatchTx, everything, fingerprint, parts_are_tried_again
 from sim_events import PROFILES
 from sim_plain import Twin
 from sim_plans import GROUPS, Pick, make_plan
@@ -363,6 +363,13 @@ class World:
         if claim is not None:
             self._drop(claim)
 
+    def lose(self) -> None:
+        """A runner takes a job and is never heard of again; its lease runs out."""
+        self.claim()
+        self.claims.clear()
+        self.now += 61_000
+        self.sweep()
+
     # people
     def cancel(self) -> None:
         attempt = self._attempt()
@@ -389,6 +396,7 @@ class World:
         if attempt is None or attempt.number > 6:
             return
         self._may_refuse(lambda tx: control.retry(tx, attempt.id, self.now, self.user.id))
+        parts_are_tried_again(self.read(lambda tx: tx.graph(attempt.run_id)), attempt, self.now)
 
     def retry_run(self) -> None:
         run = self._run()

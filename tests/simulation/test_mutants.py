@@ -9,7 +9,23 @@ from typing import Any
 import pytest
 from sim_world import history
 
-from runyard.engine import board, control, dispatch, ending, gates, groups, moves, settle, trigger, upkeep
+from runyard.engine import (
+    board,
+    control,
+    dispatch,
+    ending,
+    flow,
+    gates,
+    groups,
+    moves,
+    rooms,
+    settle,
+    trigger,
+    turns,
+    unfolding,
+    upkeep,
+)  # fmt: skip
+from runyard.engine.flow import Flow
 from runyard.model.fold import COMPLETED, Word, composite
 from runyard.model.plan import When
 from runyard.model.state import LEASED, Outcome, Reason, State
@@ -212,7 +228,78 @@ def idempotency_keys_are_ignored(patch: Patch) -> None:
     patch.setattr(trigger, "accept", accept)
 
 
+@mutant
+def a_retry_finds_room_everywhere(patch: Patch) -> None:
+    patch.setattr(ending, "has_room", lambda flow, node: True)
+
+
+@mutant
+def legs_of_several_jobs_have_no_limit(patch: Patch) -> None:
+    patch.setattr(rooms, "_leg_has_room", lambda flow, node: True)
+
+
+@mutant
+def a_leg_between_two_of_its_jobs_gives_its_place_away(patch: Patch) -> None:
+    def _is_at_work(leg: Any) -> bool:
+        return bool({node.attempt.state for node in leg} - {State.WAITING, State.DONE})
+
+    patch.setattr(turns, "_is_at_work", _is_at_work)
+
+
+@mutant
+def an_ended_run_leaves_what_awaits_jobs(patch: Patch) -> None:
+    for module in (settle, control):
+        patch.setattr(module, "end_empty", lambda board, outcome: None)
+
+
+@mutant
+def an_ended_job_leaves_what_it_has_made(patch: Patch) -> None:
+    real = unfolding._again
+
+    def _again(board: Any, flow: Any, node: Any) -> None:
+        if node.attempt.outcome is not Outcome.CANCELED:
+            real(board, flow, node)
+
+    patch.setattr(unfolding, "_again", _again)
+
+
+@mutant
+def a_rerun_leaves_what_was_made_as_it_is(patch: Patch) -> None:
+    patch.setattr(unfolding, "_restart", lambda board, made, node: None)
+
+
+@mutant
+def an_end_forgets_its_followers(patch: Patch) -> None:
+    patch.setattr(Flow, "_mark_followers", lambda flow, node: None)
+
+
+@mutant
+def an_end_forgets_the_next_stage(patch: Patch) -> None:
+    patch.setattr(Flow, "_mark_stages_after", lambda flow, stage: None)
+
+
+@mutant
+def nobody_hears_of_a_free_place(patch: Patch) -> None:
+    patch.setattr(turns.Turns, "changed", lambda lines, node: iter(()))
+
+
+@mutant
+def a_queued_leg_takes_no_place(patch: Patch) -> None:
+    patch.setattr(flow, "_TAKES_A_PLACE", flow._TAKES_A_PLACE - {Word.PENDING})
+
+
+@mutant
+def a_group_is_free_at_every_glance(patch: Patch) -> None:
+    patch.setattr(groups, "_free_at_a_glance", lambda tx, node, rule: True)
+
+
+@mutant
+def nobody_is_next_at_a_glance(patch: Patch) -> None:
+    patch.setattr(groups, "_next_at_a_glance", lambda tx, project_id, group, mode: [])
+
+
 def survives() -> bool:
+    """The twin is left out: that it differs would say nothing of the other checks."""
     try:
         for seed in SEEDS:
             history(seed, STEPS, twin=False)

@@ -24,11 +24,11 @@ def move(tx: Tx, job: Job, attempt: Attempt, state: State, now: int, **changes: 
     """The attempt after its move, saved. Conflict when the machine has no such arrow."""
     if not may_move(attempt.state, state):
         raise Conflict(f"Attempt {attempt.id} is {attempt.state} and cannot become {state}.")
-    moved = replace(attempt, state=state, **{**_entering(attempt, state, now), **changes})
+    values = {**_entering(attempt, state, now), **changes}
     if state is State.DONE:
-        moved = replace(moved, tolerated=is_tolerated(job.plan, moved.outcome, moved.exit_code))
-        if "token_hash" not in changes:
-            moved = replace(moved, token_hash="")
+        ended = values.get("outcome", attempt.outcome), values.get("exit_code", attempt.exit_code)
+        values = {"token_hash": "", **values, "tolerated": is_tolerated(job.plan, *ended)}
+    moved = replace(attempt, state=state, **values)
     tx.save(moved)
     if attempt.state is State.QUEUED:
         tx.dequeue(attempt.id)
