@@ -263,20 +263,6 @@ def _unfolded(rows: Sequence[tuple[Job, Attempt]]) -> None:
             )
 
 
-def parts_are_tried_again(graph: Sequence[tuple[Job, Attempt]], retried: Attempt, now: int) -> None:
-    """A retry of a job that has made others is one of these, as soon as it goes on."""
-    job, latest = next((j, a) for j, a in graph if j.id == retried.job_id)
-    if job.plan.unfold is None or latest.id == retried.id or latest.state in (State.WAITING, State.HELD):
-        return
-    made = [
-        a for j, a in graph
-        if j.workflow_id == job.workflow_id and j.plan.origin is not None and j.plan.origin.parent == job.key
-    ]  # fmt: skip
-    assert not made or any(a.number > 1 and a.created_at == now for a in made), (
-        "a job that unfolds was retried, and nothing that it has made"
-    )
-
-
 def _folds(tx: Tx, runs: Sequence[Run], rows: Sequence[tuple[Job, Attempt]]) -> None:
     latest: dict[int, list[tuple[Job, Attempt]]] = defaultdict(list)
     for job, a in rows:

@@ -12,7 +12,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from typing import Any, TypeVar
 
-from sim_checks import WatchTx, everything, fingerprint, parts_are_tried_again
+from sim_checks import WatchTx, everything, fingerprint
 from sim_events import PROFILES
 from sim_plain import Twin
 from sim_plans import GROUPS, Pick, make_plan
@@ -396,7 +396,6 @@ class World:
         if attempt is None or attempt.number > 6:
             return
         self._may_refuse(lambda tx: control.retry(tx, attempt.id, self.now, self.user.id))
-        parts_are_tried_again(self.read(lambda tx: tx.graph(attempt.run_id)), attempt, self.now)
 
     def retry_run(self) -> None:
         run = self._run()

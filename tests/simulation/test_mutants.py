@@ -264,11 +264,6 @@ def an_ended_job_leaves_what_it_has_made(patch: Patch) -> None:
 
 
 @mutant
-def a_rerun_leaves_what_was_made_as_it_is(patch: Patch) -> None:
-    patch.setattr(unfolding, "_restart", lambda board, made, node: None)
-
-
-@mutant
 def an_end_forgets_its_followers(patch: Patch) -> None:
     patch.setattr(Flow, "_mark_followers", lambda flow, node: None)
 
