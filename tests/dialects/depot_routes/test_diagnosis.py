@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from runyard.dialects.depot import diagnosis
+from runyard.dialects.depot.evidence import Evidence
 from runyard.engine import dispatch
 from runyard.model.plan import Assignment
 from runyard.model.state import Outcome, Reason, State
@@ -189,3 +190,23 @@ def test_the_script_that_a_step_shows_of_itself_tells_nothing(house: House) -> N
     (attempt,) = ask(house, run)["representativeAttempts"]
     assert [line["content"] for line in attempt["relevantLines"]] == ["it says: fatal trouble"]
     assert attempt["relevantLines"][0]["lineNumber"] == 5
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "same"),
+    [
+        ("bash: line 3:    41 Killed   ./x", "bash: line 9:   977 Killed   ./x", True),
+        ("cannot open /tmp/tmpab3_x/y: No such file", "cannot open /tmp/tmpzz9/q: No such file", True),
+        (
+            "run 0b8a1c7e-1f2d-4a3b-9c4d-5e6f7a8b9c0d: gone",
+            "run 1c9b2d8f-aaaa-4bbb-8ccc-5e6f7a8b9c0d: gone",
+            True,
+        ),
+        ("FAILED tests/test_a.py::test_x - assert 1 == 2", "FAILED tests/test_a.py::test_y - assert 1 == 2", False),
+        ("error[E0308]: mismatched types", "error[E0308]: expected one of", False),
+    ],
+)  # fmt: skip
+def test_failures_that_differ_in_numbers_and_names_of_a_moment_are_the_same(
+    one: str, other: str, same: bool
+) -> None:
+    assert (Evidence(one).fingerprint == Evidence(other).fingerprint) is same
