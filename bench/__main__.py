@@ -66,6 +66,13 @@ def gitlab_compile(_live: Live) -> Sequence[Figure]:
     return compile_figures()
 
 
+def settle(_live: Live) -> Sequence[Figure]:
+    """One end while thousands wait."""
+    from bench.settle import settle as figures_of
+
+    return figures_of()
+
+
 def depot_api(live: Live) -> Sequence[Figure]:
     """Depot's API: a status, a followed log."""
     from bench.depot_api import depot_api as figures_of
@@ -76,6 +83,7 @@ def depot_api(live: Live) -> Sequence[Figure]:
 SUITES: dict[str, Callable[[Live], Figure | Sequence[Figure]]] = {
     "start": figures.start,
     "gitlab_compile": gitlab_compile,
+    "settle": settle,
     "noop": figures.noop,
     "hundred": figures.hundred,
     "chain": figures.chain,
