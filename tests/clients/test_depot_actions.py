@@ -366,7 +366,7 @@ jobs:
   one:
     runs-on: ubuntu-latest
     steps:
-      - {uses: actions/checkout@v4, id: o, with: {repository: team/lib, path: nested/lib}}
+      - {uses: actions/checkout@v4, id: o, with: {repository: team/lib, path: nested/lib, persist-credentials: false}}
       - run: echo "[lib] $(cat nested/lib/lib.txt) ${{ steps.o.outputs.commit != '' }} $(git -C nested/lib config -l | grep -ci 'glcbt\\|basic')"
       - {uses: actions/checkout@v4, id: no, continue-on-error: true, with: {repository: other/secret, path: no}}
       - run: echo "[secret] ${{ steps.no.outcome }} $(ls no 2>/dev/null)"

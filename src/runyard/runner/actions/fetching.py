@@ -2,7 +2,7 @@
 `builtins.py`.
 
 The server decides at its own door what a token may read; the runner passes on the job's, or the one that the step was given. It travels in git's
-environment, never in an argv or a stored address.
+environment, never in an argv or a stored address; only `name_origin` leaves it with the repository, as the action does for scripts that push.
 """
 
 from __future__ import annotations
