@@ -72,7 +72,10 @@ def statements(grammar: Grammar) -> dict[str, str]:
         "join without duplicates": builder.join(select, unique=False),
         "join of a sample": sampled.join(select, unique=True),
         "sampled rows": sampled.sampled_rows(unique=True),
-        "checksums": _sums(Located(fake, a, COLUMNS), pairing, "a", 64),
+        "checksums": _sums(Located(fake, a, COLUMNS), pairing, "a", 64, 1, None),
+        "checksums of a second round": _sums(Located(fake, a, COLUMNS), pairing, "a", 64, 8, [3, 5]),
+        "rows of duplicates": builder.compared_duplicates(),
+        "duplicates of a side": f"SELECT * FROM {a.relation} AS t WHERE {builder.is_duplicate('a')}",
         "timeline": f"SELECT {grammar.since('made', 'week')} AS at_, count(*) FROM {a.relation} GROUP BY 1",
     }
 
