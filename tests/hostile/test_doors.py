@@ -274,7 +274,6 @@ HOSTILE_FILES = {
     "laughs": "a: &a [x]\n"
     + "".join(f"{chr(98 + i)}: &{chr(98 + i)} [*{chr(97 + i)}, *{chr(97 + i)}]\n" for i in range(24)),
     "tabs": "job:\n\tscript: x\n",
-    "twice": "job: {script: a}\njob: {script: b}\n",
     "unknown key": "job: {script: a, scritp: b}\n",
     "cycle": "a: {script: x, needs: [b]}\nb: {script: x, needs: [a]}\n",
     "missing include": "include: nowhere.yml\na: {script: x}\n",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -76,6 +77,14 @@ class Yard:
         edits = [Edit(action, path, text.encode()) for path, text in files.items()]
         source, now = self.services.source, 1_800_000_000_000
         source.commit_edits(self.project.id, branch, start, edits, "m", "A", "a@x.test", now)
+
+    def publish(self) -> None:
+        def change(tx: Tx) -> None:
+            found = tx.get(Project, self.project.id)
+            assert found is not None
+            tx.save(replace(found, visibility="public"))
+
+        self.services.db.submit_write(change).result()
 
     def sign_in(self, token: str = ROOT) -> None:
         assert self.client.post("/sign-in", data={"token": token}, follow_redirects=False).status_code == 303
@@ -207,11 +216,12 @@ def test_strangers_are_sent_to_sign_in_and_onlookers_told_whom_to_ask(
     yard: Callable[[Dialect], Yard],
 ) -> None:
     it = yard(GITLAB)
+    assert it.client.get(NEW).status_code == 404
+    it.publish()
     answer = it.client.get(NEW, follow_redirects=False)
     assert answer.headers["location"] == "/sign-in?next=%2Fteam%2Fapp%2F-%2Fpipelines%2Fnew"
     assert it.start(".gitlab-ci.yml").status_code == 401
     it.sign_in(PLAIN)
-    assert it.client.get(NEW).status_code == 404
     it.services.db.submit_write(lambda tx: join(tx, "plain", "team/app", Role.REPORTER)).result()
     assert it.client.get(NEW).status_code == 403
     assert "Start a run" not in it.client.get("/team/app").text

@@ -33,9 +33,10 @@ class Starting:
     async def form(self, request: Request) -> Response:
         """What can be started by hand on a branch."""
         person = await who(self.services, request)
+        project = await self._project(request, person)
         if person is None:
             return RedirectResponse("/sign-in?" + urlencode({"next": request.url.path}), 303)
-        project = await self._changeable(request, person)
+        check(person, project)
         ref = request.query_params.get("ref", "").strip() or project.default_branch
         try:
             there = await offered.branch(self.services, self.makers, project, person, ref)
@@ -50,7 +51,8 @@ class Starting:
         person = await who(self.services, request)
         if person is None:
             raise Unauthenticated("Sign in to do this.")
-        project = await self._changeable(request, person)
+        project = await self._project(request, person)
+        check(person, project)
         async with request.form(max_fields=MOST_FIELDS, max_part_size=FIELD_BYTES) as form:
             given = {key: value for key, value in form.items() if isinstance(value, str)}
         ref = given.get("ref", "") or project.default_branch
@@ -61,12 +63,9 @@ class Starting:
             return await self._page(request, person, project, ref, there, error, given)
         return RedirectResponse(f"/{project.path}/-/pipelines/{run.id}", 303)
 
-    async def _changeable(self, request: Request, person: Principal) -> Project:
+    async def _project(self, request: Request, person: Principal | None) -> Project:
         path = request.path_params["path"]
-        project = await self.services.db.read(lambda tx: pages.find_project(tx, person, path))
-        if person.is_job or not pages.may_change(person, project):
-            raise Forbidden(pages.NOT_YOURS)
-        return project
+        return await self.services.db.read(lambda tx: pages.find_project(tx, person, path))
 
     async def _page(
         self,
@@ -93,3 +92,9 @@ class Starting:
         }
         status = 200 if error is None else status_of(error)
         return self.templates.page(request, "start.html", person, status=status, **facts)
+
+
+def check(person: Principal, project: Project) -> None:
+    """Forbidden for those who see the project but run nothing in it."""
+    if not pages.may_change(person, project):
+        raise Forbidden(pages.NOT_YOURS)

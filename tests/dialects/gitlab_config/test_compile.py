@@ -307,6 +307,28 @@ def test_what_is_done_in_part_is_a_warning(tree: Any, trigger: Any) -> None:
     assert [warning.split(": ", 1)[0] for warning in plan.warnings] == [".gitlab-ci.yml:1:1"]
 
 
+@pytest.mark.parametrize(
+    ("text", "before", "after"),
+    [
+        ("secrets: {A: {vault: x}}", True, False),
+        ("identity: google_cloud", True, False),
+        ("release: {tag_name: x}", False, True),
+        ("release:", False, False),
+    ],
+)
+def test_what_one_job_asks_for_in_vain_fails_that_job_only(
+    text: str, before: bool, after: bool, tree: Any, trigger: Any
+) -> None:
+    files = tree({".gitlab-ci.yml": f"a:\n  script: make\n  {text}\nb: {{script: x}}"})
+    plan = compile(trigger(), files)
+    first, second = plan.workflows[0].jobs
+    [step] = [one for one in first.steps if one.key == "script"]
+    above, _, below = step.script.partition("\nmake\n")
+    assert [" is not served: " in part and "exit 1" in part for part in (above, below)] == [before, after]
+    assert [w.startswith(".gitlab-ci.yml:3:3: jobs:a:") for w in plan.warnings] == [True] * (before or after)
+    assert second.name == "b"
+
+
 def test_the_pipelines_name_is_a_variable_of_its_jobs(tree: Any, trigger: Any) -> None:
     text = "workflow: {name: n-$CI_COMMIT_REF_NAME}\na: {script: x}"
     assert values(make(text, tree, trigger)["a"])["CI_PIPELINE_NAME"] == "n-main"

@@ -118,8 +118,6 @@ CASES = [
     ("a: {trigger: {project: g/x, forward: {yaml: true}}}", "contains unknown keys: yaml", 1, 39),
     ("a: {run: [x]}", "jobs:a:run is not served", 1, 5),
     ("a: {script: x, id_tokens: {A: {}}}", "jobs:a:id_tokens:A config missing required keys: aud", 1, 31),
-    ("a: {script: x, secrets: {}}", "jobs:a:secrets is not served", 1, 16),
-    ("a: {script: x, release: {tag_name: x}}", "jobs:a:release is not served", 1, 16),
     ("a: {script: x, needs: [{pipeline: $P, job: b, artifacts: false}]}", "artifacts should be true", 1, 24),
     ("a: {script: x, needs: [{project: p, job: b}]}", "should have `project`, `job` and `ref`", 1, 24),
     ("a: {script: x, rules: [{needs: [{project: p, job: b, ref: c}]}]}", "only jobs of this pipeline can be needed by a rule", 1, 33),

@@ -4,6 +4,9 @@ Called by the compiler after includes, extends and references are resolved. A jo
 is null removes it.
 """
 
+import shlex
+from collections.abc import Mapping as Dict
+
 from runyard.dialects.gitlab.config import bridges, fields, keywords, rules
 from runyard.dialects.gitlab.config.document import Weigher
 from runyard.dialects.gitlab.config.findings import Findings, Place, nearest
@@ -35,16 +38,16 @@ DEFAULTS = (
 )  # fmt: skip
 _GLOBAL_DEFAULTS = ("before_script", "image", "services", "after_script", "cache")
 
-REFUSED = {
-    "run": "step lists are not served; use `script`",
-    "release": "releases are not served",
+REFUSED = {"run": "step lists are not served; use `script`", "inputs": "job inputs are not served"}
+# What one job asks for is no reason to refuse the others: it fails when it runs, before its script or after it.
+UNSERVED = {
     "secrets": "external secret stores are not served; use CI/CD variables",
     "identity": "workload identity is not served",
     "dast_configuration": "DAST profiles are not served",
-    "inputs": "job inputs are not served",
 }
+UNSERVED_AFTER = {"release": "releases are not served"}
 JOB = (
-    *DEFAULTS, *REFUSED, "script", "trigger", "stage", "when", "start_in", "coverage", "parallel", "environment", "allow_failure",
+    *DEFAULTS, *REFUSED, *UNSERVED, *UNSERVED_AFTER, "script", "trigger", "stage", "when", "start_in", "coverage", "parallel", "environment", "allow_failure",
     "dependencies", "needs", "rules", "only", "except", "variables", "resource_group", "inherit", "extends",
     "manual_confirmation", "pages", "publish",
 )  # fmt: skip
@@ -220,8 +223,8 @@ def _job(name: str, at: Mark, job: Mapping, defaults: dict[str, Node], out: Find
         at=at,
         stage=(fields.text(*stage) if stage else None) or "test",
         stage_at=stage[0].at if stage else at,
-        script=keys.lines("script"),
-        before_script=keys.lines("before_script"),
+        script=(*keys.lines("script"), *_failing(job, place, UNSERVED_AFTER)),
+        before_script=(*_failing(job, place, UNSERVED), *keys.lines("before_script")),
         after_script=keys.lines("after_script"),
         pre_get_sources=_hooks(keys.get("hooks")),
         image=keywords.image(*image) if image else None,
@@ -258,6 +261,17 @@ def _hooks(found: tuple[Node, Place] | None) -> tuple[str, ...]:
     mapping = fields.mapping(*found, ("pre_get_sources_script",)) if found else None
     node = mapping.get("pre_get_sources_script") if mapping else None
     return (fields.lines(node, found[1].sub("pre_get_sources_script")) or ()) if node and found else ()
+
+
+def _failing(job: Mapping, place: Place, unserved: Dict[str, str]) -> list[str]:
+    """Commands that end a job which asks for something of these; a warning for each."""
+    found = []
+    for key, why in unserved.items():
+        if key in job.entries and not fields.is_null(job.get(key)):
+            said = f"{place.path}:{key} is not served: {why}"
+            place.out.warn(job.key_at(key), f"{said}. The job fails when it runs")
+            found.append(f"echo {shlex.quote(said)}; exit 1")
+    return found
 
 
 def _refuse(name: str, at: Mark, job: Mapping, place: Place, *, is_bridge: bool) -> None:
