@@ -117,23 +117,6 @@ def test_no_named_query_reads_a_whole_table(name: str) -> None:
     store.close()
 
 
-def test_a_page_of_cards_lies_in_one_index_that_no_other_list_takes() -> None:
-    store = SqliteStore()
-    with store.turn() as connection:
-        for name in LISTS:
-            link = Recorder(connection)
-            LISTS[name](StoreTx(link, JobCache()))
-            plans = [
-                line[3]
-                for sql, values in link.seen
-                for line in connection.execute(f"EXPLAIN QUERY PLAN {sql}", values)
-            ]
-            takes = [line for line in plans if "attempts_cards" in line]
-            covers = [line for line in takes if "COVERING INDEX attempts_cards" in line]
-            assert (takes, len(covers)) == ((plans, 1) if name == "cards of a project" else ([], 0)), name
-    store.close()
-
-
 TABLES = (
     "runs",
     "attempts",

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from runyard.model.errors import Conflict
 
-REVISIONS = ("0001", "0002", "0003", "0004", "0005", "0006", "0007", "0008")
+REVISIONS = ("0001", "0002", "0003", "0004", "0005", "0006", "0007")
 HEAD = REVISIONS[-1]
 FRESH = Path(__file__).parent / "fresh"
 
@@ -36,7 +36,7 @@ def compiled(dialect: str) -> tuple[str, ...]:
     from sqlalchemy.dialects import postgresql, sqlite
     from sqlalchemy.schema import CreateIndex, CreateTable
 
-    from runyard.store.tables import ONLY_ON, metadata
+    from runyard.store.tables import metadata
 
     spoken = sqlite.dialect() if dialect == "sqlite" else postgresql.dialect()  # type: ignore[no-untyped-call]
     made: list[str] = []
@@ -45,7 +45,6 @@ def compiled(dialect: str) -> tuple[str, ...]:
         made += [
             str(CreateIndex(i).compile(dialect=spoken))
             for i in sorted(table.indexes, key=lambda i: str(i.name))
-            if i.info.get(ONLY_ON, dialect) == dialect
         ]
     made.append(f"INSERT INTO alembic_version (version_num) VALUES ('{HEAD}')")
     return tuple(" ".join(statement.split()) for statement in made)

@@ -29,7 +29,6 @@ from sqlalchemy import (
 from runyard.model.state import Hold, Outcome, State
 
 metadata = MetaData()
-ONLY_ON = "dialect"  # in the info of an index: the one database that has it
 
 BIG = BigInteger().with_variant(Integer(), "sqlite")
 FLAG = SmallInteger().with_variant(Integer(), "sqlite")
@@ -363,19 +362,6 @@ attempts = _numbered(
     Index("attempts_of_run", "run_id", "id"),
     Index("attempts_of_project", "project_id", "id"),
     Index("attempts_of_project_state", "project_id", "state", "outcome", "id"),
-    # Holds all that `queries.listing.cards` reads: a page is one range of neighbours. Who does not say "id > 0" does not get it, for to others it is
-    # but a wider attempts_of_project. PostgreSQL's B-trees take no entry as long as a card may be.
-    Index(
-        "attempts_cards",
-        "project_id",
-        "id",
-        "run_id",
-        "runner_id",
-        "actor_id",
-        "card",
-        info={ONLY_ON: "sqlite"},
-        sqlite_where=text("id > 0"),
-    ),
 )
 
 
