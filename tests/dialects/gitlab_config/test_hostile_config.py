@@ -20,7 +20,7 @@ REFS = "".join(
     f".r{i}: {{script: [{', '.join([f'!reference [.r{i - 1}, script]'] * 20)}]}}\n" for i in range(1, 9)
 )
 # Each takes well under a second alone; a busy machine with shared cores may double or triple that. What explodes takes minutes.
-LIMIT_S = 3
+LIMIT_S = 6  # of processor time; what is not linear takes minutes
 
 GENERATED = {
     "many jobs": "".join(f"j{i}: {{script: x}}\n" for i in range(9000)),
@@ -61,10 +61,13 @@ def test_giants_end_soon_as_a_plan_or_as_invalid(name: str, tree: Any, trigger: 
 def test_the_corpus_is_refused_with_a_place(path: Path, tree: Any, trigger: Any) -> None:
     files = tree({".gitlab-ci.yml": path.read_bytes()})
     start = time.process_time()
-    with pytest.raises(Invalid) as caught:
-        compile(trigger(), files)
+    if path.name == "duplicate_keys.yml":  # GitLab takes the last one; we say so
+        assert compile(trigger(), files).warnings
+    else:
+        with pytest.raises(Invalid) as caught:
+            compile(trigger(), files)
+        assert all(p.file and p.line >= 1 and p.column >= 1 for p in caught.value.problems)
     assert time.process_time() - start < LIMIT_S
-    assert all(p.file and p.line >= 1 and p.column >= 1 for p in caught.value.problems)
     assert check(files)
 
 

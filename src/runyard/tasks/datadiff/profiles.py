@@ -12,6 +12,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, TypeVar
 
 from runyard.tasks.datadiff.duck import Duck
+from runyard.tasks.datadiff.grammar import Grammar
 from runyard.tasks.datadiff.kinds import NUMBERS, STRINGS, Column, Kind
 from runyard.tasks.datadiff.locating import Located
 from runyard.tasks.datadiff.pairing import Pairing
@@ -21,6 +22,7 @@ CELL_CHARS = 500
 _EXACT_ROWS = (
     1_000_000  # above it DuckDB estimates distinct values, as exact ones would take the memory of the columns
 )
+_SUMMABLE = 1e290  # of which 10^18 rows have a sum
 _COLUMNS_AT_ONCE = 100  # PostgreSQL's select lists end at 1,664 expressions
 _ORDERED = NUMBERS | STRINGS | {Kind.DATE, Kind.TIME, Kind.TIMESTAMP, Kind.ZONED}
 _COUNTED = _ORDERED | {Kind.BOOLEAN, Kind.UUID}
@@ -86,7 +88,17 @@ def _measures(side: Located, column: Column, *, exact: bool) -> Iterator[str]:
     for end in ("min", "max"):
         shown = grammar.first_chars(grammar.as_text(f"{end}({value})"), CELL_CHARS)
         yield shown if kind in _ORDERED else "NULL"
-    yield f"avg({value})" if kind in NUMBERS and column.base != "oid" else "NULL"
+    yield _mean(grammar, value, column) if kind in NUMBERS and column.base != "oid" else "NULL"
+
+
+def _mean(grammar: Grammar, value: str, column: Column) -> str:
+    """NULL where a value is so large that the sum of such could overflow, which PostgreSQL and Redshift meet with an error."""
+    if column.kind is not Kind.FLOAT:
+        return f"avg({value})"
+    small = f"abs({value}) < {_literal(_SUMMABLE)}"
+    return (
+        f"CASE WHEN {grammar.count_if(f'NOT {small}')} = 0 THEN avg(CASE WHEN {small} THEN {value} END) END"
+    )
 
 
 def _one(side: Located, expressions: Sequence[str]) -> tuple[Any, ...]:
