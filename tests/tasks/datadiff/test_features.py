@@ -9,6 +9,7 @@ from typing import Any
 import duckdb
 import pytest
 
+from runyard.tasks.datadiff import profiles
 from runyard.tasks.datadiff.diff import run
 from runyard.tasks.datadiff.faults import CouldNot, Fault
 from runyard.tasks.datadiff.html import page
@@ -285,13 +286,26 @@ def test_columns_are_profiled_on_both_sides(place: Any) -> None:
 
 
 @pytest.mark.postgres
-def test_profiles_that_a_database_cannot_reckon_are_a_warning(in_pg: Any) -> None:
+def test_a_mean_that_postgresql_could_not_sum_is_none(in_pg: Any) -> None:
     in_pg.sql(
         "CREATE TABLE t AS SELECT i AS id, CAST(1e308 AS double) AS f FROM generate_series(1, 9) AS g(i)"
     )
     found = in_pg.diff("t", "t", key=("id",), profiles=True)
+    column = found["column_profiles"]["t1"]["columns"]["f"]
+    assert (found["result"], column["max"], column["mean"]) == ("identical", "1e+308", None)
+
+
+def test_profiles_that_a_database_cannot_reckon_are_a_warning(
+    place: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: object, **__: object) -> None:
+        raise CouldNot(Fault.QUERY, "PostgreSQL: value out of range.")
+
+    monkeypatch.setattr(profiles, "profiled", refuse)
+    place.sql("CREATE TABLE prod AS SELECT 1 AS id, 2 AS v", "CREATE TABLE pr AS SELECT 1 AS id, 2 AS v")
+    found = place.diff(key=("id",), profiles=True)
     assert (found["result"], found["column_profiles"]) == ("identical", None)
-    assert "The columns were not profiled. PostgreSQL: " in found["warnings"][0]
+    assert "The columns were not profiled. PostgreSQL: value out of range." in found["warnings"]
 
 
 @pytest.mark.postgres
