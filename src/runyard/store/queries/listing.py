@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
 from functools import lru_cache
 from typing import Any
 
@@ -23,7 +22,6 @@ _BRIEFS = (
     "SELECT id, job_id, number, state, outcome, hold, outline FROM attempts WHERE run_id = ? ORDER BY id"
 )
 CARDS = f"SELECT {', '.join(Card._fields)} FROM attempts"
-_IDS = "SELECT id FROM attempts"
 _OUTLINE = "UPDATE attempts SET outline = ?, card = NULL WHERE job_id = ?"
 _UNDRAWN = f"{SELECT} WHERE state = 'done' AND card IS NULL ORDER BY id DESC LIMIT ?"
 _DRAW = "UPDATE attempts SET card = ? WHERE id = ? AND state = 'done'"
@@ -107,18 +105,7 @@ def listed(link: Link, filter: AttemptFilter, page: Page) -> list[Listed]:
 
 
 def cards(link: Link, filter: AttemptFilter, page: Page) -> list[Card]:
-    conditions, is_narrow = conditions_of(filter)
-    if is_narrow or filter.wanted:
-        return list(map(Card._make, page_of_attempts(link, CARDS, filter, page)))
-    if (
-        page.offset
-    ):  # rows are passed over in the narrow index, of which a page of the file holds some hundred
-        passed = replace(page, limit=1, offset=page.offset - 1)
-        before = page_of_attempts(link, _IDS, filter, passed)
-        if not before:
-            return []
-        page = replace(page, offset=0, after_id=before[0][0])
-    return list(map(Card._make, window(link, CARDS, conditions, page)))
+    return list(map(Card._make, page_of_attempts(link, CARDS, filter, page)))
 
 
 def listed_one(link: Link, attempt_id: int) -> Listed | None:
