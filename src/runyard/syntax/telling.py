@@ -54,6 +54,19 @@ _BAD = re.compile(
     re.IGNORECASE,
 )  # as a word of its own: what a file is called tells nothing
 _CAUSE = 3
+_ENDED = re.compile(
+    r"##\[error\]Process completed with exit code \d+\.\Z|ERROR: Job failed(: exit (code|status) \d+)?\Z|Cleaning up project directory and file based variables\Z"
+)
+
+
+def spoken(bodies: Sequence[str], *, is_whole: bool) -> list[int]:
+    """Indexes of the lines that a step said itself: without empty ones, the runner's last words, and (`is_whole`: its beginning is there) the closed
+    group in which it shows its own script, for what a script says about errors is none."""
+    first = 0
+    if is_whole and bodies and bodies[0].startswith("##[group]"):
+        ends = (at for at, body in enumerate(bodies) if body.startswith("##[endgroup]"))
+        first = next(ends, -1) + 1
+    return [at for at in range(first, len(bodies)) if bodies[at].strip() and not _ENDED.match(bodies[at])]
 
 
 def weight(text: str) -> int:

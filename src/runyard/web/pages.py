@@ -118,14 +118,29 @@ def find_project(tx: Tx, who: Principal | None, path: str) -> Project:
     return project
 
 
-def run_page(
-    tx: Tx, who: Principal | None, path: str, run_id: int, now: int, blobs: Blobs | None = None
-) -> RunPage:
-    """A run of that project; with `blobs` also why its jobs failed."""
-    project = find_project(tx, who, path)
-    run = tx.get(Run, run_id)
+def find_run(tx: Tx, who: Principal | None, path: str, run_id: int) -> tuple[Project, Run]:
+    """A run of that project."""
+    project, run = find_project(tx, who, path), tx.get(Run, run_id)
     if run is None or run.project_id != project.id:
         raise NotFound("There is no such run.")
+    return project, run
+
+
+def find_attempt(
+    tx: Tx, who: Principal | None, path: str, attempt_id: int
+) -> tuple[Project, Run, Job, Attempt]:
+    """An attempt of that project, with its job and run."""
+    project, attempt = find_project(tx, who, path), tx.get(Attempt, attempt_id)
+    job = tx.get(Job, attempt.job_id) if attempt is not None and attempt.project_id == project.id else None
+    run = tx.get(Run, job.run_id) if job is not None else None
+    if attempt is None or job is None or run is None:
+        raise NotFound("There is no such job.")
+    return project, run, job, attempt
+
+
+def run_page(tx: Tx, blobs: Blobs, who: Principal | None, path: str, run_id: int, now: int) -> RunPage:
+    """All of a run, with why its jobs failed."""
+    project, run = find_run(tx, who, path, run_id)
     graph = in_families(tx.graph(run.id))
     by_job = {a.id: j for j, a in graph}
     runners = _runners(tx, graph)
@@ -142,19 +157,13 @@ def run_page(
     ]
     unwell = any(a.outcome in (Outcome.FAILED, Outcome.ERRORED, Outcome.CANCELED) for _, a in graph)
     everyone = [member for _, _, told in workflows for member in told]
-    broken = failures(tx, blobs, everyone) if blobs is not None else ()
+    broken = failures(tx, blobs, everyone)
     return RunPage(run, project, _actor(tx, run.actor_id), workflows, shown, unwell, broken)
 
 
 def job_page(tx: Tx, who: Principal | None, path: str, attempt_id: int, now: int) -> JobPage:
-    """An attempt of that project."""
-    project = find_project(tx, who, path)
-    attempt = tx.get(Attempt, attempt_id)
-    if attempt is None or attempt.project_id != project.id:
-        raise NotFound("There is no such job.")
-    job, run = tx.get(Job, attempt.job_id), tx.get(Run, attempt.run_id)
-    if job is None or run is None:
-        raise NotFound("There is no such job.")
+    """All of an attempt."""
+    project, run, job, attempt = find_attempt(tx, who, path, attempt_id)
     graph = tx.graph(run.id) if attempt.state is State.WAITING else []
     siblings = tx.attempts(AttemptFilter(job_id=job.id), Page(limit=100, descending=False))
     steps = tx.steps(attempt.id)

@@ -28,7 +28,7 @@ from runyard.engine.views import log_size
 from runyard.http import devices
 from runyard.http.logs import log_bytes
 from runyard.http.problems import status_of
-from runyard.http.services import Principal, Services
+from runyard.http.services import Services
 from runyard.http.session import COOKIE, SESSION_S, same_origin, sign_in, sign_out, who
 from runyard.model.errors import Forbidden, NotFound, RunyardError, Unauthenticated
 from runyard.model.state import State
@@ -101,7 +101,7 @@ class Site:
         person = await who(self.services, request)
         path, run_id = request.path_params["path"], request.path_params["id"]
         it = await self.services.db.read(
-            lambda tx: pages.run_page(tx, person, path, run_id, self.services.now(), self.services.blobs)
+            lambda tx: pages.run_page(tx, self.services.blobs, person, path, run_id, self.services.now())
         )
         said = self.templates.said(it.run.dialect, it.run.state, it.run.outcome, it.run.hold)
         more: dict[str, Any] = {
@@ -114,7 +114,8 @@ class Site:
     async def job(self, request: Request) -> Response:
         """One attempt with its log."""
         person = await who(self.services, request)
-        it = await self._job(request, person)
+        path, number, now = request.path_params["path"], request.path_params["id"], self.services.now()
+        it = await self.services.db.read(lambda tx: pages.job_page(tx, person, path, number, now))
         size = log_size(it.attempt)
         start = max(0, size - SHOWN_LOG_BYTES)
         view, skipped = LogHtml(), 0
@@ -166,28 +167,27 @@ class Site:
             at += len(piece)
         return lines, last
 
-    async def _job(self, request: Request, person: Principal | None) -> pages.JobPage:
-        path, attempt_id = request.path_params["path"], request.path_params["id"]
-        return await self.services.db.read(
-            lambda tx: pages.job_page(tx, person, path, attempt_id, self.services.now())
-        )
+    async def _attempt(self, request: Request) -> Attempt:
+        person, path = await who(self.services, request), request.path_params["path"]
+        number = request.path_params["id"]
+        return (await self.services.db.read(lambda tx: pages.find_attempt(tx, person, path, number)))[3]
 
     async def raw(self, request: Request) -> Response:
         """The log as it is, never as a page."""
-        it = await self._job(request, await who(self.services, request))
-        size = log_size(it.attempt)
+        attempt = await self._attempt(request)
+        size = log_size(attempt)
         headers = {
-            "Content-Disposition": f'inline; filename="job-{it.attempt.id}.log"',
+            "Content-Disposition": f'inline; filename="job-{attempt.id}.log"',
             "Content-Length": str(size),
         }
-        pieces = log_bytes(self.services, it.attempt.id, 0, size)
+        pieces = log_bytes(self.services, attempt.id, 0, size)
         return StreamingResponse(pieces, media_type="text/plain; charset=utf-8", headers=headers)
 
     async def log_events(self, request: Request) -> Response:
         """The log from `from` on, as rendered lines, until the job ends."""
-        it = await self._job(request, await who(self.services, request))
+        attempt = await self._attempt(request)
         start, lines = (_number(request.query_params.get(k, "")) for k in ("from", "lines"))
-        return live.events(live.log_lines(self.services, it.attempt.id, start, lines))
+        return live.events(live.log_lines(self.services, attempt.id, start, lines))
 
     async def run_events(self, request: Request) -> Response:
         """Rings when the run changed."""
@@ -228,11 +228,11 @@ class Site:
         path, row_id, now = request.path_params["path"], request.path_params["id"], self.services.now()
 
         def work(tx: Tx) -> object:
-            it = (pages.run_page if is_run else pages.job_page)(tx, person, path, row_id, now)
-            if not pages.may_change(person, it.project):
+            project, run = (pages.find_run if is_run else pages.find_attempt)(tx, person, path, row_id)[:2]
+            if not pages.may_change(person, project):
                 raise Forbidden(pages.NOT_YOURS)
-            if not person.may_run_on(it.project, it.run.ref, it.run.tag):
-                raise Forbidden(f"{it.run.ref} is protected: ask a maintainer to let you change its runs.")
+            if not pages.may_change(person, project, run):
+                raise Forbidden(f"{run.ref} is protected: ask a maintainer to let you change its runs.")
             return act(tx, row_id, now, person.user.id)
 
         done = await self.services.db.write(work)

@@ -11,16 +11,16 @@ from dataclasses import dataclass
 
 from runyard.dialects.depot.loglines import Cursor, Line, lines
 from runyard.engine import views
+from runyard.engine.failing import broken_step, tail
 from runyard.engine.ports import Blobs, Tx
-from runyard.model.state import Outcome, Reason
+from runyard.model.state import Reason
 from runyard.model.work import Attempt, Step
-from runyard.syntax.telling import told
+from runyard.syntax.telling import spoken, told
 
 TAIL_BYTES = 128 << 10
 COUNTED_BYTES = 4 << 20  # beyond this a step's lines are not counted from its start
 RELEVANT_LINES = 10
 _COLOUR = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
-_ENDED = re.compile(r"##\[error\]Process completed with exit code \d+\.\Z")
 _CHANGING = re.compile(
     r"/tmp/\S+|0x[0-9a-f]+|\b[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}\b|\b[0-9a-f]{7,64}\b|\d+",  # noqa: S108 - of a message
     re.IGNORECASE,
@@ -71,7 +71,7 @@ class Evidence:
 def evidence(tx: Tx, blobs: Blobs, attempt: Attempt, *, look_at_log: bool = True) -> Evidence:
     """Of a failed attempt. Without a look at the log only what the rows say."""
     steps = tx.steps(attempt.id)
-    broken = next((s for s in steps if s.outcome in (Outcome.FAILED, Outcome.ERRORED)), None)
+    broken = broken_step(steps)
     cause, relevant = _relevant(tx, blobs, attempt, steps, broken) if look_at_log else ("", ())
     said = _said(attempt, broken, cause)
     diagnosis, fix = HINTS.get(attempt.reason) or EXITS.get(_code(attempt, broken), ("", ""))
@@ -101,30 +101,14 @@ def _relevant(
     tx: Tx, blobs: Blobs, attempt: Attempt, steps: list[Step], broken: Step | None
 ) -> tuple[str, tuple[Line, ...]]:
     """(the line that names the cause, those to show)."""
-    start = broken.log_start if broken is not None and broken.log_start is not None else 0
-    end = broken.log_end if broken is not None and broken.log_end is not None else views.log_size(attempt)
-    first = max(start, end - TAIL_BYTES)
-    before = _lines_between(tx, blobs, attempt, start, first) if first - start <= COUNTED_BYTES else 0
-    data = views.log_from(tx, blobs, attempt, first, end - first)[: end - first]
-    if first > start:  # from the middle of a line
-        cut = data.find(b"\n") + 1
-        data, first, before = data[cut:], first + cut, before + 1
-    found = [_plain(line) for line in lines(data, Cursor(first, before), attempt, steps, last=True)]
-    if first == start:
-        found = _after_header(found)
-    found = [line for line in found if line.body.strip() and not _ENDED.match(line.body)]
+    end = tail(tx, blobs, attempt, broken, TAIL_BYTES)
+    is_near = end.start - end.begins <= COUNTED_BYTES
+    before = _lines_between(tx, blobs, attempt, end.begins, end.start) if is_near else 0
+    read = [_plain(line) for line in lines(end.data, Cursor(end.start, before), attempt, steps, last=True)]
+    found = [read[at] for at in spoken([line.body for line in read], is_whole=end.is_whole)]
     said = told([line.body for line in found], RELEVANT_LINES)
     cause = "" if said.cause is None else found[said.cause].body.strip().removeprefix("##[error]")
     return cause, tuple(found[at] for at in said.shown)
-
-
-def _after_header(found: list[Line]) -> list[Line]:
-    """Without the closed group in which a step shows its own script: what a script says about errors is none."""
-    if found and found[0].body.startswith("##[group]"):
-        for index, line in enumerate(found):
-            if line.body.startswith("##[endgroup]"):
-                return found[index + 1 :]
-    return found
 
 
 def _lines_between(tx: Tx, blobs: Blobs, attempt: Attempt, start: int, end: int) -> int:
