@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import pytest
@@ -71,6 +72,78 @@ GLOBS = [
 @pytest.mark.parametrize(("glob", "path", "matches"), GLOBS)
 def test_a_glob_matches(glob: str, path: str, matches: bool) -> None:
     assert path_glob(glob).found_in(path) is matches
+
+
+# contract §3.5: a kind of ref, a source without `_event` or its plural, an exact ref, a pattern, each also `@group/project`
+REFS = [
+    ("branches", {}, True), ("branches", {"source": "merge_request_event"}, False), ("tags", {"tag": True, "ref": "v1"}, True), ("tags", {}, False),
+    ("push", {}, True), ("pushes", {}, True), ("web", {"source": "web"}, True), ("webs", {"source": "web"}, True), ("api", {"source": "api"}, True),
+    ("schedule", {"source": "schedule"}, True), ("schedules", {"source": "schedule"}, True), ("schedules", {}, False),
+    ("merge_request", {"source": "merge_request_event"}, True), ("merge_requests", {"source": "merge_request_event"}, True),
+    ("parent_pipelines", {"source": "parent_pipeline"}, True), ("pipelines", {"source": "pipeline"}, True), ("pipelines", {"source": "parent_pipeline"}, False),
+    ("triggers", {"source": "trigger"}, True), ("external", {"source": "external"}, True), ("chat", {"source": "chat"}, True),
+    ("main", {}, True), ("mai", {}, False), ("main", {"source": "merge_request_event"}, False), ("/^ma/", {}, True), ("/^MA/i", {}, True), ("/^MA/", {}, False),
+    ("main@group/sub/app", {}, True), ("main@group/other", {}, False), ("branches@group/sub/app", {}, True),
+    ("/^ma.*$/@group/sub/app", {}, True), ("/^MA/i@group/sub/app", {}, True), ("/^ma/@group/other", {}, False), ("/^a@b$/", {"ref": "a@b"}, True),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("ref", "event", "holds"), REFS)
+def test_only_takes(ref: str, event: dict[str, Any], holds: bool, tree: Any, trigger: Any) -> None:
+    text = f"a: {{script: x, only: ['{ref}']}}\nb: {{script: x, except: ['{ref}'], only: [/./, merge_requests, branches]}}\nz: {{script: x, rules: [{{when: always}}]}}"
+    plan = compile(trigger(**event), tree({".gitlab-ci.yml": text}))
+    names = {job.key for job in plan.workflows[0].jobs}
+    assert names >= {"z"}
+    assert ("a" in names) is holds
+    assert "b" not in names or not holds
+
+
+# contract §3.10: (key, the key that a runner gets); one.lock and two.lock are there
+CACHE_KEYS = [
+    ("null", "default"),
+    ("k-$CI_COMMIT_REF_SLUG", "k-main"),
+    ("$SLASHED", "a-b"),
+    ("{files: [one.lock]}", "0_one.lock-SHA"),
+    ("{files: [one.lock, d/two.lock]}", "0_one.lock_d-two.lock-SHA"),
+    ("{files: [gone.lock]}", "0_gone.lock-default"),
+    ("{files: [one.lock], prefix: $CI_JOB_NAME}", "a-SHA"),
+    ("{files_commits: [one.lock], prefix: p}", "p-SHA"),
+]
+
+
+@pytest.mark.parametrize(("key", "found"), CACHE_KEYS)
+def test_a_cache_is_kept_under(key: str, found: str, tree: Any, trigger: Any) -> None:
+    text = f"a: {{script: x, variables: {{SLASHED: a/b}}, cache: {{paths: [p], key: {key}}}}}"
+    plan = compile(trigger(), tree({".gitlab-ci.yml": text, "one.lock": "1", "d/two.lock": "2"}))
+    (cache,) = plan.workflows[0].jobs[0].extra["gitlab"]["cache"]
+    assert re.sub(r"[0-9a-f]{40}", "SHA", cache["key"]) == f"{found}-protected"
+
+
+def test_two_caches_of_one_lock_file_stay_apart(tree: Any, trigger: Any) -> None:
+    text = "a: {script: x, cache: [{paths: [p], key: {files: [l]}}, {paths: [q], key: {files: [l]}}]}"
+    plan = compile(trigger(), tree({".gitlab-ci.yml": text, "l": "1"}))
+    assert len({cache["key"] for cache in plan.workflows[0].jobs[0].extra["gitlab"]["cache"]}) == 2
+
+
+@pytest.mark.parametrize("name", ["review/$GONE", "$HASH", "$GONE"])
+def test_an_environment_that_variables_make_impossible_fails_its_job_only(
+    name: str, tree: Any, trigger: Any
+) -> None:
+    text = f"a: {{script: x, environment: {name}, variables: {{HASH: 'r#1'}}}}\nb: {{script: x}}"
+    plan = compile(trigger(), tree({".gitlab-ci.yml": text}))
+    a, b = plan.workflows[0].jobs
+    assert a.environment is None
+    assert "exit 1" in (a.steps[-1].script or "")
+    assert "exit 1" not in (b.steps[-1].script or "")
+    assert any("cannot name an environment" in warning for warning in plan.warnings)
+
+
+def test_identity_by_default_fails_the_jobs_that_inherit_it(tree: Any, trigger: Any) -> None:
+    text = "default: {identity: google_cloud}\na: {script: x}\nb: {script: x, inherit: {default: false}}"
+    plan = compile(trigger(), tree({".gitlab-ci.yml": text}))
+    scripts = {job.key: job.steps[-1].script or "" for job in plan.workflows[0].jobs}
+    assert "exit 1" in scripts["a"]
+    assert "exit 1" not in scripts["b"]
 
 
 # contract §3.12: low to high. Each row: where A is set, and which value a job sees.

@@ -12,6 +12,7 @@ from runyard.syntax.variables import KEY
 from runyard.syntax.yamltree import Mapping, Node, Scalar, Sequence, YamlError, to_plain
 
 MAX_INCLUDES = 3
+WHENS = ("on_success", "on_failure", "always", "manual")
 STRATEGIES = ("depend", "mirror")
 NOT_FOR_BRIDGES = (
     "script", "before_script", "after_script", "image", "services", "cache", "artifacts", "retry", "timeout", "tags", "hooks",
@@ -98,12 +99,22 @@ def upstream(foreign: tuple[ForeignNeed, ...]) -> TriggerSpec | None:
     return None
 
 
-def check_bridge(job: Mapping, place: Place) -> None:
-    """Keys that need a runner have no meaning here."""
+def check_bridge(job: Mapping, foreign: tuple[ForeignNeed, ...], place: Place) -> None:
+    """Keys that need a runner have no meaning here; some others have fewer forms."""
     wrong = [key for key in NOT_FOR_BRIDGES if key in job.entries and not fields.is_null(job.get(key))]
     if wrong:
         hint = "a job that triggers a pipeline runs no commands itself"
         place.wrong(job.key_at(wrong[0]), f"contains unknown keys: {', '.join(wrong)}", hint)
+    when, parallel, allow = (job.get(key) for key in ("when", "parallel", "allow_failure"))
+    if when is not None and not fields.is_null(when):
+        fields.choice(when, place.sub("when"), WHENS)
+    if isinstance(parallel, Scalar) and not fields.is_null(parallel):
+        place.error(parallel.at, f'{place.path}:parallel config cannot use "parallel: <number>".')
+    if allow is not None and not fields.is_null(allow):
+        fields.boolean(allow, place.sub("allow_failure"))
+    shown = [need for need in foreign if need.pipeline and not need.job]
+    if len(shown) > 1:
+        place.wrong(shown[1].at, "should contain at most one bridge need")
 
 
 def id_tokens(node: Node, place: Place) -> tuple[IdTokenSpec, ...]:

@@ -19,10 +19,14 @@ DEFAULT_DEPTH = 20
 
 def caches_of(job: JobSpec, scope: Scope, trigger: Trigger, files: Files) -> tuple[Cache, ...]:
     """Caches that hold something; a key is a template where it names something of the claim."""
-    return tuple(_cache(c, scope, trigger, files) for c in job.cache if c.paths or c.untracked)
+    return tuple(
+        _cache(spec, i, scope, trigger, files)
+        for i, spec in enumerate(job.cache)
+        if spec.paths or spec.untracked
+    )
 
 
-def _cache(spec: CacheSpec, scope: Scope, trigger: Trigger, files: Files) -> Cache:
+def _cache(spec: CacheSpec, index: int, scope: Scope, trigger: Trigger, files: Files) -> Cache:
     suffix = "" if spec.unprotect else "-protected" if is_protected(trigger) else "-non_protected"
     named = spec.fallback_keys
     if "CACHE_FALLBACK_KEY" in scope.plain:
@@ -30,7 +34,7 @@ def _cache(spec: CacheSpec, scope: Scope, trigger: Trigger, files: Files) -> Cac
     fallbacks = tuple(_safe(scope.template(key)) + suffix for key in named)
     policy = scope.expand(spec.policy)
     return Cache(
-        key=_safe(_key(spec, scope, files)) + suffix,
+        key=_safe(_key(spec, index, scope, files)) + suffix,
         fallback_keys=fallbacks,
         paths=spec.paths,
         untracked=spec.untracked,
@@ -40,11 +44,13 @@ def _cache(spec: CacheSpec, scope: Scope, trigger: Trigger, files: Files) -> Cac
     )
 
 
-def _key(spec: CacheSpec, scope: Scope, files: Files) -> str:
+def _key(spec: CacheSpec, index: int, scope: Scope, files: Files) -> str:
+    """Without a prefix GitLab takes the cache's number and its files' names, so that two caches of one lock file stay apart."""
     if not spec.files:
         return scope.template(spec.key or "default") or "default"
-    digest = _digest(tuple(scope.expand(path) for path in spec.files), files)
-    return f"{scope.template(spec.prefix)}-{digest}" if spec.prefix else digest
+    paths = tuple(scope.expand(path) for path in spec.files)
+    prefix = scope.template(spec.prefix) if spec.prefix else f"{index}_{'_'.join(paths)}"
+    return f"{prefix}-{_digest(paths, files)}"
 
 
 def _digest(paths: tuple[str, ...], files: Files) -> str:

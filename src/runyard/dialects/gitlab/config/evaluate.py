@@ -4,7 +4,7 @@ Called by the compiler, with the repository as `Ground`. The first rule whose cl
 """
 
 from bisect import bisect_left
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 
 from runyard.dialects.gitlab.config.findings import Findings
@@ -197,21 +197,9 @@ def _policies(policy: Policy, ground: Ground, scope: Scope) -> list[bool]:
     return answers
 
 
-_SOURCES: Mapping[str, str] = {
-    "pushes": "push",
-    "triggers": "trigger",
-    "schedules": "schedule",
-    "pipelines": "pipeline",
-    "merge_requests": "merge_request_event",
-    "external_pull_requests": "external_pull_request_event",
-    "parent_pipelines": "parent_pipeline",
-}
-_SAME = frozenset(("web", "api", "external", "chat", "webide"))
-
-
 def _names(ref: str, trigger: Trigger) -> bool:
-    """Whether a `refs` element means this pipeline."""
-    name, _, path = ref.partition("@") if not ref.startswith("/") else (ref, "", "")
+    """Whether a `refs` element means this pipeline: a kind of ref, its source or the source's plural, an exact ref or a pattern."""
+    name, path = _of_project(ref)
     if path and path != trigger.project.path:
         return False
     of_request = trigger.source == "merge_request_event"
@@ -220,7 +208,19 @@ def _names(ref: str, trigger: Trigger) -> bool:
             return not trigger.tag and not of_request
         case "tags":
             return trigger.tag
-    if name in _SOURCES or name in _SAME:
-        return _SOURCES.get(name, name) == trigger.source
+    source = trigger.source.removesuffix("_event")
+    if name in (source, f"{source}{'es' if source.endswith('sh') else 's'}"):
+        return True
+    if of_request:  # exact names and patterns are for branches and tags only
+        return False
     pattern = literal(name)
     return pattern.found_in(trigger.ref) if pattern else name == trigger.ref
+
+
+def _of_project(ref: str) -> tuple[str, str]:
+    """`ref@group/project`; of a pattern only what follows its closing slash and flags."""
+    if not ref.startswith("/"):
+        name, _, path = ref.partition("@")
+        return name, path
+    name, _, path = ref.rpartition("@")
+    return (name, path) if name and literal(name) else (ref, "")

@@ -78,7 +78,7 @@ def duration(node: Node, place: Place, most_s: int) -> int | None:
             return None
         if 0 < value <= most_s:
             return value
-        place.wrong(node.at, f"should be a duration of at most {most_s // 86400} days")
+        place.wrong(node.at, f"should be a duration longer than 0 and of at most {most_s // 86400} days")
         return None
     place.wrong(node.at, "should be a duration")
     return None

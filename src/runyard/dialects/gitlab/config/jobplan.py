@@ -4,17 +4,23 @@ Called by lower for every leg. Notes a problem where a name cannot be used (an i
 """
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from runyard.dialects.gitlab.config.downstream import bridge_of, import_of
 from runyard.dialects.gitlab.config.evaluate import Verdict
 from runyard.dialects.gitlab.config.findings import Findings
 from runyard.dialects.gitlab.config.identity import identity_tokens
-from runyard.dialects.gitlab.config.keywords import IMAGE_HINT, IMAGE_NAME
+from runyard.dialects.gitlab.config.keywords import (
+    ENVIRONMENT_NAME_HINT,
+    IMAGE_HINT,
+    IMAGE_NAME,
+    is_environment_name,
+)
 from runyard.dialects.gitlab.config.parallel import Leg
 from runyard.dialects.gitlab.config.payload import payload
 from runyard.dialects.gitlab.config.scope import Scope
+from runyard.dialects.gitlab.config.script import failing
 from runyard.dialects.gitlab.config.spec import ImageSpec, JobSpec, RetrySpec
 from runyard.dialects.gitlab.config.steps import Cache, Checkout, steps_of
 from runyard.engine.environments import slug_of
@@ -78,6 +84,11 @@ def draw(drawing: Drawing, out: Findings) -> JobPlan:
     """The plan of one job."""
     job, leg, verdict, scope = drawing.job, drawing.leg, drawing.verdict, drawing.scope
     environment = _environment(job, scope)
+    if environment and not is_environment_name(environment["name"]):
+        # Only the variables' values make it one that cannot be: GitLab fails such a job, not the pipeline.
+        said = f"`{environment['name']}` cannot name an environment: it {ENVIRONMENT_NAME_HINT}"
+        out.warn(job.at, f"jobs:{job.name}:environment: {said}. The job fails when it runs")
+        job, environment = replace(job, before_script=(failing(said), *job.before_script)), None
     variables = (*drawing.variables, *_environment_variables(environment))
     group = scope.expand(job.resource_group).strip()[:255] if job.resource_group else ""
     tags = tuple(dict.fromkeys(scope.expand(tag) for tag in job.tags))

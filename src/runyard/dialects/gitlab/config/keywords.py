@@ -4,7 +4,9 @@ Called by the job reader. Limits are those of gitlab.md §3.2.
 """
 
 import re
+from collections.abc import Iterable
 from typing import Any
+from urllib.parse import unquote
 
 from runyard.dialects.gitlab.config import fields
 from runyard.dialects.gitlab.config.findings import Place, nearest
@@ -21,6 +23,12 @@ MAX_PATHS = 1000
 MAX_ENVIRONMENT = 255
 IMAGE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:/@+-]{0,511}")
 IMAGE_HINT = "expected like registry/name:tag"
+_ENVIRONMENT_NAME = re.compile(r"(?!/)[A-Za-z0-9_/\\${}. -]+(?<!/)")
+ENVIRONMENT_NAME_HINT = (
+    "can contain only letters, digits, '-', '_', '/', '$', '{', '}', '.', and spaces, "
+    "but it cannot start or end with '/'"
+)
+EXPOSE_AS = re.compile(r"\w[-\w ]*", re.ASCII)
 RESULTS = ("on_success", "on_failure", "always")
 
 RETRY_REASONS = [
@@ -168,6 +176,8 @@ def _expose_as(node: Mapping, place: Place) -> str | None:
     name = fields.text(value, place.sub("expose_as"))
     if name is not None and not 0 < len(name) <= 100:
         place.wrong(value.at, "expose_as must be 1 to 100 characters")
+    elif name and not EXPOSE_AS.fullmatch(name):
+        place.wrong(value.at, "expose_as can contain only letters, digits, '-', '_' and spaces")
     paths = node.get("paths")
     if paths is None or "*" in "".join(fields.texts(paths, place.sub("paths")) or "*"):
         place.wrong(value.at, "paths without `*` are needed with `expose_as`")
@@ -256,13 +266,16 @@ def _cache_key(node: Node | None, place: Place) -> tuple[str | None, tuple[str, 
     if node is None or fields.is_null(node):
         return None, (), None
     if isinstance(node, Scalar):
-        bad = "/" in node.text.replace("%2F", "/").replace("%2f", "/") or node.text.strip(".") == ""
+        plain = unquote(node.text)
+        bad = "/" in plain or plain.strip(".") == ""
         if bad and "$" not in node.text:
             place.wrong(node.at, "should not contain `/`, be `.`, `..` or empty")
         return node.text, (), None
     found = fields.mapping(node, place, ("files", "files_commits", "prefix"))
     if found is None:
         return None, (), None
+    if "files" in found.entries and "files_commits" in found.entries:
+        place.wrong(found.key_at("files_commits"), "these keys cannot be used together: files, files_commits")
     name = "files" if "files" in found.entries else "files_commits"
     listed, prefix = found.get(name), found.get("prefix")
     files = fields.texts(listed, place.sub(name)) if listed else None
@@ -295,13 +308,19 @@ def retry(node: Node, place: Place) -> RetrySpec:
 
 def environment(node: Node, place: Place) -> Environment | None:
     """A name, or a hash."""
-    if isinstance(node, Scalar) and isinstance(node.value, str | int | float):
-        return Environment(node.text)
+    if isinstance(node, Scalar) and isinstance(node.value, str):
+        return Environment(_environment_name(node, place))
     keys = ("name", "url", "action", "on_stop", "auto_stop_in", "deployment_tier", "kubernetes")
+    if not isinstance(node, Mapping):
+        place.wrong(node.at, "should be a hash or a string")
+        return None
     found = fields.mapping(node, place, keys)
     if found is None:
         return None
     if "kubernetes" in found.entries:
+        clusters = found.get("kubernetes")
+        if clusters is not None and not fields.is_null(clusters) and not isinstance(clusters, Mapping):
+            place.sub("kubernetes").wrong(clusters.at, "should be a hash")
         place.out.warn(
             found.key_at("kubernetes"), f"{place.path}:kubernetes is not followed: there are no clusters here"
         )
@@ -309,13 +328,13 @@ def environment(node: Node, place: Place) -> Environment | None:
     texts = {
         k: fields.scalar_text(v, place.sub(k))
         for k, v in given.items()
-        if k in ("name", "url", "on_stop", "auto_stop_in")
+        if k in ("url", "on_stop", "auto_stop_in")
     }
-    if texts.get("name") is None:
+    name = _environment_name(given["name"], place) if "name" in given else ""
+    if "name" not in given:
         place.wrong(node.at, "should have a `name`")
-    for key in ("name", "url"):
-        if len(texts.get(key) or "") > MAX_ENVIRONMENT:
-            place.wrong(given[key].at, f"{key} is too long (maximum is {MAX_ENVIRONMENT} characters)")
+    if len(texts.get("url") or "") > MAX_ENVIRONMENT:
+        place.wrong(given["url"].at, f"url is too long (maximum is {MAX_ENVIRONMENT} characters)")
     stop = given.get("auto_stop_in")
     stop_s = (
         fields.expiry(stop, place.sub("auto_stop_in"))
@@ -326,7 +345,7 @@ def environment(node: Node, place: Place) -> Environment | None:
     actions = ("start", "stop", "prepare", "verify", "access")
     tiers = ("production", "staging", "testing", "development", "other")
     return Environment(
-        texts.get("name") or "",
+        name,
         texts.get("url"),
         (fields.choice(action, place.sub("action"), actions) if action else None) or "start",
         texts.get("on_stop"),
@@ -334,6 +353,20 @@ def environment(node: Node, place: Place) -> Environment | None:
         None if stop_s is None or stop_s < 0 else stop_s,
         fields.choice(tier, place.sub("deployment_tier"), tiers) if tier else None,
     )
+
+
+def _environment_name(node: Node, place: Place) -> str:
+    name = fields.text(node, place.sub("name")) or ""
+    if name and not is_environment_name(name):
+        place.wrong(node.at, f"name {ENVIRONMENT_NAME_HINT}")
+    elif len(name) > MAX_ENVIRONMENT:
+        place.wrong(node.at, f"name is too long (maximum is {MAX_ENVIRONMENT} characters)")
+    return name
+
+
+def is_environment_name(text: str) -> bool:
+    """Whether GitLab takes it for the name of an environment; it may still hold variables."""
+    return _ENVIRONMENT_NAME.fullmatch(text) is not None
 
 
 def coverage(node: Node, place: Place) -> str | None:
@@ -350,8 +383,10 @@ def coverage(node: Node, place: Place) -> str | None:
     return None
 
 
-def inherit(node: Node, place: Place) -> tuple[bool | frozenset[str], bool | frozenset[str]]:
-    """(default, variables): all, none or the named."""
+def inherit(
+    node: Node, place: Place, defaults: Iterable[str]
+) -> tuple[bool | frozenset[str], bool | frozenset[str]]:
+    """(default, variables): all, none or the named. `defaults`: the keys that `default` may have."""
     found = fields.mapping(node, place, ("default", "variables"))
     answers: list[bool | frozenset[str]] = []
     for key in ("default", "variables"):
@@ -359,7 +394,11 @@ def inherit(node: Node, place: Place) -> tuple[bool | frozenset[str], bool | fro
         if value is None:
             answers.append(True)
         elif isinstance(value, Sequence):
-            answers.append(frozenset(fields.texts(value, place.sub(key)) or ()))
+            names = fields.texts(value, place.sub(key)) or ()
+            if key == "default" and (unknown := [name for name in names if name not in defaults]):
+                told = f"contains unknown values: {', '.join(unknown[:10])}"
+                place.sub(key).wrong(value.at, told, nearest(unknown[0], defaults))
+            answers.append(frozenset(names))
         else:
             answers.append(fields.boolean(value, place.sub(key)) is not False)
     return answers[0], answers[1]

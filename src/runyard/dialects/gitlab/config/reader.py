@@ -4,15 +4,15 @@ Called by the compiler after includes, extends and references are resolved. A jo
 is null removes it.
 """
 
-import shlex
 from collections.abc import Mapping as Dict
 
 from runyard.dialects.gitlab.config import bridges, fields, keywords, rules
 from runyard.dialects.gitlab.config.document import Weigher
 from runyard.dialects.gitlab.config.findings import Findings, Place, nearest
 from runyard.dialects.gitlab.config.parallel import read_parallel
+from runyard.dialects.gitlab.config.script import failing
 from runyard.dialects.gitlab.config.spec import Config, JobSpec, RetrySpec, VariableSpec, WorkflowSpec
-from runyard.syntax.yamltree import Entry, Mapping, Mark, Node, Scalar
+from runyard.syntax.yamltree import Entry, Mapping, Mark, Node, Scalar, Sequence
 
 MONTH_S = 30 * 86400
 MAX_NAME = 255
@@ -34,7 +34,7 @@ ROOT = (
 RESERVED_NAMES = frozenset((*ROOT, "spec", "types", "true", "false", "nil"))
 DEFAULTS = (
     "before_script", "after_script", "hooks", "cache", "image", "services", "interruptible", "timeout", "retry", "tags",
-    "artifacts", "id_tokens",
+    "artifacts", "id_tokens", "identity",
 )  # fmt: skip
 _GLOBAL_DEFAULTS = ("before_script", "image", "services", "after_script", "cache")
 
@@ -113,7 +113,7 @@ def _defaults(root: Mapping, out: Findings) -> dict[str, Node]:
     found: dict[str, Node] = {}
     if node is not None and not fields.is_null(node):
         place = Place("default", out)
-        mapping = fields.mapping(node, place, (*DEFAULTS, "identity"))
+        mapping = fields.mapping(node, place, DEFAULTS)
         for key, entry in mapping.entries.items() if mapping else ():
             if key in REFUSED:
                 out.error(entry.key.at, f"default:{key} is not served: {REFUSED[key]}")
@@ -190,7 +190,7 @@ class _Keys:
 
     def text(self, key: str) -> str | None:
         found = self.get(key)
-        return fields.scalar_text(*found) if found else None
+        return fields.text(*found) if found else None
 
     def seconds(self, key: str, most_s: int) -> int | None:
         found = self.get(key)
@@ -201,7 +201,9 @@ def _job(name: str, at: Mark, job: Mapping, defaults: dict[str, Node], out: Find
     place = Place(f"jobs:{name}", out)
     fields.unknown_keys(job, place, JOB)
     inherit = job.get("inherit")
-    of_default, of_variables = keywords.inherit(inherit, place.sub("inherit")) if inherit else (True, True)
+    of_default, of_variables = (
+        keywords.inherit(inherit, place.sub("inherit"), DEFAULTS) if inherit else (True, True)
+    )
     keys = _Keys(job, defaults, of_default, place)
     triggered, needs = keys.get("trigger"), keys.get("needs")
     own, foreign = rules.all_needs(*needs) if needs else (None, ())
@@ -209,7 +211,7 @@ def _job(name: str, at: Mark, job: Mapping, defaults: dict[str, Node], out: Find
     _refuse(name, at, job, place, is_bridge=trigger is not None or triggered is not None)
     _check_together(job, place)
     if trigger is not None:
-        bridges.check_bridge(job, place)
+        bridges.check_bridge(job, foreign, place)
         keys = _Keys(job, {k: v for k, v in defaults.items() if k == "interruptible"}, of_default, place)
     stage = keys.get("stage")
     image, services, cache = keys.get("image"), keys.get("services"), keys.get("cache")
@@ -223,8 +225,8 @@ def _job(name: str, at: Mark, job: Mapping, defaults: dict[str, Node], out: Find
         at=at,
         stage=(fields.text(*stage) if stage else None) or "test",
         stage_at=stage[0].at if stage else at,
-        script=(*keys.lines("script"), *_failing(job, place, UNSERVED_AFTER)),
-        before_script=(*_failing(job, place, UNSERVED), *keys.lines("before_script")),
+        script=(*keys.lines("script"), *_failing(keys, UNSERVED_AFTER)),
+        before_script=(*_failing(keys, UNSERVED), *keys.lines("before_script")),
         after_script=keys.lines("after_script"),
         pre_get_sources=_hooks(keys.get("hooks")),
         image=keywords.image(*image) if image else None,
@@ -263,14 +265,16 @@ def _hooks(found: tuple[Node, Place] | None) -> tuple[str, ...]:
     return (fields.lines(node, found[1].sub("pre_get_sources_script")) or ()) if node and found else ()
 
 
-def _failing(job: Mapping, place: Place, unserved: Dict[str, str]) -> list[str]:
-    """Commands that end a job which asks for something of these; a warning for each."""
+def _failing(keys: _Keys, unserved: Dict[str, str]) -> list[str]:
+    """Commands that end a job which asks for something of these, itself or by default; a warning for each."""
     found = []
     for key, why in unserved.items():
-        if key in job.entries and not fields.is_null(job.get(key)):
-            said = f"{place.path}:{key} is not served: {why}"
-            place.out.warn(job.key_at(key), f"{said}. The job fails when it runs")
-            found.append(f"echo {shlex.quote(said)}; exit 1")
+        if asked := keys.get(key):
+            node, place = asked
+            at = keys.job.key_at(key) if key in keys.job.entries else node.at
+            said = f"{place.path} is not served: {why}"
+            place.out.warn(at, f"{said}. The job fails when it runs")
+            found.append(failing(said))
     return found
 
 
@@ -286,9 +290,16 @@ def _refuse(name: str, at: Mark, job: Mapping, place: Place, *, is_bridge: bool)
         if script is None or fields.is_null(script):
             what = f"{place.path} config should implement the script:, run:, or trigger: keyword"
             place.error(at, what, _meant(name, job))
-        elif isinstance(script, Scalar) and not script.text.strip():
+        elif (isinstance(script, Scalar) and not script.text.strip()) or (
+            isinstance(script, Sequence) and not script.items
+        ):
             place.error(script.at, f"{place.path}:script config can't be blank")
-    if name == "pages" or "pages" in job.entries or "publish" in job.entries:
+    is_pages = name == "pages" or "pages" in job.entries
+    if "publish" in job.entries and not is_pages:
+        place.error(
+            job.key_at("publish"), f"{place.path} config publish can only be used within a `pages` job"
+        )
+    if is_pages:
         place.out.warn(at, f"{place.path}: the job runs, but its pages are not published")
 
 

@@ -25,6 +25,7 @@ from runyard.syntax.yamltree import Mapping, Node, Scalar
 MAX_RULES = 1000
 MAX_GLOBS = 50
 MAX_FOREIGN = 5
+MAX_EXIT_CODE = 0xFFFF_FFFF  # a Windows runner's
 WEEK_S = 7 * 86400
 
 WHENS = ("on_success", "on_failure", "always", "never", "manual", "delayed")
@@ -80,11 +81,15 @@ def _rule(node: Node, place: Place, keys: tuple[str, ...], whens: tuple[str, ...
     start_in_s = fields.duration(start, place.sub("start_in"), WEEK_S) if start else None
     if when == "delayed" and not start:
         place.wrong(node.at, "start_in must be given when `when: delayed`")
+    elif start and when != "delayed":
+        place.wrong(rule.key_at("start_in"), "start_in may only be used with `when: delayed`")
     condition, changes, exists = get("if"), get("changes"), get("exists")
     variables, wanted, stops = get("variables"), get("needs"), get("interruptible")
     return Rule(
         at=node.at,
-        condition=expression(condition, place.sub("if")) if condition else None,
+        condition=None
+        if condition is None or fields.is_null(condition)
+        else expression(condition, place.sub("if")),
         changes=paths(changes, place.sub("changes"), ("paths", "compare_to")) if changes else None,
         exists=paths(exists, place.sub("exists"), ("paths", "project", "ref")) if exists else None,
         when=when,
@@ -137,10 +142,17 @@ def paths(node: Node, place: Place, keys: tuple[str, ...]) -> Paths | None:
         compare_to, project, at_ref = (
             _optional_text(node, key, place) for key in ("compare_to", "project", "ref")
         )
+        if at_ref and not project:
+            place.wrong(node.key_at("ref"), "missing required keys: project")
     if globs is None:
         place.wrong(node.at, "should have `paths`")
         return None
-    found = fields.texts(globs, place, MAX_GLOBS)
+    is_lone = (
+        "project" in keys and globs is node
+    )  # GitLab takes one path of `exists` for a list, but not of `changes`
+    found = (
+        fields.text_or_texts(globs, place, MAX_GLOBS) if is_lone else fields.texts(globs, place, MAX_GLOBS)
+    )
     for glob in found or ():
         try:
             path_glob(glob)
@@ -170,7 +182,7 @@ def exit_codes(node: Node | None, place: Place, around: Node) -> tuple[int, ...]
         place.wrong(around.at, "should be an array of integers or an integer")
         return ()
     items = (node,) if isinstance(node, Scalar) else fields.sequence(node, place) or ()
-    codes = [fields.integer(item, place, 0, 255) for item in items]
+    codes = [fields.integer(item, place, 0, MAX_EXIT_CODE) for item in items]
     return tuple(code for code in codes if code is not None)
 
 

@@ -21,6 +21,11 @@ def text_of(commands: Iterable[str]) -> str:
     return _HEAD + "".join(f"{_echo(command)}\n{command}\n" for command in commands)
 
 
+def failing(why: str) -> str:
+    """A command that says why and ends the job."""
+    return f"echo {_quoted(why)}; exit 1"
+
+
 def _echo(command: str) -> str:
     first, _, rest = command.strip("\n").partition("\n")
     note = " # collapsed multi-line command" if rest.strip() else ""
