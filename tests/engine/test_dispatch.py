@@ -42,6 +42,30 @@ def test_a_claim_leases_the_oldest_attempt_and_carries_what_is_needed(house: Any
     assert house.claim() is None
 
 
+def test_the_first_claim_of_a_run_shows_it_running_and_reads_none_of_its_other_jobs(
+    house: Any, job: Any
+) -> None:
+    """What a claim costs must not grow with the run: the writer serves everybody."""
+    run = house.accept(job("a"), job("b"), job("c", needs=("a",)))
+    house.now += 5_000
+    house.store.kept.clear()
+    said: list[str] = []
+    house.store._writer.set_trace_callback(said.append)
+    house.claim()
+    house.store._writer.set_trace_callback(None)
+    assert said
+    assert not [
+        text for text in said if "FROM jobs" in text and "jobs.id = " not in text and " id = " not in text
+    ]
+    workflow = house.look(lambda tx: tx.workflows(run.id))[0]
+    for row in (house.run(run), workflow):
+        assert (row.state, row.started_at, row.outcome) == (State.RUNNING, house.now, None)
+    assert house.run(run).updated_at == house.now
+    house.now += 1_000
+    house.claim()
+    assert house.run(run).started_at == house.now - 1_000
+
+
 def test_a_runner_limits_the_time_and_a_paused_one_gets_nothing(house: Any, job: Any) -> None:
     house.accept(job("a"))
     assert house.claim(Runner(99, "x", stock=False, paused=True)) is None

@@ -29,7 +29,7 @@ from runyard.engine.ending import GIVEN_BACK, UNCOMMITTED, end, lose, stopped_as
 from runyard.engine.identity import with_identity
 from runyard.engine.moves import move
 from runyard.engine.ports import ArtifactFilter, AttemptFilter, Page, Sign, Tx, Vault
-from runyard.engine.settle import settle
+from runyard.engine.settle import show_running
 from runyard.engine.terms import Terms
 from runyard.model.errors import Conflict, Forbidden, Invalid, NotFound
 from runyard.model.plan import Assignment, InputArtifact
@@ -152,17 +152,8 @@ def _hand_out(
         lease_until_at=now + terms.lease_s * 1000,
         deadline_at=now + limit_s * 1000,
     )
-    _show_running(tx, run, workflow, now)
+    show_running(tx, run, workflow, now)
     return assignment
-
-
-def _show_running(tx: Tx, run: Run, workflow: Workflow, now: int) -> None:
-    """With a running job the composite of both parents is RUNNING whatever the other jobs are, so parents that say so need no new fold."""
-    for row in (run, workflow):
-        if row.state is not State.RUNNING or row.started_at is None:
-            settle(tx, run.id, now)
-            return
-    tx.ring(f"run:{run.id}")
 
 
 def leased(tx: Tx, attempt_id: int, token: str) -> Attempt | None:

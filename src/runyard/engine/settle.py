@@ -159,6 +159,21 @@ def write_folds(board: Board) -> Run:
     return run
 
 
+def show_running(tx: Tx, run: Run, workflow: Workflow, now: int) -> None:
+    """Instead of a settle when one of the workflow's jobs begins to run: whatever the others are, the composite of both parents is RUNNING now
+    (rule 8 in model/fold.py), and nothing else can move. So the first claim of a run does not read all its jobs."""
+    running = Folded(State.RUNNING)
+    shown = _with_fold(workflow, running, [now], [], now)
+    if shown is not workflow:
+        tx.save(shown)
+    begun = _with_fold(run, running, [now], [], now)
+    if begun is not run:
+        tx.save(replace(begun, updated_at=max(now, begun.updated_at)))
+    if shown is not workflow or begun is not run:
+        tx.ring("runs")
+    tx.ring(f"run:{run.id}")
+
+
 def _folded_workflow(flow: Flow, now: int) -> Workflow:
     """A workflow without jobs keeps the state it was made with (error, skipped, or awaiting jobs)."""
     row = flow.row
