@@ -234,7 +234,10 @@ class Job(_Packed):
             """Called for what is not set, which the plan is until now."""
             if name != "plan":
                 raise AttributeError(name)
-            object.__setattr__(self, "plan", self._unpack())
+            unpack = self._unpack
+            if unpack is not None:  # else another thread was faster
+                object.__setattr__(self, "plan", unpack())
+                object.__setattr__(self, "_unpack", None)  # the text may go
             return self.plan
 
 

@@ -17,7 +17,6 @@ from typing import Any, Generic, TypeVar, Union, get_args, get_origin, get_type_
 import msgspec
 
 from runyard.engine.ports import Row
-from runyard.model.plan import JobPlan
 from runyard.model.work import (
     Artifact,
     Attempt,
@@ -37,6 +36,7 @@ from runyard.model.work import (
     User,
     Workflow,
 )
+from runyard.store.plans import unpacked
 
 R = TypeVar("R", bound=Row)
 Value = Any
@@ -162,11 +162,10 @@ class JobShape(Shape[Job]):
         super().__init__(Job, "jobs")
         self._plan = self.names.index("plan")
         self._others = (*self.names[: self._plan], *self.names[self._plan + 1 :])
-        self._unpack = msgspec.json.Decoder(JobPlan).decode
 
     def decode(self, columns: Sequence[Value]) -> Job:
         others = (*columns[: self._plan], *columns[self._plan + 1 :])
-        unpack = partial(self._unpack, columns[self._plan])
+        unpack = partial(unpacked, columns[self._plan])
         return Job.packed(dict(zip(self._others, others, strict=True)), unpack)
 
 
