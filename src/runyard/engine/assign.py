@@ -6,6 +6,7 @@ Called by dispatch.claim only. `Undeliverable` says why this attempt can never b
 from __future__ import annotations
 
 import json
+import shlex
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
@@ -15,6 +16,7 @@ from runyard.engine.flow import Flow, Node
 from runyard.engine.gates import need_facts
 from runyard.engine.imports import imported
 from runyard.engine.ports import ArtifactFilter, Page, Tx, Vault
+from runyard.engine.reopening import INPUTS
 from runyard.engine.terms import Terms
 from runyard.engine.views import secrets_of, variables_of
 from runyard.model.errors import Unavailable
@@ -166,9 +168,19 @@ def timeout_of(plan: JobPlan, runner: Runner, terms: Terms) -> int:
     return min(wanted, runner.maximum_timeout_s) if runner.maximum_timeout_s else wanted
 
 
+def inputs_of(plan: JobPlan, attempt: Attempt) -> dict[str, Any]:
+    """What the job was given at play or retry, over its plan's own."""
+    return {**plan.inputs, **attempt.extra.get(INPUTS, {})}
+
+
+def _text(value: Any) -> str:
+    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+
+
 def _facts(place: Place, runner: Runner, terms: Terms) -> dict[str, Any]:
     run, job, attempt, project, server = place.run, place.job, place.attempt, place.project, terms.server
     web = f"{server.url}/{project.path}/-"
+    inputs = {key: _text(value) for key, value in inputs_of(job.plan, attempt).items()}
     needs: Mapping[str, Any] = {}
     if place.flow is not None:
         needs = need_facts(place.flow, Node(job, attempt))
@@ -189,6 +201,8 @@ def _facts(place: Place, runner: Runner, terms: Terms) -> dict[str, Any]:
             "key": job.key,
             "stage": job.plan.stage,
             "url": f"{web}/jobs/{attempt.id}",
+            "inputs": inputs,
+            "input_words": {key: shlex.quote(text) for key, text in inputs.items()},
         },
         "attempt": {"id": attempt.id, "number": attempt.number, "url": f"{web}/jobs/{attempt.id}"},
         "project": {"id": project.id, "path": project.path, "name": project.name},

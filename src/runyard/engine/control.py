@@ -2,11 +2,11 @@
 
 cancel_run / cancel_workflow / cancel_job / cancel_attempt(tx, …_id, now, actor_id=None) -> Run, Run, Attempt, Attempt
 force_cancel(tx, attempt_id, now, actor_id=None) -> Attempt          a STOPPING attempt ends now, without its runner's word
-retry(tx, attempt_id, now, actor_id=None, variables=()) -> Attempt   the NEW attempt; Conflict when not retryable
+retry(tx, attempt_id, now, actor_id=None, variables=(), inputs={}) -> Attempt   the NEW attempt; Conflict when not retryable
 retry_run(tx, run_id, now, actor_id=None) -> Run                     every failed or canceled latest attempt again
 retry_jobs(tx, run_id, job_ids, now, actor_id=None) -> list[int]     these jobs again, in their order; ids of all that have a new attempt
 has_begun_behind(tx, attempt_id, now) -> bool                        whether a job that needs this one has begun
-play(tx, attempt_id, now, actor_id=None, variables=()) -> Attempt    starts a held (manual or delayed) attempt now
+play(tx, attempt_id, now, actor_id=None, variables=(), inputs={}) -> Attempt    starts a held (manual or delayed) attempt now
 unschedule(tx, attempt_id, now) -> Attempt                           a delayed attempt becomes manual
 reorder(tx, project_id, group, now) -> None                          a concurrency group's mode has changed
 conclude(tx, run_id, now) -> Run                                     a run that awaited jobs (WorkflowPlan.awaits) and got none ends passed
@@ -19,8 +19,10 @@ Blobs of erased and deleted rows are swept by upkeep (`orphans`): row first, byt
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
+from types import MappingProxyType
+from typing import Any
 
 from runyard.engine.board import Board, child_of, load
 from runyard.engine.ending import again
@@ -29,7 +31,7 @@ from runyard.engine.gates import outlives
 from runyard.engine.groups import enter, release
 from runyard.engine.moves import move, rehold
 from runyard.engine.ports import ArtifactFilter, Page, Tx
-from runyard.engine.reopening import reopen, reopen_skipped
+from runyard.engine.reopening import INPUTS, reopen, reopen_skipped
 from runyard.engine.settle import end_all, end_empty, finish_board, settle
 from runyard.model.errors import Conflict, NotFound
 from runyard.model.plan import Variable, When
@@ -38,6 +40,7 @@ from runyard.model.work import Artifact, Attempt, Job, Run, Workflow
 
 RETRYABLE = frozenset({Outcome.PASSED, Outcome.FAILED, Outcome.ERRORED, Outcome.CANCELED})
 BROKEN = frozenset({Outcome.FAILED, Outcome.ERRORED, Outcome.CANCELED})
+NO_INPUTS: Mapping[str, Any] = MappingProxyType({})
 _ALL = Page(limit=10_000, descending=False)
 
 
@@ -99,13 +102,20 @@ def force_cancel(tx: Tx, attempt_id: int, now: int, actor_id: int | None = None)
 
 
 def retry(
-    tx: Tx, attempt_id: int, now: int, actor_id: int | None = None, variables: tuple[Variable, ...] = ()
+    tx: Tx,
+    attempt_id: int,
+    now: int,
+    actor_id: int | None = None,
+    variables: tuple[Variable, ...] = (),
+    inputs: Mapping[str, Any] = NO_INPUTS,
 ) -> Attempt:
-    """The new attempt. Dependants that were skipped are asked again, as new attempts."""
+    """The new attempt. Dependants that were skipped are asked again, as new attempts. `inputs` go over those of the attempt before."""
     board, node = _latest(tx, attempt_id, now)
     if node is None or node.attempt.outcome not in RETRYABLE:
         raise Conflict("Job is not retryable")
-    given = {"actor_id": actor_id, **({"variables": variables} if variables else {})}
+    given: dict[str, Any] = {"actor_id": actor_id, **({"variables": variables} if variables else {})}
+    if inputs:
+        given["extra"] = {INPUTS: {**node.attempt.extra.get(INPUTS, {}), **inputs}}
     again(board, node, automatic=False, **given)
     reopen_skipped(board, [node])
     finish_board(board)
@@ -151,7 +161,12 @@ def _retried(board: Board, nodes: list[Node], actor_id: int | None) -> Run:
 
 
 def play(
-    tx: Tx, attempt_id: int, now: int, actor_id: int | None = None, variables: tuple[Variable, ...] = ()
+    tx: Tx,
+    attempt_id: int,
+    now: int,
+    actor_id: int | None = None,
+    variables: tuple[Variable, ...] = (),
+    inputs: Mapping[str, Any] = NO_INPUTS,
 ) -> Attempt:
     """Starts a manual or delayed attempt. One that was played before (queued or further) is returned as it is."""
     board, node = _latest(tx, attempt_id, now)
@@ -159,7 +174,13 @@ def play(
         raise Conflict("Unplayable Job")
     attempt = node.attempt
     if attempt.state is State.HELD and attempt.hold in (Hold.MANUAL, Hold.DELAYED):
-        node.attempt = replace(attempt, actor_id=actor_id or attempt.actor_id, variables=variables)
+        told = {INPUTS: {**attempt.extra.get(INPUTS, {}), **inputs}} if inputs else {}
+        node.attempt = replace(
+            attempt,
+            actor_id=actor_id or attempt.actor_id,
+            variables=variables,
+            extra={**attempt.extra, **told},
+        )
         enter(board, node)
         reopen_skipped(board, [node])
         finish_board(board)

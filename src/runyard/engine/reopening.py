@@ -11,6 +11,8 @@ from runyard.engine.flow import CANCELED, Node
 from runyard.model.state import Outcome
 from runyard.model.work import Attempt
 
+INPUTS = "inputs"  # in Attempt.extra: what was given for the job's own inputs when it was played or retried
+
 
 def reopen(board: Board, node: Node, *, automatic: bool, **changes: Any) -> None:
     """Makes the job's next attempt; its gate will be asked by settle. A person who retries takes the workflow's cancel back."""
@@ -31,6 +33,7 @@ def reopen(board: Board, node: Node, *, automatic: bool, **changes: Any) -> None
         created_at=board.now,
         actor_id=old.actor_id,
         variables=old.variables,
+        extra={INPUTS: old.extra[INPUTS]} if INPUTS in old.extra else {},
     )
     node.attempt = board.tx.add(replace(fresh, **changes))
     board.tx.ring(f"attempt:{old.id}")

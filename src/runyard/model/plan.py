@@ -375,6 +375,9 @@ class JobPlan:
     needs: tuple[Need, ...] = ()
     gate: Gate = Gate()
     variables: tuple[Variable, ...] = ()
+    inputs: Mapping[str, Any] = field(
+        default_factory=dict
+    )  # the fact `job.inputs`, as texts (`job.input_words`: each as one word of a shell); who plays or retries it may give others (`Attempt.extra["inputs"]`)
     context: Mapping[str, Any] = field(default_factory=dict)
     late: Mapping[str, str] = field(default_factory=dict)
     outputs: Mapping[str, str] = field(default_factory=dict)

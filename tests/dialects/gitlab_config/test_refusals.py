@@ -137,7 +137,7 @@ CASES = [
     ("a: {trigger: {include: [a.yml, b.yml, c.yml, d.yml]}}", "should have 1 to 3 entries", 1, 24),
     ("a: {trigger: {include: [{artifact: a.yml}]}}", "must specify the job where to fetch the artifact from", 1, 25),
     ("a: {trigger: {project: g/x, forward: {yaml: true}}}", "contains unknown keys: yaml", 1, 39),
-    ("a: {run: [x]}", "jobs:a:run is not served", 1, 5),
+    ("a: {run: [x]}", "jobs:a:run config should be a hash", 1, 11),
     ("a: {script: x, id_tokens: {A: {}}}", "jobs:a:id_tokens:A config missing required keys: aud", 1, 31),
     ("a: {script: x, needs: [{pipeline: $P, job: b, artifacts: false}]}", "artifacts should be true", 1, 24),
     ("a: {script: x, needs: [{project: p, job: b}]}", "should have `project`, `job` and `ref`", 1, 24),

@@ -98,25 +98,28 @@ def test_only_takes(ref: str, event: dict[str, Any], holds: bool, tree: Any, tri
     assert "b" not in names or not holds
 
 
-# contract §3.10: (key, the key that a runner gets); one.lock and two.lock are there
+# contract §3.10: (key, the key that our runner uses, the one that a stock runner gets and expands); one.lock and two.lock are there
 CACHE_KEYS = [
-    ("null", "default"),
-    ("k-$CI_COMMIT_REF_SLUG", "k-main"),
-    ("$SLASHED", "a-b"),
-    ("{files: [one.lock]}", "0_one.lock-SHA"),
-    ("{files: [one.lock, d/two.lock]}", "0_one.lock_d-two.lock-SHA"),
-    ("{files: [gone.lock]}", "0_gone.lock-default"),
-    ("{files: [one.lock], prefix: $CI_JOB_NAME}", "a-SHA"),
-    ("{files_commits: [one.lock], prefix: p}", "p-SHA"),
+    ("null", "default", "default"),
+    ("k-$CI_COMMIT_REF_SLUG", "k-main", "k-$CI_COMMIT_REF_SLUG"),
+    ("$SLASHED", "a-b", "$SLASHED"),
+    ("{files: [one.lock]}", "0_one.lock-SHA", "0_one.lock-SHA"),
+    ("{files: [one.lock, d/two.lock]}", "0_one.lock_d-two.lock-SHA", "0_one.lock_d-two.lock-SHA"),
+    ("{files: [gone.lock]}", "0_gone.lock-default", "0_gone.lock-default"),
+    ("{files: [one.lock], prefix: $CI_JOB_NAME}", "a-SHA", "$CI_JOB_NAME-SHA"),
+    ("{files_commits: [one.lock], prefix: p}", "p-SHA", "p-SHA"),
+    ("p-$CI_PIPELINE_ID", "p-${{ run.id }}", "p-$CI_PIPELINE_ID"),
 ]
 
 
-@pytest.mark.parametrize(("key", "found"), CACHE_KEYS)
-def test_a_cache_is_kept_under(key: str, found: str, tree: Any, trigger: Any) -> None:
+@pytest.mark.parametrize(("key", "ours", "stock"), CACHE_KEYS)
+def test_a_cache_is_kept_under(key: str, ours: str, stock: str, tree: Any, trigger: Any) -> None:
     text = f"a: {{script: x, variables: {{SLASHED: a/b}}, cache: {{paths: [p], key: {key}}}}}"
     plan = compile(trigger(), tree({".gitlab-ci.yml": text, "one.lock": "1", "d/two.lock": "2"}))
-    (cache,) = plan.workflows[0].jobs[0].extra["gitlab"]["cache"]
-    assert re.sub(r"[0-9a-f]{40}", "SHA", cache["key"]) == f"{found}-protected"
+    job = plan.workflows[0].jobs[0]
+    (cache,) = job.extra["gitlab"]["cache"]
+    assert re.sub(r"[0-9a-f]{40}", "SHA", cache["key"]) == f"{stock}-protected"
+    assert re.sub(r"[0-9a-f]{40}", "SHA", job.steps[1].params["key"]) == f"{ours}-protected"
 
 
 def test_two_caches_of_one_lock_file_stay_apart(tree: Any, trigger: Any) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 import pytest
@@ -121,6 +122,60 @@ def test_a_manual_job_is_played_with_variables(house: Any) -> None:
     assert played.status_code == 200 and played.json()["status"] == "pending"
     claimed = house.claim(house.runner()).json()
     assert {"key": "B", "value": "2", "public": True, "masked": False} in claimed["variables"]
+
+
+INPUTS = """
+go:
+  when: manual
+  inputs: {target: {default: staging, options: [staging, prod]}, count: {type: number, default: 3}}
+  image: 'img:${{ job.inputs.target }}'
+  script: ['echo ${{ job.inputs.target }} ${{ job.inputs.count }}']
+  retry: 1
+"""
+
+
+def test_a_jobs_inputs_are_given_at_play_and_kept_by_retries(house: Any) -> None:
+    project = house.project(config=INPUTS)
+    house.pipeline(project)
+    at = f"/projects/{project}/jobs"
+    job = house.get(at)[0]["id"]
+    for wrong, said in [
+        ({"target": "x"}, "`target` input: `x` cannot be used"),
+        ({"gone": "x"}, "unknown input: gone"),
+    ]:
+        refused = house.call("POST", f"{at}/{job}/play", json={"job_inputs": wrong})
+        assert refused.status_code == 400 and said in refused.json()["message"]
+    refused = house.call("POST", f"{at}/{job}/play", json={"job_inputs": "x"})
+    assert (refused.status_code, refused.json()) == (400, {"error": "job_inputs is invalid"})
+    played = house.call("POST", f"{at}/{job}/play", json={"job_inputs": {"target": "prod"}})
+    assert played.status_code == 200
+    runner = house.runner()
+    old = house.claim(runner).json()
+    assert (old["inputs"], old["image"]["name"]) == ([], "img:prod")
+    assert old["steps"][0]["script"] == ["echo prod 3"]
+    house.call("PUT", f"/jobs/{job}", token=None, json={"token": old["token"], "state": "failed"})
+    new = house.claim(runner, features={"job_inputs": True}).json()  # the retry of its own rule
+    assert new["id"] > job and new["steps"][0]["script"] == [
+        "echo ${{ job.inputs.target }} ${{ job.inputs.count }}"
+    ]
+    assert new["inputs"] == [
+        {"key": "target", "value": {"type": "string", "content": "prod", "sensitive": False}},
+        {"key": "count", "value": {"type": "number", "content": 3, "sensitive": False}},
+    ]
+    house.call("PUT", f"/jobs/{new['id']}", token=None, json={"token": new["token"], "state": "failed"})
+    again = house.call("POST", f"{at}/{new['id']}/retry", json={"job_inputs": {"count": 4}})
+    assert again.status_code == 201
+    assert house.claim(runner).json()["steps"][0]["script"] == ["echo prod 4"]
+
+
+def test_a_list_of_steps_goes_to_runners_that_have_functions(house: Any) -> None:
+    project = house.project(config="a: {run: [{name: n, step: ./x}]}\nb: {run: [{name: n, script: echo}]}\n")
+    house.pipeline(project)
+    runner = house.runner()
+    first = house.claim(runner, features={"native_steps_integration": True}).json()
+    assert (json.loads(first["run"]), first["steps"]) == ([{"name": "n", "step": "./x"}], [])
+    second = house.claim(runner, features={"native_steps_integration": True}).json()
+    assert "run" not in second and second["steps"][0]["script"] == ["( # n\necho\n)"]
 
 
 @pytest.mark.parametrize(

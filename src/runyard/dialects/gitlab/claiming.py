@@ -11,6 +11,7 @@ from typing import Any
 
 from runyard.dialects.gitlab.managers import SYSTEM_ID
 from runyard.engine import dispatch
+from runyard.engine.assign import inputs_of
 from runyard.engine.dispatch import Finish
 from runyard.engine.ending import UNCOMMITTED
 from runyard.engine.ports import ArtifactFilter, AttemptFilter, Page, Sign, Tx
@@ -26,6 +27,8 @@ ASKED = frozenset(
     ("upload_multiple_artifacts", "artifacts_exclude", "fallback_cache_keys", "return_exit_code", "multi_build_steps")
 )  # fmt: skip
 TWO_PHASE = "two_phase_job_commit"
+JOB_INPUTS = "job_inputs"
+FUNCTIONS = "native_steps_integration"
 MANY = 5
 _ALL = Page(limit=10_000, descending=False)
 
@@ -42,6 +45,9 @@ class Claimed:
     started_at: int  # milliseconds
     namespace_id: int
     root_namespace_id: int
+    inputs: Mapping[str, Any]
+    fills_inputs: bool  # the runner puts them in their places itself
+    has_functions: bool  # the runner executes lists of steps (`run`)
 
 
 def claim(tx: Tx, runner: Runner, info: Mapping[str, Any], now: int, services: Services, sign: Sign) -> Claimed | Conflict | None:  # fmt: skip
@@ -86,6 +92,9 @@ def _claimed(tx: Tx, runner: Runner, given: Assignment, info: Mapping[str, Any],
         started_at=now,
         namespace_id=_group_id(tx, given.project_path.rpartition("/")[0]),
         root_namespace_id=_group_id(tx, given.project_path.partition("/")[0]),
+        inputs=inputs_of(given.job, attempt),
+        fills_inputs=JOB_INPUTS in (info.get("features") or ()),
+        has_functions=FUNCTIONS in (info.get("features") or ()),
     )
 
 

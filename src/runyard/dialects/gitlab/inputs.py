@@ -7,8 +7,10 @@ from collections.abc import Mapping
 from typing import Any
 
 from runyard.dialects.gitlab.asking import Parameters
+from runyard.dialects.gitlab.config.jobinputs import checked
 from runyard.dialects.gitlab.refusals import BadParameter
-from runyard.model.plan import Variable
+from runyard.model.errors import Invalid
+from runyard.model.plan import JobPlan, Variable
 
 MOST = 500
 MOST_INPUTS = 100
@@ -47,6 +49,19 @@ def job_variables(parameters: Parameters) -> tuple[Variable, ...]:
     given = parameters.values.get("job_variables_attributes")
     items = list(given.values()) if isinstance(given, Mapping) else given if isinstance(given, list) else []
     return tuple(_variable(item) for item in items[:MOST] if isinstance(item, Mapping))
+
+
+def job_inputs(parameters: Parameters, plan: JobPlan) -> dict[str, Any]:
+    """`job_inputs: {name: value}` of play and retry, as the job's own `inputs` allow them."""
+    given = parameters.values.get("job_inputs")
+    if given is None or given == "":
+        return {}
+    if not isinstance(given, Mapping) or len(given) > MOST_INPUTS:
+        raise BadParameter("job_inputs is invalid")
+    values, problem = checked(plan.extra.get("gitlab", {}).get("inputs") or {}, given)
+    if problem:
+        raise Invalid(problem)
+    return values
 
 
 def _variable(item: object) -> Variable:

@@ -6,6 +6,7 @@ Types are those of the runner's Go structs (contracts/gitlab.md §2.3): `project
 
 from __future__ import annotations
 
+import json
 import time
 from collections.abc import Mapping
 from dataclasses import replace
@@ -15,6 +16,7 @@ from urllib.parse import urlsplit, urlunsplit
 import msgspec
 
 from runyard.dialects.gitlab.claiming import Claimed
+from runyard.dialects.gitlab.config.jobinputs import filled
 from runyard.dialects.gitlab.words import HEARD_REASONS
 from runyard.model.plan import Assignment, Variable
 from runyard.model.trigger import ZERO_SHA
@@ -22,12 +24,13 @@ from runyard.model.work import Artifact
 
 MASKED_PREFIXES = ["glpat-", "glrt-", "glcbt-", "glptt-"]
 DEPTH = 20
+FILLED = ("steps", "image", "services", "artifacts", "cache")  # where GitLab lets job inputs stand
 
 
 def payload(claimed: Claimed) -> dict[str, Any]:
     """What a stock runner gets."""
     given = claimed.given
-    plan: Mapping[str, Any] = given.job.extra.get("gitlab", {})
+    plan, inputs = _inputs(claimed)
     return {
         "id": given.attempt_id,
         "token": given.token,
@@ -35,9 +38,9 @@ def payload(claimed: Claimed) -> dict[str, Any]:
         "job_info": _job_info(claimed),
         "git_info": _git_info(given, _depth(given, plan)),
         "runner_info": {"timeout": given.timeout_s, "runner_session_url": None},
-        "inputs": [],
+        "inputs": inputs,
         "variables": [_started(claimed.started_at), *map(_variable, given.variables)],
-        "steps": [_step(step, given.timeout_s) for step in plan.get("steps", ())],
+        **_work(claimed, plan),
         "image": _image(given, plan),
         "services": list(plan.get("services", ())),
         "artifacts": list(plan.get("artifacts", ())),
@@ -52,6 +55,21 @@ def payload(claimed: Claimed) -> dict[str, Any]:
         },
         "hooks": list(plan.get("hooks", ())),
     }
+
+
+def _inputs(claimed: Claimed) -> tuple[Mapping[str, Any], list[dict[str, Any]]]:
+    """What the door knows of the job, and its inputs as a runner from 18.9 on fills them in; for others they are in their places already."""
+    plan: Mapping[str, Any] = claimed.given.job.extra.get("gitlab", {})
+    known = plan.get("inputs") or {}
+    if not known:
+        return plan, []
+    if not claimed.fills_inputs:
+        texts = claimed.given.facts["job"]["inputs"]
+        return {**plan, **{part: filled(plan[part], texts) for part in FILLED}}, []
+    return plan, [
+        {"key": name, "value": {"type": about["type"], "content": claimed.inputs[name], "sensitive": False}}
+        for name, about in known.items()
+    ]
 
 
 def payload_for_ours(claimed: Claimed) -> dict[str, Any]:
@@ -139,6 +157,13 @@ def _variable(row: Variable) -> dict[str, Any]:
     if row.raw:
         shown["raw"] = True
     return shown
+
+
+def _work(claimed: Claimed, plan: Mapping[str, Any]) -> dict[str, Any]:
+    """`steps`, or `run` as a JSON text where the job needs a step-runner and this runner has one."""
+    if claimed.has_functions and plan.get("run"):
+        return {"steps": [], "run": json.dumps(plan["run"])}
+    return {"steps": [_step(step, claimed.given.timeout_s) for step in plan.get("steps", ())]}
 
 
 def _step(step: Mapping[str, Any], timeout_s: int) -> dict[str, Any]:

@@ -11,7 +11,7 @@ from runyard.dialects.gitlab.asking import Parameters, Window, window_of
 from runyard.dialects.gitlab.canceling import end_unheard
 from runyard.dialects.gitlab.desk import Desk, Door, Entry, Line
 from runyard.dialects.gitlab.gathering import Bodies, Surroundings, find_jobs, words_of
-from runyard.dialects.gitlab.inputs import job_variables
+from runyard.dialects.gitlab.inputs import job_inputs, job_variables
 from runyard.dialects.gitlab.refusals import answer_json, missing
 from runyard.engine import control
 from runyard.engine.ports import AttemptFilter, Page, Tx
@@ -165,22 +165,27 @@ class Jobs:
         return answer_json(await self.bodies.job(entry.project, attempt.id), 201)
 
     async def retry(self, entry: Entry) -> Response:
-        """The new job."""
-        _, _, attempt = await self.desk.owned_attempt(entry)
+        """The new job, with the inputs of the one before unless `job_inputs` says otherwise."""
+        _, job, attempt = await self.desk.owned_attempt(entry)
+        inputs = job_inputs(entry.parameters, job.plan)
         now, actor = self.desk.services.now(), entry.who.user.id
         try:
-            fresh = await self.desk.services.db.write(lambda tx: control.retry(tx, attempt.id, now, actor))
+            fresh = await self.desk.services.db.write(
+                lambda tx: control.retry(tx, attempt.id, now, actor, inputs=inputs)
+            )
         except Conflict:
             raise Forbidden("Job is not retryable") from None
         return answer_json(await self.bodies.job(entry.project, fresh.id), 201)
 
     async def play(self, entry: Entry) -> Response:
         """Starts a manual or delayed job."""
-        _, _, attempt = await self.desk.owned_attempt(entry)
-        given = job_variables(entry.parameters)
+        _, job, attempt = await self.desk.owned_attempt(entry)
+        given, inputs = job_variables(entry.parameters), job_inputs(entry.parameters, job.plan)
         now, actor = self.desk.services.now(), entry.who.user.id
         try:
-            await self.desk.services.db.write(lambda tx: control.play(tx, attempt.id, now, actor, given))
+            await self.desk.services.db.write(
+                lambda tx: control.play(tx, attempt.id, now, actor, given, inputs)
+            )
         except Conflict:
             raise Invalid("Unplayable Job") from None
         return answer_json(await self.bodies.job(entry.project, attempt.id))

@@ -33,24 +33,31 @@ def _cache(spec: CacheSpec, index: int, scope: Scope, trigger: Trigger, files: F
         named = (scope.plain["CACHE_FALLBACK_KEY"], *named)
     fallbacks = tuple(_safe(scope.template(key)) + suffix for key in named)
     policy = scope.expand(spec.policy)
+    key, written = _keys(spec, index, scope, files)
     return Cache(
-        key=_safe(_key(spec, index, scope, files)) + suffix,
+        key=_safe(key) + suffix,
         fallback_keys=fallbacks,
+        written=tuple(text + suffix for text in (written, *named)),
         paths=spec.paths,
         untracked=spec.untracked,
         policy=policy if policy in POLICIES else "pull-push",
         when=spec.when,
         protected=is_protected(trigger) and not spec.unprotect,
+        with_inputs=scope.with_inputs,
     )
 
 
-def _key(spec: CacheSpec, index: int, scope: Scope, files: Files) -> str:
-    """Without a prefix GitLab takes the cache's number and its files' names, so that two caches of one lock file stay apart."""
+def _keys(spec: CacheSpec, index: int, scope: Scope, files: Files) -> tuple[str, str]:
+    """The key as a template, and as written. Without a prefix GitLab takes the cache's number and its files' names, so that two caches of one
+    lock file stay apart."""
     if not spec.files:
-        return scope.template(spec.key or "default") or "default"
+        return scope.template(spec.key or "default") or "default", spec.key or "default"
     paths = tuple(scope.expand(path) for path in spec.files)
-    prefix = scope.template(spec.prefix) if spec.prefix else f"{index}_{'_'.join(paths)}"
-    return f"{prefix}-{_digest(paths, files)}"
+    digest = _digest(paths, files)
+    if spec.prefix:
+        return f"{scope.template(spec.prefix)}-{digest}", f"{spec.prefix}-{digest}"
+    named = f"{index}_{'_'.join(paths)}".replace("/", "-")
+    return f"{named}-{digest}", f"{named}-{digest}"
 
 
 def _digest(paths: tuple[str, ...], files: Files) -> str:

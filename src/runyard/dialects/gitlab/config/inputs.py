@@ -59,17 +59,18 @@ def read_inputs(node: Node | None, out: Findings) -> dict[str, InputSpec]:
         return {}
     found = {}
     for name, entry in node.entries.items():
-        spec = _read(name, entry, place.sub(name))
+        spec = read_input(name, entry, place.sub(name))
         if spec is not None:
             found[name] = spec
     return found
 
 
-def _read(name: str, entry: Entry, place: Place) -> InputSpec | None:
+def read_input(name: str, entry: Entry, place: Place, keys: tuple[str, ...] = _KEYS) -> InputSpec | None:
+    """One input; None after a problem."""
     spec = InputSpec(name, entry.key.at)
     if fields.is_null(entry.value):
         return spec
-    found = fields.mapping(entry.value, place, _KEYS)
+    found = fields.mapping(entry.value, place, keys)
     if found is None:
         return None
     get = found.get
@@ -84,7 +85,9 @@ def _read(name: str, entry: Entry, place: Place) -> InputSpec | None:
         rules=_rules(rules, place.sub("rules")) if rules else (),
         description=described.text if isinstance(described, Scalar) else "",
     )
-    if spec.default is not None and (problem := _problem(spec, spec.default, spec.options, "default value")):
+    if spec.default is not None and (
+        problem := problem_of(spec, spec.default, spec.options, "default value")
+    ):
         place.out.error(spec.default.at, f"`{name}` input: {problem}")
     return spec
 
@@ -154,7 +157,7 @@ def settled(
         if value is None:
             out.error(at, f"{prefix}`{name}` input: required value has not been provided")
             continue
-        if name in given and (problem := _problem(spec, value, options, "provided value")):
+        if name in given and (problem := problem_of(spec, value, options, "provided value")):
             out.error(value.at if value.at.line else at, f"{prefix}`{name}` input: {problem}")
         values[name] = value
     return values
@@ -176,7 +179,7 @@ def _by_rules(
     return spec.options, spec.default
 
 
-def _problem(spec: InputSpec, value: Node, options: tuple[str, ...], what: str) -> str:
+def problem_of(spec: InputSpec, value: Node, options: tuple[str, ...], what: str) -> str:
     """What is wrong with a value; nothing when it fits."""
     if not _fits(spec.type, value):
         return f"{what} is not a{'n' if spec.type == 'array' else ''} {spec.type}"
@@ -242,6 +245,8 @@ __all__ = [
     "component_values",
     "node_of",
     "nodes_of",
+    "problem_of",
+    "read_input",
     "read_inputs",
     "settled",
     "to_plain",

@@ -11,6 +11,7 @@ from runyard.dialects.gitlab.config.downstream import bridge_of, import_of
 from runyard.dialects.gitlab.config.evaluate import Verdict
 from runyard.dialects.gitlab.config.findings import Findings
 from runyard.dialects.gitlab.config.identity import identity_tokens
+from runyard.dialects.gitlab.config.jobinputs import told
 from runyard.dialects.gitlab.config.keywords import (
     ENVIRONMENT_NAME_HINT,
     IMAGE_HINT,
@@ -119,6 +120,7 @@ def draw(drawing: Drawing, out: Findings) -> JobPlan:
             question=job.manual_confirmation or "",
         ),
         variables=variables,
+        inputs={name: about["default"] for name, about in told(job.inputs).items()} if job.inputs else {},
         image=_image(job.image, scope, out) if job.image else None,
         services=tuple(_image(service, scope, out) for service in job.services),
         tags=tags,
@@ -203,11 +205,12 @@ def _environment_variables(environment: dict[str, Any] | None) -> tuple[Variable
 def _image(spec: ImageSpec, scope: Scope, out: Findings) -> Image:
     name = scope.template(spec.name, keep_unknown=True).strip()
     plain = _TEMPLATE.sub("x", name)
-    if "${{" in spec.name or not IMAGE_NAME.fullmatch(plain):
+    has_signs = "${{" in spec.name and not scope.with_inputs
+    if has_signs or not IMAGE_NAME.fullmatch(plain):
         shown = f"`{spec.name[:80]}` is not the name of an image"
         unknown = ", ".join(dict.fromkeys(references(plain)))
         if (
-            unknown and "${{" not in spec.name
+            unknown and not has_signs
         ):  # GitLab leaves it to the runner, which may know more; else the job fails there
             told = f"{shown}: {unknown[:200]} is not known here; set it as a CI/CD variable, or jobs that want it fail"
             out.warn(spec.at, told)

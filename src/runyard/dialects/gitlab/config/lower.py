@@ -199,6 +199,7 @@ def _plan(
     if verdict.variables:
         yaml = {**yaml, **_yaml(verdict.variables)}
         scope = _scope(pipeline, Layer(mine), Layer(yaml.values()))
+    scope.with_inputs = bool(job.inputs)
     out = pipeline.ground.out
     specs = job.needs if verdict.needs is None else verdict.needs
     if specs is not None:

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from runyard.dialects.gitlab.config.evaluate import Verdict
+from runyard.dialects.gitlab.config.jobinputs import told
 from runyard.dialects.gitlab.config.parallel import Leg
 from runyard.dialects.gitlab.config.reports import REPORTS
 from runyard.dialects.gitlab.config.spec import ArtifactsSpec, ImageSpec, JobSpec, Variables
@@ -56,6 +57,8 @@ def payload(job: JobSpec, leg: Leg, verdict: Verdict, stage_idx: int, decided: M
         "git_strategy": checkout.strategy,
         "features": _features(job, caches),
         "manual_confirmation": job.manual_confirmation,
+        **({"inputs": told(job.inputs)} if job.inputs else {}),
+        **({"run": list(job.run)} if job.run else {}),
     }
 
 
@@ -144,12 +147,12 @@ def _artifacts(artifacts: ArtifactsSpec) -> list[Json]:
 
 def _cache(cache: Cache) -> Json:
     return {
-        "key": cache.key,
+        "key": cache.written[0],
         "untracked": cache.untracked,
         "policy": cache.policy,
         "paths": list(cache.paths),
         "when": cache.when,
-        "fallback_keys": list(cache.fallback_keys),
+        "fallback_keys": list(cache.written[1:]),
     }
 
 

@@ -9,7 +9,10 @@ from collections.abc import Mapping as Dict
 from runyard.dialects.gitlab.config import bridges, fields, keywords, rules
 from runyard.dialects.gitlab.config.document import Weigher
 from runyard.dialects.gitlab.config.findings import Findings, Place, nearest
+from runyard.dialects.gitlab.config.inputs import InputSpec
+from runyard.dialects.gitlab.config.jobinputs import TAKING, check_references, job_inputs
 from runyard.dialects.gitlab.config.parallel import read_parallel
+from runyard.dialects.gitlab.config.runsteps import run_steps
 from runyard.dialects.gitlab.config.script import failing
 from runyard.dialects.gitlab.config.spec import Config, JobSpec, RetrySpec, VariableSpec, WorkflowSpec
 from runyard.syntax.yamltree import Entry, Mapping, Mark, Node, Scalar, Sequence
@@ -38,7 +41,6 @@ DEFAULTS = (
 )  # fmt: skip
 _GLOBAL_DEFAULTS = ("before_script", "image", "services", "after_script", "cache")
 
-REFUSED = {"run": "step lists are not served; use `script`", "inputs": "job inputs are not served"}
 # What one job asks for is no reason to refuse the others: it fails when it runs, before its script or after it.
 UNSERVED = {
     "secrets": "external secret stores are not served; use CI/CD variables",
@@ -47,9 +49,9 @@ UNSERVED = {
 }
 UNSERVED_AFTER = {"release": "releases are not served"}
 JOB = (
-    *DEFAULTS, *REFUSED, *UNSERVED, *UNSERVED_AFTER, "script", "trigger", "stage", "when", "start_in", "coverage", "parallel", "environment", "allow_failure",
+    *DEFAULTS, *UNSERVED, *UNSERVED_AFTER, "script", "trigger", "stage", "when", "start_in", "coverage", "parallel", "environment", "allow_failure",
     "dependencies", "needs", "rules", "only", "except", "variables", "resource_group", "inherit", "extends",
-    "manual_confirmation", "pages", "publish",
+    "manual_confirmation", "pages", "publish", "inputs", "run",
 )  # fmt: skip
 
 
@@ -115,8 +117,6 @@ def _defaults(root: Mapping, out: Findings) -> dict[str, Node]:
         place = Place("default", out)
         mapping = fields.mapping(node, place, DEFAULTS)
         for key, entry in mapping.entries.items() if mapping else ():
-            if key in REFUSED:
-                out.error(entry.key.at, f"default:{key} is not served: {REFUSED[key]}")
             found[key] = entry.value
     for key in _GLOBAL_DEFAULTS:
         value = root.get(key)
@@ -219,15 +219,16 @@ def _job(name: str, at: Mark, job: Mapping, defaults: dict[str, Node], out: Find
     variables, dependencies, tokens = keys.get("variables"), keys.get("dependencies"), keys.get("id_tokens")
     listed, only, except_ = keys.get("rules"), keys.get("only"), keys.get("except")
     when, allow, coverage = keys.get("when"), keys.get("allow_failure"), keys.get("coverage")
-    environment = keys.get("environment")
+    environment, listed_steps = keys.get("environment"), keys.get("run")
+    run = run_steps(listed_steps[0], job, place.sub("run")) if listed_steps else None
     return JobSpec(
         name=name,
         at=at,
         stage=(fields.text(*stage) if stage else None) or "test",
         stage_at=stage[0].at if stage else at,
-        script=(*keys.lines("script"), *_failing(keys, UNSERVED_AFTER)),
-        before_script=(*_failing(keys, UNSERVED), *keys.lines("before_script")),
-        after_script=keys.lines("after_script"),
+        script=(*(run.commands if run else keys.lines("script")), *_failing(keys, UNSERVED_AFTER)),
+        before_script=(*_failing(keys, UNSERVED), *(() if run else keys.lines("before_script"))),
+        after_script=() if run else keys.lines("after_script"),
         pre_get_sources=_hooks(keys.get("hooks")),
         image=keywords.image(*image) if image else None,
         services=keywords.services(*services) if services else (),
@@ -256,7 +257,17 @@ def _job(name: str, at: Mark, job: Mapping, defaults: dict[str, Node], out: Find
         coverage=keywords.coverage(*coverage) if coverage else None,
         environment=keywords.environment(*environment) if environment else None,
         manual_confirmation=keys.text("manual_confirmation"),
+        inputs=_inputs(keys, place),
+        run=run.steps if run else (),
     )
+
+
+def _inputs(keys: _Keys, place: Place) -> Dict[str, InputSpec]:
+    found = keys.get("inputs")
+    inputs = job_inputs(*found) if found else {}
+    if inputs:
+        check_references((taking for key in TAKING if (taking := keys.get(key))), inputs, place)
+    return inputs
 
 
 def _hooks(found: tuple[Node, Place] | None) -> tuple[str, ...]:
@@ -279,9 +290,6 @@ def _failing(keys: _Keys, unserved: Dict[str, str]) -> list[str]:
 
 
 def _refuse(name: str, at: Mark, job: Mapping, place: Place, *, is_bridge: bool) -> None:
-    for key, why in REFUSED.items():
-        if key in job.entries and not fields.is_null(job.get(key)):
-            place.error(job.key_at(key), f"{place.path}:{key} is not served: {why}")
     is_half = (
         place.out.trusting or name in place.out.halves
     )  # the rest may stand in an include that was not read

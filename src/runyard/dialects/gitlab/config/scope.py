@@ -4,6 +4,7 @@
 Expansion happens only when a text asks for it, because most texts name no variable and a pipeline may have thousands of jobs.
 """
 
+import re
 from collections.abc import Iterable, Iterator, Mapping
 from graphlib import CycleError, TopologicalSorter
 
@@ -11,6 +12,7 @@ from runyard.model.plan import Variable
 from runyard.syntax.variables import Value, VariableError, expand, expand_all, expand_known, references
 
 _OPEN = "${{"
+_OPENING = re.compile(r"\\?\$\{\{(?:\s*job\.inputs\.([A-Za-z_][A-Za-z0-9_]*)\s*\}\})?")
 
 
 class Layer:
@@ -30,6 +32,7 @@ class Scope:
         for layer in layers:
             self.plain |= layer.plain
         self._final: Mapping[str, str] | None = None
+        self.with_inputs = False  # texts may name the job's inputs, which stay templates
 
     def expand(self, text: str) -> str:
         """Final text; unknown variables are gone. VariableError when it grows too large."""
@@ -51,9 +54,10 @@ class Scope:
         if "$" not in text and "%" not in text:
             return text
         values = [Value(v.key, v.value if v.late else escaped(v.value), raw=v.raw) for v in self._variables()]
+        literal = escaped_but_inputs(text) if self.with_inputs else escaped(text)
         if keep_unknown:
-            return expand_known(escaped(text), expand_all(values).values).replace("$$", "$")
-        return expand(escaped(text), _finals(values))
+            return expand_known(literal, expand_all(values).values).replace("$$", "$")
+        return expand(literal, _finals(values))
 
     def _variables(self) -> Iterator[Variable]:
         for layer in self._layers:
@@ -85,4 +89,26 @@ def escaped(text: str) -> str:
     return text.replace(_OPEN, f"{_OPEN} '{_OPEN}' }}}}")
 
 
-__all__ = ["Layer", "Scope", "VariableError", "circle_in", "escaped"]
+def input_pieces(text: str) -> list[tuple[str, str]]:
+    """A text of a job with inputs: pieces, and the name of the input behind each (the last has none). `\\${{` is `${{` itself."""
+    found, pieces, position = "", [], 0
+    for opening in _OPENING.finditer(text):
+        found += text[position : opening.start()]
+        position = opening.end()
+        if opening[0].startswith("\\") or not opening[1]:
+            found += opening[0].removeprefix("\\")
+        else:
+            pieces.append((found, opening[1]))
+            found = ""
+    return [*pieces, (found + text[position:], "")]
+
+
+def escaped_but_inputs(text: str) -> str:
+    """As `escaped`, but the job's inputs stay to be filled in."""
+    return "".join(
+        escaped(literal) + (f"{_OPEN} job.inputs.{name} }}}}" if name else "")
+        for literal, name in input_pieces(text)
+    )
+
+
+__all__ = ["Layer", "Scope", "VariableError", "circle_in", "escaped", "escaped_but_inputs", "input_pieces"]

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from runyard.dialects.gitlab.config.expression import Expression
+from runyard.dialects.gitlab.config.inputs import InputSpec
 from runyard.syntax.yamltree import Mark
 
 
@@ -218,6 +219,8 @@ class JobSpec:
     coverage: str | None = None
     environment: Environment | None = None
     manual_confirmation: str | None = None
+    inputs: Mapping[str, InputSpec] = field(default_factory=dict)
+    run: tuple[Any, ...] = ()  # steps that need GitLab's step-runner
 
 
 @dataclass(frozen=True, slots=True)

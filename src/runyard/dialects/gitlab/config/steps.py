@@ -4,13 +4,13 @@ Called by lower. Texts that hold `$VAR` for the runner become `${{ env.VAR }}` t
 only. Scripts go in as they are, never as templates.
 """
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
 from typing import Any
 
 from runyard.dialects.gitlab.config.reports import REPORTS
-from runyard.dialects.gitlab.config.scope import escaped
-from runyard.dialects.gitlab.config.script import SHELL, text_of
+from runyard.dialects.gitlab.config.scope import escaped, escaped_but_inputs
+from runyard.dialects.gitlab.config.script import SHELL, template_of, text_of
 from runyard.dialects.gitlab.config.spec import ArtifactsSpec, JobSpec
 from runyard.model.plan import StepKind, StepPlan
 from runyard.syntax.variables import dollar_references, expand
@@ -23,22 +23,27 @@ _STATUS = "${{ job.status == 'failure' && 'failed' || job.status == 'cancelled' 
 
 @dataclass(frozen=True, slots=True)
 class Cache:
-    """A cache whose key is decided; texts are templates."""
+    """A cache whose key is decided; texts are templates. `written`: its keys for a stock runner, which expands `$VAR` itself."""
 
     key: str
     fallback_keys: tuple[str, ...]
+    written: tuple[str, ...]
     paths: tuple[str, ...]
     untracked: bool
     policy: str
     when: str
     protected: bool
+    with_inputs: bool = False
+
+    def template(self, text: str) -> str:
+        return runner_template_with_inputs(text) if self.with_inputs else runner_template(text)
 
     @property
     def params(self) -> dict[str, Any]:
         """Of the steps that restore and save it."""
         return {
             "key": self.key,
-            "paths": [runner_template(path) for path in self.paths],
+            "paths": [self.template(path) for path in self.paths],
             "fallback_keys": list(self.fallback_keys),
             "policy": self.policy,
             "when": self.when,
@@ -84,14 +89,17 @@ def steps_of(
                 section="download_artifacts",
             )
         )
-    steps.append(
-        _shell("script", "script", (*job.before_script, *job.script), checkout.script_s, "step_script")
-    )
+    script = _shell("script", "script", (*job.before_script, *job.script), checkout.script_s, "step_script")
+    if job.inputs:
+        script = replace(script, script=template_of((*job.before_script, *job.script)), templated=True)
+    steps.append(script)
     if job.after_script:
-        steps.append(_after(job.after_script, checkout.after_script_s))
+        commands = job.after_script
+        text = template_of(commands) if job.inputs else escaped(text_of(commands))
+        steps.append(_after(text, checkout.after_script_s))
     steps += [_save(i, cache) for i, cache in enumerate(caches) if cache.policy != "pull"]
     if job.artifacts:
-        steps += uploads(job.artifacts)
+        steps += uploads(job.artifacts, runner_template_with_inputs if job.inputs else runner_template)
     return tuple(steps)
 
 
@@ -99,13 +107,13 @@ def _shell(key: str, name: str, commands: tuple[str, ...], timeout_s: int | None
     return StepPlan(key, name, argv=SHELL, script=text_of(commands), timeout_s=timeout_s, section=section)
 
 
-def _after(commands: tuple[str, ...], timeout_s: int) -> StepPlan:
+def _after(script: str, timeout_s: int) -> StepPlan:
     """In a shell of its own, also after failure and cancel, its own failure ignored; not when the script never began."""
     return StepPlan(
         "after_script",
         "after_script",
         argv=SHELL,
-        script=escaped(text_of(commands)),
+        script=script,
         env={"CI_JOB_STATUS": _STATUS},
         condition="always() && steps.script.outcome != 'skipped'",
         timeout_s=timeout_s,
@@ -130,15 +138,15 @@ def _save(i: int, cache: Cache) -> StepPlan:
     )  # fmt: skip
 
 
-def uploads(artifacts: ArtifactsSpec) -> list[StepPlan]:
+def uploads(artifacts: ArtifactsSpec, template: Callable[[str], str]) -> list[StepPlan]:
     """The archive, then one upload per report (reports always go up)."""
     found = []
     if artifacts.paths or artifacts.untracked:
         params = {
-            "name": runner_template(artifacts.name or "artifacts"),
-            "filename": runner_template(artifacts.name or "artifacts") + ".zip",
-            "paths": [runner_template(path) for path in artifacts.paths],
-            "exclude": [runner_template(path) for path in artifacts.exclude],
+            "name": template(artifacts.name or "artifacts"),
+            "filename": template(artifacts.name or "artifacts") + ".zip",
+            "paths": [template(path) for path in artifacts.paths],
+            "exclude": [template(path) for path in artifacts.exclude],
             "untracked": artifacts.untracked,
             "type": "archive",
             "format": "zip",
@@ -153,7 +161,7 @@ def uploads(artifacts: ArtifactsSpec) -> list[StepPlan]:
         params = {
             "name": filename,
             "filename": filename,
-            "paths": [runner_template(path) for path in paths],
+            "paths": [template(path) for path in paths],
             "type": kind,
             "format": form,
             "if_no_files": "warn",
@@ -179,6 +187,13 @@ def _upload(key: str, name: str, params: Mapping[str, Any], condition: str, when
 
 def runner_template(text: str) -> str:
     """`$VAR` for the runner as a template over the job's environment. `%X%` is for Windows and stays."""
-    if "$" not in text:
-        return text
-    return expand(escaped(text), {name: f"${{{{ env.{name} }}}}" for name in dollar_references(text)})
+    return _of_environment(text, escaped(text)) if "$" in text else text
+
+
+def runner_template_with_inputs(text: str) -> str:
+    """The same in a job with inputs."""
+    return _of_environment(text, escaped_but_inputs(text)) if "$" in text else text
+
+
+def _of_environment(text: str, template: str) -> str:
+    return expand(template, {name: f"${{{{ env.{name} }}}}" for name in dollar_references(text)})
