@@ -90,7 +90,8 @@ def _exports(node: Node, place: Place) -> list[str]:
 
 def _within_quotes(text: str) -> str:
     """A value with variables of the shell in it: all else is quoted."""
-    pieces, position = [], 0
+    pieces: list[str] = []
+    position = 0
     for found in _KNOWN.finditer(text):
         pieces += (shlex.quote(text[position : found.start()]), f'"${{{found[1]}}}"')
         position = found.end()

@@ -91,7 +91,8 @@ def escaped(text: str) -> str:
 
 def input_pieces(text: str) -> list[tuple[str, str]]:
     """A text of a job with inputs: pieces, and the name of the input behind each (the last has none). `\\${{` is `${{` itself."""
-    found, pieces, position = "", [], 0
+    found, position = "", 0
+    pieces: list[tuple[str, str]] = []
     for opening in _OPENING.finditer(text):
         found += text[position : opening.start()]
         position = opening.end()
