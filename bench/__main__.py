@@ -31,9 +31,23 @@ def lookml(_live: Live) -> Sequence[Figure]:
     return list(of_lookml())
 
 
-def fleet(live: Live) -> Sequence[Figure]:
-    """The runner protocol."""
-    from bench.fleet import fleet as figures_of
+def fleet_artifacts(live: Live) -> Sequence[Figure]:
+    """The runner protocol: 1 GiB up and down."""
+    from bench.fleet import fleet_artifacts as figures_of
+
+    return figures_of(live)
+
+
+def fleet_logs(live: Live) -> Sequence[Figure]:
+    """The runner protocol: log by PATCH."""
+    from bench.fleet import fleet_logs as figures_of
+
+    return figures_of(live)
+
+
+def fleet_claims(live: Live) -> Sequence[Figure]:
+    """The runner protocol: a claim with a long queue."""
+    from bench.fleet import fleet_claims as figures_of
 
     return figures_of(live)
 
@@ -91,7 +105,9 @@ SUITES: dict[str, Callable[[Live], Figure | Sequence[Figure]]] = {
     "artifact": lambda live: figures.artifacts(live, "one file of 500 MB", figures.ONE_FILE),
     "datadiff": datadiff,
     "depot_api": depot_api,
-    "fleet": fleet,
+    "fleet_artifacts": fleet_artifacts,
+    "fleet_logs": fleet_logs,
+    "fleet_claims": fleet_claims,
     "localrun": localrun,
     "actrun": actrun,
     "workflow_parse": workflow_parse,
@@ -106,7 +122,7 @@ def main(names: list[str]) -> int:
     print(f"{'figure':<58}{'ours':>12}  {'floor':<34}{'ratio':>7}  limit")
     with server(4, RUNYARD_LOG_LIMIT_BYTES=str(1 << 30)) as live:
         for name, suite in SUITES.items():
-            if names and name not in names:
+            if names and not any(name == asked or name.startswith(f"{asked}_") for asked in names):
                 continue
             found = suite(live)
             for figure in [found] if isinstance(found, Figure) else found:

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import os
-from errno import ENOSPC, EOPNOTSUPP
+from errno import EAGAIN, ENOSPC, EOPNOTSUPP
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from runyard.blobs import growing
-from runyard.blobs.growing import FIRST_BYTES, Growing, reserve
+from runyard.blobs.growing import FIRST_BYTES, FOLIO_BYTES, Growing, reserve, uncache
 
 
 def written(path: Path, pieces: list[bytes]) -> None:
@@ -48,3 +48,30 @@ def test_where_nothing_can_be_reserved_files_are_written_all_the_same(
     monkeypatch.setattr(growing.os, "posix_fallocate", refuse)
     written(tmp_path / "f", [b"x" * FIRST_BYTES] * 3)
     assert (tmp_path / "f").stat().st_size == 3 * FIRST_BYTES
+
+
+def is_cached(descriptor: int, at: int) -> bool:
+    """Whether the byte can be read without asking the disk."""
+    try:
+        return os.preadv(descriptor, [bytearray(1)], at, os.RWF_NOWAIT) == 1
+    except OSError as error:
+        if error.errno == EOPNOTSUPP:
+            pytest.skip("this file system does not tell what it has cached")
+        assert error.errno == EAGAIN
+        return False
+
+
+def test_what_leaves_the_cache_is_whole_pages_and_stays_in_the_file(tmp_path: Path) -> None:
+    data, size = os.urandom(3 * FOLIO_BYTES), 3 * FOLIO_BYTES
+    with (tmp_path / "f").open("w+b", buffering=0) as file:
+        fd = file.fileno()
+        file.write(data)
+        os.fsync(fd)
+        middle = size // 2
+        assert is_cached(fd, 0) and is_cached(fd, middle)
+        uncache(fd, middle + 1, middle + 2)
+        assert is_cached(fd, middle), "no whole page"
+        uncache(fd, 100, size - 100)
+        assert not is_cached(fd, middle)
+        assert is_cached(fd, 0) and is_cached(fd, size - 1), "pages of which a part was not named"
+        assert os.pread(fd, size, 0) == data

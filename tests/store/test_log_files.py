@@ -304,3 +304,16 @@ def test_every_answered_piece_survives_kill_9(tmp_path: Path, made: Any) -> None
         assert size >= answered
         assert found == b"".join(bytes([n % 251]) * BIG for n in range(size // BIG))
     assert answered >= 6 * BIG
+
+
+def test_a_long_log_is_read_whole_although_only_its_end_stays_cached(tmp_path: Path, made: Any) -> None:
+    [attempt] = running(made, tmp_path / "a.db")
+    store = SqliteStore(tmp_path / "a.db")
+    db = SqliteDatabase(store)
+    pieces = [os.urandom(700_001) for _ in range(6)]
+    for one in pieces:
+        add(db, attempt.id, one)
+    assert store.files is not None
+    assert store.files._open[attempt.id].cached_from > HEAD_BYTES + 1_000_000
+    assert log_of(store, attempt.id) == (6 * 700_001, b"".join(pieces))
+    db.close()

@@ -11,6 +11,7 @@ import socket
 import sys
 
 from granian.constants import Interfaces
+from granian.http import HTTP1Settings
 from granian.server.embed import Server
 
 from runyard.app.compose import House, build
@@ -23,6 +24,9 @@ from runyard.runner.link import Door
 from runyard.settings import Settings
 
 DRAIN_S = 10.0
+BODY_PIECE_BYTES = (
+    1 << 20
+)  # at most, of a body whose sender is fast: each piece costs two hops between threads
 COLLECT_AFTER = (10_000, 20, 20)  # new objects, then young collections before an older one
 
 
@@ -49,6 +53,7 @@ async def _serve(house: House, host: str, port: int) -> None:
         websockets=False,
         log_enabled=False,
         backlog=1024,
+        http1_settings=HTTP1Settings(max_buffer_size=BODY_PIECE_BYTES),
     )
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()

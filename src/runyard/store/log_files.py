@@ -22,12 +22,14 @@ from dataclasses import dataclass
 from errno import EDQUOT, ENOSPC
 from pathlib import Path
 
-from runyard.blobs.growing import reserve
+from runyard.blobs.growing import FOLIO_BYTES, reserve, uncache
 
 FROM_BYTES = 256 << 10  # below it one fsync for row and bytes together is cheaper than one for each
 SEALED_FROM_BYTES = 16 << 10  # the same where the rows are not synced: below it the row itself is cheaper
 OPEN_FILES = 64
 LINGER_S = 60.0  # a reader whose snapshot still has the rows may come for the bytes
+CACHED_BYTES = 2 << 20  # of the end of a log: who follows it comes for these
+UNCACHED_AT_ONCE_BYTES = 256 << 10
 HEAD_BYTES = 4096  # before the log's first byte; each seal in a sector of its own
 _PLACES = (0, 512)
 _SEAL = struct.Struct("<QQI")
@@ -58,6 +60,7 @@ class GrowingFile:
     reserved: int
     seal: Seal
     turn: int = 0  # whose place the next seal takes
+    cached_from: int = HEAD_BYTES  # place in the file
 
     def write(self, start: int, data: bytes) -> None:
         """Bytes at their offset, which the next seal covers too when they touch what it covers already."""
@@ -78,6 +81,10 @@ class GrowingFile:
         os.pwrite(self.descriptor, self.seal.packed(), _PLACES[self.turn])
         self.turn = 1 - self.turn
         os.fdatasync(self.descriptor)
+        old = HEAD_BYTES + self.seal.end - CACHED_BYTES
+        if old >= self.cached_from + UNCACHED_AT_ONCE_BYTES:
+            uncache(self.descriptor, max(HEAD_BYTES, self.cached_from - FOLIO_BYTES), old)
+            self.cached_from = old
 
 
 class LogFiles:

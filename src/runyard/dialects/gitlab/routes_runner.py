@@ -30,7 +30,7 @@ from runyard.engine.dispatch import Finish, Verdict
 from runyard.engine.ending import UNCOMMITTED
 from runyard.engine.ports import Page, Tx
 from runyard.http.auth import hash_token
-from runyard.http.bodies import whole
+from runyard.http.bodies import left, whole
 from runyard.http.identity import Identity
 from runyard.model.errors import Conflict, Forbidden, Invalid, NotFound
 from runyard.model.state import Outcome, Reason, State
@@ -172,12 +172,10 @@ class RunnerProtocol:
         """The queue's version after its next bell or the hold; None when the runner left. Its leaving is awaited beside the bell, because a
         mere look (`is_disconnected`) never finds it under this server."""
         bell = asyncio.ensure_future(self.desk.services.bell.changed("queue", seen, HOLD_S))
-        gone = asyncio.ensure_future(entry.request.receive())
+        gone = asyncio.ensure_future(left(entry.request))
         try:
             await asyncio.wait({bell, gone}, return_when=asyncio.FIRST_COMPLETED)
-            if gone.done() and gone.result().get("type") == "http.disconnect":
-                return None
-            return await bell
+            return None if gone.done() else await bell
         finally:
             bell.cancel()
             gone.cancel()

@@ -19,7 +19,7 @@ from python_multipart.exceptions import FormParserError
 from python_multipart.multipart import MultipartParser, parse_options_header
 from starlette.requests import Request
 
-from runyard.blobs.growing import Growing
+from runyard.blobs.growing import FOLIO_BYTES, Growing, uncache
 from runyard.http.bodies import stream
 from runyard.model.errors import Invalid
 
@@ -30,7 +30,8 @@ SPOOL, PREFIX = "spool", "runyard-upload-"  # below the server's data
 FIELD_BYTES = 64 << 10
 FIELDS = 50
 BATCH_BYTES = 1 << 20
-SYNC_BYTES = 64 << 20
+SYNC_BYTES = 16 << 20
+CACHED_BYTES = 64 << 20  # of its beginning stay cached: a next job comes for it at once, and few are larger
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,7 +141,7 @@ async def receive_upload(request: Request, limit_bytes: int, folder: Path) -> Up
             parts = _Parts(Growing(file.fileno()))
             callbacks: dict[str, Callable[..., None]] = {f"on_{c}": getattr(parts, c) for c in CALLBACKS}
             parser = MultipartParser(boundary, callbacks)  # type: ignore[arg-type]
-            await _fed(parser, file, stream(request, limit_bytes + FIELD_BYTES))
+            await _fed(parser, parts.file, file, stream(request, limit_bytes + FIELD_BYTES))
             if not parts.ended or not parts.found:
                 raise Invalid("the artifact did not arrive whole")
             parts.file.finish()
@@ -153,16 +154,22 @@ async def receive_upload(request: Request, limit_bytes: int, folder: Path) -> Up
     return Upload(path, parts.filename, parts.file.size, parts.digest.hexdigest(), parts.fields)
 
 
-async def _fed(parser: MultipartParser, file: BinaryIO, pieces: AsyncIterator[bytes]) -> None:
+async def _fed(
+    parser: MultipartParser, growing: Growing, file: BinaryIO, pieces: AsyncIterator[bytes]
+) -> None:
     """Three hands at once: this one receives, one parses, hashes and writes batches in order, one brings to the disk what is written."""
     loop = asyncio.get_running_loop()
     writing: asyncio.Future[None] | None = None
     syncing: asyncio.Future[None] | None = None
-    batch, size, unsynced = list[bytes](), 0, 0
+    batch, size, synced = list[bytes](), 0, 0
 
     def write(given: list[bytes]) -> None:
         for one in given:
             parser.write(one)
+
+    def sync(start: int, end: int) -> None:
+        os.fdatasync(file.fileno())
+        uncache(file.fileno(), max(start - FOLIO_BYTES, CACHED_BYTES), end)
 
     try:
         async for piece in pieces:
@@ -172,13 +179,18 @@ async def _fed(parser: MultipartParser, file: BinaryIO, pieces: AsyncIterator[by
                 continue
             if writing is not None:
                 await writing
-            writing, unsynced = loop.run_in_executor(None, write, batch), unsynced + size
+            written = growing.size
+            writing = loop.run_in_executor(None, write, batch)
             batch, size = [], 0
-            if unsynced >= SYNC_BYTES and (syncing is None or syncing.done()):
-                syncing, unsynced = loop.run_in_executor(None, os.fdatasync, file.fileno()), 0
+            if written - synced >= SYNC_BYTES and (syncing is None or syncing.done()):
+                if syncing is not None:
+                    syncing.result()  # what one sync could not bring to the disk, the next does not tell
+                syncing, synced = loop.run_in_executor(None, sync, synced, written), written
         if writing is not None:
             await writing
         writing = loop.run_in_executor(None, write, batch)
         await writing
+        if syncing is not None:
+            await syncing
     finally:  # nobody may use the file any more once it is closed
         await asyncio.gather(*(f for f in (writing, syncing) if f is not None), return_exceptions=True)
