@@ -353,6 +353,29 @@ def test_parallel_steps_and_steps_that_are_tried_again(server: LiveServer) -> No
     assert "tried 3" in door.log(jobs["tries"]).splitlines()
 
 
+BACKGROUND = """
+on: push
+jobs:
+  a:
+    runs-on: ubuntu-latest
+    steps:
+      - {name: Server, id: server, run: "echo PORT=81 >> $GITHUB_ENV; echo o=served >> $GITHUB_OUTPUT; touch up; echo serving; until test -e enough; do sleep 0.05; done", background: true}
+      - {name: Monitor, id: monitor, run: "trap 'echo tidied; exit' TERM; while :; do sleep 0.05; done", background: true}
+      - {name: Use, run: "until test -e up; do sleep 0.05; done; echo 'used [${{ steps.server.outputs.o }}]'; touch enough"}
+      - wait: server
+      - cancel: monitor
+      - {name: After, run: "echo after ${{ steps.server.outputs.o }} $PORT ${{ steps.monitor.outcome }}"}
+"""
+
+
+def test_steps_in_the_background(server: LiveServer) -> None:
+    door = Door(server, "language/background", {".depot/workflows/a.yml": BACKGROUND})
+    jobs = door.pushed()
+    lines = door.log(jobs["a"]).splitlines()
+    assert statuses(jobs) == {"a": "finished"}, lines
+    assert {"serving", "tidied", "used []", "after served 81 cancelled"} <= set(lines), lines
+
+
 STARTED = """
 on:
   push: {branches: [main]}

@@ -36,7 +36,8 @@ class Order(StrEnum):
 
 
 class StepKind(StrEnum):
-    """A process, one of the runner's built-ins (all work on the same workspace), or an action that the runner fetches and expands."""
+    """A process, one of the runner's built-ins (all work on the same workspace), an action that the runner fetches and expands, or a word to the
+    steps that run in the background."""
 
     RUN = "run"
     CHECKOUT = "checkout"
@@ -45,6 +46,8 @@ class StepKind(StrEnum):
     CACHE_RESTORE = "cache_restore"
     CACHE_SAVE = "cache_save"
     ACTION = "action"
+    WAIT = "wait"
+    CANCEL = "cancel"
 
 
 class Network(StrEnum):
@@ -256,6 +259,8 @@ class StepPlan:
     CACHE_*   key, paths, fallback_keys, policy, when, untracked
     or, for all of them, `action` and `with`: the name and the inputs of a well-known action (runner.actions.inputs makes params of them)
     ACTION    uses, with (name → template)
+    WAIT      steps (keys of background steps that are to end; none: all so far). What they set is known from then on, and if one failed, so has this
+    CANCEL    steps (keys of background steps that are ended); what they set is known from then on
     """
 
     key: str
@@ -276,6 +281,7 @@ class StepPlan:
     section: str = ""  # the log section's name; "" writes none
     hidden: bool = False  # not a Step of its own in views (set-up)
     lane: Lane | None = None
+    background: bool = False  # the steps after it do not wait for it; the end of the job does
     retry: StepRetry | None = None
 
 

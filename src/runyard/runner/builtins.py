@@ -70,7 +70,8 @@ class Builtins:
             StepKind.CACHE_SAVE: self._save,
         }
         try:
-            return self._tried(scene, step.kind, lambda: verbs[step.kind](scene, params))
+            with scene.box.still():
+                return self._tried(scene, step.kind, lambda: verbs[step.kind](scene, params))
         except (ArchiveError, PatternError, CacheKeyError, TooManyFiles, OSError) as error:
             return _failed(scene, f"{step.name}: {error}")
 

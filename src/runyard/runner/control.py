@@ -41,8 +41,10 @@ class Control:
         self.wake = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
         self.deadline = time.monotonic() + timeout_s
         self.meter: Meter | None = None  # set once there is a box
+        self.asks_first = True  # with INT, before TERM
         self._link = link
         self._work = work
+        self._followers: list[Control] = []
         self._ended = threading.Event()
         self._lock = threading.Lock()
         _NURSERY.keep(self)
@@ -55,6 +57,13 @@ class Control:
                 return
             self.verdict = verdict
             os.eventfd_write(self.wake, 1)
+        for follower in tuple(self._followers):
+            follower.hear(verdict)
+
+    def lead(self, follower: Control) -> None:
+        """It hears all that this one does, what was said before too."""
+        self._followers.append(follower)
+        follower.hear(self.verdict)
 
     def grow_up(self) -> None:
         """From now on the server's word is waited for, unless the attempt has ended."""
@@ -155,7 +164,7 @@ class Stopper:
         if not self.why:
             self.why = why
             self._kill_at = time.monotonic() + self._grace_s
-            if self._interrupts:
+            if self._interrupts and self._control.asks_first:
                 self._process.interrupt()
                 self._term_at = time.monotonic() + self._grace_s * 0.75
             else:

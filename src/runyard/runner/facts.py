@@ -58,6 +58,7 @@ class Facts:
         self._beside: dict[str, Any] = {}
         self._work = work
         self._steps: dict[str, Any] = {}
+        self._box = box
         self._workspace = Path(box.outside.workspace)
         self._inside = box.inside.workspace
         given = work.facts.get("runner") or {}
@@ -171,21 +172,26 @@ class Facts:
             "outputs": {**known, **outputs},
         }
 
+    def conclusion(self, key: str) -> str:
+        """Of a step of the job, in Actions' word; one that nobody noted was never begun."""
+        return str(self._steps.get(key, {}).get("conclusion", "skipped"))
+
     def _hash_files(self, arguments: Sequence[Value]) -> Value:
         """SHA-256 over the SHA-256 of each matching file, in order of name; empty when none matches."""
         lines = (line.strip() for argument in arguments for line in str(argument).splitlines())
         given = [line for line in lines if line and line != "--follow-symbolic-links"]
-        found = choose(
-            self._workspace,
-            [g for g in given if not g.startswith("!")],
-            [g[1:] for g in given if g.startswith("!")],
-            self._inside,
-        )
         whole, any_file = hashlib.sha256(), False
-        for path in sorted(found.paths):
-            with suppress(OSError):
-                fd = os.open(self._workspace / path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
-                with os.fdopen(fd, "rb") as file:
-                    whole.update(hashlib.file_digest(file, "sha256").digest())
-                    any_file = True
+        with self._box.still():
+            found = choose(
+                self._workspace,
+                [g for g in given if not g.startswith("!")],
+                [g[1:] for g in given if g.startswith("!")],
+                self._inside,
+            )
+            for path in sorted(found.paths):
+                with suppress(OSError):
+                    fd = os.open(self._workspace / path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
+                    with os.fdopen(fd, "rb") as file:
+                        whole.update(hashlib.file_digest(file, "sha256").digest())
+                        any_file = True
         return whole.hexdigest() if any_file else ""

@@ -28,6 +28,7 @@ from runyard.model.work import Step
 from runyard.runner import lanes, voice
 from runyard.runner.actions.acting import Acting
 from runyard.runner.actions.reach import reachable
+from runyard.runner.background import Background
 from runyard.runner.builtins import Builtins
 from runyard.runner.cache import Cache
 from runyard.runner.control import Control
@@ -66,6 +67,10 @@ class Means:
         return [f"sandbox: {self.sandbox.level}", *(f"sandbox: {note}" for note in self.sandbox.notes)]
 
 
+Act = Callable[[Scene, int, StepPlan], Ended]
+"""Does a step, by its number among the job's."""
+
+
 class Execution:
     """One attempt from claim to finish."""
 
@@ -79,7 +84,10 @@ class Execution:
         self._voice = voice.Voice(self._log, work)
         self._end = Finish(Outcome.PASSED)
         self._overtime = False
-        self._lane: tuple[lanes.LaneLog, threading.RLock] | None = None
+        self._lane: lanes.Lane | None = None
+        self._shared = (
+            threading.RLock()
+        )  # of lanes: the job's log, where it is written from more than one thread, and rows
         self.abandoned = False
 
     def abandon(self) -> None:
@@ -147,6 +155,10 @@ class Execution:
         asked = self._work.job.network
         return self._means.network if asked is Network.INTERNET else asked
 
+    @property
+    def _spool(self) -> lanes.Spool:
+        return lanes.Spool(self._means.spool, self._work.log_limit_bytes)
+
     def _public(self) -> dict[str, str]:
         """What services get of the job's variables: neither secrets nor files (gitlab-runner)."""
         return {v.key: v.value for v in self._work.variables if v.public and not (v.masked or v.file)}
@@ -195,51 +207,66 @@ class Execution:
         leading = list(acting.leading())
         for position, (number, step) in enumerate(leading):
             self._step(scene, step, position, partial(acting.pre, scene, number), main=False)
-        one = partial(self._one, acting, builtins)
+        background = Background(self._spool, self._shared, self._noted)
+        try:
+            self._main_steps(
+                scene, len(leading), partial(self._one, acting, builtins, background), background
+            )
+        finally:
+            background.close()
+        for position, row in enumerate(acting.posts(), len(leading) + len(work.job.steps)):
+            self._step(scene, row.step, position, partial(acting.post, scene, row), main=False)
+
+    def _main_steps(self, scene: Scene, first: int, one: Act, background: Background) -> None:
+        """The steps as they are written, and what then still runs in the background."""
         for group, some in groupby(
-            enumerate(work.job.steps), key=lambda item: item[1].lane and item[1].lane.group
+            enumerate(self._work.job.steps), key=lambda item: item[1].lane and item[1].lane.group
         ):
             steps = list(some)
             self._log.speak_up()
             if group is not None:
-                self._lanes(scene, steps, len(leading), one)
+                self._lanes(scene, steps, first, one)
                 continue
             for number, step in steps:
-                self._step(scene, step, len(leading) + number, partial(one, scene, number))
-        for position, row in enumerate(acting.posts(), len(leading) + len(work.job.steps)):
-            self._step(scene, row.step, position, partial(acting.post, scene, row), main=False)
+                if step.background:
+                    background.begin(scene, number, step, partial(self._along, first, one))
+                else:
+                    self._step(scene, step, first + number, partial(one, scene, number))
+                background.hand_over()
+        untold = background.rest(scene)
+        self._overtime_of(background.lanes)
+        if untold is not None and not scene.facts.failed:
+            scene.facts.failed = True
+            self._end = untold
 
-    def _lanes(
-        self,
-        scene: Scene,
-        steps: list[tuple[int, StepPlan]],
-        first: int,
-        one: Callable[[Scene, int, StepPlan], Ended],
-    ) -> None:
+    def _lanes(self, scene: Scene, steps: list[tuple[int, StepPlan]], first: int, one: Act) -> None:
         """Steps that run at the same time."""
-        lock = threading.RLock()
-
-        def work(lane: lanes.Lane) -> None:
-            me = copy.copy(self)
-            me._log, me._control, me._end = lane.log, lane.control, Finish(Outcome.PASSED)
-            me._voice = voice.Voice(lane.log, self._work)
-            me._lane = (lane.log, lock)
-            for number, step in lane.steps:
-                me._step(lane.scene, step, first + number, partial(one, lane.scene, number))
-            lane.end = me._end
-            if me._overtime:
-                self._overtime = True
-
-        made = lanes.lanes_of(scene, steps, lock)
+        made = [lanes.lane(scene, branch, self._spool) for branch in lanes.branches(steps)]
         rule = steps[0][1].lane
-        lanes.drive(scene, made, work, lock, fail_fast=rule is None or rule.fail_fast)
-        if self._overtime:
-            self._control.deadline = max(lane.control.deadline for lane in made)
+        fail_fast = rule is None or rule.fail_fast
+        lanes.drive(scene, made, partial(self._along, first, one), self._shared, fail_fast=fail_fast)
+        self._overtime_of(made)
         bad = [
             lane.end for lane in made if lane.end.outcome is not Outcome.PASSED and lane.scene.facts.failed
         ]
         if bad and self._end.outcome is Outcome.PASSED:
             self._end = bad[0]
+
+    def _along(self, first: int, one: Act, lane: lanes.Lane) -> None:
+        """A lane's steps, in its own thread."""
+        me = copy.copy(self)
+        me._log, me._control, me._end = lane.log, lane.control, Finish(Outcome.PASSED)
+        me._voice = voice.Voice(lane.log, self._work)
+        me._lane = lane
+        for number, step in lane.steps:
+            me._step(lane.scene, step, first + number, partial(one, lane.scene, number))
+        lane.end, lane.overtime = me._end, me._overtime
+
+    def _overtime_of(self, made: Sequence[lanes.Lane]) -> None:
+        """The first that meets the job's time limit gives the job its time after it."""
+        late = [lane.control.deadline for lane in made if lane.overtime]
+        if late and not self._overtime:
+            self._overtime, self._control.deadline = True, max(late)
 
     def _step(
         self,
@@ -295,8 +322,14 @@ class Execution:
         return scene.facts.wanted(step, scene.base)
 
     @staticmethod
-    def _one(acting: Acting, builtins: Builtins, scene: Scene, number: int, step: StepPlan) -> Ended:
+    def _one(
+        acting: Acting, builtins: Builtins, background: Background, scene: Scene, number: int, step: StepPlan
+    ) -> Ended:
         match step.kind:
+            case StepKind.WAIT:
+                return background.wait(scene, step.params.get("steps"))
+            case StepKind.CANCEL:
+                return background.cancel(scene, step.params["steps"])
             case StepKind.RUN:
                 return lanes.tried(scene, step, number)
             case StepKind.ACTION:
@@ -350,22 +383,24 @@ class Execution:
             self._end = replace(self._end, outputs=safe)
 
     def _note(self, step: StepPlan, row: Step) -> None:
-        if self._lane is not None:
-            log, lock = self._lane
-            if row.log_end is not None:
-                start, end = log.hand_over()
-                row = replace(row, log_start=start, log_end=end)
-            else:
-                row = replace(row, log_start=None)
-            with lock:
-                self._noted(step, row)
-        else:
-            self._noted(step, row)
+        """A lane's output has its place in the job's log once it is handed over."""
+        lane = self._lane
+        if lane is not None and row.log_end is None:
+            row = replace(row, log_start=None)
+        elif lane is not None and step.background:
+            row = replace(row, log_start=None, log_end=None)
+            lane.ended = (step, row)
+        elif lane is not None:
+            with self._shared:
+                start, end = lane.log.hand_over()
+            row = replace(row, log_start=start, log_end=end)
+        self._noted(step, row)
 
     def _noted(self, step: StepPlan, row: Step) -> None:
         if not step.hidden:
             shown = replace(row, name=self._log.shown(row.name), extra=_shown(row.extra, self._log))
-            self._means.link.step(self._work, shown)
+            with self._shared:
+                self._means.link.step(self._work, shown)
 
     def _used(self, samples: Sequence[Sample]) -> None:
         self._means.link.usage(self._work, samples)

@@ -1,114 +1,164 @@
-"""Steps that run at the same time (`StepPlan.lane`): each lane works on a snapshot of the job's facts, and what it learned is joined when all have ended.
+"""Steps that run at the same time: each lane works on a snapshot of the job's facts, and what it learned is joined later.
 
-Called by `job.py`. Every lane has a thread, a log of its own and a word of the server of its own; a step's output reaches the job's log whole, when the
-step has ended, so that a step's part of the log is one piece.
+Called by `job.py` for groups (`StepPlan.lane`), by `background.py` for single steps. Every lane has a thread, a log of its own and a word of the server
+of its own; a step's output reaches the job's log whole, when the step has ended, so that a step's part of the log is one piece.
 """
 
 from __future__ import annotations
 
-import copy
 import os
 import threading
 import time
-from collections.abc import Callable, Iterable, Sequence
-from concurrent.futures import Future
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass, field, replace
+from pathlib import Path
+from tempfile import SpooledTemporaryFile
 
 from runyard.engine.dispatch import Finish, Verdict
 from runyard.model.plan import StepPlan, StepRetry
 from runyard.model.state import Outcome, Reason
+from runyard.model.work import Step
 from runyard.runner.control import Control
 from runyard.runner.facts import Facts
 from runyard.runner.link import Taken
 from runyard.runner.masking import Masker
 from runyard.runner.steps import Ended, Scene, run
-from runyard.runner.streams import Log
+from runyard.runner.streams import CHUNK_BYTES, Log
 
 LOOK_S = 0.05
+KEPT_IN_MEMORY_BYTES = 1 << 20
 
 
 class LaneControl(Control):
-    """What a lane hears: the server's word as it is passed on, and the word of a lane that failed."""
+    """What a lane hears: all that its job does, and what is said to it alone."""
 
-    def __init__(self, deadline: float) -> None:
+    def __init__(self, whole: Control) -> None:
         self.verdict = Verdict.GO
         self.wake = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
-        self.deadline = deadline
+        self.deadline = whole.deadline
         self.meter = None
+        self.asks_first = True
+        self._followers = []
         self._ended = threading.Event()
         self._lock = threading.Lock()
+        whole.lead(self)
 
 
 class _LaneMasker(Masker):
     """Knows what the job's log hides; what it learns, that log learns too."""
 
-    def __init__(self, whole: Masker, lock: threading.RLock) -> None:
-        super().__init__()
-        self.__dict__.update(whole.__dict__, _held=b"", _covered=0)
+    def __init__(self, whole: Masker) -> None:
         self._whole = whole
-        self._whole_lock = lock
+        super().__init__((), whole._mask)
+        self._known = whole._known
 
     def add(self, values: Iterable[str]) -> None:
         """For every lane."""
         values = list(values)
         super().add(values)
         if values:
-            with self._whole_lock:
-                self._whole.add(values)
+            self._whole.add(values)
+
+
+@dataclass(frozen=True, slots=True)
+class Spool:
+    """Where output waits to be handed over, and how much of it."""
+
+    folder: Path
+    limit_bytes: int
 
 
 class LaneLog(Log):
-    """Keeps what a step says until the step has ended."""
+    """Keeps what a lane says, on disk when that is much, until it is handed over: then it is one piece of the job's log. Who says more than the job may
+    is told to end (`full`); the server ends the job when it gets that."""
 
-    def __init__(self, whole: Log, lock: threading.RLock) -> None:
+    def __init__(self, whole: Log, spool: Spool, full: Callable[[], None]) -> None:
         super().__init__(self._keep, ())
-        self.masker = _LaneMasker(whole.masker, lock)
+        self.masker = _LaneMasker(whole.masker)
         self._whole = whole
-        self._whole_lock = lock
-        self._kept: list[bytes] = []
+        self._limit_bytes, self._full = spool.limit_bytes, full
+        spool.folder.mkdir(parents=True, exist_ok=True)
+        self._kept = SpooledTemporaryFile(  # noqa: SIM115 - `close` closes it
+            KEPT_IN_MEMORY_BYTES, dir=str(spool.folder)
+        )
 
     def _keep(self, offset: int, data: bytes) -> Future[Taken]:
-        self._kept.append(data)
+        if self._kept.tell() <= self._limit_bytes:
+            self._kept.write(data)
+        else:
+            self._full()
         done: Future[Taken] = Future()
         done.set_result(Taken(Verdict.GO, accepted=True, size=offset + len(data)))
         return done
 
     def hand_over(self) -> tuple[int, int]:
-        """Writes the step's output into the job's log; answers where it lies there."""
+        """Writes what was said since the last time into the job's log; answers where it lies there. Nobody else may write there meanwhile."""
         self.end_stream()
         self.flush()
-        with self._whole_lock:
-            start = self._whole.size
-            self._whole.write(b"".join(self._kept))
-            self._whole.end_stream()
-            self._kept.clear()
-            return start, self._whole.size
+        start = self._whole.size
+        self._kept.seek(0)
+        while piece := self._kept.read(CHUNK_BYTES):
+            self._whole.write(piece)
+        self._whole.end_stream()
+        self._kept.seek(0)
+        self._kept.truncate()
+        return start, self._whole.size
+
+    def close(self) -> None:
+        """Lets go what it keeps."""
+        self._kept.close()
 
 
 @dataclass(slots=True)
 class Lane:
-    """One of them, at work. `end` is how it went."""
+    """One of them, at work. `end` is how it went; `overtime`: it was the one that met the job's time limit."""
 
     scene: Scene
     log: LaneLog
     control: LaneControl
     steps: Sequence[tuple[int, StepPlan]]
+    env: Mapping[str, str]  # of the job, as the lane began
+    paths: tuple[str, ...]
     end: Finish = field(default_factory=lambda: Finish(Outcome.PASSED))
-    stopped: bool = False  # by a lane that failed
+    overtime: bool = False
+    stopped: bool = False  # by us alone: the job is not canceled
+    ended: tuple[StepPlan, Step] | None = None  # a row whose output is not handed over yet
+
+    def stop(self) -> None:
+        """This one, whatever becomes of the job."""
+        if self.control.verdict is Verdict.GO:
+            self.stopped = True
+            self.control.hear(Verdict.STOP)
+
+    def join(self, facts: Facts) -> None:
+        """What it learned becomes the job's; where both have set a thing, the lane wins. Whether a failure counts is for the caller to say."""
+        other = self.scene.facts
+        facts.env |= {key: value for key, value in other.env.items() if self.env.get(key) != value}
+        facts.paths = (*(path for path in other.paths if path not in self.paths), *facts.paths)
+        facts.learn(other)
+        facts.canceled |= other.canceled and not self.stopped
+
+    def close(self) -> None:
+        """It says and hears nothing any more."""
+        self.control.close()
+        self.log.close()
 
 
-def lanes_of(scene: Scene, steps: Sequence[tuple[int, StepPlan]], lock: threading.RLock) -> list[Lane]:
-    """A lane for every branch of a group of steps."""
-    branches: dict[int, list[tuple[int, StepPlan]]] = {}
+def lane(scene: Scene, steps: Sequence[tuple[int, StepPlan]], spool: Spool) -> Lane:
+    """A lane for these steps, which begins with what is known now."""
+    control, facts = LaneControl(scene.control), scene.facts.apart()
+    log = LaneLog(scene.log, spool, lambda: control.hear(Verdict.STOP))
+    apart = replace(scene, log=log, control=control, facts=facts)
+    return Lane(apart, log, control, steps, dict(facts.env), facts.paths)
+
+
+def branches(steps: Sequence[tuple[int, StepPlan]]) -> list[list[tuple[int, StepPlan]]]:
+    """The steps of a group, branch by branch."""
+    found: dict[int, list[tuple[int, StepPlan]]] = {}
     for number, step in steps:
-        branches.setdefault(step.lane.branch if step.lane else 0, []).append((number, step))
-    found = []
-    for branch in branches.values():
-        log = LaneLog(scene.log, lock)
-        control = LaneControl(scene.control.deadline)
-        facts = scene.facts.apart()
-        found.append(Lane(replace(scene, log=log, control=control, facts=facts), log, control, branch))
-    return found
+        found.setdefault(step.lane.branch if step.lane else 0, []).append((number, step))
+    return list(found.values())
 
 
 def drive(
@@ -119,37 +169,33 @@ def drive(
     *,
     fail_fast: bool,
 ) -> None:
-    """Runs them all to their ends and joins what they learned."""
-    before = copy.copy(scene.facts.env), scene.facts.paths
-    threads = [threading.Thread(target=work, args=(lane,), name="lane", daemon=True) for lane in lanes]
-    for thread in threads:
-        thread.start()
-    while any(thread.is_alive() for thread in threads):
-        next(thread for thread in threads if thread.is_alive()).join(LOOK_S)
-        for lane in lanes:
-            lane.control.hear(scene.control.verdict)
-        failed = [lane for lane in lanes if lane.scene.facts.failed]
-        if fail_fast and failed:
-            for lane in lanes:
-                if lane not in failed and not lane.stopped and scene.control.verdict is Verdict.GO:
-                    lane.stopped = True
-                    lane.control.hear(Verdict.STOP)
+    """Runs them all to their ends and joins what they learned. Trouble of ours in one of them is trouble of the job, once all have ended."""
+    with ThreadPoolExecutor(len(lanes), thread_name_prefix="lane") as pool:
+        running = [pool.submit(work, one) for one in lanes]
+        for _ in waited(scene, running, lock):
+            troubled = any(future.done() and future.exception() for future in running)
+            failed = fail_fast and any(one.scene.facts.failed for one in lanes)
+            for one in lanes:
+                if troubled or (failed and not one.scene.facts.failed):
+                    one.stop()
+    for one in lanes:
+        one.join(scene.facts)
+        scene.facts.failed |= one.scene.facts.failed
+        one.close()
+    for future in running:
+        future.result()
+
+
+def waited(scene: Scene, futures: Sequence[Future[None]], lock: threading.RLock) -> Iterator[None]:
+    """Returns when all have ended; until then looks up again and again, and cares for the job's log and figures, which no step of its own does now."""
+    while wait(futures, LOOK_S).not_done:
+        yield
+        meter = scene.control.meter
+        if meter is not None and meter.due_at <= time.monotonic():
+            meter.look()
         with lock:
             if scene.log.due_in_s() == 0:
                 scene.log.flush()
-    for lane in lanes:
-        lane.control.close()
-        _join(scene.facts, lane, *before)
-
-
-def _join(facts: Facts, lane: Lane, env: dict[str, str], paths: tuple[str, ...]) -> None:
-    """Later lanes win over earlier ones where both have set a thing."""
-    other = lane.scene.facts
-    facts.env |= {key: value for key, value in other.env.items() if env.get(key) != value}
-    facts.paths = (*(path for path in other.paths if path not in paths), *facts.paths)
-    facts.learn(other)
-    facts.failed |= other.failed
-    facts.canceled |= other.canceled and not lane.stopped
 
 
 def tried(scene: Scene, step: StepPlan, number: int) -> Ended:

@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import base64
 import json
+import threading
 from bisect import bisect_right
 from collections.abc import Iterable
+from functools import cached_property
 from html import escape
 from typing import Any
 from urllib.parse import quote, quote_plus
@@ -64,12 +66,31 @@ def _spellings(raw: bytes) -> Iterable[bytes]:
     yield base64.urlsafe_b64encode(raw)
 
 
+class _Known:
+    """A set of needles, made ready to be looked for; nothing of it changes, so a masker can be given another while it works."""
+
+    def __init__(self, needles: frozenset[bytes]) -> None:
+        self.needles = needles
+        self.sorted = sorted(needles)
+        self.longest = max(map(len, self.sorted), default=0)
+        longest_first = sorted(self.sorted, key=len, reverse=True)
+        self.pattern = _compile(b"|".join(map(_escaped, longest_first)), _OPTIONS)
+        self.firsts = frozenset(needle[0] for needle in self.sorted)
+        self.alphabet = frozenset(b"".join(self.sorted))
+
+    @cached_property
+    def apart(self) -> bool:
+        """Whether no two can overlap; asked for when the first one is met, which most logs never do."""
+        return not _may_overlap(self.sorted)
+
+
 class Masker:
-    """`feed` chunks, then `close` once. `add` hides more values from then on."""
+    """`feed` chunks, then `close` once. `add` hides more values from then on, from any thread."""
 
     def __init__(self, values: Iterable[str] = (), mask: bytes = b"[MASKED]") -> None:
         self._mask = mask
-        self._needles: frozenset[bytes] = frozenset()
+        self._known = _NOTHING
+        self._adding = threading.Lock()
         self._held = b""
         self._covered = 0  # bytes at the front of what is held that a mask already stands for
         self.add(values)
@@ -77,16 +98,15 @@ class Masker:
     def add(self, values: Iterable[str]) -> None:
         """From the next byte that is not out yet."""
         fresh = needles(values)
-        if fresh <= self._needles:
-            return
-        self._needles |= fresh
-        self._sorted = sorted(self._needles)
-        self._longest = max(map(len, self._sorted))
-        longest_first = sorted(self._sorted, key=len, reverse=True)
-        self._pattern = _compile(b"|".join(map(_escaped, longest_first)), _OPTIONS)
-        self._firsts = frozenset(needle[0] for needle in self._sorted)
-        self._alphabet = frozenset(b"".join(self._sorted))
-        self._apart: bool | None = None  # known when the first needle is met, which most logs never do
+        with self._adding:
+            if not fresh <= self._known.needles:
+                self._known = _Known(self._known.needles | fresh)
+
+    def beside(self) -> Masker:
+        """Another that hides the same now, for a stream of its own."""
+        other = Masker((), self._mask)
+        other._known = self._known
+        return other
 
     @property
     def holds(self) -> bool:
@@ -95,27 +115,26 @@ class Masker:
 
     def feed(self, data: bytes) -> bytes:
         """What may be shown now."""
-        if not self._needles:
+        known = self._known
+        if known is _NOTHING:
             return data
         whole = self._held + data if self._held else data
-        cut = self._open_from(whole)
-        return self._emit(whole, cut)
+        return self._emit(known, whole, _open_from(known, whole))
 
     def close(self) -> bytes:
         """What was held back: no more bytes will complete a needle."""
-        return self._emit(self._held, len(self._held)) if self._held else b""
+        return self._emit(self._known, self._held, len(self._held)) if self._held else b""
 
     def once(self, data: bytes) -> bytes:
         """A text of its own, beside the stream."""
-        other = Masker((), self._mask)
-        other.__dict__.update(self.__dict__, _held=b"", _covered=0)
+        other = self.beside()
         return other.feed(data) + other.close()
 
-    def _emit(self, whole: bytes, cut: int) -> bytes:
+    def _emit(self, known: _Known, whole: bytes, cut: int) -> bytes:
         """Everything before `cut`; a mask that reaches beyond it is written once and remembered as cover."""
         parts: list[bytes] = []
         at = self._covered
-        for start, end in self._spans(whole, self._covered):
+        for start, end in _spans(known, whole, self._covered):
             if start >= cut:
                 break
             if start >= at:
@@ -127,40 +146,41 @@ class Masker:
         self._covered = max(0, at - cut)
         return parts[0] if len(parts) == 1 else b"".join(parts)
 
-    def _spans(self, whole: bytes, covered: int) -> Iterable[tuple[int, int]]:
-        """Matches in order of start, longest at each start; those that overlap one before come too, unless none can."""
-        search = self._pattern.search
-        match = search(whole)
-        if match is None:
-            return
-        if self._apart is None:
-            self._apart = not _may_overlap(self._sorted)
-        if self._apart and covered == 0:
-            for match in self._pattern.finditer(whole):
-                yield match.span()
-            return
-        # A cover's inside is looked at again: a needle that begins in it may reach further.
-        while match is not None:
-            start, end = match.span()
-            yield start, end
-            match = search(whole, start + 1)
 
-    def _open_from(self, whole: bytes) -> int:
-        """Where the first needle that is not complete yet may begin; the end when there is none."""
-        size = len(whole)
-        if not whole or whole[-1] not in self._alphabet:
-            return size
-        begin = max(0, size - self._longest + 1)
-        tail = whole[begin:]
-        for offset, byte in enumerate(tail):
-            if byte in self._firsts and self._is_prefix(tail[offset:]):
-                return begin + offset
+def _spans(known: _Known, whole: bytes, covered: int) -> Iterable[tuple[int, int]]:
+    """Matches in order of start, longest at each start; those that overlap one before come too, unless none can."""
+    search = known.pattern.search
+    match = search(whole)
+    if match is None:
+        return
+    if known.apart and covered == 0:
+        for match in known.pattern.finditer(whole):
+            yield match.span()
+        return
+    # A cover's inside is looked at again: a needle that begins in it may reach further.
+    while match is not None:
+        start, end = match.span()
+        yield start, end
+        match = search(whole, start + 1)
+
+
+def _open_from(known: _Known, whole: bytes) -> int:
+    """Where the first needle that is not complete yet may begin; the end when there is none."""
+    size = len(whole)
+    if not whole or whole[-1] not in known.alphabet:
         return size
+    begin = max(0, size - known.longest + 1)
+    tail = whole[begin:]
+    for offset, byte in enumerate(tail):
+        if byte in known.firsts and _is_prefix(known, tail[offset:]):
+            return begin + offset
+    return size
 
-    def _is_prefix(self, piece: bytes) -> bool:
-        """Of a longer needle; in order, those come right behind it."""
-        at = bisect_right(self._sorted, piece)
-        return at < len(self._sorted) and self._sorted[at].startswith(piece)
+
+def _is_prefix(known: _Known, piece: bytes) -> bool:
+    """Of a longer needle; in order, those come right behind it."""
+    at = bisect_right(known.sorted, piece)
+    return at < len(known.sorted) and known.sorted[at].startswith(piece)
 
 
 def _escaped(needle: bytes) -> bytes:
@@ -175,3 +195,6 @@ def _may_overlap(needles: list[bytes]) -> bool:
         return True
     prefixes = {needle[:size] for needle in needles for size in range(1, len(needle))}
     return any(needle[start:] in prefixes for needle in needles for start in range(1, len(needle)))
+
+
+_NOTHING = _Known(frozenset())

@@ -59,7 +59,10 @@ def lines(
 ) -> Iterator[Line]:
     """The whole lines in `data`, which begins at `start`; with `last` also an unfinished one at its end. `times` as `views.log_times` has them."""
     clock = _Clock(times)
-    begun = [step for step in steps if step.log_start is not None]
+    # In the order of the log: what a background step said comes after steps that it ran beside.
+    begun = sorted(
+        (step for step in steps if step.log_start is not None), key=lambda step: step.log_start or 0
+    )
     cursor = start
     at = 0
     while at < len(data):

@@ -83,6 +83,7 @@ class Acting:
 
     def prepare(self, scene: Scene) -> None:
         """`Set up job`: everything remote is fetched and read. RunyardError or ActionError: then the job cannot begin."""
+        self._trees = Trees(self.link, self.work, scene.box, scene.log, self._is_builtin)
         for number, step in enumerate(self.work.job.steps):
             if step.kind is StepKind.ACTION:
                 uses = parse_uses(str(step.params.get("uses")))
@@ -90,9 +91,8 @@ class Acting:
                     self._instances[number] = self._of(scene).remote(uses)
 
     def _of(self, scene: Scene) -> Trees:
-        if self._trees is None:
-            self._trees = Trees(self.link, self.work, scene.box, scene.log, self._is_builtin)
-        return self._trees
+        assert self._trees is not None  # noqa: S101 - `prepare` comes first
+        return replace(self._trees, log=scene.log)
 
     def _is_builtin(self, uses: Uses) -> bool:
         return self.work.job.builtin_actions and well_known.kind_of(uses) is not None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import stat
+import threading
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -57,6 +58,7 @@ class Trees:
     log: Log
     is_builtin: Callable[[Uses], bool]
     _laid: dict[tuple[str, str], str] = field(default_factory=dict)  # (repository, ref) → folder below FOLDER
+    _turn: threading.Lock = field(default_factory=threading.Lock)  # of lanes: one lays out at a time
 
     def remote(self, uses: Uses, depth: int = 1) -> Instance:
         """A fetched action with everything it uses. RunyardError when something of it cannot be had, ActionError when it is none."""
@@ -90,18 +92,19 @@ class Trees:
                 f"actions may use each other {MAX_DEPTH} levels deep; '{uses.text}' is one too many"
             )
         inside, outside = self.box.inside.workspace, Path(self.box.outside.workspace)
-        if uses.text.startswith("$"):
-            folder = self._own()
-            inside, outside = (
-                f"{self.box.inside.builds}/{FOLDER}/{folder}",
-                Path(self.box.outside.builds) / FOLDER / folder,
-            )
-        found = self._read(uses, inside, outside)
-        self.fetch_children(found, depth)
+        with self._turn, self.box.still():
+            if uses.text.startswith("$"):
+                folder = self._own()
+                inside, outside = (
+                    f"{self.box.inside.builds}/{FOLDER}/{folder}",
+                    Path(self.box.outside.builds) / FOLDER / folder,
+                )
+            found = self._read(uses, inside, outside)
+            self.fetch_children(found, depth)
         return found
 
     def _read(self, uses: Uses, inside: str, outside: Path) -> Instance:
-        """The manifest, never through a link that leads out: no process of the job lives now, so what was looked at is what is read."""
+        """The manifest, never through a link that leads out: no process of the job moves now, so what was looked at is what is read."""
         top = os.path.realpath(outside)
         folder = Path(os.path.realpath(outside / uses.path))
         if not _below(str(folder), top):

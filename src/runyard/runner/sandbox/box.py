@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
@@ -162,6 +163,10 @@ class Box(Protocol):
     ) -> Process:
         """Starts a process beside the one that runs, over the same folders; it gets our descriptors `fds` as numbered, its `output` is -1. With
         `terminal` descriptor 0 is a terminal and becomes the process's own. It ends with the box at the latest."""
+
+    def still(self) -> AbstractContextManager[None]:
+        """While we work in the job's folders ourselves nobody in the box moves, but for what this thread itself runs there; where the level cannot make
+        them stand still, they move."""
 
     def find(self, names: Sequence[str]) -> str:
         """The first of these programs that is there, as a path inside; the last name when none is."""

@@ -11,7 +11,7 @@ import os
 import signal
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -117,6 +117,8 @@ class Slot:
         self._steps = 0
         self._has_company = False  # somebody lives on between steps
         self._is_still = False
+        self._holders = 0  # threads of ours that work in the job's folders
+        self._mine = threading.local()  # `holds`: this thread is one of them
 
     @property
     def can_freeze(self) -> bool:
@@ -139,26 +141,54 @@ class Slot:
         """A step begins."""
         with self._lock:
             self._steps += 1
-            self._freeze(still=False)
+            self._holders -= self._holds
+            self._settle()
 
     def leave(self, company: bool) -> None:
         """A step has ended, and has left somebody or not. SandboxError when they do not stand still."""
         with self._lock:
             self._steps -= 1
+            self._holders += self._holds
             self._has_company |= company
-            self._freeze(still=self._has_company and self._steps == 0)
+            self._settle()
 
     def accompany(self) -> None:
         """Somebody comes who is no step."""
         self._has_company = True
         with self._lock:
-            self._freeze(still=self._steps == 0)
+            self._settle()
+
+    @contextlib.contextmanager
+    def still(self) -> Iterator[None]:
+        """Nobody moves meanwhile, whatever steps run, but for processes that this thread itself starts. SandboxError when they do not stand still."""
+        if self._holds:
+            yield
+            return
+        with self._lock:
+            self._mine.holds = True
+            self._holders += 1
+            self._settle()
+        try:
+            yield
+        finally:
+            with self._lock:
+                self._mine.holds = False
+                self._holders -= 1
+                self._settle()
 
     def reset(self) -> None:
         """The job is over."""
         with self._lock:
-            self._steps, self._has_company = 0, False
-            self._freeze(still=False)
+            self._steps, self._holders, self._has_company = 0, 0, False
+            self._settle()
+
+    @property
+    def _holds(self) -> bool:
+        return getattr(self._mine, "holds", False)
+
+    def _settle(self) -> None:
+        """Between steps who is left stands still, beside steps whoever lives while one of our threads works."""
+        self._freeze(still=self._has_company if self._steps == 0 else self._holders > 0)
 
     def _freeze(self, *, still: bool) -> None:
         """Returns when nobody moves: who stops by a signal could be woken by one of its own timers, who is frozen cannot."""

@@ -1,8 +1,8 @@
 """A box whose processes a keeper starts (`keeper.py`): what the levels of the sandbox share. Base of `bubblewrap.py` and `plain.py`.
 
 Each process has a pipe on which the keeper tells its end, so whoever waits for a step polls it beside the step's output, and no thread stands between.
-What a step leaves in the background lives on, but only while a step runs: between steps, when we work in the job's folders ourselves, the box's control
-group is frozen. Without a group that can be, the keeper ends with each step what it has left.
+What a step leaves in the background lives on, but only while a step runs: between steps, and while we work in the job's folders ourselves, the box's
+control group is frozen. Without a group that can be, the keeper ends with each step what it has left.
 """
 
 from __future__ import annotations
@@ -135,6 +135,10 @@ class KeptBox:
         if self._group is not None:
             self._group.accompany()
         return self._started(argv, env, cwd, fds, -1, terminal=terminal)
+
+    def still(self) -> contextlib.AbstractContextManager[None]:
+        """By the control group."""
+        return contextlib.nullcontext() if self._group is None else self._group.still()
 
     def _started(
         self, argv: Sequence[str], env: Mapping[str, str], cwd: str, fds: Mapping[int, int], output: int, *, terminal: bool = False

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any, TypeAlias
 
 from runyard.dialects.depot.workflow.nodes import Text
-from runyard.model.plan import Lane, StepRetry
+from runyard.model.plan import Lane, StepKind, StepRetry
 from runyard.syntax import yamltree
 from runyard.syntax.yamltree import Mark
 
@@ -92,8 +92,16 @@ class CallDoc:
 
 
 @dataclass(frozen=True, slots=True)
+class ControlDoc:
+    """A step that only waits for, or cancels, steps in the background. `targets` None: all of them."""
+
+    kind: StepKind
+    targets: tuple[Text, ...] | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class StepDoc:
-    """One step: exactly one of `run` and `uses`."""
+    """One step: exactly one of `run`, `uses` and `control`."""
 
     at: Mark
     id: str = ""
@@ -101,6 +109,8 @@ class StepDoc:
     condition: Text | None = None
     run: Text | None = None
     uses: Text | None = None
+    control: ControlDoc | None = None
+    background: bool = False
     inputs: Mapping[str, Text] = field(default_factory=dict)
     env: Mapping[str, Text] = field(default_factory=dict)
     shell: Text | None = None

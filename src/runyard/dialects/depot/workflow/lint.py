@@ -125,11 +125,18 @@ def _job(job: JobDoc, place: _Place, actions: LocalActions) -> None:
             place.text(argument.text, whole=True)
     known: dict[str, Shape] = {}  # of the steps that have run, by id in lower case
     here = _Place(place.findings, {**place.shapes, "steps": Shape("object", known)})
+    later: dict[str, Shape] = {}  # of those in the background that nothing has waited for
     for step in job.steps:
         _step(step, here)
         shape = actions.shape(step)
+        if step.control is not None:
+            joined = (
+                later if step.control.targets is None else {one.value.lower() for one in step.control.targets}
+            )
+            known.update({name: later.pop(name) for name in list(later) if name in joined})
         if step.id:
-            known[step.id.lower()] = shape
+            (later if step.background else known)[step.id.lower()] = shape
+    known.update(later)
     for text in job.outputs.values():
         here.text(text)
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from runyard.dialects.depot.workflow.availability import Place, check, check_condition
-from runyard.dialects.depot.workflow.document import JobDoc, RunsOn, StepDoc
+from runyard.dialects.depot.workflow.document import ControlDoc, JobDoc, RunsOn, StepDoc
 from runyard.dialects.depot.workflow.findings import Findings, nearest
 from runyard.dialects.depot.workflow.nodes import Reader, Text
 from runyard.dialects.depot.workflow.read_call import read_call
@@ -118,9 +120,22 @@ def _steps(reader: Reader, node: Node | None) -> tuple[StepDoc, ...]:
     for step in read:
         if step.id and step.id.lower() in ids:
             reader.findings.error(step.at, f"The identifier '{step.id}' may not be used more than once")
+        if step.control is not None:
+            _targets(reader, step.control, found)
         ids.add(step.id.lower())
         found.append(step)
     return tuple(found)
+
+
+def _targets(reader: Reader, control: ControlDoc, before: Sequence[StepDoc]) -> None:
+    """What is waited for or canceled stands before; one that is not in the background has ended long since (GitHub takes that)."""
+    known = {step.id: step for step in before if step.id}
+    for target in control.targets or ():
+        if target.value not in known:
+            hint = nearest(target.value, [name for name, step in known.items() if step.background])
+            reader.findings.error(target.at, f"Step references unknown step ID '{target.value[:80]}'", hint)
+        elif not known[target.value].background:
+            reader.findings.warning(target.at, f"the step '{target.value}' does not run in the background")
 
 
 def _needs(reader: Reader, node: Node | None) -> tuple[Text, ...]:

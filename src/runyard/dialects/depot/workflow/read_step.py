@@ -5,19 +5,25 @@ from __future__ import annotations
 from dataclasses import replace
 
 from runyard.dialects.depot.workflow.availability import Place, check, check_condition
-from runyard.dialects.depot.workflow.document import StepDoc
+from runyard.dialects.depot.workflow.document import ControlDoc, StepDoc
 from runyard.dialects.depot.workflow.findings import nearest
 from runyard.dialects.depot.workflow.nodes import Reader, Text
-from runyard.model.plan import Lane, StepRetry
+from runyard.model.plan import Lane, StepKind, StepRetry
 from runyard.syntax import yamltree
 from runyard.syntax.yamltree import Node
 
 _COMMON = ("name", "id", "if", "timeout-minutes", "continue-on-error", "env")
 _RUN = ("run", "working-directory", "shell", "retry", "background")
 _USES = ("uses", "with", "background")
-_REFUSED = ("wait", "wait-all", "cancel", "background")
-KEYS = frozenset((*_COMMON, *_RUN, *_USES, *_REFUSED))
-_RUN_KEYS, _USES_KEYS = frozenset((*_COMMON, *_RUN)), frozenset((*_COMMON, *_USES))
+_CONTROLS = {"wait": StepKind.WAIT, "wait-all": StepKind.WAIT, "cancel": StepKind.CANCEL}
+_CONTROL_COMMON = ("name", "id", "continue-on-error")
+_MAKERS = ("run", "uses", *_CONTROLS)  # of a step, one of these
+KEYS = frozenset((*_COMMON, *_RUN, *_USES, *_CONTROLS))
+_KEYS_OF = {
+    "run": frozenset((*_COMMON, *_RUN)),
+    "uses": frozenset((*_COMMON, *_USES)),
+    **{word: frozenset((*_CONTROL_COMMON, word)) for word in _CONTROLS},
+}
 _TEXTS = ("name", "run", "uses", "shell", "working-directory")
 _PARALLEL = ("parallel", "fail-fast", "name")
 MAX_LANES = 16
@@ -48,7 +54,11 @@ def read_steps(reader: Reader, node: Node, group: int) -> list[StepDoc]:
                 reader.findings.error(inner.at, "Parallel steps cannot be nested")
                 continue
             one = read_step(reader, inner)
-            steps += [replace(one, lane=lane)] if one is not None else []
+            if one is not None and (one.background or one.control is not None):
+                message = "Parallel steps run in the background by themselves, and are waited for"
+                reader.findings.error(one.at, message, "steps with `run` or `uses`, without `background`")
+            elif one is not None:
+                steps.append(replace(one, lane=lane))
     return steps
 
 
@@ -97,26 +107,19 @@ def read_step(reader: Reader, node: Node) -> StepDoc | None:
         return None
     findings = reader.findings
     parts = {key: entry.value for key, entry in step.entries.items()}
+    maker = next((key for key in _MAKERS if key in parts), None)
     for key in parts.keys() - KEYS:
-        hint = nearest(key, KEYS - set(_REFUSED))
-        if not hint and "uses" in parts:
+        hint = nearest(key, _KEYS_OF[maker] if maker else KEYS)
+        if not hint and maker == "uses":
             hint = "inputs of an action stand under `with`"
         findings.error(step.key_at(key), f"Unexpected value '{key}'", hint)
-    for key in _REFUSED:
-        if key in parts:
-            findings.refused(step.key_at(key), f"`steps.{key}`")
-            return None
-    if "run" in parts and "uses" in parts:
-        findings.error(step.key_at("uses"), "Unexpected value 'uses'", "a step has either `run` or `uses`")
-    if "run" not in parts and "uses" not in parts:
-        message = (
-            "There's not enough info to determine what you meant. Add one of these properties: run, uses"
-        )
+    if maker is None:
+        message = f"There's not enough info to determine what you meant. Add one of these properties: {', '.join(_MAKERS)}"
         findings.error(step.at, message)
         return None
-    foreign = parts.keys() - (_RUN_KEYS if "run" in parts else _USES_KEYS)
-    for key in sorted(foreign & KEYS - {"uses"}) if foreign else ():
-        findings.error(step.key_at(key), f"Unexpected value '{key}'")
+    for key in sorted((parts.keys() & KEYS) - _KEYS_OF[maker]):
+        hint = f"a step has only one of {', '.join(f'`{one}`' for one in _MAKERS)}" if key in _MAKERS else ""
+        findings.error(step.key_at(key), f"Unexpected value '{key}'", hint)
     texts = {key: _text(reader, parts, key) for key in _TEXTS if key in parts}
     _script(reader, texts.get("run"))
     identifier = step.entries["id"].value if "id" in parts else None
@@ -130,6 +133,8 @@ def read_step(reader: Reader, node: Node) -> StepDoc | None:
         condition=condition,
         run=texts.get("run"),
         uses=texts.get("uses"),
+        control=_control(reader, maker, parts[maker]) if maker in _CONTROLS else None,
+        background=_background(reader, parts.get("background")),
         inputs=_inputs(reader, parts.get("with")),
         env=_env(reader, parts.get("env")),
         shell=texts.get("shell"),
@@ -138,6 +143,31 @@ def read_step(reader: Reader, node: Node) -> StepDoc | None:
         continue_on_error=_tolerates(reader, parts.get("continue-on-error")),
         retry=_retry(reader, parts.get("retry")),
     )
+
+
+def _control(reader: Reader, key: str, node: Node) -> ControlDoc:
+    """`wait` names one step or several, `cancel` one; `wait-all` has no value, or says true."""
+    if key == "wait-all":
+        if not (isinstance(node, yamltree.Scalar) and node.value in (None, True)):
+            reader.findings.error(node.at, "The value of 'wait-all' must be true or omitted")
+        return ControlDoc(StepKind.WAIT)
+    nodes = reader.items(node) if key == "wait" and isinstance(node, yamltree.Sequence) else (node,)
+    targets = []
+    for one in nodes:
+        text = reader.filled(one, f"`{key}`")
+        if text.is_late:
+            reader.findings.error(text.at, f"`{key}` takes no expressions")
+        else:
+            targets.append(text)
+    return ControlDoc(_CONTROLS[key], tuple(targets))
+
+
+def _background(reader: Reader, node: Node | None) -> bool:
+    said = False if node is None else reader.boolean(node)
+    if isinstance(said, Text):
+        reader.findings.error(said.at, "`background` takes no expression")
+        return False
+    return said
 
 
 def _text(reader: Reader, parts: dict[str, Node], key: str) -> Text:

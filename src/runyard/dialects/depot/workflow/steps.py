@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from runyard.dialects.depot.workflow import actions
-from runyard.dialects.depot.workflow.document import Defaults, StepDoc
+from runyard.dialects.depot.workflow.document import ControlDoc, Defaults, StepDoc
 from runyard.dialects.depot.workflow.facts import STEP_ENVIRONMENT
 from runyard.dialects.depot.workflow.nodes import Text
 from runyard.dialects.depot.workflow.static import Static
@@ -16,6 +16,7 @@ from runyard.syntax.actions import shell_argv, shell_script
 
 UNSET = ("bash", "-e", "{script}")
 UNSET_IN_CONTAINER = ("sh", "-e", "{script}")
+IMPLICIT_WAIT = "__implicit_wait_all"
 _WINDOWS = frozenset(("powershell", "cmd"))
 
 
@@ -25,6 +26,9 @@ def plans(
     """A StepPlan for every step that can be served; findings for the others. `builtin`: well-known actions are steps of the runner's own."""
     taken: dict[str, int] = {}
     for doc in docs:
+        if doc.control is not None:
+            yield _control(doc, doc.control, taken)
+            continue
         key = doc.id or _generated(doc, taken)
         made = _run(doc, defaults, in_container, static) if doc.run else _action(doc, static, builtin=builtin)
         if made is not None:
@@ -38,15 +42,50 @@ def plans(
                 },
                 condition=doc.condition.value if doc.condition and doc.condition.value.strip() else None,
                 timeout_s=_timeout_s(doc, static),
-                continue_on_error=doc.continue_on_error
-                if isinstance(doc.continue_on_error, bool)
-                else doc.continue_on_error.value,
+                continue_on_error=_tolerates(doc),
                 templated=True,
                 commands=True,
                 lane=doc.lane,
+                background=doc.background,
                 retry=doc.retry,
                 **made,
             )
+    yield from _last(docs)
+
+
+def _last(docs: tuple[StepDoc, ...]) -> Iterator[StepPlan]:
+    """The wait that GitHub adds for background steps that no step waits for or cancels."""
+    named: set[str] = set()
+    for doc in reversed(docs):
+        if doc.control is not None:
+            if doc.control.targets is None:
+                return
+            named.update(target.value for target in doc.control.targets)
+        elif doc.background and doc.id not in named:
+            yield StepPlan(
+                IMPLICIT_WAIT, "Wait for all background steps", StepKind.WAIT, condition="always()"
+            )
+            return
+
+
+def _control(doc: StepDoc, control: ControlDoc, taken: dict[str, int]) -> StepPlan:
+    """Such a step always runs and has no process."""
+    names = None if control.targets is None else [target.value for target in control.targets]
+    name = "Cancel" if control.kind is StepKind.CANCEL else "Wait" if names is not None else "Wait for all"
+    return StepPlan(
+        key=doc.id or _counted(f"__{name.lower().replace(' for ', '-')}", taken),
+        name=doc.name.value if doc.name and doc.name.value else name,
+        kind=control.kind,
+        params={} if names is None else {"steps": names},
+        condition="always()",
+        continue_on_error=_tolerates(doc),
+        templated=True,
+        commands=True,
+    )
+
+
+def _tolerates(doc: StepDoc) -> bool | str:
+    return doc.continue_on_error.value if isinstance(doc.continue_on_error, Text) else doc.continue_on_error
 
 
 def _generated(doc: StepDoc, taken: dict[str, int]) -> str:
@@ -56,6 +95,10 @@ def _generated(doc: StepDoc, taken: dict[str, int]) -> str:
     else:
         name = (doc.uses.value if doc.uses else "").partition("@")[0]
         base = "__" + re.sub(r"[^A-Za-z0-9_-]", "_", name)
+    return _counted(base, taken)
+
+
+def _counted(base: str, taken: dict[str, int]) -> str:
     taken[base] = taken.get(base, 0) + 1
     return base if taken[base] == 1 else f"{base}_{taken[base]}"
 
