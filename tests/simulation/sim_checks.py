@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Any
 
+from sim_makers import made_rightly
 from sim_plain import Blind, plainly
 
 from runyard.engine import bridges
@@ -132,7 +133,9 @@ def _looks_at(job: Job, other: Job) -> bool:
     return other.plan.key in names or other.plan.matrix_group in names
 
 
-def everything(store: Store, logs: dict[int, bytes], blobs: dict[str, bytes], now: int) -> None:
+def everything(
+    store: Store, logs: dict[int, bytes], blobs: dict[str, bytes], now: int, followed: Collection[int]
+) -> None:
     with store.look() as tx:
         rows = tx.attempts(AttemptFilter(), PAGE)
         runs = tx.runs(RunFilter(), PAGE)
@@ -141,6 +144,7 @@ def everything(store: Store, logs: dict[int, bytes], blobs: dict[str, bytes], no
         _groups(rows, _modes(tx))
         _legs(rows)
         _unfolded(rows)
+        made_rightly(rows, followed)
         _folds(tx, runs, rows)
         _bridges(runs, rows)
         _logs(tx, rows, logs, blobs)
@@ -154,6 +158,7 @@ def everything(store: Store, logs: dict[int, bytes], blobs: dict[str, bytes], no
 
 def _attempts(rows: Sequence[tuple[Job, Attempt]]) -> None:
     by_job: dict[int, list[Attempt]] = defaultdict(list)
+    by_id = {job.id: job for job, _ in rows}
     for job, a in rows:
         by_job[job.id].append(a)
         assert (a.state in LEASED) == (a.lease_until_at is not None), "lease and state disagree"
@@ -171,7 +176,9 @@ def _attempts(rows: Sequence[tuple[Job, Attempt]]) -> None:
             assert a.tolerated == (bad and (job.plan.allow_failure or codes)), "tolerated is wrong"
     for tries in by_job.values():
         assert [a.number for a in tries] == list(range(1, len(tries) + 1)), "attempt numbers have a gap"
-        assert [a.latest for a in tries] == [False] * (len(tries) - 1) + [True], "latest is wrong"
+        retired = by_id[tries[0].job_id].plan.origin is not None and not tries[-1].latest
+        assert not any(a.latest for a in tries[:-1]) and (retired or tries[-1].latest), "latest is wrong"
+        assert not retired or tries[-1].state is State.DONE, "a retired job is open"
         assert all(a.state is State.DONE for a in tries[:-1]), "two attempts of a job are open"
 
 
@@ -225,14 +232,14 @@ def _groups(rows: Sequence[tuple[Job, Attempt]], modes: dict[str, str]) -> None:
 
 
 def _legs(rows: Sequence[tuple[Job, Attempt]]) -> None:
-    """Of a matrix, and of a leg that is several jobs; not counted is what opens again to show what goes on below it."""
+    """Of a matrix, and of a leg that is several jobs; not counted is a bridge that opens again to show what goes on below it."""
     active: dict[tuple[int, str], set[int]] = defaultdict(set)
     limits: dict[tuple[int, str], int] = {}
     for job, a in rows:
         key = (job.workflow_id, job.plan.matrix_group)
         if job.plan.max_parallel is not None and job.plan.gate.when not in (When.MANUAL, When.DELAYED):
             limits[key] = job.plan.max_parallel
-        if a.state in ACTIVE and not (a.number > 1 and (job.plan.bridge or job.plan.unfold)):
+        if a.state in ACTIVE and not (a.number > 1 and job.plan.bridge):
             active[key].add(job.id)
         origin = job.plan.origin
         if origin is not None and origin.max_parallel is not None:
@@ -244,21 +251,27 @@ def _legs(rows: Sequence[tuple[Job, Attempt]]) -> None:
 
 def _unfolded(rows: Sequence[tuple[Job, Attempt]]) -> None:
     """What a job has made is open exactly while the job is, and its end is theirs."""
-    made: dict[tuple[int, str], list[Attempt]] = defaultdict(list)
+    made: dict[tuple[int, str], list[tuple[Job, Attempt]]] = defaultdict(list)
     for job, a in rows:
         if a.latest and job.plan.origin is not None:
-            made[job.workflow_id, job.plan.origin.parent].append(a)
+            made[job.workflow_id, job.plan.origin.parent].append((job, a))
     for job, a in rows:
         if job.plan.unfold is None or not a.latest:
             continue
         below = made[job.workflow_id, job.key]
         assert a.state is not State.QUEUED, "a job that unfolds was left in the queue"
-        assert (a.state is State.RUNNING) == any(b.state is not State.DONE for b in below) or (
-            a.state in (State.WAITING, State.HELD) or a.reason is Reason.SUPERSEDED
-        ), "a job that unfolds and what it made disagree"
+        ends = (State.DONE, State.STOPPING)
+        open_ = {b.state for _, b in below} - {State.DONE}
+        at_work = {b.state for j, b in below if b.state not in ends and j.plan.unfold is None}
+        if a.state is State.RUNNING:
+            assert open_, "a job that unfolds runs though nothing is left of what it made"
+        elif a.state is State.DONE:
+            assert not at_work, "a job that unfolds ended before what it made"
+        else:
+            assert at_work <= {State.WAITING}, "a part works although its maker does not"
         if a.outcome is Outcome.PASSED:
             assert below, "a job that unfolds passed without having made anything"
-            assert all(b.outcome not in FAILED or b.tolerated for b in below), (
+            assert all(b.outcome not in FAILED or b.tolerated for _, b in below), (
                 "it passed, what it made did not"
             )
 

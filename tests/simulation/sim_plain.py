@@ -135,5 +135,4 @@ def _makers_work(flow: Flow, node: Node) -> bool:
     while plan.origin is not None:
         makers.append(by_key[plan.origin.parent])
         plan = makers[-1].plan
-    grouped = any(maker.plan.concurrency is not None for maker in makers)
-    return not grouped or all(maker.attempt.state is State.RUNNING for maker in makers)
+    return all(maker.attempt.state is State.RUNNING for maker in makers)

@@ -80,6 +80,7 @@ class World:
     blobs: dict[str, bytes] = field(default_factory=dict)
     keys: dict[str, int] = field(default_factory=dict)
     trail: list[str] = field(default_factory=list)
+    followed: set[int] = field(default_factory=set)  # attempts of makers, made because a part was retried
     mode: str = ""  # of all concurrency groups
     twin: Twin | None = None
 
@@ -395,7 +396,15 @@ class World:
         attempt = self._attempt(State.DONE)
         if attempt is None or attempt.number > 6:
             return
+        before = self.read(lambda tx: tx.attempts(_ANY, _PAGE))
         self._may_refuse(lambda tx: control.retry(tx, attempt.id, self.now, self.user.id))
+        if next(job for job, a in before if a.id == attempt.id).plan.origin is not None:
+            known = {a.id for _, a in before}
+            self.followed |= {
+                a.id
+                for job, a in self.read(lambda tx: tx.attempts(_ANY, _PAGE))
+                if a.id not in known and job.plan.unfold is not None and job.id != attempt.job_id
+            }
 
     def retry_run(self) -> None:
         run = self._run()
@@ -404,6 +413,27 @@ class World:
             and self.read(lambda tx: max((a.number for _, a in tx.graph(run.id)), default=9)) < 6
         ):
             self.do(lambda tx: control.retry_run(tx, run.id, self.now, self.user.id))
+
+    def retry_top(self) -> None:
+        """As `retry`, of the last attempt of a job that none has made."""
+        last = [(j, a) for j, a in self.read(lambda tx: tx.attempts(_ANY, _PAGE)) if a.latest]
+        top = [a for j, a in last if j.plan.origin is None and a.state is State.DONE and a.number < 6]
+        if top:
+            attempt = top[self.pick(len(top))]
+            self._may_refuse(lambda tx: control.retry(tx, attempt.id, self.now, self.user.id))
+
+    def rerun(self) -> None:
+        """A workflow that is over is done again from its beginning (`retry_jobs`)."""
+        over = [(j, a) for j, a in self.read(lambda tx: tx.attempts(_ANY, _PAGE)) if a.latest]
+        flows = sorted({job.workflow_id for job, _ in over})
+        if not flows:
+            return
+        mine = flows[self.pick(len(flows))]
+        chosen = [(j, a) for j, a in over if j.workflow_id == mine and a.outcome is not Outcome.SKIPPED]
+        if not chosen or any(a.number > 5 for _, a in chosen):
+            return
+        ids, run_id = [job.id for job, _ in chosen], chosen[0][1].run_id
+        self._may_refuse(lambda tx: control.retry_jobs(tx, run_id, ids, self.now, self.user.id))
 
     def play(self) -> None:
         attempt = self._attempt(State.HELD) or self._attempt()
@@ -539,7 +569,7 @@ class World:
         self.trail.append(name)
         self.steps += 1
         getattr(self, name)()
-        everything(self.store, self.logs, self.blobs, self.now)
+        everything(self.store, self.logs, self.blobs, self.now, self.followed)
         assert self.twin is None or fingerprint(self.twin.store) == fingerprint(self.store), (
             "settle by what changed and settle by everything disagree"
         )
@@ -588,7 +618,7 @@ def history(seed: int, steps: int, store: Any = None, mode: str = "", *, twin: b
         for _ in range(steps):
             world.event(events[world.pick(len(events))])
         world.drain()
-        everything(world.store, world.logs, world.blobs, world.now)
+        everything(world.store, world.logs, world.blobs, world.now, world.followed)
     except BaseException as error:
         error.add_note(
             f"history({seed}, {steps}) after {world.steps} events, the last of them {world.trail[-12:]}"

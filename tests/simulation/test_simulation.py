@@ -14,7 +14,7 @@ from hypothesis.stateful import RuleBasedStateMachine, rule, run_state_machine_a
 from sim_events import COMMON
 from sim_world import World, history
 
-EVENTS = sorted(set(COMMON))
+EVENTS = sorted({*COMMON, "rerun"})
 LONG = int(os.environ.get("RUNYARD_SIMULATION_SEEDS", "600"))
 
 

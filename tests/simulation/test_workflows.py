@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import pytest
+import sim_makers
 import sim_world
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -113,6 +114,7 @@ def plan_of(pick: Pick) -> Plan:
 @pytest.fixture(autouse=True)
 def workflows_are_submitted(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sim_world, "make_plan", plan_of)
+    monkeypatch.setattr(sim_world, "ENDS", [*sim_world.ENDS, *sim_makers.ENDS])
 
 
 @pytest.mark.parametrize("block", range(4))

@@ -57,8 +57,8 @@ class Board:
             self.failed.append(node)
         if node.plan.concurrency is not None:
             self.groups.add(node.plan.concurrency.group)
-        if node.plan.origin is not None:
-            self.restless = True  # its maker may end with it
+        if node.plan.origin is not None or node.plan.unfold is not None:
+            self.restless = True  # its maker may end with it; what it had made may be left over
 
     def cancel(self, node: Node, reason: Reason, message: str = "", actor_id: int | None = None) -> None:
         """Ends an open node: at once when nobody runs it, else by asking its runner to stop."""

@@ -30,7 +30,7 @@ from runyard.engine.flow import CANCELED, Flow, Node
 from runyard.engine.gates import outlives
 from runyard.engine.groups import enter, release
 from runyard.engine.moves import move, rehold
-from runyard.engine.ports import ArtifactFilter, Page, Tx
+from runyard.engine.ports import ArtifactFilter, AttemptFilter, Page, Tx
 from runyard.engine.reopening import INPUTS, reopen, reopen_skipped
 from runyard.engine.settle import end_all, end_empty, finish_board, settle
 from runyard.model.errors import Conflict, NotFound
@@ -72,7 +72,9 @@ def cancel_job(tx: Tx, job_id: int, now: int, actor_id: int | None = None) -> At
     if job is None:
         raise NotFound(f"Job {job_id} does not exist.")
     board = load(tx, job.run_id, now)
-    node = board.nodes[job_id]
+    node = board.nodes.get(job_id)
+    if node is None:  # retired
+        return tx.attempts(AttemptFilter(job_id=job_id), Page(limit=1))[0][1]
     _cancel(board, [node], actor_id)
     finish_board(board)
     return _again(tx, node.attempt.id)
@@ -136,8 +138,9 @@ def retry_jobs(
     """The same for these jobs of a run, whatever their outcome; Conflict, and nothing has happened, when one is open or was skipped. Ids of the jobs with
     a new attempt: these, and those skipped behind them."""
     board = load(tx, run_id, now)
-    chosen = [board.nodes[job_id] for job_id in job_ids]
-    if any(node.attempt.outcome not in RETRYABLE for node in chosen):
+    ids = list(job_ids)
+    chosen = [board.nodes[job_id] for job_id in ids if job_id in board.nodes]
+    if len(chosen) < len(ids) or any(node.attempt.outcome not in RETRYABLE for node in chosen):
         raise Conflict("Job is not retryable")
     before = {job_id: node.attempt.number for job_id, node in board.nodes.items()}
     _retried(board, chosen, actor_id)
@@ -153,7 +156,13 @@ def has_begun_behind(tx: Tx, attempt_id: int, now: int) -> bool:
     return any(board.nodes[job_id].attempt.started_at is not None for job_id in behind)
 
 
-def _retried(board: Board, nodes: list[Node], actor_id: int | None) -> Run:
+def _retried(board: Board, chosen: list[Node], actor_id: int | None) -> Run:
+    """Those that made one of them go on too."""
+    again = {node.job.id: node for node in chosen}
+    for node in chosen:
+        makers = board.flows[node.job.workflow_id].makers(node)
+        again |= {maker.job.id: maker for maker in makers if maker.is_done}
+    nodes = [again[job_id] for job_id in sorted(again)]  # makers before what they made
     for node in nodes:
         reopen(board, node, automatic=False, actor_id=actor_id)
     reopen_skipped(board, nodes)
@@ -280,10 +289,12 @@ def _cancel_flow(board: Board, flow: Flow, actor_id: int | None) -> None:
     if not flow.is_canceled:
         flow.row = replace(flow.row, extra={**flow.row.extra, CANCELED: True})
         board.tx.save(flow.row)
-    stays = [node for node in flow.nodes if not node.is_done and outlives(flow, node)]
-    parts = [node for node in flow.unfolding if node.attempt.state is State.RUNNING]
-    kept = {id(node) for node in (*stays, *parts)}
-    _cancel(board, [node for node in flow.nodes if id(node) not in kept], actor_id)
+    makers = {node.job.id for node in flow.unfolding if node.attempt.state is State.RUNNING}
+    stays = [node for node in flow.nodes if not node.is_done and node.job.id not in makers]
+    while goes := [node for node in stays if not outlives(flow, node)]:  # an end may decide a condition
+        _cancel(board, goes, actor_id)
+        gone = {node.job.id for node in goes}
+        stays = [node for node in stays if node.job.id not in gone and not node.is_done]
 
 
 def _was_played(node: Node) -> bool:
@@ -293,11 +304,11 @@ def _was_played(node: Node) -> bool:
 
 
 def _latest(tx: Tx, attempt_id: int, now: int) -> tuple[Board, Node | None]:
-    """The board of an attempt and its node; no node when a newer attempt exists."""
+    """The board of an attempt and its node; no node when a newer attempt exists, or its job was retired."""
     attempt = _again(tx, attempt_id)
     board = load(tx, attempt.run_id, now)
-    node = board.nodes[attempt.job_id]
-    return board, node if node.attempt.id == attempt_id else None
+    node = board.nodes.get(attempt.job_id)
+    return board, node if node is not None and node.attempt.id == attempt_id else None
 
 
 def _again(tx: Tx, attempt_id: int) -> Attempt:

@@ -8,12 +8,12 @@ from __future__ import annotations
 from typing import Any
 
 from runyard.engine.board import Board, load
-from runyard.engine.flow import Node
+from runyard.engine.flow import Flow, Node
 from runyard.engine.gates import Answer, decide
 from runyard.engine.groups import enter
-from runyard.engine.moves import move
+from runyard.engine.moves import NO_LEASE_AT, move
 from runyard.engine.ports import AttemptFilter, Page, Tx
-from runyard.engine.reopening import reopen
+from runyard.engine.reopening import reopen, reopen_skipped
 from runyard.engine.rooms import has_room
 from runyard.engine.settle import finish_board
 from runyard.engine.terms import Terms
@@ -86,12 +86,23 @@ def stopped_as(attempt: Attempt) -> tuple[Outcome, Reason]:
 
 def again(board: Board, node: Node, *, automatic: bool, **changes: Any) -> Attempt:
     """Makes the job's next attempt and starts it at once, whatever its gate said before; only while something that it looks at is open
-    again (retried too), or while there is no room, it waits."""
-    reopen(board, node, automatic=automatic, **changes)
+    again (retried too), or while there is no room, it waits. Those that made it go on with it, as new attempts of theirs."""
     flow = board.flows[node.job.workflow_id]
+    makers = [maker for maker in flow.makers(node) if maker.is_done]
+    for maker in reversed(makers):
+        reopen(board, maker, automatic=automatic)
+        _start(board, flow, maker)
+        if maker.attempt.state is State.QUEUED:  # it begins with what is there, nothing is asked for anew
+            board.move(maker, State.RUNNING, lease_until_at=NO_LEASE_AT)
+    reopen(board, node, automatic=automatic, **changes)
+    _start(board, flow, node)
+    reopen_skipped(board, makers)
+    return node.attempt
+
+
+def _start(board: Board, flow: Flow, node: Node) -> None:
     if decide(flow, node).answer is not Answer.WAIT and has_room(flow, node):
         enter(board, node)
-    return node.attempt
 
 
 def may_retry(rule: Retry, reason: Reason, exit_code: int | None) -> bool:

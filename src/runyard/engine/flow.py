@@ -267,6 +267,16 @@ class Flow:
             self.turns.reorder()
             self._is_arranged = True
 
+    def rearrange(self, nodes: Iterable[Node]) -> None:
+        """Holds these instead of those it had: some were taken out, came back, or have another plan."""
+        nodes, was_canceled = sorted(nodes, key=lambda n: (n.job.position, n.job.id)), self._was_canceled
+        for node in self.nodes:
+            node.flow = None
+        Flow.__init__(self, self.row)
+        for node in nodes:
+            self.add(node)
+        self._was_canceled = was_canceled
+
     # what gates look at
     @property
     def is_canceled(self) -> bool:
@@ -276,6 +286,12 @@ class Flow:
     def legs(self, name: str) -> Sequence[Node]:
         """The nodes that a need of this name means; none when it was optional and is not there."""
         return self.named.get(name, ())
+
+    def makers(self, node: Node) -> Iterator[Node]:
+        """Who made it, who made that one, and so on."""
+        while (origin := node.plan.origin) is not None:
+            node = next(maker for maker in self.legs(origin.parent) if maker.plan.key == origin.parent)
+            yield node
 
     def needed(self, node: Node) -> Iterable[Node]:
         """All nodes that its needs mean."""

@@ -40,10 +40,11 @@ def reopen(board: Board, node: Node, *, automatic: bool, **changes: Any) -> None
 
 
 def reopen_skipped(board: Board, nodes: Sequence[Node]) -> None:
-    """Skipped jobs behind these get new attempts, never edits (reliability.md §8 row 37); their gates are asked again."""
-    for job_id in _behind(board, nodes):
+    """Skipped jobs behind these get new attempts, never edits (reliability.md §8 row 37); their gates are asked again. Not those whose maker is over."""
+    for job_id in sorted(_behind(board, nodes)):  # makers before what they made
         node = board.nodes[job_id]
-        if node.attempt.outcome is Outcome.SKIPPED:
+        makers = board.flows[node.job.workflow_id].makers(node)
+        if node.attempt.outcome is Outcome.SKIPPED and not any(maker.is_done for maker in makers):
             reopen(board, node, automatic=True)
 
 

@@ -1,4 +1,4 @@
-"""Whether there is room for a job whose gate is open: `max_parallel` of its matrix and of its leg, and its maker's place in a concurrency group.
+"""Whether there is room for a job whose gate is open: `max_parallel` of its matrix and of its leg, and makers that run.
 
 A job without room stays waiting and is asked again when a place may be free. Settle asks for every start, `ending.again` for every retry.
 What this looks at of a plan is a line in `turns`: all that stand in one get the same answer at the same moment.
@@ -6,15 +6,13 @@ What this looks at of a plan is a line in `turns`: all that stand in one get the
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 from runyard.engine.flow import Flow, Node
 from runyard.model.state import State
 
 
 def has_room(flow: Flow, node: Node) -> bool:
     """All of it."""
-    return _matrix_has_room(flow, node) and _leg_has_room(flow, node) and _makers_have_their_place(flow, node)
+    return _matrix_has_room(flow, node) and _leg_has_room(flow, node) and _makers_run(flow, node)
 
 
 def _matrix_has_room(flow: Flow, node: Node) -> bool:
@@ -31,15 +29,7 @@ def _leg_has_room(flow: Flow, node: Node) -> bool:
     return origin.leg in at_work or len(at_work) < origin.max_parallel
 
 
-def _makers_have_their_place(flow: Flow, node: Node) -> bool:
-    """What a member of a concurrency group has made works only while the member does: a retry of one part waits until the group is free."""
-    makers = list(_makers(flow, node))
-    if all(maker.plan.concurrency is None for maker in makers):
-        return True
-    return all(maker.attempt.state is State.RUNNING for maker in makers)
-
-
-def _makers(flow: Flow, node: Node) -> Iterator[Node]:
-    while (origin := node.plan.origin) is not None:
-        node = next(maker for maker in flow.legs(origin.parent) if maker.plan.key == origin.parent)
-        yield node
+def _makers_run(flow: Flow, node: Node) -> bool:
+    """What a job has made works only while the job does: its place in a concurrency group or in its own leg is theirs, and a new attempt of it may
+    make other jobs."""
+    return all(maker.attempt.state is State.RUNNING for maker in flow.makers(node))

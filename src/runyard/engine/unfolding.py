@@ -1,7 +1,8 @@
 """Jobs that become others (`JobPlan.unfold`): settle makes what they stand for when their gate opens, in the same transaction, and ends them with it.
 
 An unfolding job is QUEUED for a moment, RUNNING (with a lease that never ends) while what it made is open, then DONE as that ended. When one of those is
-retried it goes on too, as a new attempt; when it is retried itself, those that did not pass are. What was made once is never made anew.
+retried it goes on too, as a new attempt (`ending.again`); when it begins again itself, what it makes is asked for anew (`remaking`). What it made works only
+while it runs (`rooms`), so nothing of an earlier making begins before the new one is known.
 """
 
 from __future__ import annotations
@@ -14,10 +15,9 @@ from runyard.engine.board import Board
 from runyard.engine.drawing import TROUBLE, Undrawable, boolean, draw, facts_of, is_ready, number
 from runyard.engine.flow import Flow, Node
 from runyard.engine.gates import need_facts, outlives, result_of
-from runyard.engine.groups import enter
 from runyard.engine.moves import NO_LEASE_AT
 from runyard.engine.ports import Tx
-from runyard.engine.reopening import reopen, reopen_skipped
+from runyard.engine.remaking import is_at_rest, remake, retire
 from runyard.model.plan import Given, Handed, JobPlan, Origin, Unfold
 from runyard.model.protection import is_protected
 from runyard.model.state import Outcome, Reason, State
@@ -32,7 +32,7 @@ _ENDS = {
     "cancelled": Outcome.CANCELED,
     "skipped": Outcome.SKIPPED,
 }
-_BROKEN = frozenset({Outcome.FAILED, Outcome.ERRORED, Outcome.CANCELED})
+_MAKES_NOTHING = frozenset({Reason.GATE, Reason.BAD_PLAN})  # it ended so before it could begin
 _OF_A_LEG = frozenset({"matrix", "strategy"})
 OUTPUTS_LIMIT_BYTES = 1 << 20
 
@@ -74,51 +74,48 @@ def unfold(board: Board) -> None:
     for flow in board.flows.values():
         for node in reversed(flow.unfolding):
             match node.attempt.state:
+                case _ if node.flow is None:  # retired by its own maker in this very turn
+                    pass
                 case State.QUEUED:
                     _begin(board, flow, node)
                 case State.RUNNING:
                     _end(board, flow, node)
                 case State.DONE:
-                    _again(board, flow, node)
+                    _leave(board, flow, node)
                 case _:
                     pass
 
 
 def _begin(board: Board, flow: Flow, node: Node) -> None:
-    made = list(flow.made.get(node.plan.key, ()))
-    if made:
-        _restart(board, made, node)
-    else:
-        try:
-            plans = list(_plans(board, flow, node))
-            if not plans:
-                board.move(node, State.DONE, outcome=Outcome.SKIPPED, reason=Reason.GATE)
-                return
-        except TROUBLE as error:
-            said = str(error) if isinstance(error, ExpressionError | ValueError) else type(error).__name__
-            text = f"This job cannot be unfolded: {said}"
-            board.move(node, State.DONE, outcome=Outcome.ERRORED, reason=Reason.BAD_PLAN, message=text[:1000])
-            return
-        for job, attempt in add_jobs(board.tx, board.run, flow.row, plans, len(flow.nodes), board.now):
-            child = board.nodes[job.id] = Node(job, attempt)
-            flow.add(child)
-            made.append(child)
-        if flow.is_canceled:  # someone canceled it before there was this to cancel
-            for child in made:
-                if not outlives(flow, child):
-                    board.cancel(child, Reason.BY_USER)
+    if is_at_rest(flow, node) and not _make(board, flow, node):
+        return
     board.move(node, State.RUNNING, lease_until_at=NO_LEASE_AT)
     board.restless = True
 
 
-def _restart(board: Board, made: list[Node], node: Node) -> None:
-    """A new attempt of the job is a new attempt of what did not pass, or of everything when all passed."""
-    if any(not child.is_done for child in made):
-        return
-    chosen = [child for child in made if child.attempt.outcome in _BROKEN] or made
-    for child in chosen:
-        reopen(board, child, automatic=False, actor_id=node.attempt.actor_id)
-    reopen_skipped(board, chosen)
+def _make(board: Board, flow: Flow, node: Node) -> bool:
+    """Makes what the job stands for now; says whether that is anything, else it has ended."""
+    try:
+        plans = list(_plans(board, flow, node))
+    except TROUBLE as error:
+        said = str(error) if isinstance(error, ExpressionError | ValueError) else type(error).__name__
+        text = f"This job cannot be unfolded: {said}"
+        board.move(node, State.DONE, outcome=Outcome.ERRORED, reason=Reason.BAD_PLAN, message=text[:1000])
+        return False
+    if not plans:
+        board.move(node, State.DONE, outcome=Outcome.SKIPPED, reason=Reason.GATE)
+        return False
+    if node.attempt.number > 1:
+        plans = remake(board, flow, node, plans)
+    first = flow.nodes[-1].job.position + 1
+    for job, attempt in add_jobs(board.tx, board.run, flow.row, plans, first, board.now):
+        child = board.nodes[job.id] = Node(job, attempt)
+        flow.add(child)
+    if flow.is_canceled:  # someone canceled it before there was this to cancel
+        for child in flow.made[node.plan.key]:
+            if not outlives(flow, child):
+                board.cancel(child, Reason.BY_USER)
+    return True
 
 
 def _end(board: Board, flow: Flow, node: Node) -> None:
@@ -131,20 +128,13 @@ def _end(board: Board, flow: Flow, node: Node) -> None:
     board.move(node, State.DONE, outcome=outcome, reason=reason, outputs=_outputs(board, flow, node, made))
 
 
-def _again(board: Board, flow: Flow, node: Node) -> None:
-    """What it made is open although it has ended: retried since, or left over because someone else ended it."""
-    if not flow.open_parts[node.plan.key]:
-        return
-    made = [child for child in flow.made.get(node.plan.key, []) if not child.is_done]
-    ended_at = node.attempt.finished_at or 0
-    if any(c.attempt.number > 1 and c.attempt.created_at >= ended_at for c in made):
-        reopen(board, node, automatic=False)  # a person retried something below
-        enter(board, node)
-        if node.attempt.state is State.QUEUED:
-            board.move(node, State.RUNNING, lease_until_at=NO_LEASE_AT)
-        reopen_skipped(board, [node])
-    else:
-        for child in made:
+def _leave(board: Board, flow: Flow, node: Node) -> None:
+    """What it had made is open although it has ended, because someone else ended it; or it has no part in what the job came to, which made nothing."""
+    if node.attempt.reason in _MAKES_NOTHING:
+        if is_at_rest(flow, node):
+            retire(board, flow, node, flow.made.get(node.plan.key, ()))
+    elif flow.open_parts[node.plan.key]:
+        for child in flow.made[node.plan.key]:
             board.cancel(child, node.attempt.reason or Reason.BY_USER, node.attempt.message)
 
 
@@ -215,7 +205,8 @@ def _plans(board: Board, flow: Flow, node: Node) -> Iterator[JobPlan]:
         if not isinstance(tree, dict):
             raise Undrawable("A matrix must be a mapping.")
         values = [*matrix.expand(tree)]
-    total = len(board.nodes) + len(values) * len(plan.jobs)
+    made = len(flow.made.get(node.plan.key, ()))  # by an earlier attempt: these are there, or go
+    total = len(board.nodes) - made + len(values) * len(plan.jobs)
     if total > plan.most:
         raise Undrawable(
             f"the run would have {total} jobs; at most {plan.most} are allowed (RUNYARD_JOBS_PER_RUN)."

@@ -70,15 +70,16 @@ class AttemptView:
 
 
 def run_tree(tx: Tx, run_id: int) -> RunView:
-    """Three queries, whatever the run's size. NotFound when there is no such run."""
+    """Three queries, whatever the run's size; without jobs that were retired. NotFound when there is no such run."""
     run = tx.get(Run, run_id)
     if run is None:
         raise NotFound(f"Run {run_id} does not exist.")
     jobs: dict[int, Job] = {}
     tries: dict[int, list[Attempt]] = {}
-    for job, attempt in _all_attempts(tx, run_id):
+    for job, attempt in attempts_of(tx, run_id):
         jobs[job.id] = job
         tries.setdefault(job.id, []).append(attempt)
+    jobs = {job_id: job for job_id, job in jobs.items() if tries[job_id][-1].latest}
     by_workflow: dict[int, list[JobView]] = {}
     for job in sorted(jobs.values(), key=lambda j: (j.position, j.id)):
         by_workflow.setdefault(job.workflow_id, []).append(JobView(job, tuple(tries[job.id])))
@@ -87,7 +88,8 @@ def run_tree(tx: Tx, run_id: int) -> RunView:
     )
 
 
-def _all_attempts(tx: Tx, run_id: int) -> Iterator[tuple[Job, Attempt]]:
+def attempts_of(tx: Tx, run_id: int) -> Iterator[tuple[Job, Attempt]]:
+    """All attempts of a run by id, those of retired jobs too."""
     last: int | None = None
     while True:
         page = Page(limit=5000, after_id=last, descending=False)

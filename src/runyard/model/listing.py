@@ -52,6 +52,7 @@ class Brief(NamedTuple):
     state: State
     outcome: Outcome | None
     hold: Hold | None
+    latest: bool
     name: str
 
 

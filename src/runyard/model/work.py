@@ -256,7 +256,7 @@ class Attempt:
     hold: Hold | None = None
     message: str = ""  # a sentence for people: why it ended so
     tolerated: bool = False  # failed or canceled, but allowed to
-    latest: bool = True  # no newer attempt of this job exists
+    latest: bool = True  # no newer attempt of this job exists, and the job is not retired (`engine.remaking`)
     automatic: bool = False  # made by a retry rule or a lost runner
     created_at: int = 0
     queued_at: int | None = None

@@ -13,7 +13,7 @@ from typing import Any, Protocol
 from runyard.engine.ports import Kept
 from runyard.model.work import Attempt, Job
 from runyard.store.log_files import LogFiles
-from runyard.store.rows import to_be_drawn
+from runyard.store.rows import may_be_planned_anew
 
 Columns = tuple[Any, ...]
 
@@ -71,7 +71,7 @@ class JobCache:
 
     def put(self, jobs: Iterable[Job]) -> None:
         for job in jobs:
-            if not to_be_drawn(job):
+            if not may_be_planned_anew(job):
                 self._jobs[job.id] = job
         while len(self._jobs) > self._limit:
             try:

@@ -169,12 +169,13 @@ class JobShape(Shape[Job]):
         return Job.packed(dict(zip(self._others, others, strict=True)), unpack)
 
 
-def to_be_drawn(job: Job) -> bool:
-    """Whether its plan may be saved again (`JobPlan.drawn`). Of a plan that is still text the text is asked; one that only looks so is a job read anew."""
+def may_be_planned_anew(job: Job) -> bool:
+    """Whether its plan may be saved again: fields of it are drawn, or its maker may begin again (`JobPlan.drawn`, `.origin`). Of a plan that is still text the text is asked; one that only looks so is a job read anew."""
     unpack = getattr(job, "_unpack", None)
     if isinstance(unpack, partial):
-        return '"drawn":{' in unpack.args[0]
-    return job.plan.drawn is not None
+        text: str = unpack.args[0]
+        return '"drawn":{' in text or '"origin":{' in text
+    return job.plan.drawn is not None or job.plan.origin is not None
 
 
 USER = Shape(User, "users")

@@ -198,8 +198,8 @@ def workflow_in(tx: Tx, number: int) -> Workflow:
 
 
 def latest_of(tx: Tx, job_id: int) -> Attempt:
-    """A job's latest attempt, or NotFound."""
-    found = tx.attempts(AttemptFilter(job_id=job_id, latest_only=True), Page(limit=1))
+    """A job's last attempt, or NotFound."""
+    found = tx.attempts(AttemptFilter(job_id=job_id), Page(limit=1))
     if not found:
         raise NotFound("job not found")
     return found[0][1]

@@ -83,6 +83,7 @@ class Statuses:
         for brief in tx.briefs(run.id):
             known = tries.get(brief.job_id)
             tries[brief.job_id] = (brief,) if known is None else (*known, brief)
+        tries = {job_id: own for job_id, own in tries.items() if own[-1].latest}  # others were retired
         self._sizes[run.id] = len(tries)
         parts = sorted(self._all(tx, run.id, tries), key=attrgetter("order"))
         rows = tx.workflows(run.id)

@@ -18,9 +18,7 @@ from runyard.store.queries.lists import Conditions, any_pair, window, window_of_
 
 SELECT = f"SELECT {', '.join(Listed._fields)} FROM attempts"
 _ARTIFACTS = f"SELECT {', '.join(ListedArtifact._fields)} FROM artifacts WHERE attempt_id IN ({{marks}}) ORDER BY attempt_id, id"
-_BRIEFS = (
-    "SELECT id, job_id, number, state, outcome, hold, outline FROM attempts WHERE run_id = ? ORDER BY id"
-)
+_BRIEFS = "SELECT id, job_id, number, state, outcome, hold, latest, outline FROM attempts WHERE run_id = ? ORDER BY id"
 CARDS = f"SELECT {', '.join(Card._fields)} FROM attempts"
 _OUTLINE = "UPDATE attempts SET outline = ?, card = NULL WHERE job_id = ?"
 _UNDRAWN = f"{SELECT} WHERE state = 'done' AND card IS NULL ORDER BY id DESC LIMIT ?"
@@ -119,8 +117,9 @@ def briefs(link: Link, run_id: int) -> list[Brief]:
 
 @lru_cache(16384)
 def _brief(row: Columns) -> Brief:
-    id, job_id, number, state, outcome, hold, outline = row
-    return Brief(id, job_id, number, _STATES[state], _OUTCOMES[outcome], _HOLDS[hold], _read(outline).name)
+    id, job_id, number, state, outcome, hold, latest, outline = row
+    name = _read(outline).name
+    return Brief(id, job_id, number, _STATES[state], _OUTCOMES[outcome], _HOLDS[hold], latest == 1, name)
 
 
 def _decode(row: Columns) -> Listed:
