@@ -21,10 +21,20 @@ ENDS = [
     Finish(Outcome.FAILED, Reason.SCRIPT, 1),
     Finish(Outcome.FAILED, Reason.SCRIPT, 3, outputs={"m": "[1, 3]"}),
 ]
-EVENTS = (
-    ["submit"] + ["claim"] * 9 + ["finish"] * 9 + ["rerun"] * 5 + ["retry_top"] * 3 + ["retry"] * 2
-    + ["retry_run", "cancel", "give_back", "beat", "force_cancel", "pass_time", "lose"]
-)  # fmt: skip
+_OTHERS = ["retry_run", "cancel", "give_back", "beat", "force_cancel", "pass_time", "lose"]
+RERUNS = (
+    ["submit"] + ["claim"] * 9 + ["finish"] * 9 + ["rerun"] * 5 + ["retry_top"] * 3 + ["retry"] * 2 + _OTHERS
+)
+RETRIES = (
+    ["submit"] * 2
+    + ["claim"] * 8
+    + ["finish"] * 8
+    + ["rerun"] * 2
+    + ["retry_top"] * 4
+    + ["retry"] * 2
+    + _OTHERS
+)
+PROFILES = [RERUNS, RETRIES]
 LATE = {"v": "${{ fromJSON(needs.j0.outputs.m || '[1]') }}"}
 GIVEN = {"v": "${{ fromJSON(inputs.i || '[1]') }}"}
 GATES = [Gate()] * 4 + [

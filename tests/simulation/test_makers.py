@@ -18,7 +18,7 @@ Patch = pytest.MonkeyPatch
 def makers_are_submitted(monkeypatch: Patch) -> None:
     monkeypatch.setattr(sim_world, "make_plan", sim_makers.make_plan)
     monkeypatch.setattr(sim_world, "ENDS", sim_makers.ENDS)
-    monkeypatch.setattr(sim_world, "PROFILES", [sim_makers.EVENTS])
+    monkeypatch.setattr(sim_world, "PROFILES", sim_makers.PROFILES)
 
 
 @pytest.mark.parametrize("block", range(4))
@@ -68,7 +68,7 @@ def test_a_maker_that_is_wrong_when_it_begins_again_is_noticed(
     """The twin is left out, as in `test_mutants`; nothing but a check's own complaint counts."""
     mutant(monkeypatch)
     with pytest.raises(AssertionError):
-        for seed in range(36, 48):
+        for seed in (10, 38, 41, 42, 47):
             sim_world.history(seed, 60, twin=False)
 
 

@@ -170,7 +170,8 @@ class JobShape(Shape[Job]):
 
 
 def may_be_planned_anew(job: Job) -> bool:
-    """Whether its plan may be saved again: fields of it are drawn, or its maker may begin again (`JobPlan.drawn`, `.origin`). Of a plan that is still text the text is asked; one that only looks so is a job read anew."""
+    """Whether its plan may be saved again: fields of it are drawn, or its maker may begin again (`JobPlan.drawn`, `.origin`).
+    Of a plan that is still text the text is asked; one that only looks so is a job read anew."""
     unpack = getattr(job, "_unpack", None)
     if isinstance(unpack, partial):
         text: str = unpack.args[0]
