@@ -359,3 +359,20 @@ def test_facts_of_events_become_variables(run: Any) -> None:
         values["CI_PIPELINE_TRIGGERED"],
     ) == ("nightly", "abcd", "true")
     assert next(v for v in job.variables if v.key == "TRIGGER_PAYLOAD").file
+
+
+def test_a_job_whose_base_is_not_read_may_be_in_any_stage(tree: Any) -> None:
+    text = """
+include: {project: g/p, file: x.yml}
+.mine: {extends: .theirs}
+setup: {script: x, stage: build}
+clean: {extends: [.mine, .gone], dependencies: [setup], needs: [test]}
+test: {script: x}
+deploy: {extends: .mine, needs: [roll]}
+roll: {extends: .theirs, script: x}
+early: {stage: build, script: x, needs: [test]}
+"""
+    problems = check(tree({".gitlab-ci.yml": text}))
+    assert [problem.message for problem in problems if problem.severity == "error"] == [
+        "early job: need test is not defined in current or prior stages"
+    ]

@@ -83,9 +83,8 @@ class _Extender:
                 node.at, f"{name}: unknown keys in `extends` ({', '.join(unknown[:10])})", hint
             )
             self.out.halves.add(name)
-            return own, 0
         merged, depth = Mapping(own.at, {}), 0
-        for base in dict.fromkeys(names):
+        for base in dict.fromkeys(name for name in names if name in known):
             if base in chain:
                 self.out.error(node.at, f"{name}: circular dependency detected in `extends`")
                 return own, 0
@@ -93,6 +92,8 @@ class _Extender:
                 self.out.error(node.at, f"{name}: nesting too deep in `extends`")
                 return own, 0
             found, below = self._resolve(base, chain)
+            if base in self.out.halves:
+                self.out.halves.add(name)
             self.out.spend(_breadth(found), node.at)
             merged, depth = merge(merged, found), max(depth, below + 1)
         if depth > MAX_DEPTH:

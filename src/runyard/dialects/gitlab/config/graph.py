@@ -103,6 +103,8 @@ def _check_needs(
             out.undefined(
                 need.at, f"{job.name} job: undefined need: {shown[0] if target else need.job}", hint
             )
+        elif out.halves & {job.name, target.name}:
+            continue  # their stages may stand in an include that was not read
         elif target.name == job.name or order.get(target.stage, 0) > order[job.stage]:
             out.error(need.at, f"{job.name} job: need {need.job} is not defined in current or prior stages")
 
@@ -124,6 +126,8 @@ def _check_dependencies(job: JobSpec, names: Names, order: dict[str, int], out: 
             out.undefined(
                 at, f"{job.name} job: undefined dependency: {name}", nearest(name, names.config.jobs)
             )
+        elif out.halves & {job.name, target.name}:
+            continue
         elif needed is not None and name not in needed:
             out.error(at, f"{job.name} job: dependencies the {name} should be part of needs")
         elif needed is None and order.get(target.stage, 0) >= order[job.stage]:
