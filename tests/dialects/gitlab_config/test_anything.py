@@ -80,6 +80,10 @@ job = st.fixed_dictionaries(
         "artifacts": one_of({"paths": ["p"]}, {"reports": {"dotenv": "d"}}, {"paths": "*"}),
         "cache": one_of({"key": "$A", "paths": ["p"]}, {"key": {"files": ["x.txt"]}}),
         "inherit": one_of({"default": False}, {"variables": ["A"]}),
+        "inputs": one_of({"i": {"default": "$A"}}, {"i": {"type": "number", "default": 1}}, {"i": {}}),
+        "run": one_of([{"name": "n", "script": "x"}], [{"name": "n", "step": "./x"}], []),
+        "after_script": one_of("${{ job.inputs.i }}", ["y"]),
+        "image": one_of("i:${{ job.inputs.i }}", "$A", {"name": "i"}),
     },
 )
 config = st.fixed_dictionaries(
@@ -87,7 +91,7 @@ config = st.fixed_dictionaries(
     optional={
         **dict.fromkeys(NAMES, job),
         "stages": st.lists(st.sampled_from(STAGES), min_size=1, max_size=4),
-        "default": one_of({"retry": 1}, {"before_script": ["b"]}, {"unknown": 1}),
+        "default": one_of({"retry": 1}, {"before_script": ["b"]}, {"identity": "x"}, {"unknown": 1}),
         "variables": one_of({"A": "1"}, {"A": "$CI_COMMIT_REF_NAME"}),
         "workflow": st.fixed_dictionaries(
             {}, optional={"rules": st.lists(rule, max_size=2), "name": one_of("n $A")}

@@ -363,3 +363,11 @@ def test_files_of_includes_share_one_budget(tree: Any, trigger: Any) -> None:
     files = {f"ci/{i}.yml": big.replace("x:", f"x{i}:") for i in range(27)}
     with pytest.raises(Invalid, match=r"more than \d+ nodes"):
         compile(trigger(), tree({".gitlab-ci.yml": "include: 'ci/*.yml'", **files}))
+
+
+def test_a_merge_request_pipeline_tried_without_one_has_its_variables(tree: Any, trigger: Any) -> None:
+    text = "a: {script: x, rules: [{if: '$CI_MERGE_REQUEST_IID && $CI_MERGE_REQUEST_TARGET_BRANCH_NAME == $CI_DEFAULT_BRANCH'}]}\nb: {script: x, rules: [{if: $CI_COMMIT_BRANCH}]}"
+    files = tree({".gitlab-ci.yml": text})
+    plan = compile(trigger(source="merge_request_event", ref="topic"), files)
+    assert [job.key for job in plan.workflows[0].jobs] == ["a"]
+    assert [job.key for job in compile(trigger(), files).workflows[0].jobs] == ["b"]

@@ -63,6 +63,8 @@ def _event(trigger: Trigger) -> dict[str, str]:
 def _merge_request(trigger: Trigger) -> dict[str, str]:
     """CI_MERGE_REQUEST_*, for merge request pipelines and their children."""
     facts = _facts(trigger, "merge_request")
+    if not facts and trigger.source == "merge_request_event":  # tried in a working copy, where there is none
+        facts = {"id": 1, "iid": 1, "target_branch": trigger.project.default_branch}
     if not facts:
         return {}
     iid, description = facts.get("iid", ""), str(facts.get("description") or "")
