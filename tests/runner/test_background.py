@@ -101,7 +101,7 @@ def test_a_step_can_kill_all_it_sees_and_the_next_one_runs(full: Sandbox) -> Non
     box = full.open(BoxPlan(1, "group/app"))
     script = "sleep 100 & kill -9 1; kill -TERM 1; kill -9 -1; wait; echo alone; exit 3"
     assert did(box, script) == (3, "alone\n")
-    assert did(box, "echo $PPID") == (0, "0\n")
+    assert did(box, "echo $PPID") == (0, "1\n")
     assert box.close() == []
 
 

@@ -37,7 +37,7 @@ MISSING: dict[str, tuple[int, int]] = {
     "io_uring_setup": (425, 425), "io_uring_enter": (426, 426), "io_uring_register": (427, 427), "clone3": (435, 435),
 }  # fmt: skip
 ARCHITECTURES = {"x86_64": (0xC000003E, 0), "aarch64": (0xC00000B7, 1)}
-CLONE, IOCTL, SOCKET = (56, 220), (16, 29), (41, 198)
+CLONE, IOCTL, SOCKET, PRLIMIT = (56, 220), (16, 29), (41, 198), (302, 261)
 
 
 def _op(code: int, k: int, jt: int = 0, jf: int = 0) -> bytes:
@@ -69,6 +69,7 @@ def build(machine: str | None = None) -> bytes | None:
         (IOCTL[column], low[1], JUMP_EQ, TIOCSTI, EPERM),
         (IOCTL[column], low[1], JUMP_EQ, TIOCLINUX, EPERM),
         (SOCKET[column], low[0], JUMP_EQ, AF_VSOCK, EAFNOSUPPORT),
+        (PRLIMIT[column], low[0], JUMP_EQ, 1, EPERM),  # process 1 starts the next step
     ):
         block = _op(LOAD, offset) + _unless(code, value, ERRNO | verdict) + _op(LOAD, 0)
         program += _op(JUMP_EQ, number, 0, len(block) // 8) + block

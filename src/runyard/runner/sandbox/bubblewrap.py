@@ -28,6 +28,7 @@ from runyard.runner.sandbox.box import (
     SandboxError,
     program_in,
 )
+from runyard.runner.sandbox.entry import ARGS_FD, INIT_FD, SECCOMP_FD
 from runyard.runner.sandbox.folders import BUILDS, HOME, TEMP, SlotFolders
 from runyard.runner.sandbox.init import build as init_program
 from runyard.runner.sandbox.kept import KeptBox
@@ -40,7 +41,6 @@ log = logging.getLogger("runyard.runner")
 FIRST_UID = 20000
 INSIDE_ID = "1000"
 INSIDE_HOME = "/home/job"
-ARGS_FD, SECCOMP_FD, INIT_FD = 3, 4, 5
 INIT = (f"/proc/self/fd/{INIT_FD}",)
 SLEEP = ("/bin/sh", "-c", "echo; while :; do sleep 86400; done")  # on machines that `init.py` does not know
 ETC_COPIED = (
@@ -103,8 +103,7 @@ class BubblewrapBox(KeptBox):
 
     def opened(self) -> BubblewrapBox:
         """Lets bwrap begin."""
-        sandbox, upper, group = self._sandbox, self._upper, self._group
-        means, person = sandbox.means, upper.person if upper else None
+        means = self._sandbox.means
         text = "\0".join(self._fixed).encode("utf-8", "surrogateescape") + b"\0"
         init = init_program()
         with contextlib.ExitStack() as stack:
@@ -113,21 +112,36 @@ class BubblewrapBox(KeptBox):
                 fds[SECCOMP_FD] = stack.enter_context(memory_file(means.seccomp))
             if init is not None:
                 fds[INIT_FD] = stack.enter_context(memory_file(init))
-            room = Room(
-                (means.bwrap, "--args", str(ARGS_FD), "--", *(SLEEP if init is None else INIT)),
-                fds,
-                SECCOMP_FD if means.seccomp is not None else 0,
-                tidy=group is None or not group.can_freeze,
-                uid=person.uid if person else self.uid,
-                gid=person.gid if person else None,
-                groups=person.groups if person else (),
-                users=upper.users if upper else 0,
-                doors=group.doors() if group else (),
-                rlimits=_rlimits(sandbox.limits, with_processes=group is None),
-                network=self._network or "",
-            )
-            self._open(room)
+            argv = (means.bwrap, "--args", str(ARGS_FD), "--", *(SLEEP if init is None else INIT))
+            room = replace(self._room(), argv=argv, fds=fds)
+            if init is None:
+                self._open(replace(room, tidy=self._is_tidy))
+            else:
+                self._open_first(room)
         return self
+
+    def _room(self) -> Room:
+        """What whoever enters the box has of it, and has not."""
+        sandbox, upper, group = self._sandbox, self._upper, self._group
+        person = upper.person if upper else None
+        return Room(
+            None,
+            {},
+            SECCOMP_FD if sandbox.means.seccomp is not None else 0,
+            uid=person.uid if person else self.uid,
+            gid=person.gid if person else None,
+            groups=person.groups if person else (),
+            users=upper.users if upper else 0,
+            doors=group.doors() if group else (),
+            rlimits=_rlimits(sandbox.limits, with_processes=group is None),
+            network=self._network or "",
+        )
+
+    def _join(self, pid: int, line: int) -> None:
+        with contextlib.ExitStack() as stack:
+            seccomp = self._sandbox.means.seccomp
+            fds = {} if seccomp is None else {SECCOMP_FD: stack.enter_context(memory_file(seccomp))}
+            self._spawner.keep(replace(self._room(), fds=fds), line, pid)
 
     def reach(self, host: str, port: int, secure: bool) -> str:
         """Through a doorway in the box's own network; with the host's, directly."""

@@ -1,82 +1,87 @@
-"""Process 1 of a box, assembled here as `bpf.py` assembles the filter: an ELF file of some 250 bytes that needs neither a library nor an image's shell.
+"""Process 1 of a box: it starts the job's steps, one at a time, and tells their end. Some 800 bytes that need neither a library nor an image's shell.
 
-It ignores SIGCHLD, so that the kernel buries the orphans that it inherits; closes itself to its neighbours (a job runs as the same user); says on its
-output that the box stands; and sleeps. As process 1 it cannot be killed from inside, and its end is the end of the box. Pure; used by `bubblewrap.py`.
+It stands where the job stands: same user, no capability, same system call filter, so whoever it starts has what a job may have and nothing more. From inside
+nobody can kill it (process 1 has no handler of any signal), read it or take its descriptors (it cannot be dumped), or reach its line, which the
+runner holds the other end of (`kept.py`). It adopts orphans and buries them. When the line closes it ends, and with it the kernel ends the box.
+
+A request has three descriptors or more: the order (`order.py`), the pipe that is told the end, and what the order uses. While a step runs the line is
+not read. Pure.
 """
 
 from __future__ import annotations
 
-import platform
+import os
 import struct
 from functools import cache
 
-SIGCHLD, SIG_IGN, PR_SET_DUMPABLE, PR_SET_NAME = 17, 1, 4, 15
-ACTION = struct.pack("<4Q", SIG_IGN, 0, 0, 0)  # struct sigaction of the kernel
-NAME, READY = b"init\0", b"\n"
-BASE, EHDR, PHDR = 0x400000, 64, 56
-CALLS = {
-    "rt_sigaction": (13, 134),
-    "prctl": (157, 167),
-    "write": (1, 64),
-    "ppoll": (271, 73),
-}  # (x86_64, aarch64)
+from runyard.runner.sandbox.assembly import At, Program, executable, known
+
+PR_SET_DUMPABLE, PR_SET_NAME = 4, 15
+MSG_CMSG_CLOEXEC, CLONE_SIGCHLD, WAIT_ALL = 0x40000000, 17, 0x40000000
+PROT_ALL, MAP_SHARED_FIXED = 7, 0x11
+LINE, ORDER, TOLD, FIRST_GIVEN = 1, 3, 4, 5
+LAST_FD = 0x7FFFFFFF
+CONTROL_BYTES = 16 + 4 * 8  # one SCM_RIGHTS message of eight descriptors
+ORDER_AT, ORDER_BYTES = 0x10000000, 8 << 20  # far from the program itself; an execve takes 6 MiB at most
+END = struct.Struct("<qq")  # what is told: wait4's status, and 0 when somebody is left over
+EINTR, NO_PROCESS = 4, 126
+NO_MORE = b"no further process can be started in this box\n"
 
 
-def _x86_64(number: int, *arguments: int) -> bytes:
-    """mov eax, number; mov edi/esi/edx/r10d, argument; syscall."""
-    loads = zip((b"\xbf", b"\xbe", b"\xba", b"\x41\xba"), arguments, strict=False)
-    code = (
-        b"\xb8" + struct.pack("<I", number) + b"".join(op + struct.pack("<I", value) for op, value in loads)
-    )
-    return code + b"\x0f\x05"
+def _write(program: Program) -> None:
+    control = program.data(bytes(CONTROL_BYTES))
+    body = program.numbers(0)
+    piece = program.numbers(body, 8)
+    message = program.numbers(0, 0, piece, 1, control, CONTROL_BYTES, 0)  # struct msghdr
+    room_for_fds = message + 40
+    end = program.numbers(0, 0)
+    status, left = end, end + 8
+    step = program.numbers(0)
+    name, no_more = program.data(b"init\0"), program.data(NO_MORE)
 
-
-def _aarch64(number: int, *arguments: int) -> bytes:
-    """movz and movk of x8, number and of x0…x3, arguments; svc 0."""
-    words = []
-    for register, value in ((8, number), *enumerate(arguments)):
-        words.append(0xD2800000 | (value & 0xFFFF) << 5 | register)
-        words.append(0xF2A00000 | (value >> 16) << 5 | register)
-    return struct.pack(f"<{len(words) + 1}I", *words, 0xD4000001)
-
-
-def _jump(machine: str, size: int) -> bytes:
-    """Back over so many bytes."""
-    return (
-        b"\xeb" + struct.pack("<b", -size - 2)
-        if machine == "x86_64"
-        else struct.pack("<I", 0x14000000 | (-size // 4 & 0x3FFFFFF))
-    )
-
-
-MACHINES = {
-    "x86_64": (62, 0, _x86_64),
-    "aarch64": (183, 1, _aarch64),
-}  # ELF's number of the machine, column of CALLS, its call
+    program.call("prctl", PR_SET_NAME, name, 0, 0)
+    program.call("prctl", PR_SET_DUMPABLE, 0, 0, 0)
+    program.label("next")
+    program.call("close_range", ORDER, LAST_FD, 0)  # what comes next is then numbered from ORDER on
+    program.jump_below(0, "leave")
+    program.label("listen")
+    program.load(CONTROL_BYTES)
+    program.keep(room_for_fds)
+    program.call("recvmsg", LINE, message, MSG_CMSG_CLOEXEC)
+    program.jump_if(-EINTR, "listen")
+    program.jump_below(1, "leave")
+    program.call("clone", CLONE_SIGCHLD, 0, 0, 0, 0)
+    program.jump_if(0, "begin")
+    program.jump_below(0, "full")
+    program.keep(step)
+    program.label("wait")
+    program.call("wait4", -1, status, WAIT_ALL, 0)
+    program.jump_if(-EINTR, "wait")
+    program.jump_below(0, "leave")
+    program.jump_if(At(step), "bury")
+    program.jump("wait")
+    program.label("bury")
+    program.call("wait4", -1, 0, WAIT_ALL | os.WNOHANG, 0)
+    program.keep(left)
+    program.jump_below(1, "tell")
+    program.jump("bury")
+    program.label("full")
+    program.call("write", FIRST_GIVEN, no_more, len(NO_MORE))
+    program.load(NO_PROCESS << 8)
+    program.keep(status)
+    program.jump("bury")
+    program.label("tell")
+    program.call("write", TOLD, end, END.size)
+    program.jump("next")
+    program.label("begin")
+    program.call("mmap", ORDER_AT, ORDER_BYTES, PROT_ALL, MAP_SHARED_FIXED, ORDER, 0)
+    program.jump_below(0, "leave")
+    program.enter(ORDER_AT)
+    program.label("leave")
+    program.call("exit_group", NO_PROCESS)
 
 
 @cache
-def build(machine: str | None = None) -> bytes | None:
-    """The program for this machine, or None when its calls are not known here."""
-    machine = machine or platform.machine()
-    if machine not in MACHINES:
-        return None
-    kind, column, call = MACHINES[machine]
-    number = {name: numbers[column] for name, numbers in CALLS.items()}
-
-    def code(data_at: int) -> bytes:
-        sleep = call(number["ppoll"], 0, 0, 0, 0)
-        return (
-            call(number["rt_sigaction"], SIGCHLD, data_at, 0, 8)
-            + call(number["prctl"], PR_SET_NAME, data_at + len(ACTION), 0, 0)
-            + call(number["prctl"], PR_SET_DUMPABLE, 0, 0, 0)
-            + call(number["write"], 1, data_at + len(ACTION) + len(NAME), len(READY))
-            + sleep
-            + _jump(machine, len(sleep))
-        )
-
-    begin = BASE + EHDR + PHDR
-    body = code(begin + len(code(0))) + ACTION + NAME + READY
-    size = EHDR + PHDR + len(body)
-    head = b"\x7fELF\x02\x01\x01" + bytes(9) + struct.pack("<HHIQQQIHHHHHH", 2, kind, 1, begin, EHDR, 0, 0, EHDR, PHDR, 1, 0, 0, 0)  # fmt: skip
-    return head + struct.pack("<IIQQQQQQ", 1, 5, 0, BASE, BASE, size, size, 0x10000) + body
+def build(machine: str = "") -> bytes | None:
+    """The program for this machine (empty: the one that we run on), or None when its calls are not known here."""
+    return executable(_write, machine) if known(machine) else None

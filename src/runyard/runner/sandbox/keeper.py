@@ -1,8 +1,9 @@
-"""The process that keeps one box open and starts what runs in it. Forked from the launcher, one per box; stdlib only.
+"""A process of ours that starts and signals what runs in one box. Forked from the launcher; stdlib only.
 
-With bubblewrap it lets `bwrap` make the box around a process 1 that only sleeps (`init.py`), enters the namespaces of that one and takes on exactly its
-privileges. Its children are born into the box's pid namespace; itself it stays outside, so nobody in the box can see it, signal it or forge what it
-says. Without bubblewrap (the plain level) it is the one that adopts orphans.
+Beside a box whose process 1 starts the steps (`init.py`) there is one only when somebody needs more than that: signals, processes that accompany steps, steps
+at the same time. It enters the namespaces of process 1 and takes on exactly its privileges. Its children are born into the box's pid namespace;
+itself it stays outside, so nobody in the box can see it, signal it or forge what it says. On machines that `init.py` does not know it lets `bwrap`
+make the box around a process 1 that only sleeps, and starts all steps. At the plain level it is the one that adopts orphans.
 
 It obeys one socket, the runner's (`kept.py`). Each process it starts has a pipe of its own on which its end is told. When the socket closes, or the
 launcher dies, everything in the box ends with it.
@@ -28,6 +29,7 @@ from .kernel import (
     die_with_parent,
     enter_namespaces,
     libc,
+    proc_file,
     receive,
     signal_to,
     state_and_session,
@@ -41,6 +43,7 @@ if TYPE_CHECKING:
 READY = b"\n"
 NOT_FOUND, NOT_RUN = 127, 126
 ROUNDS, ROUND_S = 20, 0.001
+STANDS_S = 20.0
 SHELL = "/bin/sh"
 DEFAULT_SIGNALS = (signal.SIGCHLD, signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGPIPE)
 MESSAGE_BYTES = 4096
@@ -68,22 +71,27 @@ class Keeper:
         self._broken = ""
         line.send(str(os.getpid()).encode())
 
-    def keep(self, room: list[str] | None, fds: Mapping[int, int], filter_: bytes | None) -> None:
-        """Makes the box (`room`: bwrap's argv, with descriptors as numbered) and serves until the other side has gone. Never raises."""
+    def keep(
+        self, room: list[str] | None, beside: int, fds: Mapping[int, int], filter_: bytes | None
+    ) -> None:
+        """Makes the box (`room`: bwrap's argv, with descriptors as numbered), or enters the one of the process `beside`, and serves until the other
+        side has gone. Never raises."""
         parent = os.getppid()
         null = os.open(os.devnull, os.O_RDWR | os.O_CLOEXEC)
         for number in range(3):
             os.dup2(null, number)
         try:
-            if room is None:
-                libc.prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
+            if room is not None:
+                self._enter(self._made(room, fds), filter_)
+            elif beside:
+                self._enter(_standing(beside), filter_)
             else:
-                self._enter(room, fds, filter_)
+                libc.prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
         except (OSError, ValueError, KeyError, IndexError) as error:
             self._broken = str(error)
         libc.prctl(PR_SET_DUMPABLE, 0, 0, 0, 0)
         signal.signal(signal.SIGTERM, self._leave)
-        die_with_parent(signal.SIGKILL if room is not None else signal.SIGTERM)
+        die_with_parent(signal.SIGKILL if self._init else signal.SIGTERM)
         if os.getppid() == parent:
             self._serve()
         self._leave()
@@ -94,7 +102,13 @@ class Keeper:
         self._serve()
         self._leave()
 
-    def _enter(self, room: list[str], fds: Mapping[int, int], filter_: bytes | None) -> None:
+    def _enter(self, init: int, filter_: bytes | None) -> None:
+        self._init = init
+        enter_namespaces(init)
+        take_privileges_of(init, filter_)
+
+    @staticmethod
+    def _made(room: list[str], fds: Mapping[int, int]) -> int:
         heard, say = os.pipe2(os.O_CLOEXEC)
         actions = [(os.POSIX_SPAWN_DUP2, fd, number) for number, fd in {**fds, 1: say, 2: say}.items()]
         outer = os.posix_spawn(
@@ -107,9 +121,8 @@ class Keeper:
                 said += more
             raise OSError(said.decode("utf-8", "replace").strip() or "bwrap ended without a word")
         os.close(heard)
-        (self._init,) = children_of(outer)
-        enter_namespaces(self._init)
-        take_privileges_of(self._init, filter_)
+        (init,) = children_of(outer)
+        return init
 
     def _serve(self) -> None:
         wake, woken = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
@@ -133,10 +146,17 @@ class Keeper:
             return False
         message = json.loads(data)
         try:
-            if message["op"] == "run":
-                self._run(message["id"], fds)
-            else:
-                self._signal(message["id"], message["number"])
+            match message["op"]:
+                case "run":
+                    self._run(message["id"], fds)
+                case "signal":
+                    self._signal(message["id"], message["number"])
+                case "signal_inside":
+                    self._signal_inside(message["pid"], message["number"])
+                case "tidy":
+                    if not self._broken:
+                        self._end(self._strays)
+                    _tell(os.dup(fds[0]), {"error": self._broken} if self._broken else {})
         finally:
             for fd in fds:
                 os.close(fd)
@@ -196,12 +216,33 @@ class Keeper:
         if number == signal.SIGKILL:
             self._end(lambda: self._family(pid))
         else:
-            for one in (*descendants(pid), pid):
-                signal_to(one, number)
+            self._send(pid, number)
+
+    @staticmethod
+    def _send(pid: int, number: int) -> None:
+        """To the process first: a shell that stops at errors would end with its child, and its own trap never hear of it."""
+        for one in (pid, *descendants(pid)):
+            signal_to(one, number)
+
+    def _signal_inside(self, number_inside: int, number: int) -> None:
+        """As `_signal`, to a child of process 1 by the number that it has inside. Looked up anew for each round: process 1 buries it when it likes."""
+        pid = _child_of(self._init, number_inside)
+        if not pid:
+            return
+        if number == signal.SIGKILL:
+            self._end(
+                lambda: (
+                    self._family(pid) if _child_of(self._init, number_inside) == pid else self._adopted(pid)
+                )
+            )
+        else:
+            self._send(pid, number)
+
+    def _adopted(self, session: int) -> list[int]:
+        return [one for one in self._strays() if state_and_session(one)[1] == session]
 
     def _family(self, pid: int) -> list[int]:
-        adopted = (one for one in self._strays() if state_and_session(one)[1] == pid)
-        return [pid, *descendants(pid), *adopted]
+        return [pid, *descendants(pid), *self._adopted(pid)]
 
     def _strays(self) -> list[int]:
         """What no longer descends from a process that was asked for."""
@@ -251,6 +292,28 @@ class Keeper:
             except ChildProcessError:
                 return
             time.sleep(ROUND_S)
+
+
+def _standing(outer: int) -> int:
+    """Process 1 of a box, once it is what it will be: until then bubblewrap is at work."""
+    for _ in range(int(STANDS_S / ROUND_S)):
+        for init in children_of(outer):
+            if proc_file(init, "comm") == b"init\n":
+                return init
+        if state_and_session(outer)[0] in ("", "Z", "X"):
+            break
+        time.sleep(ROUND_S)
+    raise OSError("the box does not stand")
+
+
+def _child_of(init: int, number_inside: int) -> int:
+    """The number that a child of process 1 has out here; 0 when there is none."""
+    ending = b"\t%d" % number_inside
+    for child in children_of(init):
+        for line in proc_file(child, "status").splitlines():
+            if line.startswith(b"NSpid:") and line.endswith(ending):
+                return child
+    return 0
 
 
 def _spawned(order: Mapping[str, Any], given: Mapping[int, int]) -> int:

@@ -1,4 +1,5 @@
-"""The process that starts all others: small, single-threaded, stdlib only, run by `spawner.py` over one socket. Each box has a keeper (`keeper.py`), forked here.
+"""The process that starts all others: small, single-threaded, stdlib only, run by `spawner.py` over one socket. Boxes begin here, by a program of system
+calls (`entry.py`), and so do the processes of ours that accompany one (`keeper.py`), as forks of this one.
 
 Why a process of its own: PR_SET_PDEATHSIG follows the thread that forked, so the parent must never end before its jobs; forking from a
 small process costs the same however large the server is; and its private mount namespace makes paths visible to jobs without a leftover
@@ -19,7 +20,7 @@ import struct
 import sys
 from collections.abc import Callable, Iterable
 
-from .keeper import Keeper
+from .keeper import DEFAULT_SIGNALS, Keeper
 from .kernel import (
     CLONE_NEWNET,
     CLONE_NEWNS,
@@ -31,6 +32,7 @@ from .kernel import (
     PR_SET_CHILD_SUBREAPER,
     PROC,
     check,
+    children_of,
     libc,
     mount,
     receive,
@@ -51,6 +53,7 @@ class Launcher:
     def __init__(self, control: socket.socket) -> None:
         self.control = control
         self.keepers: set[int] = set()  # pids
+        self.boxes: set[int] = set()
         self.exposed = 0
         self.stage = ""
         self.ways: dict[
@@ -58,7 +61,6 @@ class Launcher:
         ] = {}  # name -> slirp4netns, what it must not reach
         self.networks: dict[str, int] = {}  # name -> netns fd
         self.slirps: dict[str, int] = {}  # name -> pid
-        self.spare: tuple[int, socket.socket] | None = None
 
     def say(self, message: dict[str, Any]) -> None:
         self.control.send(json.dumps(message).encode())
@@ -87,6 +89,7 @@ class Launcher:
         with contextlib.suppress(ChildProcessError):
             while pid := os.waitpid(-1, os.WNOHANG)[0]:
                 self.keepers.discard(pid)
+                self.boxes.discard(pid)
                 self.slirps = {name: slirp for name, slirp in self.slirps.items() if slirp != pid}
 
     def request(self) -> bool:
@@ -102,53 +105,51 @@ class Launcher:
         finally:
             for fd in fds:
                 os.close(fd)
-        if message["op"] == "keep":  # only now: a spare must not hold the last job's line
-            self.spare = self.spare or self.fork_spare()
         return True
 
+    def do_box(self, message: dict[str, Any], fds: list[int]) -> None:
+        """A box, by the program that leads into it (`entry.py`). First descriptor: its line to the runner, which is told the pid; the others go to the
+        program as numbered, beside the network and the users that the message names."""
+        given = dict(zip(message["numbers"], fds[1:], strict=True))
+        network = self._standing(message["network"])
+        if network is not None:
+            given[message["network_number"]] = network
+        if message["users"]:
+            given[message["users_number"]] = message["users"]
+        actions: list[tuple[Any, ...]] = [(os.POSIX_SPAWN_OPEN, 0, os.devnull, os.O_RDWR, 0)]
+        actions += [(os.POSIX_SPAWN_DUP2, fd, number) for number, fd in given.items()]
+        pid = os.posix_spawn(message["program"], ["box"], {}, file_actions=actions, setsid=True, setsigdef=DEFAULT_SIGNALS)  # fmt: skip
+        self.boxes.add(pid)
+        with socket.socket(fileno=os.dup(fds[0])) as line:
+            line.send(str(pid).encode())
+
     def do_keep(self, message: dict[str, Any], fds: list[int]) -> None:
-        """A keeper for one box. First descriptor: the body (JSON in a memfd); second: its line to the runner; then the doors of its
-        control groups; the others go to bwrap as numbered."""
-        pid, door = self.spare or self.fork_spare()
-        self.spare = None
-        self.keepers.add(pid)
-        with door:
-            network = self._standing(message["network"])
-            more = [] if network is None else [network]
-            more += [message["users"]] if message["users"] else []
-            socket.send_fds(door, [b"keep"], [*fds, *more])
-
-    def do_end(self, message: dict[str, Any], fds: list[int]) -> None:
-        """For a keeper that does not end by itself."""
-        if message["pid"] in self.keepers:
-            signal_to(message["pid"], signal.SIGKILL)
-        self.say({"reply": message["id"]})
-
-    def fork_spare(self) -> tuple[int, socket.socket]:
-        """A child that waits to become the next keeper: forking takes longer than telling it what to be."""
-        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        """A keeper for one box: one that it makes, or that stands already (`beside`, its process of ours). First descriptor: the body (JSON in a memfd);
+        second: its line to the runner; then the doors of its control groups; the others go to bwrap as numbered."""
+        if message["beside"] and message["beside"] not in self.boxes:
+            raise ProcessLookupError("the box has ended")
+        network = self._standing(message["network"])
+        more = [] if network is None else [network]
+        more += [message["users"]] if message["users"] else []
         pid = os.fork()
         if pid == 0:
             try:
-                ours.close()
-                data, fds = receive(theirs, 64)
-                if data:
-                    _become(json.loads(os.pread(fds[0], os.fstat(fds[0]).st_size, 0)), fds[1], fds[2:])
+                body = json.loads(os.pread(fds[0], os.fstat(fds[0]).st_size, 0))
+                _become(body, message["beside"], fds[1], [*fds[2:], *more])
             finally:
                 os._exit(0)
-        theirs.close()
-        return pid, ours
+        self.keepers.add(pid)
 
-    def drop_spare(self) -> None:
-        """A spare forked before our namespaces changed must not be used."""
-        if self.spare:
-            self.spare[1].close()
-            self.spare = None
+    def do_end(self, message: dict[str, Any], fds: list[int]) -> None:
+        """For a keeper that does not end by itself, or a box: then it is process 1 whose end ends all, and bwrap waits until it has."""
+        pid = message["pid"]
+        for one in [pid] if pid in self.keepers else children_of(pid) or [pid] if pid in self.boxes else []:
+            signal_to(one, signal.SIGKILL)
+        self.say({"reply": message["id"]})
 
     def do_expose(self, message: dict[str, Any], fds: list[int]) -> None:
         """Makes a path reachable for job uids, whatever the modes of the folders above it: a bind mount in our own namespace."""
         if not self.stage:
-            self.drop_spare()
             self.stage = self._private_stage(message["stage"])
         self.exposed += 1
         target = f"{self.stage}/{self.exposed}"
@@ -317,7 +318,7 @@ def _add_rejects(targets: list[list[Any]]) -> None:
                 continue
 
 
-def _become(body: dict[str, Any], line: int, fds: list[int]) -> None:
+def _become(body: dict[str, Any], beside: int, line: int, fds: list[int]) -> None:
     """In the child: enter groups, namespaces and the uid, then keep the box. Never returns."""
     os.setsid()
     signal.set_wakeup_fd(-1)  # what we ignore the keeper may ignore too; those that it starts ignore nothing
@@ -330,7 +331,7 @@ def _become(body: dict[str, Any], line: int, fds: list[int]) -> None:
         except (OSError, ValueError) as error:
             keeper.refuse(str(error))
         else:
-            keeper.keep(body["room"], given, program)
+            keeper.keep(body["room"], beside, given, program)
 
 
 def _close_all_but(kept: Iterable[int]) -> None:

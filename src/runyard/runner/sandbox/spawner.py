@@ -22,6 +22,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from runyard.runner.sandbox import entry
+
 # The launcher's modules in a package of that name alone: importing ours would import everything.
 START = """
 import sys, types
@@ -164,9 +166,36 @@ class Spawner:
         except OSError as error:
             raise LauncherGone(str(error)) from error
 
-    def keep(self, room: Room, line: int) -> None:
-        """Opens a box. Its keeper says its pid on `line` and then obeys it; the line is closed at once when there can be none. It dies with the launcher,
-        and the launcher dies with us."""
+    def box(self, room: Room, line: int) -> None:
+        """Opens a box whose process 1 obeys `line` (`init.py`). The first word on it is the box's pid, the next ones are bwrap's complaints; it is closed
+        when the box has ended. The box dies with the launcher, and the launcher dies with us."""
+        person = (
+            None
+            if room.uid is None
+            else (room.uid, room.uid if room.gid is None else room.gid, tuple(room.groups))
+        )
+        way = entry.way_in(
+            tuple(room.argv or ()), len(room.doors), bool(room.network), bool(room.users), entry.within_ours(room.rlimits), person
+        )  # fmt: skip
+        with memory_file(way) as program:
+            fds, numbers = entry.numbered(line, program, room.fds, room.doors)
+            self._send(
+                NO_REPLY,
+                "box",
+                [line, *fds],
+                {
+                    "program": f"/proc/self/fd/{entry.WAY_FD}",
+                    "numbers": numbers,
+                    "network": room.network,
+                    "network_number": entry.NETWORK_FD,
+                    "users": room.users,
+                    "users_number": entry.USERS_FD,
+                },
+            )
+
+    def keep(self, room: Room, line: int, beside: int = 0) -> None:
+        """A keeper (`keeper.py`) that says its pid on `line` and then obeys it; the line is closed at once when there can be none. It makes the room, or
+        enters the one that was opened as the process `beside`. It dies with the launcher."""
         body = {
             "room": room.argv, "fds": list(room.fds), "filter": room.filter_fd, "tidy": room.tidy, "uid": room.uid,
             "gid": room.uid if room.gid is None else room.gid, "groups": list(room.groups), "users": bool(room.users), "doors": len(room.doors),
@@ -177,7 +206,7 @@ class Spawner:
                 NO_REPLY,
                 "keep",
                 [fd, line, *room.doors, *room.fds.values()],
-                {"network": room.network, "users": room.users},
+                {"network": room.network, "users": room.users, "beside": beside},
             )
 
     def end(self, keeper: int) -> None:
@@ -257,9 +286,15 @@ def cloned_mount(path: str) -> int | None:
 @contextlib.contextmanager
 def memory_file(data: bytes) -> Any:
     """A descriptor over `data`, positioned at its start: how arguments travel without showing in any argv."""
-    fd = os.memfd_create("runyard", os.MFD_CLOEXEC)
+    fd = memory_of(data)
     try:
-        os.pwrite(fd, data, 0)
         yield fd
     finally:
         os.close(fd)
+
+
+def memory_of(data: bytes) -> int:
+    """As `memory_file`, for who closes it himself."""
+    fd = os.memfd_create("runyard", os.MFD_CLOEXEC)
+    os.pwrite(fd, data, 0)
+    return fd
