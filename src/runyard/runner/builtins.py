@@ -17,7 +17,7 @@ from urllib.parse import urlsplit, urlunsplit
 from runyard.model.errors import Conflict, Forbidden, Invalid, NotFound, RunyardError, TooLarge
 from runyard.model.plan import Assignment, InputArtifact, StepKind, StepPlan
 from runyard.model.state import Outcome, Reason
-from runyard.runner.actions import inputs
+from runyard.runner.actions import inputs, ssh
 from runyard.runner.actions.fetching import Fetching, Submodules
 from runyard.runner.actions.keeping import Keeping
 from runyard.runner.artifacts import Choice, TooManyFiles, add_files, choose, clear, give_to, unpack
@@ -105,8 +105,19 @@ class Builtins:
         clear(target)  # what an earlier step left could be a repository with hooks of its own
         if strategy == "empty":
             return PASSED
+        if not params.get("ssh"):
+            return self._fetched(scene, params, Fetching(self.link, self.work), target)
+        key = ssh.laid(scene, params["ssh"])
+        try:
+            ended = self._fetched(scene, params, Fetching(self.link, self.work, key.command), target)
+        except ActionError:
+            ssh.forget(scene, key.name)
+            raise
+        return replace(ended, state={ssh.STATE: key.name})
+
+    def _fetched(self, scene: Scene, params: Mapping[str, Any], fetching: Fetching, target: Path) -> Ended:
+        """A tree into an empty folder."""
         inside = f"{scene.box.inside.workspace}/{params.get('path') or ''}".rstrip("/")
-        fetching = Fetching(self.link, self.work)
         if self._is_other(params):
             give_to(target, scene.box.uid)
             outputs = fetching.other(scene, params, inside)
@@ -155,7 +166,7 @@ class Builtins:
 
     def _is_other(self, params: Mapping[str, Any]) -> bool:
         named = str(params.get("repository") or "")
-        return bool(named) and named.lower() != self.work.project_path.lower()
+        return bool(params.get("ssh_url") or (named and named.lower() != self.work.project_path.lower()))
 
     @staticmethod
     def _more(scene: Scene, fetching: Fetching, params: Mapping[str, Any], folder: str) -> None:

@@ -40,6 +40,11 @@ class Room:
             os.close(fd)
         return f"{self.inside}/{name}"
 
+    def remove(self, name: str) -> None:
+        """One of our files, where it still is."""
+        with suppress(OSError):
+            os.unlink(name, dir_fd=self._fd)
+
     def folder(self, name: str) -> None:
         """An empty folder for the job, unless something has that name."""
         with suppress(FileExistsError):

@@ -18,6 +18,7 @@ from typing import Any
 from runyard.model.plan import Assignment, Network, StepKind, StepPlan
 from runyard.model.state import Outcome, Reason
 from runyard.runner.actions import inputs as well_known
+from runyard.runner.actions import ssh
 from runyard.runner.actions.container import Order, execute, words
 from runyard.runner.actions.reach import Reachable
 from runyard.runner.actions.trees import Instance, Trees
@@ -194,6 +195,8 @@ class Acting:
         later = self.builtins.later(plan, ended)
         if later is not None:
             self._now.fresh.append(_Post("success()", lambda scene: self.builtins.run(scene, later)))
+        if key := ended.state.get(ssh.STATE):
+            self._now.fresh.append(_Post("always()", lambda scene: _without_key(scene, key)))
         return ended
 
     def _composite(self, scene: Scene, step: StepPlan, it: Instance, depth: int) -> Ended:
@@ -469,6 +472,11 @@ class Acting:
             if worst.outcome in WORKED:
                 worst = ended
         return worst
+
+
+def _without_key(scene: Scene, key: str) -> Ended:
+    ssh.forget(scene, key)
+    return PASSED
 
 
 class _inside:

@@ -80,15 +80,17 @@ class Fetching:
 
     link: Link
     work: Assignment
+    ssh: str = ""  # the command line for addresses of ssh; empty: git's own
 
     def other(self, scene: Scene, params: Mapping[str, Any], folder: str) -> dict[str, str]:
-        """Another repository of this server into `folder` (inside, empty); answers the outputs."""
-        repository, ref = str(params["repository"]), str(params.get("ref") or "HEAD")
+        """Another repository of this server, or one elsewhere by ssh, into `folder` (inside, empty); answers the outputs."""
+        repository = str(params.get("repository") or self.work.project_path)
+        ref = str(params.get("ref") or "HEAD")
         if not _REPOSITORY.match(repository) or ".." in repository:
             raise ActionError(f"'{repository[:200]}' is not the name of a repository")
         if not _REF.match(ref) or ".." in ref:
             raise ActionError(f"'{ref[:200]}' is not the name of a ref")
-        base = self._base(scene)
+        base = str(params.get("ssh_url") or "") or self._base(scene)
         env = self._environment(scene, base, str(params.get("token") or ""))
         depth = [f"--depth={params['depth']}"] if params.get("depth") else []
         self._git(scene, ["init", "-q", "-b", "main", "."], folder, env)
@@ -102,7 +104,8 @@ class Fetching:
     def name_origin(self, scene: Scene, params: Mapping[str, Any], checkout: Path, ref: str) -> None:
         """As actions/checkout leaves it: a remote `origin` at this server, with the token as a header in the repository's own configuration unless
         `remote` is plain; `refs/heads/X` follows its branch there. Nothing where the job does not reach the server."""
-        if not params.get("remote") or not (base := self._reached(scene)):
+        elsewhere = str(params.get("ssh_url") or "")
+        if not params.get("remote") or not (base := elsewhere or self._reached(scene)):
             return
         folder = safe_folder(checkout, ".git")
         if folder is None:
@@ -117,7 +120,10 @@ class Fetching:
             '"\\\n'
         ):
             lines += [f'[branch "{branch}"]', "remote = origin", f"merge = {ref}"]
-        if params["remote"] != "plain":
+        if params["remote"] != "plain" and self.ssh:
+            escaped = self.ssh.replace("\\", "\\\\").replace('"', '\\"')
+            lines += ["[core]", f'sshCommand = "{escaped}"']
+        if params["remote"] != "plain" and not elsewhere:
             lines += [
                 f'[http "{base}/"]',
                 f"extraheader = {self._header(scene, str(params.get('token') or ''))}",
@@ -196,14 +202,14 @@ class Fetching:
         self, scene: Scene, base: str, token: str, more: Sequence[tuple[str, str]] = ()
     ) -> dict[str, str]:
         """Credentials for this server only, and its own addresses turned to where the box reaches it."""
-        pairs = [
-            (f"http.{base}/.extraheader", self._header(scene, token)),
-            ("protocol.file.allow", "never"),
-            *more,
-        ]
-        server = self._server()
-        pairs += [(f"url.{base}/.insteadOf", f"{server}/")] if server and server != base else []
+        pairs = [("protocol.file.allow", "never"), *more]
+        if not base.startswith("ssh:"):
+            pairs.append((f"http.{base}/.extraheader", self._header(scene, token)))
+            server = self._server()
+            pairs += [(f"url.{base}/.insteadOf", f"{server}/")] if server and server != base else []
         env = {"GIT_TERMINAL_PROMPT": "0", "GIT_CONFIG_COUNT": str(len(pairs))}
+        if self.ssh:
+            env["GIT_SSH_COMMAND"] = self.ssh
         for number, (key, value) in enumerate(pairs):
             env |= {f"GIT_CONFIG_KEY_{number}": key, f"GIT_CONFIG_VALUE_{number}": value}
         return env

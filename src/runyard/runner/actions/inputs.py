@@ -6,14 +6,18 @@ Facts: the actions' own `action.yml` (checkout v4 to v7, cache v4 and v5, upload
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping
 from typing import Any
+from urllib.parse import urlsplit
 
 from runyard.model.plan import StepKind
 from runyard.syntax.actions import ActionError, Uses
 
 Given = Mapping[str, str]
 MAX_DEPTH = 1 << 30
+_HOST = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9.-]{0,252})(?::[0-9]{1,5})?\Z")
+_USER = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,63}\Z")
 
 
 def kind_of(uses: Uses) -> StepKind | None:
@@ -45,12 +49,25 @@ def _checkout(_: str, given: Given) -> dict[str, Any]:
         found["tags"] = True
     # So that scripts may fetch and push, as the action leaves it.
     found["remote"] = "plain" if given.get("persist-credentials", "").lower() == "false" else "with a token"
-    for name in ("ssh-key",):
-        if given.get(name):
-            raise ActionError(
-                f"checkout's input `{name}` is not served: the repository comes from this server, which needs no key"
-            )
+    if given.get("ssh-key"):
+        found["ssh"] = {
+            "key": given["ssh-key"],
+            "known_hosts": given.get("ssh-known-hosts", ""),
+            "strict": given.get("ssh-strict", "").lower() != "false",
+        }
+        if server := given.get("github-server-url"):
+            found["ssh_url"] = _ssh_base(server, given.get("ssh-user") or "git")
     return found
+
+
+def _ssh_base(server: str, user: str) -> str:
+    """Where repositories of another server are, with a key."""
+    host = urlsplit(server).netloc.rpartition("@")[2]
+    if not _HOST.match(host) or not _USER.match(user):
+        raise ActionError(
+            f"checkout's inputs `github-server-url` and `ssh-user` must be an address and a name, not '{server[:80]}' and '{user[:80]}'"
+        )
+    return f"ssh://{user}@{host}"
 
 
 def _upload(_: str, given: Given) -> dict[str, Any]:
