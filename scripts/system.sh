@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Debian packages for the sandbox, the databases and the browser tests. Without root it says what is missing and goes on.
 set -euo pipefail
-packages=(bubblewrap slirp4netns postgresql mariadb-server podman chromium git iproute2 util-linux)
+packages=(bubblewrap slirp4netns postgresql mariadb-server podman chromium git iproute2 util-linux openssh-client openssh-server)
 missing=()
 command -v npm >/dev/null || packages+=(npm)
 "${PYTHON:-python3}" -c 'import ensurepip' 2>/dev/null || packages+=(python3-venv)
