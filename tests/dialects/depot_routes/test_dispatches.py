@@ -113,3 +113,16 @@ def test_the_word_token_names_the_scheme_too(house: Any) -> None:
     headers = {"authorization": bearer.replace("Bearer", "token")}
     answer = house.request("POST", EVENTS, token=None, headers=headers, json={"event_type": "x"})
     assert answer.status_code == 204 and len(runs(house)) == 2
+
+
+def test_a_repository_says_what_its_default_branch_is(house: Any) -> None:
+    """actions/checkout asks for it where `repository` is given and no `ref`."""
+    house.project(workflow=ANY)
+    answer = house.request("GET", "/api/v3/repos/group/demo")
+    assert answer.status_code == 200
+    said = answer.json()
+    assert (said["full_name"], said["default_branch"]) == ("group/demo", "main")
+    assert said["owner"]["login"] == "group" and said["private"] is True
+    assert house.request("GET", f"/api/v3/repositories/{said['id']}").json() == said
+    missing = house.request("GET", "/api/v3/repos/group/none")
+    assert missing.status_code == 404 and "documentation_url" in missing.json()

@@ -1,4 +1,4 @@
-"""GitHub's two calls that start workflows (and, in `run_artifacts`, those for artifacts), as scripts and actions make them (`$GITHUB_API_URL`, GitHub Enterprise's paths); Depot's API has DispatchWorkflow
+"""GitHub's two calls that start workflows (and, in `run_artifacts` and `repositories`, some that read), as scripts and actions make them (`$GITHUB_API_URL`, GitHub Enterprise's paths); Depot's API has DispatchWorkflow
 only. Called by routes.
 
     POST /api/v3/repos/OWNER/NAME/dispatches                            {"event_type", "client_payload"?}  → 204
@@ -19,7 +19,7 @@ from typing import Any
 
 from starlette.requests import Request
 
-from runyard.dialects.depot import happenings, run_artifacts
+from runyard.dialects.depot import happenings, repositories, run_artifacts
 from runyard.dialects.depot.access import project_named
 from runyard.http.auth import scheme_token
 from runyard.http.bodies import decode_json, whole
@@ -70,8 +70,9 @@ class Dispatches:
         who = await self.services.principal(token) if token else None
         if who is None:
             raise Unauthenticated("Bad credentials")
-        if (said := await run_artifacts.answer(self.services, who, request)) is not None:
-            return said
+        for answer in (run_artifacts.answer, repositories.answer):
+            if (said := await answer(self.services, who, request)) is not None:
+                return said
         path = request.url.path
         found = (_WORKFLOW.match(path) or _REPOSITORY.match(path)) if request.method == "POST" else None
         if found is None:
