@@ -96,6 +96,16 @@ hooked:
   hooks: {pre_get_sources_script: [echo from the hook]}
   id_tokens: {MY_TOKEN: {aud: here}}
   script: ['test $(echo "$MY_TOKEN" | tr -dc . | wc -c) = 2']
+asked:
+  inputs: {word: {default: "it's"}, n: {type: number, default: 3}}
+  script: ['echo asked "${{ job.inputs.word }}" ${{ job.inputs.n }}']
+listed:
+  run:
+    - {name: one, script: 'echo listed $WORD; cd /', env: {WORD: words}}
+    - {name: two, script: 'test "$PWD" = "$CI_PROJECT_DIR"'}
+kept:
+  cache: {key: of-$CI_PIPELINE_ID, paths: [kept.txt]}
+  script: ["echo kept > kept.txt"]
 hand:
   stage: late
   when: manual
@@ -224,6 +234,8 @@ def test_a_whole_pipeline(fleet: Fleet, tmp_path: Path) -> None:
     assert {"x 1 1/2", "y 1 2/2"} <= {
         line for name in ("grid: [x, 1]", "grid: [y, 1]") for line in logs[name].splitlines()
     }
+    assert "asked it's 3\n" in logs["asked"] and "listed words\n" in logs["listed"]
+    assert f"of-{pipeline.rpartition('/')[2]}-non_protected" in logs["kept"]
     _downloads_are_whole(fleet, one, jobs["make"])
     _by_hand(fleet, one, jobs["hand"])
 
