@@ -24,12 +24,18 @@ _COMMON = ("strategy", "forward", "inputs")
 def trigger(node: Node, place: Place) -> TriggerSpec | None:
     """`trigger`: a project, or a hash."""
     if isinstance(node, Scalar) and isinstance(node.value, str) and node.text.strip():
+        if node.text.endswith((".yml", ".yaml")):
+            told = f"{place.path}: `{node.text}` is the path of a project here; write `include: {node.text}` below `trigger` for a file"
+            place.out.warn(node.at, told)
         return TriggerSpec(node.at, project=node.text.strip())
     if not isinstance(node, Mapping):
         place.wrong(node.at, "should be a string or a hash")
         return None
     if ("include" in node.entries) == ("project" in node.entries):
         slip = next((hint for key in node.entries if (hint := nearest(key, ("project", "include")))), "")
+        slip = slip or (
+            "a file is named under `include`" if {"file", "local", "path"} & set(node.entries) else ""
+        )
         place.wrong(node.at, "should have either `project` or `include`", slip)
         return None
     keys = ("include", *_COMMON) if "include" in node.entries else ("project", "branch", *_COMMON)

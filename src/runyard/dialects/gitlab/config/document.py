@@ -88,7 +88,8 @@ class Loader:
         try:
             documents = load_all(content if veil is None else veil, name, limits, self._repeated)
         except YamlError as error:
-            self.out.error(Mark(error.line, error.column, name), f"Invalid YAML: {error.message}")
+            hint = "lines of a merge conflict are left in the file" if _is_conflicted(content) else ""
+            self.out.error(Mark(error.line, error.column, name), f"Invalid YAML: {error.message}", hint)
             return None
         if not documents:
             self.out.error(Mark(1, 1, name), f"Please provide content of {name}")
@@ -288,6 +289,11 @@ def children(node: Node) -> Iterable[Node]:
             return (node.value,)
         case Scalar():
             return ()
+
+
+def _is_conflicted(content: bytes | str) -> bool:
+    text = content if isinstance(content, str) else content.decode("utf-8", "replace")
+    return any(line.startswith(("<<<<<<< ", ">>>>>>> ")) for line in text.splitlines())
 
 
 def _without(config: Mapping, key: str) -> Mapping:

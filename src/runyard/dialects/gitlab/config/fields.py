@@ -12,6 +12,13 @@ from runyard.syntax.yamltree import Entry, Mapping, Node, Scalar, Sequence
 
 MAX_NESTING = 10
 MAX_LINES = 20_000
+_ELSEWHERE = {  # what people write who know other servers
+    "matrix": "write `parallel: {matrix: [...]}`",
+    "steps": "this is the form of GitHub Actions: it belongs into .github/workflows",
+    "env": "did you mean `variables`?",
+    "branches": "write the list itself, or put it under `refs:`",
+    "if": "write it under `rules:`",
+}
 _RUBY_BOOLEANS = {"yes": True, "on": True, "no": False, "off": False}  # GitLab reads YAML 1.1
 
 
@@ -174,11 +181,9 @@ def unknown_keys(node: Mapping, place: Place, allowed: Iterable[str]) -> None:
     known = frozenset(allowed)
     unknown = [entry for key, entry in node.entries.items() if key not in known]
     if unknown:
-        place.wrong(
-            unknown[0].key.at,
-            f"contains unknown keys: {_names(unknown)}",
-            nearest(unknown[0].key.text, known),
-        )
+        word = unknown[0].key.text
+        hint = nearest(word, known) or _ELSEWHERE.get(word, "")
+        place.wrong(unknown[0].key.at, f"contains unknown keys: {_names(unknown)}", hint)
 
 
 def _names(entries: list[Entry]) -> str:

@@ -99,7 +99,7 @@ def _check_needs(
         if need.optional and target is None:
             continue  # it need not exist anywhere
         if target is None or not all(names.job_of(name) for name in shown):
-            hint = nearest(need.job, names.config.jobs)
+            hint = _stage_hint(need.job, names.config) or nearest(need.job, names.config.jobs)
             out.undefined(
                 need.at, f"{job.name} job: undefined need: {shown[0] if target else need.job}", hint
             )
@@ -107,6 +107,12 @@ def _check_needs(
             continue  # their stages may stand in an include that was not read
         elif target.name == job.name or order.get(target.stage, 0) > order[job.stage]:
             out.error(need.at, f"{job.name} job: need {need.job} is not defined in current or prior stages")
+
+
+def _stage_hint(name: str, config: Config) -> str:
+    """For who needs a whole stage."""
+    members = [job.name for job in config.jobs.values() if job.stage == name]
+    return f"`{name}` is a stage; name its jobs: {', '.join(members[:10])}" if members else ""
 
 
 def _shown(job: JobSpec, need: NeedSpec) -> list[str]:

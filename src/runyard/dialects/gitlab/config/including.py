@@ -34,6 +34,7 @@ _KEYS = {
     "artifact": ("artifact", "job"),
 }
 _COMMON = ("rules", "inputs")
+_MEANT = {"path": "local", "file": "local", "url": "remote", "repository": "project", "repo": "project"}
 _VERSION = re.compile(r"v?(\d+)\.(\d+)\.(\d+)(?:\+[0-9A-Za-z.-]+)?")
 _PARTIAL = re.compile(r"\d+(?:\.\d+)?")
 
@@ -101,6 +102,7 @@ class Finder:
             place.error(item.at, f"Each include must use only one of: `{'`, `'.join(KINDS)}`")
             return
         hint = next((h for key in item.entries if (h := nearest(key, KINDS))), "")
+        hint = hint or next((f"did you mean `{_MEANT[key]}`?" for key in item.entries if key in _MEANT), "")
         place.error(item.at, f"`include` needs one of: `{'`, `'.join(KINDS)}`", hint)
 
     def _texts(self, item: MappingNode, place: Place) -> dict[str, str]:

@@ -9,7 +9,7 @@ import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
-from runyard.dialects.gitlab.config.findings import Findings
+from runyard.dialects.gitlab.config.findings import Findings, nearest
 from runyard.syntax.yamltree import Entry, Mark, Node, Scalar, Sequence, Tagged, resolve, to_plain
 from runyard.syntax.yamltree import Mapping as MappingNode
 
@@ -67,7 +67,7 @@ def _unveiled_key(key: Scalar) -> Scalar:
 
 
 class InterpolationError(ValueError):
-    """A block that cannot be filled; the sentence is GitLab's."""
+    """A block that cannot be filled; the sentence is GitLab's, the hint behind it ours."""
 
 
 @dataclass(slots=True)
@@ -157,7 +157,7 @@ class Filling:
         try:
             return self._evaluated(block, path, functions)
         except InterpolationError as error:
-            self.out.error(at, str(error))
+            self.out.error(at, *error.args)
             return None
 
     def _evaluated(self, block: str, path: str, functions: list[str]) -> Node:
@@ -168,7 +168,8 @@ class Filling:
         root, _, name = path.partition(".")
         known = self.values.get(root)
         if known is None or name not in known:
-            raise InterpolationError(f"unknown interpolation key: `{(name or root)[:80]}`")
+            hint = nearest(name, known or ())
+            raise InterpolationError(f"unknown interpolation key: `{(name or root)[:80]}`", hint)
         value = known[name]
         for function in functions:
             if not isinstance(value, Scalar):

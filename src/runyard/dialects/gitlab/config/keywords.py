@@ -271,6 +271,9 @@ def _cache_key(node: Node | None, place: Place) -> tuple[str | None, tuple[str, 
         if bad and "$" not in node.text:
             place.wrong(node.at, "should not contain `/`, be `.`, `..` or empty")
         return node.text, (), None
+    if not isinstance(node, Mapping):
+        place.wrong(node.at, "should be a hash or a string")
+        return None, (), None
     found = fields.mapping(node, place, ("files", "files_commits", "prefix"))
     if found is None:
         return None, (), None

@@ -96,7 +96,8 @@ def _root_variables(node: Node | None, out: Findings) -> dict[str, VariableSpec]
 def _may_be_job(name: str, entry: Entry, place: Place) -> bool:
     at = entry.key.at
     if name in RESERVED_NAMES:
-        place.error(at, f"jobs:{name} config: `{name}` is a reserved word and cannot name a job")
+        hint = "`spec` is a document of its own: write `---` after it" if name == "spec" else ""
+        place.error(at, f"jobs:{name} config: `{name}` is a reserved word and cannot name a job", hint)
     elif not isinstance(entry.value, Mapping):
         place.wrong(at, f"contains unknown keys: {name[:80]}", nearest(name, ROOT))
     elif any(ord(char) < 32 or ord(char) == 127 for char in name):
@@ -313,7 +314,7 @@ def _refuse(name: str, at: Mark, job: Mapping, place: Place, *, is_bridge: bool)
 
 def _meant(name: str, job: Mapping) -> str:
     """What somebody may have wanted who wrote a job without a script."""
-    if name == "jobs" or "runs-on" in job.entries:
+    if name == "jobs" or {"runs-on", "steps"} & set(job.entries):
         return "this is the form of GitHub Actions: it belongs into .github/workflows"
     return nearest(name, ROOT)
 

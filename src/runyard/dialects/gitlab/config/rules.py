@@ -77,6 +77,11 @@ def _rule(node: Node, place: Place, keys: tuple[str, ...], whens: tuple[str, ...
         return Rule(node.at)
     get = rule.get
     when_node, start, allow = get("when"), get("start_in"), get("allow_failure")
+    if isinstance(when_node, Scalar) and "$" in when_node.text and when_node.text not in whens:
+        place.sub("when").wrong(
+            when_node.at, f"should be one of: {', '.join(whens)}", "write the condition under `if:`"
+        )
+        when_node = None
     when = fields.choice(when_node, place.sub("when"), whens) if when_node else None
     start_in_s = fields.duration(start, place.sub("start_in"), WEEK_S) if start else None
     if when == "delayed" and not start:
