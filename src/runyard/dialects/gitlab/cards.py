@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Mapping, Sequence
 from itertools import groupby
+from operator import attrgetter
 
 from msgspec import Raw
 
@@ -26,8 +27,7 @@ BLANK = b""  # always shown without a card
 BATCH = 200
 PAUSE_S = 0.05
 _OPEN = Others(Raw(GAP), Raw(GAP), Raw(GAP), GAP, Raw(GAP), Raw(GAP))
-_NO_MACHINE = FORM + GAP
-
+_run_id = attrgetter("run_id")
 
 Row = Listed | Card
 OtherIds = tuple[
@@ -47,38 +47,57 @@ def card(row: Listed, run: Run, artifacts: Sequence[ListedArtifact]) -> bytes:
 def page_of(tx: Tx, filter: AttemptFilter, page: Page) -> Sequence[Row]:
     """Attempts, each by its card where it has one."""
     found = tx.cards(filter, page)
-    if all(map(_is_drawn, found)):
+    drawn = [one.card is not None and one.card.startswith(FORM) for one in found]
+    if all(drawn):
         return found
     plain = {row.id: row for row in tx.listed(filter, page)}
-    return [one if _is_drawn(one) else plain[one.id] for one in found]
-
-
-def _is_drawn(found: Card) -> bool:
-    return found.card is not None and found.card.startswith(FORM)
-
-
-def others_of(row: Row) -> OtherIds:
-    """Whom a job shows besides itself."""
-    return row.run_id, row.actor_id, row.runner_id, _system_id_of(row)
-
-
-def _system_id_of(row: Row) -> str:
-    """Which machine of its runner took it; empty when it was the server itself."""
-    if isinstance(row, Listed):
-        return str(row.extra.get(SYSTEM_ID, ""))
-    found = row.card or BLANK
-    return "" if found.startswith(_NO_MACHINE) else found[len(FORM) : found.index(GAP)].decode()
+    return [one if is_drawn else plain[one.id] for one, is_drawn in zip(found, drawn, strict=True)]
 
 
 def pieces_of(rows: Sequence[Row]) -> list[tuple[OtherIds, list[Row]]]:
     """The page cut where the others change: neighbours are mostly jobs of one run, and are filled in together."""
-    return [(others, list(some)) for others, some in groupby(rows, others_of)]
+    pieces: list[tuple[OtherIds, list[Row]]] = []
+    for _, some in groupby(rows, _run_id):
+        of_run = list(some)
+        if _have_same_others(of_run):
+            pieces.append((_others_of(of_run[0]), of_run))
+        else:
+            pieces += [(others, list(alike)) for others, alike in groupby(of_run, _others_of)]
+    return pieces
+
+
+def _have_same_others(of_run: Sequence[Row]) -> bool:
+    """Whether all are cards of the same person, runner and machine, seen without cutting every card."""
+    first = of_run[0]
+    if not isinstance(first, Card):
+        return False
+    carrier, head = first[2:4], _head_of(first)
+    for row in of_run:
+        if not isinstance(row, Card) or row[2:4] != carrier or not (row.card or BLANK).startswith(head):
+            return False
+    return True
+
+
+def _others_of(row: Row) -> OtherIds:
+    """Whom a job shows besides itself."""
+    machine = (
+        str(row.extra.get(SYSTEM_ID, ""))
+        if isinstance(row, Listed)
+        else _head_of(row)[len(FORM) : -1].decode()
+    )
+    return row.run_id, row.actor_id, row.runner_id, machine
+
+
+def _head_of(drawn: Card) -> bytes:
+    """What stands before the body: the form, and which machine of its runner took it, empty when it was the server itself."""
+    text = drawn.card or BLANK
+    return text[: text.index(GAP) + 1]
 
 
 def filled(drawn: Sequence[Card], others: Others) -> Raw:
     """The JSON of jobs with the same others, with commas between."""
-    text = b",".join([(card.card or BLANK).partition(GAP)[2] for card in drawn])
-    parts = text.split(GAP)
+    start = len(_head_of(drawn[0]))
+    parts = b",".join([(card.card or BLANK)[start:] for card in drawn]).split(GAP)
     whole = [b""] * (2 * len(parts) - 1)
     whole[::2] = parts
     whole[1::2] = [bytes(one) for one in others] * len(drawn)

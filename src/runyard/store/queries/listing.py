@@ -3,9 +3,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from functools import lru_cache
-from typing import Any
+from collections.abc import Callable, Sequence
+from functools import lru_cache, partial
+from typing import Any, cast
 
 import msgspec
 
@@ -31,6 +31,9 @@ _OUTCOMES: dict[str | None, Outcome | None] = {o.value: o for o in Outcome} | {N
 _REASONS: dict[str, Reason] = {r.value: r for r in Reason}
 _HOLDS: dict[str | None, Hold | None] = {h.value: h for h in Hold} | {None: None}
 _NOTHING: dict[str, Any] = {}
+_card = cast(
+    Callable[[Columns], Card], partial(tuple.__new__, Card)
+)  # as Card._make, which goes through Python
 _extra = msgspec.json.Decoder(dict[str, Any]).decode
 _outline = msgspec.json.Decoder(tuple[str, str, bool, tuple[str, ...], bool]).decode
 
@@ -103,7 +106,7 @@ def listed(link: Link, filter: AttemptFilter, page: Page) -> list[Listed]:
 
 
 def cards(link: Link, filter: AttemptFilter, page: Page) -> list[Card]:
-    return list(map(Card._make, page_of_attempts(link, CARDS, filter, page)))
+    return list(map(_card, page_of_attempts(link, CARDS, filter, page)))
 
 
 def listed_one(link: Link, attempt_id: int) -> Listed | None:
