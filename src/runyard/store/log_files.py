@@ -22,7 +22,7 @@ from dataclasses import dataclass
 from errno import EDQUOT, ENOSPC
 from pathlib import Path
 
-from runyard.blobs.growing import FOLIO_BYTES, reserve, uncache
+from runyard.blobs.growing import FOLIO_BYTES, hasten, reserve, uncache
 
 FROM_BYTES = 256 << 10  # below it one fsync for row and bytes together is cheaper than one for each
 SEALED_FROM_BYTES = 16 << 10  # the same where the rows are not synced: below it the row itself is cheaper
@@ -74,6 +74,8 @@ class GrowingFile:
         while view:
             written = os.pwrite(self.descriptor, view, at)
             view, at = view[written:], at + written
+        if len(data) >= FROM_BYTES:  # its checksum takes as long as a good part of the writing
+            hasten(self.descriptor, at - len(data), at)
         self.seal = Seal(seal.start, start + len(data), zlib.crc32(data, seal.crc))
 
     def sync(self) -> None:
