@@ -27,6 +27,13 @@ def test_what_begins_again_is_made_anew(block: int) -> None:
         sim_world.history(seed, 60)
 
 
+@pytest.mark.postgres
+def test_postgresql_makes_anew_what_begins_again(fresh_postgres_url: str) -> None:
+    from runyard.store.postgres import PostgresStore
+
+    sim_world.history(4, 50, PostgresStore(fresh_postgres_url))
+
+
 def leaves_its_parts_as_they_are(patch: Patch) -> None:
     def remake(board: Any, flow: Any, node: Any, plans: Any) -> Any:
         return [] if flow.made.get(node.plan.key) else plans
