@@ -92,12 +92,11 @@ def made_rightly(rows: Sequence[tuple[Job, Attempt]], followed: Collection[int])
 
 
 def _was_disturbed(rows: Sequence[tuple[Job, Attempt]], job: Job) -> bool:
-    """Whether it was ended over its parts' heads, which it then waits for when it is retried."""
-    return any(
-        a.reason is Reason.SUPERSEDED
-        for j, a in rows
-        if j.workflow_id == job.workflow_id and a.latest is False
-    )
+    """Whether it, or a maker of it, was ended over its parts' heads by a newer member of its group: retried, it waits for those that are still stopping."""
+    ended = [
+        j for j, a in rows if a.reason is Reason.SUPERSEDED and a.started_at is not None and not a.latest
+    ]
+    return any(j.workflow_id == job.workflow_id and f"{job.key} / ".startswith(j.key) for j in ended)
 
 
 def _as_asked(
