@@ -112,6 +112,15 @@ def test_environment_files_and_outputs_travel_between_steps(yard: Yard) -> None:
     assert steps[1].extra["annotations"][0]["line"] == "3"
 
 
+def test_the_github_context_knows_the_step_that_runs(yard: Yard) -> None:
+    step = actions(
+        'test "${{ github.output }}" = "$GITHUB_OUTPUT" && test "${{ github.step_summary }}" = "$GITHUB_STEP_SUMMARY" && echo "<${{ github.action }} ${{ github.job }}>"',
+        env={"GITHUB_ACTION": "one"},
+    )
+    attempt, log = yard.run(step, context={"github": {"job": "j"}})
+    assert attempt.outcome is Outcome.PASSED and "<one j>" in log, log
+
+
 def test_continue_on_error_keeps_the_job_and_shows_the_outcome(yard: Yard) -> None:
     attempt, log = yard.run(
         actions("exit 3", continue_on_error=True),

@@ -31,6 +31,8 @@ from runyard.syntax.expressions import (
 DEFAULT_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 ARCHITECTURES = {"x86_64": "X64", "aarch64": "ARM64", "i686": "X86", "armv7l": "ARM"}
 TOOL_CACHE = "_tool"
+OF_STEP = ("action", "env", "output", "path", "state", "step_summary")
+"""What `github` knows of the step that runs: as its process has it in $GITHUB_…."""
 _WORDS = {Outcome.PASSED: "success", Outcome.SKIPPED: "skipped", Outcome.CANCELED: "cancelled"}
 
 
@@ -126,6 +128,9 @@ class Facts:
         }
         if self._late:
             facts = with_late(facts, self._late)
+        if "GITHUB_ACTION" in env and "github" in facts:
+            own = {name: env[key] for name in OF_STEP if (key := f"GITHUB_{name.upper()}") in env}
+            facts["github"] = {**facts["github"], **own}
         return facts if self.scope is None else self._scoped(facts, self.scope)
 
     def _scoped(self, facts: dict[str, Any], scope: Scope) -> dict[str, Any]:
