@@ -155,3 +155,13 @@ def test_a_box_without_room_for_another_process_says_so(full: Sandbox) -> None:
     most.write_text("100")
     assert did(box, "echo two") == (0, "two\n")
     assert box.close() == []
+
+
+def test_the_programs_that_boxes_share_can_be_changed_by_nobody(full: Sandbox) -> None:
+    assert isinstance(full, BubblewrapSandbox)
+    full.open(PLAN).close()
+    assert len(full.spawner._programs) >= 2  # the ways in and process 1
+    for image, fd in full.spawner._programs.items():
+        with pytest.raises(PermissionError):
+            os.pwrite(fd, b"x", 0)
+        assert os.pread(fd, len(image) + 1, 0) == image

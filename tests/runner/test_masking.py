@@ -8,9 +8,11 @@ import time
 from itertools import pairwise
 from urllib.parse import quote
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from runyard.runner import masking
 from runyard.runner.masking import Masker
 
 PEM = "-----BEGIN KEY-----\nMIIEvQIBADANBgkq\nhkiG9w0BAQEFAASC\nshort\n-----END KEY-----"
@@ -36,6 +38,18 @@ def test_cuts_change_nothing_and_no_value_shows(values: list[str], text: str, da
     assert masked(values, raw, list(range(len(raw)))) == whole
     for value in values:
         assert value.encode() not in whole.replace(b"[MASKED]", b"\0")
+
+
+@settings(max_examples=200, deadline=None)
+@given(st.lists(small, min_size=1, max_size=4), st.text("ab1x", max_size=60), st.integers(1, 20))
+def test_little_text_is_masked_as_much_is(values: list[str], text: str, size: int) -> None:
+    """It is looked through without a pattern."""
+    raw = text.encode()
+    cuts = list(range(0, len(raw), size))
+    quick = masked(values, raw, cuts)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(masking, "COMPARED_BYTES", -1)
+        assert masked(values, raw, cuts) == quick
 
 
 @settings(max_examples=100, deadline=None)

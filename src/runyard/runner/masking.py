@@ -22,6 +22,9 @@ MIN_VALUE_BYTES = 3
 MIN_LINE_BYTES = 8
 MIN_VARIANT_BYTES = 8
 PREFIX_BUDGET_BYTES = 1 << 20
+COMPARED_BYTES = (
+    1 << 15
+)  # text times needles that are looked through before a pattern is made of them: few jobs say more
 _compile: Any = re2.compile
 _OPTIONS = re2.Options()
 _OPTIONS.encoding = re2.Options.Encoding.LATIN1
@@ -73,10 +76,23 @@ class _Known:
         self.needles = needles
         self.sorted = sorted(needles)
         self.longest = max(map(len, self.sorted), default=0)
-        longest_first = sorted(self.sorted, key=len, reverse=True)
-        self.pattern = _compile(b"|".join(map(_escaped, longest_first)), _OPTIONS)
+        self.shortest = min(map(len, self.sorted), default=0)
         self.firsts = frozenset(needle[0] for needle in self.sorted)
         self.alphabet = frozenset(b"".join(self.sorted))
+
+    @cached_property
+    def pattern(self) -> Any:
+        """Finds them all in one pass, the longest at each place."""
+        longest_first = sorted(self.sorted, key=len, reverse=True)
+        return _compile(b"|".join(map(_escaped, longest_first)), _OPTIONS)
+
+    def are_missing(self, text: bytes) -> bool:
+        """Told at once for little text; False when that is not known."""
+        if len(text) < self.shortest:
+            return True
+        if len(text) * len(self.sorted) > COMPARED_BYTES:
+            return False
+        return not any(needle in text for needle in self.sorted)
 
     @cached_property
     def apart(self) -> bool:
@@ -149,6 +165,8 @@ class Masker:
 
 def _spans(known: _Known, whole: bytes, covered: int) -> Iterable[tuple[int, int]]:
     """Matches in order of start, longest at each start; those that overlap one before come too, unless none can."""
+    if known.are_missing(whole):
+        return
     search = known.pattern.search
     match = search(whole)
     if match is None:

@@ -111,7 +111,7 @@ class BubblewrapBox(KeptBox):
             if means.seccomp is not None:
                 fds[SECCOMP_FD] = stack.enter_context(memory_file(means.seccomp))
             if init is not None:
-                fds[INIT_FD] = stack.enter_context(memory_file(init))
+                fds[INIT_FD] = self._spawner.program(init)
             argv = (means.bwrap, "--args", str(ARGS_FD), "--", *(SLEEP if init is None else INIT))
             room = replace(self._room(), argv=argv, fds=fds)
             if init is None:

@@ -45,6 +45,13 @@ if TYPE_CHECKING:
 
 MOVE_MOUNT, AT_FDCWD, MOVE_MOUNT_F_EMPTY_PATH = 429, -100, 4
 MESSAGE_BYTES = 1 << 16
+UNNEEDED = (  # by boxes: bwrap reads the list of mounts again for each one that it makes
+    b"/sys",
+    b"/dev/shm",
+    b"/dev/mqueue",
+    b"/dev/hugepages",
+    b"/dev/pts",
+)
 
 
 class Launcher:
@@ -202,9 +209,9 @@ class Launcher:
         """A tmpfs that only we and our children see. Slave: what the host mounts later (image root file systems) still arrives."""
         check(libc.unshare(CLONE_NEWNS), "unshare")
         mount("none", "/", "none", MS_REC | MS_SLAVE)
-        libc.umount2(
-            b"/sys", MNT_DETACH
-        )  # nobody here needs it, and bwrap reads the list of mounts again for each of its own
+        for unneeded in UNNEEDED:
+            while libc.umount2(unneeded, MNT_DETACH) == 0:  # mounts may lie upon each other
+                pass
         mount("tmpfs", folder, "tmpfs", 0, "mode=0711,size=1m")
         return folder
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
+import fcntl
 import itertools
 import json
 import logging
@@ -34,6 +35,7 @@ main()
 """
 ANSWER_S = 30.0
 NO_REPLY = 0
+SEALS = fcntl.F_SEAL_SEAL | fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW | fcntl.F_SEAL_WRITE
 STAGE = Path(
     "/run/runyard-stage"
 )  # one empty folder for all: each launcher mounts over it in a namespace of its own
@@ -78,6 +80,7 @@ class Spawner:
         self._control: socket.socket | None = None
         self._process: subprocess.Popen[bytes] | None = None
         self._exposed: dict[str, tuple[tuple[int, int], str]] = {}
+        self._programs: dict[bytes, int] = {}
         self._closed = False
 
     @property
@@ -177,21 +180,32 @@ class Spawner:
         way = entry.way_in(
             tuple(room.argv or ()), len(room.doors), bool(room.network), bool(room.users), entry.within_ours(room.rlimits), person
         )  # fmt: skip
-        with memory_file(way) as program:
-            fds, numbers = entry.numbered(line, program, room.fds, room.doors)
-            self._send(
-                NO_REPLY,
-                "box",
-                [line, *fds],
-                {
-                    "program": f"/proc/self/fd/{entry.WAY_FD}",
-                    "numbers": numbers,
-                    "network": room.network,
-                    "network_number": entry.NETWORK_FD,
-                    "users": room.users,
-                    "users_number": entry.USERS_FD,
-                },
-            )
+        fds, numbers = entry.numbered(line, self.program(way), room.fds, room.doors)
+        self._send(
+            NO_REPLY,
+            "box",
+            [line, *fds],
+            {
+                "program": f"/proc/self/fd/{entry.WAY_FD}",
+                "numbers": numbers,
+                "network": room.network,
+                "network_number": entry.NETWORK_FD,
+                "users": room.users,
+                "users_number": entry.USERS_FD,
+            },
+        )
+
+    def program(self, image: bytes) -> int:
+        """A descriptor of a program, the same for all boxes, ours until `close`. It is sealed: whoever runs it can never change it. Nobody reads it, so
+        it has no place that they would share."""
+        with self._lock:
+            if self._closed:
+                raise LauncherGone("the sandbox is closed")
+            if image not in self._programs:
+                fd = self._programs[image] = os.memfd_create("runyard", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
+                os.pwrite(fd, image, 0)
+                fcntl.fcntl(fd, fcntl.F_ADD_SEALS, SEALS)
+            return self._programs[image]
 
     def keep(self, room: Room, line: int, beside: int = 0) -> None:
         """A keeper (`keeper.py`) that says its pid on `line` and then obeys it; the line is closed at once when there can be none. It makes the room, or
@@ -267,6 +281,8 @@ class Spawner:
         with self._lock:
             self._closed = True
             control, process = self._control, self._process
+            while self._programs:
+                os.close(self._programs.popitem()[1])
         if control:
             with contextlib.suppress(OSError):
                 control.shutdown(socket.SHUT_RDWR)
