@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import msgspec
 
-from runyard.model.plan import Image, JobPlan, Need, Network, StepPlan, Variable
+from runyard.model.plan import Image, JobPlan, Need, Network, Origin, StepPlan, Variable
 from runyard.model.work import Job
 from runyard.store.plans import unpacked
-from runyard.store.rows import JOB, to_be_drawn
+from runyard.store.rows import JOB, may_be_planned_anew
 
 SHARED = Variable("CI_PIPELINE_ID", "${{ run.id }}", raw=True, late=True)
 PLAN = JobPlan(
@@ -41,13 +41,14 @@ def test_jobs_share_their_equal_variables() -> None:
     assert one.variables[0] is other.variables[0] == SHARED
 
 
-def test_whether_a_job_is_still_to_be_drawn_is_known_before_and_after_its_plan_was_read() -> None:
+def test_whether_a_job_may_be_planned_anew_is_known_before_and_after_its_plan_was_read() -> None:
     drawn = msgspec.json.encode(JobPlan("a", "a")).decode().replace('"drawn":null', '"drawn":{}')
-    for text, expected in ((drawn, True), (text_of(PLAN), False)):
+    left = msgspec.json.encode(JobPlan("a", "a", origin=Origin("m", 0, "a"))).decode()
+    for text, expected in ((drawn, True), (left, True), (text_of(PLAN), False)):
         job = Job(1, 1, 1, 1, "a", "a", PLAN)
         columns = JOB.encode(job)
         columns[JOB.names.index("plan")] = text
         read = JOB.decode(columns)
-        assert to_be_drawn(read) is expected
+        assert may_be_planned_anew(read) is expected
         assert read.plan.key.startswith("a")
-        assert to_be_drawn(read) is expected
+        assert may_be_planned_anew(read) is expected
