@@ -149,6 +149,33 @@ def test_identity_by_default_fails_the_jobs_that_inherit_it(tree: Any, trigger: 
     assert "exit 1" not in scripts["b"]
 
 
+# contract §3.12, "job rules and later", and what is known only later (condition, holds) of a manual job in an environment
+KNOWN_IN_RULES = [
+    ('$CI_JOB_NAME == "a: [x]"', True), ('$CI_JOB_NAME_SLUG == "a---x"', True), ('$CI_JOB_GROUP_NAME == "a"', True), ('$CI_JOB_STAGE == "test"', True),
+    ('$CI_JOB_MANUAL == "true"', True), ('$CI_NODE_INDEX == "1"', True), ('$CI_NODE_TOTAL == "1"', True), ('$E == "x"', True),
+    ('$CI_ENVIRONMENT_NAME == "review/$E"', True), ('$CI_ENVIRONMENT_ACTION == "prepare"', True), ('$CI_ENVIRONMENT_TIER == "testing"', True),
+    ('$CI_ENVIRONMENT_URL == "http://x"', True), ("$CI_ENVIRONMENT_SLUG", False), ("$CI_PIPELINE_ID", False), ("$CI_JOB_ID", False), ("$CI_JOB_TOKEN", False),
+    ("$CI_RUNNER_ID", False), ("$CI_PIPELINE_URL", False), ('$GITLAB_USER_LOGIN == "ada"', True), ('$CI_COMMIT_BRANCH == "main"', True),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("condition", "holds"), KNOWN_IN_RULES)
+def test_rules_of_a_job_know(condition: str, holds: bool, tree: Any, trigger: Any) -> None:
+    text = f"""
+a:
+  script: x
+  when: manual
+  parallel: {{matrix: [{{E: [x]}}]}}
+  environment: {{name: review/$E, action: prepare, deployment_tier: testing, url: 'http://x'}}
+  resource_group: of-$CI_ENVIRONMENT_NAME
+  rules: [{{if: '{condition}', variables: {{W: w}}}}]
+z: {{script: x}}
+"""
+    jobs = {job.key: job for job in compile(trigger(), tree({".gitlab-ci.yml": text})).workflows[0].jobs}
+    assert ("a: [x]" in jobs) is holds
+    assert not holds or jobs["a: [x]"].concurrency.group == "of-review/x"
+
+
 # contract §3.12: low to high. Each row: where A is set, and which value a job sees.
 PRECEDENCE = [
     ("variables: {A: root}", "", (), (), "root"),

@@ -17,6 +17,7 @@ from runyard.dialects.gitlab.config.parallel import Leg, legs, of_leg
 from runyard.dialects.gitlab.config.predefined import (
     MANUAL,
     job_variables,
+    known_variables,
     late_variables,
     named,
     pipeline_variables,
@@ -184,7 +185,7 @@ def _job_yaml(pipeline: Pipeline, job: JobSpec, leg: Leg) -> dict[str, Variable]
 def _judge(pipeline: Pipeline, job: JobSpec, leg: Leg) -> Judged | None:
     yaml = _job_yaml(pipeline, job, leg)
     mine = tuple(job_variables(job, leg))
-    scope = _scope(pipeline, Layer(mine), Layer(yaml.values()))
+    scope = _scope(pipeline, Layer((*mine, *known_variables(job))), Layer(yaml.values()))
     has_rules = pipeline.config.workflow.rules is not None
     verdict = decide(job, pipeline.ground, scope, workflow_has_rules=has_rules)
     return Judged(job, leg, verdict, mine, yaml, scope) if verdict else None
@@ -198,7 +199,7 @@ def _plan(
         mine = (*mine, MANUAL)
     if verdict.variables:
         yaml = {**yaml, **_yaml(verdict.variables)}
-        scope = _scope(pipeline, Layer(mine), Layer(yaml.values()))
+        scope = _scope(pipeline, Layer((*mine, *known_variables(job))), Layer(yaml.values()))
     scope.with_inputs = bool(job.inputs)
     out = pipeline.ground.out
     specs = job.needs if verdict.needs is None else verdict.needs

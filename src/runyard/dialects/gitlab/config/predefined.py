@@ -140,6 +140,21 @@ def job_variables(job: JobSpec, leg: Leg) -> list[Variable]:
     return [*found, Variable("CI_JOB_IMAGE", job.image.name)] if job.image else found
 
 
+def known_variables(job: JobSpec) -> list[Variable]:
+    """What rules and names know of the job besides: its environment as written and whether it is manual by itself. A claimed job's own are final."""
+    found = [MANUAL] if job.when == "manual" else []
+    if (environment := job.environment) is not None:
+        found += [
+            Variable("CI_ENVIRONMENT_NAME", environment.name),
+            named("CI_ENVIRONMENT_ACTION", environment.action),
+        ]
+        if environment.deployment_tier:
+            found.append(named("CI_ENVIRONMENT_TIER", environment.deployment_tier))
+        if environment.url:
+            found.append(Variable("CI_ENVIRONMENT_URL", environment.url))
+    return found
+
+
 def late_variables(trigger: Trigger) -> list[Variable]:
     """Templates over the claim's facts."""
     parts = urlsplit(trigger.server.url)
