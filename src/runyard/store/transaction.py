@@ -246,7 +246,11 @@ class StoreTx:
     def graph(self, run_id: int) -> list[tuple[Job, Attempt]]:
         latest = runs.latest_attempts(self._link, run_id, self._saw_attempt)
         known = self._known_jobs(a.job_id for a in latest)
-        if len(known) < len(latest):
+        if (
+            len(latest) - len(known) <= runs.AT_ONCE
+        ):  # none, or those whose plans may change, which are never kept
+            known = self._find_jobs(a.job_id for a in latest)
+        else:
             found = runs.jobs_of_run(self._link, run_id)
             self._jobs.put(job for job in found if job.id not in self.new_jobs)
             known |= {job.id: job for job in found if job.id not in known}

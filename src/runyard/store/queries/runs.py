@@ -13,6 +13,7 @@ from runyard.store.queries.lists import Conditions, count_of_states, window_of_s
 from runyard.store.rows import ATTEMPT, JOB, RUN, STEP, WORKFLOW
 
 MOST_COUNTED = 10_001
+AT_ONCE = 500  # jobs by their ids in one statement
 
 _RUN_BY_IDEMPOTENCY = f"{RUN.select} WHERE project_id = ? AND idempotency_key = ?"
 _ANY_BEFORE = "SELECT 1 FROM runs WHERE updated_at < ? LIMIT 1"
@@ -84,8 +85,8 @@ def jobs_of_run(link: Link, run_id: int) -> list[Job]:
 
 def jobs_by_id(link: Link, ids: Sequence[int]) -> list[Job]:
     found: list[Job] = []
-    for start in range(0, len(ids), 500):
-        some = ids[start : start + 500]
+    for start in range(0, len(ids), AT_ONCE):
+        some = ids[start : start + AT_ONCE]
         marks = ", ".join("?" * len(some))
         found += [JOB.decode(r) for r in link.rows(f"{JOB.select} WHERE id IN ({marks})", some)]
     return found
