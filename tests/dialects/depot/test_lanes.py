@@ -89,6 +89,18 @@ def test_services_and_containers() -> None:
             "The option '--privileged' in `services.db.options`",
         ),
         (
+            "container: {image: p, options: --cap-add=SYS_PTRACE}",
+            "`container.options` is not served: what it gives is more than a job may have here",
+        ),
+        (
+            "container: {image: p, options: '--add-host a:1.2.3.4'}",
+            "is not served: names are looked up as the job's network does",
+        ),
+        (
+            "services: {db: {image: p, options: '--log-driver none --cpuset-cpus 0 --dns 1.1.1.1'}}",
+            "The option '--dns'",
+        ),
+        (
             "services: {db: {image: p, options: '--volume /:/x'}}",
             "The option '--volume' in `services.db.options`",
         ),

@@ -18,15 +18,27 @@ from runyard.model.plan import Image
 _SCHEME = "docker://"
 _IGNORED = frozenset(
     "--name --hostname -h --health-start-interval --no-healthcheck --cpus --memory -m --shm-size --ulimit "  # noqa: SIM905
-    "--init --label -l --restart --memory-swap --pids-limit --tmpfs --stop-timeout".split()
+    "--init --label -l --restart --memory-swap --pids-limit --tmpfs --stop-timeout --annotation --blkio-weight --cpu-period --cpu-quota --cpu-shares -c "
+    "--cpuset-cpus --cpuset-mems --expose --log-driver --log-opt --memory-reservation --memory-swappiness --oom-score-adj --pull --stop-signal".split()
 )
+"""Limits, names and how an engine itself works: a job here has its own limits, and a box's log is the job's."""
+_REASONS = {
+    "what it gives is more than a job may have here": "--privileged --cap-add --security-opt --device --gpus --pid --ipc --userns --cgroupns --sysctl",
+    "nothing of the runner's disk is shown to a container": "-v --volume --volumes-from --mount",
+    "the network is the job's (as at GitHub)": "--network --net --ip --publish -p --link --mac-address",
+    "names are looked up as the job's network does": "--add-host --dns --dns-search --dns-option",
+    "a box keeps these as they are": "--cap-drop --group-add --read-only --workdir -w",
+}
+_WHY_NOT = {name: reason for reason, names in _REASONS.items() for name in names.split()}
 _HEALTH = {
     "--health-cmd": "command", "--health-interval": "interval_s", "--health-timeout": "timeout_s", "--health-retries": "retries",
     "--health-start-period": "start_period_s",
 }  # fmt: skip
 _DURATION = re.compile(r"(\d+(?:\.\d+)?)(h|ms|m|s|us|µs|ns)")
 _SECONDS = {"h": 3600.0, "m": 60.0, "s": 1.0, "ms": 1e-3, "us": 1e-6, "µs": 1e-6, "ns": 1e-9}
-_FLAGS = frozenset(("--init", "--no-healthcheck", "--rm", "-it", "-i", "-t", "--tty", "--interactive"))
+_FLAGS = frozenset(
+    ("--init", "--no-healthcheck", "--rm", "-it", "-i", "-t", "--tty", "--interactive", "--quiet", "-q")
+)
 
 
 def image(job: JobDoc, static: Static) -> Image | None:
@@ -137,11 +149,28 @@ def _options(text: Text, static: Static, what: str) -> dict[str, Any]:
             case _ if name in _IGNORED or name in _FLAGS:
                 continue
             case _:
-                hint = nearest(name, [*_IGNORED, *_HEALTH, "--env", "--user", "--entrypoint", "--platform"])
-                shown = re.sub(r"[^\x20-\x7e]", "?", name)[:60]
-                static.findings.error(
-                    text.at, f"The option '{shown}' in `{what}.options` is not served", hint
+                known = (
+                    *_IGNORED,
+                    *_HEALTH,
+                    "--env",
+                    "--user",
+                    "--entrypoint",
+                    "--platform",
+                    "--network-alias",
                 )
+                known = (
+                    *_IGNORED,
+                    *_HEALTH,
+                    "--env",
+                    "--user",
+                    "--entrypoint",
+                    "--platform",
+                    "--network-alias",
+                )
+                why = _WHY_NOT.get(name, "")
+                shown = re.sub(r"[^\x20-\x7e]", "?", name)[:60]
+                message = f"The option '{shown}' in `{what}.options` is not served{why and f': {why}'}"
+                static.findings.error(text.at, message, "" if why else nearest(name, known))
                 return found
     return found
 
