@@ -85,3 +85,18 @@ def test_check_knows_when_outputs_are_there() -> None:
 def test_check_sees_a_wait_for_a_step_of_the_foreground() -> None:
     found = checked("      - {id: s, run: x}\n      - wait: s\n")
     assert found == [(9, "warning", "the step 's' does not run in the background")]
+
+
+@pytest.mark.parametrize(
+    ("body", "labels"),
+    [
+        ("[{run: a}]", ("x",)),
+        ("[{run: a, background: true}]", ()),
+        ("[{parallel: [{run: a}]}]", ()),
+        ("[{run: a, retry: 2}]", ()),
+    ],
+)
+def test_no_runner_of_another_make_gets_steps_that_it_does_not_know(
+    body: str, labels: tuple[str, ...]
+) -> None:
+    assert job(f"    steps: {body}\n").labels == labels

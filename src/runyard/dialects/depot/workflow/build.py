@@ -298,9 +298,11 @@ def _plan(setting: Setting, leg: Leg) -> JobPlan:
 
 
 def _handed_labels(setting: Setting, leg: Leg) -> tuple[str, ...]:
-    """All labels of a job whose file a foreign runner can be handed: one of the repository itself, not called by another. `self-hosted` says what such a
-    runner is anyway."""
+    """All labels of a job whose file a foreign runner can be handed: one of the repository itself, not called by another, whose steps such a runner can
+    run. `self-hosted` says what it is anyway."""
     if setting.key or setting.doc.path.startswith("_inline_") or leg.doc.runs_on.group is not None:
+        return ()
+    if any(step.control or step.background or step.lane or step.retry for step in leg.doc.steps):
         return ()
     labels: list[str] = []
     for text in leg.doc.runs_on.labels:
