@@ -17,7 +17,7 @@ from pathlib import Path
 import pytest
 
 from runyard.runner.sandbox.assembly import EXECUTABLE_AT, Program, known
-from runyard.runner.sandbox.init import END, NO_MORE, ORDER_AT, ORDER_BYTES, build
+from runyard.runner.sandbox.init import END, NO_MORE, ORDER_AT, ORDER_BYTES, PATIENCE_MS, build
 from runyard.runner.sandbox.order import MOST_FOLDERS, PID_AT, order
 from runyard.runner.sandbox.spawner import memory_of
 
@@ -197,7 +197,7 @@ class Over(Exception):
 # Numbers of include/uapi/asm-generic/unistd.h.
 NAMES = {
     167: "prctl", 436: "close_range", 212: "recvmsg", 220: "clone", 260: "wait4", 64: "write", 94: "exit_group", 222: "mmap", 172: "getpid",
-    157: "setsid", 56: "openat", 24: "dup3", 49: "chdir", 221: "execve",
+    157: "setsid", 101: "nanosleep", 56: "openat", 24: "dup3", 49: "chdir", 221: "execve",
 }  # fmt: skip
 
 
@@ -208,11 +208,12 @@ def test_the_program_for_aarch64_does_it_by_arms_manual() -> None:
     body = order(["/bin/tool", "word"], {"KEY": "value"}, "/place", [1, 2], "aarch64")
     assert body is not None
     said: list[str] = []
-    # Two requests: a step that leaves an orphan which ends later, and one that finds no further process; then the line ends.
+    # Three requests: a step that leaves an orphan which ends later; one that finds a process more only once others have ended and are buried; one that
+    # finds none. Then the line ends.
     answers = {
-        "recvmsg": [-4, 3, 3, 0],
-        "clone": [7, -11],
-        "wait4": [9, 7, 8, 0, -10],
+        "recvmsg": [-4, 3, 3, 3, 0],
+        "clone": [7, -11, 12, *[-11] * (len(PATIENCE_MS) + 1)],
+        "wait4": [-10, 9, 7, 8, 0, 11, 0, 0, 12, -10, *[-10] * (len(PATIENCE_MS) + 1), -10],
     }
 
     def kernel(arm: Arm, number: int, x: list[int]) -> int:
@@ -233,6 +234,9 @@ def test_the_program_for_aarch64_does_it_by_arms_manual() -> None:
                 said.append(f"listens on {x[0]}")
             case "exit_group":
                 raise Over
+            case "nanosleep":
+                assert arm.number(x[0]) == 0
+                said.append(f"pauses {arm.number(x[0] + 8) // 1_000_000} ms")
             case _:
                 said.append(name)
         return answers[name].pop(0) if name in answers else 0
@@ -241,9 +245,13 @@ def test_the_program_for_aarch64_does_it_by_arms_manual() -> None:
     arm.memory[EXECUTABLE_AT] = bytearray(image)
     with pytest.raises(Over):
         arm.go(entry)
+    tried = ["wait4 1", "clone"]
+    for pause_ms in PATIENCE_MS:
+        tried += [f"pauses {pause_ms} ms", "wait4 1", "clone"]
     assert said == [
-        "prctl", "prctl", "close_range", "listens on 1", "listens on 1", "clone", "wait4 0", "wait4 0", "wait4 1", "wait4 1", "4 is told 512, 0",
-        "close_range", "listens on 1", "clone", f"5 reads {NO_MORE!r}", "wait4 1", f"4 is told {126 << 8}, -10", "close_range", "listens on 1",
+        "prctl", "prctl", "close_range", "listens on 1", "listens on 1", "wait4 1", "clone", "wait4 0", "wait4 0", "wait4 1", "wait4 1", "4 is told 512, 0",
+        "close_range", "listens on 1", "wait4 1", "wait4 1", "clone", "pauses 1 ms", "wait4 1", "clone", "wait4 0", "wait4 1", "4 is told 512, -10",
+        "close_range", "listens on 1", *tried, f"5 reads {NO_MORE!r}", "wait4 1", f"4 is told {126 << 8}, -10", "close_range", "listens on 1",
     ]  # fmt: skip
     assert all(not left for left in answers.values())
 

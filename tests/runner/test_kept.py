@@ -4,6 +4,9 @@ where process 1 only sleeps."""
 from __future__ import annotations
 
 import os
+import signal
+import socket
+import subprocess
 import time
 from collections.abc import Iterator
 from dataclasses import replace
@@ -15,6 +18,7 @@ from runyard.model.plan import Network
 from runyard.runner.sandbox import Box, BoxPlan, Sandbox, SandboxError, bubblewrap, choose
 from runyard.runner.sandbox.bubblewrap import BubblewrapBox, BubblewrapSandbox
 from runyard.runner.sandbox.init import NO_MORE
+from runyard.runner.sandbox.keeper import Keeper
 
 from .test_background import PATH, TICKING, did, size
 from .test_kill import none_left
@@ -165,3 +169,15 @@ def test_the_programs_that_boxes_share_can_be_changed_by_nobody(full: Sandbox) -
         with pytest.raises(PermissionError):
             os.pwrite(fd, b"x", 0)
         assert os.pread(fd, len(image) + 1, 0) == image
+
+
+def test_a_box_that_its_keeper_cannot_enter_ends_with_a_kill() -> None:
+    """A signal that is lost must not leave a job that nobody can end."""
+    ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    with ours, theirs, subprocess.Popen(["sleep", "100"]) as outer:
+        keeper = Keeper(theirs, tidy=False)
+        keeper._broken, keeper._outer = "the box does not stand", outer.pid
+        keeper._signal_inside(2, signal.SIGTERM)
+        assert outer.poll() is None
+        keeper._signal_inside(2, signal.SIGKILL)
+        assert outer.wait(20) == -signal.SIGKILL

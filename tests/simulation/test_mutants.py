@@ -254,13 +254,13 @@ def an_ended_run_leaves_what_awaits_jobs(patch: Patch) -> None:
 
 @mutant
 def an_ended_job_leaves_what_it_has_made(patch: Patch) -> None:
-    real = unfolding._again
+    real = unfolding._leave
 
-    def _again(board: Any, flow: Any, node: Any) -> None:
+    def _leave(board: Any, flow: Any, node: Any) -> None:
         if node.attempt.outcome is not Outcome.CANCELED:
             real(board, flow, node)
 
-    patch.setattr(unfolding, "_again", _again)
+    patch.setattr(unfolding, "_leave", _leave)
 
 
 @mutant

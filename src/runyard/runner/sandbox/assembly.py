@@ -14,7 +14,7 @@ from dataclasses import dataclass
 CELL_BYTES = 8
 CALLS = {  # (x86_64, aarch64)
     "chdir": (80, 49), "clone": (56, 220), "close_range": (436, 436), "dup3": (292, 24), "execve": (59, 221), "exit_group": (231, 94),
-    "getpid": (39, 172), "mmap": (9, 222), "openat": (257, 56), "prctl": (157, 167), "prlimit64": (302, 261), "recvmsg": (47, 212),
+    "getpid": (39, 172), "mmap": (9, 222), "nanosleep": (35, 101), "openat": (257, 56), "prctl": (157, 167), "prlimit64": (302, 261), "recvmsg": (47, 212),
     "setgroups": (116, 159), "setns": (308, 268), "setresgid": (119, 149), "setresuid": (117, 147), "setsid": (112, 157), "umask": (95, 166),
     "wait4": (61, 260), "write": (1, 64),
 }  # fmt: skip

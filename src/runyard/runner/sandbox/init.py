@@ -1,4 +1,4 @@
-"""Process 1 of a box: it starts the job's steps, one at a time, and tells their end. Some 800 bytes that need neither a library nor an image's shell.
+"""Process 1 of a box: it starts the job's steps, one at a time, and tells their end. A page of system calls that needs neither a library nor an image's shell.
 
 It stands where the job stands: same user, no capability, same system call filter, so whoever it starts has what a job may have and nothing more. From inside
 nobody can kill it (process 1 has no handler of any signal), read it or take its descriptors (it cannot be dumped), or reach its line, which the
@@ -26,6 +26,16 @@ ORDER_AT, ORDER_BYTES = 0x10000000, 8 << 20  # far from the program itself; an e
 END = struct.Struct("<qq")  # what is told: wait4's status, and 0 when somebody is left over
 EINTR, NO_PROCESS = 4, 126
 NO_MORE = b"no further process can be started in this box\n"
+PATIENCE_MS = (
+    1,
+    2,
+    5,
+    10,
+    20,
+    50,
+    100,
+    200,
+)  # what was killed a moment ago counts until it has ended and is buried
 
 
 def _write(program: Program) -> None:
@@ -50,10 +60,7 @@ def _write(program: Program) -> None:
     program.call("recvmsg", LINE, message, MSG_CMSG_CLOEXEC)
     program.jump_if(-EINTR, "listen")
     program.jump_below(1, "leave")
-    program.call("clone", CLONE_SIGCHLD, 0, 0, 0, 0)
-    program.jump_if(0, "begin")
-    program.jump_below(0, "full")
-    program.keep(step)
+    _start(program, step)
     program.label("wait")
     program.call("wait4", -1, status, WAIT_ALL, 0)
     program.jump_if(-EINTR, "wait")
@@ -79,6 +86,25 @@ def _write(program: Program) -> None:
     program.enter(ORDER_AT)
     program.label("leave")
     program.call("exit_group", NO_PROCESS)
+
+
+def _start(program: Program, step: int) -> None:
+    """Goes on to `begin` in the child, to `wait` in process 1, to `full` when there is no room for a child."""
+    for turn, pause_ms in enumerate((*PATIENCE_MS, 0)):
+        program.label(f"sweep {turn}")
+        program.call("wait4", -1, 0, WAIT_ALL | os.WNOHANG, 0)
+        program.jump_below(1, f"swept {turn}")
+        program.jump(f"sweep {turn}")
+        program.label(f"swept {turn}")
+        program.call("clone", CLONE_SIGCHLD, 0, 0, 0, 0)
+        program.jump_if(0, "begin")
+        program.keep(step)
+        program.jump_below(0, f"refused {turn}")
+        program.jump("wait")
+        program.label(f"refused {turn}")
+        if pause_ms:
+            program.call("nanosleep", program.numbers(0, pause_ms * 1_000_000), 0)
+    program.jump("full")
 
 
 @cache

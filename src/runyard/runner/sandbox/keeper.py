@@ -43,7 +43,7 @@ if TYPE_CHECKING:
 READY = b"\n"
 NOT_FOUND, NOT_RUN = 127, 126
 ROUNDS, ROUND_S = 20, 0.001
-STANDS_S = 20.0
+STANDS_S = 10.0
 SHELL = "/bin/sh"
 DEFAULT_SIGNALS = (signal.SIGCHLD, signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGPIPE)
 MESSAGE_BYTES = 4096
@@ -69,6 +69,7 @@ class Keeper:
         self._running: dict[int, Running] = {}  # by pid
         self._init = 0  # process 1 of the box, as we see it; 0: there is none
         self._broken = ""
+        self._outer = 0  # the bubblewrap of a box that another made
         line.send(str(os.getpid()).encode())
 
     def keep(
@@ -84,6 +85,7 @@ class Keeper:
             if room is not None:
                 self._enter(self._made(room, fds), filter_)
             elif beside:
+                self._outer = beside
                 self._enter(_standing(beside), filter_)
             else:
                 libc.prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
@@ -226,6 +228,10 @@ class Keeper:
 
     def _signal_inside(self, number_inside: int, number: int) -> None:
         """As `_signal`, to a child of process 1 by the number that it has inside. Looked up anew for each round: process 1 buries it when it likes."""
+        if self._broken:
+            if number == signal.SIGKILL and self._outer:
+                signal_to(self._outer, number)  # nobody can reach into the box, so it ends as a whole
+            return
         pid = _child_of(self._init, number_inside)
         if not pid:
             return
@@ -296,7 +302,8 @@ class Keeper:
 
 def _standing(outer: int) -> int:
     """Process 1 of a box, once it is what it will be: until then bubblewrap is at work."""
-    for _ in range(int(STANDS_S / ROUND_S)):
+    until = time.monotonic() + STANDS_S
+    while time.monotonic() < until:
         for init in children_of(outer):
             if proc_file(init, "comm") == b"init\n":
                 return init

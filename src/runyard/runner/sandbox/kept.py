@@ -43,7 +43,7 @@ class KeptProcess:
         self,
         told: int,
         output: int,
-        signals: Callable[[int], None],
+        signals: Callable[[int], object],
         ended: Callable[[bool], None],
         why: Callable[[], str],
         order: int = -1,
@@ -352,9 +352,12 @@ class KeptBox:
         if said != b"{}":
             raise SandboxError("what the step left running does not end")
 
-    def _signal(self, message: Mapping[str, Any]) -> None:
-        with contextlib.suppress(SandboxError):  # then it has ended
+    def _signal(self, message: Mapping[str, Any]) -> bool:
+        """Whether there is somebody who hears it: not where the box has ended, or nobody could be let in."""
+        with contextlib.suppress(SandboxError):
             self._kept().say(_message(message))
+            return True
+        return False
 
     def _signal_inside(self, memory: int, told: int, number: int) -> None:
         """To what process 1 has started for this order. Who does not even begin has no number, and can only end with the box."""
@@ -363,8 +366,7 @@ class KeptBox:
         until = time.monotonic() + BEGIN_S
         while not poll.poll(0):
             pid = int.from_bytes(os.pread(memory, 8, PID_AT), "little")
-            if pid:
-                self._signal({"op": "signal_inside", "pid": pid, "number": int(number)})
+            if pid and self._signal({"op": "signal_inside", "pid": pid, "number": int(number)}):
                 return
             if time.monotonic() > until:
                 if number == signal.SIGKILL and self._first is not None:
