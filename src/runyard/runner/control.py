@@ -1,4 +1,4 @@
-"""How a cancel, a lost lease or a time limit reaches a running step. One Control per attempt; its watcher is the only thread beside the slot's,
+"""How a cancel, a lost lease or a time limit reaches a running step. One WatchedControl per attempt; its watcher is the only thread beside the slot's,
 and there is none while the attempt is young.
 
 Promise: what the server says arrives within the moment it takes to ring (in-process) or the poll interval (remote), however silent the job.
@@ -34,20 +34,17 @@ def free_bytes(folder: str) -> int:
 
 
 class Control:
-    """The server's latest word, and a descriptor that is readable when it changed."""
+    """The server's latest word, and a descriptor that is readable when it changed. A job has one; so has what runs beside its steps (`lead`)."""
 
-    def __init__(self, link: Link, work: Assignment, timeout_s: float) -> None:
+    def __init__(self, deadline: float) -> None:
         self.verdict = Verdict.GO
         self.wake = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
-        self.deadline = time.monotonic() + timeout_s
+        self.deadline = deadline
         self.meter: Meter | None = None  # set once there is a box
         self.asks_first = True  # with INT, before TERM
-        self._link = link
-        self._work = work
         self._followers: list[Control] = []
         self._ended = threading.Event()
         self._lock = threading.Lock()
-        _NURSERY.keep(self)
 
     def hear(self, verdict: Verdict) -> None:
         """A word can only get sterner."""
@@ -60,10 +57,28 @@ class Control:
         for follower in tuple(self._followers):
             follower.hear(verdict)
 
-    def lead(self, follower: Control) -> None:
-        """It hears all that this one does, what was said before too."""
+    def lead(self) -> Control:
+        """Another that hears all that this one does, what was said before too, and what is said to it alone."""
+        follower = Control(self.deadline)
         self._followers.append(follower)
         follower.hear(self.verdict)
+        return follower
+
+    def close(self) -> None:
+        """Nothing is heard any more."""
+        with self._lock:
+            self._ended.set()
+            os.close(self.wake)
+
+
+class WatchedControl(Control):
+    """The one of an attempt: it asks the server itself. Whoever watches leaves at its next wake-up after `close`; nobody waits for it."""
+
+    def __init__(self, link: Link, work: Assignment) -> None:
+        super().__init__(time.monotonic() + work.timeout_s)
+        self._link = link
+        self._work = work
+        _NURSERY.keep(self)
 
     def grow_up(self) -> None:
         """From now on the server's word is waited for, unless the attempt has ended."""
@@ -83,22 +98,16 @@ class Control:
             if verdict is Verdict.STOP:
                 self._ended.wait(AFTER_TROUBLE_S)  # nothing softer can come; only the lease must be kept
 
-    def close(self) -> None:
-        """The watcher leaves at its next wake-up; nobody waits for it."""
-        with self._lock:
-            self._ended.set()
-            os.close(self.wake)
-
 
 class _Nursery:
     """One thread for all young attempts of this process: a thread for each would cost a short job more than its watching is worth."""
 
     def __init__(self) -> None:
-        self._queue: SimpleQueue[tuple[float, Control]] = SimpleQueue()
+        self._queue: SimpleQueue[tuple[float, WatchedControl]] = SimpleQueue()
         self._lock = threading.Lock()
         self._thread: threading.Thread | None = None
 
-    def keep(self, control: Control) -> None:
+    def keep(self, control: WatchedControl) -> None:
         """Lets it grow up when its time has come; all stay equally long, so the queue is in order."""
         if self._thread is None:
             with self._lock:

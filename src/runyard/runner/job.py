@@ -31,7 +31,7 @@ from runyard.runner.actions.reach import reachable
 from runyard.runner.background import Background
 from runyard.runner.builtins import Builtins
 from runyard.runner.cache import Cache
-from runyard.runner.control import Control
+from runyard.runner.control import Control, WatchedControl
 from runyard.runner.facts import DEFAULT_PATH, TOOL_CACHE, Facts
 from runyard.runner.link import Link, Taken
 from runyard.runner.meter import Meter
@@ -78,7 +78,7 @@ class Execution:
         self._means = means
         self._work = work
         self._slot = slot
-        self._control = Control(means.link, work, work.timeout_s)
+        self._control: Control = WatchedControl(means.link, work)
         mask = b"***" if voice.speaks_actions(work) else b"[MASKED]"
         self._log = Log(self._send, work.masks, mask, keep_tail=bool(work.job.coverage))
         self._voice = voice.Voice(self._log, work)

@@ -6,7 +6,6 @@ of its own; a step's output reaches the job's log whole, when the step has ended
 
 from __future__ import annotations
 
-import os
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -28,21 +27,6 @@ from runyard.runner.streams import CHUNK_BYTES, Log
 
 LOOK_S = 0.05
 KEPT_IN_MEMORY_BYTES = 1 << 20
-
-
-class LaneControl(Control):
-    """What a lane hears: all that its job does, and what is said to it alone."""
-
-    def __init__(self, whole: Control) -> None:
-        self.verdict = Verdict.GO
-        self.wake = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
-        self.deadline = whole.deadline
-        self.meter = None
-        self.asks_first = True
-        self._followers = []
-        self._ended = threading.Event()
-        self._lock = threading.Lock()
-        whole.lead(self)
 
 
 class _LaneMasker(Masker):
@@ -116,7 +100,7 @@ class Lane:
 
     scene: Scene
     log: LaneLog
-    control: LaneControl
+    control: Control
     steps: Sequence[tuple[int, StepPlan]]
     env: Mapping[str, str]  # of the job, as the lane began
     paths: tuple[str, ...]
@@ -147,7 +131,7 @@ class Lane:
 
 def lane(scene: Scene, steps: Sequence[tuple[int, StepPlan]], spool: Spool) -> Lane:
     """A lane for these steps, which begins with what is known now."""
-    control, facts = LaneControl(scene.control), scene.facts.apart()
+    control, facts = scene.control.lead(), scene.facts.apart()
     log = LaneLog(scene.log, spool, lambda: control.hear(Verdict.STOP))
     apart = replace(scene, log=log, control=control, facts=facts)
     return Lane(apart, log, control, steps, dict(facts.env), facts.paths)

@@ -1,5 +1,6 @@
-"""GitHub's two calls that start workflows (and, in `run_artifacts` and `repositories`, some that read), as scripts and actions make them (`$GITHUB_API_URL`, GitHub Enterprise's paths); Depot's API has DispatchWorkflow
-only. Called by routes.
+"""GitHub's two calls that start workflows, as scripts and actions make them (`$GITHUB_API_URL`, GitHub Enterprise's paths). Called by routes.
+
+Depot's own API has DispatchWorkflow only. GitHub's calls that read stand in `run_artifacts` and `repositories`.
 
     POST /api/v3/repos/OWNER/NAME/dispatches                            {"event_type", "client_payload"?}  → 204
     POST /api/v3/repos/OWNER/NAME/actions/workflows/FILE/dispatches     {"ref", "inputs"?}                 → 204

@@ -158,15 +158,6 @@ def _options(text: Text, static: Static, what: str) -> dict[str, Any]:
                     "--platform",
                     "--network-alias",
                 )
-                known = (
-                    *_IGNORED,
-                    *_HEALTH,
-                    "--env",
-                    "--user",
-                    "--entrypoint",
-                    "--platform",
-                    "--network-alias",
-                )
                 why = _WHY_NOT.get(name, "")
                 shown = re.sub(r"[^\x20-\x7e]", "?", name)[:60]
                 message = f"The option '{shown}' in `{what}.options` is not served{why and f': {why}'}"

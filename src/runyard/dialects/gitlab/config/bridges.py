@@ -9,7 +9,7 @@ from runyard.dialects.gitlab.config import fields
 from runyard.dialects.gitlab.config.findings import Place, nearest
 from runyard.dialects.gitlab.config.spec import ForeignNeed, IdTokenSpec, TriggerSpec
 from runyard.syntax.variables import KEY
-from runyard.syntax.yamltree import Mapping, Node, Scalar, Sequence, YamlError, to_plain
+from runyard.syntax.yamltree import Mapping, Node, Scalar, Sequence
 
 MAX_INCLUDES = 3
 WHENS = ("on_success", "on_failure", "always", "manual")
@@ -79,22 +79,14 @@ def _include(node: Node, place: Place) -> tuple[Any, ...]:
             place.wrong(item.at, "must specify the job where to fetch the artifact from")
         elif not isinstance(item, Mapping) and not (isinstance(item, Scalar) and isinstance(item.value, str)):
             place.wrong(item.at, "should be a string or a hash")
-    return tuple(_plain(item, place) for item in items)
+    return tuple(fields.plain(item, place) for item in items)
 
 
 def _inputs(node: Node, place: Place) -> dict[str, Any]:
     if not isinstance(node, Mapping):
         place.wrong(node.at, "should be a hash")
         return {}
-    return {key: _plain(entry.value, place) for key, entry in node.entries.items()}
-
-
-def _plain(node: Node, place: Place) -> Any:
-    try:
-        return to_plain(node)
-    except YamlError as error:
-        place.wrong(node.at, error.message)
-        return None
+    return {key: fields.plain(entry.value, place) for key, entry in node.entries.items()}
 
 
 def upstream(foreign: tuple[ForeignNeed, ...]) -> TriggerSpec | None:

@@ -5,10 +5,11 @@ text keep the text that was written.
 """
 
 from collections.abc import Iterable
+from typing import Any
 
 from runyard.dialects.gitlab.config.findings import Place, nearest
 from runyard.syntax.durations import DurationError, seconds, seconds_or_never
-from runyard.syntax.yamltree import Entry, Mapping, Node, Scalar, Sequence
+from runyard.syntax.yamltree import Entry, Mapping, Node, Scalar, Sequence, YamlError, to_plain
 
 MAX_NESTING = 10
 MAX_LINES = 20_000
@@ -24,6 +25,15 @@ _RUBY_BOOLEANS = {"yes": True, "on": True, "no": False, "off": False}  # GitLab 
 
 def is_null(node: Node | None) -> bool:
     return node is None or (isinstance(node, Scalar) and node.value is None)
+
+
+def plain(node: Node, place: Place) -> Any:
+    """Whatever was written, as JSON would hold it."""
+    try:
+        return to_plain(node)
+    except YamlError as error:
+        place.wrong(node.at, error.message)
+        return None
 
 
 def text(node: Node, place: Place) -> str | None:

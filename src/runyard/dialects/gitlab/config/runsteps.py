@@ -14,7 +14,7 @@ from typing import Any
 from runyard.dialects.gitlab.config import fields
 from runyard.dialects.gitlab.config.findings import Place
 from runyard.dialects.gitlab.config.script import failing
-from runyard.syntax.yamltree import Mapping, Node, YamlError, to_plain
+from runyard.syntax.yamltree import Mapping, Node
 
 MAX_STEPS = 200
 _KINDS = ("script", "step", "action")
@@ -46,7 +46,7 @@ def run_steps(node: Node, job: Mapping, place: Place) -> RunSpec:
         return RunSpec(tuple(command or "" for command in commands))
     said = f"{place.path}: functions are not served here; a GitLab runner with a step-runner executes them"
     place.out.warn(node.at, f"{said}. On others the job fails when it runs")
-    return RunSpec((failing(said),), tuple(_plain(item, place) for item in items))
+    return RunSpec((failing(said),), tuple(fields.plain(item, place) for item in items))
 
 
 def _command(node: Node, place: Place) -> str | None:
@@ -96,11 +96,3 @@ def _within_quotes(text: str) -> str:
         pieces += (shlex.quote(text[position : found.start()]), f'"${{{found[1]}}}"')
         position = found.end()
     return "".join((*pieces, shlex.quote(text[position:])))
-
-
-def _plain(node: Node, place: Place) -> Any:
-    try:
-        return to_plain(node)
-    except YamlError as error:
-        place.wrong(node.at, error.message)
-        return None
