@@ -405,9 +405,14 @@ jobs:
   not:
     runs-on: ubuntu-latest
     steps: [{{run: 'echo "[none] ${{ACTIONS_ID_TOKEN_REQUEST_URL:-unset}}"'}}]
+  owner:
+    runs-on: ubuntu-latest
+    steps: [{{run: 'echo "[owner] $GITHUB_REPOSITORY_OWNER_ID ${{{{ github.event.repository.owner.id }}}}"'}}]
 """,
     )
     assert ran.lines("may") == ["[parts] 2"] and ran.lines("not") == ["[none] unset"], ran.logs["may"]
+    _, team = live.call("GET", "/api/v4/groups/team")
+    assert ran.lines("owner") == [f"[owner] {team['id']} {team['id']}"]
 
 
 @pytest.fixture(scope="module")

@@ -327,6 +327,18 @@ def test_a_full_disk_ends_the_job_and_takes_no_new_one(yard: Yard, monkeypatch: 
     assert "disk of this runner is full" in log
 
 
+def test_a_checkout_of_what_is_not_there_fails_its_step_in_actions(yard: Yard) -> None:
+    """Where GitLab's job could not begin."""
+    given = {"action": "actions/checkout", "with": {"ref": "nowhere"}}
+    checkout = StepPlan("out", "out", StepKind.CHECKOUT, params=given, templated=True, commands=True)
+    after = actions("echo after ${{ steps.out.outcome }} ${{ steps.out.conclusion }}")
+    attempt, log = yard.run(checkout, after)
+    assert (attempt.outcome, attempt.reason) == (Outcome.FAILED, Reason.SCRIPT), log
+    assert "##[error]the commit could not be laid out" in log and "after" not in log
+    attempt, log = yard.run(replace(checkout, continue_on_error=True), after)
+    assert attempt.outcome is Outcome.PASSED and "\nafter failure success\n" in log
+
+
 def test_an_internal_surprise_is_the_attempts_end_not_the_runners(yard: Yard) -> None:
     attempt, _ = yard.run(sh("true", cwd="../../etc"))
     assert attempt.outcome is Outcome.FAILED

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import getpass
+import os
 import shutil
 import socket
 import subprocess
@@ -13,8 +14,13 @@ from pathlib import Path
 
 import pytest
 
+from runyard.model.errors import NotFound
 from runyard.model.plan import Network, StepKind, StepPlan
 from runyard.model.state import Outcome
+from runyard.runner.actions import ssh
+from runyard.runner.actions.fetching import Fetching
+from runyard.runner.room import Room
+from runyard.syntax.actions import ActionError
 
 from .conftest import Yard, actions
 
@@ -106,13 +112,60 @@ def test_a_host_that_nobody_knows_is_asked_only_where_that_is_wanted(
     assert passes or ("Host key verification failed" in log and "\nssh-key-" not in log)
 
 
+@pytest.fixture
+def left(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """The keys that jobs still had in their temporary folders when those were taken away."""
+    found: list[str] = []
+    close = Room.close
+
+    def looked(room: Room) -> None:
+        found.extend(name for name in os.listdir(room._fd) if name.startswith("ssh-"))
+        close(room)
+
+    monkeypatch.setattr(Room, "close", looked)
+    return found
+
+
+def test_the_key_of_a_checkout_that_passed_goes_after_the_last_step(
+    yard: Yard, host: Host, left: list[str]
+) -> None:
+    for last in ("true", "false"):
+        attempt, log = yard.run(
+            checkout(host, **{"ssh-known-hosts": host.known}),
+            actions(
+                f'ls "$RUNNER_TEMP" | grep -c ^ssh-key; {last}', env={"RUNNER_TEMP": "${{ runner.temp }}"}
+            ),
+            network=Network.HOST,
+        )
+        assert attempt.outcome is (Outcome.PASSED if last == "true" else Outcome.FAILED), log
+        assert "\n1\n" in log and left == []
+
+
+@pytest.mark.parametrize("error", [ActionError("no"), OSError("no"), NotFound("no")])
+def test_whatever_ends_a_checkout_takes_its_key_along(
+    yard: Yard, host: Host, left: list[str], monkeypatch: pytest.MonkeyPatch, error: Exception
+) -> None:
+    def breaks(*_: object) -> None:
+        raise error
+
+    monkeypatch.setattr(Fetching, "other", breaks)
+    forgotten: list[str] = []
+    forget = ssh.forget
+    monkeypatch.setattr(ssh, "forget", lambda scene, name: (forgotten.append(name), forget(scene, name)))
+    attempt, log = yard.run(checkout(host), network=Network.HOST)
+    assert attempt.outcome is not Outcome.PASSED, log
+    assert left == [] and len(forgotten) == 1
+
+
 def test_persist_credentials_false_leaves_no_command_behind(yard: Yard, host: Host) -> None:
     attempt, log = yard.run(
         checkout(host, **{"ssh-known-hosts": host.known, "persist-credentials": "false"}),
-        actions("git -C far config core.sshCommand || echo none-left"),
+        actions(
+            'git -C far config core.sshCommand || echo none-left; ls "${{ runner.temp }}" | grep ^ssh- || echo no-key'
+        ),
         network=Network.HOST,
     )
-    assert attempt.outcome is Outcome.PASSED and "\nnone-left" in log, log
+    assert attempt.outcome is Outcome.PASSED and "\nnone-left" in log and "\nno-key" in log, log
 
 
 def test_names_that_could_be_options_are_refused(yard: Yard, host: Host) -> None:

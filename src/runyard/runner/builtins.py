@@ -9,6 +9,7 @@ import shutil
 import stat
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any
@@ -27,6 +28,7 @@ from runyard.runner.packing import pack
 from runyard.runner.room import safe_folder
 from runyard.runner.steps import Ended, Scene
 from runyard.runner.streams import heard
+from runyard.runner.voice import Voice, speaks_actions
 from runyard.syntax.actions import ActionError
 from runyard.syntax.archives import ArchiveError
 from runyard.syntax.patterns import PatternError, path_glob
@@ -73,7 +75,11 @@ class Builtins:
             with scene.box.still():
                 return self._tried(scene, step.kind, lambda: verbs[step.kind](scene, params))
         except (ArchiveError, PatternError, CacheKeyError, TooManyFiles, OSError) as error:
-            return _failed(scene, f"{step.name}: {error}")
+            return self._failed(scene, f"{step.name}: {error}")
+        except RunyardError as error:
+            if not speaks_actions(self.work):
+                raise
+            return self._failed(scene, error.message)
 
     def later(self, step: StepPlan, ended: Ended) -> StepPlan | None:
         """What a step of a well-known action leaves to do after all steps: actions/cache saves what it did not find."""
@@ -98,7 +104,9 @@ class Builtins:
         strategy = str(params.get("strategy", "fetch"))
         target = safe_folder(Path(scene.box.outside.workspace), str(params.get("path") or ""))
         if target is None:
-            return _failed(scene, f"the checkout's path {params.get('path')!r} is not inside the workspace")
+            return self._failed(
+                scene, f"the checkout's path {params.get('path')!r} is not inside the workspace"
+            )
         if strategy == "none":
             scene.log.system("Skipping Git repository setup")
             return PASSED
@@ -107,12 +115,13 @@ class Builtins:
             return PASSED
         if not params.get("ssh"):
             return self._fetched(scene, params, Fetching(self.link, self.work), target)
-        key = ssh.laid(scene, params["ssh"])
-        try:
+        with ExitStack() as unless_kept:
+            key = ssh.laid(scene, params["ssh"])
+            unless_kept.callback(ssh.forget, scene, key.name)
             ended = self._fetched(scene, params, Fetching(self.link, self.work, key.command), target)
-        except ActionError:
-            ssh.forget(scene, key.name)
-            raise
+            if ended.outcome is not Outcome.PASSED or params["remote"] == "plain":
+                return ended
+            unless_kept.pop_all()
         return replace(ended, state={ssh.STATE: key.name})
 
     def _fetched(self, scene: Scene, params: Mapping[str, Any], fetching: Fetching, target: Path) -> Ended:
@@ -137,8 +146,7 @@ class Builtins:
                 self._of_project(params), sha, ref, int(params.get("depth") or 0), target
             )
         except RunyardError as error:
-            scene.log.system(f"\x1b[31;1mERROR: the commit could not be laid out: {error.message}\x1b[0;m")
-            return Ended(Outcome.ERRORED, Reason.CHECKOUT, message=error.message)
+            return self._no_sources(scene, f"the commit could not be laid out: {error.message}")
         if self.work.job.stock and self.work.repo_url:
             _name_origin(target, self.work)
         fetching.name_origin(scene, params, target, ref)
@@ -148,9 +156,19 @@ class Builtins:
         try:
             self._stock_submodules(scene, fetching, int(params.get("depth") or 0), target)
         except ActionError as error:
-            scene.log.system(f"\x1b[31;1mERROR: {error}\x1b[0;m")
-            return Ended(Outcome.ERRORED, Reason.CHECKOUT, message=str(error))
+            return self._no_sources(scene, str(error))
         return Ended(Outcome.PASSED, outputs={"ref": ref or sha, "commit": sha})
+
+    def _no_sources(self, scene: Scene, message: str) -> Ended:
+        """A checkout of an Actions job is a step that may fail like any other; elsewhere the job could not begin."""
+        if speaks_actions(self.work):
+            return self._failed(scene, message)
+        Voice(scene.log, self.work).trouble(message)
+        return Ended(Outcome.ERRORED, Reason.CHECKOUT, message=message)
+
+    def _failed(self, scene: Scene, message: str) -> Ended:
+        Voice(scene.log, self.work).trouble(message)
+        return Ended(Outcome.FAILED, Reason.SCRIPT, message=message)
 
     def _stock_submodules(self, scene: Scene, fetching: Fetching, depth: int, target: Path) -> None:
         """As the job's own GIT_SUBMODULE_… say, whoever set them: gitlab-runner reads them when the job runs. ActionError when that fails."""
@@ -221,7 +239,7 @@ class Builtins:
         if params.get("ids"):
             chosen = [one for one in there if one.id in params["ids"]]
             if missing := sorted(set(params["ids"]) - {one.id for one in chosen}):
-                return _failed(
+                return self._failed(
                     scene, f"No artifacts found in this run for the ids {', '.join(map(str, missing))}"
                 )
         elif name:
@@ -230,7 +248,7 @@ class Builtins:
             glob = path_glob(pattern) if pattern else None
             chosen = [one for key, one in sorted(latest.items()) if glob is None or glob.found_in(key)]
         if name and not chosen:
-            return _failed(scene, f"Unable to download artifact(s): Artifact not found for name: {name}")
+            return self._failed(scene, f"Unable to download artifact(s): Artifact not found for name: {name}")
         root = str(params.get("path") or "")
         inside = scene.box.inside.workspace
         root = (
@@ -241,7 +259,7 @@ class Builtins:
             apart = not single and not params.get("merge_multiple")
             target = safe_folder(workspace, f"{root}/{given.name}" if apart else root)
             if target is None:
-                return _failed(scene, f"the path {root!r} is not inside the workspace")
+                return self._failed(scene, f"the path {root!r} is not inside the workspace")
             with self.link.open(self.work, given) if other is None else other.open(given) as file:
                 unpack(file, target, uid=scene.box.uid, limit_bytes=UNPACK_LIMIT_BYTES)
             scene.log.system(f"Artifact {given.name} was downloaded ({given.size_bytes} bytes)")
@@ -262,20 +280,20 @@ class Builtins:
     def _upload(self, scene: Scene, params: Mapping[str, Any]) -> Ended:
         choice = self._choice(scene, params)
         if not choice.paths:
-            return _nothing(scene, params)
+            return self._nothing(scene, params)
         root = Path(scene.box.outside.workspace)
         name = scene.log.shown(str(params.get("name") or params.get("type") or "artifact"))
         action = (
             params.get("root") == "common"
         )  # upload-artifact's way, with its outputs and its rule for names
         if action and set(name) & NOT_IN_NAMES:
-            return _failed(
+            return self._failed(
                 scene, f"The artifact name is not valid: {name}. It may not hold any of {SAID_NOT_IN_NAMES}"
             )
         if action and not params.get("overwrite"):
             others = (one for one in self.link.artifacts(self.work) if one.name == name)
             if any(one.job_key != self.work.job.key for one in others):
-                return _failed(
+                return self._failed(
                     scene, f"Conflict: an artifact with this name already exists on the workflow run: {name}"
                 )
         parcel = Parcel(
@@ -303,13 +321,24 @@ class Builtins:
             try:
                 number = self.link.upload(self.work, parcel, file)
             except (Conflict, Invalid, TooLarge) as error:
-                return _failed(scene, f"Uploading {parcel.name}: {error.message}")
+                return self._failed(scene, f"Uploading {parcel.name}: {error.message}")
         if action:
             outputs |= {"artifact-id": str(number), "artifact-url": self._address(number)}
         scene.log.system(
             f'Uploading artifacts as "{parcel.type}": {parcel.name}, {len(choice.paths)} entries'
         )
         return Ended(Outcome.PASSED, outputs=outputs)
+
+    def _nothing(self, scene: Scene, params: Mapping[str, Any]) -> Ended:
+        sentence = f"No files were found for {params.get('name') or 'the artifact'}; nothing is uploaded."
+        match params.get("if_no_files", "warn"):
+            case "error":
+                return self._failed(scene, sentence)
+            case "ignore":
+                return PASSED
+            case _:
+                scene.log.system(f"\x1b[0;33mWARNING: {sentence}\x1b[0;m")
+                return PASSED
 
     def _address(self, number: int) -> str:
         """Where a person who may see the run finds an artifact."""
@@ -386,23 +415,6 @@ def _name_origin(checkout: Path, work: Assignment) -> None:
 def _digest(file: Path) -> str:
     with file.open("rb") as data:
         return hashlib.file_digest(data, "sha256").hexdigest()
-
-
-def _failed(scene: Scene, message: str) -> Ended:
-    scene.log.system(f"\x1b[31;1mERROR: {message}\x1b[0;m")
-    return Ended(Outcome.FAILED, Reason.SCRIPT, message=message)
-
-
-def _nothing(scene: Scene, params: Mapping[str, Any]) -> Ended:
-    sentence = f"No files were found for {params.get('name') or 'the artifact'}; nothing is uploaded."
-    match params.get("if_no_files", "warn"):
-        case "error":
-            return _failed(scene, sentence)
-        case "ignore":
-            return PASSED
-        case _:
-            scene.log.system(f"\x1b[0;33mWARNING: {sentence}\x1b[0;m")
-            return PASSED
 
 
 def _untracked(scene: Scene) -> Sequence[str]:

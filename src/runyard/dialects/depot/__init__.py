@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import Any
 
@@ -11,10 +11,11 @@ from runyard.dialects import Dialect, Round
 from runyard.dialects.depot.compile import check, compile, entries, on_push
 from runyard.dialects.depot.offering import offers
 from runyard.dialects.depot.words import WORDS
+from runyard.dialects.depot.workflow.facts import OWNER_ID
 from runyard.engine import caches
 from runyard.engine.ports import Tx
 from runyard.http.services import Services
-from runyard.model.trigger import Push
+from runyard.model.trigger import Push, Trigger
 from runyard.model.work import Run
 
 
@@ -42,6 +43,12 @@ async def _pushed(services: Services, push: Push) -> Sequence[Run]:
     from runyard.dialects.depot import happenings
 
     return await happenings.pushed(services, push)
+
+
+def _facts(tx: Tx, draft: Trigger) -> Mapping[str, Any]:
+    """Whose repository it is."""
+    group = tx.group_by_path(draft.project.path.rpartition("/")[0])
+    return {OWNER_ID: group.id} if group else {}
 
 
 def rounds(services: Services) -> list[Round]:
@@ -95,5 +102,6 @@ DIALECT = Dialect(
     on_push=on_push,
     rounds=rounds,
     pushed=_pushed,
+    facts=_facts,
     offers=offers,
 )

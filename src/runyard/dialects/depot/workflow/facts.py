@@ -30,6 +30,10 @@ LATE: Mapping[str, str] = {
 }
 """Places of the `github` context that are filled at claim or by the runner (JobPlan.late)."""
 
+OWNER_ID = "owner_id"
+"""In a trigger's options: the id of the project's namespace, a person's own one included. Never a person's id: the two are counted apart, and an identity
+token's `repository_owner_id` must mean one owner."""
+
 STEP_ENVIRONMENT: Mapping[str, str] = {
     "GITHUB_WORKSPACE": "${{ github.workspace }}",
     "RUNNER_TEMP": "${{ runner.temp }}",
@@ -73,7 +77,7 @@ def github(
         "repository": project.path,
         "repository_id": str(project.id),
         "repository_owner": owner,
-        "repository_owner_id": "",
+        "repository_owner_id": _owner_id(trigger),
         "repositoryUrl": f"{url}/{project.path}.git",
         "retention_days": "30",
         "secret_source": "Actions",
@@ -84,6 +88,11 @@ def github(
         "workflow_ref": f"{project.path}/{path}@{ref}",
         "workflow_sha": trigger.sha,
     }
+
+
+def _owner_id(trigger: Trigger) -> str:
+    """Of the repository's namespace; empty without a server."""
+    return str(trigger.options.get(OWNER_ID, ""))
 
 
 def event(trigger: Trigger, event_name: str, ref: str) -> dict[str, Any]:
@@ -97,7 +106,7 @@ def event(trigger: Trigger, event_name: str, ref: str) -> dict[str, Any]:
             "full_name": trigger.project.path,
             "default_branch": trigger.project.default_branch,
             "private": trigger.project.visibility != "public",
-            "owner": {"login": owner, "name": owner},
+            "owner": {"login": owner, "name": owner, "id": trigger.options.get(OWNER_ID)},
             "html_url": f"{trigger.server.url}/{trigger.project.path}",
             "clone_url": f"{trigger.server.url}/{trigger.project.path}.git",
             "git_url": f"{trigger.server.url}/{trigger.project.path}.git",
