@@ -57,6 +57,10 @@ CASES = [
     ("a: {script: !reference x}", "!reference should be a list of keys", 1, 13),
     ("a: {script: x, rules: [{if: '${B}'}]}", "jobs:a:rules:rule if invalid expression syntax", 1, 29),
     ("a: {script: x, rules: [{when: sometimes}]}", "jobs:a:rules:rule:when config should be one of: on_success", 1, 31),
+    ("a: {script: x, rules: [{allow_failure: {exit_codes: 1}}]}",
+     "jobs:a:rules:rule allow failure should be a boolean value (exit codes belong under the job's own `allow_failure`)", 1, 40),
+    ("a: {script: x, artifacts: {reports: {cobertura: c.xml}}}",
+     "jobs:a:artifacts:reports config contains unknown keys: cobertura (write `coverage_report: {coverage_format: cobertura", 1, 38),
     ("a: {script: x, rules: [], only: [main]}", "jobs:a config key may not be used with `rules`: only", 1, 27),
     ("a: {script: x, when: delayed}", "start_in should be a duration", 1, 22),
     ("a: {script: x, start_in: 1h}", "start_in must be blank", 1, 16),
@@ -241,6 +245,49 @@ def test_pages_warn_and_run(tree: Any, trigger: Any) -> None:
     plan = compile(trigger(), files)
     assert "pages are not published" in plan.warnings[0]
     assert [p.severity for p in check(files)] == ["warning"]
+
+
+TWO_PIPELINES = "may allow multiple pipelines to run for a single action due to `rules:when` clause with no `workflow:rules`"
+
+
+@pytest.mark.parametrize(
+    ("text", "warns"),
+    [
+        ("a: {script: x, rules: [{if: $A}, {when: always}]}", True),
+        ("a: {script: x, rules: [[{if: $A}, [{when: manual}]]]}", True),
+        ("a: {script: x, rules: [{when: always}, {if: $A}]}", False),
+        ("a: {script: x, rules: [{if: $A, when: always}]}", False),
+        ("a: {script: x, rules: [{when: manual, allow_failure: true}]}", False),
+        ("a: {script: x, rules: [{if: $A}, {when: never}]}", False),
+        ("workflow: {rules: [{when: always}]}\na: {script: x, rules: [{when: always}]}", False),
+    ],
+)
+def test_a_last_rule_that_always_holds_may_start_two_pipelines(tree: Any, text: str, warns: bool) -> None:
+    """GitLab: entry/processable.rb warns where the last rule has no key but `when`, other than `never`."""
+    found = lint(tree({".gitlab-ci.yml": text}))
+    assert [p.message for p in found.warnings] == [f"jobs:a {TWO_PIPELINES}"] * warns and not found.errors
+
+
+def test_warnings_crowd_out_no_error(tree: Any) -> None:
+    jobs = [f"j{n}: {{script: x, rules: [{{when: always}}]}}" for n in range(200)]
+    found = lint(tree({".gitlab-ci.yml": "\n".join([*jobs, "bad: {script: x, needs: [gone]}"])}))
+    assert len(found.warnings) == 25
+    assert [p.message for p in found.errors] == ["bad job: undefined need: gone"]
+
+
+@pytest.mark.parametrize(
+    ("text", "merged"),
+    [
+        (".job:\n  script: [x]", "---\n.job:\n  script:\n  - x\n"),  # nothing to run, but whole
+        ("a: {script: x, needs: [gone]}", "---\na:\n  script: x\n  needs:\n  - gone\n"),
+        ("a: {extends: .gone, script: x}", None),
+        ("a: [", None),
+    ],
+)
+def test_lint_shows_what_it_merged_of_a_wrong_text_too(tree: Any, text: str, merged: str | None) -> None:
+    """GitLab: null where the text did not come so far (doc/api/lint.md shows the hidden job)."""
+    found = lint(tree({".gitlab-ci.yml": text}))
+    assert found.errors and found.merged_yaml == merged
 
 
 def test_lint_shows_what_it_merged(tree: Any) -> None:

@@ -236,6 +236,7 @@ def test_a_merge_request_has_pipelines_of_its_own(house: House) -> None:
 def test_bridges_have_a_list_of_their_own_and_children_are_not_listed(house: House) -> None:
     project = house.project()
     now = house.time[0]
+    sha = house.get(f"/projects/{project}/repository/branches/main")["commit"]["id"]
     jobs = (
         JobPlan("child", "child", claimable=False, bridge=Bridge("parent_pipeline")),
         JobPlan("plain", "plain"),
@@ -243,7 +244,7 @@ def test_bridges_have_a_list_of_their_own_and_children_are_not_listed(house: Hou
 
     def arrange(tx: Any) -> tuple[Run, Run]:
         row, user = tx.get(Project, project), tx.user_by_name("root")
-        source = Trigger(row, "gitlab", "api", "main", "a" * 40, user, now)
+        source = Trigger(row, "gitlab", "api", "main", sha, user, now)
         parent = trigger.accept(tx, source, Plan((WorkflowPlan("w", jobs=jobs),)), now)
         child = trigger.accept(
             tx,
@@ -266,6 +267,9 @@ def test_bridges_have_a_list_of_their_own_and_children_are_not_listed(house: Hou
     assert [j["name"] for j in house.get(f"{path}/{parent.id}/jobs")] == ["plain"]
     assert [p["id"] for p in house.get(path)] == [parent.id]
     assert [p["id"] for p in house.get(f"{path}?source=parent_pipeline")] == [child.id]
+    commit = f"/projects/{project}/repository/commits/{sha}"
+    assert house.get(commit)["last_pipeline"]["id"] == parent.id
+    assert {row["name"] for row in house.get(f"{commit}/statuses")} == {"child", "plain"}
 
 
 def test_pipelines_know_the_open_merge_requests_of_their_branch(house: House) -> None:

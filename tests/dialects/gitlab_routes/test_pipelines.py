@@ -217,6 +217,16 @@ def test_trigger_tokens(house: Any) -> None:
     assert house.call("POST", f"/projects/{other}/trigger/pipeline", token=None, json=body).status_code == 404
 
 
+def test_a_variable_is_given_once(house: Any) -> None:
+    project = house.project()
+    twice = [{"key": key, "value": "1"} for key in ("A", "B", "A", "C", "C")]
+    at = f"/projects/{project}/pipeline"
+    assert house.call("POST", at, json={"ref": "main", "variables": twice}).json() == {
+        "message": {"base": ["Duplicate variable names: A, C"]}
+    }
+    assert house.get(f"/projects/{project}/pipelines") == []
+
+
 def test_lint(house: Any) -> None:
     project = house.project()
     good = house.get(f"/projects/{project}/ci/lint")

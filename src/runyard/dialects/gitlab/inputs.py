@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Mapping
 from typing import Any
 
 from runyard.dialects.gitlab.asking import Parameters
 from runyard.dialects.gitlab.config.jobinputs import checked
-from runyard.dialects.gitlab.refusals import BadParameter
+from runyard.dialects.gitlab.refusals import BadParameter, FieldErrors
 from runyard.model.errors import Invalid
 from runyard.model.plan import JobPlan, Variable
 
@@ -31,7 +32,11 @@ def pipeline_variables(parameters: Parameters) -> tuple[Variable, ...]:
         raise BadParameter("variables is invalid")
     if len(items) > MOST:
         raise BadParameter(f"variables may have at most {MOST} entries")
-    return tuple(_variable(item) for item in items)
+    variables = tuple(_variable(item) for item in items)
+    if twice := [key for key, times in Counter(one.key for one in variables).items() if times > 1]:
+        plural = "s" if len(twice) > 1 else ""
+        raise FieldErrors("base", [f"Duplicate variable name{plural}: {', '.join(twice)}"])
+    return variables
 
 
 def pipeline_inputs(parameters: Parameters) -> dict[str, Any]:

@@ -15,7 +15,7 @@ from runyard.dialects.gitlab.asking import Window, window_of
 from runyard.dialects.gitlab.desk import Desk, Door, Entry, Line
 from runyard.dialects.gitlab.gathering import Bodies
 from runyard.dialects.gitlab.refusals import BadParameter, answer_json, missing
-from runyard.dialects.gitlab.words import say
+from runyard.dialects.gitlab.words import CHILD, say
 from runyard.engine.ports import Page, RunFilter
 from runyard.model import protection
 from runyard.model.access import Role
@@ -60,12 +60,11 @@ class Repository:
         ]
 
     async def commit(self, entry: Entry) -> Response:
-        """A commit by ref or sha (branch names may hold slashes); `last_pipeline` is what `glab ci status` follows."""
+        """A commit by ref or sha (branch names may hold slashes); `last_pipeline`, never a child, is what `glab ci status` follows."""
         commit, _, _ = await self._resolve(entry, entry.part("ref"), "Commit")
         project, server = entry.project, self.desk.services.server
-        found = await self.desk.services.db.read(
-            lambda tx: tx.runs(RunFilter(project_id=project.id, sha_prefix=commit.sha), Page(limit=1))
-        )
+        own = RunFilter(project_id=project.id, sha_prefix=commit.sha, not_source=CHILD)
+        found = await self.desk.services.db.read(lambda tx: tx.runs(own, Page(limit=1)))
         last = found[0] if found else None
         body = shapes.commit(commit, project, server) | {
             "stats": None,

@@ -15,7 +15,7 @@ from starlette.responses import Response
 from runyard.dialects.gitlab import shapes
 from runyard.dialects.gitlab.desk import Desk, Door, Entry, Line
 from runyard.dialects.gitlab.refusals import BadParameter, answer_json, missing
-from runyard.dialects.gitlab.words import REASONS, say
+from runyard.dialects.gitlab.words import CHILD, REASONS, say
 from runyard.engine import control, outside, trigger
 from runyard.engine.ports import AttemptFilter, Page, RunFilter, Tx
 from runyard.model.access import Role
@@ -90,13 +90,13 @@ class Statuses:
         return answer_json(await self.desk.services.db.write(act), 201)
 
     async def list(self, entry: Entry) -> Response:
-        """Of all the commit's pipelines, jobs included; the newest of each name unless `all`. `ref`, `stage`, `name`, `pipeline_id` narrow."""
+        """Of all the commit's pipelines but children, jobs included; the newest of each name unless `all`. `ref`, `stage`, `name`, `pipeline_id` narrow."""
         commit, given = await self._commit(entry), entry.parameters
         ref, stage, name = given.text("ref"), given.text("stage"), given.text("name")
         pipeline_id, everything = given.number("pipeline_id"), given.flag("all") or False
 
         def load(tx: Tx) -> list[Data]:
-            wanted = RunFilter(project_id=entry.project.id, sha_prefix=commit.sha, ref=ref)
+            wanted = RunFilter(project_id=entry.project.id, sha_prefix=commit.sha, ref=ref, not_source=CHILD)
             runs = [r for r in tx.runs(wanted, Page(limit=200)) if pipeline_id in (None, r.id)]
             rows = [
                 (run, job, attempt)
@@ -158,7 +158,7 @@ class Statuses:
             return run
         same = RunFilter(project_id=entry.project.id, dialect="gitlab", sha_prefix=commit.sha, ref=ref[0])
         for run in tx.runs(same, Page(limit=10)):
-            if run.source not in ("parent_pipeline", "merge_request_event") and not run.error:
+            if run.source not in (CHILD, "merge_request_event") and not run.error:
                 return run
         services, project = self.desk.services, entry.project
         source = Trigger(

@@ -41,13 +41,15 @@ class Lint:
 
     errors: tuple[Problem, ...]
     warnings: tuple[Problem, ...]
-    merged_yaml: str = ""
+    merged_yaml: str | None = None
     includes: tuple[Dict[str, Any], ...] = ()
     jobs: tuple[dict[str, Any], ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
 class _Reading:
+    """`root`: the merged text; None when something was wrong before it was whole."""
+
     root: Mapping | None
     config: Config | None
     includes: tuple[Dict[str, Any], ...]
@@ -181,9 +183,7 @@ def dry_run(trigger: Trigger, files: Files, content: str | bytes | None = None) 
 
 
 def _shown(reading: _Reading, out: Findings) -> Lint:
-    merged = ""
-    if reading.root is not None and not out.errors:
-        merged = dump(to_plain(reading.root))
+    merged = None if reading.root is None else "---\n" + dump(to_plain(reading.root))
     jobs = tuple(_jobs_of(reading.config)) if reading.config is not None and not out.errors else ()
     return Lint(tuple(out.errors), tuple(out.warnings), merged, reading.includes, jobs)
 
@@ -257,6 +257,7 @@ def _read(loader: Loader, path: str, content: str | bytes, given: Dict[str, Node
         root = extended(root, out)
         if loader.uses_references:
             root = dereferenced(root, out)
+        merged = None if out.errors else root
         config = read(root, out)
         check_graph(config, out)
     except Invalid:  # too much work; `out` says so
@@ -267,4 +268,4 @@ def _read(loader: Loader, path: str, content: str | bytes, given: Dict[str, Node
     except VariableError as error:
         out.error(Mark(1, 1, path), str(error))
         return _Reading(None, None, ())
-    return _Reading(root, config, includes)
+    return _Reading(merged, config, includes)

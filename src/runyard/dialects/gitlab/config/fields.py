@@ -13,12 +13,14 @@ from runyard.syntax.yamltree import Entry, Mapping, Node, Scalar, Sequence, Yaml
 
 MAX_NESTING = 10
 MAX_LINES = 20_000
-_ELSEWHERE = {  # what people write who know other servers
+_ELSEWHERE = {  # what people write who know other servers, or GitLab of old
     "matrix": "write `parallel: {matrix: [...]}`",
     "steps": "this is the form of GitHub Actions: it belongs into .github/workflows",
     "env": "did you mean `variables`?",
     "branches": "write the list itself, or put it under `refs:`",
     "if": "write it under `rules:`",
+    "cobertura": "write `coverage_report: {coverage_format: cobertura, path: …}`",
+    "jacoco": "write `coverage_report: {coverage_format: jacoco, path: …}`",
 }
 _RUBY_BOOLEANS = {"yes": True, "on": True, "no": False, "off": False}  # GitLab reads YAML 1.1
 

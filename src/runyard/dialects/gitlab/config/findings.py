@@ -4,6 +4,7 @@ Used by every reader here. A `Place` is a keyword's path (`jobs:build:artifacts`
 wrong and go on; the compiler raises once, at the end, with all of them.
 """
 
+from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from difflib import get_close_matches
@@ -11,13 +12,14 @@ from difflib import get_close_matches
 from runyard.model.errors import Invalid, Problem
 from runyard.syntax.yamltree import Mark
 
-MAX_FINDINGS = 100
+MAX_ERRORS = 100
+MAX_WARNINGS = 25  # GitLab shows no more
 MAX_WORK = 600_000  # nodes read and rules judged; 2,000 jobs with 300 nodes each
 
 
 @dataclass(slots=True)
 class Findings:
-    """Collects; the same sentence at the same place counts once, and after a hundred errors nobody reads on."""
+    """Collects; the same sentence at the same place counts once, and after a hundred errors nobody reads on. Warnings never crowd out an error."""
 
     problems: list[Problem] = field(default_factory=list)
     trusting: bool = (
@@ -26,18 +28,22 @@ class Findings:
     halves: set[str] = field(
         default_factory=set
     )  # jobs that lack what they extend: nobody says what else they lack
-    _seen: set[tuple[str, Mark]] = field(default_factory=set)
+    _seen: set[tuple[str, str, int, int]] = field(default_factory=set)
+    _counts: Counter[str] = field(default_factory=Counter)
     _work: int = MAX_WORK
 
     def error(self, at: Mark, message: str, suggestion: str = "") -> None:
-        if (message, at) not in self._seen and len(self.problems) < MAX_FINDINGS:
-            self._seen.add((message, at))
-            self.problems.append(Problem(message, at.file, at.line, at.column, "error", suggestion))
+        self._add(Problem(message, at.file, at.line, at.column, "error", suggestion), MAX_ERRORS)
 
     def warn(self, at: Mark, message: str) -> None:
-        if (message, at) not in self._seen and len(self.problems) < MAX_FINDINGS:
-            self._seen.add((message, at))
-            self.problems.append(Problem(message, at.file, at.line, at.column, "warning"))
+        self._add(Problem(message, at.file, at.line, at.column, "warning"), MAX_WARNINGS)
+
+    def _add(self, problem: Problem, most: int) -> None:
+        key = (problem.message, problem.file, problem.line, problem.column)
+        if key not in self._seen and self._counts[problem.severity] < most:
+            self._seen.add(key)
+            self._counts[problem.severity] += 1
+            self.problems.append(problem)
 
     def undefined(self, at: Mark, message: str, suggestion: str = "") -> None:
         """A name that nothing defines: an error, but for what an unread include may define."""

@@ -10,7 +10,7 @@ from urllib.parse import unquote
 
 from runyard.dialects.gitlab.config import fields
 from runyard.dialects.gitlab.config.findings import Place, nearest
-from runyard.dialects.gitlab.config.reports import REPORTS
+from runyard.dialects.gitlab.config.reports import COVERAGE_FORMATS, REPORT_KEYS
 from runyard.dialects.gitlab.config.rules import exit_codes, variables_of
 from runyard.dialects.gitlab.config.spec import ArtifactsSpec, CacheSpec, Environment, ImageSpec, RetrySpec
 from runyard.syntax.patterns import PatternError, literal
@@ -194,12 +194,12 @@ def _access(node: Mapping, place: Place) -> str:
 
 
 def _reports(node: Node, place: Place) -> tuple[tuple[str, tuple[str, ...]], ...]:
-    found = fields.mapping(node, place, (*REPORTS, "coverage_report"))
+    found = fields.mapping(node, place, REPORT_KEYS)
     reports: list[tuple[str, tuple[str, ...]]] = []
     for key, entry in found.entries.items() if found else ():
         if key == "coverage_report":
             reports += _coverage_report(entry.value, place.sub(key))
-        elif key in REPORTS and not fields.is_null(entry.value):
+        elif key in REPORT_KEYS and not fields.is_null(entry.value):
             paths = fields.text_or_texts(entry.value, place.sub(key), MAX_PATHS)
             reports += [(key, paths)] if paths else []
     return tuple(reports)
@@ -211,7 +211,7 @@ def _coverage_report(node: Node, place: Place) -> list[tuple[str, tuple[str, ...
     if kind is None or path is None:
         place.wrong(node.at, "should have `coverage_format` and `path`")
         return []
-    chosen = fields.choice(kind, place.sub("coverage_format"), ("cobertura", "jacoco"))
+    chosen = fields.choice(kind, place.sub("coverage_format"), COVERAGE_FORMATS)
     text = fields.text(path, place.sub("path"))
     return [(chosen, (text,))] if chosen and text else []
 

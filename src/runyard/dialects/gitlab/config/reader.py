@@ -47,6 +47,7 @@ UNSERVED = {
     "identity": "workload identity is not served",
     "dast_configuration": "DAST profiles are not served",
 }
+TWO_PIPELINES = "may allow multiple pipelines to run for a single action due to `rules:when` clause with no `workflow:rules`"
 UNSERVED_AFTER = {"release": "releases are not served"}
 JOB = (
     *DEFAULTS, *UNSERVED, *UNSERVED_AFTER, "script", "trigger", "stage", "when", "start_in", "coverage", "parallel", "environment", "allow_failure",
@@ -78,13 +79,16 @@ def read(root: Mapping, out: Findings) -> Config:
     if not jobs and not out.errors and not out.trusting:
         told = "jobs whose names begin with a dot are templates for `extends`" if entries else ""
         out.error(root.at, "jobs config should contain at least one visible job", told)
-    return Config(
-        at=root.at,
-        stages=stages,
-        jobs=jobs,
-        variables=_root_variables(variables, out),
-        workflow=_workflow(workflow, Place("workflow", out)) if workflow is not None else WorkflowSpec(),
-    )
+    ruled = _workflow(workflow, Place("workflow", out)) if workflow is not None else WorkflowSpec()
+    if ruled.rules is None:
+        _warn_of_two_pipelines(jobs, out)
+    return Config(root.at, stages, jobs, _root_variables(variables, out), ruled)
+
+
+def _warn_of_two_pipelines(jobs: dict[str, JobSpec], out: Findings) -> None:
+    for job in jobs.values():
+        if job.rules and rules.may_start_two_pipelines(job.rules):
+            out.warn(job.rules[-1].at, f"jobs:{job.name} {TWO_PIPELINES}")
 
 
 def _root_variables(node: Node | None, out: Findings) -> dict[str, VariableSpec]:

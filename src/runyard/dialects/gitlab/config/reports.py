@@ -29,3 +29,6 @@ REPORTS: dict[str, tuple[str, str]] = {
     "requirements": ("raw", "requirements.json"),
     "requirements_v2": ("raw", "requirements_v2.json"),
 }
+COVERAGE_FORMATS = ("cobertura", "jacoco")
+# What may stand under `artifacts:reports`: coverage has been one keyword with a format since GitLab 15.0.
+REPORT_KEYS = (*(kind for kind in REPORTS if kind not in COVERAGE_FORMATS), "coverage_report")

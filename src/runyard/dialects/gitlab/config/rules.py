@@ -99,12 +99,27 @@ def _rule(node: Node, place: Place, keys: tuple[str, ...], whens: tuple[str, ...
         exists=paths(exists, place.sub("exists"), ("paths", "project", "ref")) if exists else None,
         when=when,
         start_in_s=start_in_s,
-        allow_failure=allow_failure(allow, place.sub("allow_failure")) if allow else None,
+        allow_failure=_tolerance(allow, place) if allow and not fields.is_null(allow) else None,
         variables=variables_of(variables, place.sub("variables")) if variables else {},
         needs=needs(wanted, place.sub("needs")) if wanted else None,
         interruptible=fields.boolean(stops, place.sub("interruptible")) if stops else None,
         auto_cancel=auto_cancel(get("auto_cancel"), place.sub("auto_cancel")),
     )
+
+
+def _tolerance(node: Node, place: Place) -> AllowFailure | None:
+    """`allow_failure` of a rule: GitLab takes exit codes under the job's own only."""
+    if isinstance(node, Mapping):
+        hint = "exit codes belong under the job's own `allow_failure`"
+        place.error(node.at, f"{place.path} allow failure should be a boolean value", hint)
+        return None
+    return allow_failure(node, place.sub("allow_failure"))
+
+
+def may_start_two_pipelines(listed: tuple[Rule, ...]) -> bool:
+    """Whether the last rule is a bare `when`, which holds for a push and for its merge request alike."""
+    last = listed[-1] if listed else None
+    return last is not None and last.when not in (None, "never") and last == Rule(last.at, when=last.when)
 
 
 def expression(node: Node, place: Place) -> Expression | None:
