@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 
 import pytest
 from playwright.sync_api import Browser, Page, expect
@@ -20,6 +21,7 @@ PIPELINE = {
             r"printf '\033[31mred words\033[0m\n'",
             "echo \"<script>alert('x')</script><img src=x onerror=alert(2)>\"",
             r"printf 'section_start:1:mine\r\033[0KMy section\ninside it\nsection_end:2:mine\r\033[0K\n'",
+            r"printf 'section_start:1:shut[collapsed=true]\r\033[0KShut section\nhidden at first\nsection_end:2:shut\r\033[0K\n'",
             r"printf '\033]8;;javascript:alert(3)\007trap\033]8;;\007\n'",
             "mkdir out && echo content > out/file.txt",
         ],
@@ -51,11 +53,13 @@ def test_a_run_is_followed_live_to_its_end(page: Page, server: LiveServer, compl
     page.goto(f"/browser/live/-/pipelines/{run}")
     expect(page.locator(".card")).to_have_count(3)
     expect(page.locator(".card", has_text="slow")).to_have_class("card running", timeout=20_000)
+    expect(page).to_have_title(re.compile("^◐"))
     expect(page.locator(".card", has_text="compile")).to_have_class("card passed", timeout=20_000)
     expect(page.locator(".card", has_text="slow")).to_have_class("card passed", timeout=20_000)
     page.locator("tr", has_text="by hand").get_by_role("button", name="Start").click()
     page.go_back()
     expect(page.locator(".card", has_text="by hand")).to_have_class("card passed", timeout=20_000)
+    expect(page).to_have_title(re.compile("^✓"))
     assert complaints == []
 
 
@@ -99,6 +103,10 @@ def test_sections_fold_and_lines_have_addresses(page: Page, server: LiveServer) 
     expect(inside).to_be_visible()
     page.locator("#L3 .n").click()
     assert page.url.endswith("#L3")
+    shut = page.locator("#log .l[data-s]", has_text="hidden at first").last
+    expect(shut).to_be_hidden()
+    page.goto(page.url.partition("#")[0] + f"?x#{shut.get_attribute('id')}")
+    expect(shut).to_be_visible()
 
 
 def test_an_artifact_is_downloaded_never_opened(page: Page, server: LiveServer) -> None:

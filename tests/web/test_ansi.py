@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from html import escape
 
 import pytest
 from hypothesis import given
@@ -62,6 +63,30 @@ def test_links_only_to_the_web() -> None:
     assert '<a href="https://example.org/a" rel="noopener noreferrer nofollow">here</a>' in good
     bad = html(b"\x1b]8;;javascript:alert(1)\x1b\\here\x1b]8;;\x1b\\\n")
     assert "javascript" not in bad
+
+
+@pytest.mark.parametrize(
+    ("said", "address"),
+    [
+        ("see https://example.org/a?b=1&c=2.", "https://example.org/a?b=1&c=2"),
+        ("(http://example.org/x)", "http://example.org/x"),
+        ("https://example.org/a_(b), and", "https://example.org/a_(b)"),
+        ('<a href="https://example.org/q">', "https://example.org/q"),
+        ("https://example.org/\u202egpj", "https://example.org/"),
+    ],
+)
+def test_addresses_in_a_log_are_links_without_what_stands_around_them(said: str, address: str) -> None:
+    out = html(f"{said}\n".encode())
+    assert re.findall(r'<code>.*?<a href="([^"]*)" rel=', out) == [escape(address)]
+    assert text(f"{said}\n".encode()) == escape(said.replace("\u202e", "\\u202e"))
+
+
+def test_a_section_that_asks_for_it_begins_folded() -> None:
+    start = b"section_start:1:a%s\r\x1b[0KTitle\ninside\nsection_end:2:a\r\x1b[0K\n"
+    assert "data-shut" in html(start % b"[collapsed=true]")
+    assert "data-shut" in html(start % b"[hide_duration=true,collapsed=true]")
+    assert "data-shut" not in html(start % b"[collapsed=false]")
+    assert "data-shut" not in html(start % b"")
 
 
 def test_gitlab_sections_fold_their_lines() -> None:

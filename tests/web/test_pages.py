@@ -12,8 +12,9 @@ from starlette.testclient import TestClient
 
 from runyard.model.state import Hold, State
 from runyard.model.work import Artifact, Attempt, Job, Project, Step
+from runyard.web.ansi import LogHtml
 from runyard.web.routes import site
-from tests.web.conftest import HOSTILE, TOKEN, World
+from tests.web.conftest import HOSTILE, LOG, TOKEN, World
 
 
 @pytest.fixture
@@ -107,6 +108,35 @@ def test_a_job_page_numbers_its_lines_and_links_them(person: TestClient, world: 
     numbers = [int(n) for n in re.findall(r'id="L(\d+)"', html)]
     assert numbers == list(range(1, len(numbers) + 1))
     assert 'href="#L2"' in html
+
+
+def test_a_long_log_is_leafed_through_from_its_end(
+    person: TestClient, world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("runyard.web.routes.SHOWN_LOG_BYTES", 64)
+    here = f"/team/app/-/jobs/{world.attempts['compile']}"
+    page, seen = person.get(here).text, []
+    assert "data-events=" in page and "of later output" not in page
+    while True:
+        seen = [*re.findall(r'id="(L\d+)"', page), *seen]
+        before = re.search(r'href="([^"]*\?until=\d+)"', page)
+        if before is None:
+            break
+        page = person.get(before[1]).text
+        assert "of later output" in page and "data-events=" not in page
+    whole = re.findall(r'id="(L\d+)"', "".join(LogHtml().feed(LOG)))
+    assert seen == whole and len(whole) > 3
+
+
+def test_runs_of_one_branch_or_commit(person: TestClient, world: World) -> None:
+    run = f"/team/app/-/pipelines/{world.run.id}"
+    shown = person.get(run).text
+    for link in (f"/team/app?ref={world.run.ref}", f"/team/app?sha={world.run.sha}"):
+        assert f'href="{link}"' in shown
+        assert f'href="{run}"' in person.get(link).text
+    for other in ("?ref=elsewhere", "?sha=" + "f" * 40, "?sha=%25"):
+        page = person.get(f"/team/app{other}").text
+        assert f'href="{run}"' not in page and "Nothing matches this filter." in page
 
 
 def test_the_log_stream_of_a_done_job_sends_all_and_ends(person: TestClient, world: World) -> None:

@@ -1,7 +1,7 @@
 """Job output as HTML lines: colours and links kept, everything else a terminal would obey taken out. Called by the job page and its live stream.
 
 Promises: every byte of a job is escaped; state is bounded; cost is linear. Interpreted: SGR (16, 256 and true colour, bold, italic, underline), CR and
-erase-line, OSC 8 links to http, https and mailto, GitLab `section_start/end` and Actions `##[group]`. Stripped: all other escape sequences.
+erase-line, OSC 8 links to http, https and mailto, addresses written out, GitLab `section_start/end` and Actions `##[group]`. Stripped: all other escape sequences.
 """
 
 from __future__ import annotations
@@ -25,8 +25,10 @@ _ESCAPE = re.compile(
     r"|\x1b[\]PX^_][^\x07\x1b]*(?:\x07|\x1b\\|$)"  # OSC, DCS, SOS, PM, APC
     r"|\x1b[ -/]*[0-~]?"  # short escapes
 )
-_SECTION = re.compile(r"section_(start|end):(\d{1,12}):([A-Za-z0-9_.-]{1,128})(\[[^\]]{0,64}\])?\r\x1b\[0K")
+_SECTION = re.compile(r"section_(start|end):\d{1,12}:[A-Za-z0-9_.-]{1,128}(\[[^\]]{0,64}\])?\r\x1b\[0K")
 _UNSAFE = re.compile("[\x00-\x08\x0b-\x1a\x1c-\x1f\x7f-\x9f\u200b-\u200f\u202a-\u202e\u2066-\u2069\ufeff]")
+_ADDRESS = re.compile(r"https?://[^\s<>\"'`\\|]{1,2048}")
+_OPENS = {")": "(", "]": "[", "}": "{"}
 _GROUP = re.compile(r"^(?:::|##\[)(group|endgroup)(?:::|\])(.*)$")
 _MARK = re.compile(
     r"^(?:##\[(error|warning|notice|debug|command)\]|::(error|warning|notice|debug)[^:]{0,512}::)(.*)$"
@@ -67,6 +69,14 @@ class Pen:
 PLAIN = Pen()
 
 
+@dataclass(frozen=True, slots=True)
+class Section:
+    """Lines under a heading. `shut`: begins folded, as GitLab's `[collapsed=true]` asks."""
+
+    id: str
+    shut: bool = False
+
+
 @dataclass(slots=True)
 class LogHtml:
     """Feed bytes, take finished HTML lines. `line` is the number of the last line given."""
@@ -76,7 +86,7 @@ class LogHtml:
     pen: Pen = PLAIN
     link: str = ""
     pending: bytes = b""
-    sections: list[tuple[str, int]] = field(default_factory=list)  # (id, started)
+    sections: list[Section] = field(default_factory=list)
 
     def feed(self, data: bytes) -> Iterator[str]:
         """HTML of every line that `data` completes."""
@@ -99,35 +109,35 @@ class LogHtml:
 
     def _lines(self, raw: bytes) -> Iterator[str]:
         text = raw.decode("utf-8", "replace")
-        title, ended = "", False
+        head, ended = None, False
         for found in _SECTION.finditer(text):
             if found[1] == "start":
-                title = self._open(found[3], int(found[2])) or title
+                head = self._open(shut="collapsed=true" in (found[2] or "")) or head
             else:
-                ended = self._close(found[3], int(found[2])) or ended
+                self._close()
+                ended = True
         text = _visible(_SECTION.sub("", text))
         if group := _GROUP.match(text):
             if group[1] == "endgroup":
-                self._close("", 0)
+                self._close()
                 return
-            title = self._open("group", 0)
+            head = self._open()
             text = group[2]
-        if text.strip() or not (title or ended):
-            yield self._render(text, title)
+        if text.strip() or not (head or ended):
+            yield self._render(text, head)
 
-    def _open(self, name: str, at: int) -> str:
+    def _open(self, shut: bool = False) -> Section | None:
         if len(self.sections) >= SECTION_DEPTH:
-            return ""
-        section = f"s{self.line + 1}-{len(self.sections)}"
-        self.sections.append((section, at))
+            return None
+        section = Section(f"s{self.line + 1}-{len(self.sections)}", shut)
+        self.sections.append(section)
         return section
 
-    def _close(self, name: str, at: int) -> bool:
+    def _close(self) -> None:
         if self.sections:
             self.sections.pop()
-        return True
 
-    def _render(self, text: str, title: str) -> str:
+    def _render(self, text: str, head: Section | None) -> str:
         self.line += 1
         kind = ""
         if mark := _MARK.match(text):
@@ -136,15 +146,12 @@ class LogHtml:
         body = self._spans(text[:LINE_LIMIT]) + (
             '<i class="cut">… the raw log has the rest of this line</i>' if cut else ""
         )
-        within = " ".join(s for s, _ in self.sections if s != title)
+        within = " ".join(s.id for s in self.sections if s is not head)
         attributes = f' data-s="{within}"' if within else ""
-        button = f'<button class="fold" data-fold="{title}" aria-expanded="true"></button>' if title else ""
-        classes = " ".join(filter(None, ("l", "head" if title else "", f"m-{kind}" if kind else "")))
+        classes = " ".join(filter(None, ("l", "head" if head else "", f"m-{kind}" if kind else "")))
         when = f' title="{escape(self.at)}"' if self.at else ""
         number = f'<a class="n" href="#L{self.line}"{when}>{self.line}</a>'
-        return (
-            f'<div class="{classes}" id="L{self.line}"{attributes}>{number}{button}<code>{body}</code></div>'
-        )
+        return f'<div class="{classes}" id="L{self.line}"{attributes}>{number}{_button(head)}<code>{body}</code></div>'
 
     def _spans(self, text: str) -> str:
         out, at = [], 0
@@ -161,13 +168,43 @@ class LogHtml:
     def _span(self, text: str) -> str:
         if not text:
             return ""
-        html = escape(_UNSAFE.sub(_show, text))
+        shown = _UNSAFE.sub(_show, text)
+        html = escape(shown) if self.link else _with_links(shown)
         names, style = self.pen.css()
         if names or style:
             html = f'<span class="{names}"' + (f' style="{style}"' if style else "") + f">{html}</span>"
         if self.link:
-            html = f'<a href="{escape(self.link)}" rel="noopener noreferrer nofollow">{html}</a>'
+            html = _link(self.link, html)
         return html
+
+
+def _button(head: Section | None) -> str:
+    """What folds a section; a reader without scripts sees every line of it."""
+    if head is None:
+        return ""
+    shut = " data-shut" if head.shut else ""
+    return (
+        f'<button class="fold" data-fold="{head.id}" aria-expanded="true" aria-label="Fold"{shut}></button>'
+    )
+
+
+def _with_links(text: str) -> str:
+    """Escaped, with its web addresses as links; what ends a sentence or closes a bracket is not of the address."""
+    out, at = [], 0
+    for found in _ADDRESS.finditer(text):
+        address = found[0].rstrip(".,;:!?*")
+        while address.endswith((")", "]", "}")) and address.count(address[-1]) > address.count(
+            _OPENS[address[-1]]
+        ):
+            address = address[:-1].rstrip(".,;:!?*")
+        end = found.start() + len(address)
+        out += [escape(text[at : found.start()]), _link(address, escape(address))]
+        at = end
+    return "".join([*out, escape(text[at:])])
+
+
+def _link(target: str, html: str) -> str:
+    return f'<a href="{escape(target)}" rel="noopener noreferrer nofollow">{html}</a>'
 
 
 def _whole(lines: list[bytes]) -> int:

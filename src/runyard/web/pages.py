@@ -92,13 +92,8 @@ def mark(state: State, outcome: Outcome | None, warnings: bool = False) -> str:
     return "warned" if warnings and outcome is Outcome.PASSED else str(outcome)
 
 
-def list_runs(
-    tx: Tx, who: Principal | None, project: Project | None, wanted: str, dialect: str, page: int
-) -> list[RunLine]:
+def list_runs(tx: Tx, who: Principal | None, filter: RunFilter, page: int) -> list[RunLine]:
     """One page of runs, newest first (one more than PAGE when there is a next page). Strangers see public projects only."""
-    filter = RunFilter(
-        project_id=project.id if project else None, dialect=dialect or None, wanted=FILTERS.get(wanted, ())
-    )
     runs = tx.runs(filter, Page(limit=PAGE + 1, offset=PAGE * page))
     projects = {i: tx.get(Project, i) for i in {r.project_id for r in runs}}
     actors = {i: tx.get(User, i) for i in {r.actor_id for r in runs if r.actor_id}}

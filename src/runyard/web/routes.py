@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import re
 from collections.abc import Awaitable, Callable
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -23,7 +24,7 @@ from starlette.routing import Mount, Route
 from starlette.staticfiles import StaticFiles
 
 from runyard.engine import control
-from runyard.engine.ports import Tx
+from runyard.engine.ports import RunFilter, Tx
 from runyard.engine.views import log_size
 from runyard.http import devices
 from runyard.http.logs import log_bytes
@@ -41,7 +42,7 @@ from runyard.web.render import Templates
 from runyard.web.starting import Starting
 
 HERE = Path(__file__).parent
-SHOWN_LOG_BYTES = 512 * 1024
+SHOWN_LOG_BYTES = 256 * 1024
 SUMMARY, SUMMARY_BYTES = "summary", 256 * 1024
 HEADERS = {
     "Content-Security-Policy": "default-src 'self'; style-src 'self' 'unsafe-inline'; img-src 'self'; object-src 'none'; "
@@ -62,16 +63,22 @@ class Site:
         self.starting = Starting(services, self.templates, makers)
 
     async def runs(self, request: Request) -> Response:
-        """All runs, or one project's."""
+        """All runs, or one project's; of a branch or a commit where one is asked for."""
         person = await who(self.services, request)
         path = request.path_params.get("path", "")
-        wanted, dialect = request.query_params.get("state", ""), request.query_params.get("dialect", "")
-        number = request.query_params.get("page", "0")
-        page = min(_number(number), 10_000)
+        asked = {key: request.query_params.get(key, "") for key in ("state", "dialect", "ref", "sha")}
+        page = min(_number(request.query_params.get("page", "0")), 10_000)
+        filter = RunFilter(
+            dialect=asked["dialect"] or None,
+            wanted=pages.FILTERS.get(asked["state"], ()),
+            ref=asked["ref"] or None,
+            sha_prefix=asked["sha"] or None,
+        )
 
         def load(tx: Tx) -> dict[str, Any]:
             project = pages.find_project(tx, person, path) if path else None
-            lines = pages.list_runs(tx, person, project, wanted, dialect, page)
+            within = replace(filter, project_id=project.id if project else None)
+            lines = pages.list_runs(tx, person, within, page)
             can = project is not None and bool(self.starting.makers) and pages.may_change(person, project)
             return {
                 "project": project,
@@ -81,19 +88,11 @@ class Site:
             }
 
         found = await self.services.db.read(load)
-        chosen = {"state": wanted, "dialect": dialect, "page": page}
 
         def link(**changes: object) -> str:
-            merged = {**chosen, **({"page": 0} if "page" not in changes else {}), **changes}
-            return "?" + urlencode({k: v for k, v in merged.items() if v})
+            return "?" + urlencode({k: v for k, v in {**asked, **changes}.items() if v})
 
-        more: dict[str, Any] = {
-            "wanted": wanted,
-            "dialect": dialect,
-            "page": page,
-            "link": link,
-            "live": "/-/events/runs",
-        }
+        more: dict[str, Any] = {"asked": asked, "page": page, "link": link, "live": "/-/events/runs"}
         return self.templates.page(request, "runs.html", person, **found, **more)
 
     async def run(self, request: Request) -> Response:
@@ -117,22 +116,24 @@ class Site:
         path, number, now = request.path_params["path"], request.path_params["id"], self.services.now()
         it = await self.services.db.read(lambda tx: pages.job_page(tx, person, path, number, now))
         size = log_size(it.attempt)
-        start = max(0, size - SHOWN_LOG_BYTES)
+        end = min(_number(request.query_params.get("until", "")) or size, size)
+        start = max(0, end - SHOWN_LOG_BYTES)
         view, skipped = LogHtml(), 0
         lines: list[str] = []
         if start:
             view.line, skipped = await self._skip(it.attempt, start)
         at = skipped
-        async for piece in log_bytes(self.services, it.attempt.id, skipped, size):
+        async for piece in log_bytes(self.services, it.attempt.id, skipped, end):
             at += len(piece)
             lines += view.feed(piece)
-        if it.attempt.state is State.DONE:
+        if it.attempt.state is State.DONE or end < size:
             lines += view.rest()
         shown: dict[str, Any] = {
             "lines": lines,
             "from": at - len(view.pending),
             "first_line": view.line,
             "skipped": skipped,
+            "left": size - end,
         }
         shown["summaries"] = await asyncio.to_thread(self._summaries, it)
         here = f"/{it.project.path}/-/jobs/{it.attempt.id}"
