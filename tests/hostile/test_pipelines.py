@@ -33,7 +33,7 @@ REFUSED: dict[str, tuple[str, Any, str]] = {
     "A5 long value": ("gitlab", f"variables: {{A: {'x' * 300_000}}}\na: {{script: x}}", "too long"),
     "A7 image that is an option": ("gitlab", "a: {script: x, image: '--privileged'}", "not the name of an image"),
     "A7 service that is an option": ("gitlab", "a: {script: x, services: ['-v/:/h']}", "not the name of an image"),
-    "A8 volumes": ("depot", JOB + "    container: {image: a, volumes: ['/:/host']}\n" + RUN, "not served"),
+    "A8 volumes": ("depot", JOB + "    container: {image: a, volumes: ['/:/host']}\n" + RUN, "Nothing of the runner's disk"),
     "A8 options": ("depot", JOB + "    container: {image: a, options: --privileged}\n" + RUN, "not served"),
     "A14 outside": ("gitlab", "include: {local: '/../../etc/x.yml'}\na: {script: x}", "does not exist"),
     "A14 project": ("gitlab", "include: {project: a/b, file: x.yml}\na: {script: x}", "can only be read by a server"),

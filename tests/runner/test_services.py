@@ -71,6 +71,22 @@ def ours() -> list[str]:
     return left
 
 
+def test_a_service_is_as_its_options_ask(yard: Yard, talker: str) -> None:
+    create = "--read-only --tmpfs /run --network-alias second -v kept:/kept -w /kept -e WHO=options --hostname mine --entrypoint /bin/sh"
+    made = Image(
+        talker,
+        alias="first",
+        options={"create": create},
+        command=(
+            "-c",
+            'echo x > /x; echo y > y && read host < /proc/sys/kernel/hostname && exec /usr/bin/perl /server.pl 7000 "from $WHO in $(pwd) of $host"',
+        ),
+    )
+    attempt, log = yard.run(asking("ask first 7000; ask second 7000"), services=(made,))
+    assert attempt.outcome is Outcome.PASSED, log
+    assert log.count("from options in /kept of mine\n") == 2, log
+
+
 def test_services_answer_by_their_names(yard: Yard, talker: str) -> None:
     """Two of one port, told apart by alias; their own variables come over the job's public ones, a secret reaches none."""
     script = asking(

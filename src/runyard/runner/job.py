@@ -25,7 +25,7 @@ from runyard.model.plan import Assignment, Network, StepKind, StepPlan
 from runyard.model.state import Outcome, Reason, State
 from runyard.model.usage import Sample
 from runyard.model.work import Step
-from runyard.runner import lanes, voice
+from runyard.runner import containers, lanes, voice
 from runyard.runner.actions.acting import Acting
 from runyard.runner.actions.reach import reachable
 from runyard.runner.background import Background
@@ -43,6 +43,7 @@ from runyard.runner.steps import Ended, Scene
 from runyard.runner.streams import Log
 from runyard.runner.visits import BoxVisits
 from runyard.syntax.actions import ActionError
+from runyard.syntax.containers import OptionError
 from runyard.syntax.expressions import ExpressionError, render
 from runyard.syntax.reports.coverage import printed
 from runyard.syntax.variables import expand
@@ -102,7 +103,7 @@ class Execution:
             self._in_box()
         except ImageUnavailable as error:
             self._trouble(Reason.IMAGE_UNAVAILABLE, error.message)
-        except (ExpressionError, ActionError) as error:
+        except (ExpressionError, ActionError, OptionError) as error:
             self._trouble(Reason.BAD_PLAN, str(error))
         except (SandboxError, OSError, ValueError) as error:
             self._trouble(Reason.RUNNER_SYSTEM, str(error))
@@ -120,12 +121,17 @@ class Execution:
         work, job = self._work, self._work.job
         network = self._network
         public = {} if voice.speaks_actions(work) else self._public()
-        asked = Asked(self._slot, job.services, network, public, self._log.system)
+        (image, container), services = containers.asked(work)
+        asked = Asked(
+            self._slot, [i for i, _ in services], [c for _, c in services], network, public, self._log.system
+        )
         with (
-            self._means.images.root(job.image) as root,
+            self._means.images.root(image) as root,
             up(self._means.sandbox, self._means.images, asked) as beside,
         ):
-            plan = BoxPlan(self._slot, work.project_path, network, job.binds, root, beside)
+            plan = BoxPlan(
+                self._slot, work.project_path, network, job.binds, root, beside, container=container
+            )
             box = self._means.sandbox.open(plan)
             self._control.meter = Meter(box.used, self._used, self._means.now)
             room = Room(box.outside.temp, box.inside.temp, box.uid)

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from runyard.model.plan import EnvironmentUse, JobPlan, Lane, StepRetry
+from runyard.model.plan import EnvironmentUse, Image, JobPlan, Lane, StepRetry
 from tests.dialects.depot.test_calls import plan, problems
 
 
@@ -72,39 +72,46 @@ def test_services_and_containers() -> None:
         "      none: {image: ''}\n"
         "    steps: [{run: x}]\n"
     )
-    assert made.image is not None and (made.image.name, made.image.user) == ("debian:12", "1000")
+    assert made.image == Image("debian:12", options={"create": "--user 1000 --cpus 2"})
     (service,) = made.services
-    assert (service.alias, service.env) == ("db pg", {"A": "1", "P": "${{ secrets.P }}"})
-    health = {"command": "pg_isready -U a", "interval_s": 90.0, "timeout_s": 0.5, "retries": 5}
-    assert service.options == {"ports": ["5432:5432"], "health": health}
+    assert (service.alias, service.env) == ("db", {"P": "${{ secrets.P }}"})
+    assert service.options["ports"] == ["5432:5432"] and "-U a" in service.options["create"]
     assert made.steps[0].argv == ("sh", "-e", "{script}")
 
 
 @pytest.mark.parametrize(
     ("text", "said"),
     [
-        ("services: {db: {image: p, volumes: ['/:/host']}}", "`services.db.volumes` is not served yet"),
+        (
+            "services: {db: {image: p, volumes: ['/:/host']}}",
+            "`services.db.volumes`: Nothing of the runner's disk is shown",
+        ),
+        (
+            "services: {db: {image: p, volumes: ['a1:/x']}, e: {image: p, options: '-v a1:/y'}}",
+            "`services.e.options`: The volume 'a1' is not served in more than one place",
+        ),
+        ("container: {image: p, options: --raed-only}", "The option '--raed-only' is not served"),
         (
             "services: {db: {image: p, options: --privileged}}",
-            "The option '--privileged' in `services.db.options`",
+            "`services.db.options`: The option '--privileged' is not served: what it gives is more",
         ),
         (
             "container: {image: p, options: --cap-add=SYS_PTRACE}",
-            "`container.options` is not served: what it gives is more than a job may have here",
+            "`container.options`: The capability 'SYS_PTRACE' is not served: it is more than a job may have",
         ),
         (
-            "container: {image: p, options: '--add-host a:1.2.3.4'}",
-            "is not served: names are looked up as the job's network does",
+            "container: {image: p, options: '--add-host a:host-gateway'}",
+            "is not served: a job may not reach its host",
         ),
         (
-            "services: {db: {image: p, options: '--log-driver none --cpuset-cpus 0 --dns 1.1.1.1'}}",
-            "The option '--dns'",
+            "services: {db: {image: p, options: '--log-driver none --cpuset-cpus 0 --dns here'}}",
+            "Unexpected value 'here' of --dns",
         ),
         (
             "services: {db: {image: p, options: '--volume /:/x'}}",
-            "The option '--volume' in `services.db.options`",
+            "`services.db.options`: Nothing of the runner's disk is shown",
         ),
-        ("container: {image: p, volumes: [x]}", "`container.volumes` is not served yet"),
+        ("container: {image: p, volumes: [x]}", "Unexpected value 'x' of volumes, expected an absolute path"),
         ("services: {db: {image: p, ports: [http]}}", "Unexpected value 'http'"),
         (
             "services: {db: {image: p, options: '--health-interval soon'}}",
@@ -114,7 +121,7 @@ def test_services_and_containers() -> None:
             "services: {db: {image: p, options: '--health-retries 1s'}}",
             "Unexpected value '1s' of --health-retries",
         ),
-        ("services: {db: {image: p, options: '\"x'}}", "The quotes in `services.db.options` do not match"),
+        ("services: {db: {image: p, options: '\"x'}}", "`services.db.options`: The quotes do not match"),
     ],
 )
 def test_what_our_boxes_cannot_do_is_refused(text: str, said: str) -> None:

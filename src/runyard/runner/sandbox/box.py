@@ -8,13 +8,18 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from pathlib import Path
 from typing import Protocol
 
 from runyard.model.errors import RunyardError
 from runyard.model.plan import Bind, Network
+from runyard.syntax.containers import Container
+
+HOSTNAME = "runyard"
+WORKSPACES = "/builds"
+"""Where a box has them: `<project>`, and `<project>.tmp` for what a job's steps hand each other."""
 
 
 class Level(StrEnum):
@@ -42,6 +47,21 @@ class Limits:
     cpus: float = 0.0
     file_bytes: int = 0
     open_files: int = 65536
+
+    def within(self, container: Container) -> Limits:
+        """The lower of these and the container's own."""
+
+        def lower(ours: float, asked: float) -> float:
+            return min(ours, asked) if ours and asked else ours or asked
+
+        if not (container.memory_bytes or container.processes or container.cpus):
+            return self
+        return replace(
+            self,
+            memory_bytes=int(lower(self.memory_bytes, container.memory_bytes)),
+            processes=int(lower(self.processes, container.processes)),
+            cpus=lower(self.cpus, container.cpus),
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +91,7 @@ class Beside:
 @dataclass(frozen=True, slots=True)
 class BoxPlan:
     """What a box must offer. `project` places the workspace at /builds/<project>. `builds_image`: what is written is to become an image, so /tmp is the
-    image's own; only with a root that can be made writable."""
+    image's own; only with a root that can be made writable. `container`: what is asked of the box beyond its image."""
 
     slot: int
     project: str
@@ -80,6 +100,7 @@ class BoxPlan:
     root: RootFs | None = None
     beside: Beside | None = None
     builds_image: bool = False
+    container: Container = field(default_factory=Container)
 
 
 @dataclass(frozen=True, slots=True)

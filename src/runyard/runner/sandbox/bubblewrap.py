@@ -17,8 +17,10 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from runyard.model.plan import Bind, Network
-from runyard.runner.sandbox import cgroups, doorway, overlay
+from runyard.runner.sandbox import cgroups, doorway, mounts, overlay
 from runyard.runner.sandbox.box import (
+    HOSTNAME,
+    WORKSPACES,
     BoxPlan,
     ImageUnavailable,
     Level,
@@ -73,7 +75,8 @@ class BubblewrapBox(KeptBox):
     def __init__(
         self, sandbox: BubblewrapSandbox, plan: BoxPlan, folders: SlotFolders, upper: Upper | None
     ) -> None:
-        super().__init__(sandbox.spawner, sandbox.limits, sandbox.group(plan.slot))
+        limits = sandbox.limits.within(plan.container)
+        super().__init__(sandbox.spawner, limits, sandbox.group(plan.slot, limits))
         project = plan.project
         self._upper = upper
         self.uid = FIRST_UID + plan.slot if sandbox.means.own_uids else None
@@ -133,7 +136,7 @@ class BubblewrapBox(KeptBox):
             groups=person.groups if person else (),
             users=upper.users if upper else 0,
             doors=group.doors() if group else (),
-            rlimits=_rlimits(sandbox.limits, with_processes=group is None),
+            rlimits=_rlimits(self._limits, with_processes=group is None),
             network=self._network or "",
         )
 
@@ -186,7 +189,7 @@ class BubblewrapBox(KeptBox):
     def changed(self) -> tuple[Path, int]:
         """(the image's files as they are now, the first of the users that they belong to), for a box that builds an image."""
         assert self._upper is not None  # noqa: S101 - `open` refuses others
-        return Path(f"/proc/{self._spawner.pid}/root{self._upper.path}"), self._upper.base
+        return self._sandbox.seen(self._upper), self._upper.base
 
     def out_of_memory(self) -> bool:
         """From the memory group's own count."""
@@ -258,16 +261,17 @@ class BubblewrapSandbox:
         if plan.root is None or not plan.root.layers or not self._writes_roots():
             folders.renew(plan.project)
             return self._box(plan, folders, None)
-        person = overlay.person_of(plan.root.path, plan.root.user)
+        person = overlay.person_of(plan.root.path, plan.root.user, plan.container.groups)
         base = overlay.base_of(plan.slot)
         folders.renew(plan.project, (base + person.uid, base + person.gid))
         (folders.path / TEMP).chmod(0o1777)
-        upper = overlay.mounted(self.spawner, plan.slot, plan.root, folders.path, person)
-        try:
-            return self._box(plan, folders, upper)
-        except BaseException:
-            overlay.unmounted(self.spawner, upper)
-            raise
+        with contextlib.ExitStack() as undone:
+            undone.callback(folders.remove)  # the slot's next box wants them new
+            upper = overlay.mounted(self.spawner, plan.slot, plan.root, folders.path, person)
+            undone.callback(overlay.unmounted, self.spawner, upper)
+            box = self._box(plan, folders, upper)
+            undone.pop_all()
+            return box
 
     def _box(self, plan: BoxPlan, folders: SlotFolders, upper: Upper | None) -> BubblewrapBox:
         try:
@@ -293,13 +297,13 @@ class BubblewrapSandbox:
                     log.warning("image jobs see their image read-only", extra={"reason": self._roots})
             return not self._roots
 
-    def group(self, slot: int) -> cgroups.Slot | None:
-        """The slot's control groups, made once."""
+    def group(self, slot: int, limits: Limits) -> cgroups.Slot | None:
+        """The slot's control groups, made once, with these limits."""
         if self.means.groups is None:
             return None
         if slot not in self._groups:
-            wanted = cgroups.GroupLimits(self.limits.memory_bytes, self.limits.processes, self.limits.cpus)
-            self._groups[slot] = self.means.groups.slot(slot, wanted)
+            self._groups[slot] = self.means.groups.slot(slot)
+        self._groups[slot].limit(cgroups.GroupLimits(limits.memory_bytes, limits.processes, limits.cpus))
         return self._groups[slot]
 
     def close(self) -> None:
@@ -359,7 +363,7 @@ class BubblewrapSandbox:
             "--gid",
             INSIDE_ID,
             "--hostname",
-            "runyard",
+            HOSTNAME,
         ]
         arguments += ["--die-with-parent", "--as-pid-1", "--new-session", "--clearenv", "--cap-drop", "ALL"]
         if self.means.disable_userns:
@@ -375,7 +379,7 @@ class BubblewrapSandbox:
         connected = own_network or plan.network is Network.HOST
         etc = self._etc_for(plan.network if connected else Network.NONE)
         if upper is not None:
-            arguments = overlay.arguments(upper, etc, connected, self.means.disable_userns)
+            arguments = overlay.arguments(upper, etc, connected, self.means.disable_userns, plan.container)
             arguments += ("--seccomp", str(SECCOMP_FD))
         else:
             arguments = list(self._base)
@@ -389,14 +393,34 @@ class BubblewrapSandbox:
                 continue  # the image's own
             arguments += ("--bind", f"{slot}/{name}", inside)
         arguments += ("--symlink", "/tmp", "/var/tmp") if plan.root is None else ()  # noqa: S108
-        if plan.beside is not None:
-            rows = [HOSTS, *(f"{host} {alias}\n" for alias, host in plan.beside.hosts.items())]
-            (folders.path / "hosts").write_text("".join(rows), encoding="utf-8")
-            arguments += ("--ro-bind", f"{slot}/hosts", "/etc/hosts")
+        for name, text in _own_etc(plan).items():
+            (folders.path / name).write_text(text, encoding="utf-8")
+            arguments += ("--ro-bind", f"{slot}/{name}", f"/etc/{name}")
         for bind in plan.binds:
             arguments += self._bind(bind, folders.path)
+        arguments += self._container(plan, folders, slot, upper)
         # What is left writable is the box's own root, a tmpfs: nobody needs to write there.
         return arguments if upper is not None else [*arguments, "--remount-ro", "/"]
+
+    def _container(self, plan: BoxPlan, folders: SlotFolders, slot: str, upper: Upper | None) -> list[str]:
+        def workspace(path: str) -> str:
+            below = f"{BUILDS}{path.removeprefix(WORKSPACES)}"
+            folders.within(below)
+            return f"{slot}/{below}"
+
+        places = mounts.Places(
+            self.seen(upper) if upper else None,
+            upper.path if upper else "",
+            folders.path / TEMP,
+            upper.base if upper else 0,
+            upper.person.home if upper else INSIDE_HOME,
+            workspace,
+        )
+        return mounts.arguments(plan.container, places)
+
+    def seen(self, upper: Upper) -> Path:
+        """A mounted root, as we see it."""
+        return Path(f"/proc/{self.spawner.pid}/root{upper.path}")
 
     def _bind(self, bind: Bind, slot: Path) -> tuple[str, str, str]:
         path = Path(bind.path)
@@ -444,6 +468,19 @@ class BubblewrapSandbox:
             return ("--symlink", str(path.readlink()), name)
         parent = self.visible(str(path.parent)) + "/" + path.name if path.parent.name == "etc" else ""
         return ("--ro-bind", parent or self.visible(str(path)), name)
+
+
+def _own_etc(plan: BoxPlan) -> dict[str, str]:
+    """Files of /etc that differ from those of other boxes on this network."""
+    container, found = plan.container, {}
+    rows = [f"{host} {alias}\n" for alias, host in plan.beside.hosts.items()] if plan.beside else []
+    rows += [f"{address} {name}\n" for address, name in container.hosts]
+    rows += [f"127.0.0.1 {container.hostname}\n"] if container.hostname else []
+    if rows:
+        found["hosts"] = "".join((HOSTS, *rows))
+    if container.resolver:
+        found["resolv.conf"] = "".join(f"{line}\n" for line in container.resolver)
+    return found
 
 
 def _readable_copy(path: Path, folder: Path) -> Path:

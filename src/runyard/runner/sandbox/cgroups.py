@@ -119,11 +119,22 @@ class Slot:
         self._is_still = False
         self._holders = 0  # threads of ours that work in the job's folders
         self._mine = threading.local()  # `holds`: this thread is one of them
+        self._limits = GroupLimits()
 
     @property
     def can_freeze(self) -> bool:
         """Version 2 can, also beside version 1's controllers."""
         return self._freezer is not None
+
+    def limit(self, limits: GroupLimits) -> None:
+        """Nobody lives in it now. Written twice: version 1 takes the memory's limit never above that with swap, whichever way they go."""
+        if limits == self._limits:
+            return
+        self._limits = limits
+        for name, text in 2 * _settings(limits):
+            if (path := self._file(name)) is not None:
+                with contextlib.suppress(OSError):  # no swap accounting: limits that do not exist here
+                    _write(path, text)
 
     def doors(self) -> list[int]:
         """Descriptors through which a process enters: it writes 0. Opened once, until `close`."""
@@ -294,7 +305,7 @@ class Groups:
             self._bases.append((one, folder))
         self.controllers = frozenset(limits & set(V1_WANTED))
 
-    def slot(self, number: int, limits: GroupLimits) -> Slot:
+    def slot(self, number: int) -> Slot:
         """Makes (or empties and takes over) the groups of a slot."""
         folders = []
         for one, base in self._bases:
@@ -303,12 +314,6 @@ class Groups:
             folders.append((one, folder))
         slot = Slot(folders)
         slot.kill()
-        for file, text in _settings(limits):
-            if (path := slot._file(file)) is not None:
-                with contextlib.suppress(
-                    OSError
-                ):  # no swap accounting, no cpu controller: limits that do not exist here
-                    _write(path, text)
         return slot
 
     def close(self) -> None:
@@ -321,25 +326,15 @@ class Groups:
 
 
 def _settings(limits: GroupLimits) -> list[tuple[str, str]]:
-    """Files of both versions; only the ones that exist are written."""
-    found: list[tuple[str, str]] = []
-    if limits.memory_bytes:
-        memory = str(limits.memory_bytes)
-        found += [
-            ("memory.limit_in_bytes", memory),
-            ("memory.memsw.limit_in_bytes", memory),
-            ("memory.max", memory),
-        ]
+    """Files of both versions; only the ones that exist are written. A limit that an earlier job had is lifted where there is none."""
+    memory, quota = limits.memory_bytes, max(1000, int(limits.cpus * 100_000)) if limits.cpus else 0
+    found = [(name, str(memory or -1)) for name in ("memory.limit_in_bytes", "memory.memsw.limit_in_bytes")]
+    found.append(("memory.max", str(memory or "max")))
+    if memory:
         found += [("memory.swap.max", "0"), ("memory.swappiness", "0")]
-    if limits.processes:
-        found.append(("pids.max", str(limits.processes)))
-    if limits.cpus:
-        quota = int(limits.cpus * 100_000)
-        found += [
-            ("cpu.cfs_period_us", "100000"),
-            ("cpu.cfs_quota_us", str(quota)),
-            ("cpu.max", f"{quota} 100000"),
-        ]
+    found.append(("pids.max", str(limits.processes or "max")))
+    found += [("cpu.cfs_period_us", "100000"), ("cpu.cfs_quota_us", str(quota or -1))]
+    found.append(("cpu.max", f"{quota or 'max'} 100000"))
     return found
 
 

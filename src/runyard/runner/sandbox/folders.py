@@ -72,6 +72,16 @@ class SlotFolders:
         self._frame = frame
         self._look()
 
+    def within(self, name: str) -> None:
+        """A folder below these, made where it is missing. Nobody of the job lives yet."""
+        made = self.path
+        for part in PurePosixPath(name).parts:
+            made /= part
+            if not made.exists():
+                made.mkdir(mode=0o755)
+                if self._frame is not None and self._frame.owner is not None:
+                    os.chown(made, *self._frame.owner)
+
     def retire(self) -> None:
         """Nothing of the job lives any more."""
         if self._frame is None:

@@ -14,16 +14,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from runyard.runner.sandbox.box import RootFs, SandboxError
+from runyard.runner.sandbox.box import HOSTNAME, RootFs, SandboxError
 from runyard.runner.sandbox.spawner import LauncherGone, Spawner, SpawnFailed, cloned_mount
+from runyard.syntax.containers import Container
 
 FIRST_BASE, USERS = 0x40000000, 65536
 MOUNT_SETATTR, AT_EMPTY_PATH, MOUNT_ATTR_IDMAP = 442, 0x1000, 0x100000
-# What a container engine leaves to root inside, less what opens devices, raw sockets and other roots.
-CAPABILITIES = (
-    "CAP_CHOWN", "CAP_DAC_OVERRIDE", "CAP_FOWNER", "CAP_FSETID", "CAP_KILL", "CAP_NET_BIND_SERVICE", "CAP_SETFCAP", "CAP_SETGID", "CAP_SETPCAP",
-    "CAP_SETUID",
-)  # fmt: skip
 FILE_BYTES = 1 << 20
 MOUNTED, FILES = ("builds", "tmp", "proc", "dev"), ("hosts", "resolv.conf")
 
@@ -80,7 +76,9 @@ def _prepare(folder: Path, base: int) -> None:
         (folder / "upper" / "etc" / name).touch()
 
 
-def arguments(upper: Upper, etc: str, own_network: bool, disable_userns: bool) -> list[str]:
+def arguments(
+    upper: Upper, etc: str, own_network: bool, disable_userns: bool, container: Container
+) -> list[str]:
     """bwrap's options up to the mounts of the box's own folders. It runs as the person inside; only root keeps something of root."""
     found = [
         "--unshare-ipc",
@@ -88,13 +86,13 @@ def arguments(upper: Upper, etc: str, own_network: bool, disable_userns: bool) -
         "--unshare-uts",
         "--unshare-cgroup-try",
         "--hostname",
-        "runyard",
+        container.hostname or HOSTNAME,
     ]
     found += ["--die-with-parent", "--as-pid-1", "--new-session", "--clearenv", "--cap-drop", "ALL"]
     if not own_network:
         found.append("--unshare-net")
     if upper.person.uid == 0:
-        for name in CAPABILITIES:
+        for name in container.capabilities:
             found += ("--cap-add", name)
     else:
         found += ("--unshare-user", "--uid", str(upper.person.uid), "--gid", str(upper.person.gid))
@@ -150,8 +148,8 @@ def _map(tree: int, users: int) -> None:
         raise OSError(code, f"ID-mapped mounts: {os.strerror(code)}")
 
 
-def person_of(root: Path, wanted: str) -> Person:
-    """Who `name`, `name:group`, `uid` or `uid:gid` is in the image; root when empty. SandboxError for nobody."""
+def person_of(root: Path, wanted: str, more: Sequence[str] = ()) -> Person:
+    """Who `name`, `name:group`, `uid` or `uid:gid` is in the image, and in `more` groups; root when empty. SandboxError for nobody."""
     name, _, group = (wanted or "0").partition(":")
     people, groups = _table(root, "passwd"), _table(root, "group")
     row = next((r for r in people if len(r) > 5 and name in (r[0], r[2])), None)
@@ -159,14 +157,19 @@ def person_of(root: Path, wanted: str) -> Person:
         raise SandboxError(f"the image has no user {name!r}")
     uid, gid, home = (int(row[2]), int(row[3]), row[5]) if row else (int(name), 0, "/")
     if group:
-        found = next((r for r in groups if len(r) > 2 and group in (r[0], r[2])), None)
-        if found is None and not group.isdigit():
-            raise SandboxError(f"the image has no group {group!r}")
-        gid = int(found[2]) if found else int(group)
+        gid = _group(groups, group)
     member = [int(r[2]) for r in groups if len(r) > 3 and row and row[0] in r[3].split(",")]
+    member += [_group(groups, name) for name in more]
     if not all(0 <= number < USERS for number in (uid, gid)):
         raise SandboxError(f"the user {wanted!r} is beyond {USERS - 1}, the last that a job may have")
     return Person(uid, gid, tuple(n for n in member if n < USERS), home if home.startswith("/") else "/")
+
+
+def _group(groups: Sequence[list[str]], name: str) -> int:
+    found = next((r for r in groups if name in (r[0], r[2])), None)
+    if found is None and not name.isdigit():
+        raise SandboxError(f"the image has no group {name!r}")
+    return int(found[2]) if found else int(name)
 
 
 def _table(root: Path, name: str) -> Sequence[list[str]]:

@@ -18,7 +18,7 @@ import subprocess
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from runyard.model.plan import Image, Network
@@ -28,6 +28,7 @@ from runyard.runner.sandbox.container import Images
 from runyard.runner.sandbox.forwards import CLONE_NEWNET, Forward, Forwards
 from runyard.runner.sandbox.health import Health
 from runyard.runner.sandbox.spawner import LauncherGone, SpawnFailed
+from runyard.syntax.containers import Container
 
 IP_S, END_S = 60, 10
 READY_S = 30.0  # gitlab-runner's wait_for_services_timeout
@@ -45,10 +46,12 @@ _ALIAS = re.compile(r"[A-Za-z0-9_](?:[A-Za-z0-9_.-]{0,252})")
 
 @dataclass(frozen=True, slots=True)
 class Asked:
-    """What `up` needs of a job. `env` reaches every service, a service's own variables come over it. `say` writes into the job's log."""
+    """What `up` needs of a job, with one of `containers` for each of `services`. `env` reaches every service, a service's own variables come over it.
+    `say` writes into the job's log."""
 
     slot: int
     services: Sequence[Image]
+    containers: Sequence[Container]
     network: Network
     env: Mapping[str, str]
     say: Callable[[str], None]
@@ -161,9 +164,12 @@ class _Group:
         for image, address in zip(reversed(asked.services), reversed(addresses), strict=True):
             hosts |= dict.fromkeys(aliases_of(image), address)
         names = [""] * len(roots) if self._shared else self._connect(addresses)
-        for number, (image, root) in enumerate(zip(asked.services, roots, strict=True)):
+        parts = zip(asked.services, asked.containers, roots, strict=True)
+        for number, (image, container, found) in enumerate(parts):
             slot = FIRST_SLOT + (asked.slot - 1) * MOST + number
-            plan = BoxPlan(slot, "service", asked.network, (), root, Beside(names[number], hosts))
+            root = replace(found, cwd=container.cwd or found.cwd)
+            beside = Beside(names[number], hosts)
+            plan = BoxPlan(slot, "service", asked.network, (), root, beside, container=container)
             service = _Companion(image, root, addresses[number], self._sandbox.open(plan))
             self._services.append(service)
             service.run(asked.env)

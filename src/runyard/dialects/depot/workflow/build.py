@@ -248,7 +248,7 @@ def _plan(setting: Setting, leg: Leg) -> JobPlan:
     doc, job, static = setting.doc, leg.doc, leg.static
     token = of_job(setting.permissions, doc, job)
     environment = {**doc.env, **job.env}
-    image = beside.image(job, static)
+    image, services = beside.images(job, static)
     shown = Static(static.findings, {**static.facts, "env": _known_env(environment, static)})
     fields = late.fields(job, leg.key, leg.suffix, static, f"{setting.stamp}-{setting.key}{leg.key}")
     return JobPlan(
@@ -282,7 +282,7 @@ def _plan(setting: Setting, leg: Leg) -> JobPlan:
         pushes_code=level(token, "contents") == "write",
         steers_runs=level(token, "actions") == "write",
         image=image,
-        services=beside.services(job, static),
+        services=services,
         tags=fields.tags,
         labels=_handed_labels(setting, leg) if fields.drawn is None else (),
         timeout_s=fields.timeout_s,
