@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+from difflib import get_close_matches
+from importlib.resources.abc import Traversable
 from pathlib import Path
 from typing import Any, Literal
 
@@ -18,16 +20,28 @@ SECRETS = ("root_token", "secret_key", "registration_token")
 
 
 class _Toml(TomlConfigSettingsSource):
-    """`runyard.toml`; `builtin` in a table `[actions]` is `actions_builtin`."""
+    """`runyard.toml`; `builtin` in a table `[actions]` is `actions_builtin`. A table that no setting begins with is another program's."""
+
+    def _read_file(self, file_path: Path | Traversable) -> dict[str, Any]:
+        try:
+            return super()._read_file(file_path)
+        except ValueError as error:
+            raise ValueError(f"{file_path}: {error}") from None
 
     def __call__(self) -> dict[str, Any]:
         """Every value under its flat name."""
         found: dict[str, Any] = {}
+        known = Settings.model_fields
         for name, value in super().__call__().items():
-            found |= (
-                {f"{name}_{key}": inner for key, inner in value.items()}
-                if isinstance(value, dict)
-                else {name: value}
+            if not isinstance(value, dict):
+                found[name] = value
+            elif any(setting.startswith(f"{name}_") for setting in known):
+                found |= {f"{name}_{key}": inner for key, inner in value.items()}
+        for name in found.keys() - known.keys():
+            near = get_close_matches(name, known, 1)
+            raise ValueError(
+                f"runyard.toml: there is no setting {name!r}"
+                + (f"; did you mean {near[0]!r}?" if near else "")
             )
         return found
 

@@ -33,8 +33,8 @@ COLLECT_AFTER = (10_000, 20, 20)  # new objects, then young collections before a
 def serve_forever(settings: Settings) -> None:
     """Serves until SIGTERM or SIGINT. Raises before the ready line when it cannot start."""
     write_json_lines()
+    host, port = address(settings.listen)  # first: a start that cannot be leaves nothing behind
     keys = prepare(settings)
-    host, port = address(settings.listen)
     url = (settings.external_url or f"http://{_shown(host)}:{port}").rstrip("/")
     house = build(settings, keys, url)
     try:

@@ -5,12 +5,17 @@ from __future__ import annotations
 import signal
 import threading
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from runyard.model.errors import RunyardError
+from runyard.model.errors import RunyardError, Unavailable
 from runyard.model.plan import Network
+
+if TYPE_CHECKING:
+    from runyard.runner.remote import RemoteLink
+
+FIRST_TRY_S = 2.0
 
 
 def runner(
@@ -40,7 +45,7 @@ def runner(
     try:
         visits = BoxVisits()
         link = RemoteLink(url, token, work.absolute() / "spool", visits)
-        link.verify()
+        _greet(link)
         limits = Limits(memory_bytes, processes)
         means = outfit(
             link, work.absolute(), limits, network, allow_plain=allow_plain, cache=cache, visits=visits
@@ -58,3 +63,12 @@ def runner(
     typer.echo(f"runyard runner ready: {slots} slots for {url}")
     ended.wait()
     loop.stop(grace_s=10.0)
+
+
+def _greet(link: RemoteLink) -> None:
+    """The server may start later than this, as after a power cut; who waits for it is told so."""
+    try:
+        link.verify(patience_s=FIRST_TRY_S)
+    except Unavailable as error:
+        typer.echo(f"runyard runner: {error.message}; asking again for three minutes", err=True)
+        link.verify()

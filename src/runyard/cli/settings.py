@@ -20,11 +20,13 @@ def read_settings(**given: Any) -> Settings:
         return Settings(**given)
     except ValidationError as error:
         told = [
-            f"{'.'.join(map(str, one['loc']))}: {one['msg']}" for one in error.errors(include_input=False)
+            f"{name} (RUNYARD_{name.upper()}, or in runyard.toml): {one['msg']}"
+            for one in error.errors(include_input=False)
+            for name in [str(one["loc"][0])]
         ]
         raise Invalid(f"These settings make no sense: {'; '.join(told)}.") from None
     except (OSError, ValueError) as error:  # a *_FILE that is not there, a runyard.toml that is no TOML
-        raise Invalid(f"The settings cannot be read: {error}.") from None
+        raise Invalid(f"The settings cannot be read: {error}") from None
 
 
 def settings(

@@ -204,12 +204,13 @@ class RemoteLink:
             "executor": "runyard", "shell": "bash", "features": dict.fromkeys(FEATURES, True),
         }  # fmt: skip
 
-    def verify(self) -> None:
-        """Forbidden when the token is none."""
+    def verify(self, patience_s: float = PATIENCE_S) -> None:
+        """Forbidden when the token is none; Unavailable when nobody answers for so long."""
         answer = self._json(
             "POST",
             "/runners/verify",
             {"token": self._token, "system_id": self._system_id, "info": self._info},
+            patience_s=patience_s,
         )
         if answer.status in (401, 403):
             raise Forbidden("The server does not know this runner token.")
