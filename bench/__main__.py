@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 from bench import figures
 from bench.figures import Figure
@@ -87,6 +87,13 @@ def settle(_live: Live) -> Sequence[Figure]:
     return figures_of()
 
 
+def verbs(_live: Live) -> Iterable[Figure]:
+    """Verbs on whole runs, per job, with few jobs and many."""
+    from bench.verbs import verbs as figures_of
+
+    return figures_of()
+
+
 def depot_api(live: Live) -> Sequence[Figure]:
     """Depot's API: a status, a followed log."""
     from bench.depot_api import depot_api as figures_of
@@ -94,10 +101,11 @@ def depot_api(live: Live) -> Sequence[Figure]:
     return figures_of(live)
 
 
-SUITES: dict[str, Callable[[Live], Figure | Sequence[Figure]]] = {
+SUITES: dict[str, Callable[[Live], Figure | Iterable[Figure]]] = {
     "start": figures.start,
     "gitlab_compile": gitlab_compile,
     "settle": settle,
+    "verbs": verbs,
     "noop": figures.noop,
     "hundred": figures.hundred,
     "chain": figures.chain,

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import sqlite3
 from collections.abc import Iterator
+from contextlib import closing
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
@@ -15,6 +18,7 @@ from runyard.model.errors import Conflict
 from runyard.model.plan import JobPlan, Need, Plan, WorkflowPlan
 from runyard.model.state import State
 from runyard.model.work import Attempt, Project, User
+from runyard.store.link import KeptRuns
 from runyard.store.sqlite_database import SqliteDatabase, open_sqlite
 from tests.engine.conftest import House
 
@@ -95,3 +99,35 @@ def test_a_workflow_that_gets_jobs_is_read_again(db: SqliteDatabase, house: Hous
 
     db.submit_write(removed).result()
     assert len(db.submit_write(lambda tx: load(tx, run_id, NOW)).result().nodes) == 1
+
+
+def test_a_row_of_a_kept_board_is_saved_by_what_changed(tmp_path: Path, house: House) -> None:
+    database, _ = open_sqlite(tmp_path / "runyard.db")
+    run_id = _accepted(database, house)
+    first = min(
+        node.attempt.id
+        for node in database.submit_write(lambda tx: load(tx, run_id, NOW)).result().nodes.values()
+    )
+    with closing(sqlite3.connect(tmp_path / "runyard.db", isolation_level=None)) as beside:
+        beside.execute("UPDATE attempts SET message = 'not ours' WHERE id = ?", (first,))
+        database.submit_write(lambda tx: control.cancel_run(tx, run_id, NOW)).result()
+        assert beside.execute("SELECT state, message FROM attempts WHERE id = ?", (first,)).fetchone() == (
+            "done",
+            "not ours",
+        )
+    database.close()
+
+
+def test_an_attempt_that_is_not_the_latest_any_more_is_not_known_as_it_was() -> None:
+    runs, latest = KeptRuns(), Attempt(7, job_id=1, run_id=3, project_id=1, number=1)
+    runs.of(3)
+    runs.read(3, [latest])
+    assert runs.stored(latest) is latest
+    runs.saved(replace(latest, latest=False))
+    assert runs.stored(latest) is None
+    newer = replace(latest, id=8, number=2)
+    runs.saved(newer)
+    assert runs.stored(newer) is newer
+    runs.saved(replace(latest, latest=False))
+    assert runs.stored(newer) is newer
+    assert runs.stored(latest) is None

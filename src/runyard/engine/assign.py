@@ -363,7 +363,7 @@ def _givers(flow: Flow, plan: JobPlan) -> list[Node]:
     if plan.needs or plan.gate.order is Order.NEEDS:
         nodes = [leg for need in plan.needs if need.artifacts for leg in flow.legs(need.group)]
     else:
-        nodes = [node for node in flow.nodes if node.plan.stage_index < plan.stage_index]
+        nodes = flow.of_stages_before(plan.stage_index)
     wanted = [
         step.params["jobs"] for step in plan.steps if step.kind is StepKind.DOWNLOAD and "jobs" in step.params
     ]

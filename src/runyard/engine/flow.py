@@ -102,7 +102,9 @@ class Flow:
         default_factory=lambda: defaultdict(list)
     )  # key of such a node → what it made
     stages: Stages = field(default_factory=Stages)
+    _by_stage: dict[int, list[Node]] = field(default_factory=lambda: defaultdict(list))
     turns: Turns = field(default_factory=Turns)
+    begun_at: int | None = None  # when the first of all attempts that it has seen began
     open_parts: Counter[str] = field(default_factory=Counter)  # of `made`, by the same key
     taken: Counter[str] = field(
         default_factory=Counter
@@ -134,7 +136,9 @@ class Flow:
         for name in node.names:
             self.named[name].append(node)
         node.counted = node.word
+        self._note_begin(node)
         self.stages.add(node.plan.stage_index, node.counted)
+        self._by_stage[node.plan.stage_index].append(node)
         for name in node.names:
             self._count(node, name, None, node.counted)
         node.awaits = sum(self._open[node.is_strict][need.group] > 0 for need in node.plan.needs)
@@ -151,6 +155,7 @@ class Flow:
             return
         old, new = node.counted, node.word
         node.counted = new
+        self._note_begin(node)
         self.stages.swap(node.plan.stage_index, old, new)
         for name in node.names:
             self._count(node, name, old, new)
@@ -166,6 +171,11 @@ class Flow:
         self._mark_stages_after(node.plan.stage_index)
         for head in self.turns.changed(node):
             self._mark(head)
+
+    def _note_begin(self, node: Node) -> None:
+        at = node.attempt.started_at
+        if at is not None and (self.begun_at is None or at < self.begun_at):
+            self.begun_at = at
 
     def _count(self, node: Node, name: str, old: Word | None, new: Word) -> None:
         """A name is open while one of its legs is; who needs it hears of the first and of the last."""
@@ -301,23 +311,32 @@ class Flow:
         """The words of all jobs of earlier stages."""
         return self.stages.before(stage_index)
 
+    def of_stages_before(self, stage_index: int) -> list[Node]:
+        """The nodes of earlier stages."""
+        return [node for stage, nodes in self._by_stage.items() if stage < stage_index for node in nodes]
+
     def behind(self, nodes: Iterable[Node]) -> set[int]:
         """Ids of jobs that look at one of these, directly or through others."""
-        staged = [node for node in self.nodes if node.plan.gate.order is Order.STAGE]
         found: set[int] = set()
-        lowest: int | None = None
+        lowest: int | None = None  # of later stages all who look at stages are found
         todo = list(nodes)
         while todo:
             node = todo.pop()
             reached = [follower for name in node.names for follower in self.followers.get(name, ())]
             if lowest is None or node.plan.stage_index < lowest:
+                reached += self._look_back(node.plan.stage_index, lowest)
                 lowest = node.plan.stage_index
-                reached += [other for other in staged if other.plan.stage_index > lowest]
             for other in reached:
                 if other.job.id not in found:
                     found.add(other.job.id)
                     todo.append(other)
         return found
+
+    def _look_back(self, after: int, until: int | None) -> Iterator[Node]:
+        """Who looks at stages, of those after the one and, if it is given, up to the other."""
+        for stage, nodes in self._by_stage.items():
+            if after < stage and (until is None or stage <= until):
+                yield from (node for node in nodes if node.plan.gate.order is Order.STAGE)
 
 
 def _is_open(word: Word, *, strict: bool) -> bool:

@@ -113,11 +113,12 @@ class ArtifactFilter:
 @dataclass(slots=True)
 class Kept:
     """What the only writer of a store keeps of a run between its transactions: what the engine read (`board`, of `size` jobs), and latest attempts
-    by job id that were saved since."""
+    by job id: those that were saved since, and all as they are `stored`, for the store to see what a row changes."""
 
     board: Any = None
     size: int = 0
     saved: dict[int, Attempt] = field(default_factory=dict)
+    stored: dict[int, Attempt] = field(default_factory=dict)
 
 
 class Tx(Protocol):

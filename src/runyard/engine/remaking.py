@@ -11,7 +11,7 @@ from dataclasses import replace
 
 from runyard.engine.board import Board
 from runyard.engine.flow import Flow, Node
-from runyard.engine.reopening import reopen, reopen_skipped
+from runyard.engine.reopening import reopen_all, reopen_skipped
 from runyard.engine.views import attempts_of
 from runyard.model.plan import JobPlan
 from runyard.model.state import LEASED, Outcome, Reason
@@ -36,8 +36,7 @@ def remake(board: Board, flow: Flow, node: Node, plans: Sequence[JobPlan]) -> li
     if not due and not back and not new and all(part.is_done for part in made):
         due = made
     _replan(board, flow, [part for part in made if part in due or not part.is_done], back, asked)
-    for part in (*due, *back):
-        reopen(board, part, automatic=False, actor_id=node.attempt.actor_id)
+    reopen_all(board, [*due, *back], automatic=False, actor_id=node.attempt.actor_id)
     reopen_skipped(board, due)
     return new
 

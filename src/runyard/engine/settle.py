@@ -180,10 +180,9 @@ def _folded_workflow(flow: Flow, now: int) -> Workflow:
     if not flow.nodes:
         return row
     folded = fold_words(frozenset(flow.stages.words))
-    attempts = [node.attempt for node in flow.nodes] if row.started_at is None or folded.outcome else []
-    started = [a.started_at for a in attempts if a.started_at is not None]
-    ends = [a.finished_at for a in attempts if a.finished_at is not None]
-    return _with_fold(row, folded, started, ends, now)
+    ended = [node.attempt.finished_at for node in flow.nodes] if folded.outcome else []
+    ends = [at for at in ended if at is not None]
+    return _with_fold(row, folded, [flow.begun_at] if flow.begun_at is not None else [], ends, now)
 
 
 def _folded_run(run: Run, rows: list[Workflow], now: int) -> Run:

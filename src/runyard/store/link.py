@@ -104,11 +104,27 @@ class KeptRuns:
             jobs -= self._runs.popitem(last=False)[1].size
         return kept
 
+    def read(self, run_id: int, latest: Iterable[Attempt]) -> None:
+        """These are the run's latest attempts."""
+        kept = self._runs.get(run_id)
+        if kept is not None:
+            kept.stored = {attempt.job_id: attempt for attempt in latest}
+
     def saved(self, attempt: Attempt) -> None:
         """A row was written."""
         kept = self._runs.get(attempt.run_id)
-        if kept is not None and attempt.latest:
-            kept.saved[attempt.job_id] = attempt
+        if kept is None:
+            return
+        if attempt.latest:
+            kept.saved[attempt.job_id] = kept.stored[attempt.job_id] = attempt
+        elif self.stored(attempt) is not None:
+            del kept.stored[attempt.job_id]
+
+    def stored(self, attempt: Attempt) -> Attempt | None:
+        """The attempt as it was written last; None where that is not known."""
+        kept = self._runs.get(attempt.run_id)
+        known = kept.stored.get(attempt.job_id) if kept is not None else None
+        return known if known is not None and known.id == attempt.id else None
 
     def forget(self, run_ids: Iterable[int]) -> None:
         """Of these nothing is known any more."""

@@ -11,6 +11,7 @@ from typing import Any, TypeVar
 from runyard.engine.ports import ArtifactFilter, AttemptFilter, Kept, Page, Row, RunFilter
 from runyard.model.errors import NotFound
 from runyard.model.listing import Brief, Card, Listed, ListedArtifact
+from runyard.model.state import State
 from runyard.model.work import (
     Artifact,
     Attempt,
@@ -39,6 +40,7 @@ PROGRESS = frozenset(
     ATTEMPT.update_of(columns)
     for columns in (("log_bytes",), ("lease_until_at",), ("log_bytes", "lease_until_at"))
 )
+_STATE = ATTEMPT.names.index("state")
 _HOLD_ATTEMPTS = (Project, Run, Workflow, Job, Attempt)
 
 
@@ -70,12 +72,12 @@ class StoreTx:
         shape = shape_of(type(rows[0]))
         self._forget_variables(shape.kind)
         if isinstance(rows[0], Step) or any(r.id for r in rows if not isinstance(r, Step)):
-            for row in rows:
-                self._link.run(shape.insert, self._inserted(shape, row))
+            for values in self._inserted(shape, rows):
+                self._link.run(shape.insert, values)
             added = list(rows)
             self._ids_given(shape.table)
         else:
-            encoded = [self._inserted(shape, row) for row in rows]
+            encoded = self._inserted(shape, rows)
             ids = self._link.insert_all(shape.insert_new, (values[1:] for values in encoded))
             added = [shape.with_id(row, id) for row, id in zip(rows, ids, strict=True)]
             for id, values in zip(ids, encoded, strict=True):
@@ -89,14 +91,15 @@ class StoreTx:
         if kind is SecretVariable:
             self._variables.clear()
 
-    def _inserted(self, shape: Shape[R], row: R) -> list[Any]:
-        """The row's columns with those that are no fields of it."""
-        values = shape.encode(row)
-        if isinstance(row, Attempt):
-            job = self._job(row.job_id)
-            rule = job.plan.concurrency
-            values += [None if rule is None else rule.group, listing.outline_text(job)]
-        return values
+    def _inserted(self, shape: Shape[R], rows: Sequence[R]) -> list[list[Any]]:
+        """Their columns with those that are no fields of them."""
+        encoded = [shape.encode(row) for row in rows]
+        if shape.kind is Attempt:
+            jobs = self._jobs_of(row.job_id for row in rows if isinstance(row, Attempt))
+            for values, job in zip(encoded, jobs, strict=True):
+                rule = job.plan.concurrency
+                values += [None if rule is None else rule.group, listing.outline_text(job)]
+        return encoded
 
     def _ids_given(self, table: str) -> None:
         """Rows brought their own ids: later ids must lie beyond them (SQLite sees to that itself)."""
@@ -141,7 +144,8 @@ class StoreTx:
         shape = shape_of(type(row))
         self._forget_variables(shape.kind)
         values = shape.encode(row)
-        update = shape.update(self._seen.get((shape.kind, row.id)), values)
+        before = self._before(row, row.id)
+        update = shape.update(before, values)
         if update is None:
             return
         note = self._link.follow if update[0] in PROGRESS else self._link.run
@@ -150,7 +154,8 @@ class StoreTx:
         self._seen[shape.kind, row.id] = values
         if isinstance(row, Attempt):
             self._note(row)
-            listing.forget_card(self._link, row.id)
+            if before is None or before[_STATE] == State.DONE.value:  # none other has a card
+                listing.forget_card(self._link, row.id)
         elif isinstance(row, Artifact):
             listing.forget_card(self._link, row.attempt_id)
         elif isinstance(row, Job):
@@ -163,6 +168,14 @@ class StoreTx:
             listing.draw_again(self._link, row)
         elif isinstance(row, Record):
             people.note_record_blob(self._link, row)
+
+    def _before(self, row: Row, id: int) -> Sequence[Any] | None:
+        """The row's columns as they are stored; None where that is not known."""
+        seen = self._seen.get((type(row), id))
+        if seen is None and isinstance(row, Attempt) and self._kept is not None:
+            known = self._kept.stored(row)
+            return None if known is None else ATTEMPT.encode(known)
+        return seen
 
     def _note(self, attempt: Attempt) -> None:
         if self._kept is not None:
@@ -245,6 +258,8 @@ class StoreTx:
 
     def graph(self, run_id: int) -> list[tuple[Job, Attempt]]:
         latest = runs.latest_attempts(self._link, run_id, self._saw_attempt)
+        if self._kept is not None:
+            self._kept.read(run_id, latest)
         known = self._known_jobs(a.job_id for a in latest)
         if (
             len(latest) - len(known) <= runs.AT_ONCE
@@ -382,8 +397,10 @@ class StoreTx:
             known |= {job.id: job for job in found}
         return known
 
-    def _job(self, id: int) -> Job:
-        try:
-            return self._find_jobs([id])[id]
-        except KeyError:
-            raise NotFound(f"There is no job {id}.") from None
+    def _jobs_of(self, ids: Iterable[int]) -> list[Job]:
+        wanted = list(ids)
+        known = self._find_jobs(wanted)
+        missing = [id for id in wanted if id not in known]
+        if missing:
+            raise NotFound(f"There is no job {missing[0]}.")
+        return [known[id] for id in wanted]
