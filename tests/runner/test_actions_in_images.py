@@ -2,12 +2,32 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+from collections.abc import Iterator
+
 import pytest
 
-from runyard.model.plan import StepKind, StepPlan
+from runyard.model.plan import Image, StepKind, StepPlan
 from runyard.model.state import Outcome
 from tests.runner.conftest import Yard, actions, sh
 from tests.runner.test_images import image as image
+
+WITH_USER = f"localhost/runyard-test-with-user:{os.getpid()}"
+
+
+@pytest.fixture(scope="module")
+def with_user(image: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """The image, with somebody else than root as its user."""
+    folder = tmp_path_factory.mktemp("with-user")
+    (folder / "Containerfile").write_text(f"FROM {image}\nUSER app\n")
+    subprocess.run(
+        ["podman", "build", "--pull=never", "-t", WITH_USER, str(folder)], check=True, capture_output=True
+    )
+    yield WITH_USER
+    subprocess.run(["podman", "image", "umount", WITH_USER], capture_output=True, check=False)
+    subprocess.run(["podman", "rmi", "-f", WITH_USER], capture_output=True, check=False)
+
 
 MANIFEST = """
 name: in an image
@@ -17,7 +37,7 @@ runs:
   using: docker
   image: docker://{image}
   entrypoint: /bin/sh
-  args: ["-c", "echo [$INPUT_WORD] [${{{{ inputs.word }}}}] $MINE; pwd; cat /etc/image-release a.txt; echo said=$INPUT_WORD >> $GITHUB_OUTPUT; echo out > made; touch /x || echo [read-only]; id -u"]
+  args: ["-c", "echo [$INPUT_WORD] [${{{{ inputs.word }}}}] $MINE; pwd; cat /etc/image-release a.txt; echo said=$INPUT_WORD >> $GITHUB_OUTPUT; echo out > made; id -u; stat -c 'mine: %u %U' a.txt made /etc/passwd; ls /opt/new 2>&1; echo new > /opt/new && rm /etc/image-release"]
   env: {{MINE: "own-${{{{ inputs.word }}}}"}}
   post-entrypoint: /bin/cat
 """
@@ -40,7 +60,10 @@ def test_an_action_in_an_image(yard: Yard, image: str) -> None:
     attempt, log = yard.run(
         sh(write),
         step("./act", word="hi"),
-        actions('echo "out=${{ steps.act.outputs.said }} $(cat made)"', "last"),
+        step("./act", "again"),
+        actions(
+            'echo "out=${{ steps.act.outputs.said }} $(cat made)"; stat -c "later: %u" made; rm made', "last"
+        ),
     )
     assert attempt.outcome is Outcome.PASSED, log
     for line in (
@@ -49,10 +72,42 @@ def test_an_action_in_an_image(yard: Yard, image: str) -> None:
         "from the image",
         "from the workspace",
         "out=hi out",
-        "[read-only]",
-        "\n1000\n",
+        "\n0\nmine: 0 root\nmine: 0 root\nmine: 0 root\n",
+        "later: 1000",
     ):
         assert line in log, log
+    assert log.count("from the image\n") == 2 == log.count("'/opt/new': No such file"), log
+
+
+def test_an_image_with_a_user_of_its_own_may_work_on_the_jobs_files(
+    yard: Yard, image: str, with_user: str
+) -> None:
+    look = "-c 'id -u; stat -c %U made; echo more >> made; (echo x > /opt/x) 2>/dev/null || echo [not root]'"
+    attempt, log = yard.run(
+        actions("echo one > made"),
+        step(f"docker://{with_user}", entrypoint="/bin/sh", args=look),
+        actions("stat -c %u made; cat made", "last"),
+    )
+    assert attempt.outcome is Outcome.PASSED, log
+    assert "1234\napp\n[not root]\n" in log and "1000\none\nmore\n" in log, log
+
+
+@pytest.mark.parametrize("user", ["", "app"])
+def test_an_action_in_an_image_of_a_job_in_an_image(
+    yard: Yard, image: str, with_user: str, user: str
+) -> None:
+    """Both see the workspace as their own, whoever they are."""
+    look = "-c 'id -u; stat -c %U made; echo more >> made; echo own > /tmp/../opt/x; ls /home/app'"
+    for name in (image, with_user):
+        attempt, log = yard.run(
+            sh("echo one > made; stat -c 'job: %U' made"),
+            step(f"docker://{name}", entrypoint="/bin/sh", args=look),
+            sh("cat made; stat -c 'then: %U' made; ls /opt", "last"),
+            image=Image(image, user=user),
+        )
+        who = user or "root"
+        assert attempt.outcome is Outcome.PASSED, log
+        assert f"job: {who}\n" in log and f"one\nmore\nthen: {who}\nentry\n" in log, log
 
 
 def test_an_image_as_a_step(yard: Yard, image: str) -> None:

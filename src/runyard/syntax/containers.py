@@ -111,6 +111,11 @@ class Container:
     volumes: list[Volume] = field(default_factory=list)
 
     @property
+    def limits(self) -> Container:
+        """Nothing but how much it may use."""
+        return Container(memory_bytes=self.memory_bytes, cpus=self.cpus, processes=self.processes)
+
+    @property
     def capabilities(self) -> tuple[str, ...]:
         """Of root inside."""
         kept = () if "ALL" in self.dropped else tuple(c for c in CAPABILITIES if c not in self.dropped)

@@ -202,7 +202,7 @@ class Box(Protocol):
         """The address under which the box's processes reach this server of ours; empty where they reach nothing."""
 
     def within(self, root: RootFs, shown: Mapping[str, str]) -> Box:
-        """A box over the same folders, network and limits, but on an image's files, for single processes of this job. `shown`: more names (inside)
+        """A box over the same folders, network and limits, but on an image's files, for single processes of this job, whose own those files are. `shown`: more names (inside)
         for places of this box (outside). ImageUnavailable where that is not possible. Its `close` leaves the folders to this one."""
 
     def close(self) -> list[int]:

@@ -8,6 +8,7 @@ Options and environment travel through memory files, so no secret shows in an ar
 from __future__ import annotations
 
 import contextlib
+import itertools
 import logging
 import os
 import shutil
@@ -73,8 +74,15 @@ class BubblewrapBox(KeptBox):
     """One attempt's room."""
 
     def __init__(
-        self, sandbox: BubblewrapSandbox, plan: BoxPlan, folders: SlotFolders, upper: Upper | None
+        self,
+        sandbox: BubblewrapSandbox,
+        plan: BoxPlan,
+        folders: SlotFolders,
+        upper: Upper | None,
+        shown: Mapping[str, str] | None = None,
+        own: str = "",
     ) -> None:
+        """`shown`: more names (inside) for places outside. `own`: where in the slot's folder the box's own files are."""
         limits = sandbox.limits.within(plan.container)
         super().__init__(sandbox.spawner, limits, sandbox.group(plan.slot, limits))
         project = plan.project
@@ -82,7 +90,7 @@ class BubblewrapBox(KeptBox):
         self.uid = FIRST_UID + plan.slot if sandbox.means.own_uids else None
         home = INSIDE_HOME
         if upper is not None:
-            self.uid, home = upper.base + upper.person.uid, upper.person.home
+            self.uid, home = upper.owner[0], upper.person.home
         self.inside = Places("/builds", f"/builds/{project}", f"/builds/{project}.tmp", home)
         base = str(folders.path)
         builds = f"{base}/{BUILDS}"
@@ -93,12 +101,13 @@ class BubblewrapBox(KeptBox):
         self._network = (
             sandbox.outside.enter(plan.network, plan.slot) if plan.beside is None else plan.beside.namespace
         )
-        self._fixed = sandbox.fixed_arguments(plan, folders, bool(self._network), upper)
+        self._own = own
+        self._guests = itertools.count(1)
+        self._fixed = sandbox.fixed_arguments(plan, folders, bool(self._network), upper, shown or {}, own)
         self._ooms = self._group.ooms() if self._group else 0
         self._doorway: doorway.Doorway | None = None
         self._shares_host = plan.network is Network.HOST and not self._network
         self._root = str(plan.root.path) if plan.root else ""
-        self._is_guest = False
 
     def find(self, names: Sequence[str]) -> str:
         """In the image, else on this machine, whose programs a box without one sees."""
@@ -167,24 +176,33 @@ class BubblewrapBox(KeptBox):
         return self._doorway.url
 
     def within(self, root: RootFs, shown: Mapping[str, str]) -> BubblewrapBox:
-        """The image's files are read-only for it: its user is the job's, who could not own them."""
-        if self._upper is not None:
-            raise ImageUnavailable("an action in an image cannot run in a job that has an image of its own")
+        """Whoever the image's processes run as is this box's user outside, so that the job's files are theirs, and whatever they change of the image ends
+        with them. Where roots cannot be made writable, the image stays as it is, and its user is the job's."""
+        sandbox, own = self._sandbox, f"guest{next(self._guests)}"
         beside = None if self._network is None else self.plan.beside
-        guest = BubblewrapBox(
-            self._sandbox, replace(self.plan, root=root, beside=beside), self._folders, None
-        )
-        guest._is_guest = True
-        more: list[str] = []
-        for inside, outside in shown.items():
-            more += (
-                "--bind",
-                self._sandbox.visible(str(self._sandbox.work))
-                + outside.removeprefix(str(self._sandbox.work)),
-                inside,
+        plan = replace(self.plan, root=root, beside=beside, container=self.plan.container.limits)
+        with contextlib.ExitStack() as undone:
+            undone.callback(self._folders.drop, own)
+            (self._folders.path / own).mkdir(mode=0o711)
+            upper = self._laid_over(root, self._folders.path / own)
+            if upper is not None:
+                undone.callback(overlay.unmounted, self._spawner, upper)
+            guest = BubblewrapBox(sandbox, plan, self._folders, upper, shown, own).opened()
+            undone.pop_all()
+        return guest
+
+    def _laid_over(self, root: RootFs, folder: Path) -> Upper | None:
+        if not (root.layers and self._sandbox.writes_roots()):
+            if self._upper is None:
+                return None
+            raise ImageUnavailable(
+                "an action in an image cannot run here in a job that has an image of its own"
             )
-        guest._fixed = [*guest._fixed[:-2], *more, *guest._fixed[-2:]]  # before the root becomes read-only
-        return guest.opened()
+        owner = os.stat(self.outside.workspace)  # noqa: PTH116
+        person = overlay.person_of(root.path, root.user)
+        return overlay.mounted(
+            self._spawner, self.plan.slot, root, folder, person, (owner.st_uid, owner.st_gid)
+        )
 
     def changed(self) -> tuple[Path, int]:
         """(the image's files as they are now, the first of the users that they belong to), for a box that builds an image."""
@@ -198,7 +216,10 @@ class BubblewrapBox(KeptBox):
     def close(self) -> list[int]:
         """The box's namespace is gone when its keeper is; the group is asked all the same."""
         self._shut()
-        if self._is_guest:
+        if self._own:
+            if self._upper is not None:
+                overlay.unmounted(self._spawner, self._upper)
+            self._folders.drop(self._own)
             return []
         left: list[int] = []
         if self._group is not None:
@@ -254,11 +275,11 @@ class BubblewrapSandbox:
     def _fresh(self, plan: BoxPlan) -> BubblewrapBox:
         uid = FIRST_UID + plan.slot if self.means.own_uids else None
         folders = self._folders.setdefault(plan.slot, SlotFolders(self.work, plan.slot, uid))
-        if plan.builds_image and not (plan.root and plan.root.layers and self._writes_roots()):
+        if plan.builds_image and not (plan.root and plan.root.layers and self.writes_roots()):
             raise ImageUnavailable(
                 "an image cannot be built here: that needs a runner that is root, podman with overlay storage and Linux 5.19"
             )
-        if plan.root is None or not plan.root.layers or not self._writes_roots():
+        if plan.root is None or not plan.root.layers or not self.writes_roots():
             folders.renew(plan.project)
             return self._box(plan, folders, None)
         person = overlay.person_of(plan.root.path, plan.root.user, plan.container.groups)
@@ -279,7 +300,7 @@ class BubblewrapSandbox:
         except (LauncherGone, SpawnFailed) as error:
             raise SandboxError(f"the job's box could not be made: {error}") from error
 
-    def _writes_roots(self) -> bool:
+    def writes_roots(self) -> bool:
         """Whether images can be made writable here, tried when first asked. Without the filter a job could make namespaces in which it is root."""
         with self._etc_lock:
             if self._roots is None:
@@ -373,9 +394,15 @@ class BubblewrapSandbox:
         return tuple(arguments)
 
     def fixed_arguments(
-        self, plan: BoxPlan, folders: SlotFolders, own_network: bool, upper: Upper | None
+        self,
+        plan: BoxPlan,
+        folders: SlotFolders,
+        own_network: bool,
+        upper: Upper | None,
+        shown: Mapping[str, str],
+        own: str,
     ) -> list[str]:
-        """Everything but environment and working directory."""
+        """Everything but environment and working directory. `shown` and `own` as a box has them."""
         connected = own_network or plan.network is Network.HOST
         etc = self._etc_for(plan.network if connected else Network.NONE)
         if upper is not None:
@@ -394,29 +421,35 @@ class BubblewrapSandbox:
             arguments += ("--bind", f"{slot}/{name}", inside)
         arguments += ("--symlink", "/tmp", "/var/tmp") if plan.root is None else ()  # noqa: S108
         for name, text in _own_etc(plan).items():
-            (folders.path / name).write_text(text, encoding="utf-8")
-            arguments += ("--ro-bind", f"{slot}/{name}", f"/etc/{name}")
+            (folders.path / own / name).write_text(text, encoding="utf-8")
+            arguments += ("--ro-bind", f"{slot}/{own}/{name}", f"/etc/{name}")
         for bind in plan.binds:
             arguments += self._bind(bind, folders.path)
-        arguments += self._container(plan, folders, slot, upper)
+        places = self._places(folders, slot, upper)
+        for inside, outside in shown.items():
+            arguments += (
+                "--bind",
+                slot + outside.removeprefix(str(folders.path)),
+                mounts.placed(places, inside),
+            )
+        arguments += mounts.arguments(plan.container, places)
         # What is left writable is the box's own root, a tmpfs: nobody needs to write there.
         return arguments if upper is not None else [*arguments, "--remount-ro", "/"]
 
-    def _container(self, plan: BoxPlan, folders: SlotFolders, slot: str, upper: Upper | None) -> list[str]:
+    def _places(self, folders: SlotFolders, slot: str, upper: Upper | None) -> mounts.Places:
         def workspace(path: str) -> str:
             below = f"{BUILDS}{path.removeprefix(WORKSPACES)}"
             folders.within(below)
             return f"{slot}/{below}"
 
-        places = mounts.Places(
+        return mounts.Places(
             self.seen(upper) if upper else None,
             upper.path if upper else "",
             folders.path / TEMP,
-            upper.base if upper else 0,
+            upper.root if upper else (0, 0),
             upper.person.home if upper else INSIDE_HOME,
             workspace,
         )
-        return mounts.arguments(plan.container, places)
 
     def seen(self, upper: Upper) -> Path:
         """A mounted root, as we see it."""

@@ -82,6 +82,10 @@ class SlotFolders:
                 if self._frame is not None and self._frame.owner is not None:
                     os.chown(made, *self._frame.owner)
 
+    def drop(self, name: str) -> None:
+        """Takes away a folder beside the job's own."""
+        self._throw(self.path / name)
+
     def retire(self) -> None:
         """Nothing of the job lives any more."""
         if self._frame is None:

@@ -174,13 +174,12 @@ class Launcher:
         self.say({"reply": message["id"], "path": target})
 
     def do_users(self, message: dict[str, Any], fds: list[int]) -> None:
-        """A user namespace whose first users are ours from `base` on; answers our descriptor of it."""
-        row = f"0 {message['base']} {message['count']}"
+        """A user namespace with the users and groups that the message names; answers our descriptor of it."""
 
         def map_users(pid: int) -> None:
             for name in ("uid_map", "gid_map"):
                 fd = os.open(f"/proc/{pid}/{name}", os.O_WRONLY | os.O_CLOEXEC)
-                os.write(fd, row.encode())
+                os.write(fd, "".join("{} {} {}\n".format(*row) for row in message[name]).encode())
                 os.close(fd)
 
         self.say({"reply": message["id"], "fd": _new_namespace(CLONE_NEWUSER, "user", map_users)})

@@ -20,12 +20,12 @@ MOST_LINKS = 40
 @dataclass(frozen=True, slots=True)
 class Places:
     """Where a box's files are: `root` and `temp` (its /tmp) as we see them, `visible_root` as bwrap does; roots are None when they stay the image's.
-    `owner` is root inside. `workspace` makes a path below /builds and answers what bwrap calls it."""
+    `owner` is root inside (uid, gid). `workspace` makes a path below /builds and answers what bwrap calls it."""
 
     root: Path | None
     visible_root: str
     temp: Path
-    owner: int
+    owner: tuple[int, int]
     home: str
     workspace: Callable[[str], str]
 
@@ -35,7 +35,7 @@ def arguments(container: Container, places: Places) -> list[str]:
     found: list[str] = []
     for one in container.tmpfs:
         size = ("--size", str(one.size_bytes)) if one.size_bytes else ()
-        found += ("--perms", f"{one.mode:04o}", *size, "--tmpfs", _placed(places, one.target))
+        found += ("--perms", f"{one.mode:04o}", *size, "--tmpfs", placed(places, one.target))
     for volume in container.volumes:
         found += _volume(volume, places, is_closed=container.read_only)
     if container.read_only and places.root is not None:
@@ -46,7 +46,7 @@ def arguments(container: Container, places: Places) -> list[str]:
 
 
 def _volume(volume: Volume, places: Places, *, is_closed: bool) -> tuple[str, ...]:
-    target = _placed(places, volume.target)
+    target = placed(places, volume.target)
     bind = "--bind" if volume.writable else "--ro-bind"
     if volume.is_path:
         return (bind, places.workspace(volume.source), target)
@@ -62,7 +62,7 @@ def _is_temp(path: str) -> bool:
     return path == "/tmp" or path.startswith("/tmp/")  # noqa: S108 - the box's own
 
 
-def _placed(places: Places, target: str) -> str:
+def placed(places: Places, target: str) -> str:
     """The folder, made where it is missing, by the name that no link of the image leads elsewhere."""
     if places.root is None:
         return target
@@ -91,9 +91,9 @@ def _placed(places: Places, target: str) -> str:
     return found
 
 
-def _folder(path: Path, owner: int, target: str) -> None:
+def _folder(path: Path, owner: tuple[int, int], target: str) -> None:
     if not path.exists():
         path.mkdir(mode=0o755)
-        os.chown(path, owner, owner)
+        os.chown(path, *owner)
     elif not path.is_dir():
         raise ImageUnavailable(f"{target} cannot be had in this image: there is a file on the way")

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from runyard.runner.sandbox.box import HOSTNAME, RootFs, SandboxError
-from runyard.runner.sandbox.spawner import LauncherGone, Spawner, SpawnFailed, cloned_mount
+from runyard.runner.sandbox.spawner import LauncherGone, Range, Spawner, SpawnFailed, cloned_mount
 from runyard.syntax.containers import Container
 
 FIRST_BASE, USERS = 0x40000000, 65536
@@ -36,12 +36,15 @@ class Person:
 
 @dataclass(frozen=True, slots=True)
 class Upper:
-    """A mounted root. `path` is its name in the launcher, `users` the launcher's descriptor of the user namespace."""
+    """A mounted root. `path` is its name in the launcher, `users` the launcher's descriptor of the user namespace. `owner` and `root`: who the person and
+    root inside are outside (uid, gid)."""
 
     path: str
     users: int
     base: int
     person: Person
+    owner: tuple[int, int]
+    root: tuple[int, int]
 
 
 def base_of(slot: int) -> int:
@@ -49,28 +52,57 @@ def base_of(slot: int) -> int:
     return FIRST_BASE + slot * USERS
 
 
-def mounted(spawner: Spawner, slot: int, root: RootFs, folder: Path, person: Person) -> Upper:
-    """The overlay of the layers and `folder`. SandboxError when this kernel cannot."""
+def mounted(
+    spawner: Spawner,
+    slot: int,
+    root: RootFs,
+    folder: Path,
+    person: Person,
+    owner: tuple[int, int] | None = None,
+) -> Upper:
+    """The overlay of the layers and `folder`. SandboxError when this kernel cannot. The person is `owner` outside (uid, gid), when the files that it is to
+    work on have one already; whoever was that in the slot's range is then who the person would have been."""
     base = base_of(slot)
+    owner = owner or (base + person.uid, base + person.gid)
+    uids, gids = _ranges(base, person.uid, owner[0]), _ranges(base, person.gid, owner[1])
+    first = (_outside(uids, 0), _outside(gids, 0))
     try:
-        users = spawner.users(base, USERS)
+        users = spawner.users(uids, gids)
         try:
-            lower = [_layer(spawner, layer, base, users) for layer in root.layers]
-            _prepare(folder, base)
+            mark = f"{uids} {gids}"
+            lower = [_layer(spawner, layer, mark, users) for layer in root.layers]
+            _prepare(folder, first)
             path = spawner.overlay(lower, str(folder / "upper"), str(folder / "work"))
         except BaseException:
             spawner.release(users)
             raise
     except (OSError, LauncherGone, SpawnFailed) as error:
         raise SandboxError(f"the image's files could not be made writable for the job: {error}") from error
-    return Upper(path, users, base, person)
+    return Upper(path, users, base, person, owner, first)
 
 
-def _prepare(folder: Path, base: int) -> None:
+def _ranges(base: int, inside: int, outside: int) -> list[Range]:
+    """All users of the slot's range, but one of them being `outside`."""
+    odd = {inside: outside}
+    if base <= outside < base + USERS:
+        odd.setdefault(outside - base, base + inside)
+    found, start = [], 0
+    for one in sorted(odd):
+        found += [(start, base + start, one - start), (one, odd[one], 1)]
+        start = one + 1
+    found.append((start, base + start, USERS - start))
+    return [row for row in found if row[2]]
+
+
+def _outside(ranges: Sequence[Range], inside: int) -> int:
+    return next(there + inside - here for here, there, count in ranges if here <= inside < here + count)
+
+
+def _prepare(folder: Path, owner: tuple[int, int]) -> None:
     """The upper folder with the places that a box mounts on: who is not root inside could not make them."""
     for name in ("work", "upper", "upper/etc", *(f"upper/{place}" for place in MOUNTED)):
         (folder / name).mkdir(mode=0o755)
-        os.chown(folder / name, base, base)
+        os.chown(folder / name, *owner)
     (folder / "upper" / "tmp").chmod(0o1777)
     for name in FILES:
         (folder / "upper" / "etc" / name).touch()
@@ -121,8 +153,8 @@ def works(spawner: Spawner, folder: Path) -> str:
     return ""
 
 
-def _layer(spawner: Spawner, layer: Path, base: int, users: int) -> str:
-    """A layer with its owners moved into the slot's range, as the launcher sees it; made once per slot."""
+def _layer(spawner: Spawner, layer: Path, mark: str, users: int) -> str:
+    """A layer with its owners moved into the slot's range, as the launcher sees it; made once for each such move."""
 
     def tree() -> int:
         fd = cloned_mount(str(layer))
@@ -136,7 +168,7 @@ def _layer(spawner: Spawner, layer: Path, base: int, users: int) -> str:
             raise
         return fd
 
-    return spawner.expose(str(layer), mark=str(base), tree=tree)
+    return spawner.expose(str(layer), mark=mark, tree=tree)
 
 
 def _map(tree: int, users: int) -> None:

@@ -43,6 +43,10 @@ log = logging.getLogger("runyard.runner")
 OPEN_TREE, AT_FDCWD, OPEN_TREE_CLONE, AT_RECURSIVE = 428, -100, 1, 0x8000
 
 
+Range = tuple[int, int, int]
+"""Of a user namespace: the first inside, the first outside, how many."""
+
+
 class LauncherGone(Exception):
     """The launcher ended, and with it everything it had started."""
 
@@ -251,9 +255,9 @@ class Spawner:
             self._exposed[key] = ((info.st_dev, info.st_ino), found)
         return found
 
-    def users(self, base: int, count: int) -> int:
-        """A user namespace that maps 0… to `base`…; the launcher's descriptor of it, to be given to `release`."""
-        return int(self.ask("users", base=base, count=count)["fd"])
+    def users(self, uids: Sequence[Range], gids: Sequence[Range]) -> int:
+        """A user namespace with these users and groups; the launcher's descriptor of it, to be given to `release`."""
+        return int(self.ask("users", uid_map=list(uids), gid_map=list(gids))["fd"])
 
     def release(self, users: int) -> None:
         """Lets a user namespace go."""
