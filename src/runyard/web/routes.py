@@ -36,6 +36,7 @@ from runyard.model.state import State
 from runyard.model.work import Attempt, Run
 from runyard.web import live, pages
 from runyard.web.ansi import LogHtml
+from runyard.web.files import Files, attachment
 from runyard.web.markdown import render
 from runyard.web.offered import Makers
 from runyard.web.render import Templates
@@ -60,6 +61,7 @@ class Site:
     def __init__(self, services: Services, dialects: list[str], makers: Makers) -> None:
         self.services = services
         self.templates = Templates(services, dialects)
+        self.files = Files(services, self.templates)
         self.starting = Starting(services, self.templates, makers)
 
     async def runs(self, request: Request) -> Response:
@@ -212,9 +214,8 @@ class Site:
         person = await who(self.services, request)
         path, artifact_id = request.path_params["path"], request.path_params["id"]
         found = await self.services.db.read(lambda tx: pages.find_artifact(tx, person, path, artifact_id))
-        name = "".join(c if c.isalnum() or c in "._-" else "_" for c in found.filename)[:120] or "artifact"
         headers = {
-            "Content-Disposition": f'attachment; filename="{name}"',
+            "Content-Disposition": attachment(found.filename),
             "Content-Length": str(found.size_bytes),
         }
         opened = await asyncio.to_thread(self.services.blobs.open, found.blob)
@@ -385,6 +386,8 @@ def site(services: Services, dialects: list[str], makers: Makers | None = None) 
         post(job + "/play", control.play, is_run=False),
         post(job + "/unschedule", _unschedule, is_run=False),
         page("/{path:path}/-/artifacts/{id:row}", it.artifact),
+        page("/{path:path}/-/artifacts/{id:row}/files", it.files.listing),
+        page("/{path:path}/-/artifacts/{id:row}/files/{name:path}", it.files.file),
         page("/{path:path}/-/pipelines/new", it.starting.form),
         Route("/{path:path}/-/pipelines", it.starting.start, methods=["POST"]),
         page("/{path:path}/-/pipelines", it.runs),
