@@ -311,3 +311,20 @@ def test_the_users_own_settings_are_heeded_and_those_of_the_copy_are_not(copy: P
         found.append((done.returncode, done.stderr))
     assert [code for code, _ in found] == [0, 2, 2]
     assert "runyard.toml cannot be read" in found[2][1]
+
+
+def test_jobs_take_inputs(copy: Path) -> None:
+    (copy / ".gitlab-ci.yml").write_text(
+        "a: {inputs: {n: {type: number, default: 1}, w: {default: x}}, script: ['echo a ${{ job.inputs.n }} ${{ job.inputs.w }}']}\n"
+        "b: {inputs: {w: {default: x, options: [x, y]}}, script: ['echo b ${{ job.inputs.w }}']}\n"
+    )
+    done = runyard(copy, "--job-input", "w=y", "--job-input", "n=7")
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "a 7 y" in done.stdout and "b y" in done.stdout
+    for given, said in (
+        ("m=1", "no job here has an input 'm'"),
+        ("w=z", "`z` cannot be used"),
+        ("n=many", "not a number"),
+    ):
+        wrong = runyard(copy, "--job-input", given)
+        assert wrong.returncode == 2 and said in wrong.stderr.lower(), wrong.stderr

@@ -18,7 +18,7 @@ from runyard.http.services import Services
 from runyard.model import protection
 from runyard.model.access import Role
 from runyard.model.protection import Protection
-from runyard.model.work import Project, Run
+from runyard.model.work import Attempt, Project, Run
 from runyard.web.routes import site
 from tests.services import PLAIN, ROOT, join, services_of
 
@@ -61,7 +61,8 @@ class Yard:
     def __init__(self, dialect: Dialect, folder: Path) -> None:
         self.services: Services = services_of(dialect, folder)[0]
         makers = {dialect.name: dialect.offers}
-        self.client = TestClient(site(self.services, [dialect.name], makers), base_url="http://ci.test")
+        asks = {dialect.name: dialect.job_inputs} if dialect.job_inputs else {}
+        self.client = TestClient(site(self.services, [dialect.name], makers, asks), base_url="http://ci.test")
         self.dialect = dialect.name
 
         def make(tx: Tx) -> Project:
@@ -162,6 +163,71 @@ def test_what_does_not_fit_is_said_and_the_form_keeps_what_was_written(
     assert said in problem
     assert 'value="x"' in answer.text
     assert it.runs() == []
+
+
+JOB = """
+ship:
+  when: manual
+  inputs:
+    place: {options: [staging, production], default: staging, description: "Where <b>to</b>"}
+    copies: {type: number, default: 2}
+    dry: {type: boolean, default: true}
+    regions: {type: array, default: [eu]}
+  script: ["echo ${{ job.inputs.place }}"]
+plain: {when: manual, script: [x]}
+"""
+
+
+def attempt_of(it: Yard, name: str) -> Attempt:
+    """The newest of that job."""
+    [run] = it.runs()
+    graph = it.services.db.submit_read(lambda tx: tx.graph(run.id)).result()
+    return next(attempt for job, attempt in graph if job.name == name)
+
+
+def test_a_manual_job_asks_for_its_inputs_and_so_does_its_retry(yard: Callable[[Dialect], Yard]) -> None:
+    it = yard(GITLAB)
+    it.sign_in()
+    it.commit({".gitlab-ci.yml": JOB}, "jobs")
+    it.start(".gitlab-ci.yml", ref="jobs")
+    first, plain = attempt_of(it, "ship"), attempt_of(it, "plain")
+    at = f"/team/app/-/jobs/{first.id}"
+    html = it.client.get(at).text
+    assert f'action="{at}/play"' in html and html.count("<button") == it.client.get(
+        f"/team/app/-/jobs/{plain.id}"
+    ).text.count("<button")
+    assert 'name="input:copies" value="2"' in html and "Where &lt;b&gt;to&lt;/b&gt;" in html
+    assert "input:" not in it.client.get(f"/team/app/-/jobs/{plain.id}").text
+
+    form = {"form": "inputs", "input:place": "production", "input:copies": "3", "input:regions": '["x", "y"]'}
+    for wrong, said in ({"input:place": "moon"}, "moon"), ({"input:regions": "x"}, "regions: write an array"):
+        answer = it.client.post(f"{at}/play", data=form | wrong, follow_redirects=False)
+        assert answer.status_code == 400 and said in answer.text
+    assert attempt_of(it, "ship") == first, "a wrong form changes nothing"
+
+    it.client.post(f"{at}/play", data=form)
+    played = attempt_of(it, "ship")
+    given = {"place": "production", "copies": 3, "dry": False, "regions": ["x", "y"]}
+    assert (str(played.state), played.extra["inputs"]) == ("queued", given)
+    it.client.post(f"{at}/cancel")
+    html = it.client.get(at).text
+    assert (
+        f'action="{at}/retry"' in html
+        and "[&#34;x&#34;, &#34;y&#34;]" in html
+        and "<option selected>production" in html
+    )
+    it.client.post(f"{at}/retry", data=form | {"input:copies": "4", "input:dry": "true"})
+    assert attempt_of(it, "ship").extra["inputs"] == {**given, "copies": 4, "dry": True}
+
+
+def test_a_bare_button_leaves_the_inputs_as_they_are(yard: Callable[[Dialect], Yard]) -> None:
+    it = yard(GITLAB)
+    it.sign_in()
+    it.commit({".gitlab-ci.yml": JOB}, "jobs")
+    it.start(".gitlab-ci.yml", ref="jobs")
+    it.client.post(f"/team/app/-/jobs/{attempt_of(it, 'ship').id}/play")  # the button on the run's page
+    started = attempt_of(it, "ship")
+    assert str(started.state) == "queued" and "inputs" not in started.extra
 
 
 def test_a_broken_configuration_can_be_started_and_says_why_it_does_not(

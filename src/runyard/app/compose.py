@@ -161,7 +161,8 @@ def _site(services: Services, dialects: Mapping[str, Dialect]) -> Asgi:
     from runyard.web.routes import site
 
     by_hand = {name: d.offers for name, d in dialects.items() if d.offers is not offers_nothing}
-    return site(services, list(dialects), by_hand)
+    asks = {name: d.job_inputs for name, d in dialects.items() if d.job_inputs is not None}
+    return site(services, list(dialects), by_hand, asks)
 
 
 def health(services: Services) -> Asgi:

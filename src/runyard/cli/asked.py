@@ -50,6 +50,7 @@ class Asked:
     event: str = ""
     payload: Mapping[str, Any] = field(default_factory=dict)
     inputs: Mapping[str, str] = field(default_factory=dict)
+    job_inputs: Mapping[str, str] = field(default_factory=dict)
     variables: Mapping[str, str] = field(default_factory=dict)
     secrets: Mapping[str, str] = field(default_factory=dict)
     slots: int = 0  # as the settings say
@@ -75,6 +76,7 @@ def read(args: Sequence[str], name: str) -> Asked:
         event=found.event,
         payload=_payload(found.event_file),
         inputs=_pairs(found.input, "--input"),
+        job_inputs=_pairs(found.job_input, "--job-input"),
         variables=variables,
         secrets=secrets,
         slots=found.slots,
@@ -111,6 +113,8 @@ def _parser(name: str) -> argparse.ArgumentParser:
         metavar="KEY=VALUE",
         help="of workflow_dispatch or spec:inputs",
     )
+    add("--job-input", action="append", default=[], metavar="KEY=VALUE",
+        help="of `inputs` of GitLab's jobs: for every job that has one of this name")  # fmt: skip
     add("--matrix", action="append", default=[], metavar="KEY=VALUE",
         help="only the matrix legs that have this value; as often as needed")  # fmt: skip
     add("--var", action="append", default=[], metavar="KEY=VALUE", help="for the jobs, and for `vars.KEY`")

@@ -1,4 +1,4 @@
-"""The plan that is left when somebody chooses jobs or matrix legs of it. Called by `runyard run`; pure."""
+"""The plan that is left when somebody chooses jobs or matrix legs of it, or gives its jobs inputs. Called by `runyard run`; pure."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from difflib import get_close_matches
 
 from runyard.cli.asked import Choice
 from runyard.model.errors import Invalid
+from runyard.model.offer import JobInputs
 from runyard.model.plan import Gate, JobPlan, Order, Plan, When, WorkflowPlan
 from runyard.syntax.expressions import to_string
 
@@ -26,6 +27,26 @@ def only(plan: Plan, choice: Choice) -> Plan:
             raise Invalid(f"There is no job {name!r} here; {hint}`runyard run --list` shows them.")
     left = tuple(_only(w, choice) for w in plan.workflows)
     return replace(plan, workflows=tuple(w for w in left if w.jobs))
+
+
+def with_inputs(plan: Plan, given: Mapping[str, str], asks: JobInputs | None) -> Plan:
+    """The plan whose jobs have these inputs, each job those that it asks for."""
+    jobs = [job for workflow in plan.workflows for job in workflow.jobs]
+    known = {name for job in jobs for name in job.inputs} if asks else set()
+    for name in given:
+        if name not in known:
+            near = get_close_matches(name, known, 1)
+            raise Invalid(
+                f"No job here has an input {name!r}{f'; did you mean {near[0]!r}?' if near else '.'}"
+            )
+    if asks is None or not given:
+        return plan
+
+    def told(job: JobPlan) -> JobPlan:
+        own = {name: value for name, value in given.items() if name in job.inputs}
+        return replace(job, inputs={**job.inputs, **asks.read(job, own)}) if own else job
+
+    return replace(plan, workflows=tuple(replace(w, jobs=tuple(map(told, w.jobs))) for w in plan.workflows))
 
 
 def names_of(job: JobPlan) -> set[str]:

@@ -12,12 +12,13 @@ import re
 import sys
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 from runyard.app.local import Local, clock, dialects_of, has_signs
 from runyard.app.local_settings import LocalSettings
 from runyard.cli.asked import Asked, Choice, read
-from runyard.cli.choosing import names_of, only
+from runyard.cli.choosing import names_of, only, with_inputs
 from runyard.cli.progress import Screen, follow
 from runyard.cli.resident import client as resident
 from runyard.cli.scratch import Scratch
@@ -26,7 +27,7 @@ from runyard.engine import control
 from runyard.engine.ports import Tx
 from runyard.http.services import RunRequest
 from runyard.model.errors import Invalid, NotFound, NothingToRun, Problem, RunyardError
-from runyard.model.plan import JobPlan, Order, Variable, When, WorkflowPlan
+from runyard.model.plan import JobPlan, Order, Plan, Variable, When, WorkflowPlan
 from runyard.model.state import Outcome
 from runyard.model.trigger import Files, Push
 from runyard.model.work import Attempt, Job, Project, Run
@@ -313,12 +314,16 @@ class LocalRun:
         if len(requests) > 1 and choice.all:
             requests = [r for r in requests if choice.all & self._names(r)] or requests
         try:
-            return [self.house.start(r, lambda plan: only(plan, choice)) for r in requests]
+            return [self.house.start(r, partial(self._chosen, r, choice)) for r in requests]
         except NothingToRun as error:
             if self.asked.event:
                 hint = "name a file with --file, or another event with --event"
                 raise NothingToRun(f"{error.message.rstrip('.')}; {hint}.") from None
             raise
+
+    def _chosen(self, request: RunRequest, choice: Choice, plan: Plan) -> Plan:
+        asks = self.house.dialects[request.dialect].job_inputs
+        return with_inputs(only(plan, choice), self.asked.job_inputs, asks)
 
     def _has_bridges(self, run: Run) -> bool:
         graph = self.house.db.submit_read(lambda tx: tx.graph(run.id)).result()

@@ -13,7 +13,7 @@ from typing import Any
 from runyard.engine.ports import Tx
 from runyard.http.services import Services
 from runyard.model.errors import Problem
-from runyard.model.offer import Offer
+from runyard.model.offer import JobInputs, Offer
 from runyard.model.plan import Plan, Variable
 from runyard.model.state import Hold, Outcome, State
 from runyard.model.trigger import Files, Push, Trigger
@@ -84,6 +84,7 @@ class Dialect:
     `entries` lists the files of a tree that this dialect would run ([] when none); `check` finds every problem of one such file.
     `on_push` says what a push starts according to its files; `pushed` starts what only the store knows; `rounds` is what it does without being asked.
     `offers` says what a person may start by hand there (`trigger`: who asks, and where); it is lenient, `compile` judges.
+    `job_inputs`: how a job asks for inputs of its own, where the dialect knows such.
     `facts` are `Trigger.options` that the store knows of any run, whatever starts it; they are asked of its draft. `mount` makes the ASGI application; `prefixes` are the paths that lead to it (longest wins).
     """
 
@@ -100,6 +101,7 @@ class Dialect:
     pushed: Callable[[Services, Push], Awaitable[Sequence[Run]]] = hears_no_push
     facts: Callable[[Tx, Trigger], Mapping[str, Any]] = knows_no_facts
     offers: Callable[[Trigger, Files], Sequence[Offer]] = offers_nothing
+    job_inputs: JobInputs | None = None
 
 
 def all_statuses() -> list[Status]:

@@ -1,11 +1,13 @@
-"""What a person may start by hand from the files of a branch, as data: dialects make offers, the web page turns them into forms."""
+"""What a person may start by hand, as data: from the files of a branch, or a job that takes inputs. Dialects make it, the web page turns it into forms."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
+
+from runyard.model.plan import JobPlan
 
 
 class Kind(StrEnum):
@@ -42,3 +44,12 @@ class Offer:
     inputs: tuple[Field, ...] = ()
     variables: tuple[Field, ...] = ()
     takes_variables: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class JobInputs:
+    """How a dialect asks whoever starts or retries a job for the job's own inputs (`JobPlan.inputs`). `fields`: the questions, none for a job without
+    inputs; `read`: the answers, texts too, as the job takes them (Invalid for what it does not)."""
+
+    fields: Callable[[JobPlan], Sequence[Field]]
+    read: Callable[[JobPlan, Mapping[str, Any]], Mapping[str, Any]]

@@ -1,23 +1,24 @@
-"""What a branch offers to be started by hand, and what a person asked for in its form. Called by `starting`; nothing here says HTML."""
+"""What a branch offers to be started by hand, what a job asks for, and what a person said in their forms. Called by `starting` and routes; nothing here says HTML."""
 
 from __future__ import annotations
 
 import asyncio
 import json
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
+from runyard.engine.reopening import INPUTS as GIVEN
 from runyard.http.services import Principal, RunRequest, Services
 from runyard.model.errors import Forbidden, Invalid, NotFound, Problem
-from runyard.model.offer import Field, Kind, Offer
-from runyard.model.plan import Variable
+from runyard.model.offer import Field, JobInputs, Kind, Offer
+from runyard.model.plan import JobPlan, Variable
 from runyard.model.trigger import Files, Trigger
-from runyard.model.work import Project
+from runyard.model.work import Attempt, Project
 from runyard.syntax.variables import KEY
 
 Makers = Mapping[str, Callable[[Trigger, Files], Sequence[Offer]]]
-INPUT, VARIABLE, MORE = "input:", "variable:", "more"
+INPUT, VARIABLE, MORE, FORM = "input:", "variable:", "more", "form"
 MOST_VARIABLES = 100
 
 
@@ -53,11 +54,7 @@ def request(
     if not there.may_start:
         raise Forbidden(f"{there.name} is protected: ask a maintainer to let you start runs there.")
     problems: list[Problem] = []
-    inputs = {}
-    for field in offer.inputs:
-        text = _given(form, INPUT, field)
-        if text or (text is not None and field.kind is Kind.TEXT):
-            inputs[field.name] = _value(field, text, problems)
+    inputs = _answers(offer.inputs, form, problems)
     told = [(field.name, _given(form, VARIABLE, field)) for field in offer.variables]
     variables = [Variable(name, text) for name, text in told if text is not None]
     if offer.takes_variables:
@@ -67,6 +64,40 @@ def request(
     return RunRequest(
         project, wanted[0], offer.source, person.user, ref, variables=tuple(variables), inputs=inputs, options=offer.options
     )  # fmt: skip
+
+
+def job_fields(asks: JobInputs | None, plan: JobPlan, attempt: Attempt) -> Sequence[Field]:
+    """The job's questions, each with what it was given last."""
+    given = attempt.extra.get(GIVEN, {})
+    fields = asks.fields(plan) if asks else ()
+    return [
+        replace(field, default=_as_text(given[field.name])) if field.name in given else field
+        for field in fields
+    ]
+
+
+def job_inputs(asks: JobInputs | None, plan: JobPlan, form: Mapping[str, str]) -> Mapping[str, Any]:
+    """The answers of a job's form; none of a bare button, which leaves all as it is. Invalid for what the job does not take."""
+    if asks is None or FORM not in form:
+        return {}
+    problems: list[Problem] = []
+    answers = _answers(asks.fields(plan), form, problems)
+    if problems:
+        raise Invalid(problems=problems)
+    return asks.read(plan, answers)
+
+
+def _answers(fields: Sequence[Field], form: Mapping[str, str], problems: list[Problem]) -> dict[str, Any]:
+    found = {}
+    for field in fields:
+        text = _given(form, INPUT, field)
+        if text or (text is not None and field.kind is Kind.TEXT):
+            found[field.name] = _value(field, text, problems)
+    return found
+
+
+def _as_text(value: object) -> str:
+    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
 
 
 def _given(form: Mapping[str, str], prefix: str, field: Field) -> str | None:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from runyard.engine.ports import ArtifactFilter, AttemptFilter, Blobs, Page, RunFilter, Tx
 from runyard.http.services import Principal
 from runyard.model.access import Role
-from runyard.model.errors import NotFound
+from runyard.model.errors import Forbidden, NotFound
 from runyard.model.state import Outcome, State
 from runyard.model.usage import unpacked
 from runyard.model.work import Artifact, Attempt, Job, Project, Run, Runner, Step, User, Workflow
@@ -190,6 +190,14 @@ def may_change(who: Principal | None, project: Project, run: Run | None = None) 
     if who is None or run is None:
         return who is not None and who.may_run(project)
     return who.may_run_on(project, run.ref, run.tag)
+
+
+def check_change(who: Principal, project: Project, run: Run) -> None:
+    """Forbidden where `may_change` says no, with the reason."""
+    if not may_change(who, project):
+        raise Forbidden(NOT_YOURS)
+    if not may_change(who, project, run):
+        raise Forbidden(f"{run.ref} is protected: ask a maintainer to let you change its runs.")
 
 
 def may_fetch(who: Principal | None, project: Project, job: Job) -> bool:

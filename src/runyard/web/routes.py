@@ -7,11 +7,11 @@ from __future__ import annotations
 
 import asyncio
 import re
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 from urllib.parse import urlencode
 
 from starlette.applications import Starlette
@@ -29,18 +29,19 @@ from runyard.engine.views import log_size
 from runyard.http import devices
 from runyard.http.logs import log_bytes
 from runyard.http.problems import status_of
-from runyard.http.services import Services
+from runyard.http.services import Principal, Services
 from runyard.http.session import COOKIE, SESSION_S, same_origin, sign_in, sign_out, who
-from runyard.model.errors import Forbidden, NotFound, RunyardError, Unauthenticated
+from runyard.model.errors import NotFound, RunyardError, Unauthenticated
+from runyard.model.offer import JobInputs
 from runyard.model.state import State
 from runyard.model.work import Attempt, Run
-from runyard.web import live, pages
+from runyard.web import live, offered, pages
 from runyard.web.ansi import LogHtml
 from runyard.web.files import Files, attachment
 from runyard.web.markdown import render
 from runyard.web.offered import Makers
 from runyard.web.render import Templates
-from runyard.web.starting import Starting
+from runyard.web.starting import FIELD_BYTES, MOST_FIELDS, Starting
 
 HERE = Path(__file__).parent
 SHOWN_LOG_BYTES = 256 * 1024
@@ -55,14 +56,26 @@ HEADERS = {
 Act = Callable[[Tx, int, int, int | None], object]
 
 
+class ActWithInputs(Protocol):
+    """`control.play` or `control.retry`."""
+
+    def __call__(
+        self, tx: Tx, attempt_id: int, now: int, actor_id: int | None, *, inputs: Mapping[str, Any]
+    ) -> Attempt:
+        """The attempt that runs now."""
+
+
 class Site:
     """The handlers; one value per server."""
 
-    def __init__(self, services: Services, dialects: list[str], makers: Makers) -> None:
+    def __init__(
+        self, services: Services, dialects: list[str], makers: Makers, asks: Mapping[str, JobInputs]
+    ) -> None:
         self.services = services
         self.templates = Templates(services, dialects)
         self.files = Files(services, self.templates)
         self.starting = Starting(services, self.templates, makers)
+        self.asks = asks
 
     async def runs(self, request: Request) -> Response:
         """All runs, or one project's; of a branch or a commit where one is asked for."""
@@ -143,6 +156,7 @@ class Site:
         events = f"/-/events/run/{it.run.id}" if it.attempt.state is not State.DONE else ""
         more: dict[str, Any] = {
             "can": pages.may_change(person, it.project, it.run),
+            "asked": offered.job_fields(self.asks.get(it.run.dialect), it.job.plan, it.attempt),
             "here": here,
             "said": said,
             "live": events,
@@ -223,24 +237,41 @@ class Site:
 
     async def change(self, act: Act, is_run: bool, request: Request) -> Response:
         """A button: one engine verb, then back to the page it leads to."""
-        same_origin(request)
-        person = await who(self.services, request)
-        if person is None or person.is_job:
-            raise Unauthenticated("Sign in to do this.")
+        person = await self._changer(request)
         path, row_id, now = request.path_params["path"], request.path_params["id"], self.services.now()
 
         def work(tx: Tx) -> object:
             project, run = (pages.find_run if is_run else pages.find_attempt)(tx, person, path, row_id)[:2]
-            if not pages.may_change(person, project):
-                raise Forbidden(pages.NOT_YOURS)
-            if not pages.may_change(person, project, run):
-                raise Forbidden(f"{run.ref} is protected: ask a maintainer to let you change its runs.")
+            pages.check_change(person, project, run)
             return act(tx, row_id, now, person.user.id)
 
         done = await self.services.db.write(work)
         target = done.id if isinstance(done, Attempt | Run) else row_id
         noun = "pipelines" if is_run else "jobs"
         return RedirectResponse(f"/{path}/-/{noun}/{target}", 303)
+
+    async def again(self, act: ActWithInputs, request: Request) -> Response:
+        """Starts or retries a job, with what its form says of its inputs."""
+        person = await self._changer(request)
+        path, row_id, now = request.path_params["path"], request.path_params["id"], self.services.now()
+        async with request.form(max_fields=MOST_FIELDS, max_part_size=FIELD_BYTES) as form:
+            given = {key: value for key, value in form.items() if isinstance(value, str)}
+
+        def work(tx: Tx) -> Attempt:
+            project, run, job, _ = pages.find_attempt(tx, person, path, row_id)
+            pages.check_change(person, project, run)
+            inputs = offered.job_inputs(self.asks.get(run.dialect), job.plan, given)
+            return act(tx, row_id, now, person.user.id, inputs=inputs)
+
+        done = await self.services.db.write(work)
+        return RedirectResponse(f"/{path}/-/jobs/{done.id}", 303)
+
+    async def _changer(self, request: Request) -> Principal:
+        same_origin(request)
+        person = await who(self.services, request)
+        if person is None or person.is_job:
+            raise Unauthenticated("Sign in to do this.")
+        return person
 
     async def sign_in_form(self, request: Request) -> Response:
         """The form."""
@@ -356,9 +387,14 @@ class _Guarded:
         await self.app(scope, receive, guarded)
 
 
-def site(services: Services, dialects: list[str], makers: Makers | None = None) -> Starlette:
-    """The ASGI application of the pages. `makers`: the dialects whose runs can be started by hand."""
-    it = Site(services, dialects, makers or {})
+def site(
+    services: Services,
+    dialects: list[str],
+    makers: Makers | None = None,
+    asks: Mapping[str, JobInputs] | None = None,
+) -> Starlette:
+    """The ASGI application of the pages. `makers`: the dialects whose runs can be started by hand; `asks`: those whose jobs take inputs."""
+    it = Site(services, dialects, makers or {}, asks or {})
 
     def post(path: str, act: Act, *, is_run: bool) -> Route:
         return Route(path, partial(it.change, act, is_run), methods=["POST"])
@@ -382,8 +418,8 @@ def site(services: Services, dialects: list[str], makers: Makers | None = None) 
         page(job + "/raw", it.raw),
         page(job + "/log-events", it.log_events),
         post(job + "/cancel", control.cancel_attempt, is_run=False),
-        post(job + "/retry", control.retry, is_run=False),
-        post(job + "/play", control.play, is_run=False),
+        Route(job + "/retry", partial(it.again, control.retry), methods=["POST"]),
+        Route(job + "/play", partial(it.again, control.play), methods=["POST"]),
         post(job + "/unschedule", _unschedule, is_run=False),
         page("/{path:path}/-/artifacts/{id:row}", it.artifact),
         page("/{path:path}/-/artifacts/{id:row}/files", it.files.listing),

@@ -6,10 +6,11 @@ from typing import Any
 
 import pytest
 
-from runyard.dialects.gitlab.config import compile
-from runyard.dialects.gitlab.config.jobinputs import checked, filled, told
+from runyard.dialects.gitlab.config import JOB_INPUTS, compile
+from runyard.dialects.gitlab.config.jobinputs import filled, taken
 from runyard.dialects.gitlab.config.scope import escaped, input_pieces
 from runyard.model.errors import Invalid
+from runyard.model.offer import Kind
 from runyard.syntax.expressions import render
 
 JOB = r"""
@@ -139,10 +140,22 @@ GIVEN = [
 
 @pytest.mark.parametrize(("given", "values", "problem"), GIVEN)
 def test_values_given_later(given: Any, values: Any, problem: str, plan: Any) -> None:
-    found, said = checked(plan.extra["gitlab"]["inputs"], given)
-    assert found == values
-    assert problem in said and bool(problem) == bool(said)
-    assert told({}) == {}
+    if not problem:
+        assert taken(plan, given) == values
+        return
+    with pytest.raises(Invalid) as refused:
+        taken(plan, given)
+    assert problem in refused.value.message
+
+
+def test_a_job_asks_for_its_inputs(plan: Any) -> None:
+    asked = {field.name: (field.kind, field.default, field.options) for field in JOB_INPUTS.fields(plan)}
+    assert asked["target"][0] is Kind.CHOICE and asked["target"][1] in asked["target"][2]
+    assert {name: kind for name, (kind, _, _) in asked.items() if name in ("count", "flag", "tags", "word")} == {
+        "count": Kind.NUMBER, "flag": Kind.SWITCH, "tags": Kind.LIST, "word": Kind.TEXT,
+    }  # fmt: skip
+    # A form that nobody touched says what the file says.
+    assert taken(plan, {name: default for name, (_, default, _) in asked.items()}) == plan.inputs
 
 
 def test_a_list_of_scripts_is_a_script_in_shells_of_their_own(tree: Any, trigger: Any) -> None:

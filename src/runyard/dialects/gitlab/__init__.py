@@ -107,4 +107,5 @@ DIALECT = Dialect(
     pushed=_pushed,
     facts=_facts,
     offers=config.offers,
+    job_inputs=config.JOB_INPUTS,
 )

@@ -8,9 +8,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from runyard.dialects.gitlab.asking import Parameters
-from runyard.dialects.gitlab.config.jobinputs import checked
+from runyard.dialects.gitlab.config.jobinputs import taken
 from runyard.dialects.gitlab.refusals import BadParameter, FieldErrors
-from runyard.model.errors import Invalid
 from runyard.model.plan import JobPlan, Variable
 
 MOST = 500
@@ -63,10 +62,7 @@ def job_inputs(parameters: Parameters, plan: JobPlan) -> dict[str, Any]:
         return {}
     if not isinstance(given, Mapping) or len(given) > MOST_INPUTS:
         raise BadParameter("job_inputs is invalid")
-    values, problem = checked(plan.extra.get("gitlab", {}).get("inputs") or {}, given)
-    if problem:
-        raise Invalid(problem)
-    return values
+    return taken(plan, given)
 
 
 def _variable(item: object) -> Variable:

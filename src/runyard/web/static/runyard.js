@@ -6,6 +6,8 @@
     const question = event.target.dataset.ask;
     if (question && !confirm(question)) event.preventDefault();
   });
+  // What the server drew last: neither what ticks nor what a person opened or filled in since is a change.
+  const drawn = new Map([...document.querySelectorAll("[data-part]")].map((part) => [part, part.innerHTML]));
   const begun = new WeakMap();  // of what still runs: when, by this page's clock
   const tick = () => {
     for (const shown of document.querySelectorAll("[data-ms]")) {
@@ -39,7 +41,10 @@
           document.title = fresh.title;
           for (const part of document.querySelectorAll("[data-part]")) {
             const next = fresh.querySelector(`[data-part="${part.dataset.part}"]`);
-            if (next && next.innerHTML !== part.innerHTML) swap(part, next);
+            if (next && next.innerHTML !== drawn.get(part)) {
+              drawn.set(part, next.innerHTML);
+              swap(part, next);
+            }
           }
           tick();
         }

@@ -4,7 +4,7 @@ Called by the GitLab dialect (compile, check, lint, entries) and, through it, by
 through `Files`. Everything it refuses it refuses with file, line and column, all at once.
 """
 
-from runyard.dialects.gitlab.config.asking import offers
+from runyard.dialects.gitlab.config.asking import JOB_INPUTS, offers
 from runyard.dialects.gitlab.config.compile import (
     CONFIG_PATH,
     Lint,
@@ -16,4 +16,15 @@ from runyard.dialects.gitlab.config.compile import (
     lint,
 )
 
-__all__ = ["CONFIG_PATH", "Lint", "check", "compile", "config_path", "dry_run", "entries", "lint", "offers"]
+__all__ = [
+    "CONFIG_PATH",
+    "JOB_INPUTS",
+    "Lint",
+    "check",
+    "compile",
+    "config_path",
+    "dry_run",
+    "entries",
+    "lint",
+    "offers",
+]

@@ -1,5 +1,5 @@
-"""What a pipeline that a person starts by hand is asked for: `spec:inputs`, and the global variables that have a `description` (GitLab's "Run pipeline"
-page prefills just those: doc/ci/pipelines, "Prefill variables in manual pipelines"). Called by the dialect."""
+"""What a person who starts something by hand is asked for. A pipeline: `spec:inputs`, and the global variables that have a `description` (GitLab's "Run pipeline"
+page prefills just those: doc/ci/pipelines, "Prefill variables in manual pipelines"). A job: its own `inputs`. Called by the dialect."""
 
 from __future__ import annotations
 
@@ -8,7 +8,9 @@ from collections.abc import Sequence
 
 from runyard.dialects.gitlab.config.compile import asked, config_path
 from runyard.dialects.gitlab.config.inputs import InputSpec
-from runyard.model.offer import Field, Kind, Offer
+from runyard.dialects.gitlab.config.jobinputs import known_of, taken
+from runyard.model.offer import Field, JobInputs, Kind, Offer
+from runyard.model.plan import JobPlan
 from runyard.model.trigger import Files, Trigger
 from runyard.syntax.yamltree import Mapping, Node, Scalar, YamlError, to_plain
 from runyard.syntax.yamltree import Sequence as Items
@@ -29,16 +31,36 @@ def offers(trigger: Trigger, files: Files) -> Sequence[Offer]:
 
 
 def _input(spec: InputSpec) -> Field:
-    kind = Kind.CHOICE if spec.options and spec.type != "array" else _KINDS.get(spec.type, Kind.TEXT)
     default = _written(spec.default)
-    return Field(spec.name, kind, default, spec.description, spec.options, required=spec.default is None)
+    return _field(spec.name, spec.type, default, spec.description, spec.options, spec.default is None)
+
+
+def _job_fields(plan: JobPlan) -> Sequence[Field]:
+    return [
+        _field(name, about["type"], _as_text(about["default"]), about["description"], tuple(about["options"]))
+        for name, about in known_of(plan).items()
+    ]
+
+
+JOB_INPUTS = JobInputs(_job_fields, taken)
+
+
+def _field(
+    name: str, type: str, default: str, description: str, options: tuple[str, ...], required: bool = False
+) -> Field:
+    kind = Kind.CHOICE if options and type != "array" else _KINDS.get(type, Kind.TEXT)
+    return Field(name, kind, default, description, options, required)
+
+
+def _as_text(value: object) -> str:
+    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
 
 
 def _written(node: Node | None) -> str:
     if isinstance(node, Scalar):
         return node.text
     try:
-        return "" if node is None else json.dumps(to_plain(node), ensure_ascii=False)
+        return "" if node is None else _as_text(to_plain(node))
     except YamlError:
         return ""
 

@@ -14,6 +14,8 @@ from typing import Any
 from runyard.dialects.gitlab.config.findings import Place, nearest
 from runyard.dialects.gitlab.config.inputs import InputSpec, node_of, problem_of, read_input
 from runyard.dialects.gitlab.config.scope import input_pieces
+from runyard.model.errors import Invalid
+from runyard.model.plan import JobPlan
 from runyard.syntax.patterns import compile as compile_pattern
 from runyard.syntax.yamltree import Mapping as MappingNode
 from runyard.syntax.yamltree import Mark, Node, Scalar, to_plain, walk
@@ -82,20 +84,26 @@ def told(inputs: Mapping[str, InputSpec]) -> dict[str, Any]:
     }
 
 
-def checked(known: Mapping[str, Mapping[str, Any]], given: Mapping[str, Any]) -> tuple[dict[str, Any], str]:
-    """Values for a job's inputs as `told` keeps them, and what is wrong with them; an array may come as JSON, a number or boolean as text."""
-    values = {}
+def known_of(plan: JobPlan) -> Mapping[str, Mapping[str, Any]]:
+    """A planned job's inputs, as `told` keeps them."""
+    found: Mapping[str, Mapping[str, Any]] = plan.extra.get("gitlab", {}).get("inputs") or {}
+    return found
+
+
+def taken(plan: JobPlan, given: Mapping[str, Any]) -> dict[str, Any]:
+    """Values for a job's inputs, or Invalid; an array may come as JSON, a number or boolean as text."""
+    known, values = known_of(plan), {}
     for name, value in given.items():
         about = known.get(name)
         if about is None:
-            return {}, f"unknown input: {name[:80]}"
+            raise Invalid(f"unknown input: {name[:80]}")
         read = _typed(about["type"], value)
         pattern = compile_pattern(about["regex"]) if about["regex"] else None
         spec = InputSpec(name, _NOWHERE, about["type"], None, tuple(about["options"]), pattern)
         if problem := problem_of(spec, node_of(read, _NOWHERE), spec.options, "provided value"):
-            return {}, f"`{name}` input: {problem}"
+            raise Invalid(f"`{name}` input: {problem}")
         values[name] = read
-    return values, ""
+    return values
 
 
 def _typed(kind: str, value: Any) -> Any:
@@ -116,4 +124,4 @@ def filled(value: Any, texts: Mapping[str, str]) -> Any:
     return [filled(one, texts) for one in value] if isinstance(value, list | tuple) else value
 
 
-__all__ = ["TAKING", "check_references", "checked", "filled", "job_inputs", "told"]
+__all__ = ["TAKING", "check_references", "filled", "job_inputs", "known_of", "taken", "told"]

@@ -172,5 +172,5 @@ def _features(job: JobSpec, caches: tuple[Cache, ...]) -> list[str]:
         )
     if caches:
         found.append("cache")
-        found += ["fallback_cache_keys"] if any(cache.fallback_keys for cache in caches) else []
+        found += ["fallback_cache_keys"] if any(spec.fallback_keys for spec in job.cache) else []
     return found
