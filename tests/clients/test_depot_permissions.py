@@ -57,6 +57,19 @@ jobs:
     steps:
       - {uses: actions/checkout@v4, with: {fetch-tags: true}}
       - run: echo "[8] $(git tag) $(git rev-parse --abbrev-ref HEAD) $(git rev-list --count HEAD)"
+  steerer:
+    permissions: {actions: write}
+    runs-on: ubuntu-latest
+    steps:
+      - {uses: actions/checkout@v4}
+      - env: {GH_TOKEN: "${{ github.token }}"}
+        run: |
+          git ls-remote -q origin > /dev/null 2>&1 && echo "[no]" || echo "[9] closed"
+          python3 - <<'X'
+          import os, urllib.request
+          ask = urllib.request.Request(os.environ["AT"] + "/repos/${{ github.repository }}/actions/workflows/told.yml/dispatches", b'{"ref": "main"}', {"Authorization": "Bearer " + os.environ["GH_TOKEN"]})
+          print("[10]", urllib.request.urlopen(ask).status)
+          X
   nothing:
     permissions: {}
     runs-on: ubuntu-latest
@@ -78,6 +91,7 @@ def test_what_a_jobs_token_may_do(server: LiveServer) -> None:
         "writer": ["[1] made by a job", "[2] 204"],
         "reader": ["[3] refused", "[4] reads"],
         "plain": ["[5] no token", "[6] closed"],
+        "steerer": ["[9] closed", "[10] 204"],
         "nothing": ["[7] closed"],
         "tags": ["[8] v1 main 1"],
     }.items():
@@ -87,4 +101,8 @@ def test_what_a_jobs_token_may_do(server: LiveServer) -> None:
     assert tip.stdout.split()[0] != door.sha  # it was pushed …
     every = ["queued", "running", "finished", "failed", "cancelled"]
     runs = door.call("ListRuns", {"repo": "permits/token", "status": every})["runs"]
-    assert sorted(run["trigger"] for run in runs) == ["push", "workflow_dispatch"]  # … and started nothing
+    assert sorted(run["trigger"] for run in runs) == [
+        "push",
+        "workflow_dispatch",
+        "workflow_dispatch",
+    ]  # … and started nothing

@@ -152,6 +152,20 @@ def test_a_job_that_takes_too_long_is_ended_even_when_it_closed_its_output(yard:
     assert "execution took longer than 1s" in yard.log(attempt_id)
 
 
+def test_an_actions_log_says_why_its_last_step_ended(yard: Yard) -> None:
+    late, canceled = (
+        yard.submit(JobPlan("j", "j", steps=(actions("echo up; sleep 60"),), network=Network.NONE, **more))[0]
+        for more in ({"timeout_s": 1}, {})
+    )
+    assert yard.wait(late).reason is Reason.TIMEOUT
+    assert yard.log(late).endswith("\n##[error]The job took longer than its time limit.\n")
+    while "\nup\n" not in yard.log(canceled):
+        time.sleep(0.02)
+    yard.ports.db.submit_write(lambda tx: control.cancel_attempt(tx, canceled, clock())).result()
+    assert yard.wait(canceled).outcome is Outcome.CANCELED
+    assert yard.log(canceled).endswith("\n##[error]The operation was canceled.\n")
+
+
 def test_checkout_artifacts_and_cache_between_jobs(yard: Yard) -> None:
     checkout = StepPlan("checkout", "Get sources", StepKind.CHECKOUT, params={"depth": 20})
     upload = StepPlan("up", "Upload", StepKind.UPLOAD, params={

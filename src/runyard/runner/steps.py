@@ -171,14 +171,21 @@ def _show_command(log: Log, step: StepPlan, argv: list[str], head: Sequence[str]
 
 def _judged(scene: Scene, step: StepPlan, why: str, code: int, limit: float | None) -> Ended:
     match why:
-        case "aborted" | "canceled":
+        case "aborted":
+            return Ended(Outcome.CANCELED, exit_code=code)
+        case "canceled":
+            if step.commands:
+                scene.log.system("##[error]The operation was canceled.")
             return Ended(Outcome.CANCELED, exit_code=code)
         case "disk_full":
             message = "The disk of this runner is full; the job was ended."
             scene.log.system(f"##[error]{message}" if step.commands else message)
             return Ended(Outcome.ERRORED, Reason.RUNNER_SYSTEM, code, message)
         case "job_timeout":
-            return Ended(Outcome.FAILED, Reason.TIMEOUT, code, "The job took longer than its time limit.")
+            message = "The job took longer than its time limit."
+            if step.commands:
+                scene.log.system(f"##[error]{message}")
+            return Ended(Outcome.FAILED, Reason.TIMEOUT, code, message)
         case "step_timeout":
             minutes = f"{(limit or 0) / 60:g}"
             message = f"The action '{step.name}' has timed out after {minutes} minutes."

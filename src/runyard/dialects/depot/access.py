@@ -121,7 +121,7 @@ class Translator:
 def visible_project(tx: Tx, principal: Principal, project_id: int, what: str) -> Project:
     """The project of something, if this principal may see it; NotFound otherwise, as for things that are not there."""
     project = tx.get(Project, project_id)
-    if project is None or not principal.may_see(project):
+    if project is None or not _knows(principal, project):
         raise NotFound(f"{what} not found")
     return project
 
@@ -130,9 +130,14 @@ def project_named(tx: Tx, principal: Principal, repo: str) -> Project:
     """`repo` is `group/name` or the project's number."""
     number = int(repo) if repo.isascii() and repo.isdigit() and len(repo) < 19 else None
     project = tx.get(Project, number) if number is not None else tx.project_by_path(repo) if repo else None
-    if project is None or not principal.may_see(project):
+    if project is None or not _knows(principal, project):
         raise NotFound(f"repository '{repo[:200]}' not found")
     return project
+
+
+def _knows(principal: Principal, project: Project) -> bool:
+    """A job's token of `actions: write` alone sees runs, not the repository (GitHub)."""
+    return principal.may_see(project) or principal.may_steer(project)
 
 
 def visible_run(tx: Tx, principal: Principal, run_id: int) -> tuple[Run, Project]:

@@ -283,7 +283,10 @@ class Migrations(MigrationService):
 
         def find(tx: Tx) -> Project | None:
             try:
-                return project_named(tx, who, repo_id or path)
+                project = project_named(tx, who, repo_id or path)
+                if not who.may_see(project):  # its files are read
+                    raise NotFound(f"repository '{project.path}' not found")
+                return project
             except NotFound:
                 if is_sent and not repo_id:
                     return None
