@@ -22,6 +22,7 @@ from runyard.dialects.depot.asking import job_in, latest_of, workflow_in
 from runyard.dialects.depot.cache import patch_blob
 from runyard.dialects.depot.executions import rerun
 from runyard.dialects.depot.gen.depot.ci.v1 import ci_pb as pb
+from runyard.dialects.depot.words import job_word
 from runyard.engine import control, views
 from runyard.engine.ports import Tx
 from runyard.http.services import Principal, RunRequest, Services
@@ -184,9 +185,8 @@ class Acting:
             _check_workflow(request.workflow_id, job.workflow_id)
             latest = latest_of(tx, number)
             if latest.outcome not in _BROKEN:
-                raise Conflict(
-                    f"only a failed or cancelled job can be retried; this one is {shapes.status(latest)}"
-                )
+                word = job_word(latest.state, latest.outcome, latest.hold)
+                raise Conflict(f"only a failed or cancelled job can be retried; this one is {word}")
             now = self.services.now()
             if control.has_begun_behind(tx, latest.id, now):
                 raise Conflict(
