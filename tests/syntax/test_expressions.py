@@ -211,7 +211,10 @@ def test_an_error_inside_a_template_is_placed_in_the_template() -> None:
 
 def test_templates_render_and_a_whole_expression_keeps_its_type() -> None:
     assert render("v=${{ a.x[0] }}, ${{ '}}' }}!${{ null }}", CONTEXT) == "v=1, }}!"
-    assert render_value(" ${{ a.x }} ", CONTEXT) == [1, 2]
+    assert render_value("${{ a.x }}", CONTEXT) == [1, 2]
+    assert (
+        render_value("${{ a.x }}\n", CONTEXT) == "Array\n"
+    )  # as `|` ends it; npm's parser: format('{0}\n', …)
     assert render_value("x${{ a.x }}", CONTEXT) == "xArray"
     assert render_value("plain {{ text }}", CONTEXT) == "plain {{ text }}"
     assert is_expression("${{ a }}")
@@ -230,6 +233,7 @@ def test_templates_render_and_a_whole_expression_keeps_its_type() -> None:
         ("!cancelled()", Status(success=False, failure=True), True),
         ("always() && a.e", Status(success=False, cancelled=True), True),
         ("${{ false }} == 'x'", Status(), True),
+        ("${{ false }}\n", Status(), True),
         ("success('build')", Status(results={"Build": "success", "lint": "skipped"}), True),
         ("success('build', 'lint')", Status(results={"build": "success", "lint": "skipped"}), False),
         ("failure('lint')", Status(results={"lint": "failure"}), True),

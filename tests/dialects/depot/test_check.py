@@ -53,6 +53,10 @@ def test_strangers_text_in_a_script_is_warned_about(path: str) -> None:
 def test_an_if_that_is_always_true() -> None:
     found = checked("      - {run: x, if: \"${{ github.ref_name }} == 'main'\"}\n")
     assert found == [(8, "warning", "this `if` is always true: there is text around its ${{ }}")]
+    assert (
+        checked("      - run: x\n        if: |\n          ${{ github.sha == 'main' }}\n")[0][2] == found[0][2]
+    )
+    assert checked("      - run: x\n        if: |\n          github.sha == 'main'\n") == []
 
 
 def test_needs_and_steps_that_are_not_there() -> None:

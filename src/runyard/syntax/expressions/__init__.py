@@ -69,8 +69,7 @@ def render_value(
     piece = whole(text)
     if piece is None:
         return render(text, context, functions=functions, status=status)
-    lead = len(text) - len(text.lstrip())
-    return _value(piece, context, functions, status, Budget(), lead)
+    return _value(piece, context, functions, status, Budget())
 
 
 def render(
@@ -84,7 +83,7 @@ def render(
     size = 0
     for part in split(text):
         if isinstance(part, Piece):
-            part = to_string(_value(part, context, functions, status, budget, 0))
+            part = to_string(_value(part, context, functions, status, budget))
         size += len(part)
         budget.reserve(size, 0)
         parts.append(part)
@@ -153,12 +152,11 @@ def _value(
     functions: Functions,
     status: Status | None,
     budget: Budget,
-    lead: int,
 ) -> Value:
     try:
         return run(piece.node, context, functions, status, budget)
     except ExpressionError as error:
-        raise error.moved(piece.offset + lead) from None
+        raise error.moved(piece.offset) from None
 
 
 def _nodes(text: str) -> tuple[Node, ...]:

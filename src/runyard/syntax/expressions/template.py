@@ -67,8 +67,8 @@ def closing(text: str, at: int) -> int:
 
 
 def whole(text: str) -> Piece | None:
-    """The only expression of a text that is nothing but one `${{ … }}` (blanks around it ignored)."""
-    parts = split(text.strip())
+    """The only expression of a text that is nothing but one `${{ … }}`. Around it a blank or a line break, as `|` leaves one, makes a text of it (GitHub)."""
+    parts = split(text)
     if len(parts) == 1 and isinstance(parts[0], Piece):
         return parts[0]
     return None

@@ -177,10 +177,9 @@ class Reader:
 
 def is_whole(text: str) -> bool:
     """Whether a text is one `${{ }}`, without failing on a broken one (that is found elsewhere)."""
-    stripped = text.strip()
-    if not (stripped.startswith("${{") and stripped.endswith("}}")):
+    if not (text.startswith("${{") and text.endswith("}}")):
         return False
     try:
-        return is_expression(stripped)
+        return is_expression(text)
     except ExpressionError:
         return True
