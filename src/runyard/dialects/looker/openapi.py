@@ -153,7 +153,7 @@ def _operation(line: Line) -> Json:
     params = [{"name": n, "in": "path", "required": True, "schema": TEXT} for n in _NAMED.findall(line.path)]
     asked = {"fields": TEXT, **(PARAMS.get(line.path, {}) if line.method == "GET" else {})}
     params += [{"name": n, "in": "query", "required": False, "schema": s} for n, s in asked.items()]
-    summary = (line.endpoint.__doc__ or "").strip().split("\n", 1)[0]
+    summary = " ".join((line.endpoint.__doc__ or "").partition("\n\n")[0].split())
     operation: Json = {
         "operationId": f"{line.method.lower()}_{plain}",
         "summary": summary,
