@@ -7,13 +7,14 @@ from pathlib import Path
 
 import pytest
 
-from runyard.app.first_start import ensure_root, make_token, prepare, revoke_tokens
+from runyard.app.first_start import ensure_root, key_notes, make_token, prepare, revoke_tokens
 from runyard.engine.ports import Database
 from runyard.http.auth import hash_token, principal_in
 from runyard.model.errors import NotFound
 from runyard.model.work import Token
 from runyard.settings import Settings
 from runyard.store import open_database
+from runyard.store.vault import AesVault
 
 
 @pytest.fixture
@@ -43,6 +44,20 @@ def test_a_changed_root_token_ends_the_earlier_one_and_its_sessions(db: Database
     ]
     db.submit_write(lambda tx: ensure_root(tx, "first", 4)).result()
     assert [names_root(db, t) for t in ("first", "second")] == [True, False]
+
+
+def test_a_start_with_another_secret_key_says_so_until_the_old_one_is_back(db: Database) -> None:
+    db.submit_write(lambda tx: ensure_root(tx, "first", 1)).result()
+
+    def told(key: str) -> list[str]:
+        return db.submit_write(lambda tx: key_notes(tx, AesVault(key))).result()
+
+    assert told("ours") == []
+    assert told("ours") == []
+    (note,) = told("another")
+    assert "Put the old DATA/secret-key back" in note
+    assert told("another") == [note]
+    assert told("ours") == []
 
 
 def test_all_tokens_of_a_user_can_be_ended(tmp_path: Path) -> None:

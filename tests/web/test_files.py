@@ -99,6 +99,10 @@ def test_links_and_names_that_lead_elsewhere_are_not_there(
         assert person.get(f"{here}/files/{name.replace('..', '%2E%2E')}").status_code == 404
 
 
+def test_a_browser_that_shows_a_bare_file_finds_the_icon(person: TestClient) -> None:
+    assert person.get("/favicon.ico").headers["content-type"] == "image/svg+xml"
+
+
 def test_what_is_no_archive_says_so(person: TestClient, keep: Callable[..., str]) -> None:
     assert person.get(keep(b"not a zip") + "/files").status_code == 400
     assert person.get(keep(archive(), "raw") + "/files").status_code == 404

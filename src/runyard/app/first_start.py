@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from runyard.engine.ports import Tx
+from runyard.engine.ports import Tx, Vault
 from runyard.http.auth import hash_token, new_token
 from runyard.model.errors import Invalid, NotFound, Unavailable
 from runyard.model.work import Token, User
@@ -56,6 +56,7 @@ def _kept(path: Path, prefix: str) -> str:
 
 
 ROOT_TOKEN = "root token"  # noqa: S105 - its name
+SEAL = "seal"
 
 
 def ensure_root(tx: Tx, root_token: str, now: int) -> User:
@@ -95,6 +96,25 @@ def revoke(tx: Tx, user: User, now: int) -> int:
     for token in live:
         tx.save(replace(token, revoked_at=now))
     return len(live)
+
+
+def key_notes(tx: Tx, vault: Vault) -> list[str]:
+    """What to tell of a secret key that is not the one this database's secrets were sealed with, as after a restore without it. The first
+    key leaves its mark with the administrator."""
+    root = tx.user_by_name("root")
+    if root is None:
+        return []
+    if SEAL not in root.extra:
+        tx.save(replace(root, extra={**root.extra, SEAL: vault.seal(SEAL)}))
+        return []
+    try:
+        vault.open(str(root.extra[SEAL]))
+    except Unavailable:
+        return [
+            "secret key: not the one this database was sealed with, so its passwords and variables cannot be opened. "
+            "Put the old DATA/secret-key back (or set RUNYARD_SECRET_KEY) and start again; if it is lost, set each of them anew."
+        ]
+    return []
 
 
 def add_token(tx: Tx, username: str, text: str, name: str, days: int, now: int) -> None:

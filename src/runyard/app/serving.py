@@ -9,13 +9,14 @@ import logging
 import signal
 import socket
 import sys
+from functools import partial
 
 from granian.constants import Interfaces
 from granian.http import HTTP1Settings
 from granian.server.embed import Server
 
 from runyard.app.compose import House, build
-from runyard.app.first_start import prepare
+from runyard.app.first_start import key_notes, prepare
 from runyard.app.journal import write_json_lines
 from runyard.app.loops import Loops
 from runyard.app.second import Second, place
@@ -65,6 +66,7 @@ async def _serve(house: House, host: str, port: int) -> None:
     try:
         await _accepting(host, port, serving)
         notes = await asyncio.to_thread(loops.start)
+        notes += await house.services.db.write(partial(key_notes, vault=house.services.vault))
         second = _second(house, host, port, notes)
         for note in notes:
             sys.stderr.write(f"{note}\n")

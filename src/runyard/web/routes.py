@@ -403,6 +403,9 @@ def site(
     page: Callable[[str, Callable[[Request], Awaitable[Response]]], Route] = Route
     routes = [
         page("/", it.runs),
+        Route(
+            "/favicon.ico", lambda _: RedirectResponse("/static/icon.svg", 301)
+        ),  # asked for beside a raw log
         Mount("/static", StaticFiles(directory=HERE / "static")),
         page("/sign-in", it.sign_in_form),
         Route("/sign-in", it.sign_in, methods=["POST"]),

@@ -12,6 +12,7 @@ from typing import Any
 
 from runyard.dialects.looker.links import Links
 from runyard.dialects.looker.results import Fault, Found, Report, Success, Tried, Validated
+from runyard.tasks.lookml.language.findings import hinted
 
 Json = dict[str, Any]
 
@@ -50,7 +51,6 @@ def lookml(found: Validated, report: Report, frame: Frame) -> Json:
 
 
 def _lookml_error(finding: Found, frame: Frame) -> Json:
-    hint = f" Did you mean {finding.suggestion}?" if finding.suggestion else ""
     seen = f" (in {', '.join(finding.explores)})" if len(finding.explores) > 1 else ""
     detail = f"The LookML validator found a problem of the kind {finding.code}."
     return {
@@ -58,7 +58,7 @@ def _lookml_error(finding: Found, frame: Frame) -> Json:
         "model": finding.model or None,
         "explore": finding.explore or None,
         "field_name": finding.field or None,
-        "message": f"{finding.message}{hint}{seen}",
+        "message": hinted(finding.message, finding.suggestion) + seen,
         "severity": finding.severity,
         "line_number": str(finding.line) if finding.line else None,
         "lookml_url": frame.links.lookml(finding.file, finding.line),

@@ -18,6 +18,7 @@ from typing import Any
 from runyard.dialects.looker.refusals import invalid, missing_field
 from runyard.model.errors import Invalid, NotFound
 from runyard.tasks.lookml.databases import Refusal, Rows
+from runyard.tasks.lookml.language.findings import hinted
 from runyard.tasks.lookml.language.model import Explore, Field
 from runyard.tasks.lookml.sql.compiler import context_of
 from runyard.tasks.lookml.sql.dialects import Dialect
@@ -154,8 +155,7 @@ def compiled(
     except Unresolved as problem:
         if problem.message.startswith("unknown view"):
             raise Invalid(f"View Not Found: {problem.message} ({problem.file}:{problem.line})") from None
-        hint = f" Did you mean {problem.suggestion}?" if problem.suggestion else ""
-        said = f"{problem.message}{hint} ({problem.file}:{problem.line})"
+        said = f"{hinted(problem.message, problem.suggestion)} ({problem.file}:{problem.line})"
         return Statement(connection, dialect, named, problem=said)
     return Statement(connection, dialect, named, made)
 

@@ -17,7 +17,7 @@ from runyard.dialects.looker.desk import Ask, Line
 from runyard.dialects.looker.refusals import empty
 from runyard.dialects.looker.workspace import Work, work_on
 from runyard.model.errors import Forbidden
-from runyard.tasks.lookml.language.findings import Finding
+from runyard.tasks.lookml.language.findings import Finding, hinted
 from runyard.tasks.lookml.language.outline import unpacked_finding
 from runyard.tasks.lookml.validators.asserts.tests import DataTest
 from runyard.tasks.lookml.validators.asserts.tests import tests as data_tests
@@ -51,12 +51,11 @@ async def cached_validation(ask: Ask) -> Response:
 
 def _error(finding: Finding, work: Work) -> dict[str, Any]:
     """ProjectError; `file_path` begins with the project, as Looker's does."""
-    hint = f" Did you mean {finding.suggestion}?" if finding.suggestion else ""
     return {
         "code": finding.code,
         "severity": finding.severity.value,
         "kind": str(getattr(finding, "kind", "") or "model_configuration"),
-        "message": finding.message + hint,
+        "message": hinted(finding.message, finding.suggestion),
         "sanitized_message": finding.code,
         "field_name": finding.field or None,
         "file_path": f"{work.name}/{finding.file}" if finding.file else None,

@@ -6,6 +6,8 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from runyard.tasks.lookml.language.findings import hinted
+
 Report = Mapping[str, Any]
 
 
@@ -45,10 +47,9 @@ def rows(report: Report) -> Iterator[Row]:
 
 
 def _finding(one: Report) -> Row:
-    hint = f" Did you mean {one['suggestion']}?" if one["suggestion"] else ""
     explore = f"{one['model']}/{one['explore']}" if one["explore"] else ""
     return Row(
-        f"lookml/{one['code']}", _LEVELS[one["severity"]], one["message"] + hint, one["field"] or one["explore"] or one["code"], explore,
+        f"lookml/{one['code']}", _LEVELS[one["severity"]], hinted(one["message"], one["suggestion"]), one["field"] or one["explore"] or one["code"], explore,
         one["file"], one["line"], one["column"],
     )  # fmt: skip
 

@@ -45,8 +45,13 @@ class Finding:
             if self.file
             else "project"
         )
-        hint = f" Did you mean {self.suggestion}?" if self.suggestion else ""
-        return f"{where}: {self.severity.value}: {self.message}{hint} [{self.code}]"
+        return f"{where}: {self.severity.value}: {hinted(self.message, self.suggestion)} [{self.code}]"
+
+
+def hinted(message: str, suggestion: str) -> str:
+    """The message and, as a sentence of its own, what was probably meant."""
+    stop = "" if message.endswith((".", "?", "!")) else "."
+    return f"{message}{stop} Did you mean {suggestion}?" if suggestion else message
 
 
 def at_least(finding: Finding, threshold: Severity) -> bool:

@@ -9,6 +9,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 from runyard.tasks.lookml.databases import Database, Refusal
+from runyard.tasks.lookml.language.findings import hinted
 from runyard.tasks.lookml.language.model import Join
 from runyard.tasks.lookml.sql.compiler import FieldCompiler
 from runyard.tasks.lookml.sql.expressions import Piece, Unresolved
@@ -61,7 +62,11 @@ class Trial:
                     probe(self.compiler, [], [join])
                 except Unresolved as problem:
                     found.add(join.alias)
-                    self.add(SqlError(problem.message + _hint(problem), "", "", problem.file, problem.line))
+                    self.add(
+                        SqlError(
+                            hinted(problem.message, problem.suggestion), "", "", problem.file, problem.line
+                        )
+                    )
         return frozenset(found)
 
     def _search(self, wanted: Sequence[Wanted], ask: Ask) -> frozenset[str] | None:
@@ -70,7 +75,9 @@ class Trial:
             ask([])
         except Unresolved as problem:
             # What every query of the explore carries: its base table, its filters.
-            self.add(SqlError(problem.message + _hint(problem), "", "", problem.file, problem.line))
+            self.add(
+                SqlError(hinted(problem.message, problem.suggestion), "", "", problem.file, problem.line)
+            )
             return None
         chunks, queries = self._chunks(wanted, ask)
         if any(isinstance(query, Refusal) for query in queries):
@@ -122,7 +129,9 @@ class Trial:
             ask([wanted])
         except Unresolved as problem:
             name = f"{wanted[0]}.{wanted[1].name}"
-            error = SqlError(problem.message + _hint(problem), name, "", problem.file, problem.line)
+            error = SqlError(
+                hinted(problem.message, problem.suggestion), name, "", problem.file, problem.line
+            )
             if self._is_own(wanted) or not any(not e.dimension for e in self._same(error)):
                 self.add(error)
             return False
@@ -168,7 +177,7 @@ class Trial:
             return make()
         except Unresolved as problem:
             line = f" ({problem.file}:{problem.line})" if problem.file else ""
-            return Refusal(problem.message + _hint(problem) + line)
+            return Refusal(hinted(problem.message, problem.suggestion) + line)
 
     def _bound(self, made: Query | Refusal) -> tuple[Query | None, Refusal | None]:
         """What the database says of it."""
@@ -250,10 +259,6 @@ def located(query: Query, refusal: Refusal) -> Piece | None:
     if not refusal.line:
         return None
     return query.locate(query.offset(refusal.line, max(1, refusal.column)))
-
-
-def _hint(problem: Unresolved) -> str:
-    return f" Did you mean {problem.suggestion}?" if problem.suggestion else ""
 
 
 def short(message: str) -> str:

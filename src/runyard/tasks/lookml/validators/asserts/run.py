@@ -11,6 +11,7 @@ from datetime import datetime
 
 from runyard.tasks.lookml.connections import CannotConnect, Connection
 from runyard.tasks.lookml.databases import Database, Refusal, Rows
+from runyard.tasks.lookml.language.findings import hinted
 from runyard.tasks.lookml.language.model import Explore, Field
 from runyard.tasks.lookml.lexp.evaluate import Evaluation
 from runyard.tasks.lookml.lexp.evaluate import Rows as Table
@@ -133,14 +134,13 @@ def run_one(test: DataTest, database: Database, options: AssertOptions) -> Verdi
         wanted = [_wanted(explore, field, test) for _, field in test.columns]
         query = _query(test, explore, wanted, database, options)
     except Unresolved as problem:
-        hint = f" Did you mean {problem.suggestion}?" if problem.suggestion else ""
         place = (problem.file, problem.line)
         if not problem.file or place == (explore.node.file.path, explore.node.line):
             place = (
                 test.file,
                 test.line,
             )  # what is wrong with the query as such, a filter say, is the test's
-        return [TestError(test.name, "", problem.message + hint, *place)], None
+        return [TestError(test.name, "", hinted(problem.message, problem.suggestion), *place)], None
     answer = database.run(query.sql, test.limit or ROW_LIMIT)
     if isinstance(answer, Refusal):
         piece = located(query, answer)

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from itertools import chain
 
 from runyard.tasks.lookml.language.files import IMPORTED
-from runyard.tasks.lookml.language.findings import nearest
+from runyard.tasks.lookml.language.findings import hinted, nearest
 from runyard.tasks.lookml.language.model import Explore, Model
 from runyard.tasks.lookml.language.project import Project
 from runyard.tasks.lookml.validators.content.exported import EXPORTS, contents
@@ -263,9 +263,8 @@ def _guess(name: str, asked: Asked, explore: Explore, visible: frozenset[str]) -
 
 
 def _error(item: Content, element: Element | None, name: Name, message: str, suggestion: str) -> ContentError:
-    hint = f" Did you mean {suggestion}?" if suggestion else ""
     return ContentError(
-        f"{message}.{hint}", name.text, suggestion, item.type, item.id, item.title, item.folder.name, item.folder.id,
+        hinted(f"{message}.", suggestion), name.text, suggestion, item.type, item.id, item.title, item.folder.name, item.folder.id,
         element.type if element else "", element.title if element else "", item.file, name.line,
     )  # fmt: skip
 
