@@ -11,7 +11,7 @@ import pytest
 
 from runyard.engine import control
 from runyard.model.plan import JobPlan, Lane, Network, StepKind, StepPlan
-from runyard.model.state import Outcome, Reason
+from runyard.model.state import Outcome, Reason, State
 from runyard.runner.sandbox import BoxPlan, Sandbox, SandboxError
 from runyard.runner.steps import Ended, Scene
 from tests.runner.test_background import TICKING, did, freezes, size
@@ -74,11 +74,32 @@ def test_it_runs_beside_the_next_steps_and_is_known_once_it_was_waited_for(yard:
     assert attempt.outputs == {"v": "1"}
     data = yard.log_bytes(attempt.id)
     parts = {step.key: data[step.log_start : step.log_end] for step in yard.steps(attempt.id)}
-    assert (
-        b"from-the-back" in parts["server"]
-        and sum(b"from-the-back\n" in part for part in parts.values()) == 1
-    )
+    assert b"from-the-back\n" in parts["server"] and data.count(b"from-the-back\n") == 1
     assert b"early" in parts["main"] and b"server: success" in parts["wait"]
+    assert b"Waiting" not in parts["server"] and b"success" not in parts["server"]
+
+
+def test_its_output_comes_as_it_is_said_while_the_job_waits_for_it(yard: Yard) -> None:
+    (attempt_id,) = yard.submit(
+        job(
+            back("echo first; touch said; while :; do sleep 0.05; done", "one"),
+            back(f"{MEET.format('said')}; echo second; touch both; while :; do sleep 0.05; done", "two"),
+            actions(f"{MEET.format('both')}; echo beside", "main"),
+            wait("one", "two"),
+        )
+    )
+    until(lambda: "\nfirst\n" in yard.log(attempt_id))
+    rows = {step.key: step for step in yard.steps(attempt_id)}
+    assert (rows["one"].state, rows["wait"].state) == (State.RUNNING, State.RUNNING)
+    data = yard.log_bytes(attempt_id)
+    assert b"first\n" in data[rows["one"].log_start :] and b"beside\n" in data[: rows["one"].log_start]
+    yard.ports.db.submit_write(lambda tx: control.cancel_attempt(tx, attempt_id, clock())).result()
+    assert yard.wait(attempt_id).outcome is Outcome.CANCELED
+    data, rows = yard.log_bytes(attempt_id), {step.key: step for step in yard.steps(attempt_id)}
+    for key, said, other in (("one", b"first\n", b"second\n"), ("two", b"second\n", b"first\n")):
+        part = data[rows[key].log_start : rows[key].log_end]
+        assert said in part and other not in part and part.endswith(b"##[error]The operation was canceled.\n")
+        assert data.count(part) == 1
 
 
 def test_its_failure_is_that_of_the_step_that_waits_for_it(yard: Yard) -> None:

@@ -5,7 +5,7 @@ step on that waits for it; the job's end waits for all. Called by `job.py`.
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
 
@@ -60,10 +60,16 @@ class Background:
     def hand_over(self) -> None:
         """Between two steps: the output of those that have ended gets its place."""
         for one in self._begun.values():
-            if one.future.done() and one.lane.ended is not None:
-                (step, row), one.lane.ended = one.lane.ended, None
-                start, end = one.lane.log.hand_over()
-                self._place(step, replace(row, log_start=start, log_end=end))
+            self._placed(one.lane, one.future)
+
+    def _placed(self, lane: Lane, future: Future[None]) -> bool:
+        """Whether it has ended with output; then that is in its place now, and the row says where."""
+        if not future.done() or lane.ended is None:
+            return False
+        (step, row), lane.ended = lane.ended, None
+        start, end = lane.log.hand_over()
+        self._place(step, replace(row, log_start=start if lane.start is None else lane.start, log_end=end))
+        return True
 
     def wait(self, scene: Scene, keys: Sequence[str] | None) -> Ended:
         """Until these have ended, without keys all so far; the first that failed is how this ends."""
@@ -107,13 +113,34 @@ class Background:
             one.lane.close()
 
     def _join(self, scene: Scene, chosen: Sequence[_Begun]) -> None:
+        looks = self._following(scene, chosen)
         for _ in waited(scene, [one.future for one in chosen], self._lock):
-            pass
+            next(looks, None)
+        next(looks, None)  # all have ended: to its end
         for one in chosen:
             one.future.result()  # trouble of ours
             if not one.is_joined:
                 one.is_joined = True
                 one.lane.join(scene.facts)
+
+    def _following(self, scene: Scene, chosen: Sequence[_Begun]) -> Iterator[None]:
+        """At each look, while nothing else writes into the job's log, the output of the first that runs goes there as it comes; then the next one's."""
+        for one in chosen:
+            lane = one.lane
+            while not one.future.done():
+                if lane.begun is not None:
+                    self._open(scene, lane, *lane.begun)
+                    lane.log.pass_on()
+                yield
+            self._placed(lane, one.future)
+
+    def _open(self, scene: Scene, lane: Lane, step: StepPlan, row: Step) -> None:
+        """From here on the job's log has the step's output."""
+        with self._lock:
+            if lane.start is None and lane.ended is None:
+                scene.log.end_stream()
+                lane.start = scene.log.size
+                self._place(step, replace(row, log_start=lane.start))
 
     @staticmethod
     def _say(scene: Scene, what: str, chosen: Sequence[_Begun]) -> None:

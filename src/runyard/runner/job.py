@@ -391,11 +391,17 @@ class Execution:
     def _note(self, step: StepPlan, row: Step) -> None:
         """A lane's output has its place in the job's log once it is handed over."""
         lane = self._lane
+        if lane is not None and step.background:
+            with self._shared:
+                row = replace(row, log_start=lane.start, log_end=None)
+                if row.state is State.RUNNING:
+                    lane.begun = (step, row)
+                elif row.outcome is not Outcome.SKIPPED:
+                    lane.ended = (step, row)
+                self._noted(step, row)
+            return
         if lane is not None and row.log_end is None:
             row = replace(row, log_start=None)
-        elif lane is not None and step.background:
-            row = replace(row, log_start=None, log_end=None)
-            lane.ended = (step, row)
         elif lane is not None:
             with self._shared:
                 start, end = lane.log.hand_over()

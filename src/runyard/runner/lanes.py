@@ -1,7 +1,7 @@
 """Steps that run at the same time: each lane works on a snapshot of the job's facts, and what it learned is joined later.
 
 Called by `job.py` for groups (`StepPlan.lane`), by `background.py` for single steps. Every lane has a thread, a log of its own and a word of the server
-of its own; a step's output reaches the job's log whole, when the step has ended, so that a step's part of the log is one piece.
+of its own; a step's output reaches the job's log when the step has ended, or while the job only waits for it, so that a step's part of the log is one piece.
 """
 
 from __future__ import annotations
@@ -62,15 +62,18 @@ class LaneLog(Log):
         self.masker = _LaneMasker(whole.masker)
         self._whole = whole
         self._limit_bytes, self._full = spool.limit_bytes, full
+        self._guard = threading.Lock()  # of what is kept: the lane's thread adds, the job's takes
         spool.folder.mkdir(parents=True, exist_ok=True)
         self._kept = SpooledTemporaryFile(  # noqa: SIM115 - `close` closes it
             KEPT_IN_MEMORY_BYTES, dir=str(spool.folder)
         )
 
     def _keep(self, offset: int, data: bytes) -> Future[Taken]:
-        if self._kept.tell() <= self._limit_bytes:
-            self._kept.write(data)
-        else:
+        with self._guard:
+            fits = self._kept.tell() <= self._limit_bytes
+            if fits:
+                self._kept.write(data)
+        if not fits:
             self._full()
         done: Future[Taken] = Future()
         done.set_result(Taken(Verdict.GO, accepted=True, size=offset + len(data)))
@@ -81,13 +84,18 @@ class LaneLog(Log):
         self.end_stream()
         self.flush()
         start = self._whole.size
-        self._kept.seek(0)
-        while piece := self._kept.read(CHUNK_BYTES):
-            self._whole.write(piece)
+        self.pass_on()
         self._whole.end_stream()
-        self._kept.seek(0)
-        self._kept.truncate()
         return start, self._whole.size
+
+    def pass_on(self) -> None:
+        """Writes what is kept into the job's log, also while the lane goes on. Nobody else may write there until it is handed over."""
+        with self._guard:
+            self._kept.seek(0)
+            while piece := self._kept.read(CHUNK_BYTES):
+                self._whole.write(piece)
+            self._kept.seek(0)
+            self._kept.truncate()
 
     def close(self) -> None:
         """Lets go what it keeps."""
@@ -107,7 +115,9 @@ class Lane:
     end: Finish = field(default_factory=lambda: Finish(Outcome.PASSED))
     overtime: bool = False
     stopped: bool = False  # by us alone: the job is not canceled
+    begun: tuple[StepPlan, Step] | None = None  # the row of a step in the background
     ended: tuple[StepPlan, Step] | None = None  # a row whose output is not handed over yet
+    start: int | None = None  # where its output begins in the job's log, once some of it is there
 
     def stop(self) -> None:
         """This one, whatever becomes of the job."""

@@ -25,6 +25,20 @@ def spoken(house: Any) -> tuple[Any, str]:
     return job, str(house.jobs(run)["ci.yml:build"]["attempts"][0]["attemptId"])
 
 
+def test_lines_within_another_steps_part_are_the_inner_ones(house: Any) -> None:
+    house.project()
+    run = house.start()
+    job = house.claim()
+    house.say(job, b"wait\nback\nwait\nnone\n", 0)
+    house.step(job, 0, "back", 5, 10)
+    house.step(job, 1, "wait", 0, 15)
+    page = house.get(
+        "GetJobAttemptLogs",
+        {"attemptId": house.jobs(run)["ci.yml:build"]["attempts"][0]["attemptId"]},
+    )
+    assert [r.get("stepKey", "none") or "none" for r in page["lines"]] == [r["body"] for r in page["lines"]]
+
+
 def test_pages_have_steps_numbers_and_times(house: Any) -> None:
     _job, attempt = spoken(house)
     page = house.get("GetJobAttemptLogs", {"attemptId": attempt})

@@ -59,7 +59,7 @@ def lines(
 ) -> Iterator[Line]:
     """The whole lines in `data`, which begins at `start`; with `last` also an unfinished one at its end. `times` as `views.log_times` has them."""
     clock = _Clock(times)
-    # In the order of the log: what a background step said comes after steps that it ran beside.
+    # In the order of the log, not of the steps: what one in the background said comes when the job waits for it.
     begun = sorted(
         (step for step in steps if step.log_start is not None), key=lambda step: step.log_start or 0
     )
@@ -115,9 +115,9 @@ def _line(
 
 
 def _step_at(steps: Sequence[Step], offset: int) -> Step | None:
-    """The step whose bytes hold this offset; steps that print at the same time do not exist."""
+    """The innermost step whose bytes hold this offset: a step that waits for others has their output within its own."""
     found = None
     for step in steps:
         if step.log_start is not None and step.log_start <= offset:
-            found = step if step.log_end is None or offset < step.log_end else None
+            found = step if step.log_end is None or offset < step.log_end else found
     return found
