@@ -27,3 +27,16 @@ async def log_bytes(services: Services, attempt_id: int, start: int, end: int) -
             return
         at += len(piece)
         yield piece
+
+
+async def opened(pieces: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
+    """The same pieces, the first of them read already: bytes that cannot be reached are an error while the answer can still be one."""
+    first = await anext(pieces, b"")
+
+    async def all_of_them() -> AsyncIterator[bytes]:
+        if first:
+            yield first
+        async for piece in pieces:
+            yield piece
+
+    return all_of_them()

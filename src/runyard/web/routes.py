@@ -27,7 +27,7 @@ from runyard.engine import control
 from runyard.engine.ports import RunFilter, Tx
 from runyard.engine.views import log_size
 from runyard.http import devices
-from runyard.http.logs import log_bytes
+from runyard.http.logs import log_bytes, opened
 from runyard.http.problems import status_of
 from runyard.http.services import Principal, Services
 from runyard.http.session import COOKIE, SESSION_S, same_origin, sign_in, sign_out, who
@@ -197,7 +197,7 @@ class Site:
             "Content-Disposition": f'inline; filename="job-{attempt.id}.log"',
             "Content-Length": str(size),
         }
-        pieces = log_bytes(self.services, attempt.id, 0, size)
+        pieces = await opened(log_bytes(self.services, attempt.id, 0, size))
         return StreamingResponse(pieces, media_type="text/plain; charset=utf-8", headers=headers)
 
     async def log_events(self, request: Request) -> Response:

@@ -16,7 +16,7 @@ from runyard.dialects.gitlab.refusals import answer_json, missing
 from runyard.engine import control
 from runyard.engine.ports import AttemptFilter, Page, Tx
 from runyard.engine.views import log_size
-from runyard.http.logs import log_bytes
+from runyard.http.logs import log_bytes, opened
 from runyard.model.access import Role
 from runyard.model.errors import Conflict, Forbidden, Invalid
 from runyard.model.listing import Card, Listed
@@ -143,7 +143,8 @@ class Jobs:
             "Content-Length": str(size),
             "X-Content-Type-Options": "nosniff",
         }
-        return StreamingResponse(_exactly(self.desk, attempt, size), 200, headers, "text/plain")
+        pieces = await opened(_exactly(self.desk, attempt, size))
+        return StreamingResponse(pieces, 200, headers, "text/plain")
 
     async def cancel(self, entry: Entry) -> Response:
         """A running job is told to stop, or ends at once when its runner cannot stop gracefully; `force` ends one that is stopping. What has ended stays as it is."""
