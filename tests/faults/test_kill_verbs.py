@@ -1,4 +1,4 @@
-"""kill -9 of the server between what people and a runner say to it: schedules played, workflows dispatched, runs and jobs retried and canceled, reports
+"""kill -9 of the server between what people and a runner say to it: schedules played, workflows dispatched, runs, workflows and jobs retried and canceled, reports
 read at their upload, big pieces of logs. What was answered is there, once; what was not is there whole or not at all (reliability.md §2.2, §2.4, §8 rows 1 to 9)."""
 
 from __future__ import annotations
@@ -31,11 +31,16 @@ FILES = {
     ".depot/workflows/w.yml": "on: workflow_dispatch\njobs: {one: {runs-on: x, steps: [{run: echo}]}}\n",
 }
 JUNIT = b'<testsuite><testcase name="a"/><testcase name="b"><failure/></testcase></testsuite>'
+COBERTURA = b"""<coverage line-rate="0.5"><packages><package name="p"><classes><class name="c" filename="c.py">
+<lines><line number="1" hits="1"/><line number="2" hits="0"/></lines></class></classes></package></packages></coverage>"""
 UPLOADS = {  # type → (format, bytes)
     "archive": ("zip", packed(b"left" * 5000)),
     "junit": ("gzip", gzip.compress(JUNIT)),
+    "cobertura": ("gzip", gzip.compress(COBERTURA)),
     "dotenv": ("gzip", gzip.compress(b"FROM_BUILD=yes\n")),
 }
+DEPOT = "/depot.ci.v1.CIService/"
+ON_WORKFLOWS = {"rerun": "RerunWorkflow", "failed": "RetryFailedJobs", "end": "CancelWorkflow"}
 GONE = (OSError, HTTPException, URLError)
 
 
@@ -111,19 +116,26 @@ class People:
     said: Counter[str] = field(default_factory=Counter)
     answered: Counter[str] = field(default_factory=Counter)
     odd: list[tuple[str, int]] = field(default_factory=list)
+    workflows: list[str] = field(default_factory=list)  # Depot's ids of those that were dispatched
 
     def work(self) -> None:
         """Until told to stop; a server that is away is waited for."""
         place = project(self.server, PATH)
         newest = place + "/pipelines?per_page=3"
         while not self.stop.wait(0.05):
-            verb = self.chance.choice(["play", "dispatch", "trigger", "retry", "cancel", "again"])
+            verb = self.chance.choice(
+                ["play", "dispatch", "trigger", "retry", "cancel", "again", *ON_WORKFLOWS]
+            )
             with suppress(*GONE):
                 if verb == "play":
                     self.press(verb, f"{place}/pipeline_schedules/{self.schedule}/play")
                 elif verb == "dispatch":
                     body = {"repo": PATH, "workflow": "w.yml", "ref": "main"}
-                    self.press(verb, "/depot.ci.v1.CIService/DispatchWorkflow", body)
+                    run = self.press(verb, f"{DEPOT}DispatchWorkflow", body)["runId"]
+                    self.workflows += self._workflows(run)
+                elif verb in ON_WORKFLOWS:
+                    for workflow in self.workflows[-1:]:
+                        self.press(verb, DEPOT + ON_WORKFLOWS[verb], {"workflowId": workflow})
                 elif verb == "trigger":
                     self.press(verb, f"{place}/pipeline", {"ref": "main"})
                 elif verb == "again":
@@ -133,23 +145,27 @@ class People:
                 elif runs := self.server.call("GET", newest)[1]:
                     self.press(verb, f"{place}/pipelines/{self.chance.choice(runs)['id']}/{verb}", {})
 
-    def press(self, verb: str, path: str, body: Any = None) -> None:
+    def press(self, verb: str, path: str, body: Any = None) -> Any:
         """One button. A 5xx is odd while the server serves."""
         self.said[verb] += 1
-        head = {"token": self.server.token} if path.startswith("/api") else {}
-        if head:
-            status, _ = self.server.call("POST", path, body)
-        else:
-            status = self._depot(path, body)
+        status, answer = (
+            self._depot(path, body) if path.startswith(DEPOT) else self.server.call("POST", path, body)
+        )
         self.answered[verb] += status < 300
         if status >= 500 and status != 503:
             self.odd.append((verb, status))
+        return answer
 
-    def _depot(self, path: str, body: Any) -> int:
+    def _workflows(self, run: str) -> list[str]:
+        _, answer = self._depot(f"{DEPOT}GetRunStatus", {"runId": run})
+        return [workflow["workflowId"] for workflow in answer["workflows"]]
+
+    def _depot(self, path: str, body: Any) -> tuple[int, Any]:
         head = {"Content-Type": "application/json", "Authorization": f"Bearer {self.server.token}"}
         with closing(http.client.HTTPConnection(self.server.listen, timeout=20)) as connection:
             connection.request("POST", path, json.dumps(body), head)
-            return connection.getresponse().status
+            answer = connection.getresponse()
+            return answer.status, json.loads(answer.read())
 
 
 @pytest.mark.parametrize(
@@ -189,6 +205,7 @@ def test_what_was_answered_is_there_once_and_nothing_is_half_made(
         runner.stop.set()
         working.join()
     assert people.odd == [] and runner.logs
+    assert rounds < 10 or (people.answered["rerun"] and people.answered["failed"])
     made = dict(
         rows(
             "SELECT CASE dialect WHEN 'depot' THEN 'dispatch' ELSE source END, count(*) FROM runs GROUP BY 1"
@@ -196,10 +213,19 @@ def test_what_was_answered_is_there_once_and_nothing_is_half_made(
     )
     for verb, source in (("play", "schedule"), ("dispatch", "dispatch"), ("trigger", "api")):
         assert people.answered[verb] <= made.get(source, 0) <= people.said[verb], (verb, made, people.said)
+    tried = "SELECT count(*) FROM attempts a JOIN runs r ON r.id = a.run_id WHERE r.dialect = 'depot' AND a.number > 1"
+    again = rows(tried)[0][0]
+    assert (
+        people.answered["rerun"] + people.answered["failed"]
+        <= again
+        <= people.said["rerun"] + people.said["failed"]
+    )
     _nothing_is_half_made(server, rows)
     for attempt, log in runner.logs.items():
-        kinds = rows(f"SELECT type FROM artifacts WHERE attempt_id = {attempt} ORDER BY 1")
-        assert kinds == [("archive",), ("dotenv",), ("junit",)], (attempt, kinds)
+        left = rows(f"SELECT type, extra FROM artifacts WHERE attempt_id = {attempt} ORDER BY 1")
+        assert [kind for kind, _ in left] == ["archive", "cobertura", "dotenv", "junit"], (attempt, left)
+        told = {kind: json.loads(extra).get("report") for kind, extra in left}
+        assert told["junit"] and told["cobertura"], told
         assert json.loads(rows(f"SELECT outputs FROM attempts WHERE id = {attempt}")[0][0]) == {
             "FROM_BUILD": "yes"
         }

@@ -1,4 +1,4 @@
-"""An answered write survives kill -9 (reliability.md §2.2, §8 rows 1 and 2)."""
+"""An answered write survives kill -9, and so does an upgrade (reliability.md §2.2, §8 rows 1, 2 and 10)."""
 
 from __future__ import annotations
 
@@ -8,10 +8,16 @@ import sqlite3
 import subprocess
 import sys
 import time
+from contextlib import closing
 from pathlib import Path
 
-from runyard.engine.ports import Page
+import pytest
+
+from runyard.engine.ports import AttemptFilter, Page
+from runyard.model.plan import JobPlan
+from runyard.model.work import Attempt, Job, Project, Run, Workflow
 from runyard.store import open_database
+from runyard.store.sqlite import SqliteStore
 
 ROUNDS = 20
 
@@ -54,3 +60,56 @@ def test_every_acknowledged_write_survives_kill_9(tmp_path: Path) -> None:
     connection = sqlite3.connect(tmp_path / "runyard.db")
     assert connection.execute("PRAGMA integrity_check").fetchone() == ("ok",)
     connection.close()
+
+
+DIES_AT = """
+import os, sqlite3, sys
+from functools import partial
+from pathlib import Path
+from runyard.store import open_database
+
+class Dying(sqlite3.Connection):
+    def __init__(self, *given, **named):
+        super().__init__(*given, **named)
+        self.set_trace_callback(lambda sql: sys.argv[2] in sql and os.kill(os.getpid(), 9))
+
+sqlite3.connect = partial(sqlite3.connect, factory=Dying)
+open_database("", Path(sys.argv[1]))
+"""
+
+
+@pytest.mark.parametrize(
+    "statement", ["ADD COLUMN outline", "SET outline", "ADD COLUMN card", "INDEX attempts_undrawn", "'0007'"]
+)
+def test_an_upgrade_that_is_killed_leaves_the_old_schema(tmp_path: Path, statement: str) -> None:
+    file = tmp_path / "runyard.db"
+    _old_database(file, attempts=5000)
+    argv = [sys.executable, "-c", DIES_AT, str(tmp_path), statement]
+    assert subprocess.run(argv, env={**os.environ, "PYTHONPATH": "src"}).returncode == -signal.SIGKILL
+    with closing(sqlite3.connect(file)) as connection:
+        assert connection.execute("SELECT version_num FROM alembic_version").fetchall() == [("0005",)]
+        columns = {row[1] for row in connection.execute("PRAGMA table_info(attempts)")}
+        assert not columns & {"outline", "card"}
+    store = SqliteStore(file)
+    with store.look() as tx:
+        rows = tx.listed(AttemptFilter(), Page(limit=6000))
+        assert [row.outline.name for row in rows] == ["kä"] * 5000
+        assert tx._link.rows("PRAGMA integrity_check") == [("ok",)]
+    store.close()
+
+
+def _old_database(path: Path, attempts: int) -> None:
+    """As release 0005 left it."""
+    store = SqliteStore(path)
+    with store.begin() as tx:
+        project = tx.add(Project(0, "g/n"))
+        run = tx.add(Run(0, project.id, 1, "gitlab", "push", "main", "a" * 40))
+        flow = tx.add(Workflow(0, run.id, "main"))
+        plan = JobPlan("k", "kä", stage="build")
+        jobs = tx.add_all([Job(0, run.id, flow.id, project.id, f"k{i}", "kä", plan) for i in range(attempts)])
+        tx.add_all([Attempt(0, job.id, run.id, project.id, 1) for job in jobs])
+        tx._link.run("DROP INDEX attempts_undrawn")
+        for column in ("outline", "card"):
+            tx._link.run(f"ALTER TABLE attempts DROP COLUMN {column}")
+        tx._link.run("UPDATE alembic_version SET version_num = '0005'")
+    store.close()
