@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 
-from runyard.model.plan import Gate, JobPlan, Need, Order
+from runyard.model.plan import Gate, JobPlan, Need, Order, When
 from runyard.model.state import Hold, Outcome, Reason, State
 from runyard.model.work import Attempt, Job, Runner
 from runyard.web.why import SILENT_MS, why
@@ -55,6 +55,32 @@ def test_a_waiting_job_names_what_it_waits_for() -> None:
     by_need, by_stage = job("c", "first", "second"), job("d", order=Order.STAGE, stage=1)
     assert why(by_need, attempt(by_need, State.WAITING), graph, [], NOW) == "waits for first"
     assert why(by_stage, attempt(by_stage, State.WAITING), graph, [], NOW) == "waits for first"
+
+
+@pytest.mark.parametrize(
+    ("outcomes", "gate", "said"),
+    [
+        ({"first": Outcome.FAILED, "second": Outcome.SKIPPED}, Gate(), "first did not pass"),
+        ({"first": Outcome.PASSED, "second": Outcome.SKIPPED}, Gate(), "second did not pass"),
+        ({"first": Outcome.CANCELED, "second": Outcome.ERRORED}, Gate(), "first, second did not pass"),
+        ({"first": Outcome.FAILED}, Gate(expression="success()"), "first did not pass"),
+        ({"first": Outcome.FAILED}, Gate(expression="always() && false"), "its condition did not hold"),
+        ({"first": Outcome.PASSED}, Gate(when=When.ON_FAILURE), "its condition did not hold"),
+    ],
+)
+def test_a_skipped_job_names_what_did_not_pass(outcomes: dict[str, Outcome], gate: Gate, said: str) -> None:
+    graph = [(job(n), replace(attempt(job(n), State.DONE), outcome=o)) for n, o in outcomes.items()]
+    it = job("c", *outcomes)
+    it = replace(it, plan=replace(it.plan, gate=gate))
+    ended = replace(attempt(it, State.DONE), outcome=Outcome.SKIPPED, reason=Reason.GATE)
+    assert why(it, ended, graph, [], NOW) == said
+
+
+def test_what_may_fail_is_not_why_a_job_was_skipped() -> None:
+    first, it = job("first"), job("c", "first")
+    graph = [(first, replace(attempt(first, State.DONE), outcome=Outcome.FAILED, tolerated=True))]
+    ended = replace(attempt(it, State.DONE), outcome=Outcome.SKIPPED, reason=Reason.GATE)
+    assert why(it, ended, graph, [], NOW) == "its condition did not hold"
 
 
 def test_held_and_ended_jobs() -> None:

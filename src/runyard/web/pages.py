@@ -9,7 +9,7 @@ from runyard.engine.ports import ArtifactFilter, AttemptFilter, Blobs, Page, Run
 from runyard.http.services import Principal
 from runyard.model.access import Role
 from runyard.model.errors import Forbidden, NotFound
-from runyard.model.state import Outcome, State
+from runyard.model.state import Outcome, Reason, State
 from runyard.model.usage import unpacked
 from runyard.model.work import Artifact, Attempt, Job, Project, Run, Runner, Step, User, Workflow
 from runyard.web.failing import Failure, failures
@@ -159,7 +159,8 @@ def run_page(tx: Tx, blobs: Blobs, who: Principal | None, path: str, run_id: int
 def job_page(tx: Tx, who: Principal | None, path: str, attempt_id: int, now: int) -> JobPage:
     """All of an attempt."""
     project, run, job, attempt = find_attempt(tx, who, path, attempt_id)
-    graph = tx.graph(run.id) if attempt.state is State.WAITING else []
+    looks_around = attempt.state is State.WAITING or attempt.reason is Reason.GATE
+    graph = tx.graph(run.id) if looks_around else []
     siblings = tx.attempts(AttemptFilter(job_id=job.id), Page(limit=100, descending=False))
     steps = tx.steps(attempt.id)
     return JobPage(

@@ -25,6 +25,7 @@ class Templates:
             loader=FileSystemLoader([*folders, Path(__file__).parent / "templates"]),
             autoescape=True,
             undefined=StrictUndefined,
+            auto_reload=False,  # an upgrade in place must not mix new pages with the old program
             trim_blocks=True,
             lstrip_blocks=True,
         )

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from runyard.model.plan import Order
-from runyard.model.state import Hold, Reason, State
+from runyard.model.plan import Order, When
+from runyard.model.state import Hold, Outcome, Reason, State
 from runyard.model.work import Attempt, Job, Runner
 
 SILENT_MS = 2 * 3_600_000  # as long as the GitLab API calls a runner online
@@ -45,7 +45,7 @@ def why(
         case State.QUEUED:
             return attempt.message or _queued(job, attempt, runners, now)
         case State.DONE:
-            return attempt.message or _ended(attempt)
+            return attempt.message or _not_begun(job, attempt, graph) or _ended(attempt)
         case _:
             return attempt.message
 
@@ -71,16 +71,35 @@ def _ended(attempt: Attempt) -> str:
 
 
 def _waits(job: Job, graph: Sequence[tuple[Job, Attempt]]) -> str:
-    groups = {need.group for need in job.plan.needs}
-    open_jobs = [j for j, a in graph if a.state is not State.DONE and j.workflow_id == job.workflow_id]
-    if job.plan.gate.order is Order.NEEDS:
-        names = [j.name for j in open_jobs if {j.key, j.plan.matrix_group} & groups]
-    else:
-        names = [j.name for j in open_jobs if j.plan.stage_index < job.plan.stage_index]
-    if not names:
+    names = [j.name for j, a in _before(job, graph) if a.state is not State.DONE]
+    return f"waits for {_named(names)}" if names else ""
+
+
+def _not_begun(job: Job, attempt: Attempt, graph: Sequence[tuple[Job, Attempt]]) -> str:
+    """Of a job that was skipped because of those before it; an `if` of its own may have looked at anything, so there nobody is named."""
+    gate = job.plan.gate
+    is_own = gate.expression not in (None, "success()") or gate.when is When.ON_FAILURE
+    if attempt.reason is not Reason.GATE or is_own:
         return ""
+    before = [(j, a) for j, a in _before(job, graph) if a.outcome is not Outcome.PASSED and not a.tolerated]
+    broken = [j.name for j, a in before if a.outcome is not Outcome.SKIPPED]
+    names = broken or [j.name for j, _ in before]
+    return f"{_named(names)} did not pass" if names else ""
+
+
+def _before(job: Job, graph: Sequence[tuple[Job, Attempt]]) -> list[tuple[Job, Attempt]]:
+    """What it comes after."""
+    groups = {need.group for need in job.plan.needs}
+    if job.plan.gate.order is Order.NEEDS:
+        found = [(j, a) for j, a in graph if {j.key, j.plan.matrix_group} & groups]
+    else:
+        found = [(j, a) for j, a in graph if j.plan.stage_index < job.plan.stage_index]
+    return [(j, a) for j, a in found if j.workflow_id == job.workflow_id]
+
+
+def _named(names: Sequence[str]) -> str:
     more = f" and {len(names) - 3} more" if len(names) > 3 else ""
-    return f"waits for {', '.join(names[:3])}{more}"
+    return ", ".join(names[:3]) + more
 
 
 def _queued(job: Job, attempt: Attempt, runners: Sequence[Runner], now: int) -> str:
