@@ -77,7 +77,9 @@ class Dispatches:
         path = request.url.path
         found = (_WORKFLOW.match(path) or _REPOSITORY.match(path)) if request.method == "POST" else None
         if found is None:
-            raise NotFound("Not Found")
+            raise NotFound(
+                f"Not Found: {request.method} /{path.removeprefix(PREFIX)} is not among the calls of GitHub's API that this server has"
+            )
         is_workflow = "file" in found.groupdict()
         project = await self._project(who, found["repo"], who.may_steer if is_workflow else who.may_push)
         body = decode_json(await whole(request, BODY_BYTES) or b"{}")
