@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import base64
+import html
 import json
 import time
 from itertools import pairwise
 from urllib.parse import quote
+from xml.sax import saxutils
 
 import pytest
 from hypothesis import given, settings
@@ -77,9 +79,10 @@ def test_each_line_of_a_key_is_hidden() -> None:
 
 
 def test_the_spellings_of_tools_are_hidden() -> None:
-    secret = 'p@ss/wörd "quoted" & more'
+    secret = 'p@ss/wörd "quoted" & it\'s <more>'
     for spelled in (
         json.dumps(secret)[1:-1], json.dumps(secret, ensure_ascii=False)[1:-1], quote(secret), quote(secret, safe=""),
+        html.escape(secret), html.escape(secret, quote=False), saxutils.escape(secret, {'"': "&quot;", "'": "&apos;"}),
     ):  # fmt: skip
         assert masked([secret], f"x {spelled} y".encode()) == b"x [MASKED] y", spelled
     for lead in ("", "u", "us"):

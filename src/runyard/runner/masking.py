@@ -58,7 +58,12 @@ def _spellings(raw: bytes) -> Iterable[bytes]:
     yield quote(raw, safe="").encode()
     yield quote(raw).encode()
     yield quote_plus(raw).encode()
-    yield escape(text, quote=False).replace('"', "&quot;").replace("'", "&#39;").encode("utf-8", "replace")
+    marked = escape(
+        text, quote=False
+    )  # in text quotes may stay; in attributes everybody writes the single one in another way
+    yield marked.encode("utf-8", "replace")
+    for single in ("&#39;", "&#x27;", "&apos;"):
+        yield marked.replace('"', "&quot;").replace("'", single).encode("utf-8", "replace")
     for shift in range(3):
         # Inside a longer text a value begins at any of three places of a base64 group; only the characters it alone decides are its own.
         first = (shift * 8 + 5) // 6

@@ -83,8 +83,8 @@ def mounted(
 
 def _ranges(base: int, inside: int, outside: int) -> list[Range]:
     """All users of the slot's range, but one of them being `outside`."""
-    odd = {inside: outside}
-    if base <= outside < base + USERS:
+    odd = {inside: outside} if outside != base + inside else {}
+    if odd and base <= outside < base + USERS:
         odd.setdefault(outside - base, base + inside)
     found, start = [], 0
     for one in sorted(odd):
