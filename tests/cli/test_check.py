@@ -46,6 +46,32 @@ def test_check_reads_a_link_out_of_the_folder_as_nothing(tmp_path: Path) -> None
     assert "top secret" not in done.stdout
 
 
+def test_a_file_that_cannot_be_read_is_a_problem_among_the_others(tmp_path: Path) -> None:
+    folder = tmp_path / ".depot/workflows"
+    folder.mkdir(parents=True)
+    (folder / "big.yml").write_text("#" * (1 << 20) + "\n")
+    (folder / "bad.yml").write_text("on: nothing\n")
+    done = runyard(tmp_path, "check")
+    assert done.returncode == 1
+    assert (
+        ".depot/workflows/big.yml: error: .depot/workflows/big.yml has more than 1048576 bytes."
+        in done.stdout
+    )
+    assert ".depot/workflows/bad.yml:1:1: error: Required property is missing: jobs" in done.stdout
+
+
+def test_what_stands_in_files_does_not_steer_the_terminal(tmp_path: Path) -> None:
+    folder = tmp_path / ".depot/workflows"
+    folder.mkdir(parents=True)
+    (folder / "a\n\x1b[2J.yml").write_text('on: "\\e[31mpush"\njobs: {}\n')
+    subprocess.run(["git", "init", "-q"], cwd=tmp_path, check=True)
+    for verb in ("check", "run"):
+        done = runyard(tmp_path, verb)
+        said = done.stdout + done.stderr
+        assert "\x1b" not in said and said.startswith(".depot/workflows/a\\n\\x1b[2J.yml:1:5: "), said
+        assert r"\x1b[31mpush" in said
+
+
 def test_compile_prints_a_plan_that_people_and_machines_read(tmp_path: Path) -> None:
     (tmp_path / ".gitlab-ci.yml").write_text(GOOD + "  rules:\n    - if: $WHAT == 'ever'\n")
     assert runyard(tmp_path, "compile").returncode == 2

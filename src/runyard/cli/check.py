@@ -14,6 +14,7 @@ import typer
 
 from runyard.app.vendors import load_dialects
 from runyard.cli.compiling import FolderFiles, hint
+from runyard.cli.lines import printable
 from runyard.dialects import Dialect
 from runyard.model.errors import Invalid, Problem, RunyardError
 
@@ -31,7 +32,7 @@ def check(
     try:
         chosen = [(d, path) for d in load_dialects().values() for path in _chosen(d, tree, files or [])]
         _all_meant([path for _, path in chosen], files or [], folder)
-        found = [(path, problem) for dialect, path in chosen for problem in dialect.check(tree, path)]
+        found = [(path, problem) for dialect, path in chosen for problem in _problems(dialect, tree, path)]
     except RunyardError as error:
         typer.echo(f"runyard: {error.message}", err=True)
         raise typer.Exit(2) from None
@@ -39,7 +40,7 @@ def check(
         typer.echo(json.dumps([msgspec.to_builtins(problem) for _, problem in found], indent=2))
     else:
         for _, problem in found:
-            typer.echo(f"{_place(problem)}: {problem.severity}: {problem.message}{hint(problem)}")
+            typer.echo(printable(f"{_place(problem)}: {problem.severity}: {problem.message}{hint(problem)}"))
         typer.echo(f"{_count(len(found), 'problem')} in {_count(len(chosen), 'file')}", err=True)
     if any(problem.severity == "error" for _, problem in found):
         raise typer.Exit(1)
@@ -50,6 +51,14 @@ def _chosen(dialect: Dialect, tree: FolderFiles, wanted: Sequence[str]) -> list[
     if not wanted:
         return entries
     return [e for e in entries if any(_meant(e, w) for w in wanted)]
+
+
+def _problems(dialect: Dialect, tree: FolderFiles, path: str) -> Sequence[Problem]:
+    """Of one file; that it cannot be read at all is one, and the others are looked at."""
+    try:
+        return dialect.check(tree, path)
+    except RunyardError as error:
+        return [Problem(error.message, path)]
 
 
 def _all_meant(chosen: Sequence[str], wanted: Sequence[str], folder: Path) -> None:

@@ -18,6 +18,7 @@ from typing import Any
 import msgspec
 
 from runyard.app.vendors import DIALECTS, load_dialect
+from runyard.cli.lines import printable
 from runyard.cli.pairs import pair
 from runyard.dialects import Dialect
 from runyard.model.errors import Invalid, Problem, RunyardError, TooLarge
@@ -126,7 +127,7 @@ def _compile(asked: argparse.Namespace) -> int:
 
 
 def _say(lines: Iterable[str]) -> None:
-    sys.stderr.writelines(f"{line}\n" for line in lines)
+    sys.stderr.writelines(f"{printable(line)}\n" for line in lines)
 
 
 def hint(problem: Problem) -> str:

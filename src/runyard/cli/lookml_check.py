@@ -17,6 +17,7 @@ from typing import Annotated, NoReturn
 import typer
 
 from runyard import __version__
+from runyard.cli.lines import printable
 from runyard.cli.lookml_target import NoTarget, target_tree
 from runyard.tasks.lookml.connections import CannotConnect, Connection, connection, written_dialect
 from runyard.tasks.lookml.junit import TITLES, junit
@@ -149,15 +150,10 @@ def _progress(output: Output, quiet: bool) -> Callable[[str], None]:
 
     def say(line: str) -> None:
         if not quiet:
-            stream.write(_printable(line) + "\n")
+            stream.write(printable(line) + "\n")
             stream.flush()
 
     return say
-
-
-def _printable(line: str) -> str:
-    """A stranger's text without what could steer the terminal."""
-    return "".join(c if c.isprintable() else repr(c)[1:-1] for c in line)
 
 
 def _report(validation: Validation, validator: str, output: Output, quiet: bool) -> Json:
@@ -167,7 +163,7 @@ def _report(validation: Validation, validator: str, output: Output, quiet: bool)
             for row in rows(report):
                 place = ":".join(str(part) for part in (row.file, row.line, row.column) if part)
                 line = f"{place or row.explore}: {row.level}: {row.subject}: {row.message} [{row.rule}]"
-                print(_printable(line))
+                print(printable(line))
         print(verdict(report), flush=True)
     return report
 

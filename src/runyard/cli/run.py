@@ -19,6 +19,7 @@ from runyard.app.local import Local, clock, dialects_of, has_signs
 from runyard.app.local_settings import LocalSettings
 from runyard.cli.asked import Asked, Choice, read
 from runyard.cli.choosing import names_of, only, with_inputs
+from runyard.cli.lines import printable
 from runyard.cli.progress import Screen, follow
 from runyard.cli.resident import client as resident
 from runyard.cli.scratch import Scratch
@@ -87,7 +88,7 @@ def finish(args: Sequence[str], prog_name: str, prepared: Prepared) -> int:
     except Invalid as error:
         for problem in error.problems or (Problem(f"runyard: {error.message}"),):
             text, hint = str(problem), problem.suggestion
-            _complain(f"{text} ({hint})" if hint and hint not in text else text)
+            _complain(printable(f"{text} ({hint})" if hint and hint not in text else text))
         code = 2
     except RunyardError as error:
         _complain(f"runyard: {error.message}")
