@@ -6,6 +6,7 @@ import re
 from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
+from urllib.parse import urlencode
 
 import pytest
 from starlette.testclient import TestClient
@@ -59,6 +60,13 @@ def test_signing_in_takes_a_valid_token_only(stranger: TestClient) -> None:
     assert answer.status_code == 401
     assert "not valid" in answer.text
     assert "set-cookie" not in answer.headers
+
+
+def test_the_way_to_sign_in_leads_back_to_the_page(stranger: TestClient, world: World) -> None:
+    here = f"/team/app/-/pipelines/{world.run.id}"
+    for path in (here, "/team/app"):
+        assert stranger.get(path).text.count(f'href="/sign-in?{urlencode({"next": path})}"') == 2
+    assert 'href="/sign-in' not in stranger.get("/sign-in").text
 
 
 def test_signing_out_ends_the_session_itself(person: TestClient) -> None:

@@ -44,7 +44,14 @@ class Templates:
         self, request: Request, name: str, person: Principal | None, status: int = 200, **facts: Any
     ) -> HTMLResponse:
         """The rendered page."""
-        known = {"who": person, "now": self.services.now(), "live": "", "failed": False, "status": status}
+        known = {
+            "who": person,
+            "now": self.services.now(),
+            "live": "",
+            "failed": False,
+            "status": status,
+            "at": request.url.path,
+        }
         html = self.environment.get_template(name).render(**{**known, **facts})
         return HTMLResponse(html, status_code=status, headers={"Cache-Control": "no-store"})
 

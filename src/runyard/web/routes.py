@@ -334,7 +334,6 @@ class Site:
             person,
             status=status_of(error),
             message=error.message,
-            next=request.url.path,
         )
 
 

@@ -10,8 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from fastapi import APIRouter, Request
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
-from starlette.responses import HTMLResponse, RedirectResponse, Response
+from starlette.responses import RedirectResponse, Response
 
 from runyard.dialects.datafold import reporting, runs
 from runyard.dialects.datafold.desk import Desk, Id
@@ -24,6 +23,7 @@ from runyard.http.session import same_origin, who
 from runyard.model.errors import Forbidden, NotFound
 from runyard.model.state import State
 from runyard.model.work import Project, Run
+from runyard.web.render import Templates
 
 HEADERS = {
     "Content-Security-Policy": "default-src 'self'; style-src 'self' 'unsafe-inline'; img-src 'self'; object-src 'none'; "
@@ -95,14 +95,7 @@ class Pages:
         self.desk = desk
         self.services = desk.services
         self.reports = reports
-        environment = Environment(
-            loader=FileSystemLoader(Path(__file__).parent),
-            autoescape=True,
-            undefined=StrictUndefined,
-            trim_blocks=True,
-            lstrip_blocks=True,
-        )
-        self.template = environment.get_template("report.html")
+        self.templates = Templates(desk.services, [], [Path(__file__).parent])
 
     async def run(self, request: Request, run_id: Id) -> Response:
         """A CI run: what was compared, what was found, what waits for a person."""
@@ -114,11 +107,15 @@ class Pages:
             lambda tx: tx.artifacts(ArtifactFilter(run_id=run.id, type="datadiff_rows"), Page(limit=2000))
         )
         may_run = person is not None and person.may_run(project)
-        html = self.template.render(
+        answer = self.templates.page(
+            request,
+            "report.html",
+            person,
             it=found,
             run=found["run"],
+            state=run.state,
+            outcome=run.outcome,
             project=project,
-            who=person,
             can=may_run,
             may_cancel=may_run and run.state is not State.DONE,
             rows={a.attempt_id: a for a in files},
@@ -132,7 +129,8 @@ class Pages:
             cell=cell,
             live=f"/-/events/run/{run.id}" if run.state is not State.DONE else "",
         )
-        return HTMLResponse(html, headers=HEADERS)
+        answer.headers.update(HEADERS)
+        return answer
 
     async def _seen(self, request: Request, run_id: int) -> tuple[Principal | None, Run, Project]:
         person = await who(self.services, request)

@@ -108,8 +108,7 @@ class Pages:
         except RunyardError as error:
             person = await who(self.services, request)
             status = status_of(error)
-            facts = {"message": error.message, "next": request.url.path}
-            answer = self.templates.page(request, "problem.html", person, status, **facts)
+            answer = self.templates.page(request, "problem.html", person, status, message=error.message)
         answer.headers.update(HEADERS)
         return answer
 
