@@ -268,6 +268,12 @@ def test_a_last_rule_that_always_holds_may_start_two_pipelines(tree: Any, text: 
     assert [p.message for p in found.warnings] == [f"jobs:a {TWO_PIPELINES}"] * warns and not found.errors
 
 
+def test_rules_that_an_unread_include_may_bring_are_not_missed(tree: Any) -> None:
+    text = "include: [{project: g/p, file: a.yml}]\na: {script: x, rules: [{when: always}]}"
+    (warning,) = check(tree({".gitlab-ci.yml": text}))
+    assert "is not read here" in warning.message
+
+
 def test_warnings_crowd_out_no_error(tree: Any) -> None:
     jobs = [f"j{n}: {{script: x, rules: [{{when: always}}]}}" for n in range(200)]
     found = lint(tree({".gitlab-ci.yml": "\n".join([*jobs, "bad: {script: x, needs: [gone]}"])}))
