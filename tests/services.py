@@ -60,6 +60,7 @@ def services_of(dialect: Dialect, folder: Path, **settings: Any) -> tuple[Servic
         sign=signer(b"secret"),
     )
     launcher.hearers.append(partial(dialect.pushed, services))
+    launcher.losers.append(partial(dialect.lost, services))
     db.submit_write(people).result()
     return services, time
 

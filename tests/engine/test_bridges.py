@@ -289,6 +289,17 @@ def test_a_removed_run_is_removed_with_its_children(house: Any, bridge: Any, sta
     assert house.look(lambda tx: tx.get(Run, child.id)) is None
 
 
+def test_children_of_earlier_attempts_are_removed_too(house: Any, bridge: Any, start: Any) -> None:
+    run = house.accept(bridge("go"))
+    [first] = start()
+    house.do(control.cancel_run, run.id, house.now)
+    house.do(control.retry, house.latest(run)["go"].id, house.now)
+    [second] = start()
+    assert first.id != second.id
+    house.do(control.delete_run, run.id, house.now)
+    assert [house.look(lambda tx, id=one.id: tx.get(Run, id)) for one in (first, second)] == [None, None]
+
+
 def test_a_child_that_awaits_jobs_ends_its_bridge_when_it_is_removed(
     house: Any, job: Any, bridge: Any
 ) -> None:

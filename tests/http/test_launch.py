@@ -28,7 +28,13 @@ def test_every_hearer_hears_of_a_branch_and_none_of_a_deletion(tmp_path: Path) -
         heard.append((push.ref, push.after))
         return [Run(7, push.project.id, 1, "looker", "push", push.ref, push.after)]
 
+    lost: list[str] = []
+
+    async def misses(push: Push) -> None:
+        lost.append(push.ref)
+
     launcher.hearers.extend([refuses, hears])
+    launcher.losers.append(misses)
     work = tmp_path / "work"
     for argv in (
         ["init", "-qb", "main", str(work)],
@@ -41,6 +47,6 @@ def test_every_hearer_hears_of_a_branch_and_none_of_a_deletion(tmp_path: Path) -
     sha = services.source.branches(project.id)[0][1].sha
     moved = [RefUpdate("refs/heads/main", ZERO_SHA, sha), RefUpdate("refs/heads/old", sha, ZERO_SHA)]
     runs = asyncio.run(launcher.pushed(project, User(1, "root"), moved, ()))
-    assert heard == [("main", sha)]
+    assert heard == [("main", sha)] and lost == ["old"]
     assert [run.id for run in runs] == [7]
     services.db.close()

@@ -89,6 +89,7 @@ def build_core(settings: Settings, keys: Keys, url: str) -> House:
     visits, words = BoxVisits(), _words(dialects)
     services = _services(settings, terms, db, bell, blobs, source, vault, keys, launcher, words, visits)
     launcher.hearers.extend(partial(d.pushed, services) for d in dialects.values())
+    launcher.losers.extend(partial(d.lost, services) for d in dialects.values())
     return House(settings, services, launcher, dialects, source, keys, visits)
 
 

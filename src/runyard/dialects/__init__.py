@@ -66,6 +66,10 @@ async def hears_no_push(services: Services, push: Push) -> Sequence[Run]:
     return ()
 
 
+async def misses_nothing(services: Services, push: Push) -> None:
+    """For a dialect that a deleted branch or tag does not concern."""
+
+
 def knows_no_facts(tx: Tx, draft: Trigger) -> Mapping[str, Any]:
     """For a dialect whose runs know only what their trigger says."""
     return {}
@@ -82,7 +86,8 @@ class Dialect:
 
     `compile` raises Invalid with located problems (or returns a plan whose workflow carries `error`, where the vendor reports it on the run).
     `entries` lists the files of a tree that this dialect would run ([] when none); `check` finds every problem of one such file.
-    `on_push` says what a push starts according to its files; `pushed` starts what only the store knows; `rounds` is what it does without being asked.
+    `on_push` says what a push starts according to its files; `pushed` starts what only the store knows;
+    `lost` hears of a branch or tag that a push deleted, which `on_push` and `pushed` do not; `rounds` is what it does without being asked.
     `offers` says what a person may start by hand there (`trigger`: who asks, and where); it is lenient, `compile` judges.
     `job_inputs`: how a job asks for inputs of its own, where the dialect knows such.
     `facts` are `Trigger.options` that the store knows of any run, whatever starts it; they are asked of its draft. `mount` makes the ASGI application; `prefixes` are the paths that lead to it (longest wins).
@@ -99,6 +104,7 @@ class Dialect:
     on_push: Callable[[Push, Files], Sequence[PushTrigger]]
     rounds: Callable[[Services], Sequence[Round]] = no_rounds
     pushed: Callable[[Services, Push], Awaitable[Sequence[Run]]] = hears_no_push
+    lost: Callable[[Services, Push], Awaitable[None]] = misses_nothing
     facts: Callable[[Tx, Trigger], Mapping[str, Any]] = knows_no_facts
     offers: Callable[[Trigger, Files], Sequence[Offer]] = offers_nothing
     job_inputs: JobInputs | None = None

@@ -11,11 +11,12 @@ from typing import Any
 
 from runyard.engine.flow import Flow, Node
 from runyard.engine.moves import is_failure, move
-from runyard.engine.ports import Kept, Tx
+from runyard.engine.ports import AttemptFilter, Kept, Page, Tx
 from runyard.model.errors import NotFound
 from runyard.model.state import Outcome, Reason, State
-from runyard.model.work import Run, Workflow
+from runyard.model.work import Attempt, Run, Workflow
 
+MOST_TRIES = 10_000
 DOWNSTREAM = "downstream_run_id"  # in the extra of a bridge's attempt: the run that it has started or follows
 UPSTREAM = "upstream"  # in a run's extra: {attempt_id, job_id, run_id, project_id, child} of the bridge that started it
 FOLLOWERS = (
@@ -89,10 +90,24 @@ def stop(board: Board, node: Node, reason: Reason, message: str, actor_id: int |
 
 def child_of(node: Node) -> int | None:
     """The run of the same project that this bridge has started, whether it follows it or not."""
+    return _child(node.attempt) if _starts_children(node) else None
+
+
+def children_of(tx: Tx, node: Node) -> list[int]:
+    """All runs of the same project that this bridge has started, by earlier attempts too."""
+    if not _starts_children(node):
+        return []
+    tries = tx.attempts(AttemptFilter(job_id=node.job.id), Page(limit=MOST_TRIES))
+    return [child for _, attempt in tries if (child := _child(attempt)) is not None]
+
+
+def _starts_children(node: Node) -> bool:
     bridge = node.plan.bridge
-    if bridge is None or bridge.project or bridge.existing:
-        return None
-    found = node.attempt.extra.get(DOWNSTREAM)
+    return bridge is not None and not bridge.project and not bridge.existing
+
+
+def _child(attempt: Attempt) -> int | None:
+    found = attempt.extra.get(DOWNSTREAM)
     return int(found) if found is not None else None
 
 

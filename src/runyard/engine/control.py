@@ -24,7 +24,7 @@ from dataclasses import replace
 from types import MappingProxyType
 from typing import Any
 
-from runyard.engine.board import Board, child_of, load
+from runyard.engine.board import Board, child_of, children_of, load
 from runyard.engine.ending import again
 from runyard.engine.flow import CANCELED, Flow, Node
 from runyard.engine.gates import outlives
@@ -263,7 +263,7 @@ def delete_run(tx: Tx, run_id: int, now: int) -> None:
     if tx.get(Run, run_id) is None:
         return
     board = load(tx, run_id, now)
-    children = [child for node in board.nodes.values() if (child := child_of(node)) is not None]
+    children = [child for node in board.nodes.values() for child in children_of(tx, node)]
     end_all(board, Reason.BY_USER)
     for node in board.nodes.values():
         if node.attempt.state is State.STOPPING:

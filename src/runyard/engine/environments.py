@@ -3,6 +3,7 @@
 note(tx, job, attempt, now)                      after each move of such a job
 ensure(tx, project_id, name, now, tier="") -> Environment
 stop(tx, environment, now, actor_id=None, force=False) -> (Environment, Attempt | None)    plays the on_stop job when there is one
+abandon(tx, project_id, ref, now, actor_id=None)         the branch has gone
 report(tx, deployment, status, now) -> Deployment        a deployment that someone outside made
 newest(tx, environment_id, status="") -> Deployment | None · slug_of(name) · tier_of(name)
 """
@@ -37,6 +38,7 @@ _TIERS = (
 )
 _SLUG_MOST = 24
 _FIRST = Page(limit=1)
+MOST = 5_000  # environments of a project that are looked at
 
 
 def slug_of(name: str) -> str:
@@ -175,6 +177,14 @@ def stop(
         environment = replace(environment, state=state, auto_stop_at=None, updated_at=now)
         tx.save(environment)
     return environment, played
+
+
+def abandon(tx: Tx, project_id: int, ref: str, now: int, actor_id: int | None = None) -> None:
+    """After a branch has gone: what was last delivered from it is taken down where a job does that; the rest stays."""
+    for environment in tx.find(Environment, Page(limit=MOST), project_id=project_id, state="available"):
+        last = newest(tx, environment.id, "success")
+        if last and last.ref == ref and _on_stop(tx, environment, now, actor_id) is not None:
+            tx.save(replace(environment, state="stopping", auto_stop_at=None, updated_at=now))
 
 
 def _on_stop(tx: Tx, environment: Environment, now: int, actor_id: int | None) -> Attempt | None:

@@ -71,6 +71,7 @@ class Launcher:
     hearers: list[Callable[[Push], Awaitable[Sequence[Run]]]] = field(
         default_factory=list
     )  # `Dialect.pushed`
+    losers: list[Callable[[Push], Awaitable[None]]] = field(default_factory=list)  # `Dialect.lost`
 
     async def start(self, request: RunRequest, edit: Callable[[Plan], Plan] = lambda plan: plan) -> Run:
         """Services.start. `edit` may change the plan before it is accepted (`runyard run JOB…`)."""
@@ -98,13 +99,15 @@ class Launcher:
         tags = sum(update.ref.startswith(TAGS) and update.after != ZERO_SHA for update in updates)
         for update in updates[:PUSHED_REFS]:
             push = _push(project, actor, update, tuple(options), tags)
-            if push is not None:
-                runs += [
-                    run
-                    for compiler in self.dialects.values()
-                    for run in await self._pushed_to(compiler, push)
-                ]
-                runs += await self._heard(push)
+            if push is None:
+                continue
+            if push.after == ZERO_SHA:
+                for loser in self.losers:
+                    await loser(push)
+                continue
+            for compiler in self.dialects.values():
+                runs += await self._pushed_to(compiler, push)
+            runs += await self._heard(push)
         return runs
 
     async def _heard(self, push: Push) -> list[Run]:
@@ -243,9 +246,7 @@ class Launcher:
 def _push(
     project: Project, actor: User, update: RefUpdate, options: tuple[str, ...], tags: int
 ) -> Push | None:
-    """A branch or tag that now points somewhere; deletions and other refs start nothing."""
-    if update.after == ZERO_SHA:
-        return None
+    """What happened to a branch or tag; None for other refs, of which nobody hears."""
     for prefix, tag in ((HEADS, False), (TAGS, True)):
         if update.ref.startswith(prefix):
             return Push(

@@ -84,6 +84,25 @@ def test_a_deployment_from_outside(house: House) -> None:
     assert house.call("POST", path, json={**given, "sha": "0" * 40}).status_code == 400
 
 
+def test_a_deleted_branch_plays_the_on_stop_job_of_what_it_delivered(house: House) -> None:
+    config = """
+up: {script: [a], environment: {name: review/$CI_COMMIT_REF_SLUG, on_stop: down}}
+down: {script: [b], when: manual, environment: {name: review/$CI_COMMIT_REF_SLUG, action: stop}}
+"""
+    project = house.project(config=config)
+    base = f"/projects/{project}"
+    house.call("POST", f"{base}/repository/branches", json={"branch": "side", "ref": "main"})
+    token = house.runner()
+    for ref in ("main", "side"):
+        house.pipeline(project, ref=ref)
+        job = house.claim(token).json()
+        house.call("PUT", f"/jobs/{job['id']}", token=None, json={"token": job["token"], "state": "success"})
+    assert house.call("DELETE", f"{base}/repository/branches/side").status_code == 204
+    states = {row["name"]: row["state"] for row in house.get(f"{base}/environments")}
+    assert states == {"review/main": "available", "review/side": "stopping"}
+    assert house.claim(token).json()["job_info"]["name"] == "down"
+
+
 def test_a_jobs_deployment_shows_its_job_and_auto_stop_plays_the_on_stop_job(house: House) -> None:
     config = "up: {stage: build, script: [a]}\ndown: {stage: build, script: [b], when: manual}"
     project = house.project(config=config)

@@ -70,6 +70,12 @@ async def _pushed(services: Services, push: Push) -> Sequence[Run]:
     return await merging.pushed(services, push)
 
 
+async def _lost(services: Services, push: Push) -> None:
+    from runyard.dialects.gitlab import stopping
+
+    await stopping.stop_abandoned(services, push)
+
+
 def _rounds(services: Services) -> Sequence[Round]:
     """Schedules that fall due, environments whose time to stop has come, cards of jobs that have ended."""
     from runyard.dialects.gitlab import cards, schedules, stopping
@@ -105,6 +111,7 @@ DIALECT = Dialect(
     on_push=_on_push,
     rounds=_rounds,
     pushed=_pushed,
+    lost=_lost,
     facts=_facts,
     offers=config.offers,
     job_inputs=config.JOB_INPUTS,

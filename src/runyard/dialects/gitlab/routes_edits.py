@@ -171,9 +171,10 @@ class Edits:
 
     async def _drop(self, entry: Entry, name: str, thing: str) -> None:
         try:
-            await asyncio.to_thread(self.desk.services.source.drop_ref, entry.project.id, name)
+            update = await asyncio.to_thread(self.desk.services.source.drop_ref, entry.project.id, name)
         except (NotFound, Invalid):
             raise missing(thing) from None
+        await self._tell(entry, update)
 
     async def _did(self, work: Any, *arguments: Any) -> RefUpdate:
         """One git act in a thread; a ref that is not there is a bad request here, as in GitLab."""

@@ -1,4 +1,4 @@
-"""The round that stops environments whose time has come (`auto_stop_in`). Called by the dialect's rounds.
+"""Environments are stopped when their time has come (`auto_stop_in`) and when their branch has gone. Called by the dialect's rounds and after pushes.
 
 Finding and stopping are one transaction, so replicas stop each once.
 """
@@ -8,6 +8,7 @@ from __future__ import annotations
 from runyard.engine import environments
 from runyard.engine.ports import Tx
 from runyard.http.services import Services
+from runyard.model.trigger import Push
 
 AT_ONCE = 100
 
@@ -23,3 +24,10 @@ async def stop_due(services: Services) -> None:
             environments.stop(tx, row, now)
 
     await services.db.write(stop)
+
+
+async def stop_abandoned(services: Services, push: Push) -> None:
+    """After a branch was deleted (GitLab: Ci::StopEnvironmentsService); tags stop nothing."""
+    project_id, actor_id, now = push.project.id, push.actor.id, services.now()
+    if not push.tag:
+        await services.db.write(lambda tx: environments.abandon(tx, project_id, push.ref, now, actor_id))
