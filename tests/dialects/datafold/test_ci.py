@@ -207,6 +207,14 @@ def test_the_report_says_per_table_what_was_found(house: Any, source: int) -> No
     assert f"http://ci.test/datadiffs/runs/{run}" in text
 
 
+def test_a_report_that_is_not_there_is_a_page_for_people(house: Any) -> None:
+    answer = house.call("GET", "/datadiffs/runs/999")
+    assert answer.status_code == 404
+    assert answer.headers["content-type"].startswith("text/html")
+    assert "There is no CI run 999." in answer.text
+    assert answer.headers["content-security-policy"].startswith("default-src 'self'")
+
+
 @pytest.mark.parametrize("shown", [True, False])
 def test_row_values_are_in_the_report_unless_switched_off(house: Any, source: int, shown: bool) -> None:
     config = house.config(source, show_row_values=shown)

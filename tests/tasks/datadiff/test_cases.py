@@ -311,7 +311,7 @@ def test_a_name_that_is_not_there_is_told_what_is(place: Any) -> None:
     place.sql("CREATE TABLE orders AS SELECT 1 AS order_id, 2 AS v", "CREATE TABLE other AS SELECT 1 AS x")
     for wanted, told in (
         ({"a": "ordres", "b": "orders"}, "Did you mean orders?"),
-        ({"a": "nothing_like_it", "b": "orders"}, "There is orders, other."),
+        ({"a": "nothing_like_it", "b": "orders"}, "Available: orders, other."),
         ({"a": "orders", "b": "orders", "key": ("order",)}, "Did you mean order_id?"),
     ):
         with pytest.raises(CouldNot) as caught:

@@ -69,7 +69,9 @@ def described(
     elif media is not None:
         extra["requestBody"] = {"required": True, "content": dict(media)}
     if page:
-        responses[200] = {"description": "A page", "content": {"text/html": {"schema": {"type": "string"}}}}
+        html = {"text/html": {"schema": {"type": "string"}}}
+        responses[200] = {"description": "A page", "content": html}
+        responses[404] = {"description": _SAID[404], "content": {**html, **_PROBLEM}}
         responses[302] = {"description": "The page"}
         return {"responses": responses, "openapi_extra": {"security": []}, "response_model": None}
     return {"responses": responses, "openapi_extra": extra, "response_model": answer}

@@ -99,7 +99,12 @@ class Pages:
 
     async def run(self, request: Request, run_id: Id) -> Response:
         """A CI run: what was compared, what was found, what waits for a person."""
-        person, run, project = await self._seen(request, run_id)
+        try:
+            person, run, project = await self._seen(request, run_id)
+        except NotFound as error:
+            return self._page(
+                request, "problem.html", await who(self.services, request), 404, message=error.message
+            )
         if person is None and project.visibility != "public":
             return RedirectResponse(f"/sign-in?next=/datadiffs/runs/{run_id}", 302)
         found = await gather(self.desk, self.reports, run)
@@ -107,7 +112,7 @@ class Pages:
             lambda tx: tx.artifacts(ArtifactFilter(run_id=run.id, type="datadiff_rows"), Page(limit=2000))
         )
         may_run = person is not None and person.may_run(project)
-        answer = self.templates.page(
+        return self._page(
             request,
             "report.html",
             person,
@@ -129,6 +134,11 @@ class Pages:
             cell=cell,
             live=f"/-/events/run/{run.id}" if run.state is not State.DONE else "",
         )
+
+    def _page(
+        self, request: Request, name: str, person: Principal | None, status: int = 200, **facts: Any
+    ) -> Response:
+        answer = self.templates.page(request, name, person, status, **facts)
         answer.headers.update(HEADERS)
         return answer
 

@@ -48,4 +48,6 @@ def instead(wish: str, names: Iterable[str]) -> str:
     if near := get_close_matches(wish.casefold(), by_folded, n=3):
         return f" Did you mean {' or '.join(by_folded[n] for n in near)}?"
     some = sorted(by_folded.values())[:8]
-    return f" There is {', '.join(some)}{' and more' if len(by_folded) > len(some) else ''}." if some else ""
+    return (
+        f" Available: {', '.join(some)}{' and more' if len(by_folded) > len(some) else ''}." if some else ""
+    )
