@@ -1,4 +1,4 @@
-"""The same story on PostgreSQL and an S3 bucket: push, pipeline, artifacts, traces; also when the server is killed in the middle."""
+"""The same story on PostgreSQL and an S3 bucket: push, pipeline, artifacts, traces; also when the server is killed in the middle, or its database goes away."""
 
 from __future__ import annotations
 
@@ -14,7 +14,8 @@ from urllib.error import URLError
 import psycopg
 import pytest
 
-from tests.faults.stories import ENDED, LINES, fan, pipeline, trigger, until_status
+from tests.conftest import Cluster
+from tests.faults.stories import ENDED, LINES, fan, pipeline, project, trigger, until_status
 from tests.faults.verdict import Rows, complaints, witness_complaints
 from tests.faults.watch import Witness, living
 from tests.live_server import LiveServer
@@ -88,5 +89,45 @@ def test_nothing_is_lost_on_postgres_and_s3_when_the_server_is_killed(
     server.until(lambda: witness_complaints(witness, rows), lambda found: not found, 5)
     assert {pipeline(server, PATH, n)["status"] for n in acknowledged} == {"success"}
     assert not list((server.folder / "data").glob("runyard.db*")), "nothing was kept beside the database"
+    server.stop()
+    assert server.process.returncode == 0
+
+
+CUT = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid()"
+
+
+def test_a_database_that_goes_away_again_and_again_is_waited_for(
+    server: LiveServer, rows: Rows, postgres_cluster: Cluster, witness: Witness, mark: str
+) -> None:
+    server.push(PATH, fan(witness, mark, width=3), "start [skip ci]")
+    acknowledged: list[int] = []
+    refused: list[int] = []
+    stop = threading.Event()
+
+    def press() -> None:
+        while not stop.wait(0.3):
+            status, answer = server.call("POST", f"{project(server, PATH)}/pipeline", {"ref": "main"})
+            acknowledged.extend([answer["id"]] if status == 201 else [])
+            refused.extend([status] if status != 201 else [])
+
+    thread = threading.Thread(target=press)
+    thread.start()
+    for pause in (0.5, 0.2, 0.7, 0.05, 1.0, 0.3):
+        stop.wait(pause)
+        rows(CUT)
+    postgres_cluster.stop()
+    stop.wait(1.5)
+    postgres_cluster.start()
+    stop.wait(2)
+    stop.set()
+    thread.join()
+    assert set(refused) <= {503}, refused
+    acknowledged.append(server.until(lambda: trigger(server, PATH), bool, 30))
+    for number in acknowledged:
+        server.until(lambda n=number: pipeline(server, PATH, n), lambda p: p["status"] in ENDED, 120)  # type: ignore[misc]
+    server.until(lambda: rows("SELECT id FROM runs WHERE state <> 'done'"), lambda left: not left, 120)
+    assert complaints(server, PATH, acknowledged, rows, LINES) == []
+    server.until(lambda: witness_complaints(witness, rows), lambda found: not found, 5)
+    assert {pipeline(server, PATH, n)["status"] for n in acknowledged} == {"success"}
     server.stop()
     assert server.process.returncode == 0
