@@ -90,6 +90,24 @@ def test_readers_and_second_boards_of_one_transaction_read_for_themselves(
     assert db.submit_write(lambda tx: load(tx, run_id, NOW)).result().nodes is not one.nodes
 
 
+def test_a_verb_goes_on_with_the_nodes_of_one_before_it_that_has_finished(
+    db: SqliteDatabase, house: House
+) -> None:
+    run_id = _accepted(db, house)
+    kept = db.submit_write(lambda tx: load(tx, run_id, NOW)).result()
+    first = min(node.attempt.id for node in kept.nodes.values())
+
+    def two_verbs(tx: Tx) -> list[State]:
+        control.cancel_attempt(tx, first, NOW)
+        control.retry(tx, first, NOW)
+        board = load(tx, run_id, NOW)
+        assert board.nodes is kept.nodes
+        return [node.attempt.state for node in board.nodes.values()]
+
+    assert db.submit_write(two_verbs).result() == [State.QUEUED, State.WAITING]
+    assert db.submit_read(lambda tx: _states(tx, run_id)).result() == [State.QUEUED, State.WAITING]
+
+
 def test_a_workflow_that_gets_jobs_is_read_again(db: SqliteDatabase, house: House) -> None:
     run_id = _accepted(db, house)
     kept = db.submit_write(lambda tx: load(tx, run_id, NOW)).result()

@@ -41,6 +41,7 @@ class Board:
     orphans: dict[int, tuple[Reason, str]] = field(
         default_factory=dict
     )  # runs that end because their bridge was ended, and why
+    kept: Kept | None = None  # where the nodes come from, when the store keeps them
 
     def afresh(self) -> Board:
         """The same nodes with nothing noted: what was noted has been seen to."""
@@ -60,6 +61,11 @@ class Board:
             self.groups.add(node.plan.concurrency.group)
         if node.plan.origin is not None or node.plan.unfold is not None:
             self.restless = True  # its maker may end with it; what it had made may be left over
+
+    def hand_back(self) -> None:
+        """Its verb has finished: another one of the same transaction may go on with these nodes."""
+        if self.kept is not None:
+            self.kept.is_lent = False
 
     def cancel(self, node: Node, reason: Reason, message: str = "", actor_id: int | None = None) -> None:
         """Ends an open node: at once when nobody runs it, else by asking its runner to stop."""
@@ -132,7 +138,7 @@ def load(tx: Tx, run_id: int, now: int) -> Board:
         if kept is not None:
             kept.board, kept.size = read, len(read.nodes)
             kept.saved.clear()
-    return Board(tx, now, run, read.flows, read.nodes)
+    return Board(tx, now, run, read.flows, read.nodes, kept=kept)
 
 
 def _read(tx: Tx, run_id: int, rows: Sequence[Workflow]) -> _Read:

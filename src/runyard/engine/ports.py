@@ -119,6 +119,7 @@ class Kept:
     size: int = 0
     saved: dict[int, Attempt] = field(default_factory=dict)
     stored: dict[int, Attempt] = field(default_factory=dict)
+    is_lent: bool = False  # to a verb that has not finished with it
 
 
 class Tx(Protocol):

@@ -45,10 +45,11 @@ def finish_board(board: Board) -> Run:
     """The same for a board that a verb has already moved on."""
     advance(board)
     run = write_folds(board)
-    if not board.groups and not board.others and not board.orphans:
-        return run
-    _others(board)
-    return board.tx.get(Run, run.id) or run
+    if board.groups or board.others or board.orphans:
+        _others(board)
+        run = board.tx.get(Run, run.id) or run
+    board.hand_back()
+    return run
 
 
 def advance(board: Board) -> None:

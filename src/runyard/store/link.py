@@ -104,6 +104,11 @@ class KeptRuns:
             jobs -= self._runs.popitem(last=False)[1].size
         return kept
 
+    def is_free(self, run_id: int) -> bool:
+        """Whether it is there and nobody has it."""
+        kept = self._runs.get(run_id)
+        return kept is not None and not kept.is_lent
+
     def read(self, run_id: int, latest: Iterable[Attempt]) -> None:
         """These are the run's latest attempts."""
         kept = self._runs.get(run_id)

@@ -41,7 +41,7 @@ from runyard.model.work import (
     Workflow,
 )
 from runyard.store import schema
-from runyard.store.link import Columns, JobCache
+from runyard.store.link import Columns, JobCache, KeptRuns
 from runyard.store.log_files import LogFiles
 from runyard.store.queries import queue
 from runyard.store.transaction import StoreTx
@@ -147,10 +147,10 @@ class Wanted:
 
 
 class PostgresTx(StoreTx):
-    """A write transaction that locks each run it touches, until it ends."""
+    """A write transaction that locks each run it touches, until it ends; so it may keep what it has read of them as long."""
 
     def __init__(self, link: PostgresLink, jobs: JobCache, wanted: Wanted) -> None:
-        super().__init__(link, jobs)
+        super().__init__(link, jobs, KeptRuns())
         self._locked: set[int] = set()
         self._wanted = wanted
         for group in sorted(wanted.groups):

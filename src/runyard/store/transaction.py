@@ -274,13 +274,15 @@ class StoreTx:
     def kept(self, run_id: int) -> Kept | None:
         if self._kept is None:
             return None
-        if run_id in self._boards:
+        if run_id in self._boards and not self._kept.is_free(run_id):
             # Two boards of one run live in this transaction: what the first one does now may not be what the second one read.
             self._kept.forget([run_id])
             return None
         self._boards.add(run_id)
         self.touched.add(run_id)
-        return self._kept.of(run_id)
+        kept = self._kept.of(run_id)
+        kept.is_lent = True
+        return kept
 
     def attempts(self, filter: AttemptFilter, page: Page) -> list[tuple[Job, Attempt]]:
         return runs.attempts(self._link, filter, page, self._saw_attempt, self._find_jobs)
