@@ -294,22 +294,29 @@ jobs:
     runs-on: ubuntu-latest
     steps:
       - uses: actions/checkout@v4
-      - run: cat fresh.txt && cat README.md && test ! -e gone.py
+      - run: cat fresh.txt && cat README.md && test ! -e gone.py && test ! -e before.txt && cat after.txt && test -x tool.sh && od -An -tx1 data.bin
 """
 
 
 def test_local_changes_run_without_a_commit(depot: Depot, tmp_path: Path) -> None:
-    files = {"README.md": "old words\n", "gone.py": "x = 1\n", ".depot/workflows/check.yml": CHECK}
+    files = {
+        "README.md": "old words\n", "gone.py": "x = 1\n", ".depot/workflows/check.yml": CHECK, "before.txt": "renamed\n", "tool.sh": "#!/bin/sh\n",
+        "data.bin": "\0text\n",
+    }  # fmt: skip
     depot.server.push("depot/local", files)
     local = clone(depot.server, "depot/local", tmp_path)
     (local.folder / "README.md").write_text("words that were never committed\n")
     (local.folder / "gone.py").unlink()
     (local.folder / "fresh.txt").write_text("a fresh file\n")
+    (local.folder / "tool.sh").chmod(0o755)
+    (local.folder / "data.bin").write_bytes(b"\0\xff\xfe\0")
+    depot.server.git(local.folder, "mv", "before.txt", "after.txt")
     depot.server.git(local.folder, "add", "-N", "fresh.txt")
     run = local.run(".depot/workflows/check.yml")
     assert local.until(run, "finished", "failed")["status"] == "finished", local("logs", run)
     log = local("logs", run)
     assert "words that were never committed" in log and "a fresh file" in log and "old words" not in log
+    assert "\nrenamed\n" in log and "\n 00 ff fe 00\n" in log
     again = local.run(".depot/workflows/check.yml")  # the patch is there already
     assert local.until(again, "finished", "failed")["status"] == "finished"
     assert (local.folder / "README.md").read_text() == "words that were never committed\n"

@@ -1,19 +1,21 @@
 """The real depot CLI through the subcommands that test_depot_cli.py leaves out (contracts/depot.md §4): metrics, diagnose, retry, rerun, cancel of a
-part, logs in every form, dispatch with every type of input, secrets and variables with variants, migrate."""
+part, logs in every form, dispatch with every type of input, secrets and variables with variants, migrate, login."""
 
 from __future__ import annotations
 
 import json
 import re
 import shutil
+import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 
 from tests.clients.test_depot_cli import BINARY, Depot, clone, jobs
-from tests.live_server import LiveServer
+from tests.live_server import TOKEN, LiveServer
 
 pytestmark = pytest.mark.client
 
@@ -90,6 +92,33 @@ def attempt(tree: Any, name: str) -> str:
 
 def number(tree: Any, name: str) -> str:
     return str(next(job["job_id"] for key, job in jobs(tree).items() if key.endswith(f":{name}")))
+
+
+def test_login_gets_a_token_that_a_person_allowed(depot: Depot, tmp_path: Path) -> None:
+    """Not in a terminal, where it would offer to open a browser: the address is for whoever reads it."""
+    env = {key: value for key, value in depot.env.items() if key not in ("DEPOT_TOKEN", "CI")}
+    env["HOME"] = str(tmp_path)
+
+    def cli(*arguments: str) -> subprocess.Popen[str]:
+        return subprocess.Popen(
+            [str(BINARY), *arguments], env=env, text=True, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+        )  # fmt: skip
+
+    assert "missing API token" in cli("ci", "run", "list").communicate(timeout=60)[0]
+    login = cli("login")
+    assert login.stdout is not None
+    url = next(line.strip() for line in login.stdout if "/-/login/" in line)
+    with httpx.Client(base_url=depot.server.url, headers={"origin": depot.server.url}) as person:
+        assert person.post("/sign-in", data={"token": TOKEN}).status_code == 303
+        assert "Let depot CLI in?" in person.get(url).text
+        assert "It is in" in person.post(url, data={"answer": "yes"}).text
+    assert "Successfully authenticated" in login.communicate(timeout=60)[0] and login.returncode == 0
+    assert "Runyard" in cli("org", "list").communicate(timeout=60)[0]
+    listing = cli("ci", "run", "list", "--repo", depot.repo)
+    assert "missing API token" not in listing.communicate(timeout=60)[0] and listing.returncode == 0
+    assert "Logout successful" in cli("logout").communicate(timeout=60)[0]
+    assert "missing API token" in cli("ci", "run", "list").communicate(timeout=60)[0]
 
 
 def test_metrics_of_an_attempt_a_job_and_a_run(depot: Depot, ended: Any) -> None:

@@ -148,7 +148,8 @@ def test_retry_makes_the_next_attempt_and_asks_skipped_jobs_again(house: Any) ->
     assert (jobs["ci.yml:build"]["status"], jobs["ci.yml:test"]["status"]) == ("failed", "skipped")
     assert "attempts" not in jobs["ci.yml:test"]
     flow = house.get("GetRunStatus", {"runId": run})["workflows"][0]["workflowId"]
-    assert house.refused("RetryJob", {"jobId": jobs["ci.yml:test"]["jobId"]})[1] == "failed_precondition"
+    _, word, message = house.refused("RetryJob", {"jobId": jobs["ci.yml:test"]["jobId"]})
+    assert word == "failed_precondition" and message.endswith("this one is skipped")
     again = house.get("RetryJob", {"workflowId": flow, "jobId": jobs["ci.yml:build"]["jobId"]})
     assert (again["attempt"], again["status"]) == (2, "queued")
     assert house.jobs(run)["ci.yml:test"]["status"] == "waiting"
