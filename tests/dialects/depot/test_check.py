@@ -50,6 +50,24 @@ def test_strangers_text_in_a_script_is_warned_about(path: str) -> None:
     assert [(line, severity) for line, severity, _ in found] == [(8, "warning")]
 
 
+def test_every_broken_expression_of_a_text_is_blamed_at_its_own_place() -> None:
+    text = "echo ${{ github.sha && }} ${{ github.ref }} ${{ contains('x') }} ${{ 1 + 1 }} ${{ open"
+    files: Files = One(
+        f"on: push\njobs:\n  a:\n    runs-on: ubuntu-latest\n    steps:\n      - run: {text}\n"
+    )
+    found = DIALECT.check(files, PATH)
+    assert [(p.line, p.column - len("      - run: "), p.message.partition(":")[0]) for p in found] == [
+        (6, text.index("}}") + 1, "Unexpected end of expression"),
+        (6, text.index("contains") + 1, "Too few parameters supplied"),
+        (6, text.index("+") + 1, "Unexpected symbol"),
+        (
+            6,
+            text.index("${{ open") + 1,
+            "The expression is not closed. An unescaped ${{ was found without }}",
+        ),
+    ]
+
+
 def test_an_if_that_is_always_true() -> None:
     found = checked("      - {run: x, if: \"${{ github.ref_name }} == 'main'\"}\n")
     assert found == [(8, "warning", "this `if` is always true: there is text around its ${{ }}")]

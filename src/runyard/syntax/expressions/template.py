@@ -6,6 +6,7 @@ runner's template reader. Split results are cached by text.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import TypeAlias
@@ -33,23 +34,49 @@ def split(text: str) -> tuple[Part, ...]:
     """Literal pieces and expressions in order; one Piece alone means that the whole text is one expression."""
     parts: list[Part] = []
     at = 0
-    while (start := text.find(OPEN, at)) >= 0:
+    for start, inner, end in _spans(text):
         if start > at:
             parts.append(text[at:start])
+        parts.append(Piece(_parsed(text, inner, end), inner))
+        at = end + len(CLOSE)
+    if at < len(text) or not parts:
+        parts.append(text[at:])
+    return tuple(parts)
+
+
+def errors_in(text: str) -> list[ExpressionError]:
+    """What is wrong with each expression of a text; `split` stops at the first."""
+    found = []
+    try:
+        for _, inner, end in _spans(text):
+            try:
+                _parsed(text, inner, end)
+            except ExpressionError as error:
+                found.append(error)
+    except ExpressionError as error:
+        found.append(error)
+    return found
+
+
+def _spans(text: str) -> Iterator[tuple[int, int, int]]:
+    """Of each expression: where it starts, where its inner text does, where that ends. ExpressionError for one that is not closed."""
+    at = 0
+    while (start := text.find(OPEN, at)) >= 0:
         inner = start + len(OPEN)
         end = closing(text, inner)
         if end < 0:
             raise ExpressionError(
                 "The expression is not closed. An unescaped ${{ was found without }}", start
             )
-        try:
-            parts.append(Piece(parse(text[inner:end]), inner))
-        except ExpressionError as error:
-            raise error.moved(inner) from None
+        yield start, inner, end
         at = end + len(CLOSE)
-    if at < len(text) or not parts:
-        parts.append(text[at:])
-    return tuple(parts)
+
+
+def _parsed(text: str, inner: int, end: int) -> Node:
+    try:
+        return parse(text[inner:end])
+    except ExpressionError as error:
+        raise error.moved(inner) from None
 
 
 def closing(text: str, at: int) -> int:

@@ -6,6 +6,7 @@ The table is GitHub's "context availability" (actions.md §4). Called by the rea
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 from enum import Enum
 from functools import lru_cache
 
@@ -20,7 +21,7 @@ from runyard.syntax.expressions import (
 )
 from runyard.syntax.expressions.evaluator import walk
 from runyard.syntax.expressions.parser import Call, parse
-from runyard.syntax.expressions.template import Piece, split
+from runyard.syntax.expressions.template import Piece, errors_in, split
 from runyard.syntax.yamltree import Mark
 
 _STATUS = frozenset(("always", "cancelled", "success", "failure"))
@@ -70,8 +71,8 @@ def check(findings: Findings, text: Text, place: Place) -> None:
         return
     try:
         _names(findings, text, place, references(text.value), functions_in(text.value))
-    except ExpressionError as error:
-        findings.error(mark_of(text, error.offset), error.message, hint_for(error))
+    except ExpressionError:
+        _unreadable(findings, text, errors_in(text.value))
 
 
 def hint_for(error: ExpressionError) -> str:
@@ -101,6 +102,11 @@ def check_condition(findings: Findings, text: Text, place: Place) -> None:
         if place is Place.STEP_IF and functions & {"success", "failure"}:
             _no_arguments(findings, text)
     except ExpressionError as error:
+        _unreadable(findings, text, errors_in(text.value) or [error])
+
+
+def _unreadable(findings: Findings, text: Text, errors: Iterable[ExpressionError]) -> None:
+    for error in errors:
         findings.error(mark_of(text, error.offset), error.message, hint_for(error))
 
 
@@ -137,9 +143,8 @@ def _names(
         where = f"Unrecognized named-value: '{root}'. It may not be used in {place.value[0]}"
         findings.error(mark_of(text, _place(text, root)), where, nearest(root, place.contexts))
     for function in unknown:
-        findings.error(
-            text.at, f"Unrecognized function: '{function}'. It may not be used in {place.value[0]}"
-        )
+        where = f"Unrecognized function: '{function}'. It may not be used in {place.value[0]}"
+        findings.error(mark_of(text, _place(text, function)), where)
 
 
 def _place(text: Text, name: str) -> int:
