@@ -61,14 +61,14 @@ def test_the_on_stop_job_takes_it_down(house: Any, job: Any) -> None:
     assert state_of(house)[0] == "stopped"
 
 
-def test_a_branch_that_has_gone_takes_its_deliveries_down(house: Any, job: Any) -> None:
+def test_runs_that_are_over_have_their_deliveries_taken_down(house: Any, job: Any) -> None:
     run = house.accept(*graph(job), job("lone", environment=EnvironmentUse("lone")))
     house.work()
     house.work()
     ref = house.run(run).ref
-    house.do(environments.abandon, house.project.id, "another", house.now)
+    house.do(environments.abandon, house.project.id, lambda it: it.ref != ref, house.now)
     assert house.latest(run)["down"].state is State.HELD
-    house.do(environments.abandon, house.project.id, ref, house.now)
+    house.do(environments.abandon, house.project.id, lambda it: it.ref == ref, house.now)
     assert house.latest(run)["down"].state is State.QUEUED
     states = {e.name: e.state for e in house.look(lambda tx: tx.find(Environment, Page()))}
     assert states == {"review/x": "stopping", "lone": "available"}, "GitLab stops only what a job takes down"

@@ -3,7 +3,7 @@
 note(tx, job, attempt, now)                      after each move of such a job
 ensure(tx, project_id, name, now, tier="") -> Environment
 stop(tx, environment, now, actor_id=None, force=False) -> (Environment, Attempt | None)    plays the on_stop job when there is one
-abandon(tx, project_id, ref, now, actor_id=None)         the branch has gone
+abandon(tx, project_id, is_over, now, actor_id=None)     what those runs were for has gone
 report(tx, deployment, status, now) -> Deployment        a deployment that someone outside made
 newest(tx, environment_id, status="") -> Deployment | None · slug_of(name) · tier_of(name)
 """
@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import hashlib
 import re
+from collections.abc import Callable
 from dataclasses import replace
 
 from runyard.engine import control
@@ -179,17 +180,24 @@ def stop(
     return environment, played
 
 
-def abandon(tx: Tx, project_id: int, ref: str, now: int, actor_id: int | None = None) -> None:
-    """After a branch has gone: what was last delivered from it is taken down where a job does that; the rest stays."""
+def abandon(
+    tx: Tx, project_id: int, is_over: Callable[[Run], bool], now: int, actor_id: int | None = None
+) -> None:
+    """When what some runs were for has gone: what they delivered last is taken down where a job does that; the rest stays."""
     for environment in tx.find(Environment, Page(limit=MOST), project_id=project_id, state="available"):
-        last = newest(tx, environment.id, "success")
-        if last and last.ref == ref and _on_stop(tx, environment, now, actor_id) is not None:
+        deliverer = _deliverer(tx, environment)
+        run = tx.get(Run, deliverer.run_id) if deliverer else None
+        if run and is_over(run) and _on_stop(tx, environment, now, actor_id) is not None:
             tx.save(replace(environment, state="stopping", auto_stop_at=None, updated_at=now))
 
 
-def _on_stop(tx: Tx, environment: Environment, now: int, actor_id: int | None) -> Attempt | None:
+def _deliverer(tx: Tx, environment: Environment) -> Attempt | None:
     last = newest(tx, environment.id, "success")
-    deliverer = tx.get(Attempt, last.attempt_id) if last and last.attempt_id else None
+    return tx.get(Attempt, last.attempt_id) if last and last.attempt_id else None
+
+
+def _on_stop(tx: Tx, environment: Environment, now: int, actor_id: int | None) -> Attempt | None:
+    deliverer = _deliverer(tx, environment)
     job = tx.get(Job, deliverer.job_id) if deliverer else None
     if job is None or job.plan.environment is None or not job.plan.environment.on_stop:
         return None

@@ -103,6 +103,32 @@ down: {script: [b], when: manual, environment: {name: review/$CI_COMMIT_REF_SLUG
     assert house.claim(token).json()["job_info"]["name"] == "down"
 
 
+def test_a_closed_merge_request_plays_the_on_stop_job_of_what_its_pipeline_delivered(house: House) -> None:
+    config = """
+
+up: {script: [a], environment: {name: review/$CI_COMMIT_REF_SLUG, on_stop: down}, rules: [{if: $CI_MERGE_REQUEST_IID}]}
+down: {script: [b], environment: {name: review/$CI_COMMIT_REF_SLUG, action: stop}, rules: [{if: $CI_MERGE_REQUEST_IID, when: manual, allow_failure: true}]}
+"""
+    project = house.project(config=config)
+    base = f"/projects/{project}"
+    house.call("POST", f"{base}/repository/branches", json={"branch": "side", "ref": "main"})
+    edit = {"branch": "side", "commit_message": "m", "content": "x"}
+    house.call("POST", f"{base}/repository/files/x", json=edit)
+    token = house.runner()
+    wish = {"source_branch": "side", "target_branch": "main", "title": "t"}
+    iid = house.call("POST", f"{base}/merge_requests", json=wish).json()["iid"]
+    job = house.claim(token).json()
+    assert job["job_info"]["name"] == "up"
+    house.call("PUT", f"/jobs/{job['id']}", token=None, json={"token": job["token"], "state": "success"})
+    (environment,) = house.get(f"{base}/environments")
+    assert environment["state"] == "available"
+    house.call("PUT", f"{base}/merge_requests/{iid}", json={"title": "other"})
+    assert house.get(f"{base}/environments")[0]["state"] == "available"
+    house.call("PUT", f"{base}/merge_requests/{iid}", json={"state_event": "close"})
+    assert house.get(f"{base}/environments")[0]["state"] == "stopping"
+    assert house.claim(token).json()["job_info"]["name"] == "down"
+
+
 def test_a_jobs_deployment_shows_its_job_and_auto_stop_plays_the_on_stop_job(house: House) -> None:
     config = "up: {stage: build, script: [a]}\ndown: {stage: build, script: [b], when: manual}"
     project = house.project(config=config)

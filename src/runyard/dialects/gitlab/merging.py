@@ -11,6 +11,7 @@ from dataclasses import replace
 from typing import Any
 
 from runyard.dialects.gitlab.push_options import Wishes
+from runyard.engine import environments
 from runyard.engine.ports import Page, Tx
 from runyard.http.services import RunRequest, Services
 from runyard.model.errors import Invalid, NotFound, NothingToRun
@@ -143,6 +144,15 @@ async def _wished(services: Services, push: Push, wishes: Wishes) -> None:
             tx.ring(TOPIC)
 
     await services.db.write(act)
+
+
+def take_down(tx: Tx, project_id: int, iid: int, now: int, actor_id: int) -> None:
+    """What the pipelines of a merge request delivered, when it is closed (GitLab: Environments::StopService)."""
+
+    def is_over(run: Run) -> bool:
+        return bool(run.extra.get("merge_request_iid") == iid)
+
+    environments.abandon(tx, project_id, is_over, now, actor_id)
 
 
 def opened(source: str, target: str, sha: str, author_id: int, title: str = "") -> Facts:

@@ -120,7 +120,7 @@ class MergeRequests:
 
     async def change(self, entry: Entry) -> Response:
         """`title`, `description`, `labels` (`add_labels`, `remove_labels`), `target_branch`, `squash`, `state_event`."""
-        given, now = entry.parameters, self.desk.services.now()
+        given, now, actor_id = entry.parameters, self.desk.services.now(), entry.who.user.id
         event, target = given.choice("state_event", EVENTS, ""), given.text("target_branch")
         if target:
             await self._head(entry, target, "target_branch")
@@ -128,6 +128,8 @@ class MergeRequests:
         def save(tx: Tx) -> Record:
             row = self._row(tx, entry)
             data = _described(dict(row.data), given, given.limited("title") or row.data["title"])
+            if event == "close" and row.data["state"] == "opened":
+                merging.take_down(tx, entry.project.id, row.data["iid"], now, actor_id)
             if event:
                 data["state"] = "closed" if event == "close" else "opened"
                 data["closed_at"] = now if event == "close" else None

@@ -9,6 +9,7 @@ from runyard.engine import environments
 from runyard.engine.ports import Tx
 from runyard.http.services import Services
 from runyard.model.trigger import Push
+from runyard.model.work import Run
 
 AT_ONCE = 100
 
@@ -29,5 +30,9 @@ async def stop_due(services: Services) -> None:
 async def stop_abandoned(services: Services, push: Push) -> None:
     """After a branch was deleted (GitLab: Ci::StopEnvironmentsService); tags stop nothing."""
     project_id, actor_id, now = push.project.id, push.actor.id, services.now()
+
+    def is_over(run: Run) -> bool:
+        return run.ref == push.ref and not run.tag
+
     if not push.tag:
-        await services.db.write(lambda tx: environments.abandon(tx, project_id, push.ref, now, actor_id))
+        await services.db.write(lambda tx: environments.abandon(tx, project_id, is_over, now, actor_id))
