@@ -172,7 +172,7 @@ def verdict(report: Json) -> str:
     """One line about a report."""
     counts = {k: v for k, v in report["summary"].items() if k != "seconds" and v not in (0, "")}
     seconds = f" in {report['summary'].get('seconds', 0):g} s"
-    extra = ", ".join(f"{v}" if k == "note" else f"{v} {k}" for k, v in counts.items())
+    extra = ", ".join(f"{v}" if k == "note" else _counted(k, v) for k, v in counts.items())
     problem = f": {report['problem']}" if report["problem"] else ""
     against = ", only what is new" if report["incremental"] else ""
     count = report["error_count"]
@@ -180,6 +180,13 @@ def verdict(report: Json) -> str:
     return f"{TITLES[report['validator']]}: {report['status']}{errors}{problem} ({extra}{against}){seconds}".replace(
         " ()", ""
     )
+
+
+def _counted(key: str, value: int) -> str:
+    """`1 query`, `2 errors`: a summary's keys are plurals of things, or severities."""
+    one = "query" if key == "queries" else key.removesuffix("s")
+    many = f"{key}s" if key in ("error", "warning") else key
+    return f"{value} {one if value == 1 else many}"
 
 
 def _print(reports: Sequence[Json], output: Output) -> None:

@@ -11,6 +11,7 @@ import pytest
 from typer.testing import CliRunner, Result
 
 from runyard.cli.lookml import app
+from runyard.cli.lookml_check import verdict
 
 from .conftest import BAKERY
 from .shop import SHOP
@@ -151,3 +152,26 @@ def test_validators_run_when_there_is_something_for_them_or_when_asked() -> None
     assert "No style validator configuration provided" in style.output
     wrong = run("check", str(BAKERY), "--only", "styl")
     assert (wrong.exit_code, "there is no validator 'styl'" in wrong.output) == (2, True)
+
+
+@pytest.mark.parametrize(
+    ("summary", "told"),
+    [
+        ({"models": 1, "queries": 1, "error": 1, "fatal": 0}, "(1 model, 1 query, 1 error)"),
+        (
+            {"models": 2, "queries": 3, "error": 2, "warning": 2, "passed": 1},
+            "(2 models, 3 queries, 2 errors, 2 warnings, 1 passed)",
+        ),
+        ({"note": "nothing was sent", "explores": 1}, "(nothing was sent, 1 explore)"),
+    ],
+)
+def test_a_verdict_counts_as_people_do(summary: dict[str, int | str], told: str) -> None:
+    report = {
+        "validator": "sql",
+        "status": "passed",
+        "error_count": 0,
+        "problem": "",
+        "incremental": False,
+        "summary": summary,
+    }
+    assert verdict(report) == f"SQL: passed {told} in 0 s"

@@ -12,6 +12,7 @@ from datetime import UTC, datetime
 from functools import cached_property
 from pathlib import Path
 
+from runyard.syntax.reports.told import counted
 from runyard.tasks.lookml.connections import CannotConnect, Connection
 from runyard.tasks.lookml.language.cache import Cache
 from runyard.tasks.lookml.language.findings import Severity
@@ -173,7 +174,7 @@ class Validation:
         total = sum(1 for m in self.models for e in m.all_explores() if sqlcheck.selected(e, options))
         if not total:
             return failure("sql", "no explore is selected")
-        self.say(f"{len(self.models)} models, {total} explores to test")
+        self.say(f"{counted(len(self.models), 'model')}, {counted(total, 'explore')} to test")
         done = 0
 
         def say(tested: sqlcheck.TriedExplore) -> None:
