@@ -60,16 +60,16 @@ class Background:
     def hand_over(self) -> None:
         """Between two steps: the output of those that have ended gets its place."""
         for one in self._begun.values():
-            self._placed(one.lane, one.future)
+            self._close(one)
 
-    def _placed(self, lane: Lane, future: Future[None]) -> bool:
-        """Whether it has ended with output; then that is in its place now, and the row says where."""
-        if not future.done() or lane.ended is None:
-            return False
-        (step, row), lane.ended = lane.ended, None
-        start, end = lane.log.hand_over()
-        self._place(step, replace(row, log_start=start if lane.start is None else lane.start, log_end=end))
-        return True
+    def _close(self, one: _Begun) -> None:
+        """Where it has ended: the rest of its output gets its place, and the row says where all of it is."""
+        lane = one.lane
+        if one.future.done() and lane.ended is not None:
+            (step, row), lane.ended = lane.ended, None
+            start, end = lane.log.hand_over()
+            start = start if lane.start is None else lane.start
+            self._place(step, replace(row, log_start=start, log_end=end))
 
     def wait(self, scene: Scene, keys: Sequence[str] | None) -> Ended:
         """Until these have ended, without keys all so far; the first that failed is how this ends."""
@@ -126,18 +126,18 @@ class Background:
     def _following(self, scene: Scene, chosen: Sequence[_Begun]) -> Iterator[None]:
         """At each look, while nothing else writes into the job's log, the output of the first that runs goes there as it comes; then the next one's."""
         for one in chosen:
-            lane = one.lane
             while not one.future.done():
-                if lane.begun is not None:
-                    self._open(scene, lane, *lane.begun)
-                    lane.log.pass_on()
+                self._open(scene, one.lane)
+                if one.lane.start is not None:
+                    one.lane.log.pass_on()
                 yield
-            self._placed(lane, one.future)
+            self._close(one)
 
-    def _open(self, scene: Scene, lane: Lane, step: StepPlan, row: Step) -> None:
-        """From here on the job's log has the step's output."""
+    def _open(self, scene: Scene, lane: Lane) -> None:
+        """Once the step has begun, its output has its place in the job's log, from here on."""
         with self._lock:
-            if lane.start is None and lane.ended is None:
+            if lane.start is None and lane.begun is not None and lane.ended is None:
+                step, row = lane.begun
                 scene.log.end_stream()
                 lane.start = scene.log.size
                 self._place(step, replace(row, log_start=lane.start))
