@@ -36,7 +36,7 @@ print("artifact", call("FinalizeArtifact", {"name": name, "size": "13"})["ok"])
 WORKFLOW = f"""
 name: Fleet
 on: workflow_dispatch
-env: {{TOP: level}}
+env: {{TOP: level, OVER: file}}
 jobs:
   three:
     runs-on: [self-hosted, fleet]
@@ -59,6 +59,12 @@ jobs:
       - {{name: Fail, run: exit 3}}
       - {{name: Never, run: echo unreached}}
       - {{name: Always, if: always(), run: 'echo "ended ${{{{ job.status }}}}"'}}
+  mourn:
+    needs: after
+    if: failure()
+    runs-on: [self-hosted, fleet]
+    env: {{OVER: job}}
+    steps: [{{run: 'echo "after was ${{{{ needs.after.result }}}} for $OVER"'}}]
 """
 ONCE = """
 on: workflow_dispatch
@@ -158,6 +164,7 @@ def test_a_workflow_of_three_steps_artifacts_and_a_failure(place: Place) -> None
     text = place.text(after)
     assert after["status"] == "failed", text
     assert "on fleet/demo in-sight" in text and "ended failure" in text and "unreached" not in text
+    assert "after was failure for job" in place.text(jobs["mourn"])
 
 
 def test_a_canceled_job_stops(place: Place) -> None:

@@ -9,9 +9,11 @@ from typing import Any
 
 import pytest
 
+from runyard.dialects.depot.fleet.payload import one_job
 from runyard.dialects.depot.gen.runner.v1 import messages_pb as pb
 from runyard.engine import control
 from runyard.http.auth import hash_token
+from runyard.model.plan import JobPlan
 from runyard.model.state import State
 from runyard.model.work import Attempt, Runner, SecretVariable
 from tests.dialects.depot_routes.conftest import House
@@ -137,6 +139,14 @@ def test_strangers_are_refused(house: House, fleet: FleetClient) -> None:
     assert attempt(house, task.id).state is State.RUNNING
 
 
+def test_what_the_server_decided_the_runner_does_not_decide_again() -> None:
+    """A job behind one that failed runs when its `if` held; its own variables weigh more than the file's whichever runner reads them."""
+    text = b"on: push\nenv: {A: file, B: file}\njobs:\n  j: {needs: x, if: failure(), env: {A: job}, runs-on: y, steps: [{run: z}]}\n"
+    found = json.loads(one_job(text, "w.yml", "j", JobPlan("j", "j", labels=("y",))))
+    assert found["jobs"]["j"]["if"] == "always()" and "needs" not in found["jobs"]["j"]
+    assert (found["env"], found["jobs"]["j"]["env"]) == ({"B": "file"}, {"A": "job"})
+
+
 def test_a_task_carries_one_job_and_all_its_program_reads(house: House, fleet: FleetClient) -> None:
     vault = house.services.vault
     rows = [
@@ -242,7 +252,9 @@ def test_logs_steps_outputs_and_the_end(house: House, fleet: FleetClient) -> Non
     assert again.state is not None
     third = fleet.fetch()
     assert third is not None and list(payload(third)["jobs"]) == ["after"]
-    assert "needs" not in payload(third)["jobs"]["after"] and "if" not in payload(third)["jobs"]["after"]
+    assert (
+        "needs" not in payload(third)["jobs"]["after"] and payload(third)["jobs"]["after"]["if"] == "always()"
+    )
     assert third.needs["build"].result is pb.Result.SUCCESS and third.needs["build"].outputs["digest"] in (
         "abc",
         "xyz",
