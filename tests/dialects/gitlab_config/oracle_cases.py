@@ -93,6 +93,11 @@ DEFAULTS: dict[str, Files] = {
     "artifacts reports": job(
         "artifacts: {reports: {junit: [a.xml, b.xml], dotenv: d.env, coverage_report: {coverage_format: cobertura, path: c.xml}}}"
     ),
+    "artifacts reports as before 15.0": job("artifacts: {reports: {cobertura: c.xml}}"),
+    "inputs of a job": "a: {inputs: {w: {default: x, options: [x, y]}}, script: ['echo ${{ job.inputs.w }}']}\n",
+    "inputs of a job without a default": "a: {inputs: {w: {type: string}}, script: [x]}\n",
+    "run": "a: {run: [{name: one, script: x}]}\n",
+    "rules allow_failure exit_codes": job("rules: [{allow_failure: {exit_codes: 1}}]"),
     "retry number": job("retry: 2"),
     "retry hash": job("retry: {max: 1, when: [script_failure, runner_system_failure]}"),
     "retry exit codes": job("retry: {max: 1, exit_codes: [1, 2]}"),
@@ -370,5 +375,7 @@ DIFFERENCES: dict[str, str] = {
     "needs a circle": "the list does not look for circles; GitLab refuses them (contract §3.1: logical validation)",
     "parallel 3": "GitLab names the jobs `a 1/3` (contract §3.8); the list writes `a: [1/3]`",
     "include glob deep": "`**/` is also no folder at all: doc/ci/yaml `include:local` with `configs/**/*.yml` matches files of `configs` too",
+    "run": "gitlab-ci-local knows no `run`; GitLab takes it in place of a script (doc/ci/yaml `run`)",
+    "rules allow_failure exit_codes": "GitLab's rule takes a boolean (entry/rules/rule.rb); the list follows the editor's schema",
     "trigger project": "gitlab-ci-local wants to reach the other project before it lists",
 }  # fmt: skip
