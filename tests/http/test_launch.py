@@ -16,7 +16,7 @@ from runyard.model.work import Project, Run, User
 from tests.services import services_of
 
 
-def test_every_hearer_hears_of_a_branch_and_none_of_a_deletion(tmp_path: Path) -> None:
+def test_every_hearer_hears_of_a_branch_and_every_loser_of_a_deletion(tmp_path: Path) -> None:
     services, _ = services_of(DIALECT, tmp_path)
     launcher: Any = services.start.__self__  # type: ignore[attr-defined]
     heard: list[tuple[str, str]] = []
@@ -33,8 +33,11 @@ def test_every_hearer_hears_of_a_branch_and_none_of_a_deletion(tmp_path: Path) -
     async def misses(push: Push) -> None:
         lost.append(push.ref)
 
+    async def fails(push: Push) -> None:
+        raise Conflict("not now")
+
     launcher.hearers.extend([refuses, hears])
-    launcher.losers.append(misses)
+    launcher.losers.extend([fails, misses])
     work = tmp_path / "work"
     for argv in (
         ["init", "-qb", "main", str(work)],

@@ -102,8 +102,7 @@ class Launcher:
             if push is None:
                 continue
             if push.after == ZERO_SHA:
-                for loser in self.losers:
-                    await loser(push)
+                await self._lost(push)
                 continue
             for compiler in self.dialects.values():
                 runs += await self._pushed_to(compiler, push)
@@ -119,6 +118,14 @@ class Launcher:
             except RunyardError as error:
                 log.warning("push not heard", extra={"project": push.project.path, "error": error.message})
         return runs
+
+    async def _lost(self, push: Push) -> None:
+        """Tells the dialects; the ref is gone already, so one that fails does not fail the push."""
+        for loser in self.losers:
+            try:
+                await loser(push)
+            except RunyardError as error:
+                log.warning("loss not heard", extra={"project": push.project.path, "error": error.message})
 
     async def _pushed_to(self, compiler: Compiler, push: Push) -> list[Run]:
         before = None if push.before == ZERO_SHA else push.before
