@@ -102,6 +102,10 @@ def test_the_workspace_is_shown_in_other_places_too(yard: Yard, image: str) -> N
         "echo from > /app/file; cat sub/file /all/sub/file; (echo x > /all/x) 2>/dev/null || echo [read-only]"
     )
     assert "from\nfrom\n[read-only]" in ran(yard, script, image, volumes=volumes)
+    asked = Image(image, options={"volumes": list(volumes)})
+    late = {"github.workspace": "${{ runner.workspace }}"}
+    attempt, log = yard.run(sh("pwd", cwd="/app"), image=asked, late=late)
+    assert attempt.outcome is Outcome.PASSED and "\n/app\n" in log, log
 
 
 def test_a_volume_follows_links_of_the_image_within_it(yard: Yard, image: str, linked: str) -> None:

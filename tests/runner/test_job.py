@@ -353,6 +353,24 @@ def test_a_checkout_of_what_is_not_there_fails_its_step_in_actions(yard: Yard) -
     assert attempt.outcome is Outcome.PASSED and "\nafter failure success\n" in log
 
 
+@pytest.mark.parametrize(
+    "place", ["../../etc", "/", "/etc", "/usr/bin", "/tmp/../etc", "/builds/../etc", "/tmpx"]
+)
+def test_a_step_starts_in_no_folder_that_is_not_the_jobs(make_yard: Callable[..., Yard], place: str) -> None:
+    attempt, log = make_yard().run(sh("echo began", cwd=place))
+    assert attempt.outcome is Outcome.FAILED and "began" not in log and "neither inside the workspace" in log
+
+
+def test_a_step_may_start_in_the_jobs_other_folders(make_yard: Callable[..., Yard]) -> None:
+    steps = [
+        sh("pwd", str(n), cwd=place) for n, place in enumerate(("/tmp", "/builds/group/app.tmp", "sub/.."))
+    ]
+    attempt, log = make_yard().run(*steps)
+    assert attempt.outcome is Outcome.PASSED and "/tmp\n/builds/group/app.tmp\n/builds/group/app\n" in log, (
+        log
+    )
+
+
 def test_an_internal_surprise_is_the_attempts_end_not_the_runners(yard: Yard) -> None:
     attempt, _ = yard.run(sh("true", cwd="../../etc"))
     assert attempt.outcome is Outcome.FAILED

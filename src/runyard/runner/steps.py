@@ -124,7 +124,7 @@ def _environment(scene: Scene, step: StepPlan, position: int | str) -> tuple[dic
 def _command(
     scene: Scene, step: StepPlan, position: int | str, context: Mapping[str, Any]
 ) -> tuple[list[str], str]:
-    """argv with the script's path, and the working directory, which never leaves the workspace by its name."""
+    """argv with the script's path, and the working directory, which by its name never leaves the workspace, or the job's own folders when it is absolute."""
     show = scene.facts.render
     argv = [show(part, context) if step.templated else part for part in step.argv]
     if step.script is not None:
@@ -137,9 +137,13 @@ def _command(
     if step.script is not None and argv[0] in STARTERS:
         argv = [*STARTERS[argv[0]], *argv[1:]]
     workspace = scene.start or scene.box.inside.workspace
-    cwd = _joined(workspace, show(step.cwd, context) if step.templated else step.cwd)
-    if cwd != workspace and not cwd.startswith(workspace + "/"):
-        raise ValueError(f"working directory {step.cwd!r} is not inside the workspace")
+    given = show(step.cwd, context) if step.templated else step.cwd
+    cwd = _joined(workspace, given)
+    is_ours = cwd == workspace or cwd.startswith(workspace + "/")
+    if not is_ours and not (given.startswith("/") and scene.box.inside.holds(cwd)):
+        raise ValueError(
+            f"working directory {given!r} is neither inside the workspace nor in another folder of the job"
+        )
     return argv, cwd
 
 

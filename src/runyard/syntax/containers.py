@@ -111,6 +111,11 @@ class Container:
     volumes: list[Volume] = field(default_factory=list)
 
     @property
+    def places(self) -> tuple[str, ...]:
+        """Where it was given something."""
+        return (*(one.target for one in self.volumes), *(one.target for one in self.tmpfs))
+
+    @property
     def limits(self) -> Container:
         """Nothing but how much it may use."""
         return Container(memory_bytes=self.memory_bytes, cpus=self.cpus, processes=self.processes)

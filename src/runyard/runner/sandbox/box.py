@@ -105,12 +105,18 @@ class BoxPlan:
 
 @dataclass(frozen=True, slots=True)
 class Places:
-    """The folders of a box. `inside` they are as the job sees them, `outside` as we do."""
+    """The folders of a box. `inside` they are as the job sees them, `outside` as we do. `more`: what its container was given besides."""
 
     builds: str
     workspace: str
     temp: str
     home: str
+    more: tuple[str, ...] = ()
+
+    def holds(self, path: str) -> bool:
+        """Whether a place, an absolute path without `..`, is by its name within a folder that the job was given."""
+        given = (self.builds, "/tmp", *filter("/".__ne__, (self.home, *self.more)))  # noqa: S108 - the box's own
+        return any(path == folder or path.startswith(f"{folder}/") for folder in given)
 
 
 PROGRAM_FOLDERS = (

@@ -91,7 +91,8 @@ class BubblewrapBox(KeptBox):
         home = INSIDE_HOME
         if upper is not None:
             self.uid, home = upper.owner[0], upper.person.home
-        self.inside = Places("/builds", f"/builds/{project}", f"/builds/{project}.tmp", home)
+        workspace = f"{WORKSPACES}/{project}"
+        self.inside = Places(WORKSPACES, workspace, f"{workspace}.tmp", home, plan.container.places)
         base = str(folders.path)
         builds = f"{base}/{BUILDS}"
         self.outside = Places(builds, f"{builds}/{project}", f"{builds}/{project}.tmp", f"{base}/{HOME}")
