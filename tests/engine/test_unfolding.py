@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from runyard.engine import control
-from runyard.model.errors import Invalid
+from runyard.model.errors import Conflict, Invalid
 from runyard.model.plan import (
     Concurrency,
     Drawn,
@@ -18,6 +18,7 @@ from runyard.model.plan import (
     Need,
     Plan,
     Unfold,
+    When,
     WorkflowPlan,
 )
 from runyard.model.state import Outcome, Reason, State
@@ -345,6 +346,20 @@ def test_a_retried_part_waits_until_the_group_of_its_maker_is_free(house: Any, j
     assert house.shown(run) == {"c": "running", "c / b": "queued"}
     house.work()
     assert house.run(run).outcome is Outcome.PASSED
+
+
+def test_a_manual_part_cannot_be_played_before_its_maker_runs(house: Any, job: Any) -> None:
+    manual = job("b", gate=Gate(when=When.MANUAL))
+    run = house.accept(calling(job, job("a"), manual, concurrency=Concurrency("g")))
+    assert house.shown(run) == {"c": "running", "c / a": "queued", "c / b": "manual"}
+    house.do(control.cancel_run, run.id, house.now)
+    house.accept(plan=Plan((WorkflowPlan("w", jobs=(job("o", concurrency=Concurrency("g")),)),)))
+    house.do(control.retry_run, run.id, house.now)
+    assert house.shown(run) == {"c": "concurrency", "c / a": "waiting", "c / b": "waiting"}
+    with pytest.raises(Conflict):
+        house.do(control.play, house.latest(run)["c / b"].id, house.now)
+    assert house.work() == "o"
+    assert house.shown(run) == {"c": "running", "c / a": "queued", "c / b": "manual"}
 
 
 def test_a_leg_that_lost_a_waiting_job_has_not_begun(house: Any, job: Any) -> None:

@@ -9,7 +9,7 @@ import pytest
 import sim_makers
 import sim_world
 
-from runyard.engine import remaking, rooms, unfolding
+from runyard.engine import remaking, rooms, settle, unfolding
 
 Patch = pytest.MonkeyPatch
 
@@ -57,7 +57,8 @@ def keeps_what_is_older_than_its_outputs(patch: Patch) -> None:
 
 
 def lets_its_parts_begin_before_itself(patch: Patch) -> None:
-    patch.setattr(rooms, "_makers_run", lambda flow, node: True)
+    for module in (rooms, settle):
+        patch.setattr(module, "makers_run", lambda flow, node: True)
 
 
 @pytest.mark.parametrize(

@@ -84,6 +84,7 @@ def test_groups_that_go_in_another_order_keep_the_promises(mode: str) -> None:
     [
         (10_072, 80),  # a group whose holder is a bridge that was opened again is taken
         (10_116, 70),  # a maker goes on with its retried part although its own leg has no room
+        (10_521, 125),  # a manual part waits for its maker, and is not there to be played before
         (10_137, 140),  # what a job makes after its workflow was canceled is canceled too
     ],
 )

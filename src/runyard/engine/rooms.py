@@ -12,7 +12,7 @@ from runyard.model.state import State
 
 def has_room(flow: Flow, node: Node) -> bool:
     """All of it."""
-    return _matrix_has_room(flow, node) and _leg_has_room(flow, node) and _makers_run(flow, node)
+    return _matrix_has_room(flow, node) and _leg_has_room(flow, node) and makers_run(flow, node)
 
 
 def _matrix_has_room(flow: Flow, node: Node) -> bool:
@@ -29,7 +29,7 @@ def _leg_has_room(flow: Flow, node: Node) -> bool:
     return origin.leg in at_work or len(at_work) < origin.max_parallel
 
 
-def _makers_run(flow: Flow, node: Node) -> bool:
+def makers_run(flow: Flow, node: Node) -> bool:
     """What a job has made works only while the job does: its place in a concurrency group or in its own leg is theirs, and a new attempt of it may
-    make other jobs."""
+    make other jobs. Nor does it wait for a person or a time before: both would start it."""
     return all(maker.attempt.state is State.RUNNING for maker in flow.makers(node))

@@ -17,7 +17,7 @@ from runyard.engine.following import concerned, follow
 from runyard.engine.gates import Answer, decide, need_facts
 from runyard.engine.groups import enter, release
 from runyard.engine.ports import Tx
-from runyard.engine.rooms import has_room
+from runyard.engine.rooms import has_room, makers_run
 from runyard.engine.unfolding import unfold
 from runyard.model.fold import Folded, fold_parents, fold_words
 from runyard.model.plan import When
@@ -125,7 +125,9 @@ def _is_drawn(board: Board, flow: Flow, node: Node) -> bool:
 
 def _start(board: Board, flow: Flow, node: Node) -> None:
     gate = node.plan.gate
-    if gate.when is When.MANUAL:
+    if not makers_run(flow, node):
+        flow.turn_away(node)
+    elif gate.when is When.MANUAL:
         board.move(node, State.HELD, hold=Hold.MANUAL)
         if node.plan.concurrency is not None:
             board.groups.add(node.plan.concurrency.group)  # nobody waits for who waits for a person

@@ -11,13 +11,16 @@ from collections.abc import Iterator
 from heapq import heapify, heappop, heappush
 from typing import TYPE_CHECKING
 
+from runyard.model.plan import When
 from runyard.model.state import State
 
 if TYPE_CHECKING:
     from runyard.engine.flow import Node
 
 
-_Line = tuple[str, int | None, str, int, int | None]  # all that `rooms.has_room` asks of a plan
+_Line = tuple[
+    str, int | None, str, int, int | None, bool
+]  # all that `rooms` asks of a plan, and whether it takes no place yet
 
 
 class Turns:
@@ -43,7 +46,7 @@ class Turns:
             return
         maker = node.plan.origin.parent if node.plan.origin is not None else None
         for line in list(self._lines):
-            group, _, parent, _, _ = line
+            group, _, parent, *_ = line
             if group in node.names or (parent and (parent == maker or node.plan.unfold is not None)):
                 yield from self._first(line)
 
@@ -86,10 +89,10 @@ class Turns:
 
 
 def _line_of(node: Node) -> _Line:
-    origin = node.plan.origin
-    if origin is None:
-        return node.plan.matrix_group, node.plan.max_parallel, "", 0, None
-    return node.plan.matrix_group, node.plan.max_parallel, origin.parent, origin.leg, origin.max_parallel
+    plan, origin = node.plan, node.plan.origin
+    is_held = plan.gate.when in (When.MANUAL, When.DELAYED)
+    made = (origin.parent, origin.leg, origin.max_parallel) if origin is not None else ("", 0, None)
+    return plan.matrix_group, plan.max_parallel, *made, is_held
 
 
 def _is_at_work(leg: list[Node]) -> bool:
