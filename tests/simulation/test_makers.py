@@ -80,6 +80,10 @@ def test_a_maker_that_is_wrong_when_it_begins_again_is_noticed(
             sim_world.history(seed, 60, twin=False)
 
 
+def test_a_history_that_once_failed() -> None:
+    sim_world.history(30_347, 50)  # what settle makes anew takes no cancel of the workflow back
+
+
 @pytest.mark.slow
 @pytest.mark.timeout(1800)
 def test_many_long_histories_of_makers_break_no_promise() -> None:

@@ -31,7 +31,7 @@ from runyard.engine.gates import outlives
 from runyard.engine.groups import enter, release
 from runyard.engine.moves import move, rehold
 from runyard.engine.ports import ArtifactFilter, AttemptFilter, Page, Tx
-from runyard.engine.reopening import INPUTS, reopen_all, reopen_skipped
+from runyard.engine.reopening import INPUTS, reopen_all, reopen_skipped, take_cancel_back
 from runyard.engine.settle import end_all, end_empty, finish_board, settle
 from runyard.model.errors import Conflict, NotFound
 from runyard.model.plan import Variable, When
@@ -118,6 +118,7 @@ def retry(
     given: dict[str, Any] = {"actor_id": actor_id, **({"variables": variables} if variables else {})}
     if inputs:
         given["extra"] = {INPUTS: {**node.attempt.extra.get(INPUTS, {}), **inputs}}
+    take_cancel_back(board, [node])
     again(board, node, automatic=False, **given)
     reopen_skipped(board, [node])
     finish_board(board)
@@ -163,6 +164,7 @@ def _retried(board: Board, chosen: list[Node], actor_id: int | None) -> Run:
         makers = board.flows[node.job.workflow_id].makers(node)
         again |= {maker.job.id: maker for maker in makers if maker.is_done}
     nodes = [again[job_id] for job_id in sorted(again)]  # makers before what they made
+    take_cancel_back(board, nodes)
     reopen_all(board, nodes, automatic=False, actor_id=actor_id)
     reopen_skipped(board, nodes)
     return finish_board(board)

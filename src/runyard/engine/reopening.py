@@ -15,14 +15,12 @@ INPUTS = "inputs"  # in Attempt.extra: what was given for the job's own inputs w
 
 
 def reopen(board: Board, node: Node, *, automatic: bool, **changes: Any) -> None:
-    """Makes the job's next attempt; its gate will be asked by settle. A person who retries takes the workflow's cancel back."""
+    """Makes the job's next attempt; its gate will be asked by settle."""
     reopen_all(board, [node], automatic=automatic, **changes)
 
 
 def reopen_all(board: Board, nodes: Sequence[Node], *, automatic: bool, **changes: Any) -> None:
     """The same for many, in their order."""
-    if not automatic:
-        _take_cancel_back(board, {node.job.workflow_id for node in nodes})
     for node in nodes:
         board.tx.save(replace(node.attempt, latest=False))
         board.tx.ring(f"attempt:{node.attempt.id}")
@@ -31,8 +29,9 @@ def reopen_all(board: Board, nodes: Sequence[Node], *, automatic: bool, **change
         node.attempt = attempt
 
 
-def _take_cancel_back(board: Board, workflow_ids: Iterable[int]) -> None:
-    for flow in (board.flows[id] for id in workflow_ids):
+def take_cancel_back(board: Board, nodes: Iterable[Node]) -> None:
+    """A person who retries one of these wants its workflow to go on. What settle makes anew does not say so."""
+    for flow in (board.flows[id] for id in {node.job.workflow_id for node in nodes}):
         if flow.is_canceled:
             extra = {key: value for key, value in flow.row.extra.items() if key != CANCELED}
             flow.row = replace(flow.row, extra=extra)
