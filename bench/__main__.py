@@ -1,4 +1,5 @@
-"""`python -m bench [NAME…]`: prints the figures, ours beside the floor of the same run; exit 1 when one misses its limit."""
+"""`python -m bench [NAME…]`: prints the figures, ours beside the floor of the same run; exit 1 when one
+misses its limit."""
 
 from __future__ import annotations
 

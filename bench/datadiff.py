@@ -1,8 +1,10 @@
-"""`python -m bench.datadiff [duckdb|postgres|across|growth|server|rivals …]`: the data diff beside what a person would write by hand, in one run.
+"""`python -m bench.datadiff [duckdb|postgres|across|growth|server|rivals …]`: the data diff beside what a
+person would write by hand, in one run.
 
-The floor is one hand-written full outer join that keeps the differing rows (`datadiff_tables.by_hand`): what ours does more is the key counts of both
-sides, per-column counts, samples and the Parquet file. Each figure is the best of N on both sides, in turns. PostgreSQL is a private cluster of its
-own; reladiff runs in `.venv-oracles` (scripts/oracles.sh), in a process per diff, on the same tables.
+The floor is one hand-written full outer join that keeps the differing rows (`datadiff_tables.by_hand`): what
+ours does more is the key counts of both sides, per-column counts, samples and the Parquet file. Each figure
+is the best of N on both sides, in turns. PostgreSQL is a private cluster of its own; reladiff runs in
+`.venv-oracles` (scripts/oracles.sh), in a process per diff, on the same tables.
 """
 
 from __future__ import annotations
@@ -161,7 +163,8 @@ def growth(small: int = 100_000, large: int = 10_000_000) -> list[Figure]:
 def rival(
     kind: str, where: str | dict[str, str], options: dict[str, bool] | None = None
 ) -> Callable[[], object]:
-    """One run of reladiff in a process of its own; it does not know DATE in DuckDB, so hashdiff goes without that column."""
+    """One run of reladiff in a process of its own; it does not know DATE in DuckDB, so hashdiff goes without
+    that column."""
     columns = [name for name in VALUES if kind == "joindiff" or name != "c_date"]
     wish = {
         "tool": "reladiff",

@@ -1,7 +1,9 @@
-"""The tables of the data-diff figures: `a`, and `b` with 0.1 % of rows changed in one column, 0.05 % gone and 0.05 % added. The same rows everywhere.
+"""The tables of the data-diff figures: `a`, and `b` with 0.1 % of rows changed in one column, 0.05 % gone and
+0.05 % added. The same rows everywhere.
 
-Twelve columns: id, integers, decimals, a float, texts (one of 41 bytes), a category, a time in microseconds, a date, a boolean; 5 to 10 % NULLs. Every
-value is a function of the row's number, so any two databases that are filled from here hold the same.
+Twelve columns: id, integers, decimals, a float, texts (one of 41 bytes), a category, a time in microseconds,
+a date, a boolean; 5 to 10 % NULLs. Every value is a function of the row's number, so any two databases that
+are filled from here hold the same.
 """
 
 from __future__ import annotations

@@ -1,4 +1,5 @@
-"""Depot's API: the status of a run of 200 jobs beside a constant body of that size, and how fast a job's line reaches 20 followers. `python -m bench depot_api`.
+"""Depot's API: the status of a run of 200 jobs beside a constant body of that size, and how fast a job's line
+reaches 20 followers. `python -m bench depot_api`.
 
 GetRunStatus is asked while nothing is written, and while the jobs of that very run change, twenty a second.
 """
@@ -90,7 +91,8 @@ def _status(live: Live) -> list[Figure]:
 
 
 def _while_it_changes(live: Live, port: int, run: str) -> tuple[float, float]:
-    """(answers a second, changes a second): jobs that nobody takes are canceled one after the other meanwhile."""
+    """(answers a second, changes a second): jobs that nobody takes are canceled one after the other
+    meanwhile."""
     (flow,) = call(live, "GetRunStatus", {"runId": run})[1]["workflows"]  # type: ignore[attr-defined]
     over = threading.Event()
     times: list[float] = []
@@ -127,8 +129,9 @@ def _request(body: str) -> bytes:
 
 
 def _latency(live: Live) -> Figure:
-    """From the job's write (its own clock in the line) to the line at each of 20 followers. A line is shown once it is durable, so its slowest
-    moments are the disk's: those of a bare fdatasync on the same disk in the same seconds stand beside them."""
+    """From the job's write (its own clock in the line) to the line at each of 20 followers. A line is shown
+    once it is durable, so its slowest moments are the disk's: those of a bare fdatasync on the same disk in
+    the same seconds stand beside them."""
     run = start(live, SPEAKER % (LINES, 0.1))
     attempt = ""
     while not attempt:

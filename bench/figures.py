@@ -1,4 +1,5 @@
-"""The figures of the foundation: a no-op job, a hundred, a chain, a log, artifacts, the start. Each prints ours, the floor, the ratio and the limit."""
+"""The figures of the foundation: a no-op job, a hundred, a chain, a log, artifacts, the start. Each prints
+ours, the floor, the ratio and the limit."""
 
 from __future__ import annotations
 
@@ -37,7 +38,8 @@ class Figure:
 
 
 def bare_seconds(count: int, slots: int) -> float:
-    """Wall time of `count` times `sh -c true` in the runner's own sandbox, from a bare loop on `slots` threads."""
+    """Wall time of `count` times `sh -c true` in the runner's own sandbox, from a bare loop on `slots`
+    threads."""
     from runyard.model.plan import Network
     from runyard.runner.sandbox.box import BoxPlan
     from runyard.runner.sandbox.levels import choose
@@ -192,7 +194,8 @@ MANY_FILES = 'mkdir tree && cd tree && seq -w 1 10000 | while read i; do echo "f
 
 
 def artifacts(live: Live, name: str, make: str) -> Figure:
-    """Ours and the floor in turns, the best of three each: ext4 is slow for a minute wherever many files were just removed, whoever comes next."""
+    """Ours and the floor in turns, the best of three each: ext4 is slow for a minute wherever many files were
+    just removed, whoever comes next."""
     project = live.project(
         f"bench/artifacts-{len(make)}", {".gitlab-ci.yml": ARTIFACTS.format(make=f"'{make}'")}
     )

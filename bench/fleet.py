@@ -1,7 +1,8 @@
-"""The figures of the runner protocol: a claim with a long queue, log bytes by PATCH, an artifact of 1 GiB up and down. A server of its own, no built-in runner.
+"""The figures of the runner protocol: a claim with a long queue, log bytes by PATCH, an artifact of 1 GiB up
+and down. A server of its own, no built-in runner.
 
-The floors are this disk's: the same chunks written and fsynced one by one, the same file copied (up: copied and fsynced, because an answered
-upload is durable).
+The floors are this disk's: the same chunks written and fsynced one by one, the same file copied (up: copied
+and fsynced, because an answered upload is durable).
 """
 
 from __future__ import annotations
@@ -87,7 +88,8 @@ def claims(live: Live) -> Figure:
 
 
 class Pieces:
-    """Sends a job's log over one kept connection; a bare socket, so that the client costs next to nothing (http.client: 0.1 ms a request)."""
+    """Sends a job's log over one kept connection; a bare socket, so that the client costs next to nothing
+    (http.client: 0.1 ms a request)."""
 
     def __init__(self, live: Live, job: dict[str, Any]) -> None:
         host, _, port = live.host.rpartition(":")
@@ -123,7 +125,8 @@ def _send_both(connection: socket.socket, head: bytes, body: bytes) -> None:
 
 
 def appended(live: Live) -> list[Figure]:
-    """256 MiB in pieces of 1 MiB, and less in smaller ones, one after the other, as gitlab-runner sends them."""
+    """256 MiB in pieces of 1 MiB, and less in smaller ones, one after the other, as gitlab-runner sends
+    them."""
     stock = Stock(live)
     project = live.project("bench/log", dict([FEW]))
     live.call("POST", f"{project}/pipeline", {"ref": "main"})
@@ -137,7 +140,8 @@ def appended(live: Live) -> list[Figure]:
 
 
 def _together(live: Live, name: str, size: int, count: int, runners: int) -> Figure:
-    """Several runners stream: what waits for the disk together shares a commit. The floor is one writer of all their pieces."""
+    """Several runners stream: what waits for the disk together shares a commit. The floor is one writer of
+    all their pieces."""
     piece = os.urandom(size // 2).hex().encode()
     live.call("POST", "/projects/bench%2Flog/pipeline", {"ref": "main"})
     stocks = [Stock(live) for _ in range(runners)]
@@ -173,7 +177,8 @@ def _appended(live: Live, stock: Stock, name: str, size: int, count: int) -> Fig
 
 
 def _asked(live: Live, stock: Stock) -> Figure:
-    """What a request costs by itself: a piece that the server has already is received, looked at, and changes nothing but the lease."""
+    """What a request costs by itself: a piece that the server has already is received, looked at, and changes
+    nothing but the lease."""
     piece, count = os.urandom(32 << 10).hex().encode(), 256
     _, job = stock.claim()
     Pieces(live, job).stream(piece, 1)
@@ -194,7 +199,8 @@ def _again(live: Live, job: dict[str, Any], piece: bytes, count: int) -> float:
 
 
 def _await_sealing(live: Live) -> None:
-    """Logs of jobs that have ended are compressed beside everything else, which takes a core for seconds; the floor should not be spared that alone."""
+    """Logs of jobs that have ended are compressed beside everything else, which takes a core for seconds; the
+    floor should not be spared that alone."""
     with closing(sqlite3.connect(f"file:{live.data}/runyard.db?mode=ro", uri=True)) as db:
         while db.execute("SELECT 1 FROM log_chunks LIMIT 1").fetchone():
             time.sleep(0.2)
@@ -265,7 +271,8 @@ def _copied(file: Path, *, sync: bool) -> float:
 
 
 def _uploaded(live: Live, job: dict[str, Any], file: Path) -> float:
-    """Seconds. The client's part is one sendfile, so that it takes as little as it can from the server's two cores."""
+    """Seconds. The client's part is one sendfile, so that it takes as little as it can from the server's two
+    cores."""
     edge = os.urandom(30).hex()  # as long as gitlab-runner's
     head = (
         f'--{edge}\r\nContent-Disposition: form-data; name="file"; filename="artifacts.zip"\r\n\r\n'.encode()

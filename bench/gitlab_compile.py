@@ -1,7 +1,9 @@
-"""Compiling a large `.gitlab-ci.yml`: our command line beside gitlab-ci-local's on the same files, process start included; and how it grows.
+"""Compiling a large `.gitlab-ci.yml`: our command line beside gitlab-ci-local's on the same files, process
+start included; and how it grows.
 
-The configuration has includes, extends, rules and matrices: one part in ten is a file of its own, every job extends a base with rules, and a
-third of the jobs are legs of a matrix. Both sides run as a process, best of three.
+The configuration has includes, extends, rules and matrices: one part in ten is a file of its own, every job
+extends a base with rules, and a third of the jobs are legs of a matrix. Both sides run as a process, best of
+three.
 """
 
 from __future__ import annotations
@@ -82,7 +84,8 @@ def best(argv: Sequence[str], folder: Path) -> float:
 
 
 def in_process(folder: Path) -> tuple[float, int]:
-    """(best processor seconds, jobs) of compiling alone, without a process or printing, the collector off as in `runyard compile`."""
+    """(best processor seconds, jobs) of compiling alone, without a process or printing, the collector off as
+    in `runyard compile`."""
     from runyard.cli.compiling import FolderFiles, compile_plan
 
     tree = FolderFiles(folder)
@@ -98,7 +101,8 @@ def in_process(folder: Path) -> tuple[float, int]:
 
 
 def compile_figures(jobs: int = 2000) -> list[Figure]:
-    """The two figures of the issue: against gitlab-ci-local, and flat from 200 to 4,800 jobs (5,000 are the most that we take)."""
+    """The two figures of the issue: against gitlab-ci-local, and flat from 200 to 4,800 jobs (5,000 are the
+    most that we take)."""
     found = []
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name, "main")

@@ -1,6 +1,8 @@
-"""Lists of jobs with a million stored, against a constant body of the same size from the same kind of server. `python -m bench lists`.
+"""Lists of jobs with a million stored, against a constant body of the same size from the same kind of server.
+`python -m bench lists`.
 
-The rows are copies of one real pipeline's, made in the database while the server is stopped: 10,000 runs of 100 jobs, each with plan (without its variables), log and archive.
+The rows are copies of one real pipeline's, made in the database while the server is stopped: 10,000 runs of
+100 jobs, each with plan (without its variables), log and archive.
 """
 
 from __future__ import annotations
@@ -82,7 +84,8 @@ def fill(database: Path, run_id: int) -> None:
         "attempt_id": JOBS,
         "number": 0,
         "last_number": 0,
-        # Every copy at another time, as runs are: nothing that is made of times can be kept from page to page.
+        # Every copy at another time, as runs are: nothing that is made of times can be kept from page to
+        # page.
         **dict.fromkeys(("created_at", "queued_at", "started_at", "finished_at", "updated_at"), -7_003),
     }
     for table, step in steps.items():
@@ -108,7 +111,8 @@ def fill(database: Path, run_id: int) -> None:
 
 
 def draw(database: Path) -> None:
-    """Draws the cards of all jobs, as the server does little by little once a job is done (dialects/gitlab/cards.py)."""
+    """Draws the cards of all jobs, as the server does little by little once a job is done
+    (dialects/gitlab/cards.py)."""
     store = SqliteStore(database)
     for pragma in ("synchronous=OFF", "cache_size=-400000"):
         store._writer.execute(f"PRAGMA {pragma}")
@@ -120,8 +124,9 @@ def draw(database: Path) -> None:
 
 
 def measured(live: Live, path: str) -> list[Figure]:
-    """Requests a second and latencies of pages at random places of the list (each asked once in a while of hours), of the deepest keyset page, of the
-    first, and of the constant body. Nothing that the server keeps can help with the first."""
+    """Requests a second and latencies of pages at random places of the list (each asked once in a while of
+    hours), of the deepest keyset page, of the first, and of the constant body. Nothing that the server keeps
+    can help with the first."""
     first = live.raw("GET", path)[1]
     oldest = json.loads(live.raw("GET", f"{path}&pagination=keyset&order_by=id&sort=asc&per_page=40")[1])
     deepest = f"{path}&pagination=keyset&order_by=id&sort=desc&id_before={oldest[-1]['id']}"
@@ -174,7 +179,8 @@ def constant(body: bytes) -> Iterator[int]:
 
 
 def load(port: int, path: str | bytes, anywhere: bool = False) -> tuple[float, float]:
-    """(answers a second, median latency) of CONNECTIONS busy connections, asked from processes of their own."""
+    """(answers a second, median latency) of CONNECTIONS busy connections, asked from processes of their
+    own."""
     with multiprocessing.get_context("spawn").Pool(2) as pool:
         found = pool.starmap(busy, [(port, path, CONNECTIONS // 2, anywhere)] * 2)
     times = [t for some in found for t in some]
@@ -193,7 +199,8 @@ def busy(port: int, path: str | bytes, connections: int, anywhere: bool) -> list
 
 
 def spread(port: int, path: str, anywhere: bool = False) -> tuple[float, float]:
-    """(p50, p99) of the calmest of three looks: a neighbour on the machine takes the core for milliseconds."""
+    """(p50, p99) of the calmest of three looks: a neighbour on the machine takes the core for
+    milliseconds."""
     calm = [one(port, path, anywhere) for _ in range(3)]
     return min(((c[len(c) // 2], c[int(len(c) * 0.99)]) for c in calm), key=lambda pair: pair[1] / pair[0])
 
@@ -206,7 +213,8 @@ def one(port: int, path: str, anywhere: bool) -> Sequence[float]:
 
 
 def ask(port: int, path: str | bytes, seconds: float, times: list[float], anywhere: bool = False) -> None:
-    """Asks over one kept connection; a bare socket, so that the client costs next to nothing. A path is asked with GET, bytes are a whole request. `anywhere`: each time a page somewhere else."""
+    """Asks over one kept connection; a bare socket, so that the client costs next to nothing. A path is asked
+    with GET, bytes are a whole request. `anywhere`: each time a page somewhere else."""
     request = path if isinstance(path, bytes) else written(path)
     with socket.create_connection(("127.0.0.1", port)) as connection:
         for _ in range(20):

@@ -1,4 +1,5 @@
-"""`runyard run` of 100 jobs (50, and 50 more each needing one) beside npm gitlab-ci-local on the same file, process start included, our sandbox on.
+"""`runyard run` of 100 jobs (50, and 50 more each needing one) beside npm gitlab-ci-local on the same file,
+process start included, our sandbox on.
 
 scripts/oracle.sh brings the other side; without it the figure is left out, loudly.
 """

@@ -1,7 +1,9 @@
-"""LookML figures: parsing beside `lkml.load`, resolve and check of a large generated project, a second run after one change, SQL validation.
+"""LookML figures: parsing beside `lkml.load`, resolve and check of a large generated project, a second run
+after one change, SQL validation.
 
-`python -m bench.lookml [parse|check|sql]`. The project is generated: 600 explores, 1,200 views, 120,000 fields, with joins, dimension groups,
-measures, sets, refinements and references between fields as production projects have them.
+`python -m bench.lookml [parse|check|sql]`. The project is generated: 600 explores, 1,200 views, 120,000
+fields, with joins, dimension groups, measures, sets, refinements and references between fields as production
+projects have them.
 """
 
 from __future__ import annotations
@@ -175,7 +177,8 @@ def _run(project: Path, cache: Path) -> tuple[float, int]:
 
 
 def checking() -> Iterator[Figure]:
-    """Resolve and check the whole project, then again after one view has changed; best of two each, in turns."""
+    """Resolve and check the whole project, then again after one view has changed; best of two each, in
+    turns."""
     firsts: list[tuple[float, int]] = []
     seconds: list[float] = []
     with tempfile.TemporaryDirectory() as name:
@@ -215,7 +218,8 @@ def tables(database: Path, views: int) -> None:
 
 
 def sql_validation(explores: int = EXPLORES) -> Iterator[Figure]:
-    """Every explore bound by the SQL validator, beside the same texts handed to DuckDB directly; best of two each, in turns."""
+    """Every explore bound by the SQL validator, beside the same texts handed to DuckDB directly; best of two
+    each, in turns."""
     import duckdb
 
     from runyard.tasks.lookml import connections, databases

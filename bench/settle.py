@@ -1,4 +1,5 @@
-"""What one job's end costs while others wait: processor time of `dispatch.finish` with 100 and with 10,000 waiting jobs, in a store in memory."""
+"""What one job's end costs while others wait: processor time of `dispatch.finish` with 100 and with 10,000
+waiting jobs, in a store in memory."""
 
 from __future__ import annotations
 

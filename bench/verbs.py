@@ -1,5 +1,5 @@
-"""What the verbs on whole runs cost per job: processor time of each with few and with many jobs, in one transaction on a store in memory. The ratio is
-the growth per job; a verb that is linear keeps it near 1."""
+"""What the verbs on whole runs cost per job: processor time of each with few and with many jobs, in one
+transaction on a store in memory. The ratio is the growth per job; a verb that is linear keeps it near 1."""
 
 from __future__ import annotations
 

@@ -1,4 +1,5 @@
-"""Parsing and checking 1,000 workflow files in one process, beside npm @actions/workflow-parser on Node (scripts/oracle.sh), start of the process not counted."""
+"""Parsing and checking 1,000 workflow files in one process, beside npm @actions/workflow-parser on Node
+(scripts/oracle.sh), start of the process not counted."""
 
 from __future__ import annotations
 

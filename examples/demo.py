@@ -1,6 +1,8 @@
-"""`make demo`: a server, the four example projects, one run through each door with that vendor's own client, one table.
+"""`make demo`: a server, the four example projects, one run through each door with that vendor's own client,
+one table.
 
-Exit 0 only if all four ended as expected. Keeps serving afterwards when it has a terminal, so that the page can be looked at; Ctrl-C ends it.
+Exit 0 only if all four ended as expected. Keeps serving afterwards when it has a terminal, so that the page
+can be looked at; Ctrl-C ends it.
 """
 
 from __future__ import annotations

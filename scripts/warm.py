@@ -1,5 +1,5 @@
-"""Writes the byte code of everything a start imports, once, at `make setup`: uv leaves that to the first start, which then takes
-three times as long, and every start does where PYTHONDONTWRITEBYTECODE is set."""
+"""Writes the byte code of everything a start imports, once, at `make setup`: uv leaves that to the first
+start, which then takes three times as long, and every start does where PYTHONDONTWRITEBYTECODE is set."""
 
 import contextlib
 import importlib

@@ -1,4 +1,5 @@
-"""Fixtures that many folders share. The PostgreSQL cluster is private to the test session: own folder, own port, no durability.
+"""Fixtures that many folders share. The PostgreSQL cluster is private to the test session: own folder, own
+port, no durability.
 
 Without a PostgreSQL server the tests that need one are skipped, and the terminal summary says loudly which.
 """
@@ -44,7 +45,8 @@ def _free_port() -> int:
 
 
 class Cluster:
-    """One server process that dies with us. PostgreSQL refuses to run as root, so root hands it to the user `postgres`."""
+    """One server process that dies with us. PostgreSQL refuses to run as root, so root hands it to the user
+    `postgres`."""
 
     def __init__(self, binaries: Path) -> None:
         self._binaries = binaries
@@ -155,7 +157,8 @@ def fresh_postgres_url(postgres_url: str) -> Iterator[str]:
 
 @pytest.fixture(scope="session")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LiveServer]:
-    """A running `runyard serve` with four slots, shared by the session: tests make projects of their own in it."""
+    """A running `runyard serve` with four slots, shared by the session: tests make projects of their own in
+    it."""
     live = LiveServer(tmp_path_factory.mktemp("server"), RUNYARD_RUNNER_SLOTS="4")
     yield live
     live.stop()

@@ -1,4 +1,5 @@
-"""A real `runyard serve` in a process of its own, for tests that a vendor's client, a browser or a kill -9 drives."""
+"""A real `runyard serve` in a process of its own, for tests that a vendor's client, a browser or a kill -9
+drives."""
 
 from __future__ import annotations
 
@@ -130,7 +131,8 @@ def runner_token(server: LiveServer) -> str:
 
 
 class LiveRunner:
-    """A `runyard runner` of a live server, in a process of its own that asks for jobs from the start. `options` are its command line's."""
+    """A `runyard runner` of a live server, in a process of its own that asks for jobs from the start.
+    `options` are its command line's."""
 
     def __init__(self, server: LiveServer, token: str, *options: str, name: str = "runner") -> None:
         self.log = server.folder / f"{name}.log"

@@ -1,4 +1,5 @@
-"""Services on the real store in memory, for tests that call one door without a server. The clock stands still until the test moves it."""
+"""Services on the real store in memory, for tests that call one door without a server. The clock stands still
+until the test moves it."""
 
 from __future__ import annotations
 
@@ -27,7 +28,8 @@ ROOT, PLAIN = "glpat-root", "glpat-plain"
 
 
 def services_of(dialect: Dialect, folder: Path, **settings: Any) -> tuple[Services, list[int]]:
-    """The services, with an administrator (ROOT) and a person (PLAIN) in them, and the clock: a list of one moment."""
+    """The services, with an administrator (ROOT) and a person (PLAIN) in them, and the clock: a list of one
+    moment."""
     chosen = Settings(data=folder, body_limit_bytes=1 << 20, **settings)
     server = ServerFacts(url="http://ci.test")
     terms = Terms.of(chosen, server)

@@ -36,7 +36,8 @@ def test_decisions_are_short(page: Path) -> None:
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda p: p.relative_to(ROOT).as_posix())
 def test_tables_and_code_are_whole(page: Path) -> None:
-    """A table's rows have as many cells as its head, every block of code ends, and headings come one level at a time."""
+    """A table's rows have as many cells as its head, every block of code ends, and headings come one level at
+    a time."""
     lines = page.read_text().splitlines()
     assert sum(line.startswith("```") for line in lines) % 2 == 0
     in_code, width, level = False, 0, 0

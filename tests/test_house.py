@@ -1,4 +1,5 @@
-"""The house rules that a machine can see: length budgets, names, docstrings, the same files in every dialect."""
+"""The house rules that a machine can see: length budgets, names, docstrings, the same files in every
+dialect."""
 
 from __future__ import annotations
 

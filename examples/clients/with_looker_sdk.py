@@ -1,6 +1,8 @@
-"""Makes a connection and a suite, runs it and follows the run, with looker-sdk. Run by examples/demo.py; also a snippet to copy.
+"""Makes a connection and a suite, runs it and follows the run, with looker-sdk. Run by examples/demo.py; also
+a snippet to copy.
 
-usage: with_looker_sdk.py PROJECT CONNECTION DUCKDB_FILE   (LOOKERSDK_BASE_URL, _CLIENT_ID, _CLIENT_SECRET in the environment)
+usage: with_looker_sdk.py PROJECT CONNECTION DUCKDB_FILE
+(LOOKERSDK_BASE_URL, _CLIENT_ID, _CLIENT_SECRET in the environment)
 """
 
 import sys

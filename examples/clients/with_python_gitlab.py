@@ -1,4 +1,5 @@
-"""Follows the newest pipeline of a project with python-gitlab. Run by examples/demo.py; also a snippet to copy.
+"""Follows the newest pipeline of a project with python-gitlab. Run by examples/demo.py; also a snippet to
+copy.
 
 usage: with_python_gitlab.py URL TOKEN PROJECT
 """

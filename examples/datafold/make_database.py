@@ -1,9 +1,11 @@
-"""Makes the warehouse of this example: what production has (schema `prod`) and what the pull request built (schema `pr`).
+"""Makes the warehouse of this example: what production has (schema `prod`) and what the pull request built
+(schema `pr`).
 
     python make_database.py warehouse.duckdb
     python make_database.py postgresql://user@host/database
 
-The same SQL serves both. The pull request rounds order totals, drops cancelled orders, adds a column and leaves the sales table alone.
+The same SQL serves both. The pull request rounds order totals, drops cancelled orders, adds a column and
+leaves the sales table alone.
 """
 
 from __future__ import annotations

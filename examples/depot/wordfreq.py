@@ -1,4 +1,5 @@
-"""Counts words. A small real project for the Depot door: `python3 wordfreq.py FILE…` prints the most frequent ones."""
+"""Counts words. A small real project for the Depot door: `python3 wordfreq.py FILE…` prints the most frequent
+ones."""
 
 from __future__ import annotations
 

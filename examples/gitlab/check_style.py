@@ -1,4 +1,5 @@
-"""Complains about long lines. The texts have one on purpose, so this job fails and the pipeline passes with a warning."""
+"""Complains about long lines. The texts have one on purpose, so this job fails and the pipeline passes with a
+warning."""
 
 import sys
 from pathlib import Path

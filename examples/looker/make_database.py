@@ -1,7 +1,8 @@
-"""Creates the example's database: `python make_database.py shop.duckdb`, or a PostgreSQL address instead of the file.
+"""Creates the example's database: `python make_database.py shop.duckdb`, or a PostgreSQL address instead of
+the file.
 
-The same seed gives the same rows everywhere, always: 200 customers, 60 products, 10 stores, 1,500 orders of 2024 to 2026. `--scale 10` makes ten times
-as many customers, orders and visits.
+The same seed gives the same rows everywhere, always: 200 customers, 60 products, 10 stores, 1,500 orders of
+2024 to 2026. `--scale 10` makes ten times as many customers, orders and visits.
 """
 
 from __future__ import annotations

@@ -1,4 +1,5 @@
-"""The `runyard` command: finds the verb, imports only its module, runs it. Called by people; promises exit codes 0, 1, 2 as each verb documents."""
+"""The `runyard` command: finds the verb, imports only its module, runs it. Called by people; promises exit
+codes 0, 1, 2 as each verb documents."""
 
 from __future__ import annotations
 
@@ -48,7 +49,8 @@ def load(verb: str) -> Callable[..., Any]:
 
 
 def leave(code: int) -> NoReturn:
-    """Ends at once: taking the interpreter down carefully takes longer than all that a client of the resident does."""
+    """Ends at once: taking the interpreter down carefully takes longer than all that a client of the resident
+    does."""
     os._exit(code)
 
 

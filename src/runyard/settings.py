@@ -1,4 +1,5 @@
-"""Every setting, once: RUNYARD_* environment, *_FILE twins for secrets, `runyard.toml`. One frozen value, passed down from app."""
+"""Every setting, once: RUNYARD_* environment, *_FILE twins for secrets, `runyard.toml`. One frozen value,
+passed down from app."""
 
 from __future__ import annotations
 
@@ -20,7 +21,8 @@ SECRETS = ("root_token", "secret_key", "registration_token")
 
 
 class _Toml(TomlConfigSettingsSource):
-    """`runyard.toml`; `builtin` in a table `[actions]` is `actions_builtin`. A table that no setting begins with is another program's."""
+    """`runyard.toml`; `builtin` in a table `[actions]` is `actions_builtin`. A table that no setting begins
+    with is another program's."""
 
     def _read_file(self, file_path: Path | Traversable) -> dict[str, Any]:
         try:
@@ -160,7 +162,8 @@ class Settings(BaseSettings):
     @field_validator("data")
     @classmethod
     def _absolute(cls, data: Path) -> Path:
-        """git and sandboxes are started from other folders; a relative path would name another place there."""
+        """git and sandboxes are started from other folders; a relative path would name another place
+        there."""
         return data.absolute()
 
     @classmethod

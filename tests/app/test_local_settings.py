@@ -1,4 +1,5 @@
-"""The settings of `runyard run`: the server's names and defaults, the environment over the user's own file, nothing from a working copy."""
+"""The settings of `runyard run`: the server's names and defaults, the environment over the user's own file,
+nothing from a working copy."""
 
 from __future__ import annotations
 

@@ -1,4 +1,5 @@
-"""Rounds come at start, when their time is over and when their bell rings; a failure does not end them, a stop does."""
+"""Rounds come at start, when their time is over and when their bell rings; a failure does not end them, a
+stop does."""
 
 from __future__ import annotations
 

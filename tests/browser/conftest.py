@@ -24,8 +24,8 @@ FLAGS = [
 
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
-    """Debian's chromium; a loud skip without it. Per module: while Playwright is there its event loop runs in this thread, and no test of
-    another folder could start one."""
+    """Debian's chromium; a loud skip without it. Per module: while Playwright is there its event loop runs in
+    this thread, and no test of another folder could start one."""
     path = shutil.which("chromium")
     if path is None:
         pytest.skip("no chromium: install Debian's chromium package")

@@ -1,4 +1,5 @@
-"""The report page of a Datafold CI run: what waits is confirmed by a button, what was found stands in a table; light, dark and on a phone."""
+"""The report page of a Datafold CI run: what waits is confirmed by a button, what was found stands in a
+table; light, dark and on a phone."""
 
 from __future__ import annotations
 

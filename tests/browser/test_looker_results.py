@@ -1,4 +1,5 @@
-"""A CI run's results page in Chromium: errors by explore, the SQL with its caret, failing rows, passed tests, the file at its line; dark and on a phone."""
+"""A CI run's results page in Chromium: errors by explore, the SQL with its caret, failing rows, passed tests,
+the file at its line; dark and on a phone."""
 
 from __future__ import annotations
 

@@ -1,4 +1,5 @@
-"""The pages as a person meets them: live, readable, on a phone and in the dark, and deaf to what a job prints."""
+"""The pages as a person meets them: live, readable, on a phone and in the dark, and deaf to what a job
+prints."""
 
 from __future__ import annotations
 

@@ -1,4 +1,5 @@
-"""The resident behind `runyard run`: the same answers as without it, Ctrl-C, a caller that dies, code that changed; and nothing of it without being asked."""
+"""The resident behind `runyard run`: the same answers as without it, Ctrl-C, a caller that dies, code that
+changed; and nothing of it without being asked."""
 
 from __future__ import annotations
 
@@ -33,7 +34,8 @@ def copy(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def environment() -> Iterator[dict[str, str]]:
-    """With a runtime folder of this test's own, so that its resident is too; the resident ends with its socket."""
+    """With a runtime folder of this test's own, so that its resident is too; the resident ends with its
+    socket."""
     runtime = Path(tempfile.mkdtemp(prefix="rr-"))  # short: a socket's name has at most 107 bytes
     found = {**os.environ, "XDG_RUNTIME_DIR": str(runtime), "RUNYARD_RESIDENT": "1"}
     found.pop("CI", None)
@@ -150,7 +152,8 @@ def test_none_is_started_where_it_is_not_wanted(copy: Path, environment: dict[st
 
 
 def test_a_rehearsal_goes_through_everything_and_leaves_no_thread() -> None:
-    """In a process of its own, as the resident makes it: after it a fork is safe, and a second one imports nothing."""
+    """In a process of its own, as the resident makes it: after it a fork is safe, and a second one imports
+    nothing."""
     code = (
         "import importlib, logging, sys, threading\n"
         "logging.basicConfig(stream=sys.stdout)\n"  # a rehearsal that fails says so there

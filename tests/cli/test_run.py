@@ -146,7 +146,8 @@ def test_ctrl_c_cancels_and_leaves_no_process(copy: Path) -> None:
     mark = f"runyard-test-{os.getpid()}"
     (copy / ".gitlab-ci.yml").write_text(f"a:\n  script: ['exec -a {mark} sleep 300']\n")
     argv = [sys.executable, "-m", "runyard", "run"]
-    # What a shell starts in the background ignores Ctrl-C, and all that is started there; what is handled here is not.
+    # What a shell starts in the background ignores Ctrl-C, and all that is started there; what is handled
+    # here is not.
     before = signal.signal(signal.SIGINT, signal.default_int_handler)
     try:
         process = subprocess.Popen(

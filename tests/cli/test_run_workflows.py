@@ -1,4 +1,5 @@
-"""`runyard run` of Actions workflows: events, inputs, legs, secrets, and which of two languages; each in a process of its own, as a user starts it."""
+"""`runyard run` of Actions workflows: events, inputs, legs, secrets, and which of two languages; each in a
+process of its own, as a user starts it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,5 @@
-"""The folders that runs work in: what a killed run leaves is removed by the next one, what a living run has is not."""
+"""The folders that runs work in: what a killed run leaves is removed by the next one, what a living run has
+is not."""
 
 from __future__ import annotations
 

@@ -1,4 +1,5 @@
-"""`runyard serve` as the README has it: no option but the port, in a folder of one's own; and what the first push says."""
+"""`runyard serve` as the README has it: no option but the port, in a folder of one's own; and what the first
+push says."""
 
 from __future__ import annotations
 

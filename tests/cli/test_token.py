@@ -1,4 +1,5 @@
-"""`runyard token`: a token or a pair for Looker's clients, made in the data folder; printed once, and it opens the door."""
+"""`runyard token`: a token or a pair for Looker's clients, made in the data folder; printed once, and it
+opens the door."""
 
 from __future__ import annotations
 

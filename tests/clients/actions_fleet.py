@@ -1,7 +1,9 @@
-"""Real `act_runner` / `forgejo-runner` binaries, found and driven as an operator drives them. `go build` in their source trees makes one; where the
-module code.forgejo.org/forgejo/actions-proto cannot be had, `go mod edit -replace` puts a copy of github.com/hanzo-git/actions-proto-go in its place.
+"""Real `act_runner` / `forgejo-runner` binaries, found and driven as an operator drives them. `go build` in
+their source trees makes one; where the module code.forgejo.org/forgejo/actions-proto cannot be had, `go mod
+edit -replace` puts a copy of github.com/hanzo-git/actions-proto-go in its place.
 
-RUNYARD_ACTIONS_RUNNERS names a folder (or several, like PATH) whose `act_runner*`, `gitea-runner*` and `forgejo-runner*` files are driven, each for itself.
+RUNYARD_ACTIONS_RUNNERS names a folder (or several, like PATH) whose `act_runner*`, `gitea-runner*` and
+`forgejo-runner*` files are driven, each for itself.
 """
 
 from __future__ import annotations
@@ -47,7 +49,8 @@ class ActionsRunner:
         (folder / "config.yaml").write_text(CONFIG % (folder / "work"))
 
     def register(self, *more: str) -> str:
-        """`register` as the vendor's documentation has it, with the server's registration token; what it prints."""
+        """`register` as the vendor's documentation has it, with the server's registration token; what it
+        prints."""
         token = (self.server.folder / "data" / "registration-token").read_text().strip()
         argv = [
             str(self.binary), "register", "--no-interactive", "--instance", self.server.url, "--token", token,

@@ -2,8 +2,8 @@
 
     python datafold_mcp_client.py HOST KEY DATA_SOURCE_ID FOLDER
 
-FOLDER is the installed package `datafold_mcp`. Its `__init__` wants fastmcp, an optional extra that only its server part needs; the client part is
-imported past it, unmodified, by a Python that has httpx.
+FOLDER is the installed package `datafold_mcp`. Its `__init__` wants fastmcp, an optional extra that only its
+server part needs; the client part is imported past it, unmodified, by a Python that has httpx.
 """
 
 from __future__ import annotations

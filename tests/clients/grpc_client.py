@@ -1,6 +1,8 @@
-"""Drives Depot's services with Google's own gRPC: stubs made from the interface files at hand. Run by test_depot_grpc.py in the clients' environment.
+"""Drives Depot's services with Google's own gRPC: stubs made from the interface files at hand. Run by
+test_depot_grpc.py in the clients' environment.
 
-argv: folder of the .proto files, an empty folder, HOST:PORT, token, run id, job id, attempt id, sandbox id (of a running job). Prints one JSON object.
+argv: folder of the .proto files, an empty folder, HOST:PORT, token, run id, job id, attempt id, sandbox id
+(of a running job). Prints one JSON object.
 """
 
 from __future__ import annotations

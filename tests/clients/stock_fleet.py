@@ -1,6 +1,8 @@
-"""Real `gitlab-runner` binaries, found and driven as an operator drives them. Debian 12 has no package of it; `go build` in its source tree makes one.
+"""Real `gitlab-runner` binaries, found and driven as an operator drives them. Debian 12 has no package of it;
+`go build` in its source tree makes one.
 
-RUNYARD_GITLAB_RUNNERS names a folder (or several, like PATH) whose `gitlab-runner*` files are driven, each for itself; without it the one on PATH is.
+RUNYARD_GITLAB_RUNNERS names a folder (or several, like PATH) whose `gitlab-runner*` files are driven, each
+for itself; without it the one on PATH is.
 """
 
 from __future__ import annotations

@@ -1,4 +1,5 @@
-"""Plain curl, as the GitLab Jobs API document of 2017 writes its examples: the same calls must go on working unchanged (contracts/gitlab.md, seed 003)."""
+"""Plain curl, as the GitLab Jobs API document of 2017 writes its examples: the same calls must go on working
+unchanged (contracts/gitlab.md, seed 003)."""
 
 from __future__ import annotations
 
@@ -30,7 +31,8 @@ HEADER = f'--header "PRIVATE-TOKEN: {TOKEN}"'
 
 @pytest.fixture(scope="module")
 def shell(server: LiveServer, tmp_path_factory: pytest.TempPathFactory) -> Any:
-    """shell(line) -> (status, body as JSON or text) of one curl line; `$` names are those of a project that all readers share."""
+    """shell(line) -> (status, body as JSON or text) of one curl line; `$` names are those of a project that
+    all readers share."""
     return shell_of(server, tmp_path_factory.mktemp("curl"), "curl")
 
 

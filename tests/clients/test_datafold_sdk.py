@@ -1,4 +1,5 @@
-"""The unmodified datafold-sdk command line: trigger, submit, wait, results; on a DuckDB file and on PostgreSQL."""
+"""The unmodified datafold-sdk command line: trigger, submit, wait, results; on a DuckDB file and on
+PostgreSQL."""
 
 from __future__ import annotations
 

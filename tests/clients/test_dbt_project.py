@@ -1,5 +1,6 @@
-"""datafold-sdk beside a real dbt project, as a CI job of somebody's uses it: built for production and for a pull request by real dbt, uploaded, waited for;
-low-drift pairs; `diff dbt`, which needs each manifest node to have `test_metadata` (the client's own flaw with dbt 1.11, contracts/datafold.md §7).
+"""datafold-sdk beside a real dbt project, as a CI job of somebody's uses it: built for production and for a
+pull request by real dbt, uploaded, waited for; low-drift pairs; `diff dbt`, which needs each manifest node to
+have `test_metadata` (the client's own flaw with dbt 1.11, contracts/datafold.md §7).
 """
 
 from __future__ import annotations
@@ -125,7 +126,8 @@ def test_a_pull_requests_build_is_compared_with_productions(client: Client, conf
 def test_low_drift_compares_the_pair_of_one_build(
     server: LiveServer, client: Client, config: int, shop: Shop
 ) -> None:
-    """The newest production upload is the pull request's own: compared with it, nothing would have changed."""
+    """The newest production upload is the pull request's own: compared with it, nothing would have
+    changed."""
     target = shop.folder.parent
     upload(client, "upload", config, "production", BASE, target / "target-prod", "--run-id", "build 7")
     upload(client, "upload", config, "production", LATER, target / "target-pr")

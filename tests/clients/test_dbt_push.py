@@ -1,4 +1,5 @@
-"""`git push` of a dbt project is enough to get a diff: both sides are built by the project's own dbt in the sandbox, then compared. On DuckDB and PostgreSQL."""
+"""`git push` of a dbt project is enough to get a diff: both sides are built by the project's own dbt in the
+sandbox, then compared. On DuckDB and PostgreSQL."""
 
 from __future__ import annotations
 

@@ -1,7 +1,8 @@
-"""Actions on a live server, as their authors write them: fetched, local, composite, JavaScript; the built-in ones; and what hostile ones try.
+"""Actions on a live server, as their authors write them: fetched, local, composite, JavaScript; the built-in
+ones; and what hostile ones try.
 
-The actions are of our own making and lie in git repositories on this machine (RUNYARD_ACTIONS_URL). With RUNYARD_REAL_ACTIONS=<folder of owner/name
-repositories> the vendor's own bundles run too.
+The actions are of our own making and lie in git repositories on this machine (RUNYARD_ACTIONS_URL). With
+RUNYARD_REAL_ACTIONS=<folder of owner/name repositories> the vendor's own bundles run too.
 """
 
 from __future__ import annotations
@@ -267,7 +268,8 @@ def test_what_cannot_be_fetched_ends_the_job_before_its_first_step(live: LiveSer
 
 
 def test_hostile_values_stay_values(live: LiveServer) -> None:
-    """reliability.md A: what an output or an input holds is never read as an expression, a command or a variable of the runner's again."""
+    """reliability.md A: what an output or an input holds is never read as an expression, a command or a
+    variable of the runner's again."""
     ran = Ran(
         live,
         "team/hostile",
@@ -312,7 +314,8 @@ jobs:
 
 
 def test_the_built_in_cache_and_artifacts(live: LiveServer) -> None:
-    """Kept by one run for the next; another branch reads the default branch's and writes only its own (reliability.md C19)."""
+    """Kept by one run for the next; another branch reads the default branch's and writes only its own
+    (reliability.md C19)."""
     workflow = """
 on: push
 jobs:
@@ -348,7 +351,8 @@ jobs:
 
 
 def test_checkout_of_other_repositories_submodules_and_parts(live: LiveServer) -> None:
-    """What the job's token may read, the built-in checkout lays out; the server's door decides, so a private stranger does not exist."""
+    """What the job's token may read, the built-in checkout lays out; the server's door decides, so a private
+    stranger does not exist."""
     live.push("team/lib", {"lib.txt": "the library"})
     live.push("other/secret", {"a": "b"})
     live.call("POST", "/api/v4/projects", {"name": "user", "path": "user", "namespace_path": "team"})
@@ -443,7 +447,8 @@ def remote(live: LiveServer, tmp_path_factory: pytest.TempPathFactory) -> Iterat
 def test_the_same_on_a_runner_of_another_process(
     remote: LiveServer, story: Callable[[LiveServer], None]
 ) -> None:
-    """What the server's own runner reads from its disk, this one asks for over HTTP: actions, caches, trees, artifacts."""
+    """What the server's own runner reads from its disk, this one asks for over HTTP: actions, caches, trees,
+    artifacts."""
     story(remote)
 
 
@@ -451,7 +456,8 @@ def test_the_same_on_a_runner_of_another_process(
     not REAL, reason="RUNYARD_REAL_ACTIONS names no folder with the vendor's own bundles (owner/name, git)"
 )
 def test_the_vendors_own_bundles(tmp_path: Path) -> None:
-    """With `actions_builtin` off: checkout, upload, download and cache are the real ones, against this server's services."""
+    """With `actions_builtin` off: checkout, upload, download and cache are the real ones, against this
+    server's services."""
     server = LiveServer(tmp_path, RUNYARD_ACTIONS_URL=REAL, RUNYARD_ACTIONS_BUILTIN="false")
     try:
         ran = Ran(

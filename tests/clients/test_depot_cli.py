@@ -1,4 +1,5 @@
-"""The real depot CLI (npm, unmodified) against a live server: run, status, logs, lists, cancel, retry, artifacts, dispatch."""
+"""The real depot CLI (npm, unmodified) against a live server: run, status, logs, lists, cancel, retry,
+artifacts, dispatch."""
 
 from __future__ import annotations
 

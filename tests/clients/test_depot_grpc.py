@@ -1,5 +1,6 @@
-"""Every Depot service over gRPC, by Google's client made from the interface files; the same over Connect (JSON and binary) and gRPC-Web by
-connectrpc's generated client on the main port. The codes are the same everywhere."""
+"""Every Depot service over gRPC, by Google's client made from the interface files; the same over Connect
+(JSON and binary) and gRPC-Web by connectrpc's generated client on the main port. The codes are the same
+everywhere."""
 
 from __future__ import annotations
 

@@ -1,4 +1,5 @@
-"""The language's larger parts on a live server: called workflows, late matrices, services, cancels, triggers, environments."""
+"""The language's larger parts on a live server: called workflows, late matrices, services, cancels, triggers,
+environments."""
 
 from __future__ import annotations
 

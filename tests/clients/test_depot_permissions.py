@@ -1,4 +1,5 @@
-"""A job's own token at the doors of a live server: pushing, fetching and dispatching as `permissions` say, and the checkout's remote."""
+"""A job's own token at the doors of a live server: pushing, fetching and dispatching as `permissions` say,
+and the checkout's remote."""
 
 from __future__ import annotations
 

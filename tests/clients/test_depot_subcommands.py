@@ -1,5 +1,6 @@
-"""The real depot CLI through the subcommands that test_depot_cli.py leaves out (contracts/depot.md §4): metrics, diagnose, retry, rerun, cancel of a
-part, logs in every form, dispatch with every type of input, secrets and variables with variants, migrate, login."""
+"""The real depot CLI through the subcommands that test_depot_cli.py leaves out (contracts/depot.md §4):
+metrics, diagnose, retry, rerun, cancel of a part, logs in every form, dispatch with every type of input,
+secrets and variables with variants, migrate, login."""
 
 from __future__ import annotations
 
@@ -289,7 +290,8 @@ def afar(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Depot]:
 
 @pytest.mark.skipif(shutil.which("node") is None, reason="tmate's action needs Node.js: apt install nodejs")
 def test_run_with_ssh_after_a_step_finds_the_session_in_the_log(afar: Depot) -> None:
-    """The step that the CLI puts in is an action like any other, and its line is seen while the job stands there."""
+    """The step that the CLI puts in is an action like any other, and its line is seen while the job stands
+    there."""
     out = afar(
         "run",
         "--repo",

@@ -1,4 +1,5 @@
-"""The real depot CLI's terminals (`depot ci ssh`, `run --ssh`), and commands in jobs: in jobs of the server itself, and in those of a `runyard runner`."""
+"""The real depot CLI's terminals (`depot ci ssh`, `run --ssh`), and commands in jobs: in jobs of the server
+itself, and in those of a `runyard runner`."""
 
 from __future__ import annotations
 

@@ -1,6 +1,8 @@
-"""Filter expressions beside Looker's own published grammars (npm `@looker/filter-expressions` 1.0.4): the same 137 cases, and all that those accept.
+"""Filter expressions beside Looker's own published grammars (npm `@looker/filter-expressions` 1.0.4): the
+same 137 cases, and all that those accept.
 
-The texts that only we accept differ in white space, in capitals or have user attributes in them; they are not held against us.
+The texts that only we accept differ in white space, in capitals or have user attributes in them; they are not
+held against us.
 """
 
 from __future__ import annotations

@@ -1,4 +1,5 @@
-"""The real @gitbeaker/rest (npm, unmodified) against a live server: lists, logs, artifacts, play, trigger, retry, errors."""
+"""The real @gitbeaker/rest (npm, unmodified) against a live server: lists, logs, artifacts, play, trigger,
+retry, errors."""
 
 from __future__ import annotations
 

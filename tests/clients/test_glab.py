@@ -1,6 +1,8 @@
-"""The real `glab` against a live server: logging in, pipelines, jobs, schedules, variables, projects, merge requests.
+"""The real `glab` against a live server: logging in, pipelines, jobs, schedules, variables, projects, merge
+requests.
 
-RUNYARD_GLAB names the binary; without it the one on PATH is driven. Debian 12 has no package of it, so elsewhere this says loudly that it did not run.
+RUNYARD_GLAB names the binary; without it the one on PATH is driven. Debian 12 has no package of it, so
+elsewhere this says loudly that it did not run.
 """
 
 from __future__ import annotations

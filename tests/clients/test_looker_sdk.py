@@ -1,7 +1,9 @@
-"""The real looker-sdk (PyPI, unmodified) against a live server: login, connections, suites, runs, results, logout.
+"""The real looker-sdk (PyPI, unmodified) against a live server: login, connections, suites, runs, results,
+logout.
 
-The SDK runs in its own Python (`.venv-clients`) as a script that prints JSON. 26.18 and later have the new family only; the legacy family
-is called through the SDK's own transport (`sdk.get`/`sdk.post`), as its users have to.
+The SDK runs in its own Python (`.venv-clients`) as a script that prints JSON. 26.18 and later have the new
+family only; the legacy family is called through the SDK's own transport (`sdk.get`/`sdk.post`), as its users
+have to.
 """
 
 from __future__ import annotations

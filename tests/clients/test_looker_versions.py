@@ -1,6 +1,8 @@
-"""Looker's SDKs of every age that knows CI, unmodified, each in an environment of its own, against one live server: create, follow, read, be refused.
+"""Looker's SDKs of every age that knows CI, unmodified, each in an environment of its own, against one live
+server: create, follow, read, be refused.
 
-25.6 (whose result is a mere list) and 25.20 know the legacy family only, 26.4 and 26.12 both, 26.22 (tests/clients/test_looker_sdk.py too) the new one only; so does
+25.6 (whose result is a mere list) and 25.20 know the legacy family only, 26.4 and 26.12 both, 26.22
+(tests/clients/test_looker_sdk.py too) the new one only; so does
 @looker/sdk-node 26.12 both. `make clients` makes the environments (constraints/looker, scripts/clients.sh).
 """
 

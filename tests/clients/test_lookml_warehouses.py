@@ -1,6 +1,8 @@
-"""LookML on a warehouse's own driver: Snowflake's connector against fakesnow, Redshift's against PostgreSQL behind a proxy. BigQuery has no such stand-in.
+"""LookML on a warehouse's own driver: Snowflake's connector against fakesnow, Redshift's against PostgreSQL
+behind a proxy. BigQuery has no such stand-in.
 
-The drivers live in an environment of their own (`constraints/looker/warehouses.txt`); `warehouse_session.py` runs there.
+The drivers live in an environment of their own (`constraints/looker/warehouses.txt`); `warehouse_session.py`
+runs there.
 """
 
 from __future__ import annotations
@@ -75,7 +77,8 @@ def run(folder: Path, model: str, queries: dict[str, list[str]], *argv: str) -> 
 
 
 def check(found: dict[str, Any]) -> None:
-    """The one broken dimension is found at its line, the one wrong assert fails, and sums are those of the table."""
+    """The one broken dimension is found at its line, the one wrong assert fails, and sums are those of the
+    table."""
     (tested,) = found["sql"]["tested"]
     assert [(e["dimension"], e["file"], e["line"]) for e in tested["errors"]] == [
         ("orders.broken", "m.model.lkml", 8)
@@ -89,7 +92,8 @@ def check(found: dict[str, Any]) -> None:
 
 
 def test_snowflakes_own_connector(tmp_path: Path) -> None:
-    """Without sums over repeated rows: fakesnow's translation breaks SUM(DISTINCT …), which `test_warehouse_values` computes instead."""
+    """Without sums over repeated rows: fakesnow's translation breaks SUM(DISTINCT …), which
+    `test_warehouse_values` computes instead."""
     times = "dimension_group: at { type: time sql: ${TABLE}.made_at ;; timeframes: [raw, week, day_of_week, quarter, hour6] }"
     queries = {**QUERIES, "times": ["orders.id", "orders.at_week", "orders.at_day_of_week", "orders.at_quarter", "orders.at_hour6"]}  # fmt: skip
     found = run(tmp_path, MODEL.replace("TIMES", times), queries, "snowflake")

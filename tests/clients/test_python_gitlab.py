@@ -1,4 +1,5 @@
-"""The real python-gitlab (unmodified, in its own environment) against a live server with its built-in runner."""
+"""The real python-gitlab (unmodified, in its own environment) against a live server with its built-in
+runner."""
 
 from __future__ import annotations
 

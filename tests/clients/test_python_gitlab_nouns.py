@@ -1,4 +1,5 @@
-"""The real python-gitlab through every noun that the GitLab door serves beside pipelines and jobs, against a live server."""
+"""The real python-gitlab through every noun that the GitLab door serves beside pipelines and jobs, against a
+live server."""
 
 from __future__ import annotations
 

@@ -1,4 +1,5 @@
-"""The real act_runner and forgejo-runner against a live server, one binary after the other: whole workflows, artifacts, cancel, a server that dies."""
+"""The real act_runner and forgejo-runner against a live server, one binary after the other: whole workflows,
+artifacts, cancel, a server that dies."""
 
 from __future__ import annotations
 

@@ -1,4 +1,5 @@
-"""The real gitlab-runner against a live server, one binary after the other: whole pipelines, cancel, a server that dies, goodbye."""
+"""The real gitlab-runner against a live server, one binary after the other: whole pipelines, cancel, a server
+that dies, goodbye."""
 
 from __future__ import annotations
 
@@ -257,7 +258,8 @@ def _by_hand(fleet: Fleet, project: str, job: dict[str, Any]) -> None:
 
 
 def test_cancel(fleet: Fleet) -> None:
-    """A runner that cancels gracefully (17 and newer) runs its after_script, once it hears of it with its next beat (30 s); an older one is cut off."""
+    """A runner that cancels gracefully (17 and newer) runs its after_script, once it hears of it with its
+    next beat (30 s); an older one is cut off."""
     project = "/projects/fleet%2Fcancel"
     fleet.server.push("fleet/cancel", {".gitlab-ci.yml": LONG_JOB})
     job = fleet.started(project, "begun")
@@ -298,7 +300,8 @@ def test_the_server_dies(fleet: Fleet, count: int, away_s: float) -> None:
 
 
 def test_a_runner_made_by_hand(fleet: Fleet, tmp_path: Path) -> None:
-    """The new way: POST /user/runners gives a token, the machine only verifies it. Leaving takes the machine away, and from 17 on the runner stays."""
+    """The new way: POST /user/runners gives a token, the machine only verifies it. Leaving takes the machine
+    away, and from 17 on the runner stays."""
     if "--token " not in fleet.runner.command("register", "--help") and fleet.runner.binary.name.endswith(
         "14.10"
     ):

@@ -1,7 +1,8 @@
-"""The unmodified spectacles CLI 2.4.20 against a live server: connect, lookml, sql, assert, content; branches, commits, incremental, fail fast.
+"""The unmodified spectacles CLI 2.4.20 against a live server: connect, lookml, sql, assert, content;
+branches, commits, incremental, fail fast.
 
-It believes that it talks to Looker: it opens a session, checks branches out, asks for explores, sends queries and waits for them.
-Exit code 0: clean, 102: it found something, others: it could not.
+It believes that it talks to Looker: it opens a session, checks branches out, asks for explores, sends queries
+and waits for them. Exit code 0: clean, 102: it found something, others: it could not.
 """
 
 from __future__ import annotations

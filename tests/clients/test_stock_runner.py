@@ -1,4 +1,5 @@
-"""A stock gitlab-runner's whole turn against a live server: register, poll, real git fetch by the payload's refspecs, trace, artifacts, end.
+"""A stock gitlab-runner's whole turn against a live server: register, poll, real git fetch by the payload's
+refspecs, trace, artifacts, end.
 
 `test_real_runners` drives the real binaries where there are some; this one runs everywhere.
 """

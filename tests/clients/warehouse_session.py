@@ -1,7 +1,9 @@
-"""Runs in `.clients/looker/warehouses`, with the vendors' own drivers: a LookML project bound, queried and tested there. Prints JSON.
+"""Runs in `.clients/looker/warehouses`, with the vendors' own drivers: a LookML project bound, queried and
+tested there. Prints JSON.
 
-`snowflake FOLDER`: fakesnow behind snowflake-connector-python. `redshift FOLDER HOST PORT DATABASE USER`: redshift_connector against PostgreSQL, whose
-start-up packet a proxy of ours strips of what only Redshift knows. FOLDER holds a project whose model's connection is `c`.
+`snowflake FOLDER`: fakesnow behind snowflake-connector-python. `redshift FOLDER HOST PORT DATABASE USER`:
+redshift_connector against PostgreSQL, whose start-up packet a proxy of ours strips of what only Redshift
+knows. FOLDER holds a project whose model's connection is `c`.
 """
 
 from __future__ import annotations
@@ -32,7 +34,8 @@ VERSION = re.compile(rb"(server_version\0)([^\0]+)\0")
 
 
 def asked(folder: Path, wanted: Connection, spec: dict[str, Any]) -> dict[str, Any]:
-    """The reports of the SQL and assert validators, and each query's rows (measures over repeated rows among them)."""
+    """The reports of the SQL and assert validators, and each query's rows (measures over repeated rows among
+    them)."""
     validation = Validation(
         Request(project=folder, measures=spec["measures"], concurrency=2), lambda: {"c": wanted}
     )

@@ -1,4 +1,5 @@
-"""What every dialect promises, checked on all of them: total words, doors of their own, and nothing without a token."""
+"""What every dialect promises, checked on all of them: total words, doors of their own, and nothing without a
+token."""
 
 from __future__ import annotations
 

@@ -1,4 +1,5 @@
-"""A small house: one project, one runner, the real engine on SQLite in memory, and a clock that the test moves."""
+"""A small house: one project, one runner, the real engine on SQLite in memory, and a clock that the test
+moves."""
 
 from __future__ import annotations
 

@@ -46,7 +46,8 @@ def test_a_job_whose_connection_was_removed_ends_with_the_reason(house: House) -
 
 
 def test_nobody_adds_to_the_environment_of_a_job_that_holds_a_password(house: House) -> None:
-    """`LD_PRELOAD` or `PGHOSTADDR`, given with the run or at play, would hand the password over (reliability.md §5 A4)."""
+    """`LD_PRELOAD` or `PGHOSTADDR`, given with the run or at play, would hand the password over
+    (reliability.md §5 A4)."""
     planned_job = replace(planned(house), gate=Gate(When.MANUAL))
     run = house.accept(planned_job, variables=(Variable("LD_PRELOAD", "/builds/evil.so"),))
     ((_, held),) = house.do(lambda tx: tx.graph(run.id))

@@ -1,4 +1,5 @@
-"""Environments: what deliveries leave behind, how they are taken down, and names made into slugs and tiers."""
+"""Environments: what deliveries leave behind, how they are taken down, and names made into slugs and
+tiers."""
 
 from __future__ import annotations
 

@@ -1,4 +1,5 @@
-"""Jobs that become others once their needs are done: late matrices, parts of the graph, and fields that are templates."""
+"""Jobs that become others once their needs are done: late matrices, parts of the graph, and fields that are
+templates."""
 
 from __future__ import annotations
 

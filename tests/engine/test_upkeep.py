@@ -1,4 +1,5 @@
-"""What time brings: lost runners, deadlines, delays, a stuck queue, restarts, clock jumps, expiry, retention, sealing."""
+"""What time brings: lost runners, deadlines, delays, a stuck queue, restarts, clock jumps, expiry, retention,
+sealing."""
 
 from __future__ import annotations
 

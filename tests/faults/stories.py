@@ -1,4 +1,5 @@
-"""What the fault battery's projects do, and small verbs over the GitLab door. Every job prints numbered lines and leaves a file whose digest it prints."""
+"""What the fault battery's projects do, and small verbs over the GitLab door. Every job prints numbered lines
+and leaves a file whose digest it prints."""
 
 from __future__ import annotations
 

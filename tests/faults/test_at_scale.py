@@ -1,4 +1,5 @@
-"""The same story on PostgreSQL and an S3 bucket: push, pipeline, artifacts, traces; also when the server is killed in the middle, or its database goes away."""
+"""The same story on PostgreSQL and an S3 bucket: push, pipeline, artifacts, traces; also when the server is
+killed in the middle, or its database goes away."""
 
 from __future__ import annotations
 

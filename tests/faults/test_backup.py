@@ -1,4 +1,5 @@
-"""A copy made while the server serves, as docs/operate.md says, is a server: all that had ended is there, what ran begins again, secrets can be opened."""
+"""A copy made while the server serves, as docs/operate.md says, is a server: all that had ended is there,
+what ran begins again, secrets can be opened."""
 
 from __future__ import annotations
 

@@ -1,4 +1,5 @@
-"""Child and multi-project pipelines on a real server: made from files and from artifacts, followed, refused with a place; none lost by kill -9."""
+"""Child and multi-project pipelines on a real server: made from files and from artifacts, followed, refused
+with a place; none lost by kill -9."""
 
 from __future__ import annotations
 

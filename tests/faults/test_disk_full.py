@@ -1,6 +1,8 @@
-"""A full disk: new work is refused in the vendor's shape, what is there stays readable, and freed space is enough (reliability.md §3, §8 row 18).
+"""A full disk: new work is refused in the vendor's shape, what is there stays readable, and freed space is
+enough (reliability.md §3, §8 row 18).
 
-The data folder is a small tmpfs in a mount namespace of the server's own; nothing of the host is mounted over.
+The data folder is a small tmpfs in a mount namespace of the server's own; nothing of the host is mounted
+over.
 """
 
 from __future__ import annotations

@@ -1,4 +1,5 @@
-"""kill -9 of the server while everything goes on, again and again; then nothing is lost and nothing happened twice (reliability.md §2, §8 rows 1 to 12)."""
+"""kill -9 of the server while everything goes on, again and again; then nothing is lost and nothing happened
+twice (reliability.md §2, §8 rows 1 to 12)."""
 
 from __future__ import annotations
 
@@ -81,7 +82,8 @@ def test_nothing_is_lost_when_the_server_is_killed_again_and_again(
 def test_a_kill_between_a_row_and_its_part_in_git_is_mended_by_the_next_start(
     serve: Callable[..., LiveServer], mark: str
 ) -> None:
-    """The two moments are a few hundred microseconds long, so what a kill there leaves is laid out by hand."""
+    """The two moments are a few hundred microseconds long, so what a kill there leaves is laid out by
+    hand."""
     server = serve(RUNYARD_RUNNER_SLOTS="0")
     sha = server.push(PATH, fan(None, mark, width=1), "start [skip ci]")
     run = trigger(server, PATH)

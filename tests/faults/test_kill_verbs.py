@@ -1,5 +1,7 @@
-"""kill -9 of the server between what people and a runner say to it: schedules played, workflows dispatched, runs, workflows and jobs retried and canceled, reports
-read at their upload, big pieces of logs. What was answered is there, once; what was not is there whole or not at all (reliability.md §2.2, §2.4, §8 rows 1 to 9)."""
+"""kill -9 of the server between what people and a runner say to it: schedules played, workflows dispatched,
+runs, workflows and jobs retried and canceled, reports read at their upload, big pieces of logs. What was
+answered is there, once; what was not is there whole or not at all (reliability.md §2.2, §2.4, §8 rows 1 to
+9)."""
 
 from __future__ import annotations
 
@@ -46,7 +48,8 @@ GONE = (OSError, HTTPException, URLError)
 
 @dataclass
 class Insistent:
-    """A runner that repeats what was not answered, as a real one does, until it is told to stop or that the job is no longer its own."""
+    """A runner that repeats what was not answered, as a real one does, until it is told to stop or that the
+    job is no longer its own."""
 
     server: LiveServer
     token: str

@@ -1,4 +1,5 @@
-"""The same request ten times at once has one effect (reliability.md §2.4, §8 rows 29 and 33), spoken as a runner and as a user over HTTP."""
+"""The same request ten times at once has one effect (reliability.md §2.4, §8 rows 29 and 33), spoken as a
+runner and as a user over HTTP."""
 
 from __future__ import annotations
 

@@ -1,4 +1,5 @@
-"""A server that cannot start says why in one sentence, with exit code 2 and without a traceback (reliability.md §8 rows 19 and 22)."""
+"""A server that cannot start says why in one sentence, with exit code 2 and without a traceback
+(reliability.md §8 rows 19 and 22)."""
 
 from __future__ import annotations
 
@@ -73,7 +74,8 @@ def test_a_taken_port_is_refused_by_name(tmp_path: Path) -> None:
         assert address in refused(tmp_path / "data", "--listen", address)
 
 
-# (flags, environment, what must be said): tried one after the other in one process, because a start costs seconds on a busy machine
+# (flags, environment, what must be said): tried one after the other in one process, because a start costs
+# seconds on a busy machine
 HOPELESS: list[tuple[list[str], dict[str, str], str]] = [
     (["--data", "{tmp}/file"], {}, "{tmp}/file"),
     (["--data", "/proc/self/nothing"], {"RUNYARD_ROOT_TOKEN": "t" * 20}, "/proc/self/nothing"),

@@ -1,4 +1,5 @@
-"""SIGTERM: running jobs are handed back and run again by the next server (reliability.md §8 rows 13 and 14)."""
+"""SIGTERM: running jobs are handed back and run again by the next server (reliability.md §8 rows 13 and
+14)."""
 
 from __future__ import annotations
 

@@ -1,6 +1,8 @@
-"""The checker: after the faults, does the server's word hold? Reads the API, the database (read-only) and the blobs; answers complaints.
+"""The checker: after the faults, does the server's word hold? Reads the API, the database (read-only) and the
+blobs; answers complaints.
 
-After Jepsen's total-queue and set checkers: what was acknowledged must be there, what is there must make sense, nothing happened twice.
+After Jepsen's total-queue and set checkers: what was acknowledged must be there, what is there must make
+sense, nothing happened twice.
 """
 
 from __future__ import annotations
@@ -131,7 +133,8 @@ def _bytes(rows: Rows) -> list[str]:
 
 
 def blob_complaints(rows: Rows, blobs: Path) -> list[str]:
-    """Every row's bytes are there and are what the row says. Bytes without a row are allowed: a crash leaves them to the sweep."""
+    """Every row's bytes are there and are what the row says. Bytes without a row are allowed: a crash leaves
+    them to the sweep."""
     found = []
     for key, size, sha256 in rows("SELECT blob, size_bytes, sha256 FROM artifacts"):
         file = blobs / key

@@ -1,7 +1,9 @@
-"""Two witnesses outside the server: a socket that every job holds open while it runs, and /proc. Used by the fault battery.
+"""Two witnesses outside the server: a socket that every job holds open while it runs, and /proc. Used by the
+fault battery.
 
-The job connects to `Witness` and says its attempt, run and name; the connection closes when its last process dies. So it sees what no row can
-tell: an attempt that ran twice, two attempts of one job at once, a job that lives after its end.
+The job connects to `Witness` and says its attempt, run and name; the connection closes when its last process
+dies. So it sees what no row can tell: an attempt that ran twice, two attempts of one job at once, a job that
+lives after its end.
 """
 
 from __future__ import annotations

@@ -1,6 +1,8 @@
-"""Who may do what: every route of every door, asked by everybody who may not (contracts/reliability.md §5 F1 to F5).
+"""Who may do what: every route of every door, asked by everybody who may not (contracts/reliability.md §5 F1
+to F5).
 
-The table of routes comes from the applications themselves, so a new route is in it by being there. All in memory: the whole server but its socket.
+The table of routes comes from the applications themselves, so a new route is in it by being there. All in
+memory: the whole server but its socket.
 """
 
 from __future__ import annotations
@@ -74,7 +76,8 @@ ADMIN_ONLY = [  # beside the lines that GitLab's table marks
 
 @dataclass(frozen=True)
 class World:
-    """A server with a private project in which a job runs, a second project with a job of its own, and every kind of token."""
+    """A server with a private project in which a job runs, a second project with a job of its own, and every
+    kind of token."""
 
     house: House
     ids: dict[str, str]

@@ -1,4 +1,5 @@
-"""Archives with a few bytes changed: both readers refuse or read, neither is surprised (contracts/reliability.md §5 C)."""
+"""Archives with a few bytes changed: both readers refuse or read, neither is surprised
+(contracts/reliability.md §5 C)."""
 
 from __future__ import annotations
 

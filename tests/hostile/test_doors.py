@@ -1,4 +1,5 @@
-"""Every door of a live server, asked the wrong way: a 4xx in that vendor's shape within a second, never a 5xx, and the server goes on."""
+"""Every door of a live server, asked the wrong way: a 4xx in that vendor's shape within a second, never a
+5xx, and the server goes on."""
 
 from __future__ import annotations
 

@@ -1,4 +1,5 @@
-"""Hostile pipeline and workflow files as data: each is refused with a sentence, or does no harm, in a moment (reliability.md §5 A, E)."""
+"""Hostile pipeline and workflow files as data: each is refused with a sentence, or does no harm, in a moment
+(reliability.md §5 A, E)."""
 
 from __future__ import annotations
 
@@ -130,7 +131,8 @@ def test_it_does_no_harm(row: str) -> None:
 
 @pytest.mark.parametrize("vendor", ENTRY)
 def test_no_file_gives_a_job_what_only_the_server_may_give(vendor: str) -> None:
-    """Paths of this machine, its network, its databases' passwords: those stand in plans that the server writes itself."""
+    """Paths of this machine, its network, its databases' passwords: those stand in plans that the server
+    writes itself."""
     texts = {
         "gitlab": "a: {script: x, variables: {RUNYARD_CONNECTIONS: x}, network: host}\nb: {script: x}",
         "depot": JOB + RUN,

@@ -1,4 +1,5 @@
-"""Fetching what a stranger's text names: judged addresses, few hops, few bytes, little time (reliability.md §5 D)."""
+"""Fetching what a stranger's text names: judged addresses, few hops, few bytes, little time (reliability.md
+§5 D)."""
 
 import socket
 import threading

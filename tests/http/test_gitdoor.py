@@ -1,4 +1,5 @@
-"""Who may clone and push: members by role, strangers not at all, and the first push only where one may put a project."""
+"""Who may clone and push: members by role, strangers not at all, and the first push only where one may put a
+project."""
 
 from __future__ import annotations
 

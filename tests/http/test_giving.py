@@ -1,4 +1,5 @@
-"""Blobs given to clients: whole, without a body for HEAD, and a 404 instead of half an answer when the bytes are gone."""
+"""Blobs given to clients: whole, without a body for HEAD, and a 404 instead of half an answer when the bytes
+are gone."""
 
 from __future__ import annotations
 

@@ -1,4 +1,5 @@
-"""A push reaches the dialects that keep their wishes in the store; one that refuses takes nothing from the others."""
+"""A push reaches the dialects that keep their wishes in the store; one that refuses takes nothing from the
+others."""
 
 from __future__ import annotations
 

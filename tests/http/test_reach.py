@@ -1,4 +1,5 @@
-"""What a compiler may fetch: an operator's trust in this machine's networks is for administrators, not for all who can push a file."""
+"""What a compiler may fetch: an operator's trust in this machine's networks is for administrators, not for
+all who can push a file."""
 
 from __future__ import annotations
 

@@ -1,4 +1,5 @@
-"""Visits of jobs at other runners, without a network: the visitor's descriptors on one side, the runner's calls on the other."""
+"""Visits of jobs at other runners, without a network: the visitor's descriptors on one side, the runner's
+calls on the other."""
 
 from __future__ import annotations
 

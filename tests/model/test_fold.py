@@ -1,4 +1,5 @@
-"""The composite rule against the table of contracts/gitlab.md §3.9 (written here as data), for every set of children."""
+"""The composite rule against the table of contracts/gitlab.md §3.9 (written here as data), for every set of
+children."""
 
 from __future__ import annotations
 

@@ -1,4 +1,5 @@
-"""A runner over the real engine, store, blobs and sources: `yard` runs hand-made jobs through the in-process line."""
+"""A runner over the real engine, store, blobs and sources: `yard` runs hand-made jobs through the in-process
+line."""
 
 from __future__ import annotations
 
@@ -188,7 +189,8 @@ def make_yard(tmp_path: Path) -> Iterator[Callable[..., Yard]]:
 
 
 class RemoteServer:
-    """The whole server in this process, on a port of its own, so that tests can look inside while the runner speaks HTTP."""
+    """The whole server in this process, on a port of its own, so that tests can look inside while the runner
+    speaks HTTP."""
 
     def __init__(self, folder: Path) -> None:
         settings = Settings(data=folder / "data", listen="127.0.0.1:0", runner_slots=0)
@@ -242,7 +244,8 @@ def remote_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RemoteSe
 
 @pytest.fixture(params=["in-process", "over HTTP"])
 def yard(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Yard]:
-    """One slot, no network; every test that asks for it runs on both implementations of the runner protocol."""
+    """One slot, no network; every test that asks for it runs on both implementations of the runner
+    protocol."""
     if request.param == "in-process":
         yield request.getfixturevalue("make_yard")()
         return

@@ -1,4 +1,5 @@
-"""What a hostile job tries; run inside a box by test_escape.py. Prints one JSON object: attempt -> whether it worked."""
+"""What a hostile job tries; run inside a box by test_escape.py. Prints one JSON object: attempt -> whether it
+worked."""
 
 # ruff: noqa: SIM105, SIM115, B023 - each attempt runs at once and may leave what it opened
 import ctypes

@@ -1,4 +1,5 @@
-"""Docker actions on a real image: where things are, what is handed on, and what an image cannot do. The image is made here."""
+"""Docker actions on a real image: where things are, what is handed on, and what an image cannot do. The image
+is made here."""
 
 from __future__ import annotations
 

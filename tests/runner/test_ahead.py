@@ -1,4 +1,5 @@
-"""A box that is opened ahead: given to the job that wants just that one, closed for any other, a box like every other for whoever gets it."""
+"""A box that is opened ahead: given to the job that wants just that one, closed for any other, a box like
+every other for whoever gets it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,5 @@
-"""A question answered in a process of its own: what it gives, and that time, memory and a crash end only that process."""
+"""A question answered in a process of its own: what it gives, and that time, memory and a crash end only that
+process."""
 
 from __future__ import annotations
 

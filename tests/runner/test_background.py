@@ -1,4 +1,5 @@
-"""One box per job: what a step leaves running lives on, stands still while the runner works, cannot touch what keeps the box, and ends with it."""
+"""One box per job: what a step leaves running lives on, stands still while the runner works, cannot touch
+what keeps the box, and ends with it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,5 @@
-"""Steps in the background: what they set is known once they were waited for, a failure counts there, `cancel` ends them, the job's end waits for all."""
+"""Steps in the background: what they set is known once they were waited for, a failure counts there, `cancel`
+ends them, the job's end waits for all."""
 
 from __future__ import annotations
 

@@ -1,4 +1,5 @@
-"""What `container.options` and `volumes` of a job come to in its box. The image is made here; no registry takes part."""
+"""What `container.options` and `volumes` of a job come to in its box. The image is made here; no registry
+takes part."""
 
 from __future__ import annotations
 

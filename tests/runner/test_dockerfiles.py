@@ -1,4 +1,5 @@
-"""Docker actions that bring a Dockerfile: their images are built here, RUN in a box. The base image is made here; no registry takes part."""
+"""Docker actions that bring a Dockerfile: their images are built here, RUN in a box. The base image is made
+here; no registry takes part."""
 
 from __future__ import annotations
 
@@ -167,7 +168,8 @@ def test_a_run_that_fails_fails_the_step(yard: Yard, image: str) -> None:
     ],
 )
 def test_what_cannot_be_built_is_said(yard: Yard, image: str, text: str, message: str) -> None:
-    """Nothing outside of the action's folder can be copied, nothing is fetched with the runner's own rights."""
+    """Nothing outside of the action's folder can be copied, nothing is fetched with the runner's own
+    rights."""
     attempt, log = _build(yard, text.format(image=image), "ln -s /etc/shadow act/link")
     assert attempt.outcome is Outcome.FAILED and message in log, log
     assert "root:" not in log

@@ -1,4 +1,5 @@
-"""The escape battery (contracts/reliability.md §7.3): at the full level every attack fails. And the limits: memory, processes."""
+"""The escape battery (contracts/reliability.md §7.3): at the full level every attack fails. And the limits:
+memory, processes."""
 
 from __future__ import annotations
 
@@ -35,7 +36,8 @@ def run(
 
 @pytest.fixture
 def canary(tmp_path: Path) -> Iterator[dict[str, object]]:
-    """Things of the server that a job must not reach: a file, a process with a secret in its environment, a port, an abstract socket."""
+    """Things of the server that a job must not reach: a file, a process with a secret in its environment, a
+    port, an abstract socket."""
     secret = tmp_path / "server"
     secret.mkdir(mode=0o700)
     (secret / "key").write_text("the key")
@@ -66,7 +68,8 @@ def test_no_attack_works(full: Sandbox, canary: dict[str, object], network: Netw
 
 
 def test_the_battery_itself_bites(canary: dict[str, object]) -> None:
-    """As nobody but without a sandbox some attacks work: a battery that cannot succeed would prove nothing. Never as root: those would harm."""
+    """As nobody but without a sandbox some attacks work: a battery that cannot succeed would prove nothing.
+    Never as root: those would harm."""
     argv = [
         "unshare",
         "-m",

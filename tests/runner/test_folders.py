@@ -1,4 +1,5 @@
-"""A slot's folders: what a job has not touched is kept for the next one, what it has touched in any way is not."""
+"""A slot's folders: what a job has not touched is kept for the next one, what it has touched in any way is
+not."""
 
 from __future__ import annotations
 

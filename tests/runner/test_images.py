@@ -1,4 +1,5 @@
-"""Jobs in images: files, writes that are the job's alone, users, entrypoints, pull policies. The images are made here; no registry takes part."""
+"""Jobs in images: files, writes that are the job's alone, users, entrypoints, pull policies. The images are
+made here; no registry takes part."""
 
 from __future__ import annotations
 

@@ -1,5 +1,6 @@
-"""Programs of system calls: process 1 of a box and the steps that it starts, run as they are on this machine, under qemu-user for the other one where that
-is installed, and on a processor of our own that reads aarch64's instructions as Arm's manual has them."""
+"""Programs of system calls: process 1 of a box and the steps that it starts, run as they are on this machine,
+under qemu-user for the other one where that is installed, and on a processor of our own that reads aarch64's
+instructions as Arm's manual has them."""
 
 from __future__ import annotations
 
@@ -208,8 +209,8 @@ def test_the_program_for_aarch64_does_it_by_arms_manual() -> None:
     body = order(["/bin/tool", "word"], {"KEY": "value"}, "/place", [1, 2], "aarch64")
     assert body is not None
     said: list[str] = []
-    # Three requests: a step that leaves an orphan which ends later; one that finds a process more only once others have ended and are buried; one that
-    # finds none. Then the line ends.
+    # Three requests: a step that leaves an orphan which ends later; one that finds a process more only once
+    # others have ended and are buried; one that finds none. Then the line ends.
     answers = {
         "recvmsg": [-4, 3, 3, 3, 0],
         "clone": [7, -11, 12, *[-11] * (len(PATIENCE_MS) + 1)],

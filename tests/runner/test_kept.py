@@ -1,5 +1,5 @@
-"""Who starts what in a box: process 1 the steps, a keeper beside it what accompanies them, signals and further steps at the same time; and a keeper everything
-where process 1 only sleeps."""
+"""Who starts what in a box: process 1 the steps, a keeper beside it what accompanies them, signals and
+further steps at the same time; and a keeper everything where process 1 only sleeps."""
 
 from __future__ import annotations
 

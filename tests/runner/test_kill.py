@@ -1,4 +1,5 @@
-"""The kill battery (contracts/reliability.md §7.4): jobs that trap TERM, double-fork and call setsid leave no survivor."""
+"""The kill battery (contracts/reliability.md §7.4): jobs that trap TERM, double-fork and call setsid leave no
+survivor."""
 
 from __future__ import annotations
 

@@ -1,4 +1,5 @@
-"""Which sandbox level is chosen where, and that each says why. The lower levels are tried as a user without rights."""
+"""Which sandbox level is chosen where, and that each says why. The lower levels are tried as a user without
+rights."""
 
 from __future__ import annotations
 

@@ -1,4 +1,5 @@
-"""What jobs use: by control groups, from /proc at the plain level, over HTTP from a remote runner; nothing for short jobs."""
+"""What jobs use: by control groups, from /proc at the plain level, over HTTP from a remote runner; nothing
+for short jobs."""
 
 from __future__ import annotations
 

@@ -1,4 +1,5 @@
-"""`::add-matcher::` in a job: annotations with places in the repository, from one step to the next, and files that it must not read."""
+"""`::add-matcher::` in a job: annotations with places in the repository, from one step to the next, and files
+that it must not read."""
 
 from __future__ import annotations
 

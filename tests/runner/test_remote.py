@@ -1,4 +1,5 @@
-"""The same jobs over the GitLab runner API: `runyard runner`'s line against a real server in another process."""
+"""The same jobs over the GitLab runner API: `runyard runner`'s line against a real server in another
+process."""
 
 from __future__ import annotations
 

@@ -1,4 +1,5 @@
-"""Services: containers beside a job, reachable by their names. The image is made here of this machine's perl; no registry takes part."""
+"""Services: containers beside a job, reachable by their names. The image is made here of this machine's perl;
+no registry takes part."""
 
 from __future__ import annotations
 
@@ -59,7 +60,8 @@ def asking(script: str) -> StepPlan:
 
 
 def ours() -> list[str]:
-    """Processes of services that still live; those of other tests, which run beside this one, get ten seconds to end."""
+    """Processes of services that still live; those of other tests, which run beside this one, get ten seconds
+    to end."""
     listed = ["ps", "-eo", "uid,stat,args", "--no-headers"]
     first = overlay.base_of(services.FIRST_SLOT)
     for _ in range(100):
@@ -88,7 +90,8 @@ def test_a_service_is_as_its_options_ask(yard: Yard, talker: str) -> None:
 
 
 def test_services_answer_by_their_names(yard: Yard, talker: str) -> None:
-    """Two of one port, told apart by alias; their own variables come over the job's public ones, a secret reaches none."""
+    """Two of one port, told apart by alias; their own variables come over the job's public ones, a secret
+    reaches none."""
     script = asking(
         "ask one 7000; ask two 7000; ask other 7000; ask localhost__runyard__test__talker-PID 7000; cat /etc/hosts".replace(
             "PID", str(os.getpid())

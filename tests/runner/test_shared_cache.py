@@ -1,4 +1,5 @@
-"""A cache that two runners share: over S3 as moto's server speaks it, and in a shared folder. What cannot be reached costs no job."""
+"""A cache that two runners share: over S3 as moto's server speaks it, and in a shared folder. What cannot be
+reached costs no job."""
 
 from __future__ import annotations
 

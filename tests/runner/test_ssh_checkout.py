@@ -1,4 +1,5 @@
-"""The checkout's `ssh-key`, against an sshd on this machine: the host is known or refused, the key is the job's alone and gone at its end."""
+"""The checkout's `ssh-key`, against an sshd on this machine: the host is known or refused, the key is the
+job's alone and gone at its end."""
 
 from __future__ import annotations
 

@@ -1,4 +1,5 @@
-"""When pieces of a log travel: with the end of a short job, soon in a longer one, never more than twenty a second."""
+"""When pieces of a log travel: with the end of a short job, soon in a longer one, never more than twenty a
+second."""
 
 from __future__ import annotations
 
@@ -43,7 +44,8 @@ def test_short_jobs_wait_and_longer_ones_are_heard_at_once(monkeypatch: pytest.M
 
 
 def test_a_drain_waits_for_pieces_that_had_to_be_sent_again() -> None:
-    """Where pieces are written side by side one may overtake another: it is refused, and its second way takes time too."""
+    """Where pieces are written side by side one may overtake another: it is refused, and its second way takes
+    time too."""
     way: list[tuple[int, bytes, Future[Taken]]] = []
 
     def send(offset: int, data: bytes) -> Future[Taken]:

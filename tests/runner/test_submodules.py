@@ -1,4 +1,5 @@
-"""Submodules of a GitLab job on our own runner: GIT_SUBMODULE_… as gitlab-runner reads them, projects of the same server, with the job's token."""
+"""Submodules of a GitLab job on our own runner: GIT_SUBMODULE_… as gitlab-runner reads them, projects of the
+same server, with the job's token."""
 
 from __future__ import annotations
 

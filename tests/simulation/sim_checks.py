@@ -88,7 +88,8 @@ def _moves_rightly(tx: Tx, before: Attempt, after: Attempt) -> None:
 
 
 def _gate_was_open(tx: Tx, before: Attempt, after: Attempt) -> None:
-    """A job leaves WAITING only when all it looks at is done, and in the direction that GitLab's table gives."""
+    """A job leaves WAITING only when all it looks at is done, and in the direction that GitLab's table
+    gives."""
     if after.outcome is Outcome.CANCELED:
         return
     graph = tx.graph(after.run_id)
@@ -216,7 +217,9 @@ def _groups(rows: Sequence[tuple[Job, Attempt]], modes: dict[str, str]) -> None:
         if rule is not None and a.state in ACTIVE:
             taken.add(rule.group)
         if rule is None or (a.number > 1 and job.plan.bridge and a.state is State.RUNNING):
-            continue  # a bridge whose run goes on again is not asked: its run does already; others wait for it as for anybody
+            # a bridge whose run goes on again is not asked: its run does already; others wait for it as for
+            # anybody
+            continue
         if a.state is State.WAITING or a.hold in (Hold.CONCURRENCY, Hold.DELAYED):
             sign = -1 if modes.get(rule.group) == "newest_first" else 1
             turns[rule.group].append((sign * a.run_id, a.hold is not Hold.CONCURRENCY, a.id))
@@ -232,7 +235,8 @@ def _groups(rows: Sequence[tuple[Job, Attempt]], modes: dict[str, str]) -> None:
 
 
 def _legs(rows: Sequence[tuple[Job, Attempt]]) -> None:
-    """Of a matrix, and of a leg that is several jobs; not counted is a bridge that opens again to show what goes on below it."""
+    """Of a matrix, and of a leg that is several jobs; not counted is a bridge that opens again to show what
+    goes on below it."""
     active: dict[tuple[int, str], set[int]] = defaultdict(set)
     limits: dict[tuple[int, str], int] = {}
     for job, a in rows:
@@ -348,7 +352,8 @@ def _bridges(runs: Sequence[Run], rows: Sequence[tuple[Job, Attempt]]) -> None:
 
 
 def _quiet(store: Store, runs: Sequence[Run], now: int) -> None:
-    """Nothing that could move was forgotten: settling again, by plain recomputation of what is stored, changes nothing."""
+    """Nothing that could move was forgotten: settling again, by plain recomputation of what is stored,
+    changes nothing."""
     with store.begin() as tx, plainly():
         before = {r.id: (r, tx.workflows(r.id), [a for _, a in tx.graph(r.id)]) for r in runs}
         for run in runs:
@@ -359,7 +364,8 @@ def _quiet(store: Store, runs: Sequence[Run], now: int) -> None:
 
 
 def _kept(store: Store, runs: Sequence[Run], now: int) -> None:
-    """What the store keeps of a run between transactions is what it would read, and its counts are those of a fresh reading.
+    """What the store keeps of a run between transactions is what it would read, and its counts are those of a
+    fresh reading.
 
     The boards that this leaves with the store are what later verbs begin from.
     """

@@ -1,4 +1,5 @@
-"""Workflows whose jobs make others from outputs, and what must hold of those that begin again: the oracle of `engine.remaking`."""
+"""Workflows whose jobs make others from outputs, and what must hold of those that begin again: the oracle of
+`engine.remaking`."""
 
 from __future__ import annotations
 
@@ -70,7 +71,8 @@ def _maker(pick: Pick, key: str, earlier: Sequence[JobPlan]) -> JobPlan:
 
 
 def made_rightly(rows: Sequence[tuple[Job, Attempt]], followed: Collection[int]) -> None:
-    """`followed`: attempts of makers that were made because a part of theirs was retried; they ask for nothing anew."""
+    """`followed`: attempts of makers that were made because a part of theirs was retried; they ask for
+    nothing anew."""
     latest = {job.id: (job, a) for job, a in rows if a.latest}
     made: dict[tuple[int, str], list[tuple[Job, Attempt]]] = defaultdict(list)
     for job, a in latest.values():
@@ -92,7 +94,8 @@ def made_rightly(rows: Sequence[tuple[Job, Attempt]], followed: Collection[int])
 
 
 def _was_disturbed(rows: Sequence[tuple[Job, Attempt]], job: Job) -> bool:
-    """Whether it, or a maker of it, was ended over its parts' heads by a newer member of its group: retried, it waits for those that are still stopping."""
+    """Whether it, or a maker of it, was ended over its parts' heads by a newer member of its group: retried,
+    it waits for those that are still stopping."""
     ended = [
         j for j, a in rows if a.reason is Reason.SUPERSEDED and a.started_at is not None and not a.latest
     ]

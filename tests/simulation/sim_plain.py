@@ -1,6 +1,8 @@
-"""Settle by plain recomputation: every waiting job is asked in every turn, every fold looks at every job. The oracle of `engine.flow`.
+"""Settle by plain recomputation: every waiting job is asked in every turn, every fold looks at every job. The
+oracle of `engine.flow`.
 
-A `Twin` lives beside the world's own store: it gets the same verbs with the plain settle, forgets its boards after each, and must hold the same rows.
+A `Twin` lives beside the world's own store: it gets the same verbs with the plain settle, forgets its boards
+after each, and must hold the same rows.
 """
 
 from __future__ import annotations

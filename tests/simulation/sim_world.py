@@ -1,6 +1,8 @@
-"""The world: the real engine on the real SQLite store, with runners that lie, stall and repeat, a clock that jumps, and crashes.
+"""The world: the real engine on the real SQLite store, with runners that lie, stall and repeat, a clock that
+jumps, and crashes.
 
-Every public method is one event. After each, `checks.everything` must hold; `drain` must bring all work to an end.
+Every public method is one event. After each, `checks.everything` must hold; `drain` must bring all work to an
+end.
 """
 
 from __future__ import annotations
@@ -107,7 +109,8 @@ class World:
 
     # how an event meets the database
     def do(self, verb: Callable[[Tx], T]) -> T:
-        """One committed transaction; before it, sometimes, one that dies at a random call and must leave no trace."""
+        """One committed transaction; before it, sometimes, one that dies at a random call and must leave no
+        trace."""
         if self.pick(6) == 0:
             self._die_in(verb)
         try:
@@ -127,7 +130,8 @@ class World:
             assert fingerprint(self.store) == before, "a transaction that died left a trace"
 
     def again(self, verb: Callable[[Tx], T]) -> T:
-        """An event whose answer is sometimes lost, so that it is repeated: the second time nothing may change."""
+        """An event whose answer is sometimes lost, so that it is repeated: the second time nothing may
+        change."""
         answer = self.do(verb)
         if self.pick(3) == 0:
             before = fingerprint(self.store)
@@ -173,7 +177,8 @@ class World:
             self._may_refuse(lambda tx: trigger.extend(tx, run.id, "w0", jobs, self.now, TERMS))
 
     def bridge(self) -> None:
-        """Starts one of the runs that bridges ask for; often twice, as two replicas would, or after a crash."""
+        """Starts one of the runs that bridges ask for; often twice, as two replicas would, or after a
+        crash."""
         waiting = self.read(bridges.waiting)
         if not waiting:
             return
@@ -185,7 +190,8 @@ class World:
             self.again(lambda tx: bridges.failed(tx, attempt_id, reason, "no", self.now))
             return
         plan = make_plan(self.pick) if len(self.read(lambda tx: tx.runs(_ALL_RUNS, _PAGE))) < 9 else SMALL
-        # A child that waits for a group which its own bridge holds would wait for ever, in GitLab too; so children have no groups here.
+        # A child that waits for a group which its own bridge holds would wait for ever, in GitLab too; so
+        # children have no groups here.
         flows = [
             replace(
                 flow,
@@ -609,7 +615,8 @@ ENDS = [
 
 
 def history(seed: int, steps: int, store: Any = None, mode: str = "", *, twin: bool = True) -> None:
-    """One random history with its drain; the note in a failure replays it. On SQLite it has a twin, if wanted."""
+    """One random history with its drain; the note in a failure replays it. On SQLite it has a twin, if
+    wanted."""
     pick = random.Random(seed).randrange
     store = store or SqliteStore(":memory:")
     world = World(pick, store, mode=mode, twin=Twin() if twin and isinstance(store, SqliteStore) else None)

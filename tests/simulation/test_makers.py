@@ -1,4 +1,5 @@
-"""Jobs that make others, begun again and again: legs come, go and come back with what they were made of. Mutants of that are noticed."""
+"""Jobs that make others, begun again and again: legs come, go and come back with what they were made of.
+Mutants of that are noticed."""
 
 from __future__ import annotations
 

@@ -1,4 +1,5 @@
-"""The simulation notices when the engine is wrong: each hand-made mutant below must break a check within a few fixed seeds."""
+"""The simulation notices when the engine is wrong: each hand-made mutant below must break a check within a
+few fixed seeds."""
 
 from __future__ import annotations
 

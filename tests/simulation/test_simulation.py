@@ -1,6 +1,8 @@
-"""The engine under chance: random plans, several runners, repeated and lost calls, crashes, clock jumps. Safety after each event, then a drain.
+"""The engine under chance: random plans, several runners, repeated and lost calls, crashes, clock jumps.
+Safety after each event, then a drain.
 
-Hypothesis chooses and shrinks; the seeded histories are the same on every machine. `slow` runs many more of both.
+Hypothesis chooses and shrinks; the seeded histories are the same on every machine. `slow` runs many more of
+both.
 """
 
 from __future__ import annotations
@@ -19,7 +21,8 @@ LONG = int(os.environ.get("RUNYARD_SIMULATION_SEEDS", "600"))
 
 
 class Machine(RuleBasedStateMachine):
-    """Every event of the world is a rule; what an event chooses comes from Hypothesis too, so that failures shrink."""
+    """Every event of the world is a rule; what an event chooses comes from Hypothesis too, so that failures
+    shrink."""
 
     def __init__(self) -> None:
         super().__init__()

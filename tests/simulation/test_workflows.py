@@ -1,4 +1,5 @@
-"""Actions workflows under chance: whatever the parser accepts ends in a terminal state, with runners that lie, crashes and clock jumps as for any other plan."""
+"""Actions workflows under chance: whatever the parser accepts ends in a terminal state, with runners that
+lie, crashes and clock jumps as for any other plan."""
 
 from __future__ import annotations
 

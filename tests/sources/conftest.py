@@ -1,4 +1,5 @@
-"""Repositories for the tests: a plain work folder with history, a GitSource over a temporary root, and a live git-over-HTTP server."""
+"""Repositories for the tests: a plain work folder with history, a GitSource over a temporary root, and a live
+git-over-HTTP server."""
 
 from __future__ import annotations
 

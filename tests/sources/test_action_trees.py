@@ -28,7 +28,8 @@ def git(folder: Path, *arguments: str) -> str:
 
 @pytest.fixture
 def base(tmp_path: Path) -> Path:
-    """`o/r` with a tag, a branch of the same name on another commit, an annotated tag and a link that leads out."""
+    """`o/r` with a tag, a branch of the same name on another commit, an annotated tag and a link that leads
+    out."""
     folder = tmp_path / "base" / "o" / "r"
     folder.mkdir(parents=True)
     git(folder, "init", "-q")

@@ -1,4 +1,5 @@
-"""Hostile remotes and repositories (reliability.md §5 G): nothing of theirs runs, nothing hangs, nothing grows without end."""
+"""Hostile remotes and repositories (reliability.md §5 G): nothing of theirs runs, nothing hangs, nothing
+grows without end."""
 
 from __future__ import annotations
 

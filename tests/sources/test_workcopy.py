@@ -113,7 +113,8 @@ def test_submodules_come_as_they_are_checked_out(copy: Path, tmp_path: Path) -> 
 def test_git_works_in_a_checkout_though_the_objects_are_borrowed(
     copy: Path, tmp_path: Path, state: str, files: int
 ) -> None:
-    """The run's repository has next to nothing of its own; a job's must have all, down to its depth. 300 files are more than are packed in-process."""
+    """The run's repository has next to nothing of its own; a job's must have all, down to its depth. 300
+    files are more than are packed in-process."""
     for number in range(files):
         (copy / f"many{number}").write_text(f"{number}\n")
     git(copy, "add", "-A")

@@ -1,4 +1,5 @@
-"""A checkout works offline, for another user, and does not let a hostile repository or folder lead it astray."""
+"""A checkout works offline, for another user, and does not let a hostile repository or folder lead it
+astray."""
 
 from __future__ import annotations
 

@@ -134,7 +134,8 @@ def test_after_a_failed_fsync_no_write_is_accepted(tmp_path: Path, call: str) ->
 
 
 def test_a_group_that_cannot_commit_is_answered_with_nothing_kept(tmp_path: Path) -> None:
-    """COMMIT itself fails (a deferred foreign key stands in for the disk): every work of the group hears of it."""
+    """COMMIT itself fails (a deferred foreign key stands in for the disk): every work of the group hears of
+    it."""
     store = SqliteStore(tmp_path / "x.db")
     with store.turn() as connection:
         connection.execute(
@@ -152,7 +153,8 @@ def test_a_group_that_cannot_commit_is_answered_with_nothing_kept(tmp_path: Path
         db.submit_write(lambda tx: tx._link.run("INSERT INTO late VALUES (999)")),
     ]
     errors = [f.exception(10) for f in futures]
-    # The first may have been committed before the others arrived; whoever was answered is there, who was refused is not.
+    # The first may have been committed before the others arrived; whoever was answered is there, who was
+    # refused is not.
     assert names(db, "one", "two") == [errors[0] is None, errors[1] is None]
     assert errors[2] is not None
     assert db.submit_write(lambda tx: tx.add(User(0, "three"))).result(10).id

@@ -1,4 +1,5 @@
-"""Cost does not grow with history: the plans SQLite makes for the named queries, and a claim from a queue of 20,000."""
+"""Cost does not grow with history: the plans SQLite makes for the named queries, and a claim from a queue of
+20,000."""
 
 from __future__ import annotations
 
@@ -82,7 +83,8 @@ LISTS = {
     "variables of a group": lambda tx: tx.find(SecretVariable, Page(), project_id=None, group_id=1),
     "tokens of a project": lambda tx: tx.find(Token, Page(), project_id=1),
 }
-# Lists without a narrowing condition walk the primary key, or an index that holds nothing else, backwards and stop at their limit.
+# Lists without a narrowing condition walk the primary key, or an index that holds nothing else, backwards and
+# stop at their limit.
 WALKS = {"runs", "undrawn"}
 
 

@@ -1,4 +1,5 @@
-"""Large pieces of logs lie in sealed files; small ones in the database. Readers see one log, and no power cut takes what was answered."""
+"""Large pieces of logs lie in sealed files; small ones in the database. Readers see one log, and no power cut
+takes what was answered."""
 
 from __future__ import annotations
 

@@ -1,6 +1,7 @@
 """The ${{ }} language: every coercion and function, the errors, and the budgets against bombs.
 
-The expected values were compared with the vendor's own evaluator (npm @actions/expressions) on 24,000 random expressions.
+The expected values were compared with the vendor's own evaluator (npm @actions/expressions) on 24,000 random
+expressions.
 """
 
 from __future__ import annotations

@@ -1,4 +1,5 @@
-"""Failing logs as the tools write them: the line that a person would point at is the cause, counts and noise are not shown."""
+"""Failing logs as the tools write them: the line that a person would point at is the cause, counts and noise
+are not shown."""
 
 from __future__ import annotations
 

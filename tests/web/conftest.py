@@ -1,4 +1,5 @@
-"""A house with people in it: the real engine and store in memory, the pages on top, no runner and no doors."""
+"""A house with people in it: the real engine and store in memory, the pages on top, no runner and no
+doors."""
 
 from __future__ import annotations
 

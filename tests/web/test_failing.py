@@ -1,4 +1,5 @@
-"""A failed run says why on its own page: the lines that tell, of the jobs that count, and nothing that a log could do to the page."""
+"""A failed run says why on its own page: the lines that tell, of the jobs that count, and nothing that a log
+could do to the page."""
 
 from __future__ import annotations
 

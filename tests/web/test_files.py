@@ -1,4 +1,5 @@
-"""An archive is leafed through on the pages; nothing in it becomes a page or a script, and nobody sees more than before."""
+"""An archive is leafed through on the pages; nothing in it becomes a page or a script, and nobody sees more
+than before."""
 
 from __future__ import annotations
 

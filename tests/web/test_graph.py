@@ -1,4 +1,5 @@
-"""Where jobs stand in the picture of a run: made ones behind their maker, cards as wide as their names need."""
+"""Where jobs stand in the picture of a run: made ones behind their maker, cards as wide as their names
+need."""
 
 from __future__ import annotations
 

@@ -1,4 +1,5 @@
-"""A run started from the page: what is asked comes from the branch's own files, what is given reaches the run, and nobody starts what he may not."""
+"""A run started from the page: what is asked comes from the branch's own files, what is given reaches the
+run, and nobody starts what he may not."""
 
 from __future__ import annotations
 

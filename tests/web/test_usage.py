@@ -1,4 +1,5 @@
-"""The curves of what a job used: figures in words, peaks that survive thinning, nothing of what nobody took."""
+"""The curves of what a job used: figures in words, peaks that survive thinning, nothing of what nobody
+took."""
 
 from __future__ import annotations
 

@@ -1,4 +1,5 @@
-"""Run by the workflow once per way of counting: PYTHONPATH=. CASE=fold python3 -m unittest discover -s tests."""
+"""Run by the workflow once per way of counting: PYTHONPATH=. CASE=fold python3 -m unittest discover -s
+tests."""
 
 import os
 import unittest

@@ -1,1 +1,2 @@
-"""The only composition root: settings → ports → dialects → one ASGI application and the background loops. Called by cli."""
+"""The only composition root: settings → ports → dialects → one ASGI application and the background loops.
+Called by cli."""

@@ -1,4 +1,5 @@
-"""Joins ports to adapters and dialects to doors. Everything that is constructed once per server is constructed here."""
+"""Joins ports to adapters and dialects to doors. Everything that is constructed once per server is
+constructed here."""
 
 from __future__ import annotations
 
@@ -129,7 +130,8 @@ def _services(
 
 
 def room_in(folder: Path) -> Callable[[], bool]:
-    """Whether there is more free space than running jobs and the database may need to end well (reliability.md §3)."""
+    """Whether there is more free space than running jobs and the database may need to end well
+    (reliability.md §3)."""
 
     def has_room() -> bool:
         try:

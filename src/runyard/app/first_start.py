@@ -1,4 +1,5 @@
-"""What a data folder holds from its first start: keys and tokens in files only the owner reads, and the administrator."""
+"""What a data folder holds from its first start: keys and tokens in files only the owner reads, and the
+administrator."""
 
 from __future__ import annotations
 
@@ -82,7 +83,8 @@ def ensure_root(tx: Tx, root_token: str, now: int) -> User:
         )
     elif known.revoked_at is not None:
         tx.save(replace(known, revoked_at=None))
-    # A changed root token means that the old one may be in wrong hands: it ends, with the sessions that were opened with it.
+    # A changed root token means that the old one may be in wrong hands: it ends, with the sessions that were
+    # opened with it.
     live = [t for t in tx.tokens_of(root.id) if t.revoked_at is None and t.hash != hashed]
     earlier = [t for t in live if t.name == ROOT_TOKEN]
     for token in (*earlier, *(t for t in live if t.kind == "session" and earlier)):
@@ -99,8 +101,8 @@ def revoke(tx: Tx, user: User, now: int) -> int:
 
 
 def key_notes(tx: Tx, vault: Vault) -> list[str]:
-    """What to tell of a secret key that is not the one this database's secrets were sealed with, as after a restore without it. The first
-    key leaves its mark with the administrator."""
+    """What to tell of a secret key that is not the one this database's secrets were sealed with, as after a
+    restore without it. The first key leaves its mark with the administrator."""
     root = tx.user_by_name("root")
     if root is None:
         return []
@@ -151,7 +153,8 @@ def make_token(settings: Settings, username: str, name: str, days: int) -> str:
 
 
 def make_client(settings: Settings, username: str) -> tuple[str, str]:
-    """`runyard token USER --api3`: (client id, secret) for the clients of Looker's API, under the same conditions."""
+    """`runyard token USER --api3`: (client id, secret) for the clients of Looker's API, under the same
+    conditions."""
     client_id, secret = new_token(""), new_token("lks-")
 
     def work(tx: Tx, now: int) -> None:

@@ -1,4 +1,5 @@
-"""HTTP/2 calls that were answered before their client had finished speaking. Used by `second` once its first client is there."""
+"""HTTP/2 calls that were answered before their client had finished speaking. Used by `second` once its first
+client is there."""
 
 from __future__ import annotations
 
@@ -13,7 +14,8 @@ from hypercorn.protocol.h2 import H2Protocol
 class Http2(H2Protocol):
     """hypercorn's, except that late bytes of an answered call are dropped and the client is told to stop.
 
-    It (0.18, its issue 329) meets them with a KeyError, which ends the connection and every terminal and log stream on it.
+    It (0.18, its issue 329) meets them with a KeyError, which ends the connection and every terminal and log
+    stream on it.
     """
 
     async def _handle_events(self, events: list[Event]) -> None:

@@ -1,6 +1,8 @@
-"""The server's own log: one JSON object per line on stderr, from the standard library's logging. Set up once by serving.
+"""The server's own log: one JSON object per line on stderr, from the standard library's logging. Set up once
+by serving.
 
-Values of a record's `extra` become members. Control characters are escaped by JSON, so a stranger's text cannot forge a line.
+Values of a record's `extra` become members. Control characters are escaped by JSON, so a stranger's text
+cannot forge a line.
 """
 
 from __future__ import annotations

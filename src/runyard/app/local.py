@@ -1,6 +1,8 @@
-"""A house for one run in a working copy: the same engine, store, runner and sandbox as a server's, in memory, without doors. Made by `runyard run`.
+"""A house for one run in a working copy: the same engine, store, runner and sandbox as a server's, in memory,
+without doors. Made by `runyard run`.
 
-Everything is imported when it is needed: a start takes longer than most small pipelines. Upkeep is only what one run can need (delays, time limits).
+Everything is imported when it is needed: a start takes longer than most small pipelines. Upkeep is only what
+one run can need (delays, time limits).
 """
 
 from __future__ import annotations
@@ -44,7 +46,8 @@ if TYPE_CHECKING:
 
 PROJECT = "local/project"
 SWEEP_S = 0.5
-# What a folder holds when a dialect has something to do on a push of it; the others would need a server's database to know.
+# What a folder holds when a dialect has something to do on a push of it; the others would need a server's
+# database to know.
 SIGNS = {"gitlab": (".gitlab-ci.yml",), "depot": (".depot/workflows", ".github/workflows")}
 
 
@@ -59,15 +62,16 @@ def has_signs(folder: Path) -> bool:
 
 
 def dialects_of(folder: Path, file: str, wanted: str = "") -> dict[str, Dialect]:
-    """The wanted one; else those that may have something to run here; all that run files when a file is named, and when there is nothing, so that
-    they can say so."""
+    """The wanted one; else those that may have something to run here; all that run files when a file is
+    named, and when there is nothing, so that they can say so."""
     names = [name for name, signs in SIGNS.items() if any((folder / sign).exists() for sign in signs)]
     chosen = (wanted,) if wanted else tuple(SIGNS) if file or not names else names
     return {name: importlib.import_module(f"runyard.dialects.{name}").DIALECT for name in chosen}
 
 
 class Local:
-    """Ports first; `equip` readies the sandbox, `mount` takes dialects, `begin` runs what was started. `close` lets everything go."""
+    """Ports first; `equip` readies the sandbox, `mount` takes dialects, `begin` runs what was started.
+    `close` lets everything go."""
 
     def __init__(self, folder: Path, settings: LocalSettings) -> None:
         self.folder = folder
@@ -134,8 +138,8 @@ class Local:
         return asyncio.run(self.launcher.start(request, edit=edit))
 
     def equip(self, *, warm_slots: int = 0) -> None:
-        """Makes the sandbox ready on a thread, while this one reads and compiles. Once; `begin` raises what went wrong. `warm_slots`: how many slots get
-        the box of their first job ahead of it."""
+        """Makes the sandbox ready on a thread, while this one reads and compiles. Once; `begin` raises what
+        went wrong. `warm_slots`: how many slots get the box of their first job ahead of it."""
         if self._means is not None:
             return
         found: Future[Means] = Future()
@@ -168,7 +172,8 @@ class Local:
         return LocalLink(ports, enroll(ports, "this machine", (), hash_token(new_token("glrt-"))))
 
     def begin(self, slots: int, *, bridges: bool) -> Sequence[str]:
-        """Jobs run from now on, and child pipelines start where there are `bridges`; answers sentences about the sandbox. SandboxError when there is none."""
+        """Jobs run from now on, and child pipelines start where there are `bridges`; answers sentences about
+        the sandbox. SandboxError when there is none."""
         self.equip()
         assert self._means is not None  # noqa: S101 - equip made it
         means = self._means.result()

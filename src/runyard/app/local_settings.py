@@ -1,7 +1,9 @@
-"""The settings that `runyard run` knows: those of the server that mean something for one run on this machine, by the same names (docs/settings.md).
+"""The settings that `runyard run` knows: those of the server that mean something for one run on this machine,
+by the same names (docs/settings.md).
 
-From RUNYARD_* and from the user's own `runyard.toml` in $XDG_CONFIG_HOME/runyard (else ~/.config/runyard). A `runyard.toml` in the working copy is not
-read: it may be a stranger's, and could open the sandbox. Read by hand, because pydantic takes longer to import than ten small jobs to run.
+From RUNYARD_* and from the user's own `runyard.toml` in $XDG_CONFIG_HOME/runyard (else ~/.config/runyard). A
+`runyard.toml` in the working copy is not read: it may be a stranger's, and could open the sandbox. Read by
+hand, because pydantic takes longer to import than ten small jobs to run.
 """
 
 from __future__ import annotations
@@ -24,7 +26,8 @@ _WORDS = {
 
 @dataclass(frozen=True, slots=True)
 class LocalSettings:
-    """Names, units and defaults are those of `settings.Settings`; only `runner_slots` 0 means two more than processors."""
+    """Names, units and defaults are those of `settings.Settings`; only `runner_slots` 0 means two more than
+    processors."""
 
     runner_slots: int = 0
     allow_plain: bool = False
@@ -57,7 +60,8 @@ class LocalSettings:
 
     @property
     def slots(self) -> int:
-        """Jobs at once. Two more than processors, which then have work while a job waits for its box, its checkout or its last word."""
+        """Jobs at once. Two more than processors, which then have work while a job waits for its box, its
+        checkout or its last word."""
         return self.runner_slots or (os.cpu_count() or 2) + 2
 
 

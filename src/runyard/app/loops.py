@@ -1,4 +1,5 @@
-"""The background work of a server: upkeep, the dialects' rounds, and the built-in runner. Started after the port answers, stopped before the database closes."""
+"""The background work of a server: upkeep, the dialects' rounds, and the built-in runner. Started after the
+port answers, stopped before the database closes."""
 
 from __future__ import annotations
 

@@ -1,7 +1,8 @@
-"""At boot: what a kill between a commit and the repository's part of it left undone. Called by loops; every part is safe to repeat.
+"""At boot: what a kill between a commit and the repository's part of it left undone. Called by loops; every
+part is safe to repeat.
 
-A project's row comes before its repository (it gives the id), and a run's row before the ref that keeps its commit (the row is the
-acknowledgement); git knows no transactions of ours, so the next start completes both.
+A project's row comes before its repository (it gives the id), and a run's row before the ref that keeps its
+commit (the row is the acknowledgement); git knows no transactions of ours, so the next start completes both.
 """
 
 from __future__ import annotations
@@ -21,7 +22,8 @@ OPEN = tuple((state, None) for state in State if state is not State.DONE)
 
 
 def mend(db: Database, source: Source) -> None:
-    """Every project has a repository, every open run its kept commit; one that cannot be mended is logged and left."""
+    """Every project has a repository, every open run its kept commit; one that cannot be mended is logged and
+    left."""
     for project in _projects(db):
         try:
             source.create(project.id, project.default_branch)

@@ -1,6 +1,8 @@
-"""What dialects do without being asked (`dialects.Round`): one thread with its own event loop; each round is a task of it.
+"""What dialects do without being asked (`dialects.Round`): one thread with its own event loop; each round is
+a task of it.
 
-A round that fails is logged and comes again; a round never runs beside itself. Started by loops.py after the port answers.
+A round that fails is logged and comes again; a round never runs beside itself. Started by loops.py after the
+port answers.
 """
 
 from __future__ import annotations

@@ -1,6 +1,8 @@
-"""The second listener: the same application over HTTP/2 with trailers, which gRPC needs and granian does not send. Made by `serving`.
+"""The second listener: the same application over HTTP/2 with trailers, which gRPC needs and granian does not
+send. Made by `serving`.
 
-It costs a socket until somebody comes; only then its server (hypercorn) is imported. docs/decisions tells why it is not the first listener.
+It costs a socket until somebody comes; only then its server (hypercorn) is imported. docs/decisions tells why
+it is not the first listener.
 """
 
 from __future__ import annotations
@@ -22,7 +24,8 @@ GRACE_S = 3.0
 
 
 def place(given: str, host: str, port: int, *, is_free: bool) -> str | None:
-    """HOST:PORT to bind, None for none. Without a setting it is the next port, or any free one when that was what the first had."""
+    """HOST:PORT to bind, None for none. Without a setting it is the next port, or any free one when that was
+    what the first had."""
     if given == "off":
         return None
     shown = f"[{host}]" if ":" in host else host

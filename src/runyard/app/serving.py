@@ -1,4 +1,5 @@
-"""A server from its settings to its last byte: first start, one port, the ready line, the loops, a clean stop. Called by `runyard serve`."""
+"""A server from its settings to its last byte: first start, one port, the ready line, the loops, a clean
+stop. Called by `runyard serve`."""
 
 from __future__ import annotations
 
@@ -117,7 +118,8 @@ async def _warm(house: House) -> None:
 
 
 def _settle_memory() -> None:
-    """What was imported stays: the collector need not walk through it again and again, which showed as the slowest answers of a busy server."""
+    """What was imported stays: the collector need not walk through it again and again, which showed as the
+    slowest answers of a busy server."""
     gc.collect()
     gc.freeze()
     gc.set_threshold(*COLLECT_AFTER)
@@ -139,7 +141,8 @@ async def _accepting(host: str, port: int, serving: asyncio.Task[None]) -> None:
 
 
 def address(listen: str) -> tuple[str, int]:
-    """(host, port) of HOST:PORT; port 0 becomes a free one. A taken port is refused here, with the name of the flag."""
+    """(host, port) of HOST:PORT; port 0 becomes a free one. A taken port is refused here, with the name of
+    the flag."""
     host, _, text = listen.rpartition(":")
     host = host.strip("[]") or "127.0.0.1"
     if not (text.isascii() and text.isdigit() and int(text) < 65536):

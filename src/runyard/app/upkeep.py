@@ -1,4 +1,5 @@
-"""The loop that time drives: leases, delayed starts, deadlines, sealing, expiry, orphans. One thread; every round is safe to repeat."""
+"""The loop that time drives: leases, delayed starts, deadlines, sealing, expiry, orphans. One thread; every
+round is safe to repeat."""
 
 from __future__ import annotations
 

@@ -1,4 +1,5 @@
-"""The dialects by name: the only place that imports them. Apart from compose, so that a command that only compiles loads no server."""
+"""The dialects by name: the only place that imports them. Apart from compose, so that a command that only
+compiles loads no server."""
 
 from __future__ import annotations
 

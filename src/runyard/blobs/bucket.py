@@ -1,7 +1,7 @@
 """Blobs in an S3-compatible bucket, by obstore. Made by opening.py.
 
-Small blobs are one PUT; larger ones stream in parts, so that memory stays flat. An upload that fails is aborted: S3 shows an object
-only when it is complete.
+Small blobs are one PUT; larger ones stream in parts, so that memory stays flat. An upload that fails is
+aborted: S3 shows an object only when it is complete.
 """
 
 from __future__ import annotations

@@ -1,7 +1,8 @@
 """Blobs as files of a local folder. Made by opening.py.
 
-A key is returned only when the bytes and their name are on disk: write to `tmp/`, fsync, rename, fsync the folder. obstore's local
-store does not fsync, which is why files are written here by hand (docs/decisions/0006-blobs-on-disk.md).
+A key is returned only when the bytes and their name are on disk: write to `tmp/`, fsync, rename, fsync the
+folder. obstore's local store does not fsync, which is why files are written here by hand
+(docs/decisions/0006-blobs-on-disk.md).
 """
 
 from __future__ import annotations

@@ -1,7 +1,8 @@
-"""Files that grow to an unknown size, with room reserved ahead. Used by the folder of blobs, uploads and growing logs.
+"""Files that grow to an unknown size, with room reserved ahead. Used by the folder of blobs, uploads and
+growing logs.
 
-Without it the file system looks for room page by page while bytes come in: on ext4 here that took 2.5 s of processor time per GiB, against 0.3 s
-with `posix_fallocate` ahead, and ten times as long on the clock.
+Without it the file system looks for room page by page while bytes come in: on ext4 here that took 2.5 s of
+processor time per GiB, against 0.3 s with `posix_fallocate` ahead, and ten times as long on the clock.
 """
 
 from __future__ import annotations
@@ -39,7 +40,8 @@ class Growing:
 
 
 def reserve(descriptor: int, reserved: int, wanted: int) -> int:
-    """Bytes that have room after this, given how many had before: at least `wanted`, with as much again ahead as the file has."""
+    """Bytes that have room after this, given how many had before: at least `wanted`, with as much again ahead
+    as the file has."""
     if wanted <= reserved:
         return reserved
     end = wanted + min(max(wanted, FIRST_BYTES), MOST_BYTES)
@@ -55,11 +57,12 @@ def reserve(descriptor: int, reserved: int, wanted: int) -> int:
 
 
 def uncache(descriptor: int, start: int, end: int) -> None:
-    """Bytes [start, end), synced before, leave the page cache; readers fetch them from the disk. So one big stream neither pushes everything else out
-    nor makes the kernel look for new pages: those it has just filled serve again (in a virtual machine a page that was long unused costs 10 µs,
-    another 0.1).
+    """Bytes [start, end), synced before, leave the page cache; readers fetch them from the disk. So one big
+    stream neither pushes everything else out nor makes the kernel look for new pages: those it has just
+    filled serve again (in a virtual machine a page that was long unused costs 10 µs, another 0.1).
 
-    The kernel keeps pages in folios of up to FOLIO_BYTES and lets a folio go as a whole, so who goes through a file in steps begins each so much earlier.
+    The kernel keeps pages in folios of up to FOLIO_BYTES and lets a folio go as a whole, so who goes through
+    a file in steps begins each so much earlier.
     """
     first, last = -(-start // PAGE_BYTES) * PAGE_BYTES, end // PAGE_BYTES * PAGE_BYTES
     if last > first:
@@ -68,7 +71,8 @@ def uncache(descriptor: int, start: int, end: int) -> None:
 
 
 def hasten(descriptor: int, start: int, end: int) -> None:
-    """The kernel begins to bring these bytes to the disk while the caller does something else; a sync afterwards waits for the rest. (What is not on
-    the disk yet does not leave the cache: that this advice starts the writing is all that it does to fresh bytes.)"""
+    """The kernel begins to bring these bytes to the disk while the caller does something else; a sync
+    afterwards waits for the rest. (What is not on the disk yet does not leave the cache: that this advice
+    starts the writing is all that it does to fresh bytes.)"""
     with suppress(OSError):
         os.posix_fadvise(descriptor, start, end - start, os.POSIX_FADV_DONTNEED)

@@ -1,4 +1,5 @@
-"""Opens the blob store a setting names. Called by app and cli; obstore is imported only for a URL that needs it."""
+"""Opens the blob store a setting names. Called by app and cli; obstore is imported only for a URL that needs
+it."""
 
 from __future__ import annotations
 

@@ -1,6 +1,8 @@
-"""What a command line of `runyard run` asks for: its options, read, with the files they name. Called by `run` alone.
+"""What a command line of `runyard run` asks for: its options, read, with the files they name. Called by `run`
+alone.
 
-argparse by hand instead of typer: docs/decisions/0012. Secrets come from options, a file or the environment, and are never shown.
+argparse by hand instead of typer: docs/decisions/0012. Secrets come from options, a file or the environment,
+and are never shown.
 """
 
 from __future__ import annotations
@@ -26,8 +28,8 @@ _ESCAPES = {"n": "\n", "r": "\r", "t": "\t"}
 
 @dataclass(frozen=True)
 class Choice:
-    """Which jobs: `names` with what they name as needs, `whole` with everything they wait for; neither: all. Of a matrix only the `legs` that have
-    these values."""
+    """Which jobs: `names` with what they name as needs, `whole` with everything they wait for; neither: all.
+    Of a matrix only the `legs` that have these values."""
 
     names: frozenset[str] = frozenset()
     whole: frozenset[str] = frozenset()
@@ -41,7 +43,8 @@ class Choice:
 
 @dataclass(frozen=True)
 class Asked:
-    """One command line. `event` "" means a push (or what a named file would be started by); `payload` is laid over the event's own."""
+    """One command line. `event` "" means a push (or what a named file would be started by); `payload` is laid
+    over the event's own."""
 
     folder: Path = Path()
     file: str = ""
@@ -60,7 +63,8 @@ class Asked:
 
 
 def read(args: Sequence[str], name: str) -> Asked:
-    """The command line, or Invalid; argparse itself ends the process for what it cannot read (exit code 2)."""
+    """The command line, or Invalid; argparse itself ends the process for what it cannot read (exit code
+    2)."""
     found = _parser(name).parse_args(args)
     variables, secrets = dict(_dotenv(found.var_file)), dict(_dotenv(found.secret_file))
     variables |= _pairs(found.var, "--var")
@@ -205,7 +209,8 @@ def _text(file: Path) -> str:
 
 
 def _dotenv(file: Path | None) -> Iterator[tuple[str, str]]:
-    """`KEY=VALUE` lines as act and docker-compose read them: `export`, comments, '…' as written, "…" with escapes and over several lines."""
+    """`KEY=VALUE` lines as act and docker-compose read them: `export`, comments, '…' as written, "…" with
+    escapes and over several lines."""
     lines = iter(enumerate(_text(file).splitlines(), 1)) if file is not None else iter(())
     for number, line in lines:
         text = line.strip().removeprefix("export ").strip()

@@ -27,7 +27,8 @@ def check(
     output: Annotated[Literal["text", "json"], typer.Option(help="text or json")] = "text",
 ) -> None:
     """Find every problem in pipeline and workflow files; exit 0 none, 1 some, 2 could not."""
-    gc.disable()  # trees of files hold no circles, and looking for some would take a fifth of the time of many files
+    # trees of files hold no circles, and looking for some would take a fifth of the time of many files
+    gc.disable()
     tree = FolderFiles(folder.resolve())
     try:
         chosen = [(d, path) for d in load_dialects().values() for path in _chosen(d, tree, files or [])]

@@ -1,4 +1,5 @@
-"""The plan that is left when somebody chooses jobs or matrix legs of it, or gives its jobs inputs. Called by `runyard run`; pure."""
+"""The plan that is left when somebody chooses jobs or matrix legs of it, or gives its jobs inputs. Called by
+`runyard run`; pure."""
 
 from __future__ import annotations
 
@@ -14,7 +15,8 @@ from runyard.syntax.expressions import to_string
 
 
 def only(plan: Plan, choice: Choice) -> Plan:
-    """The plan with just these jobs (by name, group or key) and all they need; a manual one that was named starts by itself."""
+    """The plan with just these jobs (by name, group or key) and all they need; a manual one that was named
+    starts by itself."""
     if choice.legs:
         plan = _with_legs(plan, choice.legs)
     if not choice.all:
@@ -76,7 +78,8 @@ def _started(job: JobPlan, names: frozenset[str]) -> JobPlan:
 
 
 def _with_legs(plan: Plan, wanted: Mapping[str, frozenset[str]]) -> Plan:
-    """Without the matrix legs that have other values of these keys, and without what needs a job that has no leg left."""
+    """Without the matrix legs that have other values of these keys, and without what needs a job that has no
+    leg left."""
     known = {key for w in plan.workflows for job in w.jobs for key in _values(job)}
     for key in wanted:
         if key not in known:
@@ -104,7 +107,8 @@ def _is_wanted(job: JobPlan, wanted: Mapping[str, frozenset[str]]) -> bool:
 
 
 def _values(job: JobPlan) -> dict[str, str]:
-    """The matrix values of a leg: a context in workflows, variables of a job that has siblings in pipelines."""
+    """The matrix values of a leg: a context in workflows, variables of a job that has siblings in
+    pipelines."""
     matrix = job.context.get("matrix")
     if isinstance(matrix, Mapping):
         return {str(key): to_string(value) for key, value in matrix.items()}

@@ -1,6 +1,8 @@
-"""`runyard compile`: the plan a file compiles to, without a server. Shares with `runyard check` how a folder is read and whose a file is.
+"""`runyard compile`: the plan a file compiles to, without a server. Shares with `runyard check` how a folder
+is read and whose a file is.
 
-The command line is read by argparse instead of typer, whose imports take as long as compiling a thousand jobs (docs/decisions/0012).
+The command line is read by argparse instead of typer, whose imports take as long as compiling a thousand jobs
+(docs/decisions/0012).
 """
 
 from __future__ import annotations
@@ -54,7 +56,8 @@ class FolderFiles:
         return sorted(found)
 
     def changed(self, base: str | None = None) -> frozenset[str] | None:
-        """Unknown without history; against a ref what differs from it in the folder's own repository, or everything where there is none."""
+        """Unknown without history; against a ref what differs from it in the folder's own repository, or
+        everything where there is none."""
         return None if base is None else _differs(self.root, base)
 
 
@@ -103,7 +106,9 @@ def _parser(name: str) -> argparse.ArgumentParser:
 
 
 def _compile(asked: argparse.Namespace) -> int:
-    gc.disable()  # a plan of thousands of jobs only grows, and the process ends with it: collecting would make large ones slower per job
+    # a plan of thousands of jobs only grows, and the process ends with it: collecting would make large ones
+    # slower per job
+    gc.disable()
     tree = FolderFiles(asked.folder.resolve())
     try:
         variables = [pair(v) for v in asked.var]

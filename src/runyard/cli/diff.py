@@ -1,6 +1,8 @@
-"""`runyard diff A B`: compare two tables from a shell, without a server. Exits 0 when equal, 1 when different, 2 when it could not.
+"""`runyard diff A B`: compare two tables from a shell, without a server. Exits 0 when equal, 1 when
+different, 2 when it could not.
 
-A thin skin over `tasks.datadiff`: addresses become a spec, progress a bar on stderr, the result a table, JSON or Markdown on stdout.
+A thin skin over `tasks.datadiff`: addresses become a spec, progress a bar on stderr, the result a table, JSON
+or Markdown on stdout.
 """
 
 from __future__ import annotations

@@ -1,4 +1,5 @@
-"""Lines for a terminal. Used by the commands that say what stands in a stranger's files, or how those are called."""
+"""Lines for a terminal. Used by the commands that say what stands in a stranger's files, or how those are
+called."""
 
 from __future__ import annotations
 

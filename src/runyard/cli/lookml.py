@@ -1,4 +1,5 @@
-"""`runyard lookml check PATH` validates a LookML project without a server; `runyard lookml sql PROJECT …` prints an explore's SQL.
+"""`runyard lookml check PATH` validates a LookML project without a server; `runyard lookml sql PROJECT …`
+prints an explore's SQL.
 
 A thin skin over `tasks.lookml`. Exit codes: 0 clean, 1 findings, 2 could not.
 """

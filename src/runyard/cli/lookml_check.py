@@ -1,7 +1,8 @@
-"""`runyard lookml check PATH`: the five validators on a project, without a server. Exit codes: 0 clean, 1 findings, 2 could not.
+"""`runyard lookml check PATH`: the five validators on a project, without a server. Exit codes: 0 clean, 1
+findings, 2 could not.
 
-Which validators run: LookML always; style where there is an lkmlstyle.yaml; content where there are dashboards or exports; SQL and data tests
-with `--connection`. `--only` asks for some by name.
+Which validators run: LookML always; style where there is an lkmlstyle.yaml; content where there are
+dashboards or exports; SQL and data tests with `--connection`. `--only` asks for some by name.
 """
 
 from __future__ import annotations

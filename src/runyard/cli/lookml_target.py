@@ -1,4 +1,5 @@
-"""The target branch's tree for `runyard lookml check --target`: a branch, tag or commit of the project's own repository, or a folder."""
+"""The target branch's tree for `runyard lookml check --target`: a branch, tag or commit of the project's own
+repository, or a folder."""
 
 from __future__ import annotations
 
@@ -21,7 +22,8 @@ class NoTarget(Exception):
 
 @contextmanager
 def target_tree(project: Path, target: str) -> Iterator[Path]:
-    """A folder with what validators read of the target. A ref of git comes first, then `origin/ref`, then a folder of that name."""
+    """A folder with what validators read of the target. A ref of git comes first, then `origin/ref`, then a
+    folder of that name."""
     git_dir = pygit2.discover_repository(str(project.resolve()))
     repository = pygit2.Repository(git_dir) if git_dir else None
     commit = _commit(repository, target) if repository is not None else None

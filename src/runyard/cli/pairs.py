@@ -1,4 +1,5 @@
-"""KEY=VALUE options of the command line, in a module of its own because `runyard compile` must start quickly."""
+"""KEY=VALUE options of the command line, in a module of its own because `runyard compile` must start
+quickly."""
 
 from __future__ import annotations
 

@@ -1,4 +1,5 @@
-"""Watching runs from a terminal: log lines as they come, a line per job that changes, a table at the end. Plain without a terminal or colour.
+"""Watching runs from a terminal: log lines as they come, a line per job that changes, a table at the end.
+Plain without a terminal or colour.
 
 Written by hand: a library for terminals takes longer to import than ten small jobs to run.
 """
@@ -23,7 +24,8 @@ from runyard.model.state import LEASED, Hold, Outcome, State
 from runyard.model.work import Attempt, Job, Run
 
 LOOK_S = 0.1
-PAUSE_S = 0.0005  # times the square of the jobs that are not done: a burst is watched at little cost, the last job closely
+# times the square of the jobs that are not done: a burst is watched at little cost, the last job closely
+PAUSE_S = 0.0005
 LONGEST_PAUSE_S = 0.1
 STYLES = {
     "passed": "32",

@@ -1,6 +1,8 @@
-"""`runyard run`: the working copy's pipeline or workflow now, without a server: the same engine, runner and sandbox, on a database in memory.
+"""`runyard run`: the working copy's pipeline or workflow now, without a server: the same engine, runner and
+sandbox, on a database in memory.
 
-Exit 0 passed, 1 failed, 2 could not run. Uncommitted changes are part of it; the working copy itself is never touched.
+Exit 0 passed, 1 failed, 2 could not run. Uncommitted changes are part of it; the working copy itself is never
+touched.
 """
 
 from __future__ import annotations
@@ -36,7 +38,8 @@ from runyard.sources.workcopy import Workcopy, import_folder, import_workcopy
 
 
 class Prepared:
-    """What a run needs before anybody knows which: an empty house in a folder of its own. Made when it is first asked for; the resident makes it ahead."""
+    """What a run needs before anybody knows which: an empty house in a folder of its own. Made when it is
+    first asked for; the resident makes it ahead."""
 
     def __init__(self) -> None:
         self._settings: LocalSettings | None = None
@@ -71,7 +74,8 @@ class Prepared:
 
 
 def run(args: Sequence[str], prog_name: str) -> None:
-    """The verb, with its own reading of the command line: typer takes longer to import than ten small jobs to run (docs/decisions/0012)."""
+    """The verb, with its own reading of the command line: typer takes longer to import than ten small jobs to
+    run (docs/decisions/0012)."""
     prepared = Prepared()
     try:
         code = finish(args, prog_name, prepared)
@@ -136,12 +140,14 @@ class LocalRun:
         self.copy = self._copied(asked.folder.resolve())
         self.house.keep(asked.variables, asked.secrets)
         self.project = replace(self.house.project, default_branch=self.copy.branch)
-        # A clean copy differs from nothing, and path filters would leave nothing to run: then all files count as changed.
+        # A clean copy differs from nothing, and path filters would leave nothing to run: then all files count
+        # as changed.
         self.base = self.copy.base_sha if self.copy.changed else ""
         self.files: Files = self.house.source.files(self.project.id, self.copy.sha, self.base or None)
 
     def _copied(self, folder: Path) -> Workcopy:
-        """The working copy around the folder; the folder alone when it has a pipeline or workflow itself, as in a repository of many."""
+        """The working copy around the folder; the folder alone when it has a pipeline or workflow itself, as
+        in a repository of many."""
         alone = has_signs(folder) or bool(self.file and (folder / self.file).is_file())
         root = (
             folder if alone else next((p for p in (folder, *folder.parents) if (p / ".git").exists()), folder)
@@ -151,8 +157,8 @@ class LocalRun:
         return take(folder, self.house.source, self.house.project.id)
 
     def requests(self, names: frozenset[str] = frozenset()) -> list[RunRequest]:
-        """What to start: the named file, what the event starts, or everything that a push of this working copy would start. Of two languages
-        one must be chosen, unless only one of them has the named jobs."""
+        """What to start: the named file, what the event starts, or everything that a push of this working
+        copy would start. Of two languages one must be chosen, unless only one of them has the named jobs."""
         dialects = self.house.dialects
         if self.asked.dialect:
             dialects = {self.asked.dialect: dialects[self.asked.dialect]}
@@ -331,7 +337,8 @@ class LocalRun:
         return any(not job.plan.claimable for job, _ in graph)
 
     def follow(self, runs: Sequence[Run], screen: Screen, results: list[Result]) -> None:
-        """Shows the runs, and the children that they start, until all are done; adds how they ended to `results`."""
+        """Shows the runs, and the children that they start, until all are done; adds how they ended to
+        `results`."""
         for run in runs:
             result = follow(self.house, run.id, screen)
             results.append(result)
@@ -348,7 +355,8 @@ class LocalRun:
 
 
 def chosen(text: str, names: Sequence[str]) -> list[str]:
-    """The names that an answer means: numbers from 1, ranges, names; a name with blanks stands alone or in quotes. Invalid for what is neither."""
+    """The names that an answer means: numbers from 1, ranges, names; a name with blanks stands alone or in
+    quotes. Invalid for what is neither."""
     text = text.strip()
     if text in names:
         return [text]

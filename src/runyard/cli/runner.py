@@ -1,4 +1,5 @@
-"""`runyard runner`: the built-in runner as a process of its own, on this or another machine, over the GitLab runner API."""
+"""`runyard runner`: the built-in runner as a process of its own, on this or another machine, over the GitLab
+runner API."""
 
 from __future__ import annotations
 

@@ -1,8 +1,10 @@
-"""The folder that a run works in, removed with it; what a killed run has left of its own, the next one removes. Called by `run`.
+"""The folder that a run works in, removed with it; what a killed run has left of its own, the next one
+removes. Called by `run`.
 
-A run makes about twenty files and folders for each job. On ext4 that takes ten times as long beside files that were deleted within the last minutes,
-because their inodes are not reused at once and each search passes over them. So the folder that holds all runs of a user is marked as the top of
-a hierarchy (chattr +T): ext4 then gives each run a part of the disk of its own. Other file systems know no such flag, and need none.
+A run makes about twenty files and folders for each job. On ext4 that takes ten times as long beside files
+that were deleted within the last minutes, because their inodes are not reused at once and each search passes
+over them. So the folder that holds all runs of a user is marked as the top of a hierarchy (chattr +T): ext4
+then gives each run a part of the disk of its own. Other file systems know no such flag, and need none.
 """
 
 from __future__ import annotations
@@ -22,7 +24,8 @@ OURS = "live-"
 
 
 class Scratch(tempfile.TemporaryDirectory[str]):
-    """A new folder that only this user can enter. Its maker holds a lock on it for as long as it lives, however it ends."""
+    """A new folder that only this user can enter. Its maker holds a lock on it for as long as it lives,
+    however it ends."""
 
     def __init__(self) -> None:
         self._lock: int | None = None
@@ -46,7 +49,8 @@ class Scratch(tempfile.TemporaryDirectory[str]):
 
 
 def _shelf() -> Path | None:
-    """The folder of this user's runs; None where somebody else has taken its name, and runs lie among all temporary files."""
+    """The folder of this user's runs; None where somebody else has taken its name, and runs lie among all
+    temporary files."""
     shelf = Path(tempfile.gettempdir(), f"runyard-{os.getuid()}")
     try:
         shelf.mkdir(mode=0o700, exist_ok=True)

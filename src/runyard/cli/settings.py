@@ -15,7 +15,8 @@ from runyard.settings import SECRETS, Settings
 
 
 def read_settings(**given: Any) -> Settings:
-    """From flags, environment and file, for every verb. Invalid names the setting; a value is not repeated, it may be a secret."""
+    """From flags, environment and file, for every verb. Invalid names the setting; a value is not repeated,
+    it may be a secret."""
     try:
         return Settings(**given)
     except ValidationError as error:

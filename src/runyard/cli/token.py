@@ -1,4 +1,5 @@
-"""`runyard token`: makes an access token straight in the data folder's database, for the person who owns the machine."""
+"""`runyard token`: makes an access token straight in the data folder's database, for the person who owns the
+machine."""
 
 from __future__ import annotations
 
@@ -22,7 +23,8 @@ def token(
         bool, typer.Option("--api3", help="Make a client id and secret for Looker's clients instead")
     ] = False,
 ) -> None:
-    """Make an access token for a user; prints it once, only its hash is kept. Or end all that the user has."""
+    """Make an access token for a user; prints it once, only its hash is kept. Or end all that the user
+    has."""
     from runyard.app.first_start import make_client, make_token, revoke_tokens
     from runyard.cli.settings import read_settings
 

@@ -1,4 +1,5 @@
-"""docs/vocabulary.md: every status in every vendor's word, made from the dialects' own tables. `python -m runyard.cli.vocabulary` writes it."""
+"""docs/vocabulary.md: every status in every vendor's word, made from the dialects' own tables. `python -m
+runyard.cli.vocabulary` writes it."""
 
 from __future__ import annotations
 

@@ -1,7 +1,8 @@
-"""The seam of a vendor: one Dialect value per folder. Only app.py imports the folders; dialects never import each other.
+"""The seam of a vendor: one Dialect value per folder. Only app.py imports the folders; dialects never import
+each other.
 
-A dialect folder has the same files everywhere: `__init__.py` (the Dialect value), `compile.py` or a compile package, `routes*.py`, `shapes.py`,
-`words.py`, `README.md` (served, narrower, refused).
+A dialect folder has the same files everywhere: `__init__.py` (the Dialect value), `compile.py` or a compile
+package, `routes*.py`, `shapes.py`, `words.py`, `README.md` (served, narrower, refused).
 """
 
 from __future__ import annotations
@@ -25,8 +26,9 @@ Status = tuple[State, Outcome | None, Hold | None]
 
 @dataclass(frozen=True, slots=True)
 class Words:
-    """A dialect's status vocabulary. `say` is total over every status the engine can show (hold only with HELD, outcome only with DONE);
-    `hear` maps each vendor word to the (state, outcome) pairs it means in filters."""
+    """A dialect's status vocabulary. `say` is total over every status the engine can show (hold only with
+    HELD, outcome only with DONE); `hear` maps each vendor word to the (state, outcome) pairs it means in
+    filters."""
 
     say: Mapping[Status, str]
     hear: Mapping[str, tuple[tuple[State, Outcome | None], ...]]
@@ -46,8 +48,9 @@ class PushTrigger:
 class Round:
     """Work that nobody asks for: schedules that fall due, time limits of a vendor's own.
 
-    `work` comes at start, then `every_s` seconds after it ended, and at once when `topic` rings. It must be safe to repeat, to be cut short, and to run
-    on several replicas at the same time: what is due is taken in one write transaction (read, move its next time on), then done.
+    `work` comes at start, then `every_s` seconds after it ended, and at once when `topic` rings. It must be
+    safe to repeat, to be cut short, and to run on several replicas at the same time: what is due is taken in
+    one write transaction (read, move its next time on), then done.
     """
 
     name: str
@@ -84,13 +87,15 @@ def offers_nothing(trigger: Trigger, files: Files) -> Sequence[Offer]:
 class Dialect:
     """One vendor.
 
-    `compile` raises Invalid with located problems (or returns a plan whose workflow carries `error`, where the vendor reports it on the run).
-    `entries` lists the files of a tree that this dialect would run ([] when none); `check` finds every problem of one such file.
-    `on_push` says what a push starts according to its files; `pushed` starts what only the store knows;
-    `lost` hears of a branch or tag that a push deleted, which `on_push` and `pushed` do not; `rounds` is what it does without being asked.
-    `offers` says what a person may start by hand there (`trigger`: who asks, and where); it is lenient, `compile` judges.
-    `job_inputs`: how a job asks for inputs of its own, where the dialect knows such.
-    `facts` are `Trigger.options` that the store knows of any run, whatever starts it; they are asked of its draft. `mount` makes the ASGI application; `prefixes` are the paths that lead to it (longest wins).
+    `compile` raises Invalid with located problems (or returns a plan whose workflow carries `error`, where
+    the vendor reports it on the run). `entries` lists the files of a tree that this dialect would run ([]
+    when none); `check` finds every problem of one such file. `on_push` says what a push starts according to
+    its files; `pushed` starts what only the store knows; `lost` hears of a branch or tag that a push deleted,
+    which `on_push` and `pushed` do not; `rounds` is what it does without being asked. `offers` says what a
+    person may start by hand there (`trigger`: who asks, and where); it is lenient, `compile` judges.
+    `job_inputs`: how a job asks for inputs of its own, where the dialect knows such. `facts` are
+    `Trigger.options` that the store knows of any run, whatever starts it; they are asked of its draft.
+    `mount` makes the ASGI application; `prefixes` are the paths that lead to it (longest wins).
     """
 
     name: str

@@ -1,1 +1,2 @@
-"""The verbs: each takes one transaction and a time; called by dialects, http, web and the runner, calls only ports."""
+"""The verbs: each takes one transaction and a time; called by dialects, http, web and the runner, calls only
+ports."""

@@ -1,8 +1,13 @@
 """Who may do what, from the rows; and the rows that making a project brings along.
 
-standing(tx, user, now) -> Standing · ensure_groups(tx, path, now) -> Group · may_create(standing, tx, path) -> bool
-settle_in(tx, project, owner, now)                       the creator's membership
-Called by http (tokens, making projects) and by dialects that let a run reach into another project (include, trigger).
+standing(tx, user, now) -> Standing
+ensure_groups(tx, path, now) -> Group
+may_create(standing, tx, path) -> bool
+settle_in(tx, project, owner, now)
+    the creator's membership
+
+Called by http (tokens, making projects) and by dialects that let a run reach into another project (include,
+trigger).
 """
 
 from __future__ import annotations
@@ -31,7 +36,8 @@ def standing(tx: Tx, user: User, now: int) -> Standing:
 
 
 def may_create(tx: Tx, who: Standing, group_path: str) -> bool:
-    """Whether this person may put a project (or a group) there: in a group as a developer, below one as a maintainer, and a new group of one's own."""
+    """Whether this person may put a project (or a group) there: in a group as a developer, below one as a
+    maintainer, and a new group of one's own."""
     if tx.group_by_path(group_path) is not None:
         return who.role_under(group_path) >= Role.DEVELOPER
     for path in lineage(group_path.rpartition("/")[0]):

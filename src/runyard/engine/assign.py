@@ -1,6 +1,8 @@
-"""The assignment: everything a runner needs, made final at claim. Late values are rendered, `$X` expanded, masks and inputs gathered.
+"""The assignment: everything a runner needs, made final at claim. Late values are rendered, `$X` expanded,
+masks and inputs gathered.
 
-Called by dispatch.claim only. `Undeliverable` says why this attempt can never be handed out as it is; the claim then ends it and goes on.
+Called by dispatch.claim only. `Undeliverable` says why this attempt can never be handed out as it is; the
+claim then ends it and goes on.
 """
 
 from __future__ import annotations
@@ -117,7 +119,8 @@ def assemble(tx: Tx, place: Place, runner: Runner, token: str, vault: Vault, ter
 
 
 def variables_before_claim(tx: Tx, place: Place, vault: Vault, terms: Terms) -> tuple[Variable, ...]:
-    """A job's final variables where no runner claims it: those that only a claim knows are empty. VariableError, or Undeliverable."""
+    """A job's final variables where no runner claims it: those that only a claim knows are empty.
+    VariableError, or Undeliverable."""
     _, handed = _inputs(tx, place)
     facts = with_late(_with_token(_facts(place, Runner(0, ""), terms), ""), place.job.plan.late)
     run = place.run
@@ -233,10 +236,12 @@ def _handed(plan: JobPlan, facts: Mapping[str, Any], known: Mapping[str, str]) -
 def _variables(
     plan: JobPlan, own: tuple[Variable, ...], handed: tuple[Variable, ...], run: Run, attempt: Attempt
 ) -> tuple[Variable, ...]:
-    """Later wins: the plan's, what needs handed on (dotenv), the project's, the trigger's, those given at play (GitLab's precedence).
+    """Later wins: the plan's, what needs handed on (dotenv), the project's, the trigger's, those given at
+    play (GitLab's precedence).
 
-    A server-made plan holds passwords and may reach this machine's network, so nobody adds to its environment: LD_PRELOAD or PGHOSTADDR,
-    given at play through another vendor's door, would hand them over (reliability.md §5 A4).
+    A server-made plan holds passwords and may reach this machine's network, so nobody adds to its
+    environment: LD_PRELOAD or PGHOSTADDR, given at play through another vendor's door, would hand them over
+    (reliability.md §5 A4).
     """
     if plan.binds or plan.connections:
         return plan.variables
@@ -303,7 +308,8 @@ def _passwords(plan: JobPlan) -> list[str]:
 
 
 def _inputs(tx: Tx, place: Place) -> tuple[tuple[InputArtifact, ...], tuple[Variable, ...]]:
-    """Artifacts that the job may read, and the variables that a need's dotenv report hands on. Undeliverable when a promised one is gone."""
+    """Artifacts that the job may read, and the variables that a need's dotenv report hands on. Undeliverable
+    when a promised one is gone."""
     flow = place.flow
     if flow is None:
         return (), ()
@@ -324,7 +330,8 @@ def _inputs(tx: Tx, place: Place) -> tuple[tuple[InputArtifact, ...], tuple[Vari
 
 
 def _imports(tx: Tx, place: Place) -> tuple[InputArtifact, ...]:
-    """Archives of other runs. The names that say which are filled in with what is known before the claim's own variables are."""
+    """Archives of other runs. The names that say which are filled in with what is known before the claim's
+    own variables are."""
     plan, run, attempt = place.job.plan, place.run, place.attempt
     if not plan.imports:
         return ()
@@ -359,7 +366,8 @@ def _input(row: Artifact, node: Node, from_need: bool) -> InputArtifact:
 
 
 def _givers(flow: Flow, plan: JobPlan) -> list[Node]:
-    """Whose archives DOWNLOAD from "needs" unpacks: named needs that give artifacts, or all earlier stages; `params.jobs` narrows both."""
+    """Whose archives DOWNLOAD from "needs" unpacks: named needs that give artifacts, or all earlier stages;
+    `params.jobs` narrows both."""
     if plan.needs or plan.gate.order is Order.NEEDS:
         nodes = [leg for need in plan.needs if need.artifacts for leg in flow.legs(need.group)]
     else:

@@ -1,4 +1,5 @@
-"""The board: one run as settle sees it, read once: its workflows and the latest attempt of every job, with who needs whom.
+"""The board: one run as settle sees it, read once: its workflows and the latest attempt of every job, with
+who needs whom.
 
 Nodes change as settle moves attempts, so decisions later in the same pass see the earlier ones.
 """
@@ -18,11 +19,14 @@ from runyard.model.work import Attempt, Run, Workflow
 
 MOST_TRIES = 10_000
 DOWNSTREAM = "downstream_run_id"  # in the extra of a bridge's attempt: the run that it has started or follows
-UPSTREAM = "upstream"  # in a run's extra: {attempt_id, job_id, run_id, project_id, child} of the bridge that started it
+# in a run's extra: {attempt_id, job_id, run_id, project_id, child} of the bridge that started it
+UPSTREAM = "upstream"
 FOLLOWERS = (
     "followers"  # in a run's extra: ids of runs with bridges that follow it though they did not start it
 )
-STOP_LIMIT_S = 300  # a graceful end (after-scripts, uploads) may take so long (GitLab: after_script 5 min), then the server ends it
+# a graceful end (after-scripts, uploads) may take so long (GitLab: after_script 5 min), then the server ends
+# it
+STOP_LIMIT_S = 300
 
 
 @dataclass(slots=True, eq=False)
@@ -126,7 +130,8 @@ class _Read:
 
 
 def load(tx: Tx, run_id: int, now: int) -> Board:
-    """Reads a run: three queries, whatever its size; where the store keeps it, two, and only what was saved since is looked at."""
+    """Reads a run: three queries, whatever its size; where the store keeps it, two, and only what was saved
+    since is looked at."""
     run = tx.get(Run, run_id)
     if run is None:
         raise NotFound(f"Run {run_id} does not exist.")
@@ -150,7 +155,8 @@ def _read(tx: Tx, run_id: int, rows: Sequence[Workflow]) -> _Read:
 
 
 def _again(kept: Kept, rows: Sequence[Workflow]) -> _Read | None:
-    """What an earlier transaction read, brought up to date; None when there is nothing, or a workflow was added."""
+    """What an earlier transaction read, brought up to date; None when there is nothing, or a workflow was
+    added."""
     read: _Read | None = kept.board
     if read is None or len(read.flows) != len(rows) or not kept.saved.keys() <= read.nodes.keys():
         return None

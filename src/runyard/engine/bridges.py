@@ -1,12 +1,18 @@
-"""Bridges: jobs whose work is another run (`JobPlan.bridge`). The engine keeps the link between the two; compiling is done outside, between two verbs.
+"""Bridges: jobs whose work is another run (`JobPlan.bridge`). The engine keeps the link between the two;
+compiling is done outside, between two verbs.
 
-waiting(tx, limit) -> list[int]                                  attempts of bridges whose gate is open and whose run is to be made
-order(tx, attempt_id, now, vault, terms) -> Order | Refusal | None      what to make; None when somebody else has decided meanwhile
-started(tx, attempt_id, trigger, plan, now, terms) -> Run | None the run accepted and linked in one transaction; None as above, nothing is made
-failed(tx, attempt_id, reason, message, now) -> None             it cannot be made
+waiting(tx, limit) -> list[int]
+    attempts of bridges whose gate is open and whose run is to be made
+order(tx, attempt_id, now, vault, terms) -> Order | Refusal | None
+    what to make; None when somebody else has decided meanwhile
+started(tx, attempt_id, trigger, plan, now, terms) -> Run | None
+    the run accepted and linked in one transaction; None as above, nothing is made
+failed(tx, attempt_id, reason, message, now) -> None
+    it cannot be made
 
-The link is `attempt.extra["downstream_run_id"]` one way and `run.extra["upstream"]` the other; `settle` follows it (see `following`).
-Whoever starts a bridge may die or come twice: only the transaction that finds the attempt QUEUED makes the run (docs/decisions/0010).
+The link is `attempt.extra["downstream_run_id"]` one way and `run.extra["upstream"]` the other; `settle`
+follows it (see `following`). Whoever starts a bridge may die or come twice: only the transaction that finds
+the attempt QUEUED makes the run (docs/decisions/0010).
 """
 
 from __future__ import annotations
@@ -39,7 +45,8 @@ ROUNDS = 2  # how often the same project and ref may stand above a new run of it
 
 @dataclass(frozen=True, slots=True)
 class Order:
-    """The run that a bridge wants. `ref` "" with `sha` "": the default branch. `existing`: nothing is to be made, this run is followed."""
+    """The run that a bridge wants. `ref` "" with `sha` "": the default branch. `existing`: nothing is to be
+    made, this run is followed."""
 
     attempt_id: int
     project: Project
@@ -129,7 +136,8 @@ def _place(tx: Tx, attempt_id: int, now: int) -> Place | None:
 
 
 def _handed(variable: Variable, values: Mapping[str, str], secrets: list[str]) -> Variable:
-    """A variable as the other run gets it: filled in here, and masked there too when it carries something masked."""
+    """A variable as the other run gets it: filled in here, and masked there too when it carries something
+    masked."""
     value = variable.value if variable.raw else expand(variable.value, values)
     return replace(variable, value=value, masked=variable.masked or any(s in value for s in secrets))
 

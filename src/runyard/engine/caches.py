@@ -1,7 +1,9 @@
-"""Caches that jobs keep for later runs of their project: found by key or its beginning, within scopes that the plan gives (contracts/actions.md §10.2).
+"""Caches that jobs keep for later runs of their project: found by key or its beginning, within scopes that
+the plan gives (contracts/actions.md §10.2).
 
-A job writes the first of its plan's `cache_scopes` and reads all, in order; so what an unprotected branch keeps never reaches another (reliability.md §5 C19).
-An entry is a Record: reserved first, complete once it names a blob, then never changed. Verbs over one transaction.
+A job writes the first of its plan's `cache_scopes` and reads all, in order; so what an unprotected branch
+keeps never reaches another (reliability.md §5 C19). An entry is a Record: reserved first, complete once it
+names a blob, then never changed. Verbs over one transaction.
 """
 
 from __future__ import annotations
@@ -28,7 +30,8 @@ _ALL = Page(limit=10_000)
 
 @dataclass(frozen=True, slots=True)
 class Wanted:
-    """What a job looks for. `version` is the client's word for how the archive was made; entries of another are not its own."""
+    """What a job looks for. `version` is the client's word for how the archive was made; entries of another
+    are not its own."""
 
     key: str
     version: str
@@ -43,7 +46,8 @@ def check_key(key: str) -> str:
 
 
 def find(tx: Tx, attempt: Attempt, wanted: Wanted, now: int) -> Record | None:
-    """The entry to restore: in each scope the key itself, else the newest that begins with it, else with a restore key in their order."""
+    """The entry to restore: in each scope the key itself, else the newest that begins with it, else with a
+    restore key in their order."""
     if len(wanted.restore_keys) > MOST_RESTORE_KEYS:
         raise Invalid(f"there may be at most {MOST_RESTORE_KEYS} restore keys")
     check_key(wanted.key)
@@ -73,7 +77,8 @@ def _best(rows: Sequence[Record], wanted: Wanted) -> Record | None:
 
 
 def reserve(tx: Tx, attempt: Attempt, key: str, version: str, now: int) -> Record:
-    """A place for an entry in the job's own scope. Conflict when there is one already, or another job is writing it."""
+    """A place for an entry in the job's own scope. Conflict when there is one already, or another job is
+    writing it."""
     check_key(key)
     if not 0 < len(version) <= MAX_KEY_CHARS:
         raise Invalid("a cache version has 1 to 512 characters")
@@ -111,7 +116,8 @@ def reserved(tx: Tx, attempt: Attempt, key: str, version: str) -> Record:
 
 
 def complete(tx: Tx, entry: Record, blob: str, size_bytes: int, now: int) -> Record:
-    """The bytes are stored: from now on the entry can be found. Others go when the project has more than it may."""
+    """The bytes are stored: from now on the entry can be found. Others go when the project has more than it
+    may."""
     if size_bytes > KEEP_BYTES:
         raise TooLarge(f"a cache may have at most {KEEP_BYTES} bytes")
     kept = replace(entry, data={**entry.data, "blob": blob, "size_bytes": size_bytes}, updated_at=now)
@@ -127,7 +133,8 @@ def complete(tx: Tx, entry: Record, blob: str, size_bytes: int, now: int) -> Rec
 
 
 def sweep(tx: Tx, now: int) -> int:
-    """Removes entries that nobody used for a week, and reservations that came to nothing; answers how many."""
+    """Removes entries that nobody used for a week, and reservations that came to nothing; answers how
+    many."""
     old = [r for r in tx.records(ENTRY, None, None, Page(limit=1000, descending=False)) if _is_old(r, now)]
     for record in old:
         tx.remove(Record, record.id)

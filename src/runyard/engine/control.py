@@ -1,18 +1,32 @@
-"""What people ask of work that is already there. Every verb may be repeated: the second time it changes nothing or is refused with Conflict.
+"""What people ask of work that is already there. Every verb may be repeated: the second time it changes
+nothing or is refused with Conflict.
 
-cancel_run / cancel_workflow / cancel_job / cancel_attempt(tx, …_id, now, actor_id=None) -> Run, Run, Attempt, Attempt
-force_cancel(tx, attempt_id, now, actor_id=None) -> Attempt          a STOPPING attempt ends now, without its runner's word
-retry(tx, attempt_id, now, actor_id=None, variables=(), inputs={}) -> Attempt   the NEW attempt; Conflict when not retryable
-retry_run(tx, run_id, now, actor_id=None) -> Run                     every failed or canceled latest attempt again
-retry_jobs(tx, run_id, job_ids, now, actor_id=None) -> list[int]     these jobs again, in their order; ids of all that have a new attempt
-has_begun_behind(tx, attempt_id, now) -> bool                        whether a job that needs this one has begun
-play(tx, attempt_id, now, actor_id=None, variables=(), inputs={}) -> Attempt    starts a held (manual or delayed) attempt now
-unschedule(tx, attempt_id, now) -> Attempt                           a delayed attempt becomes manual
-reorder(tx, project_id, group, now) -> None                          a concurrency group's mode has changed
-conclude(tx, run_id, now) -> Run                                     a run that awaited jobs (WorkflowPlan.awaits) and got none ends passed
-erase(tx, attempt_id, now, actor_id=None) -> Attempt                 log and artifacts gone; Conflict while it is open
-keep(tx, attempt_id, now) -> Attempt                                 its artifacts never expire; NotFound when it has none
-delete_artifacts(tx, attempt_id) -> int · delete_run(tx, run_id, now) -> None
+cancel_run, cancel_workflow(tx, …_id, now, actor_id=None) -> Run
+cancel_job, cancel_attempt(tx, …_id, now, actor_id=None) -> Attempt
+force_cancel(tx, attempt_id, now, actor_id=None) -> Attempt
+    a STOPPING attempt ends now, without its runner's word
+retry(tx, attempt_id, now, actor_id=None, variables=(), inputs={}) -> Attempt
+    the NEW attempt; Conflict when not retryable
+retry_run(tx, run_id, now, actor_id=None) -> Run
+    every failed or canceled latest attempt again
+retry_jobs(tx, run_id, job_ids, now, actor_id=None) -> list[int]
+    these jobs again, in their order; ids of all that have a new attempt
+has_begun_behind(tx, attempt_id, now) -> bool
+    whether a job that needs this one has begun
+play(tx, attempt_id, now, actor_id=None, variables=(), inputs={}) -> Attempt
+    starts a held (manual or delayed) attempt now
+unschedule(tx, attempt_id, now) -> Attempt
+    a delayed attempt becomes manual
+reorder(tx, project_id, group, now) -> None
+    a concurrency group's mode has changed
+conclude(tx, run_id, now) -> Run
+    a run that awaited jobs (WorkflowPlan.awaits) and got none ends passed
+erase(tx, attempt_id, now, actor_id=None) -> Attempt
+    log and artifacts gone; Conflict while it is open
+keep(tx, attempt_id, now) -> Attempt
+    its artifacts never expire; NotFound when it has none
+delete_artifacts(tx, attempt_id) -> int
+delete_run(tx, run_id, now) -> None
 
 Blobs of erased and deleted rows are swept by upkeep (`orphans`): row first, bytes later.
 """
@@ -45,7 +59,8 @@ _ALL = Page(limit=10_000, descending=False)
 
 
 def cancel_run(tx: Tx, run_id: int, now: int, actor_id: int | None = None) -> Run:
-    """Cancels all that is open, but for jobs whose condition holds even then; what runs is told to stop. A run without jobs that still awaits some ends too."""
+    """Cancels all that is open, but for jobs whose condition holds even then; what runs is told to stop. A
+    run without jobs that still awaits some ends too."""
     board = load(tx, run_id, now)
     for flow in board.flows.values():
         _cancel_flow(board, flow, actor_id)
@@ -90,7 +105,8 @@ def cancel_attempt(tx: Tx, attempt_id: int, now: int, actor_id: int | None = Non
 
 
 def force_cancel(tx: Tx, attempt_id: int, now: int, actor_id: int | None = None) -> Attempt:
-    """Ends a STOPPING attempt at once; its runner will be told to abort. Conflict when it is not stopping and not done."""
+    """Ends a STOPPING attempt at once; its runner will be told to abort. Conflict when it is not stopping and
+    not done."""
     board, node = _latest(tx, attempt_id, now)
     attempt = _again(tx, attempt_id)
     if attempt.state is State.DONE:
@@ -111,7 +127,8 @@ def retry(
     variables: tuple[Variable, ...] = (),
     inputs: Mapping[str, Any] = NO_INPUTS,
 ) -> Attempt:
-    """The new attempt. Dependants that were skipped are asked again, as new attempts. `inputs` go over those of the attempt before."""
+    """The new attempt. Dependants that were skipped are asked again, as new attempts. `inputs` go over those
+    of the attempt before."""
     board, node = _latest(tx, attempt_id, now)
     if node is None or node.attempt.outcome not in RETRYABLE:
         raise Conflict("Job is not retryable")
@@ -126,8 +143,8 @@ def retry(
 
 
 def retry_run(tx: Tx, run_id: int, now: int, actor_id: int | None = None) -> Run:
-    """Every latest attempt that failed or was canceled gets a new one and is asked for its gate again, so that manual jobs stay manual
-    and jobs run in their order; nothing happens when there is none."""
+    """Every latest attempt that failed or was canceled gets a new one and is asked for its gate again, so
+    that manual jobs stay manual and jobs run in their order; nothing happens when there is none."""
     board = load(tx, run_id, now)
     broken = [node for node in board.nodes.values() if node.attempt.outcome in BROKEN]
     return _retried(board, broken, actor_id) if broken else board.run
@@ -136,8 +153,8 @@ def retry_run(tx: Tx, run_id: int, now: int, actor_id: int | None = None) -> Run
 def retry_jobs(
     tx: Tx, run_id: int, job_ids: Iterable[int], now: int, actor_id: int | None = None
 ) -> list[int]:
-    """The same for these jobs of a run, whatever their outcome; Conflict, and nothing has happened, when one is open or was skipped. Ids of the jobs with
-    a new attempt: these, and those skipped behind them."""
+    """The same for these jobs of a run, whatever their outcome; Conflict, and nothing has happened, when one
+    is open or was skipped. Ids of the jobs with a new attempt: these, and those skipped behind them."""
     board = load(tx, run_id, now)
     ids = list(job_ids)
     chosen = [board.nodes[job_id] for job_id in ids if job_id in board.nodes]
@@ -149,7 +166,8 @@ def retry_jobs(
 
 
 def has_begun_behind(tx: Tx, attempt_id: int, now: int) -> bool:
-    """Whether a job that looks at this one has run or runs: a vendor that retries only what nobody has seen the end of asks this first."""
+    """Whether a job that looks at this one has run or runs: a vendor that retries only what nobody has seen
+    the end of asks this first."""
     board, node = _latest(tx, attempt_id, now)
     if node is None:
         return False
@@ -178,7 +196,8 @@ def play(
     variables: tuple[Variable, ...] = (),
     inputs: Mapping[str, Any] = NO_INPUTS,
 ) -> Attempt:
-    """Starts a manual or delayed attempt. One that was played before (queued or further) is returned as it is."""
+    """Starts a manual or delayed attempt. One that was played before (queued or further) is returned as it
+    is."""
     board, node = _latest(tx, attempt_id, now)
     if node is None:
         raise Conflict("Unplayable Job")
@@ -261,7 +280,8 @@ def delete_artifacts(tx: Tx, attempt_id: int) -> int:
 
 
 def delete_run(tx: Tx, run_id: int, now: int) -> None:
-    """Removes a run with everything below it, its child runs too. Its runners are told to abort at their next call; nothing happens when it is not there."""
+    """Removes a run with everything below it, its child runs too. Its runners are told to abort at their next
+    call; nothing happens when it is not there."""
     if tx.get(Run, run_id) is None:
         return
     board = load(tx, run_id, now)
@@ -284,7 +304,8 @@ def _cancel(board: Board, nodes: Iterable[Node], actor_id: int | None) -> None:
 
 
 def _cancel_flow(board: Board, flow: Flow, actor_id: int | None) -> None:
-    """Jobs whose condition is `always()` and the like go on, or will start yet; the second time nothing changes."""
+    """Jobs whose condition is `always()` and the like go on, or will start yet; the second time nothing
+    changes."""
     if all(node.is_done for node in flow.nodes):
         return
     if not flow.is_canceled:

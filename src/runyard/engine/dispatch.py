@@ -1,18 +1,27 @@
-"""The runner protocol, spoken in-process by the built-in runner and by the GitLab runner API for all others. Every verb may be repeated.
+"""The runner protocol, spoken in-process by the built-in runner and by the GitLab runner API for all others.
+Every verb may be repeated.
 
-claim(tx, runner, mint, now, terms, vault, sign=None) -> Assignment | None    mint(attempt_id) makes a fresh job token (`http.auth.job_token`);
-                                                                     sign makes identity tokens (`http.identity`)
-beat(tx, attempt_id, token, now, terms) -> Reply                     keeps the lease
-commit(tx, attempt_id, token, now, terms) -> Reply                   a runner that was handed it in two phases begins now
-log(tx, attempt_id, token, offset, data, now, terms) -> LogReply     accepted=False: send again from `size`
-step(tx, attempt_id, token, row: Step, now, terms) -> Reply          upsert by position
-usage(tx, attempt_id, token, samples) -> Reply                       what it used of the machine; the same batch again changes nothing
-artifact(tx, attempt_id, token, row: Artifact, now, outputs={}) -> Artifact   blob first; ids and created_at are filled in here
-finish(tx, attempt_id, token, end: Finish, now) -> Reply             the first one counts, a repeat answers as before
-give_back(tx, attempt_id, token, now, terms) -> Reply                a runner that shuts down returns its attempt unharmed
+claim(tx, runner, mint, now, terms, vault, sign=None) -> Assignment | None
+    mint(attempt_id) makes a fresh job token (`http.auth.job_token`); sign makes identity tokens (`http.identity`)
+beat(tx, attempt_id, token, now, terms) -> Reply
+    keeps the lease
+commit(tx, attempt_id, token, now, terms) -> Reply
+    a runner that was handed it in two phases begins now
+log(tx, attempt_id, token, offset, data, now, terms) -> LogReply
+    accepted=False: send again from `size`
+step(tx, attempt_id, token, row: Step, now, terms) -> Reply
+    upsert by position
+usage(tx, attempt_id, token, samples) -> Reply
+    what it used of the machine; the same batch again changes nothing
+artifact(tx, attempt_id, token, row: Artifact, now, outputs={}) -> Artifact
+    blob first; ids and created_at are filled in here
+finish(tx, attempt_id, token, end: Finish, now) -> Reply
+    the first one counts, a repeat answers as before
+give_back(tx, attempt_id, token, now, terms) -> Reply
+    a runner that shuts down returns its attempt unharmed
 
-Reply.verdict: GO on · STOP gracefully (run after-steps, upload, finish) · ABORT now (the attempt is no longer yours).
-A wrong token is Forbidden, an unknown attempt NotFound. `token` is the text, not its hash.
+Reply.verdict: GO on · STOP gracefully (run after-steps, upload, finish) · ABORT now (the attempt is no longer
+yours). A wrong token is Forbidden, an unknown attempt NotFound. `token` is the text, not its hash.
 """
 
 from __future__ import annotations
@@ -66,7 +75,8 @@ class Reply:
 
 @dataclass(frozen=True, slots=True)
 class LogReply:
-    """Answer to log bytes. `size` is how many the server has; on a gap (`accepted` false) the runner goes on from there."""
+    """Answer to log bytes. `size` is how many the server has; on a gap (`accepted` false) the runner goes on
+    from there."""
 
     verdict: Verdict
     attempt: Attempt
@@ -76,7 +86,8 @@ class LogReply:
 
 @dataclass(frozen=True, slots=True)
 class Finish:
-    """How a runner says its attempt ended. `log_bytes` and `log_crc` (CRC-32) describe the whole log as sent; None: not said."""
+    """How a runner says its attempt ended. `log_bytes` and `log_crc` (CRC-32) describe the whole log as sent;
+    None: not said."""
 
     outcome: Outcome
     reason: Reason = Reason.NONE
@@ -179,7 +190,8 @@ def beat(tx: Tx, attempt_id: int, token: str, now: int, terms: Terms) -> Reply:
 
 
 def commit(tx: Tx, attempt_id: int, token: str, now: int, terms: Terms) -> Reply:
-    """The runner begins to execute: from now its time counts. For an attempt that was not claimed in two phases it is a beat."""
+    """The runner begins to execute: from now its time counts. For an attempt that was not claimed in two
+    phases it is a beat."""
     attempt = leased(tx, attempt_id, token)
     if attempt is not None and UNCOMMITTED in attempt.extra:
         waited = now - (attempt.started_at or now)
@@ -191,7 +203,8 @@ def commit(tx: Tx, attempt_id: int, token: str, now: int, terms: Terms) -> Reply
 
 
 def log(tx: Tx, attempt_id: int, token: str, offset: int, data: bytes, now: int, terms: Terms) -> LogReply:
-    """Appends what lies beyond the bytes we have: a repeat changes nothing, a gap is refused with our size."""
+    """Appends what lies beyond the bytes we have: a repeat changes nothing, a gap is refused with our
+    size."""
     attempt = leased(tx, attempt_id, token)
     if attempt is None:
         reply = _aborted(tx, attempt_id)
@@ -265,7 +278,8 @@ def usage(tx: Tx, attempt_id: int, token: str, samples: Sequence[Sample]) -> Rep
 def artifact(
     tx: Tx, attempt_id: int, token: str, row: Artifact, now: int, outputs: Mapping[str, str] | None = None
 ) -> Artifact:
-    """Notes an artifact whose blob is stored. The same content again is the same artifact, other content under its name is a Conflict.
+    """Notes an artifact whose blob is stored. The same content again is the same artifact, other content
+    under its name is a Conflict.
 
     `outputs` are handed on to dependants as variables when the type is `dotenv`.
     """
@@ -293,7 +307,8 @@ def artifact(
 
 
 def artifacts(tx: Tx, attempt_id: int, token: str) -> tuple[InputArtifact, ...]:
-    """What the attempt's run has left so far, by number. Forbidden with another token, Conflict once the attempt has ended."""
+    """What the attempt's run has left so far, by number. Forbidden with another token, Conflict once the
+    attempt has ended."""
     attempt = leased(tx, attempt_id, token)
     if attempt is None:
         raise Conflict(f"Attempt {attempt_id} has ended.")
@@ -309,7 +324,8 @@ def artifacts(tx: Tx, attempt_id: int, token: str) -> tuple[InputArtifact, ...]:
 
 
 def finish(tx: Tx, attempt_id: int, token: str, end_: Finish, now: int) -> Reply:
-    """Ends the attempt and settles. An attempt that the server took away (lost lease, forced cancel) is a Conflict."""
+    """Ends the attempt and settles. An attempt that the server took away (lost lease, forced cancel) is a
+    Conflict."""
     attempt = tx.get(Attempt, attempt_id)
     if attempt is None:
         raise NotFound(f"Attempt {attempt_id} does not exist.")

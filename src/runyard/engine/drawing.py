@@ -1,4 +1,5 @@
-"""Fields of a job that are templates (`JobPlan.drawn`) get their values. Pure; settle asks when a gate opens, `unfolding` when it makes a job.
+"""Fields of a job that are templates (`JobPlan.drawn`) get their values. Pure; settle asks when a gate opens,
+`unfolding` when it makes a job.
 
 Raises ExpressionError or Undrawable, whose sentence is for people.
 """
@@ -34,7 +35,8 @@ class Undrawable(ValueError):
 
 
 def facts_of(run: Run, plan: JobPlan, needs: Mapping[str, Any]) -> dict[str, Any]:
-    """What templates of a job may name before anybody claims it. `run.*` is known here, `attempt.*` and `runner.*` are not."""
+    """What templates of a job may name before anybody claims it. `run.*` is known here, `attempt.*` and
+    `runner.*` are not."""
     known = {
         **plan.context,
         "needs": needs,
@@ -57,7 +59,8 @@ def is_ready(drawn: Drawn, facts: Mapping[str, Any]) -> bool:
 
 
 def draw(plan: JobPlan, facts: Mapping[str, Any]) -> JobPlan:
-    """The plan with its fields filled in. The templates stay, so that a retry after other needs draws anew."""
+    """The plan with its fields filled in. The templates stay, so that a retry after other needs draws
+    anew."""
     drawn = plan.drawn
     if drawn is None:
         return plan

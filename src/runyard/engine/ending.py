@@ -1,6 +1,8 @@
-"""How attempts end and begin again: the automatic retry rules, the lost runner's rule, and the making of the next attempt.
+"""How attempts end and begin again: the automatic retry rules, the lost runner's rule, and the making of the
+next attempt.
 
-Called by dispatch (finish), upkeep (lost leases, deadlines, stuck queue) and control (retry). All end in settle.
+Called by dispatch (finish), upkeep (lost leases, deadlines, stuck queue) and control (retry). All end in
+settle.
 """
 
 from __future__ import annotations
@@ -25,16 +27,19 @@ NEVER_RETRIED = frozenset({Reason.MISSING_DEPENDENCY, Reason.BAD_PLAN, Reason.ST
 """A new attempt would end the same way (GitLab's retry overrides, contracts/gitlab.md §3.9)."""
 
 GIVEN_BACK = "given_back"
-"""In an attempt's `extra`: its runner was shut down in good order, so the job is not suspected of killing runners (reliability.md §8 row 13)."""
+"""In an attempt's `extra`: its runner was shut down in good order, so the job is not suspected of killing
+runners (reliability.md §8 row 13)."""
 
 UNCOMMITTED = "uncommitted"
-"""In a leased attempt's `extra`: its runner has not said yet that it begins (`dispatch.commit`). Lost so, it is not suspected either."""
+"""In a leased attempt's `extra`: its runner has not said yet that it begins (`dispatch.commit`). Lost so, it
+is not suspected either."""
 
 HISTORY = Page(limit=1000, descending=False)
 
 
 def end(tx: Tx, attempt: Attempt, outcome: Outcome, reason: Reason, now: int, **changes: Any) -> Attempt:
-    """Ends an open attempt, tries again where its rules say so, and settles the run. Returns the ended attempt."""
+    """Ends an open attempt, tries again where its rules say so, and settles the run. Returns the ended
+    attempt."""
     board = load(tx, attempt.run_id, now)
     node = board.nodes[attempt.job_id]
     ended = move(tx, node.job, attempt, State.DONE, now, outcome=outcome, reason=reason, **changes)
@@ -49,8 +54,9 @@ def end(tx: Tx, attempt: Attempt, outcome: Outcome, reason: Reason, now: int, **
 
 
 def lose(tx: Tx, attempt: Attempt, now: int, terms: Terms, message: str = "") -> Attempt:
-    """A leased attempt whose runner fell silent or gave it back: errored, or canceled when it was told to stop; handed out again at most
-    `terms.requeues` times (reliability.md §2.3), not counted against the job's own retry rule."""
+    """A leased attempt whose runner fell silent or gave it back: errored, or canceled when it was told to
+    stop; handed out again at most `terms.requeues` times (reliability.md §2.3), not counted against the job's
+    own retry rule."""
     board = load(tx, attempt.run_id, now)
     node = board.nodes[attempt.job_id]
     outcome, reason = (
@@ -78,15 +84,17 @@ def lose(tx: Tx, attempt: Attempt, now: int, terms: Terms, message: str = "") ->
 
 
 def stopped_as(attempt: Attempt) -> tuple[Outcome, Reason]:
-    """What a STOPPING attempt becomes, whatever its runner says (GitLab: canceling → canceled): a time limit is a failure, all else is canceled."""
+    """What a STOPPING attempt becomes, whatever its runner says (GitLab: canceling → canceled): a time limit
+    is a failure, all else is canceled."""
     if attempt.reason is Reason.TIMEOUT:
         return Outcome.FAILED, Reason.TIMEOUT
     return Outcome.CANCELED, attempt.reason or Reason.BY_USER
 
 
 def again(board: Board, node: Node, *, automatic: bool, **changes: Any) -> Attempt:
-    """Makes the job's next attempt and starts it at once, whatever its gate said before; only while something that it looks at is open
-    again (retried too), or while there is no room, it waits. Those that made it go on with it, as new attempts of theirs."""
+    """Makes the job's next attempt and starts it at once, whatever its gate said before; only while something
+    that it looks at is open again (retried too), or while there is no room, it waits. Those that made it go
+    on with it, as new attempts of theirs."""
     flow = board.flows[node.job.workflow_id]
     makers = [maker for maker in flow.makers(node) if maker.is_done]
     for maker in reversed(makers):

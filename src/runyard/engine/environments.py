@@ -1,11 +1,17 @@
-"""Environments and their deployments: what jobs with an `environment` leave behind. `note` is called by moves.move, so every way to end counts.
+"""Environments and their deployments: what jobs with an `environment` leave behind. `note` is called by
+moves.move, so every way to end counts.
 
-note(tx, job, attempt, now)                      after each move of such a job
+note(tx, job, attempt, now)
+    after each move of such a job
 ensure(tx, project_id, name, now, tier="") -> Environment
-stop(tx, environment, now, actor_id=None, force=False) -> (Environment, Attempt | None)    plays the on_stop job when there is one
-abandon(tx, project_id, is_over, now, actor_id=None)     what those runs were for has gone
-report(tx, deployment, status, now) -> Deployment        a deployment that someone outside made
-newest(tx, environment_id, status="") -> Deployment | None · slug_of(name) · tier_of(name)
+stop(tx, environment, now, actor_id=None, force=False) -> (Environment, Attempt | None)
+    plays the on_stop job when there is one
+abandon(tx, project_id, is_over, now, actor_id=None)
+    what those runs were for has gone
+report(tx, deployment, status, now) -> Deployment
+    a deployment that someone outside made
+newest(tx, environment_id, status="") -> Deployment | None
+slug_of(name), tier_of(name) -> str
 """
 
 from __future__ import annotations
@@ -43,7 +49,8 @@ MOST = 5_000  # environments of a project that are looked at
 
 
 def slug_of(name: str) -> str:
-    """For addresses and host names: at most 24 of [a-z0-9-], with a tail made from the name where anything was lost (GitLab's rule)."""
+    """For addresses and host names: at most 24 of [a-z0-9-], with a tail made from the name where anything
+    was lost (GitLab's rule)."""
     slug = re.sub(r"[^a-z0-9]", "-", name.lower())
     if not slug[:1].isalpha():
         slug = f"env-{slug}"
@@ -171,7 +178,8 @@ def _url(tx: Tx, use: EnvironmentUse, job: Job, attempt: Attempt, environment: E
 def stop(
     tx: Tx, environment: Environment, now: int, actor_id: int | None = None, *, force: bool = False
 ) -> tuple[Environment, Attempt | None]:
-    """Plays the job that takes the last delivery down; without one, or by force, the environment is stopped at once."""
+    """Plays the job that takes the last delivery down; without one, or by force, the environment is stopped
+    at once."""
     played = None if force else _on_stop(tx, environment, now, actor_id)
     if environment.state != "stopped":
         state = "stopping" if played is not None else "stopped"
@@ -183,7 +191,8 @@ def stop(
 def abandon(
     tx: Tx, project_id: int, is_over: Callable[[Run], bool], now: int, actor_id: int | None = None
 ) -> None:
-    """When what some runs were for has gone: what they delivered last is taken down where a job does that; the rest stays."""
+    """When what some runs were for has gone: what they delivered last is taken down where a job does that;
+    the rest stays."""
     for environment in tx.find(Environment, Page(limit=MOST), project_id=project_id, state="available"):
         deliverer = _deliverer(tx, environment)
         run = tx.get(Run, deliverer.run_id) if deliverer else None

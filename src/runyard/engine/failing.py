@@ -1,4 +1,5 @@
-"""Where people look first when an attempt has failed: the end of what its broken step wrote. Depot's diagnosis and the page of a run read it.
+"""Where people look first when an attempt has failed: the end of what its broken step wrote. Depot's
+diagnosis and the page of a run read it.
 
 Which of these lines tell most is `syntax.telling`'s to say.
 """
@@ -18,7 +19,8 @@ BROKEN = (Outcome.FAILED, Outcome.ERRORED)
 
 @dataclass(frozen=True, slots=True)
 class Tail:
-    """`data` begins at byte `start` of the log, with a whole line; what it is the end of begins at `begins`."""
+    """`data` begins at byte `start` of the log, with a whole line; what it is the end of begins at
+    `begins`."""
 
     begins: int
     start: int

@@ -1,8 +1,10 @@
 """One workflow of a board: its jobs with their latest attempts, who needs whom, and whom a change concerns.
 
-A flow hears of every change of its nodes and keeps counts, so that settle asks only those whose gate may say something new: an end costs what it touches,
-not what waits. A job is asked when the last thing that it looks at has closed, again when that changes, and when a place becomes free that it was
-turned away from. `tests/simulation/sim_plain.py` is the same by plain recomputation; the simulation compares the two at every step.
+A flow hears of every change of its nodes and keeps counts, so that settle asks only those whose gate may say
+something new: an end costs what it touches, not what waits. A job is asked when the last thing that it looks
+at has closed, again when that changes, and when a place becomes free that it was turned away from.
+`tests/simulation/sim_plain.py` is the same by plain recomputation; the simulation compares the two at every
+step.
 """
 
 from __future__ import annotations
@@ -78,7 +80,8 @@ class Node:
 
     @property
     def is_strict(self) -> bool:
-        """Whether a manual job that may stay so keeps it waiting: a condition wants an end, GitLab's table does not."""
+        """Whether a manual job that may stay so keeps it waiting: a condition wants an end, GitLab's table
+        does not."""
         return self.plan.gate.expression is not None
 
     @property
@@ -221,7 +224,8 @@ class Flow:
                 self._mark(node)
 
     def _forget_lineage(self, node: Node) -> None:
-        """What was noted of those behind it no longer holds. Who is not noted has nobody behind it that is: notes are made from above."""
+        """What was noted of those behind it no longer holds. Who is not noted has nobody behind it that is:
+        notes are made from above."""
         if not self.lineage:
             return
         names = list(node.names)
@@ -238,7 +242,8 @@ class Flow:
         return bool(self._due) or self._was_canceled is not self.is_canceled
 
     def due(self) -> Iterator[Node]:
-        """Waiting nodes whose gate may say something new, everyone after those it looks at. Who becomes due meanwhile and comes earlier is left for next time."""
+        """Waiting nodes whose gate may say something new, everyone after those it looks at. Who becomes due
+        meanwhile and comes earlier is left for next time."""
         if self._was_canceled is not self.is_canceled:
             self._was_canceled = self.is_canceled
             self._due |= self._waiting

@@ -1,6 +1,8 @@
-"""How a bridge follows its run, and how an end goes down to it: settle asks `follow` for every open board, `concerned` whom a change concerns.
+"""How a bridge follows its run, and how an end goes down to it: settle asks `follow` for every open board,
+`concerned` whom a change concerns.
 
-A followed run that is opened again (one of its jobs was retried) opens its bridge again, as a new attempt of it; so the parent waits once more.
+A followed run that is opened again (one of its jobs was retried) opens its bridge again, as a new attempt of
+it; so the parent waits once more.
 """
 
 from __future__ import annotations

@@ -1,7 +1,9 @@
-"""Gates: may this job start now? Pure; settle asks for every waiting job, claim asks for the facts about needs.
+"""Gates: may this job start now? Pure; settle asks for every waiting job, claim asks for the facts about
+needs.
 
-Without an expression GitLab's table decides (contracts/gitlab.md §3.9); with one, an Actions `if` over the job's context and `needs`
-(contracts/actions.md §3.7). A job never starts before all it looks at are done, except past a manual job that may stay manual.
+Without an expression GitLab's table decides (contracts/gitlab.md §3.9); with one, an Actions `if` over the
+job's context and `needs` (contracts/actions.md §3.7). A job never starts before all it looks at are done,
+except past a manual job that may stay manual.
 """
 
 from __future__ import annotations
@@ -96,7 +98,8 @@ def _by_expression(flow: Flow, node: Node, text: str) -> Decision:
 
 
 def outlives(flow: Flow, node: Node) -> bool:
-    """Whether an open job goes on although its workflow is canceled: its condition holds even so, or cannot be decided yet and may (GitHub)."""
+    """Whether an open job goes on although its workflow is canceled: its condition holds even so, or cannot
+    be decided yet and may (GitHub)."""
     text = node.plan.gate.expression
     if text is None:
         return False
@@ -109,7 +112,8 @@ def outlives(flow: Flow, node: Node) -> bool:
 
 
 def need_facts(flow: Flow, node: Node) -> dict[str, dict[str, Any]]:
-    """`needs.<group>.{result,outputs}` with matrix legs brought together; of equal outputs the last non-empty leg's wins (GitHub's rule)."""
+    """`needs.<group>.{result,outputs}` with matrix legs brought together; of equal outputs the last non-empty
+    leg's wins (GitHub's rule)."""
     facts: dict[str, dict[str, Any]] = {}
     for need in node.plan.needs:
         legs = flow.legs(need.group)
@@ -146,7 +150,8 @@ def _result(node: Node) -> str:
 
 
 def _status(flow: Flow, node: Node, text: str) -> Status:
-    """success() and failure() look at every ancestor, cancelled() at the workflow and at ancestors that a person or a newer run canceled."""
+    """success() and failure() look at every ancestor, cancelled() at the workflow and at ancestors that a
+    person or a newer run canceled."""
     seen = _above(flow, node)
     return Status(
         success=not flow.is_canceled and not seen & {"failure", "cancelled", "skipped"},
@@ -157,7 +162,8 @@ def _status(flow: Flow, node: Node, text: str) -> Status:
 
 
 def _above(flow: Flow, node: Node) -> frozenset[str]:
-    """What happened anywhere above a node. Noted on the flow until it changes, so that a long chain costs its length, not its square."""
+    """What happened anywhere above a node. Noted on the flow until it changes, so that a long chain costs its
+    length, not its square."""
     found = flow.lineage
     open_ends = [node]
     while open_ends:

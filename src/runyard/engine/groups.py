@@ -1,8 +1,10 @@
-"""Concurrency groups: at most one member of a project's group is active; settle asks before it queues, and again when someone left.
+"""Concurrency groups: at most one member of a project's group is active; settle asks before it queues, and
+again when someone left.
 
-A member is an attempt (GitLab resource_group) or, `by_workflow`, a whole workflow (Actions). Whose turn it is says the group's mode in its project:
-`unordered` who has waited longest · `newest_ready_first` who is of the newest run · `oldest_first` and `newest_first` the run whose turn it is, even when its
-members have yet to ask (waiting or delayed; not manual ones): all others wait for them (GitLab ResourceGroup#upcoming_processables).
+A member is an attempt (GitLab resource_group) or, `by_workflow`, a whole workflow (Actions). Whose turn it is
+says the group's mode in its project: `unordered` who has waited longest · `newest_ready_first` who is of the
+newest run · `oldest_first` and `newest_first` the run whose turn it is, even when its members have yet to ask
+(waiting or delayed; not manual ones): all others wait for them (GitLab ResourceGroup#upcoming_processables).
 """
 
 from __future__ import annotations
@@ -47,7 +49,8 @@ def enter(board: Board, node: Node) -> None:
 
 
 def _free_at_a_glance(tx: Tx, node: Node, rule: Concurrency) -> bool | None:
-    """Whether the group is free for a node, where its two oldest members say so: a thousand may wait for it. None: look at all of them."""
+    """Whether the group is free for a node, where its two oldest members say so: a thousand may wait for it.
+    None: look at all of them."""
     active, ready = tx.group_heads(node.job.project_id, rule.group)
     own = _owner(node.job, node.attempt)
     if ready is None and (active is None or _owner(*active) == own):
@@ -68,8 +71,8 @@ def _free_after_looking(board: Board, node: Node, rule: Concurrency) -> bool:
 
 
 def release(tx: Tx, project_id: int, group: str, now: int, board: Board | None = None) -> set[int]:
-    """Queues the held member of a free group whose turn it is, with all attempts of the same owner; says which runs that changed. `board`: one
-    that is to see it too."""
+    """Queues the held member of a free group whose turn it is, with all attempts of the same owner; says
+    which runs that changed. `board`: one that is to see it too."""
     mode = _mode(tx, project_id, group)
     members = _next_at_a_glance(tx, project_id, group, mode)
     if members is None:
@@ -128,7 +131,8 @@ def _comes_later(tx: Tx, node: Node, rule: Concurrency) -> bool:
 
 
 def _blocks(others: list[Member], rule: Concurrency) -> bool:
-    """Active others always block. Held ones are older, so they go first, unless a whole workflow is the member: it owns the group until it ends."""
+    """Active others always block. Held ones are older, so they go first, unless a whole workflow is the
+    member: it owns the group until it ends."""
     return any(rule.by_workflow is False or not _is_held(attempt) for _, attempt in others)
 
 

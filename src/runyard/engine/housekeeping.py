@@ -1,8 +1,10 @@
-"""Upkeep that touches bytes: sealing logs and sweeping blobs. Joins upkeep's verbs over the ports; app calls it from a worker thread.
+"""Upkeep that touches bytes: sealing logs and sweeping blobs. Joins upkeep's verbs over the ports; app calls
+it from a worker thread.
 
 seal_logs(db, blobs, limit=20) -> int · sweep_blobs(db, blobs, now, terms) -> int
 
-Blob first, row second; on delete the row first. A crash between the two leaves a blob that nobody names, which `sweep_blobs` removes.
+Blob first, row second; on delete the row first. A crash between the two leaves a blob that nobody names,
+which `sweep_blobs` removes.
 """
 
 from __future__ import annotations

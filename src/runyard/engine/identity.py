@@ -1,6 +1,8 @@
-"""Identity tokens of an assignment: who the job is, signed, for services that trust this server (OpenID Connect). Called by dispatch.claim only.
+"""Identity tokens of an assignment: who the job is, signed, for services that trust this server (OpenID
+Connect). Called by dispatch.claim only.
 
-A token lives as long as the job may run. It comes first among the variables: whatever the plan says of the same name wins (GitLab's precedence).
+A token lives as long as the job may run. It comes first among the variables: whatever the plan says of the
+same name wins (GitLab's precedence).
 """
 
 from __future__ import annotations
@@ -18,7 +20,8 @@ from runyard.syntax.variables import VariableError, expand
 
 
 def with_identity(tx: Tx, given: Assignment, sign: Sign | None, now: int, terms: Terms) -> Assignment:
-    """The assignment with a masked variable per token; Undeliverable when nobody here can sign or a claim cannot be rendered."""
+    """The assignment with a masked variable per token; Undeliverable when nobody here can sign or a claim
+    cannot be rendered."""
     if sign is None:
         raise Undeliverable(
             Reason.BAD_PLAN, "This server has no key to sign the identity tokens of this job."
@@ -40,7 +43,8 @@ def with_identity(tx: Tx, given: Assignment, sign: Sign | None, now: int, terms:
 def _claims(
     given: Assignment, token: IdentityToken, number: int, known: dict[str, str], now: int, terms: Terms
 ) -> dict[str, object]:
-    """RFC 7519's registered names around the dialect's own. Texts that name an unknown `$VAR` keep it empty, as in a shell."""
+    """RFC 7519's registered names around the dialect's own. Texts that name an unknown `$VAR` keep it empty,
+    as in a shell."""
     audience = [expand(text, known) for text in token.audience]
     at = now // 1000
     return {

@@ -1,6 +1,8 @@
-"""Archives that a job fetches from runs it is not part of (`JobPlan.imports`): of its family of child runs, or the newest passed one of a ref.
+"""Archives that a job fetches from runs it is not part of (`JobPlan.imports`): of its family of child runs,
+or the newest passed one of a ref.
 
-Called by assign at claim. Undeliverable when one is not there and was not optional, in the words of a missing dependency.
+Called by assign at claim. Undeliverable when one is not there and was not optional, in the words of a missing
+dependency.
 """
 
 from __future__ import annotations

@@ -1,6 +1,8 @@
-"""The only place that changes an attempt's state. Every verb of the engine moves attempts through `move`, so the table is asked each time.
+"""The only place that changes an attempt's state. Every verb of the engine moves attempts through `move`, so
+the table is asked each time.
 
-It keeps what hangs on the state in step: the queue's row, times that never run backwards, lease and token, `tolerated`, and the bell.
+It keeps what hangs on the state in step: the queue's row, times that never run backwards, lease and token,
+`tolerated`, and the bell.
 """
 
 from __future__ import annotations
@@ -48,7 +50,8 @@ def move(tx: Tx, job: Job, attempt: Attempt, state: State, now: int, **changes: 
 
 
 def _noted(tx: Tx, attempt: Attempt, state: State, now: int) -> None:
-    """Bridges that wait for their run are found by a row of their own: among a hundred thousand queued attempts there are few."""
+    """Bridges that wait for their run are found by a row of their own: among a hundred thousand queued
+    attempts there are few."""
     key = str(attempt.id)
     if state is State.QUEUED:
         tx.add(Record(0, BRIDGES, attempt.project_id, key, created_at=now, updated_at=now))
@@ -64,7 +67,8 @@ def _delivered(tx: Tx, job: Job, attempt: Attempt, now: int) -> None:
 
 
 def rehold(tx: Tx, attempt: Attempt, hold: Hold, **changes: Any) -> Attempt:
-    """A held attempt now waits for something else: a played job for its group, a scheduled one for a person."""
+    """A held attempt now waits for something else: a played job for its group, a scheduled one for a
+    person."""
     if attempt.state is not State.HELD:
         raise Conflict(f"Attempt {attempt.id} is not held.")
     held = replace(attempt, **{"hold": hold, "run_after_at": None, **changes})
@@ -80,7 +84,8 @@ def share(job: Job, attempt: Attempt) -> Share:
 
 
 def is_tolerated(plan: JobPlan, outcome: Outcome | None, exit_code: int | None) -> bool:
-    """Whether this end leaves no trace on the parents but a warning (GitLab judges exit codes on the server)."""
+    """Whether this end leaves no trace on the parents but a warning (GitLab judges exit codes on the
+    server)."""
     if outcome not in _BAD_ENDS:
         return False
     return plan.allow_failure or (
@@ -94,7 +99,8 @@ def is_failure(attempt: Attempt) -> bool:
 
 
 def _entering(attempt: Attempt, state: State, now: int) -> dict[str, Any]:
-    """Columns that follow from the new state. A clock that went back yields no negative duration (reliability §8 row 25)."""
+    """Columns that follow from the new state. A clock that went back yields no negative duration (reliability
+    §8 row 25)."""
     born = attempt.created_at
     match state:
         case State.QUEUED:

@@ -1,4 +1,5 @@
-"""Who looks at whom among the jobs of one workflow. Accept asks whether the graph can end; settle asks in which order to decide.
+"""Who looks at whom among the jobs of one workflow. Accept asks whether the graph can end; settle asks in
+which order to decide.
 
 Stages and matrix groups are hubs in the graph, so its size is jobs plus needs, not jobs times jobs.
 """
@@ -34,7 +35,8 @@ class _Graph:
 
 
 def arrange(plans: Sequence[JobPlan]) -> tuple[list[int], list[int]]:
-    """(indexes so that everyone comes after all it looks at, indexes that wait for each other). Needs of unknown names are not edges."""
+    """(indexes so that everyone comes after all it looks at, indexes that wait for each other). Needs of
+    unknown names are not edges."""
     graph = _Graph(len(plans))
     _need_edges(plans, graph)
     if any(plan.gate.order is Order.STAGE for plan in plans):

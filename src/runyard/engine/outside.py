@@ -1,7 +1,10 @@
-"""Jobs that no runner may claim (`JobPlan.claimable` false): someone outside says how they go. Commit statuses and bridges are such jobs.
+"""Jobs that no runner may claim (`JobPlan.claimable` false): someone outside says how they go. Commit
+statuses and bridges are such jobs.
 
-begin(tx, attempt_id, now) -> Attempt                            QUEUED → RUNNING, with a lease that never ends
-conclude(tx, attempt_id, outcome, now, **changes) -> Attempt     any open state → DONE; Conflict once it is done
+begin(tx, attempt_id, now) -> Attempt
+    QUEUED → RUNNING, with a lease that never ends
+conclude(tx, attempt_id, outcome, now, **changes) -> Attempt
+    any open state → DONE; Conflict once it is done
 """
 
 from __future__ import annotations

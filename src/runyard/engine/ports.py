@@ -1,6 +1,7 @@
 """What the engine asks of the world: Tx (one transaction), Database, Bell, Blobs, Source, Vault.
 
-Adapters in store/, blobs/, sources/ keep these promises; app.py joins them. Each port has a conformance suite in tests/.
+Adapters in store/, blobs/, sources/ keep these promises; app.py joins them. Each port has a conformance suite
+in tests/.
 """
 
 from __future__ import annotations
@@ -59,7 +60,8 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, slots=True)
 class Page:
-    """A window on a list ordered by id. `after_id` is a keyset bound (exclusive); `offset` is for vendors that page by number."""
+    """A window on a list ordered by id. `after_id` is a keyset bound (exclusive); `offset` is for vendors
+    that page by number."""
 
     limit: int = 20
     offset: int = 0
@@ -69,7 +71,8 @@ class Page:
 
 @dataclass(frozen=True, slots=True)
 class RunFilter:
-    """Which runs. Empty tuples and None mean no condition; `wanted` pairs are (state, outcome) with None for any outcome."""
+    """Which runs. Empty tuples and None mean no condition; `wanted` pairs are (state, outcome) with None for
+    any outcome."""
 
     project_id: int | None = None
     dialect: str | None = None
@@ -112,8 +115,9 @@ class ArtifactFilter:
 
 @dataclass(slots=True)
 class Kept:
-    """What the only writer of a store keeps of a run between its transactions: what the engine read (`board`, of `size` jobs), and latest attempts
-    by job id: those that were saved since, and all as they are `stored`, for the store to see what a row changes."""
+    """What the only writer of a store keeps of a run between its transactions: what the engine read (`board`,
+    of `size` jobs), and latest attempts by job id: those that were saved since, and all as they are `stored`,
+    for the store to see what a row changes."""
 
     board: Any = None
     size: int = 0
@@ -147,11 +151,13 @@ class Tx(Protocol):
         """By part of the path or name; with a person only what that person may see."""
 
     def find(self, kind: type[R], page: Page, **equal: Any) -> list[R]:
-        """Rows whose columns equal these (None: is null), by id; for nouns of which there are few, by a column that has an index."""
+        """Rows whose columns equal these (None: is null), by id; for nouns of which there are few, by a
+        column that has an index."""
 
     def group_by_path(self, path: str) -> Group | None: ...
     def memberships(self, user_id: int, now: int) -> list[tuple[int | None, str | None, int]]:
-        """(project id, group path in lower case, level) of memberships that have not expired; one of the first two is set."""
+        """(project id, group path in lower case, level) of memberships that have not expired; one of the
+        first two is set."""
 
     def auto_stops(self, now: int, limit: int) -> list[Environment]:
         """Environments whose time to stop has come."""
@@ -166,7 +172,8 @@ class Tx(Protocol):
     def runners(self, page: Page) -> list[Runner]: ...
     def connections(self) -> list[Connection]: ...
     def secret_variables(self, project_id: int | None) -> list[SecretVariable]:
-        """Of the instance, of the groups above the project (outermost first), of the project; None: of the instance only."""
+        """Of the instance, of the groups above the project (outermost first), of the project; None: of the
+        instance only."""
 
     def records(self, kind: str, project_id: int | None, key: str | None, page: Page) -> list[Record]:
         """Of a kind; project_id None and key None mean any."""
@@ -182,18 +189,21 @@ class Tx(Protocol):
         """Every job of the run with its latest attempt, in position order."""
 
     def kept(self, run_id: int) -> Kept | None:
-        """The run's place for what the engine reads again and again. None to readers, where others may write too (PostgreSQL), and when this
-        transaction has asked before. It is empty after a transaction on the run has failed, a job was added or anything was removed."""
+        """The run's place for what the engine reads again and again. None to readers, where others may write
+        too (PostgreSQL), and when this transaction has asked before. It is empty after a transaction on the
+        run has failed, a job was added or anything was removed."""
 
     def attempts(self, filter: AttemptFilter, page: Page) -> list[tuple[Job, Attempt]]:
         """Attempts with their jobs, by attempt id."""
 
     def listed(self, filter: AttemptFilter, page: Page) -> list[Listed]:
-        """The same attempts, as narrow as lists want them; takes no lock, so nothing may be decided by them."""
+        """The same attempts, as narrow as lists want them; takes no lock, so nothing may be decided by
+        them."""
 
     def listed_one(self, attempt_id: int) -> Listed | None: ...
     def briefs(self, run_id: int) -> list[Brief]:
-        """All attempts of a run by id, narrower still. One that has not changed may be the same object as last time."""
+        """All attempts of a run by id, narrower still. One that has not changed may be the same object as
+        last time."""
 
     def cards(self, filter: AttemptFilter, page: Page) -> list[Card]:
         """The same attempts by their cards."""
@@ -202,8 +212,9 @@ class Tx(Protocol):
         """DONE attempts without a card, the newest first."""
 
     def draw(self, attempt_id: int, card: bytes) -> None:
-        """Keeps the card until anything is written that lists show of the attempt: itself, its artifacts, its job. What they show of others
-        (the run, people, runners) may change any time and has no place in a card; ref, tag and source of a run never do."""
+        """Keeps the card until anything is written that lists show of the attempt: itself, its artifacts, its
+        job. What they show of others (the run, people, runners) may change any time and has no place in a
+        card; ref, tag and source of a run never do."""
 
     def listed_artifacts(self, attempt_ids: Sequence[int]) -> list[ListedArtifact]:
         """Of a few attempts, by attempt, then by id."""
@@ -216,8 +227,9 @@ class Tx(Protocol):
 
     def dequeue(self, attempt_id: int) -> None: ...
     def next_queued(self, runner: Runner) -> int | None:
-        """The queued attempt id this runner should take: for a runner of the instance of the project with the fewest jobs on such runners,
-        then the oldest. Two concurrent claims never get the same (SKIP LOCKED on PostgreSQL). Cost does not grow with the queue's length."""
+        """The queued attempt id this runner should take: for a runner of the instance of the project with the
+        fewest jobs on such runners, then the oldest. Two concurrent claims never get the same (SKIP LOCKED on
+        PostgreSQL). Cost does not grow with the queue's length."""
 
     # time
     def due(self, now: int, limit: int) -> list[Attempt]:
@@ -230,23 +242,26 @@ class Tx(Protocol):
         """QUEUED attempts older than `at` (stuck)."""
 
     def in_group(self, project_id: int, group: str, upcoming: bool = False) -> list[tuple[Job, Attempt]]:
-        """Open attempts (HELD for concurrency, QUEUED, RUNNING, STOPPING) of a concurrency group, oldest first; `upcoming`: also those WAITING or
-        delayed, which have yet to ask for it."""
+        """Open attempts (HELD for concurrency, QUEUED, RUNNING, STOPPING) of a concurrency group, oldest
+        first; `upcoming`: also those WAITING or delayed, which have yet to ask for it."""
 
     def group_heads(
         self, project_id: int, group: str
     ) -> tuple[tuple[Job, Attempt] | None, tuple[Job, Attempt] | None]:
-        """Of a concurrency group: the oldest member that is QUEUED, RUNNING or STOPPING, and the oldest that is HELD for it."""
+        """Of a concurrency group: the oldest member that is QUEUED, RUNNING or STOPPING, and the oldest that
+        is HELD for it."""
 
     # log chunks (unsealed)
     def append_log(self, attempt_id: int, offset: int, data: bytes, at: int | None = None) -> None:
         """`at`: when the bytes arrived."""
 
     def log_times(self, attempt_id: int, start: int, end: int) -> list[tuple[int, int]]:
-        """(offset, when it arrived) of the chunks that hold bytes [start, end), where it is known, in order."""
+        """(offset, when it arrived) of the chunks that hold bytes [start, end), where it is known, in
+        order."""
 
     def log_chunks(self, attempt_id: int, start: int, limit_bytes: int) -> list[tuple[int, bytes]]:
-        """(offset, bytes) of chunks that reach beyond `start`, in order, until the limit is met (at least one)."""
+        """(offset, bytes) of chunks that reach beyond `start`, in order, until the limit is met (at least
+        one)."""
 
     def drop_log(self, attempt_id: int) -> None: ...
     def unsealed(self, limit: int) -> list[Attempt]:
@@ -254,7 +269,8 @@ class Tx(Protocol):
 
     # what attempts used of the machine (`model.usage`)
     def append_samples(self, attempt_id: int, at: int, data: bytes) -> None:
-        """A batch of packed samples, the first of them at `at`; a repeat changes nothing, and neither does the ten-thousandth."""
+        """A batch of packed samples, the first of them at `at`; a repeat changes nothing, and neither does
+        the ten-thousandth."""
 
     def samples(self, attempt_id: int) -> list[bytes]:
         """All batches, in order."""
@@ -267,29 +283,31 @@ class Tx(Protocol):
     def blobs_in_use(self, keys: Sequence[str]) -> set[str]: ...
 
     def ring(self, topic: str) -> None:
-        """After commit, wake who listens to the topic ("queue", "run:<id>", "attempt:<id>", "runs"; "verdict:<attempt id>" when the attempt
-        is no longer simply running: what its runner must hear)."""
+        """After commit, wake who listens to the topic ("queue", "run:<id>", "attempt:<id>", "runs";
+        "verdict:<attempt id>" when the attempt is no longer simply running: what its runner must hear)."""
 
 
 class Database(Protocol):
     """Transactions for everyone. Handlers await `read`/`write`; threads use the futures."""
 
     def version(self) -> int | None:
-        """Differs after every commit, before that commit is acknowledged to anyone; None where only the database could tell (PostgreSQL)."""
+        """Differs after every commit, before that commit is acknowledged to anyone; None where only the
+        database could tell (PostgreSQL)."""
 
     def submit_read(self, work: Callable[[Tx], T]) -> Future[T]: ...
     def submit_write(self, work: Callable[[Tx], T]) -> Future[T]:
-        """Runs `work` in one write transaction; the future is done only once the commit is durable. May group several works in one
-        durable commit, each in its own savepoint."""
+        """Runs `work` in one write transaction; the future is done only once the commit is durable. May group
+        several works in one durable commit, each in its own savepoint."""
 
     def read(self, work: Callable[[Tx], T]) -> Awaitable[T]: ...
     def glance(self, work: Callable[[Tx], T]) -> Awaitable[T]:
-        """As `read`, for a few rows found by an index: where that takes less than a hop to a thread (a local file) it is done on the event loop."""
+        """As `read`, for a few rows found by an index: where that takes less than a hop to a thread (a local
+        file) it is done on the event loop."""
 
     def write(self, work: Callable[[Tx], T]) -> Awaitable[T]: ...
     def append(self, work: Callable[[Tx], T], size_bytes: int) -> Awaitable[T]:
-        """As `write`, for work that adds so many bytes to a log and mostly no more: where a file of the log makes them durable, that is all that is
-        waited for. What else it writes is as durable as ever."""
+        """As `write`, for work that adds so many bytes to a log and mostly no more: where a file of the log
+        makes them durable, that is all that is waited for. What else it writes is as durable as ever."""
 
     def close(self) -> None: ...
 
@@ -303,7 +321,8 @@ class Bell(Protocol):
     def ring(self, topics: Iterable[str]) -> None: ...
     def version(self, topic: str) -> int: ...
     def wait(self, topic: str, seen: int, timeout_s: float) -> int:
-        """Blocks the thread until the topic's version differs from `seen` or time is up; returns the version."""
+        """Blocks the thread until the topic's version differs from `seen` or time is up; returns the
+        version."""
 
     def changed(self, topic: str, seen: int, timeout_s: float) -> Awaitable[int]:
         """The same for the event loop."""
@@ -337,7 +356,8 @@ class Blobs(Protocol):
         """The file itself where blobs are local (fast copies), else None."""
 
     def link(self, key: str, for_s: int) -> str | None:
-        """An address at which anyone may read the blob for so many seconds; None where there is none but ours."""
+        """An address at which anyone may read the blob for so many seconds; None where there is none but
+        ours."""
 
     def delete(self, key: str) -> None: ...
     def walk(self) -> Iterator[tuple[str, int]]:
@@ -355,7 +375,8 @@ class RefUpdate:
 
 @dataclass(frozen=True, slots=True)
 class Edit:
-    """A change of one file in a commit: create, update, delete, move (from `previous_path`; None keeps the content) or chmod."""
+    """A change of one file in a commit: create, update, delete, move (from `previous_path`; None keeps the
+    content) or chmod."""
 
     action: str
     path: str
@@ -365,14 +386,16 @@ class Edit:
 
 
 class Source(Protocol):
-    """Git repositories by project id. Raises NotFound for unknown refs, Invalid for hostile names, Unavailable when git fails."""
+    """Git repositories by project id. Raises NotFound for unknown refs, Invalid for hostile names,
+    Unavailable when git fails."""
 
     def create(self, project_id: int, default_branch: str) -> None: ...
     def mirror(self, project_id: int, url: str) -> str:
         """Fetches everything from `url` (again); returns the default branch."""
 
     def mirror_public(self, project_id: int, url: str) -> str:
-        """The same, for those who may not name this machine or its networks; Forbidden when the address turns out to be there."""
+        """The same, for those who may not name this machine or its networks; Forbidden when the address turns
+        out to be there."""
 
     def remove(self, project_id: int) -> None: ...
     def resolve(self, project_id: int, ref: str) -> tuple[Commit, str, bool]:
@@ -393,7 +416,8 @@ class Source(Protocol):
         email: str,
         now: int,
     ) -> RefUpdate:
-        """A commit on a branch, made where it is not there (from `start`). Conflict when someone else moved the branch meanwhile."""
+        """A commit on a branch, made where it is not there (from `start`). Conflict when someone else moved
+        the branch meanwhile."""
 
     def make_ref(self, project_id: int, name: str, start: str) -> RefUpdate:
         """A branch or lightweight tag by its full name. Conflict when it is there."""
@@ -408,7 +432,8 @@ class Source(Protocol):
     def branches(self, project_id: int) -> list[tuple[str, Commit]]: ...
     def tags(self, project_id: int) -> list[tuple[str, Commit]]: ...
     def annotation(self, project_id: int, tag: str) -> tuple[str, int | None]:
-        """(message, when it was made in milliseconds) of a tag; ("", None) when it carries none. NotFound: there is no such tag."""
+        """(message, when it was made in milliseconds) of a tag; ("", None) when it carries none. NotFound:
+        there is no such tag."""
 
     def default_branch(self, project_id: int) -> str | None: ...
     def files(self, project_id: int, sha: str, before_sha: str | None = None) -> Files: ...
@@ -417,13 +442,16 @@ class Source(Protocol):
 
     def unkeep(self, project_id: int, run_id: int) -> None: ...
     def patched(self, project_id: int, sha: str, patch: bytes) -> str:
-        """The sha of a commit on top of `sha` with that git patch applied (the same patch gives the same commit). Invalid when it does not apply."""
+        """The sha of a commit on top of `sha` with that git patch applied (the same patch gives the same
+        commit). Invalid when it does not apply."""
 
     def merged(self, project_id: int, base: str, head: str, message: str) -> str | None:
-        """The sha of a commit that merges `head` into `base` (the same two give the same commit); None when they conflict."""
+        """The sha of a commit that merges `head` into `base` (the same two give the same commit); None when
+        they conflict."""
 
     def checkout(self, project_id: int, sha: str, ref: str, depth: int, into: Path) -> None:
-        """Lays the commit out in an existing empty or earlier checked-out folder, with a `.git` that works offline. Owned by the caller's uid."""
+        """Lays the commit out in an existing empty or earlier checked-out folder, with a `.git` that works
+        offline. Owned by the caller's uid."""
 
     def git_dir(self, project_id: int) -> Path: ...
 
@@ -432,7 +460,8 @@ class Actions(Protocol):
     """Repositories of actions, elsewhere."""
 
     def tree(self, repository: str, ref: str) -> tuple[str, Path]:
-        """(commit, zip of its tree) of `owner/name` at a branch, tag or commit. NotFound, Invalid, Forbidden (switched off) or Unavailable."""
+        """(commit, zip of its tree) of `owner/name` at a branch, tag or commit. NotFound, Invalid, Forbidden
+        (switched off) or Unavailable."""
 
 
 Sign = Callable[[Tx, Mapping[str, Any]], str]
@@ -448,8 +477,8 @@ class Vault(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Wanted:
-    """A process that a person wants beside a running job. No argv: a shell. `rows` and `columns` of a terminal; without (0) there are three
-    pipes. `cwd` empty: the workspace."""
+    """A process that a person wants beside a running job. No argv: a shell. `rows` and `columns` of a
+    terminal; without (0) there are three pipes. `cwd` empty: the workspace."""
 
     argv: Sequence[str] = ()
     env: Mapping[str, str] = field(default_factory=dict)
@@ -460,7 +489,8 @@ class Wanted:
 
 
 class Visit(Protocol):
-    """That process. Descriptors are ours, non-blocking, and close with `close`: a terminal is `stdin` and `stdout` in one, and has no stderr."""
+    """That process. Descriptors are ours, non-blocking, and close with `close`: a terminal is `stdin` and
+    `stdout` in one, and has no stderr."""
 
     stdin: int | None
     stdout: int
@@ -473,7 +503,8 @@ class Visit(Protocol):
         """No more will be written."""
 
     def wait(self, timeout_s: float) -> int | None:
-        """The exit code (128 + n for a signal), or None when time is up. What the process was refused for, when it never began."""
+        """The exit code (128 + n for a signal), or None when time is up. What the process was refused for,
+        when it never began."""
 
     def close(self) -> None:
         """Ends it with all its processes."""

@@ -1,7 +1,9 @@
-"""A job that unfolds and begins again: what it had made meets what its needs ask for now. Called by unfolding.
+"""A job that unfolds and begins again: what it had made meets what its needs ask for now. Called by
+unfolding.
 
-Parts are known by their keys (a leg's has its values). Who is asked for still keeps its job, with the plan of now; who is asked for no more is retired: its
-attempts stay as history, none of them is `latest`, so boards, folds and needs do not know it any more. Asked for once more it comes back.
+Parts are known by their keys (a leg's has its values). Who is asked for still keeps its job, with the plan of
+now; who is asked for no more is retired: its attempts stay as history, none of them is `latest`, so boards,
+folds and needs do not know it any more. Asked for once more it comes back.
 """
 
 from __future__ import annotations
@@ -22,9 +24,11 @@ _ASKED_NO_MORE = "{} was tried again and does not ask for this job any more."
 
 
 def remake(board: Board, flow: Flow, node: Node, plans: Sequence[JobPlan]) -> list[JobPlan]:
-    """Gives new attempts to those parts that are to be done (again), retires others, and says which plans never had a job.
+    """Gives new attempts to those parts that are to be done (again), retires others, and says which plans
+    never had a job.
 
-    To be done again is what did not pass, and what is older than anything that the node or a maker of it needs; everything when that is nothing.
+    To be done again is what did not pass, and what is older than anything that the node or a maker of it
+    needs; everything when that is nothing.
     """
     asked = {plan.key: plan for plan in plans}
     retire(board, flow, node, [part for part in _made(flow, node) if part.plan.key not in asked])
@@ -56,7 +60,8 @@ def retire(board: Board, flow: Flow, node: Node, parts: Collection[Node]) -> Non
 
 
 def is_at_rest(flow: Flow, node: Node) -> bool:
-    """Whether nobody works on what the node has made: a job that was ended from outside may be retried while its parts are still stopping."""
+    """Whether nobody works on what the node has made: a job that was ended from outside may be retried while
+    its parts are still stopping."""
     return all(part.attempt.state not in LEASED for part in below(flow, [node]))
 
 

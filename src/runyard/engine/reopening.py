@@ -1,4 +1,5 @@
-"""A job's next attempt, and the jobs behind it that had been skipped. Called by retries (ending, control) and by bridges (following)."""
+"""A job's next attempt, and the jobs behind it that had been skipped. Called by retries (ending, control) and
+by bridges (following)."""
 
 from __future__ import annotations
 
@@ -30,7 +31,8 @@ def reopen_all(board: Board, nodes: Sequence[Node], *, automatic: bool, **change
 
 
 def take_cancel_back(board: Board, nodes: Iterable[Node]) -> None:
-    """A person who retries one of these wants its workflow to go on. What settle makes anew does not say so."""
+    """A person who retries one of these wants its workflow to go on. What settle makes anew does not say
+    so."""
     for flow in (board.flows[id] for id in {node.job.workflow_id for node in nodes}):
         if flow.is_canceled:
             extra = {key: value for key, value in flow.row.extra.items() if key != CANCELED}
@@ -54,7 +56,8 @@ def _after(old: Attempt, automatic: bool, now: int) -> Attempt:
 
 
 def reopen_skipped(board: Board, nodes: Sequence[Node]) -> None:
-    """Skipped jobs behind these get new attempts, never edits (reliability.md §8 row 37); their gates are asked again. Not those whose maker is over."""
+    """Skipped jobs behind these get new attempts, never edits (reliability.md §8 row 37); their gates are
+    asked again. Not those whose maker is over."""
     chosen: dict[int, Node] = {}
     for job_id in sorted(_behind(board, nodes)):  # makers before what they made
         node = board.nodes[job_id]

@@ -1,7 +1,9 @@
-"""Whether there is room for a job whose gate is open: `max_parallel` of its matrix and of its leg, and makers that run.
+"""Whether there is room for a job whose gate is open: `max_parallel` of its matrix and of its leg, and makers
+that run.
 
-A job without room stays waiting and is asked again when a place may be free. Settle asks for every start, `ending.again` for every retry.
-What this looks at of a plan is a line in `turns`: all that stand in one get the same answer at the same moment.
+A job without room stays waiting and is asked again when a place may be free. Settle asks for every start,
+`ending.again` for every retry. What this looks at of a plan is a line in `turns`: all that stand in one get
+the same answer at the same moment.
 """
 
 from __future__ import annotations
@@ -30,6 +32,7 @@ def _leg_has_room(flow: Flow, node: Node) -> bool:
 
 
 def makers_run(flow: Flow, node: Node) -> bool:
-    """What a job has made works only while the job does: its place in a concurrency group or in its own leg is theirs, and a new attempt of it may
-    make other jobs. Nor does it wait for a person or a time before: both would start it."""
+    """What a job has made works only while the job does: its place in a concurrency group or in its own leg
+    is theirs, and a new attempt of it may make other jobs. Nor does it wait for a person or a time before:
+    both would start it."""
     return all(maker.attempt.state is State.RUNNING for maker in flow.makers(node))

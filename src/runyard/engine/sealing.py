@@ -1,8 +1,11 @@
-"""A sealed log: one compressed blob from which any range can be read. Used by upkeep (writing) and views (reading); pure but for the Blobs port.
+"""A sealed log: one compressed blob from which any range can be read. Used by upkeep (writing) and views
+(reading); pure but for the Blobs port.
 
-gzip members of 1 MiB of log each, then when which bytes arrived (zlib: pairs of uint64, offset and milliseconds, as differences), the members'
-compressed sizes (uint32 each), the size of the times, the count of members and a magic number: a range costs its members only, and `zcat` on the
-blob still gives the whole log (it warns of trailing bytes). A log without times has another magic number and neither them nor their size.
+gzip members of 1 MiB of log each, then when which bytes arrived (zlib: pairs of uint64, offset and
+milliseconds, as differences), the members' compressed sizes (uint32 each), the size of the times, the count
+of members and a magic number: a range costs its members only, and `zcat` on the blob still gives the whole
+log (it warns of trailing bytes). A log without times has another magic number and neither them nor their
+size.
 """
 
 from __future__ import annotations

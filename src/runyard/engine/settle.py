@@ -1,7 +1,9 @@
-"""Settle: after anything changed in a run, move what can move, and write the folds. Every verb ends here, in the same transaction.
+"""Settle: after anything changed in a run, move what can move, and write the folds. Every verb ends here, in
+the same transaction.
 
-settle(tx, run_id, now, ended=()) -> Run. `ended` are attempts that this verb has just ended; their failures stop siblings once, and their
-concurrency groups are released (which may settle other runs too). Never raises for what a plan says: a broken gate errors its own attempt.
+settle(tx, run_id, now, ended=()) -> Run. `ended` are attempts that this verb has just ended; their failures
+stop siblings once, and their concurrency groups are released (which may settle other runs too). Never raises
+for what a plan says: a broken gate errors its own attempt.
 """
 
 from __future__ import annotations
@@ -53,7 +55,8 @@ def finish_board(board: Board) -> Run:
 
 
 def advance(board: Board) -> None:
-    """Consequences of failures, then gates, until nothing new fails or is superseded. Each turn but the last ends at least one attempt, so it ends."""
+    """Consequences of failures, then gates, until nothing new fails or is superseded. Each turn but the last
+    ends at least one attempt, so it ends."""
     while True:
         board.restless = False
         follow(board)
@@ -110,7 +113,8 @@ def _ask(board: Board, flow: Flow, node: Node) -> None:
 
 
 def _is_drawn(board: Board, flow: Flow, node: Node) -> bool:
-    """Fills in the job's templates now that all it looks at is done; one that cannot be filled in ends the attempt."""
+    """Fills in the job's templates now that all it looks at is done; one that cannot be filled in ends the
+    attempt."""
     try:
         plan = draw(node.plan, facts_of(board.run, node.plan, need_facts(flow, node)))
     except TROUBLE as error:
@@ -163,8 +167,9 @@ def write_folds(board: Board) -> Run:
 
 
 def show_running(tx: Tx, run: Run, workflow: Workflow, now: int) -> None:
-    """Instead of a settle when one of the workflow's jobs begins to run: whatever the others are, the composite of both parents is RUNNING now
-    (rule 8 in model/fold.py), and nothing else can move. So the first claim of a run does not read all its jobs."""
+    """Instead of a settle when one of the workflow's jobs begins to run: whatever the others are, the
+    composite of both parents is RUNNING now (rule 8 in model/fold.py), and nothing else can move. So the
+    first claim of a run does not read all its jobs."""
     running = Folded(State.RUNNING)
     shown = _with_fold(workflow, running, [now], [], now)
     if shown is not workflow:
@@ -196,7 +201,8 @@ def _folded_run(run: Run, rows: list[Workflow], now: int) -> Run:
 
 
 def _with_fold(row: R, folded: Folded, started: list[int], ends: list[int], now: int) -> R:
-    """A retry reopens a row (no end again), but its first start stays. With nothing but optional manual jobs it ends though nothing ran."""
+    """A retry reopens a row (no end again), but its first start stays. With nothing but optional manual jobs
+    it ends though nothing ran."""
     begun = row.started_at if row.started_at is not None else min(started, default=None)
     ended = max(ends, default=row.finished_at or now) if folded.state is State.DONE else None
     new = (folded.state, folded.outcome, folded.hold, folded.warnings, begun, ended)
@@ -214,7 +220,8 @@ def _with_fold(row: R, folded: Folded, started: list[int], ends: list[int], now:
 
 
 def _others(board: Board) -> None:
-    """Releases the groups that someone may have left, ends runs whose bridge was ended, and settles the runs that this wakes, until all is quiet."""
+    """Releases the groups that someone may have left, ends runs whose bridge was ended, and settles the runs
+    that this wakes, until all is quiet."""
     tx, now, own = board.tx, board.now, board.run.id
     groups = {(board.run.project_id, group) for group in board.groups}
     dirty, orphans = board.others - {own}, dict(board.orphans)
@@ -239,7 +246,8 @@ def _others(board: Board) -> None:
 
 
 def end_all(board: Board, reason: Reason, message: str = "") -> None:
-    """Cancels everything open in a run, workflows that await their jobs too, and what the children do that its bridges have started."""
+    """Cancels everything open in a run, workflows that await their jobs too, and what the children do that
+    its bridges have started."""
     for node in board.nodes.values():
         child = child_of(node)
         board.cancel(node, reason, message)

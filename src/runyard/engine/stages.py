@@ -1,4 +1,5 @@
-"""How many jobs of each stage of a workflow stand under each word of the composite rule. Kept by Flow; gates and folds read it."""
+"""How many jobs of each stage of a workflow stand under each word of the composite rule. Kept by Flow; gates
+and folds read it."""
 
 from __future__ import annotations
 

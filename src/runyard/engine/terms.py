@@ -1,4 +1,5 @@
-"""Terms: the promises of settings that the engine keeps (lease, requeues, limits). Built once by app, handed to the verbs that need them."""
+"""Terms: the promises of settings that the engine keeps (lease, requeues, limits). Built once by app, handed
+to the verbs that need them."""
 
 from __future__ import annotations
 

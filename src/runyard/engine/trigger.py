@@ -1,9 +1,12 @@
-"""From an agreed plan to a run: `accept` stores it whole or not at all, `extend` adds jobs to a run that is already there.
+"""From an agreed plan to a run: `accept` stores it whole or not at all, `extend` adds jobs to a run that is
+already there.
 
-accept(tx, trigger, plan, now, terms=Terms()) -> Run        the same idempotency key gives the same run, whatever the plan
+accept(tx, trigger, plan, now, terms=Terms()) -> Run
+    the same idempotency key gives the same run, whatever the plan
 extend(tx, run_id, workflow_key, jobs, now, terms=Terms()) -> Run
 
-Called by http (start) and by dialects that learn of jobs later (Datafold's submitted diffs). Raises Invalid before anything is written.
+Called by http (start) and by dialects that learn of jobs later (Datafold's submitted diffs). Raises Invalid
+before anything is written.
 """
 
 from __future__ import annotations
@@ -54,7 +57,8 @@ def extend(
     now: int,
     terms: Terms = Terms(),  # noqa: B008
 ) -> Run:
-    """The run with more jobs. A job whose key is already there stays as it is, so that a repeated submission changes nothing."""
+    """The run with more jobs. A job whose key is already there stays as it is, so that a repeated submission
+    changes nothing."""
     board = load(tx, run_id, now)
     flow = next((f for f in board.flows.values() if f.row.key == workflow_key), None)
     if flow is None:
@@ -161,15 +165,17 @@ def _outcome_without_jobs(plan: Plan, workflow: WorkflowPlan) -> Outcome | None:
 
 
 def _finished_plan(plan: Plan, workflow: WorkflowPlan, job: JobPlan) -> JobPlan:
-    """Rules of the whole plan, laid down with each job: settle reads jobs only. A job's own concurrency group wins over its workflow's."""
+    """Rules of the whole plan, laid down with each job: settle reads jobs only. A job's own concurrency group
+    wins over its workflow's."""
     if workflow.concurrency is not None and job.concurrency is None:
         job = replace(job, concurrency=replace(workflow.concurrency, by_workflow=True))
     return replace(job, fail_run=True) if plan.cancel_on_failure else job
 
 
 def _supersede(tx: Tx, run: Run, now: int) -> None:
-    """GitLab's auto_cancel for a new commit: older open runs of the branch, other commit, same dialect (contracts/gitlab.md §3.9), each by
-    the rule of its own configuration, not by the newer one's. Children go with their parents, and supersede nobody."""
+    """GitLab's auto_cancel for a new commit: older open runs of the branch, other commit, same dialect
+    (contracts/gitlab.md §3.9), each by the rule of its own configuration, not by the newer one's. Children go
+    with their parents, and supersede nobody."""
     if run.tag or is_child(run):
         return
     wanted = tuple((state, None) for state in sorted(OPEN))

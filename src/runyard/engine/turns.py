@@ -1,7 +1,9 @@
-"""Jobs of a workflow whose gate is open and that found no room (`rooms`): who is asked when a place may be free. Kept by Flow.
+"""Jobs of a workflow whose gate is open and that found no room (`rooms`): who is asked when a place may be
+free. Kept by Flow.
 
-Those for whom there is room at the same moments stand in one line; only its first is asked. When that one starts, the line hears of it as of
-any change, and the next is asked; so a free place costs one question, not one for each that waits for it.
+Those for whom there is room at the same moments stand in one line; only its first is asked. When that one
+starts, the line hears of it as of any change, and the next is asked; so a free place costs one question, not
+one for each that waits for it.
 """
 
 from __future__ import annotations
@@ -96,7 +98,8 @@ def _line_of(node: Node) -> _Line:
 
 
 def _is_at_work(leg: list[Node]) -> bool:
-    """Begun and not ended; between two of its jobs too, but not when all that is open waits to be done again."""
+    """Begun and not ended; between two of its jobs too, but not when all that is open waits to be done
+    again."""
     states = {node.attempt.state for node in leg}
     if states - {State.WAITING, State.DONE}:
         return True

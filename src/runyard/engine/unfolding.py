@@ -1,8 +1,10 @@
-"""Jobs that become others (`JobPlan.unfold`): settle makes what they stand for when their gate opens, in the same transaction, and ends them with it.
+"""Jobs that become others (`JobPlan.unfold`): settle makes what they stand for when their gate opens, in the
+same transaction, and ends them with it.
 
-An unfolding job is QUEUED for a moment, RUNNING (with a lease that never ends) while what it made is open, then DONE as that ended. When one of those is
-retried it goes on too, as a new attempt (`ending.again`); when it begins again itself, what it makes is asked for anew (`remaking`). What it made works only
-while it runs (`rooms`), so nothing of an earlier making begins before the new one is known.
+An unfolding job is QUEUED for a moment, RUNNING (with a lease that never ends) while what it made is open,
+then DONE as that ended. When one of those is retried it goes on too, as a new attempt (`ending.again`); when
+it begins again itself, what it makes is asked for anew (`remaking`). What it made works only while it runs
+(`rooms`), so nothing of an earlier making begins before the new one is known.
 """
 
 from __future__ import annotations
@@ -129,7 +131,8 @@ def _end(board: Board, flow: Flow, node: Node) -> None:
 
 
 def _leave(board: Board, flow: Flow, node: Node) -> None:
-    """What it had made is open although it has ended, because someone else ended it; or it has no part in what the job came to, which made nothing."""
+    """What it had made is open although it has ended, because someone else ended it; or it has no part in
+    what the job came to, which made nothing."""
     if node.attempt.reason in _MAKES_NOTHING:
         if is_at_rest(flow, node):
             retire(board, flow, node, flow.made.get(node.plan.key, ()))
@@ -253,7 +256,8 @@ def _leg(
 
 
 def _given(given: Given, name: str, facts: Mapping[str, Any]) -> Any:
-    """An input's value; one of another type than was declared is refused, as at a call that is known at the trigger."""
+    """An input's value; one of another type than was declared is refused, as at a call that is known at the
+    trigger."""
     value = render_value(given.value, facts) if isinstance(given.value, str) else given.value
     match given.type:
         case "boolean":
@@ -322,7 +326,8 @@ def _child(leg: _Leg, child: JobPlan, taken: set[str]) -> JobPlan:
 
 
 def _merged(outer: Mapping[str, Any], inner: Mapping[str, Any]) -> dict[str, Any]:
-    """The child's own facts over those of its maker; of a context that both have (github) only the members that the child names."""
+    """The child's own facts over those of its maker; of a context that both have (github) only the members
+    that the child names."""
     found = dict(outer)
     for key, value in inner.items():
         known = found.get(key)

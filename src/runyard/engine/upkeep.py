@@ -1,10 +1,17 @@
-"""What time brings. Verbs over one transaction; app's loop calls them, `housekeeping.py` joins those that also touch blobs.
+"""What time brings. Verbs over one transaction; app's loop calls them, `housekeeping.py` joins those that
+also touch blobs.
 
-sweep(tx, now, terms, limit=100) -> int        delayed starts, lost runners, deadlines, stuck queue; how many attempts moved
-forgive(tx, now, terms, jumped_ms=0) -> int    once at boot, and after a clock jump: every leased attempt gets a fresh lease
-jumped(wall_before, wall_now, elapsed_ms) -> int        how far the wall clock jumped between two looks; 0 when within 5 s
-expire_artifacts(tx, now, limit=500) -> int · retire_runs(tx, now, terms, limit=50) -> int
-to_seal(tx, limit) -> list[Attempt] · sealed(tx, attempt_id, blob, size_bytes, crc) -> bool · orphans(tx, keys) -> set[str]
+sweep(tx, now, terms, limit=100) -> int
+    delayed starts, lost runners, deadlines, stuck queue; how many attempts moved
+forgive(tx, now, terms, jumped_ms=0) -> int
+    once at boot, and after a clock jump: every leased attempt gets a fresh lease
+jumped(wall_before, wall_now, elapsed_ms) -> int
+    how far the wall clock jumped between two looks; 0 when within 5 s
+expire_artifacts(tx, now, limit=500) -> int
+retire_runs(tx, now, terms, limit=50) -> int
+to_seal(tx, limit) -> list[Attempt]
+sealed(tx, attempt_id, blob, size_bytes, crc) -> bool
+orphans(tx, keys) -> set[str]
 """
 
 from __future__ import annotations
@@ -84,7 +91,8 @@ def _time_out(tx: Tx, attempt: Attempt, now: int) -> None:
 
 
 def forgive(tx: Tx, now: int, terms: Terms, jumped_ms: int = 0) -> int:
-    """Silence while the server was away, or while the clock lied, is nobody's fault (reliability.md §2.7, §8 rows 24 to 26)."""
+    """Silence while the server was away, or while the clock lied, is nobody's fault (reliability.md §2.7, §8
+    rows 24 to 26)."""
     touched = 0
     soon = now + terms.lease_s * 1000
     for attempt in _in_states(tx, (State.RUNNING, State.STOPPING)):
@@ -121,7 +129,8 @@ def jumped(wall_before: int, wall_now: int, elapsed_ms: int) -> int:
 
 
 def expire_artifacts(tx: Tx, now: int, limit: int = 500) -> int:
-    """Removes rows whose life is over and notes it on their attempts, so that dependants can say why they cannot run."""
+    """Removes rows whose life is over and notes it on their attempts, so that dependants can say why they
+    cannot run."""
     rows = tx.artifacts(ArtifactFilter(expired_before_at=now), Page(limit=limit, descending=False))
     for row in rows:
         tx.remove(Artifact, row.id)
@@ -154,9 +163,11 @@ def to_seal(tx: Tx, limit: int = 20) -> list[Attempt]:
 
 
 def sealed(tx: Tx, attempt_id: int, blob: str, size_bytes: int, crc: int) -> bool:
-    """Names the blob as the attempt's log and drops the chunks, in one transaction: readers see the same bytes before and after.
+    """Names the blob as the attempt's log and drops the chunks, in one transaction: readers see the same
+    bytes before and after.
 
-    False when the log is not what was sealed (erased meanwhile); then only chunks that nobody can read are dropped.
+    False when the log is not what was sealed (erased meanwhile); then only chunks that nobody can read are
+    dropped.
     """
     attempt = tx.get(Attempt, attempt_id)
     if attempt is None:

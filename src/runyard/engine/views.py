@@ -1,8 +1,15 @@
-"""Read-only assembly that dialects, http and web share: the run tree, a log as bytes, a project's variables and secrets.
+"""Read-only assembly that dialects, http and web share: the run tree, a log as bytes, a project's variables
+and secrets.
 
-run_tree(tx, run_id) -> RunView · workflow_of / attempt_of / attempt_view(tx, attempt_id) -> AttemptView
-log_size(attempt) · log_from(tx, blobs, attempt, start, limit_bytes) -> bytes · log_times(tx, blobs, attempt) -> when which bytes came
-variables_of(tx, project, ref, vault, *, tag) · secrets_of(tx, project, ref, vault, at, *, tag) · vars_of(tx, project, vault)
+run_tree(tx, run_id) -> RunView
+workflow_of, attempt_of, attempt_view(tx, attempt_id) -> AttemptView
+log_size(attempt) -> int
+log_from(tx, blobs, attempt, start, limit_bytes) -> bytes
+log_times(tx, blobs, attempt)
+    when which bytes came
+variables_of(tx, project, ref, vault, *, tag)
+secrets_of(tx, project, ref, vault, at, *, tag)
+vars_of(tx, project, vault)
 """
 
 from __future__ import annotations
@@ -70,7 +77,8 @@ class AttemptView:
 
 
 def run_tree(tx: Tx, run_id: int) -> RunView:
-    """Three queries, whatever the run's size; without jobs that were retired. NotFound when there is no such run."""
+    """Three queries, whatever the run's size; without jobs that were retired. NotFound when there is no such
+    run."""
     run = tx.get(Run, run_id)
     if run is None:
         raise NotFound(f"Run {run_id} does not exist.")
@@ -124,7 +132,8 @@ def log_size(attempt: Attempt | Listed) -> int:
 
 
 def log_from(tx: Tx, blobs: Blobs, attempt: Attempt, start: int, limit_bytes: int = LOG_PIECE_BYTES) -> bytes:
-    """At most `limit_bytes` of the log from `start`; empty at its end. The same bytes before, while and after it is sealed."""
+    """At most `limit_bytes` of the log from `start`; empty at its end. The same bytes before, while and after
+    it is sealed."""
     size = log_size(attempt)
     end = min(size, start + limit_bytes)
     if start >= end:
@@ -143,7 +152,8 @@ def log_from(tx: Tx, blobs: Blobs, attempt: Attempt, start: int, limit_bytes: in
 
 
 def log_times(tx: Tx, blobs: Blobs, attempt: Attempt, start: int, limit_bytes: int) -> list[tuple[int, int]]:
-    """(offset, milliseconds): from which byte on the log arrived when, ascending, for that range at least; empty when nobody noted it."""
+    """(offset, milliseconds): from which byte on the log arrived when, ascending, for that range at least;
+    empty when nobody noted it."""
     if log_size(attempt) == 0:
         return []
     if attempt.log_blob:
@@ -154,7 +164,8 @@ def log_times(tx: Tx, blobs: Blobs, attempt: Attempt, start: int, limit_bytes: i
 def variables_of(
     tx: Tx, project: Project, ref: str, vault: Vault, environment: str = "", *, tag: bool
 ) -> tuple[Variable, ...]:
-    """The instance's, the groups' and the project's variables that reach this ref and environment, opened; a later one of the same key wins."""
+    """The instance's, the groups' and the project's variables that reach this ref and environment, opened; a
+    later one of the same key wins."""
     rows = [v for v in tx.secret_variables(project.id) if v.kind == "variable"]
     return tuple(
         Variable(v.key, vault.open(v.value), masked=v.masked, file=v.file, raw=v.raw, public=False)
@@ -164,7 +175,8 @@ def variables_of(
 
 
 def _ordered(rows: list[SecretVariable], environment: str) -> list[SecretVariable]:
-    """Those whose scope holds the environment; of one owner the most specific scope last, the order of owners stays."""
+    """Those whose scope holds the environment; of one owner the most specific scope last, the order of owners
+    stays."""
     fitting = [row for row in rows if scope_holds(row.environment_scope, environment)]
     owners: dict[tuple[int, int], int] = {}
     for row in fitting:
@@ -179,7 +191,8 @@ def _narrowness(scope: str) -> tuple[bool, int]:
 
 
 def scope_holds(scope: str, environment: str) -> bool:
-    """Whether a variable of this scope (`*` stands for any text) is for the environment; without one only `*` holds."""
+    """Whether a variable of this scope (`*` stands for any text) is for the environment; without one only `*`
+    holds."""
     if scope == "*":
         return True
     return environment != "" and stars_match(scope, environment)
@@ -196,13 +209,15 @@ def secrets_of(
 
 
 def vars_of(tx: Tx, project: Project, vault: Vault) -> tuple[Variant, ...]:
-    """What `vars.<KEY>` may give in this project, opened; `model.variants.chosen` says which one holds where."""
+    """What `vars.<KEY>` may give in this project, opened; `model.variants.chosen` says which one holds
+    where."""
     rows = (v for v in tx.secret_variables(project.id) if v.kind == "var")
     return tuple(replace(variant_of(row), value=vault.open(row.value)) for row in rows)
 
 
 def variant_of(row: SecretVariable) -> Variant:
-    """A row with its conditions, its value still sealed. One that belongs to a project is more specific than one that does not."""
+    """A row with its conditions, its value still sealed. One that belongs to a project is more specific than
+    one that does not."""
     owned = row.project_id is not None or row.group_id is not None
     return Variant(row.key, row.value, row.extra.get("when") or {}, row.id, owned)
 

@@ -1,6 +1,8 @@
-"""Tokens: how they look, how they are stored, whom they name. Every door uses this; only the header that carries the token differs.
+"""Tokens: how they look, how they are stored, whom they name. Every door uses this; only the header that
+carries the token differs.
 
-Job tokens are `glcbt-<attempt id>-<random>`, so that they are found by primary key and live exactly as long as the attempt's lease.
+Job tokens are `glcbt-<attempt id>-<random>`, so that they are found by primary key and live exactly as long
+as the attempt's lease.
 """
 
 from __future__ import annotations
@@ -24,7 +26,8 @@ LOGIN_KINDS = frozenset({"personal", "session"})
 
 
 def hash_token(text: str) -> str:
-    """What the store keeps of a token. Tokens carry 160 random bits, so a plain digest is enough (no dictionary to try)."""
+    """What the store keeps of a token. Tokens carry 160 random bits, so a plain digest is enough (no
+    dictionary to try)."""
     return hashlib.sha256(text.encode()).hexdigest()
 
 

@@ -1,4 +1,5 @@
-"""Request bodies under a budget: whole (small) or streamed (uploads), inflated with a cap, decoded as strict JSON.
+"""Request bodies under a budget: whole (small) or streamed (uploads), inflated with a cap, decoded as strict
+JSON.
 
 Every dialect reads bodies through here; frameworks' own readers have no limit.
 """
@@ -16,10 +17,11 @@ from runyard.model.errors import Invalid, TooLarge
 
 
 async def stream(request: Request, limit_bytes: int) -> AsyncIterator[bytes]:
-    """The body in pieces, TooLarge beyond the limit whatever Content-Length promised, Invalid when it was cut short.
+    """The body in pieces, TooLarge beyond the limit whatever Content-Length promised, Invalid when it was cut
+    short.
 
-    It ends with the last promised byte: the server tells the end by itself only in an empty message more, which costs every request one more hop
-    between two threads.
+    It ends with the last promised byte: the server tells the end by itself only in an empty message more,
+    which costs every request one more hop between two threads.
     """
     text = request.headers.get("content-length", "")
     promised = int(text[:18]) if text.isascii() and text.isdigit() else None

@@ -1,7 +1,8 @@
-"""Starts the runs that bridges ask for: reads the order, compiles outside any transaction, links in one (engine/bridges.py).
+"""Starts the runs that bridges ask for: reads the order, compiles outside any transaction, links in one
+(engine/bridges.py).
 
-app runs `round` when the bell "outside" rings, and now and then in case it was lost. A server that dies in between has made nothing; the next round,
-here or on another replica, begins the same order again.
+app runs `round` when the bell "outside" rings, and now and then in case it was lost. A server that dies in
+between has made nothing; the next round, here or on another replica, begins the same order again.
 """
 
 from __future__ import annotations
@@ -37,7 +38,8 @@ class Bridging:
         return self.launcher.db
 
     async def round(self) -> None:
-        """Everything that waits now. One that cannot be tried at the moment (no room, no database) keeps no other from its turn."""
+        """Everything that waits now. One that cannot be tried at the moment (no room, no database) keeps no
+        other from its turn."""
         for attempt_id in await self._db.read(lambda tx: bridges.waiting(tx, BATCH)):
             try:
                 await self._start(attempt_id)

@@ -1,7 +1,8 @@
-"""Signing in from a program: it asks, a person approves on the page, it gets a token of its own (as RFC 8628's device flow). Used by dialects and web.
+"""Signing in from a program: it asks, a person approves on the page, it gets a token of its own (as RFC
+8628's device flow). Used by dialects and web.
 
-A wish is a Record (`login.wish`) under the hash of its id; whoever holds the id may take the token once, so ids are as random as tokens. The token's
-text is made when it is taken and stored nowhere.
+A wish is a Record (`login.wish`) under the hash of its id; whoever holds the id may take the token once, so
+ids are as random as tokens. The token's text is made when it is taken and stored nowhere.
 """
 
 from __future__ import annotations

@@ -1,7 +1,9 @@
-"""One GET to an address that a stranger's text names (`include: remote`), under rules: public addresses only, few hops, few bytes, little time.
+"""One GET to an address that a stranger's text names (`include: remote`), under rules: public addresses only,
+few hops, few bytes, little time.
 
-Called by reach.py in a worker thread. The name is resolved once and the connection goes to that very address, so no second answer of a
-name server can lead elsewhere; each redirect is judged anew (reliability.md §5 D1 to D6). Raises Invalid, Forbidden or Unavailable.
+Called by reach.py in a worker thread. The name is resolved once and the connection goes to that very address,
+so no second answer of a name server can lead elsewhere; each redirect is judged anew (reliability.md §5 D1 to
+D6). Raises Invalid, Forbidden or Unavailable.
 """
 
 from __future__ import annotations
@@ -25,7 +27,8 @@ _REDIRECTS = frozenset({301, 302, 303, 307, 308})
 
 @dataclass(frozen=True, slots=True)
 class Fetcher:
-    """`allow_local`: an operator who vouches for this machine and its networks (RUNYARD_ALLOW_LOCAL_IMPORT)."""
+    """`allow_local`: an operator who vouches for this machine and its networks
+    (RUNYARD_ALLOW_LOCAL_IMPORT)."""
 
     allow_local: bool = False
     limit_bytes: int = LIMIT_BYTES

@@ -1,7 +1,9 @@
-"""The one ASGI application on the one port: finds the door by path, guards it, and answers when nothing else does.
+"""The one ASGI application on the one port: finds the door by path, guards it, and answers when nothing else
+does.
 
-Guards, for every door: the size of headers, a body that falls silent, a door that raised, a flood of bad tokens, answers that a browser would sniff.
-A door gets the request untouched otherwise: `raw_path` decides (a vendor may encode slashes), the prefix is not cut off, and no global state leaks.
+Guards, for every door: the size of headers, a body that falls silent, a door that raised, a flood of bad
+tokens, answers that a browser would sniff. A door gets the request untouched otherwise: `raw_path` decides (a
+vendor may encode slashes), the prefix is not cut off, and no global state leaks.
 """
 
 from __future__ import annotations
@@ -41,7 +43,8 @@ log = logging.getLogger("runyard.http")
 
 @dataclass(frozen=True, slots=True)
 class Door:
-    """An application and the path prefixes that lead to it. Each guards its own body sizes (`http.bodies`), for only it knows which are uploads."""
+    """An application and the path prefixes that lead to it. Each guards its own body sizes (`http.bodies`),
+    for only it knows which are uploads."""
 
     name: str
     prefixes: tuple[str, ...]
@@ -49,7 +52,8 @@ class Door:
 
 
 class Late:
-    """A door's application, made when it is first asked or when there is time after the start: frameworks take longer to import than to serve."""
+    """A door's application, made when it is first asked or when there is time after the start: frameworks
+    take longer to import than to serve."""
 
     def __init__(self, make: Callable[[], Asgi]) -> None:
         self._make = make
@@ -107,7 +111,8 @@ class Front:
         return self.git if serves(collapsed) else self.web
 
     def _guarded(self, scope: Scope, receive: Receive) -> Receive:
-        """A body that stays silent for a minute is given up: a stalled upload must not hold a door open for ever."""
+        """A body that stays silent for a minute is given up: a stalled upload must not hold a door open for
+        ever."""
 
         async def guarded() -> Message:
             try:
@@ -123,7 +128,8 @@ class Front:
 
 
 class _Answered:
-    """Remembers whether a response has begun, so that a failing door still answers once. Turns the refusal too many into 429."""
+    """Remembers whether a response has begun, so that a failing door still answers once. Turns the refusal
+    too many into 429."""
 
     def __init__(self, receive: Receive, send: Send, scope: Scope, guesses: Guesses) -> None:
         self.receive = receive
@@ -167,8 +173,9 @@ def _is_refused_late(message: Message) -> bool:
 
 
 async def _drain(scope: Scope, receive: Receive) -> None:
-    """Hears the rest of a refused body, within bounds: many clients (Python's http.client) send all of it before they read, and a connection
-    closed meanwhile takes the refusal with it. Who asked `Expect: 100-continue` reads first."""
+    """Hears the rest of a refused body, within bounds: many clients (Python's http.client) send all of it
+    before they read, and a connection closed meanwhile takes the refusal with it. Who asked `Expect:
+    100-continue` reads first."""
     headers = {name.lower(): value for name, value in scope["headers"]}
     length = headers.get(b"content-length", b"")
     large = int(length) > UNHEARD_BYTES if length.isdigit() else b"transfer-encoding" in headers

@@ -1,4 +1,5 @@
-"""Who may clone and push, and what a push sets off. The two callbacks that `sources.smart_http` asks for; app joins them."""
+"""Who may clone and push, and what a push sets off. The two callbacks that `sources.smart_http` asks for; app
+joins them."""
 
 from __future__ import annotations
 
@@ -33,8 +34,9 @@ class GitDoor:
     url: str
 
     async def authorize(self, scope: Scope, path: str, service: str) -> Access:
-        """Basic user:token (any user name; a job uses `gitlab-ci-token`). A job reads its own project, and pushes to it where its plan lets its token; what
-        it pushes starts nothing, or jobs would start each other for ever. The first push of a person makes the project."""
+        """Basic user:token (any user name; a job uses `gitlab-ci-token`). A job reads its own project, and
+        pushes to it where its plan lets its token; what it pushes starts nothing, or jobs would start each
+        other for ever. The first push of a person makes the project."""
         credentials = basic_credentials(scope)
         who = await self.principal(credentials[1]) if credentials else None
         if credentials and who is None:
@@ -98,7 +100,8 @@ class GitDoor:
 
 
 def push_refused(project: Project, update: RefUpdate, role: int, is_admin: bool) -> str:
-    """Why a protected branch or tag does not take this change; "" when it does. No push deletes one (GitLab: only its pages and API do)."""
+    """Why a protected branch or tag does not take this change; "" when it does. No push deletes one (GitLab:
+    only its pages and API do)."""
     tag = update.ref.startswith(TAGS)
     if not tag and not update.ref.startswith(HEADS):
         return ""
@@ -112,7 +115,8 @@ def push_refused(project: Project, update: RefUpdate, role: int, is_admin: bool)
 
 
 def _check_role(who: Principal, project: Project, service: str) -> None:
-    """Developers push; reporters read the code of private projects, anyone who sees them that of others (GitLab's permission table)."""
+    """Developers push; reporters read the code of private projects, anyone who sees them that of others
+    (GitLab's permission table)."""
     role = who.role_in(project) or Role.NONE
     if service == RECEIVE and role < Role.DEVELOPER:
         raise Forbidden(

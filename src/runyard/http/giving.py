@@ -1,4 +1,5 @@
-"""Stored bytes to a client, read in a thread piece by piece. Called by doors whose links lead straight to a blob."""
+"""Stored bytes to a client, read in a thread piece by piece. Called by doors whose links lead straight to a
+blob."""
 
 from __future__ import annotations
 
@@ -26,7 +27,8 @@ async def in_thread(pieces: Iterator[bytes]) -> AsyncIterator[bytes]:
 async def give(
     send: Send, blobs: Blobs, key: str, size_bytes: int, headers: Mapping[str, str], method: str
 ) -> None:
-    """Answers GET with the blob and HEAD without it; 404 when the bytes are gone, known before anything was said."""
+    """Answers GET with the blob and HEAD without it; 404 when the bytes are gone, known before anything was
+    said."""
     pieces: Iterator[bytes] = iter(())
     first = b""
     if method == "GET":

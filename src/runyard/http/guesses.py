@@ -1,7 +1,9 @@
-"""How many bad tokens one address may show before it hears 429 instead of a refusal. Used by front, for every door alike.
+"""How many bad tokens one address may show before it hears 429 instead of a refusal. Used by front, for every
+door alike.
 
-A valid token is never held up: many people may stand behind one proxy's address, and 160 random bits are not found by trying.
-What this stops is a guesser's stream of answers, and a broken client's. Memory is bounded whatever strangers do.
+A valid token is never held up: many people may stand behind one proxy's address, and 160 random bits are not
+found by trying. What this stops is a guesser's stream of answers, and a broken client's. Memory is bounded
+whatever strangers do.
 """
 
 from __future__ import annotations
@@ -41,8 +43,8 @@ class Guesses:
 
 
 def is_refusal(status: int, path: str, headers: list[tuple[bytes, bytes]]) -> bool:
-    """Whether an answer says that a token is not valid. Runners hear 403 for theirs, but `Job-Status` tells them about a job, not a token;
-    Looker answers a wrong login with 404 (looker.md §2.2)."""
+    """Whether an answer says that a token is not valid. Runners hear 403 for theirs, but `Job-Status` tells
+    them about a job, not a token; Looker answers a wrong login with 404 (looker.md §2.2)."""
     match status:
         case 200:  # gRPC without a body; with one the front looks at its trailers
             return (b"grpc-status", b"16") in headers

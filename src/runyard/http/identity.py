@@ -1,6 +1,8 @@
-"""The server's signing key: identity tokens (RS256) for jobs, and the public half as a JSON Web Key Set. Made by app and by the GitLab door.
+"""The server's signing key: identity tokens (RS256) for jobs, and the public half as a JSON Web Key Set. Made
+by app and by the GitLab door.
 
-The key is made when first needed and lies sealed in the database, so that replicas and restarts share it. RFC 7515, 7517, 7518, 7638.
+The key is made when first needed and lies sealed in the database, so that replicas and restarts share it. RFC
+7515, 7517, 7518, 7638.
 """
 
 from __future__ import annotations

@@ -1,6 +1,8 @@
-"""From a wish to a run: resolve the commit, compile, accept, keep the commit. Every door and every push comes through here.
+"""From a wish to a run: resolve the commit, compile, accept, keep the commit. Every door and every push comes
+through here.
 
-Built by app with the dialects it mounts; dialects reach `start` through Services. Compiling happens in a worker thread, under the budgets of `syntax`.
+Built by app with the dialects it mounts; dialects reach `start` through Services. Compiling happens in a
+worker thread, under the budgets of `syntax`.
 """
 
 from __future__ import annotations
@@ -93,7 +95,8 @@ class Launcher:
     async def pushed(
         self, project: Project, actor: User, updates: Sequence[RefUpdate], options: Sequence[str]
     ) -> list[Run]:
-        """Starts what a push starts in every dialect; a broken file becomes a run that says so, as a push has no other answer."""
+        """Starts what a push starts in every dialect; a broken file becomes a run that says so, as a push has
+        no other answer."""
         await self._adopt_default_branch(project, updates)
         runs = []
         tags = sum(update.ref.startswith(TAGS) and update.after != ZERO_SHA for update in updates)
@@ -110,7 +113,8 @@ class Launcher:
         return runs
 
     async def _heard(self, push: Push) -> list[Run]:
-        """What dialects start that keep their wishes in the store; a dialect that fails does not fail the push."""
+        """What dialects start that keep their wishes in the store; a dialect that fails does not fail the
+        push."""
         runs: list[Run] = []
         for hearer in self.hearers:
             try:

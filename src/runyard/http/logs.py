@@ -1,4 +1,5 @@
-"""An attempt's log as an asynchronous stream, for every door and page; `engine.views.log_from` does the reading."""
+"""An attempt's log as an asynchronous stream, for every door and page; `engine.views.log_from` does the
+reading."""
 
 from __future__ import annotations
 
@@ -30,7 +31,8 @@ async def log_bytes(services: Services, attempt_id: int, start: int, end: int) -
 
 
 async def opened(pieces: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
-    """The same pieces, the first of them read already: bytes that cannot be reached are an error while the answer can still be one."""
+    """The same pieces, the first of them read already: bytes that cannot be reached are an error while the
+    answer can still be one."""
     first = await anext(pieces, b"")
 
     async def all_of_them() -> AsyncIterator[bytes]:

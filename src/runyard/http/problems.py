@@ -1,4 +1,5 @@
-"""Which HTTP status each of the nine errors has; the only place that says so. Dialects add the vendor's body."""
+"""Which HTTP status each of the nine errors has; the only place that says so. Dialects add the vendor's
+body."""
 
 from __future__ import annotations
 

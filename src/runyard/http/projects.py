@@ -1,4 +1,5 @@
-"""Making projects: by API, or by the first push. One place, so that names, rows and repositories always agree."""
+"""Making projects: by API, or by the first push. One place, so that names, rows and repositories always
+agree."""
 
 from __future__ import annotations
 
@@ -18,7 +19,8 @@ RESERVED = frozenset({"api", "static", "sign-in", "sign-out", "-", "admin", "hea
 
 
 def check_path(path: str) -> str:
-    """A full path that URLs, folders and git can all carry (GitLab's rule, a little narrower); Invalid says why not."""
+    """A full path that URLs, folders and git can all carry (GitLab's rule, a little narrower); Invalid says
+    why not."""
     segments = path.split("/")
     if len(segments) < 2 or len(segments) > 10:
         raise Invalid(f"A project path has the form group/name; {path[:80]!r} has not.")
@@ -48,8 +50,9 @@ async def create_project(
     import_url: str = "",
     owner: User | None = None,
 ) -> Project:
-    """The stored project with its repository (mirrored when there is an import_url), its groups and its maker's membership. Conflict when the path
-    is taken, Forbidden where `owner` may not put projects. Who is no administrator mirrors public addresses only; no owner is the server itself.
+    """The stored project with its repository (mirrored when there is an import_url), its groups and its
+    maker's membership. Conflict when the path is taken, Forbidden where `owner` may not put projects. Who is
+    no administrator mirrors public addresses only; no owner is the server itself.
 
     The row comes first because it gives the id; a repository that cannot be made takes the row away again.
     """

@@ -1,6 +1,8 @@
-"""What a compiler may read beyond its own commit, for one user (`model.trigger.Reach`): other projects, the web, archives of the run above.
+"""What a compiler may read beyond its own commit, for one user (`model.trigger.Reach`): other projects, the
+web, archives of the run above.
 
-Made by launch for each trigger; used in the worker thread that compiles. All that one compilation fetches from the web shares a time limit.
+Made by launch for each trigger; used in the worker thread that compiles. All that one compilation fetches
+from the web shares a time limit.
 """
 
 from __future__ import annotations
@@ -32,7 +34,8 @@ class Elsewhere:
     now: Clock
 
     def for_user(self, user: User, archives: Mapping[str, str]) -> Reach:
-        """What this user may read. `archives`: job name → blob of its archive, of the run that starts this one."""
+        """What this user may read. `archives`: job name → blob of its archive, of the run that starts this
+        one."""
         return HouseReach(self, user, archives)
 
 
@@ -77,9 +80,11 @@ class HouseReach:
             self._spent_s += time.monotonic() - began
 
     def _get(self, url: str) -> bytes:
-        """What an operator vouches for is for administrators, never for everyone who can push a file (reliability.md §5 D1)."""
+        """What an operator vouches for is for administrators, never for everyone who can push a file
+        (reliability.md §5 D1)."""
         from runyard.http.fetch import (
-            Fetcher,  # with TLS and all of email: few triggers need it, and `runyard run` should start at once
+            # with TLS and all of email: few triggers need it, and `runyard run` should start at once
+            Fetcher,
         )
 
         return Fetcher(self.house.allow_local and self.user.is_admin).get(url)

@@ -1,7 +1,9 @@
-"""What hot readers have read already, for as long as the database is the same. Made by doors; used on the event loop.
+"""What hot readers have read already, for as long as the database is the same. Made by doors; used on the
+event loop.
 
-Exact: everything is forgotten at the first commit (`Database.version`), and with each second of the clock, because tokens and memberships expire on
-whole seconds. Where only the database could tell whether something was written (PostgreSQL with replicas) nothing is kept.
+Exact: everything is forgotten at the first commit (`Database.version`), and with each second of the clock,
+because tokens and memberships expire on whole seconds. Where only the database could tell whether something
+was written (PostgreSQL with replicas) nothing is kept.
 """
 
 from __future__ import annotations
@@ -14,7 +16,8 @@ MOST = 4096
 
 
 class Moment:
-    """Answers of one version and second. Ask for it before the transaction begins, so that nothing older than the version is ever kept."""
+    """Answers of one version and second. Ask for it before the transaction begins, so that nothing older than
+    the version is ever kept."""
 
     def __init__(self) -> None:
         self._known: dict[Hashable, Any] = {}
@@ -49,7 +52,8 @@ class Recall:
         self._moment = Moment()
 
     def moment(self, version: int | None, now: int) -> Moment:
-        """The one to use for the request that begins now, in milliseconds, at this version of the database."""
+        """The one to use for the request that begins now, in milliseconds, at this version of the
+        database."""
         if version is None:
             return FLEETING
         at = (version, now // 1000)

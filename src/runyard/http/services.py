@@ -1,4 +1,5 @@
-"""What every dialect and page gets from app: the ports, the settings, the clock, and the two joint acts (who are you, start a run)."""
+"""What every dialect and page gets from app: the ports, the settings, the clock, and the two joint acts (who
+are you, start a run)."""
 
 from __future__ import annotations
 
@@ -18,12 +19,14 @@ if TYPE_CHECKING:
     from runyard.http.visiting import Switchboard
     from runyard.settings import Settings
 
-JOB_SCOPE = "job_token"  # in Project.extra: {"open": bool, "projects": [ids], "groups": [paths]}: whose jobs may read this project
+# in Project.extra: {"open": bool, "projects": [ids], "groups": [paths]}: whose jobs may read this project
+JOB_SCOPE = "job_token"
 
 
 @dataclass(frozen=True, slots=True)
 class Principal:
-    """Who asks: a user by personal or session token, or a job by its job token (`attempt` set; reads its own project and those that let it in).
+    """Who asks: a user by personal or session token, or a job by its job token (`attempt` set; reads its own
+    project and those that let it in).
 
     `standing` are the user's memberships, `home` the path of the job's project.
     """
@@ -43,7 +46,8 @@ class Principal:
         return self.attempt is not None
 
     def role_in(self, project: Project) -> Role | None:
-        """What the person may do there; None: it does not exist for this person. A job's own rights are `may_see` and no more."""
+        """What the person may do there; None: it does not exist for this person. A job's own rights are
+        `may_see` and no more."""
         return self.rights.role_in(project)
 
     @property
@@ -52,8 +56,9 @@ class Principal:
         return self.standing or Standing(self.user)
 
     def may_see(self, project: Project) -> bool:
-        """Public projects are for everyone, internal ones for everyone with a token, private ones for members. A job sees its own project, and
-        others of its user that let jobs of this project in. The one place that decides; every door asks here."""
+        """Public projects are for everyone, internal ones for everyone with a token, private ones for
+        members. A job sees its own project, and others of its user that let jobs of this project in. The one
+        place that decides; every door asks here."""
         if project.visibility == "public":
             return True
         if self.attempt is None:
@@ -70,7 +75,8 @@ class Principal:
         return self.attempt is None and role is not None and role >= Role.DEVELOPER
 
     def may_run_on(self, project: Project, ref: str, tag: bool) -> bool:
-        """Whether this person may do that on the branch or tag, too: a protected one is for those who push to it or merge into it."""
+        """Whether this person may do that on the branch or tag, too: a protected one is for those who push to
+        it or merge into it."""
         role = self.role_in(project) or Role.NONE
         return self.may_run(project) and protection.may_run(project, ref, tag, role, self.user.is_admin)
 
@@ -79,7 +85,8 @@ class Principal:
         return self.may_run(project) or (self.steers and self._may_change_home(project))
 
     def may_push(self, project: Project) -> bool:
-        """Whether a job may push there: its plan must say so, and its person may. Of persons the git door asks more."""
+        """Whether a job may push there: its plan must say so, and its person may. Of persons the git door
+        asks more."""
         return self.pushes and self._may_change_home(project)
 
     def _may_change_home(self, project: Project) -> bool:
@@ -100,8 +107,9 @@ class Principal:
 
 @dataclass(frozen=True, slots=True)
 class RunRequest:
-    """A request to run something now, as a route knows it. `ref` None means the default branch; `files` overrides the repository (inline content);
-    `archives` are those of the run that asks (job name → blob), for what it generated."""
+    """A request to run something now, as a route knows it. `ref` None means the default branch; `files`
+    overrides the repository (inline content); `archives` are those of the run that asks (job name → blob),
+    for what it generated."""
 
     project: Project
     dialect: str

@@ -1,4 +1,5 @@
-"""Signing in to the pages: a token becomes a session cookie. The pages ask `who(request)` on every request; forms need a same-origin POST."""
+"""Signing in to the pages: a token becomes a session cookie. The pages ask `who(request)` on every request;
+forms need a same-origin POST."""
 
 from __future__ import annotations
 
@@ -56,7 +57,8 @@ async def sign_out(services: Services, request: Request) -> None:
 
 
 def same_origin(request: Request) -> None:
-    """Refuses a form that another site sent. Browsers set Origin (or Sec-Fetch-Site) on every cross-site POST."""
+    """Refuses a form that another site sent. Browsers set Origin (or Sec-Fetch-Site) on every cross-site
+    POST."""
     site = request.headers.get("sec-fetch-site")
     origin = request.headers.get("origin")
     foreign = origin is not None and urlsplit(origin).netloc != request.headers.get("host", "")

@@ -1,7 +1,9 @@
-"""Terminals and commands beside running jobs, wherever the job runs: in this server's own runner, or in a `runyard runner` that is told when it next
-says that the job lives. The runner's half of that is `runner/calling.py`; the GitLab door has its two calls. Made by app.
+"""Terminals and commands beside running jobs, wherever the job runs: in this server's own runner, or in a
+`runyard runner` that is told when it next says that the job lives. The runner's half of that is
+`runner/calling.py`; the GitLab door has its two calls. Made by app.
 
-A visit elsewhere is pipes: this server's doors have one end of each, the runner's calls the other, and each side closes its own, which the other notices.
+A visit elsewhere is pipes: this server's doors have one end of each, the runner's calls the other, and each
+side closes its own, which the other notices.
 """
 
 from __future__ import annotations
@@ -47,7 +49,8 @@ async def ready(*fds: int, write: bool = False) -> None:
 
 
 class CalledVisit:
-    """Keeps the promises of `engine.ports.Visit` for a process at another runner; `said` and `show` are that runner's side."""
+    """Keeps the promises of `engine.ports.Visit` for a process at another runner; `said` and `show` are that
+    runner's side."""
 
     def __init__(self, wanted: Wanted, by: str, forget: Callable[[], None]) -> None:
         self.wanted, self.by = wanted, by
@@ -143,7 +146,8 @@ class CalledVisit:
         return word
 
     async def show(self, shown: Shown) -> int:
-        """How many bytes found room before patience ended: a visitor who reads nothing holds up the process, not the server."""
+        """How many bytes found room before patience ended: a visitor who reads nothing holds up the process,
+        not the server."""
         with self._called():
             if shown.problem is not None:
                 kind, words = shown.problem

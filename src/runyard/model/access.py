@@ -1,7 +1,9 @@
-"""Who may do what in a project: roles, and a person's standing made of memberships. Pure; `engine.access` reads the rows.
+"""Who may do what in a project: roles, and a person's standing made of memberships. Pure; `engine.access`
+reads the rows.
 
-Levels and their meaning are GitLab's (doc/user/permissions.md): guests see runs and logs, reporters the repository too, developers run and stop,
-maintainers configure, owners delete. An administrator is an owner everywhere.
+Levels and their meaning are GitLab's (doc/user/permissions.md): guests see runs and logs, reporters the
+repository too, developers run and stop, maintainers configure, owners delete. An administrator is an owner
+everywhere.
 """
 
 from __future__ import annotations
@@ -31,7 +33,8 @@ OPEN_TO_ALL = frozenset({"public", "internal"})
 
 @dataclass(frozen=True, slots=True)
 class Standing:
-    """A person's roles: by project id, and by group path (lower case); a group's role reaches everything below it."""
+    """A person's roles: by project id, and by group path (lower case); a group's role reaches everything
+    below it."""
 
     user: User
     projects: Mapping[int, int] = field(default_factory=dict)

@@ -5,7 +5,8 @@ RunyardError
 ├── Invalid (NothingToRun) · Conflict · Gone · TooLarge        what is asked
 └── Busy · Unavailable                          when it is asked
 
-A class docstring is its default message. `http/problems.py` maps each class to a status once; a dialect's `problem()` gives the body.
+A class docstring is its default message. `http/problems.py` maps each class to a status once; a dialect's
+`problem()` gives the body.
 """
 
 from __future__ import annotations

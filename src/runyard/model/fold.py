@@ -1,7 +1,8 @@
 """The fold: what a parent's state is, given its children. Settle writes it, views and tests recompute it.
 
-GitLab's composite rule (`Gitlab::Ci::Status::Composite`, contracts/gitlab.md §3.9), the richest of the four vendors'. It depends only on the
-set of children's words, never on their order or number, so a set may be folded piece by piece. The words below are the rule's own.
+GitLab's composite rule (`Gitlab::Ci::Status::Composite`, contracts/gitlab.md §3.9), the richest of the four
+vendors'. It depends only on the set of children's words, never on their order or number, so a set may be
+folded piece by piece. The words below are the rule's own.
 """
 
 from __future__ import annotations

@@ -1,4 +1,5 @@
-"""Attempts as lists show them: narrow, because a page of jobs is asked for far more often than anything in a plan is."""
+"""Attempts as lists show them: narrow, because a page of jobs is asked for far more often than anything in a
+plan is."""
 
 from __future__ import annotations
 
@@ -19,7 +20,8 @@ class Outline(NamedTuple):
 
 
 class Listed(NamedTuple):
-    """An attempt without what only its runner and its own page need. Fields of `Attempt` mean the same here."""
+    """An attempt without what only its runner and its own page need. Fields of `Attempt` mean the same
+    here."""
 
     id: int
     job_id: int
@@ -44,7 +46,8 @@ class Listed(NamedTuple):
 
 
 class Brief(NamedTuple):
-    """An attempt as the status of a whole run shows it. Fields of `Attempt` mean the same here; `name` is its job's."""
+    """An attempt as the status of a whole run shows it. Fields of `Attempt` mean the same here; `name` is its
+    job's."""
 
     id: int
     job_id: int
@@ -57,7 +60,8 @@ class Brief(NamedTuple):
 
 
 class Card(NamedTuple):
-    """An attempt by the piece of a list that a door has drawn of it once, when it had ended. Fields of `Attempt` mean the same here."""
+    """An attempt by the piece of a list that a door has drawn of it once, when it had ended. Fields of
+    `Attempt` mean the same here."""
 
     id: int
     run_id: int

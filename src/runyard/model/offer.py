@@ -1,4 +1,5 @@
-"""What a person may start by hand, as data: from the files of a branch, or a job that takes inputs. Dialects make it, the web page turns it into forms."""
+"""What a person may start by hand, as data: from the files of a branch, or a job that takes inputs. Dialects
+make it, the web page turns it into forms."""
 
 from __future__ import annotations
 
@@ -34,8 +35,8 @@ class Field:
 
 @dataclass(frozen=True, slots=True)
 class Offer:
-    """One thing to start. `path` is the file that makes it; `source` and `options` go into the run's trigger. `takes_variables`: any more than those
-    that are asked for."""
+    """One thing to start. `path` is the file that makes it; `source` and `options` go into the run's trigger.
+    `takes_variables`: any more than those that are asked for."""
 
     path: str
     source: str
@@ -48,8 +49,9 @@ class Offer:
 
 @dataclass(frozen=True, slots=True)
 class JobInputs:
-    """How a dialect asks whoever starts or retries a job for the job's own inputs (`JobPlan.inputs`). `fields`: the questions, none for a job without
-    inputs; `read`: the answers, texts too, as the job takes them (Invalid for what it does not)."""
+    """How a dialect asks whoever starts or retries a job for the job's own inputs (`JobPlan.inputs`).
+    `fields`: the questions, none for a job without inputs; `read`: the answers, texts too, as the job takes
+    them (Invalid for what it does not)."""
 
     fields: Callable[[JobPlan], Sequence[Field]]
     read: Callable[[JobPlan, Mapping[str, Any]], Mapping[str, Any]]

@@ -1,13 +1,16 @@
 """A Plan: what a dialect compiled from text. Pure data, JSON-able with msgspec, the same for every dialect.
 
-After compile the engine and the runner know nothing of the vendor; what a dialect needs later for its own shapes lies in `extra`.
+After compile the engine and the runner know nothing of the vendor; what a dialect needs later for its own
+shapes lies in `extra`.
 
-**Late facts.** Strings marked as templates hold `${{ … }}` expressions (syntax.expressions) that are rendered when the facts exist:
-`Variable.late` and `JobPlan.image` by the engine at claim, step fields by the runner before each step (only when `StepPlan.templated`).
-Facts at claim: `run.{id,number,url,ref,sha,source,created_at}` · `job.{id,name,key,stage,url}` · `attempt.{id,number,token,url}` ·
-`project.{id,path,name}` · `server.{url,version,api_url}` · `runner.{id,description,tags,version}` · `needs.<group>.{result,outputs}` ·
-everything in `JobPlan.context` (e.g. github, matrix, strategy, inputs, vars) · `secrets.<KEY>`.
-The runner adds `steps.<key>.{outcome,conclusion,outputs}`, `env`, `job.status`, `runner.{temp,workspace,…}`.
+**Late facts.** Strings marked as templates hold `${{ … }}` expressions (syntax.expressions) that are rendered
+when the facts exist: `Variable.late` and `JobPlan.image` by the engine at claim, step fields by the runner
+before each step (only when `StepPlan.templated`). Facts at claim:
+`run.{id,number,url,ref,sha,source,created_at}` · `job.{id,name,key,stage,url}` ·
+`attempt.{id,number,token,url}` · `project.{id,path,name}` · `server.{url,version,api_url}` ·
+`runner.{id,description,tags,version}` · `needs.<group>.{result,outputs}` · everything in `JobPlan.context`
+(e.g. github, matrix, strategy, inputs, vars) · `secrets.<KEY>`. The runner adds
+`steps.<key>.{outcome,conclusion,outputs}`, `env`, `job.status`, `runner.{temp,workspace,…}`.
 """
 
 from __future__ import annotations
@@ -36,8 +39,8 @@ class Order(StrEnum):
 
 
 class StepKind(StrEnum):
-    """A process, one of the runner's built-ins (all work on the same workspace), an action that the runner fetches and expands, or a word to the
-    steps that run in the background."""
+    """A process, one of the runner's built-ins (all work on the same workspace), an action that the runner
+    fetches and expands, or a word to the steps that run in the background."""
 
     RUN = "run"
     CHECKOUT = "checkout"
@@ -60,7 +63,8 @@ class Network(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Variable:
-    """One environment variable. Order matters: a later one of the same key wins, and `$X` sees the final set."""
+    """One environment variable. Order matters: a later one of the same key wins, and `$X` sees the final
+    set."""
 
     key: str
     value: str
@@ -75,7 +79,8 @@ class Variable:
 class Gate:
     """Lets a job start once those it looks at are done.
 
-    `expression` (an Actions `if`, evaluated over JobPlan.context + needs) decides when set; otherwise GitLab's table for `when` does.
+    `expression` (an Actions `if`, evaluated over JobPlan.context + needs) decides when set; otherwise
+    GitLab's table for `when` does.
     """
 
     when: When = When.ON_SUCCESS
@@ -114,10 +119,12 @@ class Retry:
 
 @dataclass(frozen=True, slots=True)
 class Concurrency:
-    """At most one open attempt per group and project; others are held (resource_group), or the older is canceled.
+    """At most one open attempt per group and project; others are held (resource_group), or the older is
+    canceled.
 
-    `by_workflow`: the workflow as a whole is the member (Actions; the engine sets it from WorkflowPlan.concurrency).
-    `single_pending`: a newcomer cancels members that still wait (Actions keeps one running and one pending).
+    `by_workflow`: the workflow as a whole is the member (Actions; the engine sets it from
+    WorkflowPlan.concurrency). `single_pending`: a newcomer cancels members that still wait (Actions keeps one
+    running and one pending).
     """
 
     group: str
@@ -136,12 +143,14 @@ class Follow(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Bridge:
-    """Makes a job whose work is another run (GitLab's `trigger`). No runner takes such a job; the engine starts and follows the other run.
+    """Makes a job whose work is another run (GitLab's `trigger`). No runner takes such a job; the engine
+    starts and follows the other run.
 
-    Texts may hold `$VAR`: they are expanded with the job's final variables when the bridge starts. `project` "" is the same project, where
-    `ref` "" is the same commit; elsewhere it is the default branch. `options` and `inputs` are for the compiler of the other run
-    (Trigger.options, Trigger.inputs), `source` is its Run.source. `existing`: nothing is started; the newest run of that project's default
-    branch is followed."""
+    Texts may hold `$VAR`: they are expanded with the job's final variables when the bridge starts. `project`
+    "" is the same project, where `ref` "" is the same commit; elsewhere it is the default branch. `options`
+    and `inputs` are for the compiler of the other run (Trigger.options, Trigger.inputs), `source` is its
+    Run.source. `existing`: nothing is started; the newest run of that project's default branch is
+    followed."""
 
     source: str
     follow: Follow = Follow.NONE
@@ -156,7 +165,8 @@ class Bridge:
 
 @dataclass(frozen=True, slots=True)
 class Import:
-    """An archive that a job fetches from a run it is not part of: `run_id` (a `$VAR` text) or the newest passed run of `ref` in `project`."""
+    """An archive that a job fetches from a run it is not part of: `run_id` (a `$VAR` text) or the newest
+    passed run of `ref` in `project`."""
 
     job: str
     project: str = ""
@@ -180,7 +190,8 @@ class Image:
 
 @dataclass(frozen=True, slots=True)
 class Bind:
-    """A path of the server shown inside the box. Only server-made plans carry binds; text of a repository never does."""
+    """A path of the server shown inside the box. Only server-made plans carry binds; text of a repository
+    never does."""
 
     path: str
     writable: bool = False
@@ -188,8 +199,8 @@ class Bind:
 
 @dataclass(frozen=True, slots=True)
 class ConnectionUse:
-    """A database that a job may ask: as `name` in the JSON of $RUNYARD_CONNECTIONS. The row's secrets join at claim and are masked; a plan never
-    holds them. Only server-made plans carry these."""
+    """A database that a job may ask: as `name` in the JSON of $RUNYARD_CONNECTIONS. The row's secrets join at
+    claim and are masked; a plan never holds them. Only server-made plans carry these."""
 
     name: str
     connection_id: int
@@ -198,9 +209,11 @@ class ConnectionUse:
 
 @dataclass(frozen=True, slots=True)
 class IdentityToken:
-    """A signed statement of who the job is, as variable `key`, for services that trust this server (OpenID Connect ID token).
+    """A signed statement of who the job is, as variable `key`, for services that trust this server (OpenID
+    Connect ID token).
 
-    `audience` may name `$VAR`s of the job. `claims` are templates over the facts of claim; the engine adds iss, aud, jti and the times.
+    `audience` may name `$VAR`s of the job. `claims` are templates over the facts of claim; the engine adds
+    iss, aud, jti and the times.
     """
 
     key: str
@@ -210,8 +223,9 @@ class IdentityToken:
 
 @dataclass(frozen=True, slots=True)
 class EnvironmentUse:
-    """What a job does to an environment. `action`: start (delivers), prepare, verify, access (only look), stop. `on_stop` names the job of the
-    same workflow that takes the delivery down. `url` may hold `$VAR`, known at the end (dotenv). `tier` "": guessed from the name."""
+    """What a job does to an environment. `action`: start (delivers), prepare, verify, access (only look),
+    stop. `on_stop` names the job of the same workflow that takes the delivery down. `url` may hold `$VAR`,
+    known at the end (dotenv). `tier` "": guessed from the name."""
 
     name: str
     url: str = ""
@@ -223,7 +237,8 @@ class EnvironmentUse:
 
 @dataclass(frozen=True, slots=True)
 class Lane:
-    """Steps in a row with the same `group` run at the same time, those of one `branch` one after another. `fail_fast`: a failure ends the other branches."""
+    """Steps in a row with the same `group` run at the same time, those of one `branch` one after another.
+    `fail_fast`: a failure ends the other branches."""
 
     group: int
     branch: int
@@ -232,7 +247,8 @@ class Lane:
 
 @dataclass(frozen=True, slots=True)
 class StepRetry:
-    """A process step is tried again at most `retries` times while it fails, each time after `delay_s`; exponential: doubled each time, at most `max_delay_s`."""
+    """A process step is tried again at most `retries` times while it fails, each time after `delay_s`;
+    exponential: doubled each time, at most `max_delay_s`."""
 
     retries: int
     delay_s: float = 5.0
@@ -244,22 +260,26 @@ class StepRetry:
 class StepPlan:
     """One process, or one built-in with `params`.
 
-    A RUN step executes `argv`; `{script}` in an item stands for the path of a file that the runner fills with `script`, a first item
-    `{bash|sh}` for bash where there is one, else sh.
-    `condition`: an expression with success()/failure()/always()/cancelled(); None means success().
-    `cwd` is relative to the workspace. `continue_on_error` true, or a template giving "true".
+    A RUN step executes `argv`; `{script}` in an item stands for the path of a file that the runner fills with
+    `script`, a first item `{bash|sh}` for bash where there is one, else sh. `condition`: an expression with
+    success()/failure()/always()/cancelled(); None means success(). `cwd` is relative to the workspace.
+    `continue_on_error` true, or a template giving "true".
 
     Params of built-ins (all optional unless said):
-    CHECKOUT  ref, sha (default: the run's), depth (int, 0 = whole), path, clean (bool), strategy ("fetch"|"clone"|"none"|"empty"), repository,
+    CHECKOUT  ref, sha (default: the run's), depth (int, 0 = whole), path, clean (bool),
+              strategy ("fetch"|"clone"|"none"|"empty"), repository,
               project_id (one of `JobPlan.other_projects`; with sha)
-    DOWNLOAD  from: "needs" (archives of `JobPlan.needs`/`params.jobs` unpacked into the workspace, GitLab) or "run" (by `name`/`pattern` of
-              the same run, into `path`, `merge_multiple`; Actions)
-    UPLOAD    name, paths (required), exclude, untracked (bool), expire_in_s (int|None), type ("archive" or a report type), format ("zip"|"gzip"|"raw"),
+    DOWNLOAD  from: "needs" (archives of `JobPlan.needs`/`params.jobs` unpacked into the workspace, GitLab)
+              or "run" (by `name`/`pattern` of the same run, into `path`, `merge_multiple`; Actions)
+    UPLOAD    name, paths (required), exclude, untracked (bool), expire_in_s (int|None),
+              type ("archive" or a report type), format ("zip"|"gzip"|"raw"),
               if_no_files ("warn"|"error"|"ignore"), filename
     CACHE_*   key, paths, fallback_keys, policy, when, untracked
-    or, for all of them, `action` and `with`: the name and the inputs of a well-known action (runner.actions.inputs makes params of them)
+              or, for all of them, `action` and `with`: the name and the inputs of a well-known action
+              (runner.actions.inputs makes params of them)
     ACTION    uses, with (name → template)
-    WAIT      steps (keys of background steps that are to end; none: all so far). What they set is known from then on, and if one failed, so has this
+    WAIT      steps (keys of background steps that are to end; none: all so far). What they set is known
+              from then on, and if one failed, so has this
     CANCEL    steps (keys of background steps that are ended); what they set is known from then on
     """
 
@@ -287,8 +307,9 @@ class StepPlan:
 
 @dataclass(frozen=True, slots=True)
 class Labels:
-    """Which runners a job asks for, while its labels are templates: each text gives one label or a list of them. They become tags when one of them
-    is `only_with` (empty: always); those that begin with one of `without` never do."""
+    """Which runners a job asks for, while its labels are templates: each text gives one label or a list of
+    them. They become tags when one of them is `only_with` (empty: always); those that begin with one of
+    `without` never do."""
 
     texts: tuple[str, ...]
     only_with: str = ""
@@ -297,8 +318,9 @@ class Labels:
 
 @dataclass(frozen=True, slots=True)
 class Drawn:
-    """Fields of a job that are templates over its context and `needs`; they are filled in when its gate opens, or with its making when they ask for no
-    need. An empty text: that field is final. `prefix` and `suffix` are put around the name as they are."""
+    """Fields of a job that are templates over its context and `needs`; they are filled in when its gate
+    opens, or with its making when they ask for no need. An empty text: that field is final. `prefix` and
+    `suffix` are put around the name as they are."""
 
     name: str = ""
     timeout_minutes: str = ""
@@ -313,7 +335,8 @@ class Drawn:
 
 @dataclass(frozen=True, slots=True)
 class Given:
-    """A value that an unfolding job hands to what it makes: a template, or a plain value. `type`: string, number or boolean; another is refused."""
+    """A value that an unfolding job hands to what it makes: a template, or a plain value. `type`: string,
+    number or boolean; another is refused."""
 
     value: Any
     type: str = "string"
@@ -321,7 +344,8 @@ class Given:
 
 @dataclass(frozen=True, slots=True)
 class Handed:
-    """The only secrets that a job has: templates over the secrets of whoever handed them down, with `facts` of that one."""
+    """The only secrets that a job has: templates over the secrets of whoever handed them down, with `facts`
+    of that one."""
 
     values: Mapping[str, str]
     facts: Mapping[str, Any] = field(default_factory=dict)
@@ -329,13 +353,15 @@ class Handed:
 
 @dataclass(frozen=True, slots=True)
 class Unfold:
-    """Makes a job that becomes others once its gate is open: the legs of a matrix that is known only then, or a part of the graph (`calls`).
+    """Makes a job that becomes others once its gate is open: the legs of a matrix that is known only then, or
+    a part of the graph (`calls`).
 
-    No runner takes such a job: it follows what it has made, ends as that ended, and hands on outputs: `outputs` (templates over its context and
-    `jobs.<name>.{result,outputs}`), else those of its legs; of equal ones the last that is not empty. `jobs` are what each leg is made of: with `calls`
-    their keys, groups and needs are names among themselves, else there is one, with the gate and needs of the job itself.
-    `matrix`: a tree whose texts may be templates, or one template; None: one leg. `secrets` None: the same as its own.
-    `prefix` (of names) and `most` (jobs of a run) are set by the engine.
+    No runner takes such a job: it follows what it has made, ends as that ended, and hands on outputs:
+    `outputs` (templates over its context and `jobs.<name>.{result,outputs}`), else those of its legs; of
+    equal ones the last that is not empty. `jobs` are what each leg is made of: with `calls` their keys,
+    groups and needs are names among themselves, else there is one, with the gate and needs of the job itself.
+    `matrix`: a tree whose texts may be templates, or one template; None: one leg. `secrets` None: the same as
+    its own. `prefix` (of names) and `most` (jobs of a run) are set by the engine.
     """
 
     jobs: tuple[JobPlan, ...]
@@ -366,10 +392,11 @@ class Origin:
 class JobPlan:
     """One node of the graph.
 
-    `key` is unique in its workflow (GitLab: the job's full name); `group` is what needs name (a matrix's base name; else equal to key).
-    `outputs` are templates that the runner renders at the end. `binds` and Network.HOST: server-made plans only.
-    `late`: places in `context` (dotted paths, e.g. `github.run_id`) whose values are facts of claim or runner (`${{ run.id }}`); whoever
-    builds facts lays them over it with `syntax.expressions.with_late`.
+    `key` is unique in its workflow (GitLab: the job's full name); `group` is what needs name (a matrix's base
+    name; else equal to key). `outputs` are templates that the runner renders at the end. `binds` and
+    Network.HOST: server-made plans only. `late`: places in `context` (dotted paths, e.g. `github.run_id`)
+    whose values are facts of claim or runner (`${{ run.id }}`); whoever builds facts lays them over it with
+    `syntax.expressions.with_late`.
     """
 
     key: str
@@ -381,9 +408,9 @@ class JobPlan:
     needs: tuple[Need, ...] = ()
     gate: Gate = Gate()
     variables: tuple[Variable, ...] = ()
-    inputs: Mapping[str, Any] = field(
-        default_factory=dict
-    )  # the fact `job.inputs`, as texts (`job.input_words`: each as one word of a shell); who plays or retries it may give others (`Attempt.extra["inputs"]`)
+    # The fact `job.inputs`, as texts (`job.input_words`: each as one word of a shell); who plays or retries it
+    # may give others (`Attempt.extra["inputs"]`).
+    inputs: Mapping[str, Any] = field(default_factory=dict)
     context: Mapping[str, Any] = field(default_factory=dict)
     late: Mapping[str, str] = field(default_factory=dict)
     outputs: Mapping[str, str] = field(default_factory=dict)
@@ -417,15 +444,18 @@ class JobPlan:
     # Where its caches live: it writes the first and reads all, in order (`engine.caches`).
     cache_scopes: tuple[str, ...] = ()
     reads_project: bool = True  # its token may read what a job of the project may
-    # What its token may do in its own project, where whoever caused the run may: push; start, stop and retry runs.
+    # What its token may do in its own project, where whoever caused the run may: push; start, stop and retry
+    # runs.
     pushes_code: bool = False
     steers_runs: bool = False
     identity: bool = False  # its steps may ask this server for identity tokens
     stock: bool = False  # a stock gitlab-runner can execute it (from `extra["gitlab"]`)
-    # What a runner that chooses by labels (`Runner.extra["labels"]`) must all have to take it, as its file can be handed to one; none: it cannot.
+    # What a runner that chooses by labels (`Runner.extra["labels"]`) must all have to take it, as its file
+    # can be handed to one; none: it cannot.
     labels: tuple[str, ...] = ()
     coverage: str = ""  # RE2 pattern over the log
-    artifacts_from: int = 0  # the least `model.access.Role` whose bearers may fetch its artifacts; jobs that need them always may
+    # the least `model.access.Role` whose bearers may fetch its artifacts; jobs that need them always may
+    artifacts_from: int = 0
     environment: EnvironmentUse | None = None
     claimable: bool = (
         True  # False: no runner may take it; someone outside begins and concludes it (`engine.outside`)
@@ -446,9 +476,11 @@ class JobPlan:
 
 @dataclass(frozen=True, slots=True)
 class WorkflowPlan:
-    """One file's or suite's worth of jobs. `error` is a compile failure that the vendor reports on the run itself.
+    """One file's or suite's worth of jobs. `error` is a compile failure that the vendor reports on the run
+    itself.
 
-    `awaits`: with no jobs yet it stays waiting until `trigger.extend` brings some or `control.conclude` ends it (Datafold's submitted diffs).
+    `awaits`: with no jobs yet it stays waiting until `trigger.extend` brings some or `control.conclude` ends
+    it (Datafold's submitted diffs).
     """
 
     key: str
@@ -465,8 +497,9 @@ class WorkflowPlan:
 class Plan:
     """Everything one accepted trigger will do.
 
-    `supersedes`: what a newer run of the same project, dialect and ref cancels of this one (GitLab auto_cancel): "none", "conservative"
-    (all, while nothing uninterruptible has started) or "interruptible" (only interruptible jobs). `skipped`: the run is stored, done and skipped.
+    `supersedes`: what a newer run of the same project, dialect and ref cancels of this one (GitLab
+    auto_cancel): "none", "conservative" (all, while nothing uninterruptible has started) or "interruptible"
+    (only interruptible jobs). `skipped`: the run is stored, done and skipped.
     """
 
     workflows: tuple[WorkflowPlan, ...]
@@ -497,9 +530,10 @@ class InputArtifact:
 class Assignment:
     """What a runner receives with a claim: all it needs, nothing to ask later.
 
-    `variables` are rendered and expanded among themselves, in order. A `$X` that names none of them, and `$$`, stay as written: the runner,
-    which alone knows its paths (CI_PROJECT_DIR, file variables), passes each value that is not raw through `syntax.variables.expand` once more.
-    `masks` are the values that must never show in the log.
+    `variables` are rendered and expanded among themselves, in order. A `$X` that names none of them, and
+    `$$`, stay as written: the runner, which alone knows its paths (CI_PROJECT_DIR, file variables), passes
+    each value that is not raw through `syntax.variables.expand` once more. `masks` are the values that must
+    never show in the log.
     """
 
     attempt_id: int

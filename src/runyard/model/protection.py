@@ -1,8 +1,10 @@
-"""Protected branches and tags: whose pushes they take, and that protected variables and runners are for them. Pure.
+"""Protected branches and tags: whose pushes they take, and that protected variables and runners are for them.
+Pure.
 
-Rules live in `Project.extra["protected_refs"]` = {"branches": {name: {"push": level, "merge": level, "force": bool}}, "tags": {name: {"push": level}}};
-in a name `*` stands for any text (GitLab: doc/user/project/repository/branches/protected.md). Where nothing was ever said of branches the default branch is
-protected, open to developers. Of several rules that fit the most permissive counts.
+Rules live in `Project.extra["protected_refs"]` = {"branches": {name: {"push": level, "merge": level, "force":
+bool}}, "tags": {name: {"push": level}}}; in a name `*` stands for any text (GitLab:
+doc/user/project/repository/branches/protected.md). Where nothing was ever said of branches the default branch
+is protected, open to developers. Of several rules that fit the most permissive counts.
 """
 
 from __future__ import annotations
@@ -23,7 +25,8 @@ LEVELS = frozenset({NOBODY, Role.DEVELOPER, Role.MAINTAINER, ADMINISTRATORS})
 
 @dataclass(frozen=True, slots=True)
 class Protection:
-    """One rule. `push` and `merge` are the least levels (of a tag `push`: to create it); 0 is nobody. `force`: history may be rewritten."""
+    """One rule. `push` and `merge` are the least levels (of a tag `push`: to create it); 0 is nobody.
+    `force`: history may be rewritten."""
 
     name: str
     push: int = Role.MAINTAINER

@@ -1,4 +1,5 @@
-"""A Trigger: a request that something be run, before we agree. Built by routes, pushes, schedules and the command line."""
+"""A Trigger: a request that something be run, before we agree. Built by routes, pushes, schedules and the
+command line."""
 
 from __future__ import annotations
 
@@ -55,11 +56,12 @@ class Files(Protocol):
 
 
 class Reach(Protocol):
-    """What lies beyond the commit that is compiled, read for the user who asked. Every answer is bounded in bytes and time;
-    what cannot be had is a RunyardError whose message can be shown."""
+    """What lies beyond the commit that is compiled, read for the user who asked. Every answer is bounded in
+    bytes and time; what cannot be had is a RunyardError whose message can be shown."""
 
     def tree(self, project: str, ref: str) -> tuple[Files, str] | None:
-        """(files, sha) of another project at a ref ("": its default branch). None: no such project for this user; NotFound: no such ref."""
+        """(files, sha) of another project at a ref ("": its default branch). None: no such project for this
+        user; NotFound: no such ref."""
 
     def tags(self, project: str) -> Sequence[str]:
         """Names of a project's tags; none when the project is not for this user."""
@@ -68,7 +70,8 @@ class Reach(Protocol):
         """The body of an http(s) address outside this server's own networks."""
 
     def artifact(self, job: str, path: str) -> bytes | None:
-        """A file in the archive of a job of the run that started this one; None when there is no such file."""
+        """A file in the archive of a job of the run that started this one; None when there is no such
+        file."""
 
 
 ZERO_SHA = "0" * 40
@@ -76,8 +79,8 @@ ZERO_SHA = "0" * 40
 
 @dataclass(frozen=True, slots=True)
 class Trigger:
-    """`source` is GitLab's pipeline source (push, api, web, trigger, schedule, …); `options` is the dialect's own
-    (depot: workflow, content, job, event; looker: suite; datafold: ci_config, pr_number)."""
+    """`source` is GitLab's pipeline source (push, api, web, trigger, schedule, …); `options` is the dialect's
+    own (depot: workflow, content, job, event; looker: suite; datafold: ci_config, pr_number)."""
 
     project: Project
     dialect: str

@@ -1,5 +1,5 @@
-"""What an attempt used of the machine, sampled while its processes ran: CPU and memory. Written by the runner's meter, kept by the store in
-packed batches, read by doors that show it.
+"""What an attempt used of the machine, sampled while its processes ran: CPU and memory. Written by the
+runner's meter, kept by the store in packed batches, read by doors that show it.
 
 packed(samples) -> bytes · unpacked(data) -> samples
 """
@@ -17,8 +17,9 @@ _NONE = -1
 
 @dataclass(frozen=True, slots=True)
 class Sample:
-    """One look. `cpu` is the share of the cores the job may use since the look before (0 to 1), None at the first look; `memory_bytes` is what
-    cannot be given back without harm (without the file cache that nobody uses), `limit_bytes` the most it may be; None: not known here."""
+    """One look. `cpu` is the share of the cores the job may use since the look before (0 to 1), None at the
+    first look; `memory_bytes` is what cannot be given back without harm (without the file cache that nobody
+    uses), `limit_bytes` the most it may be; None: not known here."""
 
     at: int
     cpu: float | None = None

@@ -1,7 +1,9 @@
-"""Values that exist in variants, each for some repositories, branches, environments or workflows: which one holds where. Pure.
+"""Values that exist in variants, each for some repositories, branches, environments or workflows: which one
+holds where. Pure.
 
-A condition names what must be so, with one or several values of which one must match; a key that nobody here knows never matches. The variant with the
-most conditions wins, of equal ones the newest (depot.md §6: "the most specific matching variant wins").
+A condition names what must be so, with one or several values of which one must match; a key that nobody here
+knows never matches. The variant with the most conditions wins, of equal ones the newest (depot.md §6: "the
+most specific matching variant wins").
 """
 
 from __future__ import annotations
@@ -42,7 +44,8 @@ class Circumstances:
 
 
 def stars_match(pattern: str, text: str) -> bool:
-    """Whether the text is what the pattern says; `*` stands for any text, everything else for itself. Linear in both."""
+    """Whether the text is what the pattern says; `*` stands for any text, everything else for itself. Linear
+    in both."""
     first, *rest = pattern.split("*")
     if not rest:
         return text == pattern
@@ -59,7 +62,8 @@ def stars_match(pattern: str, text: str) -> bool:
 
 @dataclass(frozen=True, slots=True)
 class Variant:
-    """One value of a name. `rank` orders those with equally many conditions: later wins. `owned`: kept with the repository itself, which is a condition."""
+    """One value of a name. `rank` orders those with equally many conditions: later wins. `owned`: kept with
+    the repository itself, which is a condition."""
 
     key: str
     value: str

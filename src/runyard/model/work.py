@@ -1,6 +1,8 @@
-"""The rows of the house: what the store keeps. Frozen; change with `dataclasses.replace`. `id` 0 means not stored yet.
+"""The rows of the house: what the store keeps. Frozen; change with `dataclasses.replace`. `id` 0 means not
+stored yet.
 
-Times are integer milliseconds since the epoch, UTC; None means not yet. `extra` is the dialect's JSON, opaque to everyone else.
+Times are integer milliseconds since the epoch, UTC; None means not yet. `extra` is the dialect's JSON, opaque
+to everyone else.
 """
 
 from __future__ import annotations
@@ -30,7 +32,8 @@ class User:
 
 @dataclass(frozen=True, slots=True)
 class Project:
-    """A repository plus its dialect settings. `path` is the full path, `group/name`, unique without regard to case."""
+    """A repository plus its dialect settings. `path` is the full path, `group/name`, unique without regard to
+    case."""
 
     id: int
     path: str
@@ -45,7 +48,8 @@ class Project:
 
 @dataclass(frozen=True, slots=True)
 class Token:
-    """A credential; only its SHA-256 is stored. `kind`: personal, session, trigger, registration, api3 (Looker client; `name` is the client id)."""
+    """A credential; only its SHA-256 is stored. `kind`: personal, session, trigger, registration, api3
+    (Looker client; `name` is the client id)."""
 
     id: int
     kind: str
@@ -72,7 +76,8 @@ class SecretVariable:
     file: bool = False
     raw: bool = False
     environment_scope: str = "*"
-    kind: str = "variable"  # or "secret" and "var": reach `secrets.X` and `vars.X` in expressions instead of the environment
+    # or "secret" and "var": reach `secrets.X` and `vars.X` in expressions instead of the environment
+    kind: str = "variable"
     extra: Json = field(default_factory=dict)  # "when": the conditions of a variant (`model.variants`)
     group_id: int | None = None  # a group's; then project_id is None
     variant: str | None = None  # several of one key live side by side under different names
@@ -80,7 +85,8 @@ class SecretVariable:
 
 @dataclass(frozen=True, slots=True)
 class Group:
-    """A namespace of projects; `path` is the full path, unique without regard to case. A person's own namespace is one too."""
+    """A namespace of projects; `path` is the full path, unique without regard to case. A person's own
+    namespace is one too."""
 
     id: int
     path: str
@@ -123,7 +129,8 @@ class Environment:
 
 @dataclass(frozen=True, slots=True)
 class Deployment:
-    """One delivery to an environment, by an attempt or reported from outside (`attempt_id` None). `number` counts within the project.
+    """One delivery to an environment, by an attempt or reported from outside (`attempt_id` None). `number`
+    counts within the project.
 
     `status`: created, running, success, failed, canceled, blocked.
     """
@@ -203,10 +210,11 @@ class _Packed:
 
 @dataclass(frozen=True, slots=True)
 class Job(_Packed):
-    """A named node of the graph. Immutable after accept, but for fields that are filled in when its gate opens (`JobPlan.drawn`); what happened to it is its
-    latest attempt.
+    """A named node of the graph. Immutable after accept, but for fields that are filled in when its gate
+    opens (`JobPlan.drawn`); what happened to it is its latest attempt.
 
-    One that a store made with `packed` reads its plan when somebody asks for it: most readers of many jobs never do.
+    One that a store made with `packed` reads its plan when somebody asks for it: most readers of many jobs
+    never do.
     """
 
     id: int
@@ -221,7 +229,8 @@ class Job(_Packed):
 
     @classmethod
     def packed(cls, values: Mapping[str, Any], unpack: Callable[[], JobPlan]) -> Job:
-        """A job from its other fields, all of them, and from what answers the plan (of one value, whenever it is called)."""
+        """A job from its other fields, all of them, and from what answers the plan (of one value, whenever it
+        is called)."""
         job = object.__new__(cls)
         for name, value in values.items():
             object.__setattr__(job, name, value)
@@ -267,7 +276,9 @@ class Attempt:
     lease_until_at: int | None = None  # set exactly while RUNNING or STOPPING
     runner_id: int | None = None
     actor_id: int | None = None  # who retried or played it
-    token_hash: str = ""  # SHA-256 of the job token; kept after its runner's own finish (a repeat is known by it), else cleared at the end
+    # SHA-256 of the job token; kept after its runner's own finish (a repeat is known by it), else cleared at
+    # the end
+    token_hash: str = ""
     exit_code: int | None = None
     log_bytes: int = 0
     log_crc: int | None = None  # as the runner reported it at finish
@@ -299,7 +310,8 @@ class Step:
 
 @dataclass(frozen=True, slots=True)
 class Artifact:
-    """A named blob that an attempt left. `type` is `archive`, `trace`-like internals, or a report type (`junit`, `lookml`, `datadiff`, …)."""
+    """A named blob that an attempt left. `type` is `archive`, `trace`-like internals, or a report type
+    (`junit`, `lookml`, `datadiff`, …)."""
 
     id: int
     attempt_id: int
@@ -347,7 +359,8 @@ class Runner:
 
 @dataclass(frozen=True, slots=True)
 class Connection:
-    """A database that tasks may query: Looker's connection and Datafold's data source. `sealed` is the vault's text of the secrets."""
+    """A database that tasks may query: Looker's connection and Datafold's data source. `sealed` is the
+    vault's text of the secrets."""
 
     id: int
     name: str
@@ -361,7 +374,8 @@ class Connection:
 
 @dataclass(frozen=True, slots=True)
 class Record:
-    """A dialect's own small thing: a suite, a CI configuration, a submitted diff, an upload. (kind, project_id, key) is unique when key is not empty."""
+    """A dialect's own small thing: a suite, a CI configuration, a submitted diff, an upload. (kind,
+    project_id, key) is unique when key is not empty."""
 
     id: int
     kind: str  # "<dialect>.<noun>"

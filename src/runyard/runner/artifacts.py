@@ -1,7 +1,9 @@
-"""Which files of a workspace an artifact or a cache takes, and how an archive comes back. Called by `builtins.py` and `cache.py`.
+"""Which files of a workspace an artifact or a cache takes, and how an archive comes back. Called by
+`builtins.py` and `cache.py`.
 
-No process of the job lives while this runs, but everything it left is hostile: links never lead out, devices and pipes are skipped with a
-warning, names that could not be unpacked are left out, unpacking resolves no name twice (contracts/reliability.md §5 C).
+No process of the job lives while this runs, but everything it left is hostile: links never lead out, devices
+and pipes are skipped with a warning, names that could not be unpacked are left out, unpacking resolves no
+name twice (contracts/reliability.md §5 C).
 """
 
 from __future__ import annotations
@@ -31,7 +33,8 @@ class TooManyFiles(Exception):
 
 @dataclass(slots=True)
 class Choice:
-    """Relative paths in the order found, and what was left out, in sentences. `size_bytes` counts files only."""
+    """Relative paths in the order found, and what was left out, in sentences. `size_bytes` counts files
+    only."""
 
     paths: dict[str, None] = field(default_factory=dict)
     warnings: list[str] = field(default_factory=list)
@@ -45,7 +48,8 @@ class Choice:
 
 
 def choose(root: Path, patterns: Iterable[str], exclude: Iterable[str] = (), inside: str = "") -> Choice:
-    """Files that `paths:` and `exclude:` of GitLab and `path` of upload-artifact name. `inside`: the workspace as the job calls it."""
+    """Files that `paths:` and `exclude:` of GitLab and `path` of upload-artifact name. `inside`: the
+    workspace as the job calls it."""
     choice = Choice()
     unwanted = [path_glob(p) for p in (_relative(e, inside) for e in exclude) if p]
     for given in patterns:
@@ -123,7 +127,8 @@ def _globbed(root: Path, start: str, pattern: str, choice: Choice) -> Iterator[t
 
 
 def _below(root: Path, start: str, choice: Choice) -> Iterator[tuple[str, os.stat_result]]:
-    """Everything under a folder, depth first, links not followed; without recursion, because depth is the job's choice."""
+    """Everything under a folder, depth first, links not followed; without recursion, because depth is the
+    job's choice."""
     stack = [start]
     while stack:
         folder = stack.pop()
@@ -184,8 +189,8 @@ def unpack(
     limit_bytes: int,
     only: Callable[[str], bool] | None = None,
 ) -> int:
-    """Unpacks all (or what `only` says) below `into`; answers how many entries. ArchiveError before anything is written when a name,
-    a size or a place in the archive is not acceptable."""
+    """Unpacks all (or what `only` says) below `into`; answers how many entries. ArchiveError before anything
+    is written when a name, a size or a place in the archive is not acceptable."""
     entries = archives.directory(file, limit_bytes)
     for entry in entries:
         if not archives.is_safe(entry.name):

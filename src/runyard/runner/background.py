@@ -1,5 +1,6 @@
-"""Steps that run beside those after them (`StepPlan.background`), as the Actions runner has them: what one sets is known, and its failure counts, from the
-step on that waits for it; the job's end waits for all. Called by `job.py`.
+"""Steps that run beside those after them (`StepPlan.background`), as the Actions runner has them: what one
+sets is known, and its failure counts, from the step on that waits for it; the job's end waits for all. Called
+by `job.py`.
 """
 
 from __future__ import annotations
@@ -37,7 +38,8 @@ class _Begun:
 
 
 class Background:
-    """One attempt's. `lock` guards the job's log while lanes write there, `place` notes the row of a step whose output has got its place in it."""
+    """One attempt's. `lock` guards the job's log while lanes write there, `place` notes the row of a step
+    whose output has got its place in it."""
 
     def __init__(self, spool: Spool, lock: threading.RLock, place: Callable[[StepPlan, Step], None]) -> None:
         self._spool = spool
@@ -124,7 +126,8 @@ class Background:
                 one.lane.join(scene.facts)
 
     def _following(self, scene: Scene, chosen: Sequence[_Begun]) -> Iterator[None]:
-        """At each look, while nothing else writes into the job's log, the output of the first that runs goes there as it comes; then the next one's."""
+        """At each look, while nothing else writes into the job's log, the output of the first that runs goes
+        there as it comes; then the next one's."""
         for one in chosen:
             while not one.future.done():
                 self._open(scene, one.lane)

@@ -1,6 +1,8 @@
-"""Where several runners keep one cache: a bucket (S3, GCS, Azure) or a shared folder, by obstore. Made by `cache.open_cache`.
+"""Where several runners keep one cache: a bucket (S3, GCS, Azure) or a shared folder, by obstore. Made by
+`cache.open_cache`.
 
-Objects are named as the local cache names its files. A cache is never worth a job: what fails is an OSError, which the cache steps tell and tolerate.
+Objects are named as the local cache names its files. A cache is never worth a job: what fails is an OSError,
+which the cache steps tell and tolerate.
 """
 
 from __future__ import annotations

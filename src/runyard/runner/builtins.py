@@ -1,4 +1,5 @@
-"""The steps that are no process of the job: checkout, download, upload, cache. Called by `job.py`, between steps, when nothing of the job moves."""
+"""The steps that are no process of the job: checkout, download, upload, cache. Called by `job.py`, between
+steps, when nothing of the job moves."""
 
 from __future__ import annotations
 
@@ -82,7 +83,8 @@ class Builtins:
             return self._failed(scene, error.message)
 
     def later(self, step: StepPlan, ended: Ended) -> StepPlan | None:
-        """What a step of a well-known action leaves to do after all steps: actions/cache saves what it did not find."""
+        """What a step of a well-known action leaves to do after all steps: actions/cache saves what it did
+        not find."""
         if step.params.get("action") != "actions/cache" or ended.outcome is not Outcome.PASSED:
             return None
         if ended.outputs.get("cache-hit") == "true":
@@ -160,7 +162,8 @@ class Builtins:
         return Ended(Outcome.PASSED, outputs={"ref": ref or sha, "commit": sha})
 
     def _no_sources(self, scene: Scene, message: str) -> Ended:
-        """A checkout of an Actions job is a step that may fail like any other; elsewhere the job could not begin."""
+        """A checkout of an Actions job is a step that may fail like any other; elsewhere the job could not
+        begin."""
         if speaks_actions(self.work):
             return self._failed(scene, message)
         Voice(scene.log, self.work).trouble(message)
@@ -171,7 +174,8 @@ class Builtins:
         return Ended(Outcome.FAILED, Reason.SCRIPT, message=message)
 
     def _stock_submodules(self, scene: Scene, fetching: Fetching, depth: int, target: Path) -> None:
-        """As the job's own GIT_SUBMODULE_… say, whoever set them: gitlab-runner reads them when the job runs. ActionError when that fails."""
+        """As the job's own GIT_SUBMODULE_… say, whoever set them: gitlab-runner reads them when the job runs.
+        ActionError when that fails."""
         wanted = Submodules.of_variables(scene.env, depth) if self.work.job.stock else None
         if wanted is None or not (target / ".gitmodules").is_file():
             return
@@ -203,7 +207,8 @@ class Builtins:
             fetching.submodules(scene, wanted, folder, origin, str(params.get("token") or ""))
 
     def _of_project(self, params: Mapping[str, Any]) -> Assignment:
-        """The work as if it were another project's, where the plan allows that; a stock address would lead to our own."""
+        """The work as if it were another project's, where the plan allows that; a stock address would lead to
+        our own."""
         if params.get("project_id") is None:
             return self.work
         wanted = int(params["project_id"])
@@ -395,7 +400,8 @@ class Builtins:
         return PASSED
 
     def _is_protected(self, params: Mapping[str, Any]) -> bool:
-        """As the plan says; a job's variables may lie about its ref (GitLab lets YAML override predefined ones)."""
+        """As the plan says; a job's variables may lie about its ref (GitLab lets YAML override predefined
+        ones)."""
         if "protected" in params:
             return params["protected"] is True
         names = ("CI_COMMIT_REF_PROTECTED", "GITHUB_REF_PROTECTED")
@@ -403,8 +409,8 @@ class Builtins:
 
 
 def _name_origin(checkout: Path, work: Assignment) -> None:
-    """As gitlab-runner leaves it: a remote `origin` whose address carries the job's token, so that scripts may fetch more. Our own repository of a
-    moment ago: nothing of the job has touched it yet."""
+    """As gitlab-runner leaves it: a remote `origin` whose address carries the job's token, so that scripts
+    may fetch more. Our own repository of a moment ago: nothing of the job has touched it yet."""
     parts = urlsplit(work.repo_url)
     host = parts.netloc.rpartition("@")[2]
     url = urlunsplit((parts.scheme, f"gitlab-ci-token:{work.token}@{host}", parts.path, "", ""))

@@ -1,7 +1,8 @@
-"""Caches of jobs: one zip per (project, protected?, key) under hashed names, in a folder of this runner or in a store that several share. Called by
-`builtins.py`.
+"""Caches of jobs: one zip per (project, protected?, key) under hashed names, in a folder of this runner or in
+a store that several share. Called by `builtins.py`.
 
-A protected branch's cache is never written by an unprotected one (contracts/reliability.md §5 C19): the two have keys of their own.
+A protected branch's cache is never written by an unprotected one (contracts/reliability.md §5 C19): the two
+have keys of their own.
 """
 
 from __future__ import annotations
@@ -29,8 +30,8 @@ class CacheKeyError(ValueError):
 
 
 def open_cache(url: str, folder: Path) -> Cache:
-    """Empty: `folder`; a path: that folder; `s3://bucket/prefix`, `gs://…`, `az://…` or `file://…`: shared with whoever names the same. Invalid when
-    nothing can be kept there."""
+    """Empty: `folder`; a path: that folder; `s3://bucket/prefix`, `gs://…`, `az://…` or `file://…`: shared
+    with whoever names the same. Invalid when nothing can be kept there."""
     if "://" not in url:
         return Cache(Path(url) if url else folder)
     from runyard.runner.bucket import Bucket
@@ -39,7 +40,8 @@ def open_cache(url: str, folder: Path) -> Cache:
 
 
 class Cache:
-    """Zips. `keep_bytes` bounds a folder: the longest unused go first; a bucket's life is its owner's business."""
+    """Zips. `keep_bytes` bounds a folder: the longest unused go first; a bucket's life is its owner's
+    business."""
 
     def __init__(self, folder: Path, keep_bytes: int = 20 << 30, bucket: Bucket | None = None) -> None:
         self._folder = folder

@@ -1,8 +1,9 @@
-"""Terminals and commands in jobs of a runner that is a process of its own: what it and the server say to each other, and the runner's half of it.
-The server's half is `http/visiting.py`.
+"""Terminals and commands in jobs of a runner that is a process of its own: what it and the server say to each
+other, and the runner's half of it. The server's half is `http/visiting.py`.
 
-The server cannot reach a runner, so the runner hears with its next keep-alive that somebody wants in, and then asks for what is typed (a held request)
-while it sends what is shown. Nothing is repeated: a visit whose line breaks is over, and whoever typed opens another.
+The server cannot reach a runner, so the runner hears with its next keep-alive that somebody wants in, and
+then asks for what is typed (a held request) while it sends what is shown. Nothing is repeated: a visit whose
+line breaks is over, and whoever typed opens another.
 """
 
 from __future__ import annotations
@@ -27,7 +28,8 @@ PROBLEMS: dict[str, type[RunyardError]] = {"invalid": Invalid, "busy": Busy, "co
 
 
 class Said(msgspec.Struct, omit_defaults=True):
-    """From the server: at first what is wanted and by whom, then what is typed, resized, shut; at last `over`."""
+    """From the server: at first what is wanted and by whom, then what is typed, resized, shut; at last
+    `over`."""
 
     wanted: Wanted | None = None
     by: str = ""
@@ -39,7 +41,8 @@ class Said(msgspec.Struct, omit_defaults=True):
 
 
 class Shown(msgspec.Struct, omit_defaults=True):
-    """From the runner: a piece of an output; at last the exit code, or (a key of PROBLEMS, words) when there is no visit."""
+    """From the runner: a piece of an output; at last the exit code, or (a key of PROBLEMS, words) when there
+    is no visit."""
 
     stdout: bytes = b""
     stderr: bytes = b""
@@ -86,7 +89,8 @@ class Porter:
         self._carry(work, id, visit)
 
     def _carry(self, work: Assignment, id: str, visit: OpenVisit) -> None:
-        """Until the visitor leaves or the process ends. The visit is closed when neither thread uses its descriptors."""
+        """Until the visitor leaves or the process ends. The visit is closed when neither thread uses its
+        descriptors."""
         left = threading.Event()
         shower = threading.Thread(target=self._shows, args=(work, id, visit, left), daemon=True)
         shower.start()
@@ -118,7 +122,8 @@ class Porter:
 
 
 def _pieces(visit: OpenVisit, left: threading.Event) -> Iterator[tuple[bool, bytes]]:
-    """(whether it is stderr's, bytes) until both outputs are at their end, the process has ended and is silent, or the visitor left."""
+    """(whether it is stderr's, bytes) until both outputs are at their end, the process has ended and is
+    silent, or the visitor left."""
     poll = select.poll()
     opened = {fd for fd in (visit.stdout, visit.stderr) if fd is not None}
     for fd in opened:

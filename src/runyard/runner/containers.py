@@ -1,4 +1,5 @@
-"""What a job's own container and its services are asked to be, once expressions are known: `create` and `volumes` of `Image.options`. Called by `job.py`."""
+"""What a job's own container and its services are asked to be, once expressions are known: `create` and
+`volumes` of `Image.options`. Called by `job.py`."""
 
 from __future__ import annotations
 
@@ -13,7 +14,8 @@ from runyard.syntax.expressions import render, with_late
 
 
 def asked(work: Assignment) -> tuple[tuple[Image | None, Container], list[tuple[Image, Container]]]:
-    """The job's image, and those of its services, each with what it is asked to be. ExpressionError or OptionError when that cannot be had."""
+    """The job's image, and those of its services, each with what it is asked to be. ExpressionError or
+    OptionError when that cannot be had."""
     job = work.job
     if not any(_is_asked(image) for image in (job.image, *job.services) if image is not None):
         return (job.image, Container()), [(image, Container()) for image in job.services]

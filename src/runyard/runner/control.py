@@ -1,7 +1,8 @@
-"""How a cancel, a lost lease or a time limit reaches a running step. One WatchedControl per attempt; its watcher is the only thread beside the slot's,
-and there is none while the attempt is young.
+"""How a cancel, a lost lease or a time limit reaches a running step. One WatchedControl per attempt; its
+watcher is the only thread beside the slot's, and there is none while the attempt is young.
 
-Promise: what the server says arrives within the moment it takes to ring (in-process) or the poll interval (remote), however silent the job.
+Promise: what the server says arrives within the moment it takes to ring (in-process) or the poll interval
+(remote), however silent the job.
 """
 
 from __future__ import annotations
@@ -34,7 +35,8 @@ def free_bytes(folder: str) -> int:
 
 
 class Control:
-    """The server's latest word, and a descriptor that is readable when it changed. A job has one; so has what runs beside its steps (`lead`)."""
+    """The server's latest word, and a descriptor that is readable when it changed. A job has one; so has what
+    runs beside its steps (`lead`)."""
 
     def __init__(self, deadline: float) -> None:
         self.verdict = Verdict.GO
@@ -58,7 +60,8 @@ class Control:
             follower.hear(verdict)
 
     def lead(self) -> Control:
-        """Another that hears all that this one does, what was said before too, and what is said to it alone."""
+        """Another that hears all that this one does, what was said before too, and what is said to it
+        alone."""
         follower = Control(self.deadline)
         self._followers.append(follower)
         follower.hear(self.verdict)
@@ -72,7 +75,8 @@ class Control:
 
 
 class WatchedControl(Control):
-    """The one of an attempt: it asks the server itself. Whoever watches leaves at its next wake-up after `close`; nobody waits for it."""
+    """The one of an attempt: it asks the server itself. Whoever watches leaves at its next wake-up after
+    `close`; nobody waits for it."""
 
     def __init__(self, link: Link, work: Assignment) -> None:
         super().__init__(time.monotonic() + work.timeout_s)
@@ -100,7 +104,8 @@ class WatchedControl(Control):
 
 
 class _Nursery:
-    """One thread for all young attempts of this process: a thread for each would cost a short job more than its watching is worth."""
+    """One thread for all young attempts of this process: a thread for each would cost a short job more than
+    its watching is worth."""
 
     def __init__(self) -> None:
         self._queue: SimpleQueue[tuple[float, WatchedControl]] = SimpleQueue()
@@ -127,9 +132,10 @@ _NURSERY = _Nursery()
 
 
 class Stopper:
-    """Ends one process: TERM, grace, KILL; with `interrupts` INT first and TERM when three quarters of the grace are over (the Actions runner's
-    7.5 and 2.5 s). `why` is the first reason given. Looks after the disk under `folder` meanwhile. A process that was started after the cancel
-    (`always()`) is ended by the server's last word only."""
+    """Ends one process: TERM, grace, KILL; with `interrupts` INT first and TERM when three quarters of the
+    grace are over (the Actions runner's 7.5 and 2.5 s). `why` is the first reason given. Looks after the disk
+    under `folder` meanwhile. A process that was started after the cancel (`always()`) is ended by the
+    server's last word only."""
 
     def __init__(
         self,

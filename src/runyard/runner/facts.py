@@ -1,4 +1,5 @@
-"""What expressions in steps may know, growing step by step: env, steps, job.status, runner. Used by `job.py`, `steps.py`, `builtins.py`."""
+"""What expressions in steps may know, growing step by step: env, steps, job.status, runner. Used by `job.py`,
+`steps.py`, `builtins.py`."""
 
 from __future__ import annotations
 
@@ -38,8 +39,8 @@ _WORDS = {Outcome.PASSED: "success", Outcome.SKIPPED: "skipped", Outcome.CANCELE
 
 @dataclass(slots=True)
 class Scope:
-    """What the steps of one composite action see instead of the job's: their own `steps` and `inputs`, their caller's environment, no secrets.
-    `failed` decides which of them still run (`github.action_status`)."""
+    """What the steps of one composite action see instead of the job's: their own `steps` and `inputs`, their
+    caller's environment, no secrets. `failed` decides which of them still run (`github.action_status`)."""
 
     inputs: Mapping[str, str]
     github: Mapping[str, str]
@@ -49,7 +50,8 @@ class Scope:
 
 
 class Facts:
-    """One attempt's knowledge. `failed` and `canceled` decide what still runs; inside a composite action its `scope` does."""
+    """One attempt's knowledge. `failed` and `canceled` decide what still runs; inside a composite action its
+    `scope` does."""
 
     def __init__(self, work: Assignment, box: Box, slot: int) -> None:
         self.failed = False
@@ -81,7 +83,8 @@ class Facts:
         self._late = {place: template for place, template in late.items() if place not in fixed}
 
     def companions(self, beside: Beside | None, *, in_container: bool) -> None:
-        """`job.services` and `job.container`. There is one network of the job, so ids and networks are names of ours."""
+        """`job.services` and `job.container`. There is one network of the job, so ids and networks are names
+        of ours."""
         network = f"runyard-{self._work.attempt_id}"
         if in_container:
             self._beside["container"] = {"id": f"{network}-job", "network": network}

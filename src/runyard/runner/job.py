@@ -1,7 +1,8 @@
 """Executes one Assignment in one Box and says how it ended. Called by `loop.py`, one call per slot at a time.
 
-Promises: steps run in order, each judged by its condition; after-steps run after failure and cancel; when this returns, nothing of the job
-lives and the server has the whole log before the last word (contracts/reliability.md §2).
+Promises: steps run in order, each judged by its condition; after-steps run after failure and cancel; when
+this returns, nothing of the job lives and the server has the whole log before the last word
+(contracts/reliability.md §2).
 """
 
 from __future__ import annotations
@@ -64,7 +65,8 @@ class Means:
     visits: BoxVisits = field(default_factory=BoxVisits)
 
     def notes(self) -> list[str]:
-        """What an operator should read at start: the level, and a sentence for everything that is less than it could be."""
+        """What an operator should read at start: the level, and a sentence for everything that is less than
+        it could be."""
         return [f"sandbox: {self.sandbox.level}", *(f"sandbox: {note}" for note in self.sandbox.notes)]
 
 
@@ -170,8 +172,9 @@ class Execution:
         return {v.key: v.value for v in self._work.variables if v.public and not (v.masked or v.file)}
 
     def _environment(self, box: Box, room: Room, image: Mapping[str, str]) -> dict[str, str]:
-        """PATH and HOME, then the variables; file variables become paths. A stock job's variables may still name what only we know
-        (`$CI_PROJECT_DIR`); then unknown names vanish and `$$` is a dollar, as in gitlab-runner."""
+        """PATH and HOME, then the variables; file variables become paths. A stock job's variables may still
+        name what only we know (`$CI_PROJECT_DIR`); then unknown names vanish and `$$` is a dollar, as in
+        gitlab-runner."""
         env = {
             "PATH": DEFAULT_PATH,
             **image,
@@ -283,7 +286,8 @@ class Execution:
         *,
         main: bool = True,
     ) -> None:
-        """One row. What an action does before and after all steps has a row of its own, and no place in `steps.<id>`."""
+        """One row. What an action does before and after all steps has a row of its own, and no place in
+        `steps.<id>`."""
         self._listen(scene)
         if self._control.verdict is Verdict.ABORT:
             return
@@ -317,8 +321,8 @@ class Execution:
             scene.facts.canceled = True
 
     def _may_run(self, scene: Scene, step: StepPlan) -> bool:
-        """After the time limit only what keeps results still runs: the server's own deadline is near. Where the plan gives more time then (Actions), the
-        job counts as canceled from its limit on."""
+        """After the time limit only what keeps results still runs: the server's own deadline is near. Where
+        the plan gives more time then (Actions), the job counts as canceled from its limit on."""
         if (
             self._end.reason is Reason.TIMEOUT
             and time.monotonic() > self._control.deadline

@@ -1,7 +1,9 @@
-"""Steps that run at the same time: each lane works on a snapshot of the job's facts, and what it learned is joined later.
+"""Steps that run at the same time: each lane works on a snapshot of the job's facts, and what it learned is
+joined later.
 
-Called by `job.py` for groups (`StepPlan.lane`), by `background.py` for single steps. Every lane has a thread, a log of its own and a word of the server
-of its own; a step's output reaches the job's log when the step has ended, or while the job only waits for it, so that a step's part of the log is one piece.
+Called by `job.py` for groups (`StepPlan.lane`), by `background.py` for single steps. Every lane has a thread,
+a log of its own and a word of the server of its own; a step's output reaches the job's log when the step has
+ended, or while the job only waits for it, so that a step's part of the log is one piece.
 """
 
 from __future__ import annotations
@@ -54,8 +56,9 @@ class Spool:
 
 
 class LaneLog(Log):
-    """Keeps what a lane says, on disk when that is much, until it is handed over: then it is one piece of the job's log. Who says more than the job may
-    is told to end (`full`); the server ends the job when it gets that."""
+    """Keeps what a lane says, on disk when that is much, until it is handed over: then it is one piece of the
+    job's log. Who says more than the job may is told to end (`full`); the server ends the job when it gets
+    that."""
 
     def __init__(self, whole: Log, spool: Spool, full: Callable[[], None]) -> None:
         super().__init__(self._keep, ())
@@ -80,7 +83,8 @@ class LaneLog(Log):
         return done
 
     def hand_over(self) -> tuple[int, int]:
-        """Writes what was said since the last time into the job's log; answers where it lies there. Nobody else may write there meanwhile."""
+        """Writes what was said since the last time into the job's log; answers where it lies there. Nobody
+        else may write there meanwhile."""
         self.end_stream()
         self.flush()
         start = self._whole.size
@@ -89,7 +93,8 @@ class LaneLog(Log):
         return start, self._whole.size
 
     def pass_on(self) -> None:
-        """Writes what is kept into the job's log, also while the lane goes on. Nobody else may write there until it is handed over."""
+        """Writes what is kept into the job's log, also while the lane goes on. Nobody else may write there
+        until it is handed over."""
         with self._guard:
             self._kept.seek(0)
             while piece := self._kept.read(CHUNK_BYTES):
@@ -104,7 +109,8 @@ class LaneLog(Log):
 
 @dataclass(slots=True)
 class Lane:
-    """One of them, at work. `end` is how it went; `overtime`: it was the one that met the job's time limit."""
+    """One of them, at work. `end` is how it went; `overtime`: it was the one that met the job's time
+    limit."""
 
     scene: Scene
     log: LaneLog
@@ -126,7 +132,8 @@ class Lane:
             self.control.hear(Verdict.STOP)
 
     def join(self, facts: Facts) -> None:
-        """What it learned becomes the job's; where both have set a thing, the lane wins. Whether a failure counts is for the caller to say."""
+        """What it learned becomes the job's; where both have set a thing, the lane wins. Whether a failure
+        counts is for the caller to say."""
         other = self.scene.facts
         facts.env |= {key: value for key, value in other.env.items() if self.env.get(key) != value}
         facts.paths = (*(path for path in other.paths if path not in self.paths), *facts.paths)
@@ -163,7 +170,8 @@ def drive(
     *,
     fail_fast: bool,
 ) -> None:
-    """Runs them all to their ends and joins what they learned. Trouble of ours in one of them is trouble of the job, once all have ended."""
+    """Runs them all to their ends and joins what they learned. Trouble of ours in one of them is trouble of
+    the job, once all have ended."""
     with ThreadPoolExecutor(len(lanes), thread_name_prefix="lane") as pool:
         running = [pool.submit(work, one) for one in lanes]
         for _ in waited(scene, running, lock):
@@ -181,7 +189,8 @@ def drive(
 
 
 def waited(scene: Scene, futures: Sequence[Future[None]], lock: threading.RLock) -> Iterator[None]:
-    """Returns when all have ended; until then looks up again and again, and cares for the job's log and figures, which no step of its own does now."""
+    """Returns when all have ended; until then looks up again and again, and cares for the job's log and
+    figures, which no step of its own does now."""
     while wait(futures, LOOK_S).not_done:
         yield
         meter = scene.control.meter

@@ -1,6 +1,8 @@
-"""The runner protocol as a runner sees it: what it asks of the server, in-process (`local.py`) or over HTTP (`remote.py`).
+"""The runner protocol as a runner sees it: what it asks of the server, in-process (`local.py`) or over HTTP
+(`remote.py`).
 
-The same verbs as `engine/dispatch.py`, each safe to repeat. Called from slot threads; every method blocks unless it answers a Future.
+The same verbs as `engine/dispatch.py`, each safe to repeat. Called from slot threads; every method blocks
+unless it answers a Future.
 """
 
 from __future__ import annotations
@@ -74,19 +76,23 @@ class Link(Protocol):
         """Keeps what the job used; does not wait."""
 
     def watch(self, work: Assignment) -> Verdict:
-        """Waits for a word about this attempt and keeps its lease meanwhile; answers at least every few seconds."""
+        """Waits for a word about this attempt and keeps its lease meanwhile; answers at least every few
+        seconds."""
 
     def upload(self, work: Assignment, parcel: Parcel, file: Path) -> int:
-        """Stores an artifact and answers its number. Conflict when another of that name exists, TooLarge beyond the limit."""
+        """Stores an artifact and answers its number. Conflict when another of that name exists, TooLarge
+        beyond the limit."""
 
     def artifacts(self, work: Assignment) -> tuple[InputArtifact, ...]:
         """The run's artifacts as they are now, those of this very job too."""
 
     def action(self, work: Assignment, repository: str, ref: str) -> tuple[str, BinaryIO]:
-        """(commit, zip of its tree) of an action's repository. NotFound, Invalid, Forbidden or Unavailable."""
+        """(commit, zip of its tree) of an action's repository. NotFound, Invalid, Forbidden or
+        Unavailable."""
 
     def cache_find(self, work: Assignment, sought: Sought) -> tuple[str, BinaryIO | None] | None:
-        """(matched key, archive) of a cache entry that the job may read; no archive when it only looks. None when there is none."""
+        """(matched key, archive) of a cache entry that the job may read; no archive when it only looks. None
+        when there is none."""
 
     def cache_keep(self, work: Assignment, key: str, version: str, file: Path) -> bool:
         """Keeps an archive in the job's own scope; False when the key is taken, which leaves it as it is."""
@@ -98,13 +104,15 @@ class Link(Protocol):
         """A readable, seekable file of an artifact the assignment names. NotFound when it is gone."""
 
     def checkout(self, work: Assignment, sha: str, ref: str, depth: int, into: Path) -> str:
-        """Lays a commit out in `into` (empty); `sha` empty: what `ref` means now. Answers the commit's sha."""
+        """Lays a commit out in `into` (empty); `sha` empty: what `ref` means now. Answers the commit's
+        sha."""
 
     def finish(self, work: Assignment, end: Finish) -> None:
         """The last word; waits until the server has it. Quiet when the attempt is no longer ours."""
 
     def finish_if_whole(self, work: Assignment, end: Finish) -> bool:
-        """The same while log bytes may still be on their way: False, and nothing has happened, unless all of `end.log_bytes` arrived before."""
+        """The same while log bytes may still be on their way: False, and nothing has happened, unless all of
+        `end.log_bytes` arrived before."""
 
     def give_back(self, work: Assignment) -> None:
         """Returns the attempt unharmed."""

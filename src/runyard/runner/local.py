@@ -1,4 +1,5 @@
-"""The runner protocol in-process: the built-in runner's line to the engine through the Database, Bell, Blobs and Source ports. Made by app."""
+"""The runner protocol in-process: the built-in runner's line to the engine through the Database, Bell, Blobs
+and Source ports. Made by app."""
 
 from __future__ import annotations
 
@@ -89,13 +90,14 @@ class LocalLink:
         self._runner = runner
         self._turn = threading.Lock()
         self._closed = threading.Event()
-        # Steps of attempts too young to be watched, by position, the latest word on each: they travel with the first log bytes or the end, which
-        # saves short jobs their commits.
+        # Steps of attempts too young to be watched, by position, the latest word on each: they travel with
+        # the first log bytes or the end, which saves short jobs their commits.
         self._held: dict[int, dict[int, Step]] = {}
         self._holding = threading.Lock()
 
     def claim(self) -> Assignment | None:
-        """Only the thread whose turn it is asks and waits; the next one asks at once, so a burst is spread without a herd."""
+        """Only the thread whose turn it is asks and waits; the next one asks at once, so a burst is spread
+        without a herd."""
         p = self._ports
         with self._turn:
             while not self._closed.is_set():

@@ -1,4 +1,5 @@
-"""The runner itself: a thread per slot that claims, executes, claims again. Made by app (`local.py`'s line) and by `runyard runner` (`remote.py`'s)."""
+"""The runner itself: a thread per slot that claims, executes, claims again. Made by app (`local.py`'s line)
+and by `runyard runner` (`remote.py`'s)."""
 
 from __future__ import annotations
 
@@ -40,7 +41,8 @@ class RunnerLoop:
             self._threads.append(thread)
 
     def stop(self, grace_s: float = 5.0) -> None:
-        """No new claims; jobs may end within the grace, the others are given back unharmed. Ends everything that still lives."""
+        """No new claims; jobs may end within the grace, the others are given back unharmed. Ends everything
+        that still lives."""
         self._stopping.set()
         self._means.link.close()
         until = time.monotonic() + grace_s

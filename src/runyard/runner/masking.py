@@ -1,7 +1,8 @@
 """Secrets never show in a log: the byte-stream masker. Used by `streams.py`; pure.
 
-Promise: however the bytes are cut into chunks, the output is the same, and no needle is in it. Overlapping needles are hidden as one
-(contracts/reliability.md §5 B). At most the bytes that may still begin a needle are held back.
+Promise: however the bytes are cut into chunks, the output is the same, and no needle is in it. Overlapping
+needles are hidden as one (contracts/reliability.md §5 B). At most the bytes that may still begin a needle are
+held back.
 """
 
 from __future__ import annotations
@@ -65,7 +66,8 @@ def _spellings(raw: bytes) -> Iterable[bytes]:
     for single in ("&#39;", "&#x27;", "&apos;"):
         yield marked.replace('"', "&quot;").replace("'", single).encode("utf-8", "replace")
     for shift in range(3):
-        # Inside a longer text a value begins at any of three places of a base64 group; only the characters it alone decides are its own.
+        # Inside a longer text a value begins at any of three places of a base64 group; only the characters it
+        # alone decides are its own.
         first = (shift * 8 + 5) // 6
         last = (shift + len(raw)) * 8 // 6
         for encode in (base64.b64encode, base64.urlsafe_b64encode):
@@ -75,7 +77,8 @@ def _spellings(raw: bytes) -> Iterable[bytes]:
 
 
 class _Known:
-    """A set of needles, made ready to be looked for; nothing of it changes, so a masker can be given another while it works."""
+    """A set of needles, made ready to be looked for; nothing of it changes, so a masker can be given another
+    while it works."""
 
     def __init__(self, needles: frozenset[bytes]) -> None:
         self.needles = needles
@@ -169,7 +172,8 @@ class Masker:
 
 
 def _spans(known: _Known, whole: bytes, covered: int) -> Iterable[tuple[int, int]]:
-    """Matches in order of start, longest at each start; those that overlap one before come too, unless none can."""
+    """Matches in order of start, longest at each start; those that overlap one before come too, unless none
+    can."""
     if known.are_missing(whole):
         return
     search = known.pattern.search
@@ -212,8 +216,8 @@ def _escaped(needle: bytes) -> bytes:
 
 
 def _may_overlap(needles: list[bytes]) -> bool:
-    """Whether one needle's end can be another's (or its own) beginning; taken for granted beyond a budget (a long key has as many bytes of
-    prefixes as the square of its length)."""
+    """Whether one needle's end can be another's (or its own) beginning; taken for granted beyond a budget (a
+    long key has as many bytes of prefixes as the square of its length)."""
     if sum(len(needle) ** 2 for needle in needles) // 2 > PREFIX_BUDGET_BYTES:
         return True
     prefixes = {needle[:size] for needle in needles for size in range(1, len(needle))}

@@ -1,4 +1,5 @@
-"""Samples what a job uses while its steps run. Made by `job.py`; its moments are looked at by `control.Stopper`, so it has no thread of its own.
+"""Samples what a job uses while its steps run. Made by `job.py`; its moments are looked at by
+`control.Stopper`, so it has no thread of its own.
 
 A job that ends within its first half second is never looked at and pays nothing.
 """

@@ -1,6 +1,7 @@
 """Writes zip archives of a workspace, GitLab-compatible and fast. Called by `artifacts.py` and `cache.py`.
 
-Small compressible files are deflated at level 1, everything else is stored: artifacts are packed and unpacked far more often than kept.
+Small compressible files are deflated at level 1, everything else is stored: artifacts are packed and unpacked
+far more often than kept.
 """
 
 from __future__ import annotations
@@ -138,7 +139,8 @@ class ZipWriter:
 
 
 def pack(root: Path, paths: Iterable[str], file: BinaryIO) -> ZipWriter:
-    """Packs files, folders and links that `artifacts.choose` has already judged. What vanished meanwhile is left out."""
+    """Packs files, folders and links that `artifacts.choose` has already judged. What vanished meanwhile is
+    left out."""
     writer = ZipWriter(file)
     base = os.open(root, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:

@@ -1,6 +1,8 @@
-"""The runner protocol over HTTP: GitLab's runner API plus the payload key `runyard` (contracts/gitlab.md §2). Made by `runyard runner`.
+"""The runner protocol over HTTP: GitLab's runner API plus the payload key `runyard` (contracts/gitlab.md §2).
+Made by `runyard runner`.
 
-Every call is repeated on network trouble and 5xx with growing pauses; a call that may be repeated changes nothing the second time.
+Every call is repeated on network trouble and 5xx with growing pauses; a call that may be repeated changes
+nothing the second time.
 """
 
 from __future__ import annotations
@@ -41,7 +43,8 @@ FEATURES = (
     "return_exit_code", "cancel_gracefully", "runyard",
 )  # fmt: skip
 FIRST_PAUSE_S, LONGEST_PAUSE_S = 0.2, 5.0
-# Longer than a lease: a server that was away gives every lease anew when it is back, so only its word ends a job, never its silence.
+# Longer than a lease: a server that was away gives every lease anew when it is back, so only its word ends a
+# job, never its silence.
 PATIENCE_S = 180.0
 FINAL_TRIES = 8
 TIMEOUT_S = 90.0  # longer than the server holds a poll
@@ -92,8 +95,8 @@ class Wire:
         into: BinaryIO | None = None, patience_s: float = PATIENCE_S, wrap: tuple[bytes, bytes] = (b"", b""),
         base: bool = True,
     ) -> Answer:  # fmt: skip
-        """The answer below 500; Unavailable when none comes. A Path is streamed, between the two ends of `wrap`. `base` False: the path is the
-        server's, not its API's."""
+        """The answer below 500; Unavailable when none comes. A Path is streamed, between the two ends of
+        `wrap`. `base` False: the path is the server's, not its API's."""
         pause, problem = FIRST_PAUSE_S, ""
         until = time.monotonic() + patience_s
         place = self._base if base else self._root
@@ -362,7 +365,8 @@ class RemoteLink:
         return tuple(msgspec.convert(json.loads(answer.body), list[InputArtifact], strict=False))
 
     def action(self, work: Assignment, repository: str, ref: str) -> tuple[str, BinaryIO]:
-        """The server fetches, so that a runner needs no way to the actions' host, and all runners have the same."""
+        """The server fetches, so that a runner needs no way to the actions' host, and all runners have the
+        same."""
         self._spool.mkdir(parents=True, exist_ok=True, mode=0o700)
         file = tempfile.TemporaryFile(dir=self._spool)  # noqa: SIM115 - the caller closes it
         query = urlencode({"repository": repository, "ref": ref})
@@ -436,7 +440,8 @@ class RemoteLink:
         return file
 
     def checkout(self, work: Assignment, sha: str, ref: str, depth: int, into: Path) -> str:
-        """By git over HTTP with the job's token; the run's own commit by its kept ref, which a force-push cannot take away."""
+        """By git over HTTP with the job's token; the run's own commit by its kept ref, which a force-push
+        cannot take away."""
         if not work.repo_url:
             raise Forbidden("another project's commit can only be laid out by the server's own runner")
         heads = f"refs/tags/{work.ref}" if work.tag else f"refs/heads/{work.ref}"
@@ -471,7 +476,8 @@ class RemoteLink:
             time.sleep(1.0)
 
     def give_back(self, work: Assignment) -> None:
-        """GitLab's protocol has no word for it, so ours rides in `runyard`; when it does not arrive, the lease ends by itself."""
+        """GitLab's protocol has no word for it, so ours rides in `runyard`; when it does not arrive, the
+        lease ends by itself."""
         pool = self._logs.pop(work.attempt_id, None)
         if pool is not None:
             pool.shutdown(wait=False, cancel_futures=True)

@@ -1,7 +1,7 @@
 """The runner's own files inside a box: scripts, file variables, the $GITHUB_* files. Used by `steps.py`.
 
-The folder belongs to the job, so everything is opened through one descriptor of it and never through a link: what a job puts in place of our
-files cannot make us read or write elsewhere.
+The folder belongs to the job, so everything is opened through one descriptor of it and never through a link:
+what a job puts in place of our files cannot make us read or write elsewhere.
 """
 
 from __future__ import annotations
@@ -76,8 +76,9 @@ class Room:
 
 
 def opened_beneath(folder: str, path: str) -> int | None:
-    """A regular file below the folder, open for reading; None when it is none, is not there, or when a link or `..` is on the way. Component by component,
-    because the job's processes may still live and change what lies there."""
+    """A regular file below the folder, open for reading; None when it is none, is not there, or when a link
+    or `..` is on the way. Component by component, because the job's processes may still live and change what
+    lies there."""
     parts = path.split("/")
     if not path or ".." in parts or "\0" in path:
         return None
@@ -101,7 +102,8 @@ def opened_beneath(folder: str, path: str) -> int | None:
 
 
 def safe_folder(root: Path, relative: str) -> Path | None:
-    """`root/relative` when it stays inside without following any link; made when it is not there. None when it leads out."""
+    """`root/relative` when it stays inside without following any link; made when it is not there. None when
+    it leads out."""
     path = root
     for part in relative.split("/"):
         if part in ("", "."):

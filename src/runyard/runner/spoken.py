@@ -1,4 +1,5 @@
-"""What a step says to the runner within its output: masks, outputs, annotations, problem matchers (contracts/actions.md §6.4). Used by `steps.py`."""
+"""What a step says to the runner within its output: masks, outputs, annotations, problem matchers
+(contracts/actions.md §6.4). Used by `steps.py`."""
 
 from __future__ import annotations
 
@@ -28,8 +29,9 @@ ANNOTATIONS = frozenset(("error", "warning", "notice"))
 
 
 class Spoken:
-    """One step's output. `matchers` are the job's, changed in place: what a step registers holds for the steps after it. `shown`: names under which
-    the step knows folders of the box (outside) beside the box's own."""
+    """One step's output. `matchers` are the job's, changed in place: what a step registers holds for the
+    steps after it. `shown`: names under which the step knows folders of the box (outside) beside the box's
+    own."""
 
     def __init__(self, box: Box, log: Log, matchers: list[Matcher], shown: Mapping[str, str]) -> None:
         self.outputs: dict[str, str] = {}
@@ -134,7 +136,8 @@ class Spoken:
         return None
 
     def _annotation(self, problem: Problem) -> dict[str, Any]:
-        """In the words of `::error file=…,line=…,col=…::`; what is no number and no file of the repository is left out."""
+        """In the words of `::error file=…,line=…,col=…::`; what is no number and no file of the repository is
+        left out."""
         found = problem.found
         numbers = {"line": found.get("line", ""), "col": found.get("column", "")}
         places = {key: value for key, value in numbers.items() if value.isascii() and value.isdigit()}
@@ -145,7 +148,8 @@ class Spoken:
         return {"level": problem.severity, "message": problem.message, **places}
 
     def _in_repository(self, file: str, origin: str) -> str:
-        """A printed path as one from the top of the repository that it lies in; empty for what is not there. `origin` is the file that it is relative to."""
+        """A printed path as one from the top of the repository that it lies in; empty for what is not there.
+        `origin` is the file that it is relative to."""
         if not file.strip() or "\0" in file:
             return ""
         if origin.strip() and not file.startswith("/"):

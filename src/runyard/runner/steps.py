@@ -1,4 +1,5 @@
-"""One process step: environment, script file, process, output, what it wrote for later steps. Called by `job.py`."""
+"""One process step: environment, script file, process, output, what it wrote for later steps. Called by
+`job.py`."""
 
 from __future__ import annotations
 
@@ -70,14 +71,15 @@ class Scene:
 
     @property
     def base(self) -> dict[str, str]:
-        """The environment that a step starts from: the job's, what steps added, what the caller of a composite action gave it."""
+        """The environment that a step starts from: the job's, what steps added, what the caller of a
+        composite action gave it."""
         scope = self.facts.scope
         return {**self.env, **self.facts.env, **(scope.env if scope is not None else {})}
 
 
 def run(scene: Scene, step: StepPlan, position: int | str, head: Sequence[str] | None = None) -> Ended:
-    """Executes the step; its process has ended when this returns, and what that left running stands still (`sandbox/kept.py`). `position` names its
-    files, `head` replaces the lines that show what runs."""
+    """Executes the step; its process has ended when this returns, and what that left running stands still
+    (`sandbox/kept.py`). `position` names its files, `head` replaces the lines that show what runs."""
     env, names = _environment(scene, step, position)
     context = scene.facts.context(env)
     argv, cwd = _command(scene, step, position, context)
@@ -124,7 +126,8 @@ def _environment(scene: Scene, step: StepPlan, position: int | str) -> tuple[dic
 def _command(
     scene: Scene, step: StepPlan, position: int | str, context: Mapping[str, Any]
 ) -> tuple[list[str], str]:
-    """argv with the script's path, and the working directory, which by its name never leaves the workspace, or the job's own folders when it is absolute."""
+    """argv with the script's path, and the working directory, which by its name never leaves the workspace,
+    or the job's own folders when it is absolute."""
     show = scene.facts.render
     argv = [show(part, context) if step.templated else part for part in step.argv]
     if step.script is not None:

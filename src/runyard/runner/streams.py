@@ -1,6 +1,8 @@
-"""From a step's pipe to the log: big reads, workflow commands, masking, offsets and CRC, chunks to the server. Used by `steps.py`.
+"""From a step's pipe to the log: big reads, workflow commands, masking, offsets and CRC, chunks to the
+server. Used by `steps.py`.
 
-Promises: bytes are counted and summed exactly as sent; nothing is handled per line; what is not sent yet is bounded (`IN_FLIGHT` chunks).
+Promises: bytes are counted and summed exactly as sent; nothing is handled per line; what is not sent yet is
+bounded (`IN_FLIGHT` chunks).
 """
 
 from __future__ import annotations
@@ -72,12 +74,14 @@ class Log:
         self._later.append(text)
 
     def speak_up(self) -> None:
-        """Writes what `later` was given, where no line and no secret of the job is cut by it: else the next time, at the latest after the step."""
+        """Writes what `later` was given, where no line and no secret of the job is cut by it: else the next
+        time, at the latest after the step."""
         while self._later and self._is_line_start and not self.masker.holds:
             self._add(self.masker.once(f"{self._later.popleft()}\n".encode("utf-8", "replace")))
 
     def shown(self, text: str) -> str:
-        """A text as others may see it: names and messages show in APIs and pages, so they hide what the log hides (reliability.md §5 B7)."""
+        """A text as others may see it: names and messages show in APIs and pages, so they hide what the log
+        hides (reliability.md §5 B7)."""
         return self.masker.once(text.encode("utf-8", "replace")).decode("utf-8", "replace")
 
     def end_stream(self) -> None:
@@ -158,8 +162,9 @@ def widen(pipe: int) -> None:
 
 
 class Pump:
-    """Carries a process's output until it has ended and its output with it. What it left running may hold the output open: then nothing more is waited
-    for once it has been silent for `QUIET_S`, and never longer than `LINGER_S` (the Actions runner waits those five seconds)."""
+    """Carries a process's output until it has ended and its output with it. What it left running may hold the
+    output open: then nothing more is waited for once it has been silent for `QUIET_S`, and never longer than
+    `LINGER_S` (the Actions runner waits those five seconds)."""
 
     def __init__(self, process: Process, lingering: list[int]) -> None:
         self._pipe = process.output
@@ -177,8 +182,9 @@ class Pump:
         on_wake: Callable[[], None],
         until: Callable[[], Sequence[tuple[float, Callable[[], None]]]],
     ) -> None:
-        """`wake` is readable when `on_wake` should run (a cancel); `until` lists moments (monotonic) with what must happen then (time limits); a moment
-        in the past fires at once. What earlier steps left running may go on talking: nobody listens, but nothing of it blocks."""
+        """`wake` is readable when `on_wake` should run (a cancel); `until` lists moments (monotonic) with
+        what must happen then (time limits); a moment in the past fires at once. What earlier steps left
+        running may go on talking: nobody listens, but nothing of it blocks."""
         widen(self._pipe)
         for fd in (self._pipe, self._ended, wake, *self._lingering):
             self._poll.register(fd, select.POLLIN)
@@ -245,7 +251,8 @@ def _drained(fd: int) -> bool:
 
 
 def heard(process: Process, limit_bytes: int, timeout_s: float) -> tuple[int | None, bytes]:
-    """A short program's exit code and what it says, up to a limit; killed when its time is up (None). What it leaves running is not waited for."""
+    """A short program's exit code and what it says, up to a limit; killed when its time is up (None). What it
+    leaves running is not waited for."""
     found, size, until = [], 0, time.monotonic() + timeout_s
     poll = select.poll()
     poll.register(process.output, select.POLLIN)

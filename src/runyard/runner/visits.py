@@ -1,7 +1,9 @@
-"""Terminals and commands beside running jobs, in their boxes. `job.py` says which boxes are open; doors open visits through `engine.ports.Visits`.
+"""Terminals and commands beside running jobs, in their boxes. `job.py` says which boxes are open; doors open
+visits through `engine.ports.Visits`.
 
-Promises: a visit ends with its job at the latest, it has the job's folders, environment, network and limits and nothing more, and the job's log says
-who came. What is typed and shown is nobody's but the visitor's: it is in no log and is not masked.
+Promises: a visit ends with its job at the latest, it has the job's folders, environment, network and limits
+and nothing more, and the job's log says who came. What is typed and shown is nobody's but the visitor's: it
+is in no log and is not masked.
 """
 
 from __future__ import annotations

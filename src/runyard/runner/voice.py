@@ -1,4 +1,5 @@
-"""What the runner itself says in a log, as gitlab-runner and the Actions runner say it, and the variables only a runner knows. Used by `job.py`."""
+"""What the runner itself says in a log, as gitlab-runner and the Actions runner say it, and the variables
+only a runner knows. Used by `job.py`."""
 
 from __future__ import annotations
 

@@ -1,7 +1,9 @@
-"""Repositories of actions (`owner/repo@ref`), fetched from the operator's base address and kept by commit. Called by the runner's lines.
+"""Repositories of actions (`owner/repo@ref`), fetched from the operator's base address and kept by commit.
+Called by the runner's lines.
 
-A ref is asked for once a minute at most; a commit is fetched once and kept as a zip of its tree, so what ran stays what it was. Names and refs are
-strangers' text: only `names` and `syntax.actions` judge what git hears, always after `--end-of-options` (contracts/reliability.md §5 G1 to G5, G11).
+A ref is asked for once a minute at most; a commit is fetched once and kept as a zip of its tree, so what ran
+stays what it was. Names and refs are strangers' text: only `names` and `syntax.actions` judge what git hears,
+always after `--end-of-options` (contracts/reliability.md §5 G1 to G5, G11).
 """
 
 from __future__ import annotations
@@ -25,7 +27,8 @@ KNOWN_FOR_S = 60.0
 
 
 class ActionTrees:
-    """The port `engine.ports.Actions`. `base`: an address or an absolute folder below which repositories lie as owner/name."""
+    """The port `engine.ports.Actions`. `base`: an address or an absolute folder below which repositories lie
+    as owner/name."""
 
     def __init__(self, folder: Path, base: str, keep_bytes: int = KEEP_BYTES) -> None:
         self._folder = folder.absolute()
@@ -35,7 +38,8 @@ class ActionTrees:
         self._locks: defaultdict[str, threading.Lock] = defaultdict(threading.Lock)
 
     def tree(self, repository: str, ref: str) -> tuple[str, Path]:
-        """(commit, zip of its tree). NotFound when there is no such repository or ref, Invalid for names that are none, Unavailable otherwise."""
+        """(commit, zip of its tree). NotFound when there is no such repository or ref, Invalid for names that
+        are none, Unavailable otherwise."""
         try:
             uses = parse_uses(f"{repository}@{ref}")
         except ActionError as error:

@@ -1,4 +1,5 @@
-"""Request bodies as chunks: inflated when gzipped, cut off at a limit, never waited for too long. Called by smart_http."""
+"""Request bodies as chunks: inflated when gzipped, cut off at a limit, never waited for too long. Called by
+smart_http."""
 
 from __future__ import annotations
 
@@ -18,7 +19,8 @@ async def chunks_of(
     receive: Callable[[], Awaitable[MutableMapping[str, Any]]],
     limit_bytes: int,
 ) -> AsyncIterator[bytes]:
-    """The body's bytes. TooLarge beyond the limit (counted after inflating), Invalid when it stalls, breaks off or is no gzip."""
+    """The body's bytes. TooLarge beyond the limit (counted after inflating), Invalid when it stalls, breaks
+    off or is no gzip."""
     encoding = next((v for k, v in scope["headers"] if k.lower() == b"content-encoding"), b"identity").lower()
     if encoding not in (b"identity", b"gzip", b"x-gzip"):
         raise Invalid("the content encoding is not known")

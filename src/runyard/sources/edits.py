@@ -1,7 +1,8 @@
-"""Commits and refs made by the API instead of a push: files changed on a branch, branches and tags made and removed. Called by repositories.
+"""Commits and refs made by the API instead of a push: files changed on a branch, branches and tags made and
+removed. Called by repositories.
 
-Objects are written first, then the one ref is moved from exactly where it was (`git update-ref` with the old value): of two edits at the same time one
-is refused, and a crash leaves only objects that nothing names.
+Objects are written first, then the one ref is moved from exactly where it was (`git update-ref` with the old
+value): of two edits at the same time one is refused, and a crash leaves only objects that nothing names.
 """
 
 from __future__ import annotations
@@ -42,7 +43,8 @@ def commit_edits(
     message: str,
     author: Author,
 ) -> RefUpdate:
-    """A commit with these edits on top of the branch. A branch that does not exist begins at `start` (a ref or sha), or empty in an empty repository."""
+    """A commit with these edits on top of the branch. A branch that does not exist begins at `start` (a ref
+    or sha), or empty in an empty repository."""
     check_ref(branch)
     name = f"refs/heads/{branch}"
     tip = repository.references.get(name)
@@ -134,7 +136,8 @@ def check_path(path: str) -> str:
 
 
 def move(git_dir: Path, ref: str, before: str, after: str) -> None:
-    """Points a ref from where it was to somewhere else (ZERO_SHA: nowhere). Conflict when someone was faster."""
+    """Points a ref from where it was to somewhere else (ZERO_SHA: nowhere). Conflict when someone was
+    faster."""
     arguments = ["update-ref", "--no-deref"]
     arguments += ["-d", ref, before] if after == ZERO_SHA else [ref, after, before]
     try:

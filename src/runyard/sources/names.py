@@ -1,7 +1,8 @@
-"""What a ref, a sha, a path or a remote URL may look like before git hears of it. Called by everything in sources and by project routes.
+"""What a ref, a sha, a path or a remote URL may look like before git hears of it. Called by everything in
+sources and by project routes.
 
-Git's own grammar is too wide (`refs/heads/--upload-pack=x` is a valid ref), so these are allow-lists (reliability.md §5 G1-G5).
-Every refusal is Invalid with a sentence that never repeats a credential.
+Git's own grammar is too wide (`refs/heads/--upload-pack=x` is a valid ref), so these are allow-lists
+(reliability.md §5 G1-G5). Every refusal is Invalid with a sentence that never repeats a credential.
 """
 
 from __future__ import annotations
@@ -51,7 +52,8 @@ def check_sha(sha: str) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Remote:
-    """A place to fetch from. `pin` is curl's "host:port:address" for HTTP, so that the judged address is the one we connect to."""
+    """A place to fetch from. `pin` is curl's "host:port:address" for HTTP, so that the judged address is the
+    one we connect to."""
 
     url: str
     scheme: str
@@ -105,7 +107,8 @@ def _local_path(path: str) -> Remote:
 
 
 def _judged(url: str, scheme: str, host: str, port: int, shown: str) -> Remote:
-    """Resolves the host once: that address is judged here and used later (DNS rebinding, reliability.md §5 D2, D3)."""
+    """Resolves the host once: that address is judged here and used later (DNS rebinding, reliability.md §5
+    D2, D3)."""
     bare = host.strip("[]")
     try:
         found = socket.getaddrinfo(bare, port, type=socket.SOCK_STREAM)

@@ -1,7 +1,8 @@
 """Gives a checkout the objects and refs its `.git` needs. Called by workspace.
 
-A small store is copied as it is; a large one, or one that borrows from another, is packed down to the wished depth, once for all jobs of a commit.
-Never hard links: a job that owns the folder could then reach the mirror's own files.
+A small store is copied as it is; a large one, or one that borrows from another, is packed down to the wished
+depth, once for all jobs of a commit. Never hard links: a job that owns the folder could then reach the
+mirror's own files.
 """
 
 from __future__ import annotations
@@ -56,7 +57,8 @@ class Share:
 def share_objects(
     repository: pygit2.Repository, commit: pygit2.Commit, ref: str, depth: int, git: int
 ) -> Share:
-    """Fills `objects` of the `.git` folder open as `git`. Depth 0 is the whole history of every branch and tag."""
+    """Fills `objects` of the `.git` folder open as `git`. Depth 0 is the whole history of every branch and
+    tag."""
     included, shallow = _within(commit, depth)
     refs = _refs(repository, commit, ref, included)
     os.mkdir("objects", 0o755, dir_fd=git)
@@ -129,7 +131,8 @@ def _target(repository: pygit2.Repository, name: str) -> tuple[str, str]:
 
 
 def _small_store(source: Path) -> list[str] | None:
-    """Every object file, when there are few, they are small and nothing is borrowed from elsewhere; else None."""
+    """Every object file, when there are few, they are small and nothing is borrowed from elsewhere; else
+    None."""
     if (source / "info/alternates").exists():
         return None
     found: list[str] = []
@@ -204,7 +207,8 @@ def _copy_file(reading: int, name: str, into: int) -> None:
 def _copy_pack(
     repository: pygit2.Repository, wanted: list[str], shallow: tuple[str, ...], objects: int
 ) -> None:
-    """One pack of what is reachable down to the cut. It is made where no job can reach, kept for the next job, and copied in."""
+    """One pack of what is reachable down to the cut. It is made where no job can reach, kept for the next
+    job, and copied in."""
     asked = "".join([*(f"--shallow {sha}\n" for sha in shallow), *(f"{sha}\n" for sha in wanted)]).encode()
     folder = Path(repository.path) / "packed" / hashlib.sha256(asked).hexdigest()[:32]
     with _TAKING:

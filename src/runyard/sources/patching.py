@@ -1,6 +1,8 @@
-"""Commits made of another and a patch, or of two, in the bare repository, without a work tree. Called by repositories.
+"""Commits made of another and a patch, or of two, in the bare repository, without a work tree. Called by
+repositories.
 
-The commit carries its parent's time and a fixed author, so the same patch on the same commit is the same commit, however often it is made.
+The commit carries its parent's time and a fixed author, so the same patch on the same commit is the same
+commit, however often it is made.
 """
 
 from __future__ import annotations
@@ -28,7 +30,8 @@ def patched(git_dir: Path, parent: pygit2.Commit, patch: bytes) -> str:
         index = {"GIT_INDEX_FILE": str(Path(folder, "index"))}
         run_git(git_dir, ["read-tree", str(parent.id)], environment=index, timeout_s=TIME_S)
         try:
-            # --cached: nothing is laid out, so no path of the patch can touch a file of ours; git itself refuses `.git` and paths that lead out.
+            # --cached: nothing is laid out, so no path of the patch can touch a file of ours; git itself
+            # refuses `.git` and paths that lead out.
             run_git(
                 git_dir,
                 ["apply", "--cached", "--whitespace=nowarn", *empty, "-"],
@@ -54,7 +57,8 @@ def patched(git_dir: Path, parent: pygit2.Commit, patch: bytes) -> str:
 def merged(
     repository: pygit2.Repository, base: pygit2.Commit, head: pygit2.Commit, message: str
 ) -> str | None:
-    """The sha of a merge commit, made in memory; None when the two conflict, or have nothing in common. It carries the later parent's time."""
+    """The sha of a merge commit, made in memory; None when the two conflict, or have nothing in common. It
+    carries the later parent's time."""
     if repository.merge_base(base.id, head.id) is None:
         return None
     index = repository.merge_commits(base, head)

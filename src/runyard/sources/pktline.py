@@ -1,4 +1,5 @@
-"""git's packet lines as far as a push needs them: the ref commands, the push options, and messages back. Called by smart_http; pure."""
+"""git's packet lines as far as a push needs them: the ref commands, the push options, and messages back.
+Called by smart_http; pure."""
 
 from __future__ import annotations
 

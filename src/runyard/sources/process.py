@@ -1,7 +1,9 @@
-"""Runs git, bounded: a fixed environment, no hooks, no prompts, no user or system configuration, a time limit and a growth limit.
+"""Runs git, bounded: a fixed environment, no hooks, no prompts, no user or system configuration, a time limit
+and a growth limit.
 
-Called by repositories and workspace; smart_http uses `ENVIRONMENT` and `SAFE` for its own streaming processes. A process that breaks a limit is
-killed with its whole group. Callers pass user text only after `--end-of-options` and after `names` has judged it.
+Called by repositories and workspace; smart_http uses `ENVIRONMENT` and `SAFE` for its own streaming
+processes. A process that breaks a limit is killed with its whole group. Callers pass user text only after
+`--end-of-options` and after `names` has judged it.
 """
 
 from __future__ import annotations
@@ -73,7 +75,8 @@ def run_git(
     timeout_s: float = 60.0,
     growth_limit_bytes: int | None = None,
 ) -> bytes:
-    """What git wrote. GitFailed when it exits with non-zero, takes too long, or the repository grows by more than the limit."""
+    """What git wrote. GitFailed when it exits with non-zero, takes too long, or the repository grows by more
+    than the limit."""
     before_bytes = _size_bytes(git_dir) if growth_limit_bytes is not None else 0
     argv = ["git", *SAFE, f"--git-dir={git_dir}", *arguments]
     env = {**ENVIRONMENT, **(environment or {})}

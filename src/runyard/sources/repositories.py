@@ -1,7 +1,8 @@
 """The Source port: bare repositories under `<root>/<project id>.git`, made, mirrored, kept and removed.
 
-`app` builds one GitSource. Its methods block (threads call them); none keeps an open repository between calls, so any thread may.
-Reading trees is in `trees`, laying out a work tree in `workspace`; this module joins them into the port.
+`app` builds one GitSource. Its methods block (threads call them); none keeps an open repository between
+calls, so any thread may. Reading trees is in `trees`, laying out a work tree in `workspace`; this module
+joins them into the port.
 """
 
 from __future__ import annotations
@@ -36,7 +37,8 @@ PACKS = 40
 HEAD_TIME_S = 60.0
 MIRROR_TIME_S = 1800.0
 MIRROR_GROWTH_BYTES = 10 << 30
-# Every push becomes one pack: checkouts copy few files, and receive-pack checks objects (`fsckObjects`) while indexing.
+# Every push becomes one pack: checkouts copy few files, and receive-pack checks objects (`fsckObjects`) while
+# indexing.
 CONFIG = """[core]
 \trepositoryformatversion = 0
 \tfilemode = true
@@ -81,7 +83,8 @@ class GitSource:
         for folder in ("objects/pack", "objects/info", "refs/heads", "refs/tags"):
             (path / folder).mkdir(parents=True, exist_ok=True)
         (path / "config").write_text(CONFIG, encoding="utf-8")
-        # HEAD comes last: without it git does not see a repository, so a crash in between is repaired by the next call.
+        # HEAD comes last: without it git does not see a repository, so a crash in between is repaired by the
+        # next call.
         (path / "HEAD").write_text(f"ref: refs/heads/{default_branch}\n", encoding="utf-8")
 
     def remove(self, project_id: int) -> None:
@@ -90,14 +93,16 @@ class GitSource:
         shutil.rmtree(path, ignore_errors=True)
 
     def mirror(self, project_id: int, url: str) -> str:
-        """Fetches every branch and tag from `url`; returns the default branch. For administrators: `url` may be local where that is allowed."""
+        """Fetches every branch and tag from `url`; returns the default branch. For administrators: `url` may
+        be local where that is allowed."""
         remote = parse_remote(url)
         if remote.local and not self._allow_local:
             raise Forbidden(_TOO_NEAR)
         return self._mirror(project_id, remote)
 
     def mirror_public(self, project_id: int, url: str) -> str:
-        """The same for everyone else. The very address that is connected to is judged here: an earlier judgement may be of another one (D3)."""
+        """The same for everyone else. The very address that is connected to is judged here: an earlier
+        judgement may be of another one (D3)."""
         remote = parse_remote(url)
         if remote.local:
             raise Forbidden(_TOO_NEAR)
@@ -139,7 +144,8 @@ class GitSource:
         self.open(project_id).set_head(f"refs/heads/{branch}")
 
     def default_branch(self, project_id: int) -> str | None:
-        """The branch HEAD names; when that does not exist, the only branch there is; None while nothing is pushed."""
+        """The branch HEAD names; when that does not exist, the only branch there is; None while nothing is
+        pushed."""
         repository = self.open(project_id)
         head = (self.git_dir(project_id) / "HEAD").read_text(encoding="utf-8").strip()
         named = head.removeprefix("ref: refs/heads/")
@@ -248,7 +254,8 @@ class GitSource:
         return patching.merged(repository, one, other, message)
 
     def checkout(self, project_id: int, sha: str, ref: str, depth: int, into: Path) -> None:
-        """Lays the commit out in a folder that is empty or an earlier checkout, with a `.git` that works offline."""
+        """Lays the commit out in a folder that is empty or an earlier checkout, with a `.git` that works
+        offline."""
         if depth < 0:
             raise Invalid("a checkout's depth is 0 or more")
         repository = self.open(project_id)
@@ -262,7 +269,8 @@ class GitSource:
         return {ref: str(at.resolve().target) if at else ZERO_SHA for ref, at in found.items()}
 
     def adopt_default_branch(self, project_id: int, pushed: Sequence[str]) -> None:
-        """A first push of a branch that is not the default one makes it the default, so that HEAD means something."""
+        """A first push of a branch that is not the default one makes it the default, so that HEAD means
+        something."""
         branches = [ref.removeprefix("refs/heads/") for ref in pushed if ref.startswith("refs/heads/")]
         repository = self.open(project_id)
         if branches and repository.head_is_unborn:
@@ -282,6 +290,7 @@ def _protocol(remote: Remote) -> dict[str, str]:
 
 
 def _pinned(remote: Remote) -> list[str]:
-    # A redirect leads to a host nobody judged; only addresses an administrator vouches for may send us on, and only at first contact (G12).
+    # A redirect leads to a host nobody judged; only addresses an administrator vouches for may send us on,
+    # and only at first contact (G12).
     options = ["-c", f"http.followRedirects={'initial' if remote.local else 'false'}"]
     return [*options, "-c", f"http.curloptResolve={remote.pin}"] if remote.pin else options

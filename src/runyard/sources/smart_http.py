@@ -1,8 +1,9 @@
-"""git over HTTP: clone, fetch and push as one ASGI application. Mounted by app for every path that `serves` says yes to.
+"""git over HTTP: clone, fetch and push as one ASGI application. Mounted by app for every path that `serves`
+says yes to.
 
-It knows no users: `authorize` turns a request into an `Access` (or raises one of the nine errors), `pushed` hears what moved, after git has stored it
-and before the client is told, so that a pipeline exists when `git push` returns. Bodies and answers stream; every process has limits and ends
-with the connection.
+It knows no users: `authorize` turns a request into an `Access` (or raises one of the nine errors), `pushed`
+hears what moved, after git has stored it and before the client is told, so that a pipeline exists when `git
+push` returns. Bodies and answers stream; every process has limits and ends with the connection.
 """
 
 from __future__ import annotations
@@ -53,8 +54,9 @@ _STATUS: dict[type[RunyardError], int] = {
 
 @dataclass(frozen=True, slots=True)
 class Access:
-    """Leave to use one repository. `sees_runs`: refs/pipelines/* are shown (runners fetch them). `who` is the caller's own, handed to `pushed`.
-    `refuses` says why a push may not do what it asks for ("" when it may); `keeps_history`: the refs whose history it may not rewrite."""
+    """Leave to use one repository. `sees_runs`: refs/pipelines/* are shown (runners fetch them). `who` is the
+    caller's own, handed to `pushed`. `refuses` says why a push may not do what it asks for ("" when it may);
+    `keeps_history`: the refs whose history it may not rewrite."""
 
     project_id: int
     sees_runs: bool = False
@@ -199,7 +201,8 @@ class GitHttp:
             await asyncio.to_thread(self._source.tidy, access.project_id)
 
     def _moved(self, project_id: int, before: dict[str, str]) -> list[RefUpdate]:
-        """Refs that really changed: what the client asked and what git did may differ (non-fast-forward, hidden, hooks)."""
+        """Refs that really changed: what the client asked and what git did may differ (non-fast-forward,
+        hidden, hooks)."""
         after = self._source.targets(project_id, list(before))
         moved = [RefUpdate(ref, old, after[ref]) for ref, old in before.items() if after[ref] != old]
         self._source.adopt_default_branch(project_id, [u.ref for u in moved])

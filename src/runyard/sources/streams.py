@@ -1,4 +1,5 @@
-"""One running git whose input and output are streamed. Called by smart_http; ends its whole process group when the block is left."""
+"""One running git whose input and output are streamed. Called by smart_http; ends its whole process group
+when the block is left."""
 
 from __future__ import annotations
 
@@ -11,7 +12,8 @@ from runyard.sources.process import ENVIRONMENT, SAFE, kill_group
 
 CHUNK_BYTES = 64 << 10
 TIME_S = 3600.0
-# A delta bomb makes index-pack allocate what the deltas claim (reliability.md §5 G11); git itself has no such limit.
+# A delta bomb makes index-pack allocate what the deltas claim (reliability.md §5 G11); git itself has no such
+# limit.
 ADDRESS_SPACE_BYTES = 8 << 30
 
 

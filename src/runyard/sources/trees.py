@@ -1,6 +1,8 @@
-"""Reading commits and trees without a work tree, through libgit2. Called by repositories; promises plain values and size caps.
+"""Reading commits and trees without a work tree, through libgit2. Called by repositories; promises plain
+values and size caps.
 
-Refs are looked up before anything is taken for a sha, so a branch named like one means the branch (reliability.md §5 G13).
+Refs are looked up before anything is taken for a sha, so a branch named like one means the branch
+(reliability.md §5 G13).
 """
 
 from __future__ import annotations
@@ -23,7 +25,8 @@ _REGULAR = (pygit2.enums.FileMode.BLOB, pygit2.enums.FileMode.BLOB_EXECUTABLE, 0
 
 
 def resolve(repository: pygit2.Repository, ref: str) -> tuple[Commit, str, bool]:
-    """(commit, short ref name, is a tag). For a sha the name is a branch that ends there, else the sha itself."""
+    """(commit, short ref name, is a tag). For a sha the name is a branch that ends there, else the sha
+    itself."""
     if ref == "HEAD":
         return _resolve_head(repository)
     check_ref(ref)
@@ -107,7 +110,8 @@ def history(repository: pygit2.Repository, sha: str, limit: int, skip: int) -> l
 
 
 def named_commits(repository: pygit2.Repository, prefix: str) -> list[tuple[str, Commit]]:
-    """Refs under a prefix, by name, with their commits; refs that mean no commit, or have a hostile name, are left out."""
+    """Refs under a prefix, by name, with their commits; refs that mean no commit, or have a hostile name, are
+    left out."""
     names = sorted(name for name in repository.references if name.startswith(prefix) and _is_harmless(name))
     found = []
     for name in names[:REFS_LIMIT]:
@@ -119,7 +123,8 @@ def named_commits(repository: pygit2.Repository, prefix: str) -> list[tuple[str,
 
 
 def annotation(repository: pygit2.Repository, tag: str) -> tuple[str, int | None]:
-    """(message, time in milliseconds) of a tag object; ("", None) of a tag that is only a name for a commit."""
+    """(message, time in milliseconds) of a tag object; ("", None) of a tag that is only a name for a
+    commit."""
     reference = repository.references.get(f"refs/tags/{tag}")
     if reference is None:
         raise NotFound("Tag not found")
@@ -149,7 +154,8 @@ class CommitFiles:
         self._before = before_sha
 
     def read(self, path: str) -> bytes | None:
-        """The bytes of a regular file. Links and submodules have none: what they point to is not this commit's."""
+        """The bytes of a regular file. Links and submodules have none: what they point to is not this
+        commit's."""
         if not path or path.startswith("/") or "\x00" in path or len(path) > 4096:
             return None
         try:
@@ -167,7 +173,8 @@ class CommitFiles:
         return sorted(islice(_walk(self._tree, "", 0), PATHS_LIMIT))
 
     def changed(self, base: str | None = None) -> frozenset[str] | None:
-        """Paths that differ from where the commit left `base` (their merge base), or from before_sha; None when there is nothing to compare with."""
+        """Paths that differ from where the commit left `base` (their merge base), or from before_sha; None
+        when there is nothing to compare with."""
         before = base or self._before
         if not before or before == ZERO_SHA:
             return None

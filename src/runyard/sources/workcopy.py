@@ -1,6 +1,8 @@
-"""A working copy as it stands, uncommitted changes and new files included, as a commit in a repository of ours. For `runyard run`.
+"""A working copy as it stands, uncommitted changes and new files included, as a commit in a repository of
+ours. For `runyard run`.
 
-Nothing is written into the person's repository: new objects go to ours, which borrows the rest through `objects/info/alternates`.
+Nothing is written into the person's repository: new objects go to ours, which borrows the rest through
+`objects/info/alternates`.
 """
 
 from __future__ import annotations
@@ -50,7 +52,8 @@ def import_workcopy(folder: Path, source: GitSource, project_id: int) -> Workcop
 
 
 def import_folder(folder: Path, source: GitSource, project_id: int) -> Workcopy:
-    """Takes a folder of a working copy as if it were a repository of its own, without the history of the one around it."""
+    """Takes a folder of a working copy as if it were a repository of its own, without the history of the one
+    around it."""
     theirs = _around(folder)
     if folder.samefile(theirs.workdir):
         return import_workcopy(folder, source, project_id)
@@ -66,8 +69,8 @@ def import_folder(folder: Path, source: GitSource, project_id: int) -> Workcopy:
 
 
 def _name_refs(ours: pygit2.Repository, theirs: pygit2.Repository) -> None:
-    """Their branches and tags, those of `origin` where there is none of their own, so that `compare_to` finds what it names. In one file: a
-    repository may have thousands."""
+    """Their branches and tags, those of `origin` where there is none of their own, so that `compare_to` finds
+    what it names. In one file: a repository may have thousands."""
     found: dict[str, str] = {}
     for name in theirs.references:
         kept = name.replace("refs/remotes/origin/", HEADS, 1)
@@ -79,7 +82,8 @@ def _name_refs(ours: pygit2.Repository, theirs: pygit2.Repository) -> None:
 
 
 def _stand_on(ours: pygit2.Repository, branch: str, sha: str) -> None:
-    """The branch there, and HEAD on it: the repository may have been made before anybody knew which branch it would be."""
+    """The branch there, and HEAD on it: the repository may have been made before anybody knew which branch it
+    would be."""
     ours.references.create(f"refs/heads/{branch}", sha, force=True)
     if (Path(ours.path) / "HEAD").read_text(encoding="utf-8") != f"ref: refs/heads/{branch}\n":
         ours.set_head(f"refs/heads/{branch}")

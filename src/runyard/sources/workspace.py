@@ -1,7 +1,8 @@
 """Lays one commit out as a work tree with a `.git` that works offline. Called by repositories for the runner.
 
-In-process (a small repository takes 2-3 ms; `git clone` takes 20). The folder may belong to a hostile job that still runs, so every write goes
-through directory descriptors and O_NOFOLLOW: no name is resolved twice. No filters, no hooks, submodules stay empty folders.
+In-process (a small repository takes 2-3 ms; `git clone` takes 20). The folder may belong to a hostile job
+that still runs, so every write goes through directory descriptors and O_NOFOLLOW: no name is resolved twice.
+No filters, no hooks, submodules stay empty folders.
 """
 
 from __future__ import annotations
@@ -28,7 +29,8 @@ DEPTH_LIMIT = 256
 STREAM_BYTES = 8 << 20
 _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _CREATE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
-# checkStat: the job sees other uids than we do, and a later chown changes ctime; without this git would call every file modified.
+# checkStat: the job sees other uids than we do, and a later chown changes ctime; without this git would call
+# every file modified.
 _CONFIG = b"""[core]
 \trepositoryformatversion = 0
 \tfilemode = true
@@ -57,7 +59,8 @@ class _Filling:
 
 
 def lay_out(repository: pygit2.Repository, commit: pygit2.Commit, ref: str, depth: int, into: Path) -> None:
-    """Fills `into` with the commit. `refs/heads/X` puts HEAD on a local branch X; any other ref leaves HEAD detached, as GitLab does."""
+    """Fills `into` with the commit. `refs/heads/X` puts HEAD on a local branch X; any other ref leaves HEAD
+    detached, as GitLab does."""
     into.mkdir(parents=True, exist_ok=True)
     root = os.open(into, _DIRECTORY)
     try:

@@ -1,7 +1,8 @@
-"""The in-process bell: versions per topic, waiters as threads or coroutines. Made by opening.py; bridged to other replicas by
-postgres_bell.py.
+"""The in-process bell: versions per topic, waiters as threads or coroutines. Made by opening.py; bridged to
+other replicas by postgres_bell.py.
 
-A version is the number of the topic's last ring. Forgetting old topics raises everyone's version: a needless look, never a lost one.
+A version is the number of the topic's last ring. Forgetting old topics raises everyone's version: a needless
+look, never a lost one.
 """
 
 from __future__ import annotations
@@ -60,7 +61,8 @@ class LocalBell:
         return self._versions.get(topic, self._floor)
 
     def _listen(self, topic: str, seen: int, call: Callable[[], None]) -> int | None:
-        """Registers `call` for the next ring, unless the topic has moved on from `seen` already: then its version."""
+        """Registers `call` for the next ring, unless the topic has moved on from `seen` already: then its
+        version."""
         with self._lock:
             now = self._version(topic)
             if now != seen:

@@ -1,7 +1,8 @@
-"""What a transaction needs of one database connection, and what all transactions of a store share. Called by transaction.py and queries/.
+"""What a transaction needs of one database connection, and what all transactions of a store share. Called by
+transaction.py and queries/.
 
-SQL is written once, with `?` marks, in the words that SQLite and PostgreSQL have in common; a link runs it and turns every driver
-exception into one of the nine errors.
+SQL is written once, with `?` marks, in the words that SQLite and PostgreSQL have in common; a link runs it
+and turns every driver exception into one of the nine errors.
 """
 
 from __future__ import annotations
@@ -19,7 +20,8 @@ Columns = tuple[Any, ...]
 
 
 class Link(Protocol):
-    """One connection inside one transaction. `files` take big log pieces where there are any (SQLite on disk)."""
+    """One connection inside one transaction. `files` take big log pieces where there are any (SQLite on
+    disk)."""
 
     files: LogFiles | None
     files_from_bytes: int  # the smallest piece for a file
@@ -29,18 +31,19 @@ class Link(Protocol):
         """The number of rows that were changed."""
 
     def follow(self, sql: str, values: Sequence[Any] = ()) -> int:
-        """As `run`, for what a sealed log file says too: of a transaction that did nothing else the commit need not be synced."""
+        """As `run`, for what a sealed log file says too: of a transaction that did nothing else the commit
+        need not be synced."""
 
     def insert_all(self, sql: str, many: Iterable[Sequence[Any]]) -> list[int]:
         """Inserts rows without their ids, in the given order; the ids ascend."""
 
 
 class JobCache:
-    """Jobs never change after accept, so one decoded plan serves every later fold of a run. Those that are still to be drawn do (once or more), maybe
-    by another replica, and are not kept.
+    """Jobs never change after accept, so one decoded plan serves every later fold of a run. Those that are
+    still to be drawn do (once or more), maybe by another replica, and are not kept.
 
-    Ids are never given twice (AUTOINCREMENT, sequences), except after a rollback: a store clears the cache when a commit fails,
-    and a transaction publishes the jobs it added only after its commit.
+    Ids are never given twice (AUTOINCREMENT, sequences), except after a rollback: a store clears the cache
+    when a commit fails, and a transaction publishes the jobs it added only after its commit.
     """
 
     def __init__(self, limit: int = 4096) -> None:
@@ -49,7 +52,8 @@ class JobCache:
         self._attempts: dict[int, tuple[Columns, Attempt]] = {}
 
     def attempt(self, columns: Columns, decode: Callable[[Columns], Attempt]) -> Attempt:
-        """The decoded row, kept from an earlier read when no column differs: a fold of 1,000 jobs decodes only what moved."""
+        """The decoded row, kept from an earlier read when no column differs: a fold of 1,000 jobs decodes
+        only what moved."""
         id = columns[0]
         known = self._attempts.get(id)
         if known is not None and known[0] == columns:
@@ -87,7 +91,8 @@ class JobCache:
 
 
 class KeptRuns:
-    """`engine.ports.Kept` by run id, for the only writer of a store; the newest few, bounded by their jobs."""
+    """`engine.ports.Kept` by run id, for the only writer of a store; the newest few, bounded by their
+    jobs."""
 
     def __init__(self, limit_jobs: int = 8192) -> None:
         self._limit_jobs = limit_jobs

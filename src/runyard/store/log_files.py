@@ -1,11 +1,14 @@
-"""Big pieces of growing logs as plain files beside an SQLite database; their rows keep place and size. Called by sqlite.py and content.py.
+"""Big pieces of growing logs as plain files beside an SQLite database; their rows keep place and size. Called
+by sqlite.py and content.py.
 
-A megabyte through SQLite is written twice, with checksums; through here once. Order: bytes and their seal, fdatasync, COMMIT: a row never names bytes
-that are not there. A crash before the commit leaves bytes that no row names; the next piece at that offset overwrites them.
+A megabyte through SQLite is written twice, with checksums; through here once. Order: bytes and their seal,
+fdatasync, COMMIT: a row never names bytes that are not there. A crash before the commit leaves bytes that no
+row names; the next piece at that offset overwrites them.
 
-A seal says from where to where bytes lie and what their checksum is. The two of a file are written in turns, so that a torn one leaves the other. They
-make bytes findable without their rows, so a commit of rows that only go on where a seal ends needs no sync of its own (`goes_on`): what a power cut
-takes of such rows is read back at the next start (`sealed_end`).
+A seal says from where to where bytes lie and what their checksum is. The two of a file are written in turns,
+so that a torn one leaves the other. They make bytes findable without their rows, so a commit of rows that
+only go on where a seal ends needs no sync of its own (`goes_on`): what a power cut takes of such rows is read
+back at the next start (`sealed_end`).
 """
 
 from __future__ import annotations
@@ -101,7 +104,8 @@ class LogFiles:
         folder.mkdir(parents=True, exist_ok=True, mode=0o700)
 
     def goes_on(self, attempt_id: int, start: int) -> bool:
-        """Whether a piece there would touch bytes that this process has sealed: then the rows before them have been synced."""
+        """Whether a piece there would touch bytes that this process has sealed: then the rows before them
+        have been synced."""
         file = self._open.get(attempt_id)
         return file is not None and file.seal.start < file.seal.end == start
 
@@ -142,7 +146,8 @@ class LogFiles:
         return sorted(int(name) for name in names if name.isdigit())
 
     def sealed_end(self, attempt_id: int, size: int) -> int:
-        """Where the log ends whose first `size` bytes have rows: beyond them lie the bytes of a seal that covers or touches them, if they are whole."""
+        """Where the log ends whose first `size` bytes have rows: beyond them lie the bytes of a seal that
+        covers or touches them, if they are whole."""
         with self._path(attempt_id).open("rb") as file:
             fd = file.fileno()
             ends = [

@@ -1,4 +1,5 @@
-"""Opens the database a URL names. Called by app and cli; drivers are imported only for the URL that needs them."""
+"""Opens the database a URL names. Called by app and cli; drivers are imported only for the URL that needs
+them."""
 
 from __future__ import annotations
 
@@ -13,7 +14,8 @@ SQLITE = "sqlite:///"
 def open_database(url: str, data_dir: Path) -> tuple[Database, Bell]:
     """ "" is `data_dir`/runyard.db, "sqlite://" lives in memory, "sqlite:///abs/file" is an absolute path, "postgresql://…".
 
-    Invalid when it is none of these; Conflict when another server uses the file or the schema is newer; Unavailable when the database cannot be reached.
+    Invalid when it is none of these; Conflict when another server uses the file or the schema is newer;
+    Unavailable when the database cannot be reached.
     """
     if url.startswith(("postgresql:", "postgres:", "postgresql+psycopg:")):
         from runyard.store.postgres_database import open_postgres

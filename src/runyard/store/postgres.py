@@ -1,10 +1,12 @@
-"""PostgreSQL (15 or newer): connections, plain transactions (`PostgresStore`), errors. `postgres_database.py` puts threads around it.
+"""PostgreSQL (15 or newer): connections, plain transactions (`PostgresStore`), errors. `postgres_database.py`
+puts threads around it.
 
-**Serialisation.** The engine's verbs assume that two verbs on one run do not interleave. SQLite has one writer; here a write
-transaction locks the *run's row* (`FOR NO KEY UPDATE`, which does not disturb foreign keys) when it first touches the run or
-anything under it, and reads again after the wait. Concurrency groups, which span runs, take an advisory lock. Two transactions that
-lock runs in opposite order deadlock; PostgreSQL ends one and the database runs that work again: verbs are pure over their
-transaction, so that is safe. See docs/decisions/0005-serialisation-on-postgresql.md.
+**Serialisation.** The engine's verbs assume that two verbs on one run do not interleave. SQLite has one
+writer; here a write transaction locks the *run's row* (`FOR NO KEY UPDATE`, which does not disturb foreign
+keys) when it first touches the run or anything under it, and reads again after the wait. Concurrency groups,
+which span runs, take an advisory lock. Two transactions that lock runs in opposite order deadlock; PostgreSQL
+ends one and the database runs that work again: verbs are pure over their transaction, so that is safe. See
+docs/decisions/0005-serialisation-on-postgresql.md.
 """
 
 from __future__ import annotations
@@ -138,8 +140,8 @@ class PostgresLink:
 
 
 class Wanted:
-    """The locks that a work asked for in earlier tries. A repeat takes them first and in one order, so that repeats never deadlock
-    with each other."""
+    """The locks that a work asked for in earlier tries. A repeat takes them first and in one order, so that
+    repeats never deadlock with each other."""
 
     def __init__(self) -> None:
         self.groups: set[str] = set()
@@ -147,7 +149,8 @@ class Wanted:
 
 
 class PostgresTx(StoreTx):
-    """A write transaction that locks each run it touches, until it ends; so it may keep what it has read of them as long."""
+    """A write transaction that locks each run it touches, until it ends; so it may keep what it has read of
+    them as long."""
 
     def __init__(self, link: PostgresLink, jobs: JobCache, wanted: Wanted) -> None:
         super().__init__(link, jobs, KeptRuns())
@@ -276,8 +279,8 @@ class PostgresTx(StoreTx):
                 return heads
 
     def next_queued(self, runner: Runner) -> int | None:
-        """First without waiting, so that claimers spread over the runs; when all that is left belongs to runs that others hold, it
-        waits for the oldest one's run."""
+        """First without waiting, so that claimers spread over the runs; when all that is left belongs to runs
+        that others hold, it waits for the oldest one's run."""
         for _ in range(CLAIM_TRIES):
             heads = queue.heads_for(self._link, runner)
             if not heads:
@@ -396,7 +399,8 @@ class PostgresStore:
 
     @contextmanager
     def begin(self, wanted: Wanted | None = None) -> Iterator[StoreTx]:
-        """A write transaction on this thread: committed at the end of the block, rolled back when the block raises."""
+        """A write transaction on this thread: committed at the end of the block, rolled back when the block
+        raises."""
         with self._transaction(b"BEGIN ISOLATION LEVEL READ COMMITTED") as connection:
             tx = PostgresTx(PostgresLink(connection), self.jobs, wanted or Wanted())
             yield tx

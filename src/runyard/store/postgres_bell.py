@@ -1,6 +1,8 @@
-"""The bell across replicas: local rings go out by NOTIFY, others' come in by LISTEN. Made by postgres_database.py.
+"""The bell across replicas: local rings go out by NOTIFY, others' come in by LISTEN. Made by
+postgres_database.py.
 
-Rings are sent after the commit and may be lost with the connection; when listening starts again, every topic is rung.
+Rings are sent after the commit and may be lost with the connection; when listening starts again, every topic
+is rung.
 """
 
 from __future__ import annotations

@@ -1,6 +1,7 @@
 """The Database port on PostgreSQL: small thread pools over PostgresStore. Made by opening.py.
 
-A work whose transaction met another in the wrong order (deadlock) runs again, a few times, before its caller hears Unavailable.
+A work whose transaction met another in the wrong order (deadlock) runs again, a few times, before its caller
+hears Unavailable.
 """
 
 from __future__ import annotations
@@ -91,7 +92,8 @@ def _submitted(pool: ThreadPoolExecutor, run: Callable[..., Any], work: Callable
 
 
 def open_postgres(url: str) -> tuple[PostgresDatabase, Bell]:
-    """Invalid when the URL is none, Unavailable with the address (never the password) when nobody answers there."""
+    """Invalid when the URL is none, Unavailable with the address (never the password) when nobody answers
+    there."""
     bell = PostgresBell()
     place = _place(url)
     try:

@@ -1,6 +1,8 @@
-"""Dataclass ↔ tuple of columns, and the statements that add, get and save any row. Called by transaction.py and queries/.
+"""Dataclass ↔ tuple of columns, and the statements that add, get and save any row. Called by transaction.py
+and queries/.
 
-Everything is worked out once per dataclass from its type hints: which columns hold JSON, enums or flags, and the SQL text.
+Everything is worked out once per dataclass from its type hints: which columns hold JSON, enums or flags, and
+the SQL text.
 """
 # ruff: noqa: S608 - only names of columns and marks are pasted into SQL; every value is bound
 
@@ -82,7 +84,8 @@ def _conversions(hint: Any) -> tuple[Convert, Convert] | None:
 
 
 class Shape(Generic[R]):
-    """How one dataclass lies in its table. `beside` are columns that are no fields: whoever inserts gives their values after the row's own."""
+    """How one dataclass lies in its table. `beside` are columns that are no fields: whoever inserts gives
+    their values after the row's own."""
 
     def __init__(
         self,
@@ -130,7 +133,8 @@ class Shape(Generic[R]):
     ) -> tuple[str, list[Value]] | None:
         """The statement that turns one encoded row into the other, or None when they are equal.
 
-        Columns that stay are not named, so that their indexes are not written again. Without `before` every column is.
+        Columns that stay are not named, so that their indexes are not written again. Without `before` every
+        column is.
         """
         columns = tuple(i for i in self._saved if before is None or before[i] != after[i])
         if not columns:
@@ -156,7 +160,8 @@ class Shape(Generic[R]):
 
 
 class JobShape(Shape[Job]):
-    """Leaves the plan as the text it is stored as: it is most of the row, and most readers of many jobs never look at it."""
+    """Leaves the plan as the text it is stored as: it is most of the row, and most readers of many jobs never
+    look at it."""
 
     def __init__(self) -> None:
         super().__init__(Job, "jobs")
@@ -170,8 +175,9 @@ class JobShape(Shape[Job]):
 
 
 def may_be_planned_anew(job: Job) -> bool:
-    """Whether its plan may be saved again: fields of it are drawn, or its maker may begin again (`JobPlan.drawn`, `.origin`).
-    Of a plan that is still text the text is asked; one that only looks so is a job read anew."""
+    """Whether its plan may be saved again: fields of it are drawn, or its maker may begin again
+    (`JobPlan.drawn`, `.origin`). Of a plan that is still text the text is asked; one that only looks so is a
+    job read anew."""
     unpack = getattr(job, "_unpack", None)
     if isinstance(unpack, partial):
         text: str = unpack.args[0]

@@ -1,7 +1,8 @@
 """Which schema a database has, and bringing it to ours. Called by the stores when they open.
 
-A fresh database is made from `fresh/*.sql` at once and stamped; an older one is upgraded by Alembic; a newer one is refused. The files
-are made from tables.py by `python -m runyard.store.schema`, so that no start pays for SQLAlchemy; tests keep them equal.
+A fresh database is made from `fresh/*.sql` at once and stamped; an older one is upgraded by Alembic; a newer
+one is refused. The files are made from tables.py by `python -m runyard.store.schema`, so that no start pays
+for SQLAlchemy; tests keep them equal.
 """
 # ruff: noqa: S608 - only names of columns and marks are pasted into SQL; every value is bound
 

@@ -1,7 +1,9 @@
-"""SQLite: connections, plain transactions (`SqliteStore`), errors. `sqlite_database.py` puts threads and group commit around it.
+"""SQLite: connections, plain transactions (`SqliteStore`), errors. `sqlite_database.py` puts threads and
+group commit around it.
 
-An answered write is durable: WAL with synchronous=FULL, or a sealed file of a log that tells the same (log_files.py). Every write is BEGIN IMMEDIATE, because a deferred transaction that
-turns to writing fails at once when another has committed (reliability.md §3).
+An answered write is durable: WAL with synchronous=FULL, or a sealed file of a log that tells the same
+(log_files.py). Every write is BEGIN IMMEDIATE, because a deferred transaction that turns to writing fails at
+once when another has committed (reliability.md §3).
 """
 
 from __future__ import annotations
@@ -92,7 +94,8 @@ class SqliteLink:
 
 
 class SqliteStore:
-    """One database file, or one in memory (":memory:"). Transactions run on the caller's thread, one writer at a time."""
+    """One database file, or one in memory (":memory:"). Transactions run on the caller's thread, one writer
+    at a time."""
 
     def __init__(self, path: str | Path = ":memory:", bell: Bell | None = None) -> None:
         self.path = str(path)
@@ -184,8 +187,8 @@ class SqliteStore:
 
     @contextmanager
     def turn(self, synced: bool = True) -> Iterator[sqlite3.Connection]:
-        """The writing connection inside BEGIN IMMEDIATE … COMMIT; nobody else writes meanwhile. Not synced, the commit survives the process, but a
-        power cut only once a later one is synced."""
+        """The writing connection inside BEGIN IMMEDIATE … COMMIT; nobody else writes meanwhile. Not synced,
+        the commit survives the process, but a power cut only once a later one is synced."""
         with self._turn:
             try:
                 if synced is not self._synced:
@@ -203,7 +206,8 @@ class SqliteStore:
                 raise
 
     def harden(self) -> None:
-        """Makes all commits so far durable: a synced one that writes anything syncs the whole log before it."""
+        """Makes all commits so far durable: a synced one that writes anything syncs the whole log before
+        it."""
         with self.turn() as connection:
             connection.execute("UPDATE alembic_version SET version_num = version_num")
 
@@ -225,7 +229,8 @@ class SqliteStore:
 
     @contextmanager
     def begin(self) -> Iterator[StoreTx]:
-        """A write transaction on this thread: committed at the end of the block, rolled back when the block raises."""
+        """A write transaction on this thread: committed at the end of the block, rolled back when the block
+        raises."""
         with self.turn() as connection:
             tx = StoreTx(SqliteLink(connection, self.files), self.jobs, self.kept)
             yield tx

@@ -1,7 +1,9 @@
-"""The Database port on SQLite: one writer thread with group commit, a few reading threads, a lock file. Made by opening.py.
+"""The Database port on SQLite: one writer thread with group commit, a few reading threads, a lock file. Made
+by opening.py.
 
-Works that wait in the inbox share one durable COMMIT, each in its own SAVEPOINT; their futures are done only after it.
-A work that fails rolls back only itself. If the commit fails, all of the group fail: nothing was answered, nothing is kept.
+Works that wait in the inbox share one durable COMMIT, each in its own SAVEPOINT; their futures are done only
+after it. A work that fails rolls back only itself. If the commit fails, all of the group fail: nothing was
+answered, nothing is kept.
 """
 
 from __future__ import annotations
@@ -40,7 +42,8 @@ ROOM_FOR_BALLAST_BYTES = 2 << 30
 
 
 class LockFile:
-    """Refuses a second server on the same database. The kernel drops the lock when the process ends, however it ends."""
+    """Refuses a second server on the same database. The kernel drops the lock when the process ends, however
+    it ends."""
 
     def __init__(self, path: Path) -> None:
         try:
@@ -64,7 +67,8 @@ class LockFile:
 
 
 class Ballast:
-    """Space kept back so that a full disk can be left again: a WAL must be written out before anything can be deleted."""
+    """Space kept back so that a full disk can be left again: a WAL must be written out before anything can be
+    deleted."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
@@ -180,7 +184,8 @@ class SqliteDatabase:
         return left or self._inbox.get()
 
     def _write_group(self, first: Item) -> bool:
-        """One durable commit for `first` and what waits behind it of the same kind. False when the end of the inbox was met."""
+        """One durable commit for `first` and what waits behind it of the same kind. False when the end of the
+        inbox was met."""
         synced = first[2]
         group = Group(FROM_BYTES if synced else SEALED_FROM_BYTES)
         goes_on = True
@@ -228,7 +233,8 @@ class SqliteDatabase:
             self._refuse_waiting(error)
 
     def _refuse_waiting(self, error: Exception) -> None:
-        """The transaction could not even begin: those behind would only wait as long again, one after the other."""
+        """The transaction could not even begin: those behind would only wait as long again, one after the
+        other."""
         for _ in range(self._inbox.qsize()):
             item = self._inbox.get()
             if item is None:

@@ -1,7 +1,9 @@
-"""The schema: one table per row kind of model/work.py, plus the queue and the unsealed log. Called by schema.py and the migrations.
+"""The schema: one table per row kind of model/work.py, plus the queue and the unsealed log. Called by
+schema.py and the migrations.
 
-Rules that must hold whatever the code does are CHECKs and unique indexes here. Columns carry the names of the dataclass fields
-(tests/store/test_rows.py compares them); `json` columns are TEXT, flags are 0 or 1, so that both databases give the same tuples.
+Rules that must hold whatever the code does are CHECKs and unique indexes here. Columns carry the names of the
+dataclass fields (tests/store/test_rows.py compares them); `json` columns are TEXT, flags are 0 or 1, so that
+both databases give the same tuples.
 """
 
 from __future__ import annotations
@@ -65,7 +67,8 @@ def _table(name: str, *parts: Any) -> Table:
 
 
 def _numbered(name: str, *parts: Any) -> Table:
-    """A table with an `id` that is never given twice, not even after a delete (cached jobs and clients' links rely on it)."""
+    """A table with an `id` that is never given twice, not even after a delete (cached jobs and clients' links
+    rely on it)."""
     return Table(
         name,
         metadata,
@@ -345,9 +348,11 @@ attempts = _numbered(
     _text("extra"),
     # The job plan's concurrency group, copied so that `in_group` never reads history.
     _maybe_text("concurrency_group"),
-    # What lists show of the job's plan (queries/listing.py), copied so that they never read plans; every row has one.
+    # What lists show of the job's plan (queries/listing.py), copied so that they never read plans; every row
+    # has one.
     _maybe_text("outline"),
-    # How a door draws it in lists once it is done (queries/listing.py); none while something that it shows may still change.
+    # How a door draws it in lists once it is done (queries/listing.py); none while something that it shows
+    # may still change.
     Column("card", LargeBinary, nullable=True),
     *_folds("attempts"),
     *_holds("attempts"),
@@ -509,7 +514,8 @@ log_chunks = _table(
     PrimaryKeyConstraint("attempt_id", "start"),
 )
 
-# What attempts used of the machine (model/usage.py): a row per batch of samples, `at` is its first one's time.
+# What attempts used of the machine (model/usage.py): a row per batch of samples, `at` is its first one's
+# time.
 samples = _table(
     "samples",
     _number("attempt_id", _of("attempts")),

@@ -1,6 +1,8 @@
-"""One transaction: the Tx port over a link. Made by the stores (sqlite.py, postgres.py); used by every engine verb.
+"""One transaction: the Tx port over a link. Made by the stores (sqlite.py, postgres.py); used by every engine
+verb.
 
-Reads see the transaction's own writes. The SQL is in queries/ and rows.py; here is only which query answers which method.
+Reads see the transaction's own writes. The SQL is in queries/ and rows.py; here is only which query answers
+which method.
 """
 
 from __future__ import annotations
@@ -35,7 +37,8 @@ from runyard.store.rows import ATTEMPT, WORKFLOW, Shape, shape_of
 
 R = TypeVar("R", bound=Row)
 
-# What appending to a log writes of its attempt. The size is told by the log's file too, and a lease begins anew with every start.
+# What appending to a log writes of its attempt. The size is told by the log's file too, and a lease begins
+# anew with every start.
 PROGRESS = frozenset(
     ATTEMPT.update_of(columns)
     for columns in (("log_bytes",), ("lease_until_at",), ("log_bytes", "lease_until_at"))
@@ -45,7 +48,8 @@ _HOLD_ATTEMPTS = (Project, Run, Workflow, Job, Attempt)
 
 
 class StoreTx:
-    """Keeps the promises of `engine.ports.Tx`. `topics` are rung, and `new_jobs` published, by the store after the commit."""
+    """Keeps the promises of `engine.ports.Tx`. `topics` are rung, and `new_jobs` published, by the store
+    after the commit."""
 
     def __init__(self, link: Link, jobs: JobCache, kept: KeptRuns | None = None) -> None:
         self._link = link
@@ -275,7 +279,8 @@ class StoreTx:
         if self._kept is None:
             return None
         if run_id in self._boards and not self._kept.is_free(run_id):
-            # Two boards of one run live in this transaction: what the first one does now may not be what the second one read.
+            # Two boards of one run live in this transaction: what the first one does now may not be what the
+            # second one read.
             self._kept.forget([run_id])
             return None
         self._boards.add(run_id)

@@ -1,6 +1,8 @@
-"""What a step's `uses` names, and an action's `action.yml`. Pure: the runner reads manifests of strangers with it, the compiler judges `uses`.
+"""What a step's `uses` names, and an action's `action.yml`. Pure: the runner reads manifests of strangers
+with it, the compiler judges `uses`.
 
-Facts: contracts/actions.md §1.1, §7 (actions/runner ActionManifestManager). Every problem is an ActionError with file, line and column.
+Facts: contracts/actions.md §1.1, §7 (actions/runner ActionManifestManager). Every problem is an ActionError
+with file, line and column.
 """
 
 from __future__ import annotations
@@ -40,7 +42,8 @@ class ActionError(ValueError):
 
 @dataclass(frozen=True, slots=True)
 class Uses:
-    """A parsed `uses`. One of: `repository` with `ref` (and `path` inside it), `image`, or only a `path` in the workspace."""
+    """A parsed `uses`. One of: `repository` with `ref` (and `path` inside it), `image`, or only a `path` in
+    the workspace."""
 
     text: str
     repository: str = ""  # owner/name
@@ -89,8 +92,8 @@ def _inside(path: str) -> str | None:
 
 
 def shell_argv(name: str) -> tuple[str, ...] | None:
-    """The argv of a named shell or of a template with `{0}`, `{script}` standing for the script's path (`{script.ps1}`: under a name that ends so); None
-    for what is neither."""
+    """The argv of a named shell or of a template with `{0}`, `{script}` standing for the script's path
+    (`{script.ps1}`: under a name that ends so); None for what is neither."""
     if name.strip().lower() in SHELLS:
         return SHELLS[name.strip().lower()]
     try:
@@ -103,7 +106,8 @@ def shell_argv(name: str) -> tuple[str, ...] | None:
 
 
 def shell_script(argv: Sequence[str], script: str) -> str:
-    """What GitHub writes into the file that this shell runs: PowerShell stops at the first error and ends with the last program's exit code."""
+    """What GitHub writes into the file that this shell runs: PowerShell stops at the first error and ends
+    with the last program's exit code."""
     text = script if script.endswith("\n") else script + "\n"
     if tuple(argv) != SHELLS["pwsh"]:
         return text
@@ -162,8 +166,8 @@ class Composite:
 
 @dataclass(frozen=True, slots=True)
 class Manifest:
-    """One action. `inputs`: name as written → default (a template). `outputs`: name → value (composite only). `required`: the inputs that whoever uses it
-    should give; nothing enforces that."""
+    """One action. `inputs`: name as written → default (a template). `outputs`: name → value (composite only).
+    `required`: the inputs that whoever uses it should give; nothing enforces that."""
 
     name: str
     runs: Script | Container | Composite
@@ -311,7 +315,8 @@ def _needed(runs: yamltree.Mapping, key: str, *, path: bool = True) -> str:
 
 
 def _path(runs: yamltree.Mapping, key: str) -> str:
-    """A file of the action. `../` is allowed by the vendor (several actions of one repository share a bundle); the runner looks where it leads."""
+    """A file of the action. `../` is allowed by the vendor (several actions of one repository share a
+    bundle); the runner looks where it leads."""
     text = _text(runs.get(key)).strip()
     if "\0" in text or text.startswith("/"):
         raise ActionError(f"{runs.key_at(key)}: '{text[:80]}' is not a path inside the action")

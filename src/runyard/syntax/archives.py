@@ -1,7 +1,9 @@
-"""Zip archives of strangers, read under budgets: the directory, names that are safe, one entry's bytes. Pure, over any seekable file.
+"""Zip archives of strangers, read under budgets: the directory, names that are safe, one entry's bytes. Pure,
+over any seekable file.
 
-Called by http and dialects (listings, single files) and by the runner (unpacking). Promises: nothing is allocated by a claimed count, entries
-never overlap, an entry never yields more than it declares, and its CRC is checked (contracts/reliability.md §5 C).
+Called by http and dialects (listings, single files) and by the runner (unpacking). Promises: nothing is
+allocated by a claimed count, entries never overlap, an entry never yields more than it declares, and its CRC
+is checked (contracts/reliability.md §5 C).
 """
 
 from __future__ import annotations
@@ -100,7 +102,8 @@ def directory(file: BinaryIO, max_total_bytes: int = MAX_TOTAL_BYTES) -> list[En
 
 
 def find(entries: Iterable[Entry], path: str) -> Entry | None:
-    """The file of that name; of two the last, as an unpacking would leave it. None for folders, links and unsafe names."""
+    """The file of that name; of two the last, as an unpacking would leave it. None for folders, links and
+    unsafe names."""
     found = None
     for entry in entries:
         if entry.name == path and is_safe(entry.name) and not entry.is_folder and not entry.is_link:

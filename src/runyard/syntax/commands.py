@@ -1,8 +1,9 @@
 """Workflow commands in a step's output: `::name k=v::data` and the older `##[name k=v;k2=v2]data`.
 
-The runner pushes every byte that a step prints through a `CommandStream` and gets back, in order, bytes for the log
-and Commands to act on. Linear; text without `::` and `##[` passes in whole chunks, whatever its number of lines.
-State (stop-commands, echo, how many annotations) lives and dies with the stream, so one per step.
+The runner pushes every byte that a step prints through a `CommandStream` and gets back, in order, bytes for
+the log and Commands to act on. Linear; text without `::` and `##[` passes in whole chunks, whatever its
+number of lines. State (stop-commands, echo, how many annotations) lives and dies with the stream, so one per
+step.
 """
 
 from __future__ import annotations
@@ -64,7 +65,8 @@ class CommandStream:
         """What can be said after these bytes; a line that may be a command waits for its end."""
         if self._held_bytes:
             if b"\n" not in chunk and self._held_bytes > _LONGEST_HELD_BYTES:
-                # A long command is still open: keep its chunks apart, so that byte-wise writers cost no copies.
+                # A long command is still open: keep its chunks apart, so that byte-wise writers cost no
+                # copies.
                 self._hold(chunk)
                 return [] if self._held_bytes <= MAX_LINE_BYTES else self._give_up()
             data = b"".join([*self._held, chunk])

@@ -1,7 +1,8 @@
-"""What a container is asked to be: the options of `docker create` (docs.docker.com, "docker container create") and volumes, as workflows give them.
+"""What a container is asked to be: the options of `docker create` (docs.docker.com, "docker container
+create") and volumes, as workflows give them.
 
-Pure. `parse` takes what a job's box can hold; all else is an OptionError that says why. Called by the dialect, which shows where it stands, and by the
-runner, which knows what expressions came to.
+Pure. `parse` takes what a job's box can hold; all else is an OptionError that says why. Called by the
+dialect, which shows where it stands, and by the runner, which knows what expressions came to.
 """
 
 from __future__ import annotations

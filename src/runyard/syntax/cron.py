@@ -1,7 +1,9 @@
-"""Cron lines with a time zone: when does it fire next? Called by the doors that keep schedules. Raises `CronError` only.
+"""Cron lines with a time zone: when does it fire next? Called by the doors that keep schedules. Raises
+`CronError` only.
 
-Five fields as cron(5) and GitLab's documentation have them, names of months and days, `@daily` and its kin. Daylight saving follows Debian's cron
-(the library's rule): what falls in the missing hour runs right after it, what falls in the doubled hour runs once.
+Five fields as cron(5) and GitLab's documentation have them, names of months and days, `@daily` and its kin.
+Daylight saving follows Debian's cron (the library's rule): what falls in the missing hour runs right after
+it, what falls in the doubled hour runs once.
 """
 
 from __future__ import annotations
@@ -29,7 +31,8 @@ class CronError(ValueError):
 
 
 def next_after(line: str, zone: str, after_ms: int) -> int:
-    """The first time strictly after `after_ms` (milliseconds since the epoch, UTC, as is the answer) at which the line fires in that zone."""
+    """The first time strictly after `after_ms` (milliseconds since the epoch, UTC, as is the answer) at which
+    the line fires in that zone."""
     try:
         start = datetime.fromtimestamp(after_ms // 1000, _zone(zone))
         found = next(CronSim(_fields(line), start))

@@ -1,7 +1,8 @@
-"""A Dockerfile as stages of instructions, as far as building an action's image needs it. Pure; `runner/actions/building.py` carries it out.
+"""A Dockerfile as stages of instructions, as far as building an action's image needs it. Pure;
+`runner/actions/building.py` carries it out.
 
-Facts: Docker's Dockerfile reference (parser directives, continuation, flags, heredocs of RUN, variables in FROM and ARG). Every problem is an ActionError
-with file and line.
+Facts: Docker's Dockerfile reference (parser directives, continuation, flags, heredocs of RUN, variables in
+FROM and ARG). Every problem is an ActionError with file and line.
 """
 
 from __future__ import annotations
@@ -41,7 +42,8 @@ _FROM = re.compile(r"(\S+)(?:\s+AS\s+([A-Za-z0-9][A-Za-z0-9_.-]*))?\s*\Z", re.IG
 
 @dataclass(frozen=True, slots=True)
 class Instruction:
-    """One of them. `text` is what follows the flags; `heredocs` are the bodies below it with their last lines."""
+    """One of them. `text` is what follows the flags; `heredocs` are the bodies below it with their last
+    lines."""
 
     at: str  # file:line
     word: str
@@ -71,7 +73,8 @@ class Stage:
 
 @dataclass(frozen=True, slots=True)
 class Dockerfile:
-    """All stages; `arguments` are the ARGs above the first FROM: each FROM may use their values, each stage take them over."""
+    """All stages; `arguments` are the ARGs above the first FROM: each FROM may use their values, each stage
+    take them over."""
 
     arguments: Mapping[str, str]
     stages: tuple[Stage, ...]
@@ -156,7 +159,8 @@ def _words(instruction: Instruction) -> list[str]:
 
 
 def read(data: bytes, file: str, given: Mapping[str, str] | None = None) -> Dockerfile:
-    """The file, judged as far as can be without building it. `given` are arguments that every file may declare (TARGETARCH and its kin)."""
+    """The file, judged as far as can be without building it. `given` are arguments that every file may
+    declare (TARGETARCH and its kin)."""
     if len(data) > MAX_BYTES:
         raise ActionError(f"{file}: a Dockerfile may have at most {MAX_BYTES} bytes")
     try:
@@ -235,7 +239,8 @@ def _directives(lines: list[str], file: str) -> int:
 
 
 def _joined(lines: list[str], number: int) -> tuple[int, str, int]:
-    """(line of its beginning, one instruction's text, the next line): a backslash at the end goes on, comments in between do not count."""
+    """(line of its beginning, one instruction's text, the next line): a backslash at the end goes on,
+    comments in between do not count."""
     parts: list[str] = []
     first = number + 1
     while number < len(lines):
@@ -270,7 +275,8 @@ def _instruction(text: str, at: str) -> Instruction:
 
 
 def _judge_flag(word: str, name: str, value: str, at: str) -> None:
-    """A cache of RUN may be empty at any time, so it always is; what would let a build see something else of the machine is not served."""
+    """A cache of RUN may be empty at any time, so it always is; what would let a build see something else of
+    the machine is not served."""
     if word != "RUN" or (name == "network" and value == "default"):
         return
     if name == "mount" and "type=cache" in value.split(","):

@@ -1,6 +1,8 @@
-"""Human durations ("3 mins 4 sec", "2h20min", "1 week", 90) as seconds, the way GitLab reads `timeout` and `expire_in`.
+"""Human durations ("3 mins 4 sec", "2h20min", "1 week", 90) as seconds, the way GitLab reads `timeout` and
+`expire_in`.
 
-Called by compilers. A month is 30 days and a year 365.25 days, as in the Ruby library GitLab uses. Raises `DurationError` only.
+Called by compilers. A month is 30 days and a year 365.25 days, as in the Ruby library GitLab uses. Raises
+`DurationError` only.
 """
 
 import re

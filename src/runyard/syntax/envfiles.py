@@ -1,7 +1,8 @@
 """What a step wrote to $GITHUB_ENV, $GITHUB_OUTPUT, $GITHUB_STATE, $GITHUB_PATH and $GITHUB_STEP_SUMMARY.
 
-The runner reads the files after every step, even a failed one, and calls these functions with their bytes. The
-grammar is the Actions runner's, to the wording of its errors; an `EnvFileError` fails the step. Pure and capped.
+The runner reads the files after every step, even a failed one, and calls these functions with their bytes.
+The grammar is the Actions runner's, to the wording of its errors; an `EnvFileError` fails the step. Pure and
+capped.
 """
 
 from __future__ import annotations
@@ -35,7 +36,8 @@ class Environment:
 
 
 def pairs(data: bytes, file: str = "GITHUB_OUTPUT") -> tuple[tuple[str, str], ...]:
-    """Every `K=V` and `K<<DELIMITER` entry in order; of equal keys only the last, in the first one's place."""
+    """Every `K=V` and `K<<DELIMITER` entry in order; of equal keys only the last, in the first one's
+    place."""
     text = _text(data, file, MAX_FILE_BYTES)
     found: dict[str, str] = {}
     at = 0
@@ -66,7 +68,8 @@ def pairs(data: bytes, file: str = "GITHUB_OUTPUT") -> tuple[tuple[str, str], ..
 
 
 def environment(data: bytes) -> Environment:
-    """$GITHUB_ENV: NODE_OPTIONS, GITHUB_* and RUNNER_* are refused by name, over-long values fail the step."""
+    """$GITHUB_ENV: NODE_OPTIONS, GITHUB_* and RUNNER_* are refused by name, over-long values fail the
+    step."""
     kept: list[tuple[str, str]] = []
     refused: list[str] = []
     for key, value in pairs(data, "GITHUB_ENV"):
@@ -96,7 +99,8 @@ def with_paths(current: Iterable[str], data: bytes) -> tuple[str, ...]:
 
 
 def summary(data: bytes) -> str:
-    """$GITHUB_STEP_SUMMARY as Markdown; too large is an error annotation, not a failed step: the caller decides."""
+    """$GITHUB_STEP_SUMMARY as Markdown; too large is an error annotation, not a failed step: the caller
+    decides."""
     if len(data) > MAX_SUMMARY_BYTES:
         raise EnvFileError(
             f"$GITHUB_STEP_SUMMARY upload aborted, supports content up to a size of {MAX_SUMMARY_BYTES // 1024}k, "

@@ -1,7 +1,9 @@
-"""Lists of patterns in gitignore's syntax: which paths (or names) they leave out. On RE2 like all strangers' patterns. Called by dialects and tasks.
+"""Lists of patterns in gitignore's syntax: which paths (or names) they leave out. On RE2 like all strangers'
+patterns. Called by dialects and tasks.
 
-The last pattern that matches a path, or a folder that it lies in, decides; `!` takes back. Unlike git, which never looks into a folder that it left
-out, `*` then `!dbt/*` brings the files of `dbt` back: Datafold documents exactly that list. Raises `PatternError`.
+The last pattern that matches a path, or a folder that it lies in, decides; `!` takes back. Unlike git, which
+never looks into a folder that it left out, `*` then `!dbt/*` brings the files of `dbt` back: Datafold
+documents exactly that list. Raises `PatternError`.
 """
 
 from __future__ import annotations

@@ -1,8 +1,10 @@
-"""Problem matchers: which lines of a step's output are errors and warnings, as `::add-matcher::FILE` registers them (contracts/actions.md §6.4).
+"""Problem matchers: which lines of a step's output are errors and warnings, as `::add-matcher::FILE`
+registers them (contracts/actions.md §6.4).
 
-`read_matchers` reads such a file, `Scan` looks at one step's output with some of them. A matcher has one regular expression per line of a problem;
-the last one may loop, then every further line that it matches is a problem with the first lines' properties. Expressions are RE2's, so a line
-costs time in its length whatever the file says. Rules observed in the Actions runner (src/Runner.Worker/IssueMatcher.cs, OutputManager.cs).
+`read_matchers` reads such a file, `Scan` looks at one step's output with some of them. A matcher has one
+regular expression per line of a problem; the last one may loop, then every further line that it matches is a
+problem with the first lines' properties. Expressions are RE2's, so a line costs time in its length whatever
+the file says. Rules observed in the Actions runner (src/Runner.Worker/IssueMatcher.cs, OutputManager.cs).
 """
 
 from __future__ import annotations
@@ -56,7 +58,8 @@ class Matcher:
 
 @dataclass(frozen=True, slots=True)
 class Problem:
-    """A line that a matcher knows: `text` is the line without colours, `found` its properties by the names of `PLACES`, as they were printed."""
+    """A line that a matcher knows: `text` is the line without colours, `found` its properties by the names of
+    `PLACES`, as they were printed."""
 
     text: str
     severity: str
@@ -65,7 +68,8 @@ class Problem:
 
 
 def read_matchers(data: bytes) -> tuple[list[Matcher], list[str]]:
-    """The matchers of a file, and a sentence for each that RE2 cannot run. MatcherError when the file is wrong."""
+    """The matchers of a file, and a sentence for each that RE2 cannot run. MatcherError when the file is
+    wrong."""
     if len(data) > MAX_FILE_BYTES:
         raise MatcherError(f"a file of problem matchers may have at most {MAX_FILE_BYTES} bytes")
     try:
@@ -134,7 +138,8 @@ def _group(place: str, value: Any, pattern: Pattern) -> int:
 
 
 def with_matchers(known: Sequence[Matcher], new: Sequence[Matcher]) -> list[Matcher]:
-    """The new ones first; who has an owner that is known replaces it. MatcherError when they become too many."""
+    """The new ones first; who has an owner that is known replaces it. MatcherError when they become too
+    many."""
     kept = without_owners(known, [matcher.owner for matcher in new])
     if len(kept) + len(new) > MAX_MATCHERS:
         raise MatcherError(f"a job may have at most {MAX_MATCHERS} problem matchers")
@@ -158,8 +163,8 @@ class _Running:
         self.so_far = [None] * (len(self.matcher.lines) - 1)
 
     def match(self, line: str, first: int, hits: Collection[int]) -> Mapping[str, str] | None:
-        """The problem that ends with this line; `hits` are the patterns that match it, by their numbers from `first` on. Later patterns look first, so
-        that a line may end one problem and begin the next."""
+        """The problem that ends with this line; `hits` are the patterns that match it, by their numbers from
+        `first` on. Later patterns look first, so that a line may end one problem and begin the next."""
         last = len(self.matcher.lines) - 1
         for number in range(last, -1, -1):
             before = self.so_far[number - 1] if number else ()
@@ -189,7 +194,8 @@ class _Running:
 
 
 class Scan:
-    """One step's output. `feed` any chunks, then `close` once; both answer what to print and the problems, in order. Without matchers it costs nothing."""
+    """One step's output. `feed` any chunks, then `close` once; both answer what to print and the problems, in
+    order. Without matchers it costs nothing."""
 
     def __init__(self, matchers: Sequence[Matcher] = ()) -> None:
         self._held = b""

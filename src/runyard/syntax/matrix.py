@@ -1,6 +1,8 @@
-"""A matrix of values to its legs, as GitHub expands `strategy.matrix` (contracts/actions.md §5): product, exclude, include.
+"""A matrix of values to its legs, as GitHub expands `strategy.matrix` (contracts/actions.md §5): product,
+exclude, include.
 
-Called by compilers with values known at the trigger and by the engine with values known later. Raises ValueError with the vendor's message.
+Called by compilers with values known at the trigger and by the engine with values known later. Raises
+ValueError with the vendor's message.
 """
 
 from __future__ import annotations
@@ -89,7 +91,8 @@ def _matches(value: Any, wanted: Any) -> bool:
 
 
 def _included(legs: list[Leg], include: list[dict[str, Any]], vectors: frozenset[str]) -> list[Leg]:
-    """An entry joins every original leg whose vector values it repeats; one that joins none is a leg of its own."""
+    """An entry joins every original leg whose vector values it repeats; one that joins none is a leg of its
+    own."""
     originals = [dict(leg) for leg in legs]
     grown = [dict(leg) for leg in legs]
     appended: list[Leg] = []

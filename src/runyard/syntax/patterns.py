@@ -1,8 +1,10 @@
-"""Regular expressions and globs of strangers, all on RE2, so matching is linear in the text whatever the pattern says.
+"""Regular expressions and globs of strangers, all on RE2, so matching is linear in the text whatever the
+pattern says.
 
-Called by compilers, filters and the coverage reader. `/re/flags` literals are GitLab's, `path_glob` is Ruby's fnmatch with
-PATHNAME, DOTMATCH and EXTGLOB (GitLab's changes/exists/include), `filter_glob` is GitHub's filter syntax (branches, tags, paths).
-Raises `PatternError` only, with a sentence about the pattern; RE2's own log is silent.
+Called by compilers, filters and the coverage reader. `/re/flags` literals are GitLab's, `path_glob` is Ruby's
+fnmatch with PATHNAME, DOTMATCH and EXTGLOB (GitLab's changes/exists/include), `filter_glob` is GitHub's
+filter syntax (branches, tags, paths). Raises `PatternError` only, with a sentence about the pattern; RE2's
+own log is silent.
 """
 
 from collections import deque
@@ -94,7 +96,8 @@ def split_literal(text: str) -> tuple[str, str] | None:
 
 @lru_cache(maxsize=1024)
 def path_glob(glob: str) -> Pattern:
-    """Ruby fnmatch(PATHNAME | DOTMATCH | EXTGLOB): `*` and `?` stay in a folder, `**/` spans them, `{a,b}` alternates."""
+    """Ruby fnmatch(PATHNAME | DOTMATCH | EXTGLOB): `*` and `?` stay in a folder, `**/` spans them, `{a,b}`
+    alternates."""
     _check_size(glob)
     alternatives = "|".join(dict.fromkeys(_fnmatch(one) for one in _braces(glob)))
     return Pattern(glob, _regexp(f"(?s)^(?:{alternatives})$", "", glob))
@@ -102,7 +105,8 @@ def path_glob(glob: str) -> Pattern:
 
 @lru_cache(maxsize=1024)
 def filter_glob(glob: str) -> Pattern:
-    """GitHub's filter pattern without a leading `!`: `*` stays in a folder, `**` spans, `?` and `+` repeat the preceding."""
+    """GitHub's filter pattern without a leading `!`: `*` stays in a folder, `**` spans, `?` and `+` repeat
+    the preceding."""
     _check_size(glob)
     return Pattern(glob, _regexp(f"(?s)^(?:{_filter(glob)})$", "", glob))
 
@@ -160,7 +164,8 @@ def _shown(pattern: str) -> str:
 
 
 def _braces(glob: str) -> list[str]:
-    """Ruby's brace expansion: the first top-level `{a,b}` is multiplied out, the rest recursively but by a work list."""
+    """Ruby's brace expansion: the first top-level `{a,b}` is multiplied out, the rest recursively but by a
+    work list."""
     done: list[str] = []
     pending = [glob]
     while pending:
@@ -229,7 +234,8 @@ def _fnmatch(glob: str) -> str:
 
 
 def _bracket(glob: str, start: int) -> tuple[str, int]:
-    """`[a-z]`, `[!a-z]`, `[^a-z]` from `start`; never matches `/`. An unclosed one matches nothing, as in Ruby."""
+    """`[a-z]`, `[!a-z]`, `[^a-z]` from `start`; never matches `/`. An unclosed one matches nothing, as in
+    Ruby."""
     at = start + 1
     negated = glob[at : at + 1] in ("!", "^")
     at += negated

@@ -1,5 +1,6 @@
-"""Lines of a log that a runner stamped (gitlab-runner's FF_TIMESTAMPS): `2026-11-21T20:35:31.143087Z 01O text`. Where the sixth sign of the mark
-is `+` instead of a blank the text goes on with the line before it, whose end is none (seen with gitlab-runner 17.9 and 18.6)."""
+"""Lines of a log that a runner stamped (gitlab-runner's FF_TIMESTAMPS): `2026-11-21T20:35:31.143087Z 01O
+text`. Where the sixth sign of the mark is `+` instead of a blank the text goes on with the line before it,
+whose end is none (seen with gitlab-runner 17.9 and 18.6)."""
 
 from __future__ import annotations
 

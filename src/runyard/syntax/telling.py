@@ -1,8 +1,10 @@
-"""Which lines of a failing step's log a person would point at. Pure; the Depot door's diagnosis and the page of a run show them.
+"""Which lines of a failing step's log a person would point at. Pure; the Depot door's diagnosis and the page
+of a run show them.
 
-Tools say the cause in shapes of their own and then count: what names one failure weighs more than what counts failures, and both more than a line that
-merely has a bad word. Of the weightiest the first is the cause, because compilers and test programs begin with it; only the last lines are looked at,
-because what went wrong before a step went on was mended or retried.
+Tools say the cause in shapes of their own and then count: what names one failure weighs more than what counts
+failures, and both more than a line that merely has a bad word. Of the weightiest the first is the cause,
+because compilers and test programs begin with it; only the last lines are looked at, because what went wrong
+before a step went on was mended or retried.
 """
 
 from __future__ import annotations
@@ -60,8 +62,9 @@ _ENDED = re.compile(
 
 
 def spoken(bodies: Sequence[str], *, is_whole: bool) -> list[int]:
-    """Indexes of the lines that a step said itself: without empty ones, the runner's last words, and (`is_whole`: its beginning is there) the closed
-    group in which it shows its own script, for what a script says about errors is none."""
+    """Indexes of the lines that a step said itself: without empty ones, the runner's last words, and
+    (`is_whole`: its beginning is there) the closed group in which it shows its own script, for what a script
+    says about errors is none."""
     first = 0
     if is_whole and bodies and bodies[0].startswith("##[group]"):
         ends = (at for at, body in enumerate(bodies) if body.startswith("##[endgroup]"))

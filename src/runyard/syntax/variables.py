@@ -1,8 +1,9 @@
 """`$VAR`, `${VAR}` and `%VAR%` in texts, and the expansion of a whole set of variables in dependency order.
 
-Called by compilers (globs, names, cache keys) and by the engine when it makes an assignment final. Semantics are GitLab's
-(gitlab.md §3.12): `$$` is a literal dollar, raw and file variables are never expanded, a cycle leaves the whole set as it was and
-names its members. Output sizes are budgeted, because `B: $A$A`, `C: $B$B` … doubles.
+Called by compilers (globs, names, cache keys) and by the engine when it makes an assignment final. Semantics
+are GitLab's (gitlab.md §3.12): `$$` is a literal dollar, raw and file variables are never expanded, a cycle
+leaves the whole set as it was and names its members. Output sizes are budgeted, because `B: $A$A`, `C: $B$B`
+… doubles.
 """
 
 import re
@@ -25,8 +26,8 @@ class VariableError(ValueError):
 
 @dataclass(frozen=True, slots=True)
 class Value:
-    """What expansion needs to know of a variable. A raw one is spliced into others as it stands; `$X` naming a file variable
-    stays written, because only the runner knows the file's path."""
+    """What expansion needs to know of a variable. A raw one is spliced into others as it stands; `$X` naming
+    a file variable stays written, because only the runner knows the file's path."""
 
     key: str
     text: str
@@ -36,8 +37,8 @@ class Value:
 
 @dataclass(frozen=True, slots=True)
 class Expanded:
-    """One value per key, in the order of the last occurrence. `cycle` names the members of a circular reference; then
-    every value is as it was."""
+    """One value per key, in the order of the last occurrence. `cycle` names the members of a circular
+    reference; then every value is as it was."""
 
     values: Mapping[str, str]
     cycle: tuple[str, ...] = ()
@@ -65,7 +66,8 @@ def dollar_references(text: str) -> Iterator[str]:
 
 
 def expand(text: str, lookup: Mapping[str, str]) -> str:
-    """The final text: known names replaced, unknown `$X` gone, `$$` made `$`; unknown `%X%` and `%%` stay (as in gitlab-runner)."""
+    """The final text: known names replaced, unknown `$X` gone, `$$` made `$`; unknown `%X%` and `%%` stay (as
+    in gitlab-runner)."""
     return _substitute(
         text, lambda name, written: lookup.get(name, written if written[0] == "%" else ""), "$"
     )
@@ -79,9 +81,9 @@ def expand_known(text: str, lookup: Mapping[str, str]) -> str:
 def expand_all(variables: Iterable[Value]) -> Expanded:
     """The set with every value expanded once its references are; of equal keys the last wins.
 
-    Unknown references and `$$` stay as written, and a spliced raw value has its dollars doubled: pass each value that is neither
-    raw nor file through `expand` when nobody can add names any more.
-    VariableError names the key that grew too large.
+    Unknown references and `$$` stay as written, and a spliced raw value has its dollars doubled: pass each
+    value that is neither raw nor file through `expand` when nobody can add names any more. VariableError
+    names the key that grew too large.
     """
     last: dict[str, Value] = {}
     for value in variables:

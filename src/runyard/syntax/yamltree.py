@@ -1,9 +1,10 @@
 """Strangers' YAML read under budgets into a tree whose every node knows its file, line and column.
 
-Called by the dialects' compilers (and by nobody else: no other module may import yaml). libyaml's events are walked by
-our own reader, because PyYAML's composer dies on deep nesting, explodes on aliases and merge keys and turns `on:` into
-True (reliability.md §5 E1 to E10). Scalars follow the YAML 1.2 core schema, minus what loses text (`012`, `1e999`, `.nan`
-and 19-digit integers stay strings). Raises only `YamlError`, in time linear in the text.
+Called by the dialects' compilers (and by nobody else: no other module may import yaml). libyaml's events are
+walked by our own reader, because PyYAML's composer dies on deep nesting, explodes on aliases and merge keys
+and turns `on:` into True (reliability.md §5 E1 to E10). Scalars follow the YAML 1.2 core schema, minus what
+loses text (`012`, `1e999`, `.nan` and 19-digit integers stay strings). Raises only `YamlError`, in time
+linear in the text.
 """
 
 import re
@@ -19,7 +20,8 @@ from yaml._yaml import CParser
 Plain: TypeAlias = "bool | int | float | str | list[Plain] | dict[str, Plain] | None"
 
 
-# Nodes are not written to after they are made; they are not `frozen` because that alone would make reading a third slower.
+# Nodes are not written to after they are made; they are not `frozen` because that alone would make reading a
+# third slower.
 
 _new = tuple.__new__  # as `Mark(…)`, in half the time; there are two for every line of a file
 
@@ -130,7 +132,8 @@ def load(text: str | bytes, file: str = "", limits: Limits = DEFAULT) -> Node:
 def load_all(
     text: str | bytes, file: str = "", limits: Limits = DEFAULT, repeated: Repeated | None = None
 ) -> list[Node]:
-    """All documents, at most `limits.documents`. A key that stands twice in a mapping is an error, but where `repeated` hears of it: then the last counts."""
+    """All documents, at most `limits.documents`. A key that stands twice in a mapping is an error, but where
+    `repeated` hears of it: then the last counts."""
     source = _decode(text, file, limits)
     reader = _Reader(file, limits, repeated)
     try:
@@ -199,7 +202,8 @@ def _position(before: str) -> tuple[int, int]:
     return before.count("\n") + 1, len(before) - (before.rfind("\n") + 1) + 1
 
 
-# What libyaml says, and what was probably meant; `while scanning a quoted scalar` is best told where the quote begins.
+# What libyaml says, and what was probably meant; `while scanning a quoted scalar` is best told where the
+# quote begins.
 _HINTS = {
     "mapping values are not allowed in this context": "check the indentation, and quote a text that holds `: `",
     "did not find expected key": "check the indentation of this line and of those before it",
@@ -407,7 +411,8 @@ class _Reader:
 
 
 def _merged(frame: _Frame) -> dict[str, Entry]:
-    """Own keys win. Each source was charged when it was read or aliased, so this is within the node budget."""
+    """Own keys win. Each source was charged when it was read or aliased, so this is within the node
+    budget."""
     entries: dict[str, Entry] = {}
     for source in reversed(frame.merges):
         entries.update(source.entries)
@@ -441,5 +446,6 @@ def walk(node: Node) -> Iterator[Node]:
 
 
 def dump(value: Plain) -> str:
-    """YAML text of plain values, keys in their order; for people and for clients that show a merged configuration."""
+    """YAML text of plain values, keys in their order; for people and for clients that show a merged
+    configuration."""
     return yaml.dump(value, Dumper=CSafeDumper, sort_keys=False, allow_unicode=True, width=1000)

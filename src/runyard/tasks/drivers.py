@@ -1,8 +1,9 @@
-"""Sessions of warehouses through the vendors' own DB-API drivers (extras `snowflake`, `bigquery`, `databricks`, `redshift`).
+"""Sessions of warehouses through the vendors' own DB-API drivers (extras `snowflake`, `bigquery`,
+`databricks`, `redshift`).
 
-Shared by the tasks that query: `connect` gives a driver's connection, `trouble` says what an exception of any driver means. A driver is imported
-when a connection asks for it. What each session sets comes from the vendor's reference. Only Redshift's can promise to be read-only; elsewhere the
-role's rights are the fence.
+Shared by the tasks that query: `connect` gives a driver's connection, `trouble` says what an exception of any
+driver means. A driver is imported when a connection asks for it. What each session sets comes from the
+vendor's reference. Only Redshift's can promise to be read-only; elsewhere the role's rights are the fence.
 """
 
 from __future__ import annotations
@@ -26,7 +27,8 @@ class Why(StrEnum):
 
 
 class DriverTrouble(Exception):
-    """A driver did not do what was asked; `message` is one line, free of credentials. `is_retryable`: the service was away, not against it."""
+    """A driver did not do what was asked; `message` is one line, free of credentials. `is_retryable`: the
+    service was away, not against it."""
 
     def __init__(self, why: Why, message: str, *, is_retryable: bool = False) -> None:
         self.why = why
@@ -38,12 +40,14 @@ class DriverTrouble(Exception):
 def connect(
     dialect: str, where: Mapping[str, Any], timeout_s: float, session: Mapping[str, str] | None = None
 ) -> Any:
-    """A DB-API connection whose statements end after `timeout_s`. `where` has the fields of `datadiff.spec.Connection`; DriverTrouble otherwise."""
+    """A DB-API connection whose statements end after `timeout_s`. `where` has the fields of
+    `datadiff.spec.Connection`; DriverTrouble otherwise."""
     return _OPENERS[dialect](where, timeout_s, session or {})
 
 
 def trouble(name: str, error: Exception) -> DriverTrouble:
-    """An exception of any driver: their hierarchies are not imported here, but they name their classes alike."""
+    """An exception of any driver: their hierarchies are not imported here, but they name their classes
+    alike."""
     line = str(error).strip().split("\n", 1)[0][:500].rstrip(".") or type(error).__name__
     kind = type(error).__name__
     if "timeout" in line.lower() or "timed out" in line.lower():
@@ -137,7 +141,8 @@ def _bigquery(where: Mapping[str, Any], timeout_s: float, session: Mapping[str, 
 
 
 def bigquery_client(where: Mapping[str, Any], timeout_s: float, *, dataset: str = "") -> Any:
-    """BigQuery's own client, which can also plan a query without running it. `dataset` is where unqualified names are looked for."""
+    """BigQuery's own client, which can also plan a query without running it. `dataset` is where unqualified
+    names are looked for."""
     client_module = _driver("google.cloud.bigquery", "bigquery")
     config = client_module.QueryJobConfig(use_query_cache=True)
     config.job_timeout_ms = max(1, int(timeout_s * 1000))
@@ -161,7 +166,8 @@ def bigquery_client(where: Mapping[str, Any], timeout_s: float, *, dataset: str 
 
 
 def bigquery_dry_run() -> Any:
-    """The configuration of a query that is planned and not run: it costs nothing and finds every error of names and types."""
+    """The configuration of a query that is planned and not run: it costs nothing and finds every error of
+    names and types."""
     config = _driver("google.cloud.bigquery", "bigquery").QueryJobConfig
     return config(dry_run=True, use_query_cache=False)
 
@@ -211,7 +217,8 @@ def _redshift(where: Mapping[str, Any], timeout_s: float, session: Mapping[str, 
 
 
 def redshift_begin(connection: Any, where: Mapping[str, Any], timeout_s: float) -> None:
-    """The read-only transaction with its settings; once more after a statement that failed, since that ends both."""
+    """The read-only transaction with its settings; once more after a statement that failed, since that ends
+    both."""
     schema = str(where.get("schema") or "").replace('"', '""')
     cursor = connection.cursor()
     try:

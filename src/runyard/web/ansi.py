@@ -1,7 +1,9 @@
-"""Job output as HTML lines: colours and links kept, everything else a terminal would obey taken out. Called by the job page and its live stream.
+"""Job output as HTML lines: colours and links kept, everything else a terminal would obey taken out. Called
+by the job page and its live stream.
 
-Promises: every byte of a job is escaped; state is bounded; cost is linear. Interpreted: SGR (16, 256 and true colour, bold, italic, underline), CR and
-erase-line, OSC 8 links to http, https and mailto, addresses written out, GitLab `section_start/end` and Actions `##[group]`. Stripped: all other escape sequences.
+Promises: every byte of a job is escaped; state is bounded; cost is linear. Interpreted: SGR (16, 256 and true
+colour, bold, italic, underline), CR and erase-line, OSC 8 links to http, https and mailto, addresses written
+out, GitLab `section_start/end` and Actions `##[group]`. Stripped: all other escape sequences.
 """
 
 from __future__ import annotations
@@ -189,7 +191,8 @@ def _button(head: Section | None) -> str:
 
 
 def _with_links(text: str) -> str:
-    """Escaped, with its web addresses as links; what ends a sentence or closes a bracket is not of the address."""
+    """Escaped, with its web addresses as links; what ends a sentence or closes a bracket is not of the
+    address."""
     out, at = [], 0
     for found in _ADDRESS.finditer(text):
         address = found[0].rstrip(".,;:!?*")
@@ -218,12 +221,14 @@ def _whole(lines: list[bytes]) -> int:
 
 
 def plain(text: str) -> str:
-    """A log's line as text: without colours, links and section marks, other control characters made visible."""
+    """A log's line as text: without colours, links and section marks, other control characters made
+    visible."""
     return _UNSAFE.sub(_show, _ESCAPE.sub("", _visible(_SECTION.sub("", text))))
 
 
 def _visible(text: str) -> str:
-    """What a terminal shows of a line with carriage returns: the last redraw (erase-line and CR start over)."""
+    """What a terminal shows of a line with carriage returns: the last redraw (erase-line and CR start
+    over)."""
     text = text.rstrip("\r")
     if "\r" in text:
         text = next((part for part in reversed(text.split("\r")) if _ESCAPE.sub("", part)), "")

@@ -1,4 +1,5 @@
-"""Why jobs of a run failed, in their logs' own words, so that nobody has to open five logs to see it. Called by pages."""
+"""Why jobs of a run failed, in their logs' own words, so that nobody has to open five logs to see it. Called
+by pages."""
 
 from __future__ import annotations
 

@@ -1,6 +1,8 @@
-"""What is in an artifact's archive: the list, and one file of it. Text and pictures are shown, all else is a download. Called by routes.
+"""What is in an artifact's archive: the list, and one file of it. Text and pictures are shown, all else is a
+download. Called by routes.
 
-An archive is a stranger's: it is read under the budgets of syntax/archives, and nothing of it is ever served as a page or a script.
+An archive is a stranger's: it is read under the budgets of syntax/archives, and nothing of it is ever served
+as a page or a script.
 """
 
 from __future__ import annotations

@@ -1,5 +1,6 @@
-"""Where each job stands in the picture of a run: columns by stage, or by depth of needs; edges between them. Jobs that another has made follow it;
-many legs of one matrix are one card that counts them. Pure; called by the run page."""
+"""Where each job stands in the picture of a run: columns by stage, or by depth of needs; edges between them.
+Jobs that another has made follow it; many legs of one matrix are one card that counts them. Pure; called by
+the run page."""
 
 from __future__ import annotations
 
@@ -33,7 +34,8 @@ Tally = tuple[tuple[str, tuple[tuple[Job, Attempt], ...]], ...]
 
 @dataclass(frozen=True, slots=True)
 class Card:
-    """One job, placed; or many legs of a matrix: then `job` and `attempt` are those of the leg that one should look at, and `tally` counts."""
+    """One job, placed; or many legs of a matrix: then `job` and `attempt` are those of the leg that one
+    should look at, and `tally` counts."""
 
     job: Job
     attempt: Attempt
@@ -58,7 +60,8 @@ class Picture:
 
 
 def in_families(graph: Sequence[tuple[Job, Attempt]]) -> list[tuple[Job, Attempt]]:
-    """The same jobs, those that one has made behind it (a matrix from outputs, a called workflow's), in all else their order kept."""
+    """The same jobs, those that one has made behind it (a matrix from outputs, a called workflow's), in all
+    else their order kept."""
     made: dict[tuple[int, str], list[tuple[Job, Attempt]]] = {}
     for pair in graph:
         origin = pair[0].plan.origin

@@ -1,4 +1,5 @@
-"""Server-sent events of the pages: "look again", and log lines as they grow. Ends when the client leaves or the work does."""
+"""Server-sent events of the pages: "look again", and log lines as they grow. Ends when the client leaves or
+the work does."""
 
 from __future__ import annotations
 
@@ -48,7 +49,8 @@ async def changes(services: Services, topic: str, run_id: int | None) -> AsyncIt
 
 
 async def log_lines(services: Services, attempt_id: int, start: int, line: int) -> AsyncIterator[str]:
-    """`lines` with rendered HTML from byte `start` (a line's begin) on; `end` once all of a done job was sent."""
+    """`lines` with rendered HTML from byte `start` (a line's begin) on; `end` once all of a done job was
+    sent."""
     topic, view, at = f"attempt:{attempt_id}", LogHtml(line=line), start
     yield "retry: 2000\n\n"
     while True:

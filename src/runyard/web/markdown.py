@@ -1,7 +1,8 @@
-"""Summaries that jobs write, as HTML: the part of Markdown that reports use (headings, tables, lists, code, emphasis, web links).
+"""Summaries that jobs write, as HTML: the part of Markdown that reports use (headings, tables, lists, code,
+emphasis, web links).
 
-Called by routes for job pages. Pure. Every character of the text is escaped; HTML in it is shown, never obeyed, and images are only named.
-Linear in the length of the text, which the caller has cut.
+Called by routes for job pages. Pure. Every character of the text is escaped; HTML in it is shown, never
+obeyed, and images are only named. Linear in the length of the text, which the caller has cut.
 """
 
 from __future__ import annotations

@@ -1,4 +1,5 @@
-"""Annotations of a job's steps, as its page lists them: what `::error file=…::` and problem matchers found. Read from rows that a runner wrote, so any shape is possible."""
+"""Annotations of a job's steps, as its page lists them: what `::error file=…::` and problem matchers found.
+Read from rows that a runner wrote, so any shape is possible."""
 
 from __future__ import annotations
 

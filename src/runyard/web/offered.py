@@ -1,4 +1,5 @@
-"""What a branch offers to be started by hand, what a job asks for, and what a person said in their forms. Called by `starting` and routes; nothing here says HTML."""
+"""What a branch offers to be started by hand, what a job asks for, and what a person said in their forms.
+Called by `starting` and routes; nothing here says HTML."""
 
 from __future__ import annotations
 
@@ -77,7 +78,8 @@ def job_fields(asks: JobInputs | None, plan: JobPlan, attempt: Attempt) -> Seque
 
 
 def job_inputs(asks: JobInputs | None, plan: JobPlan, form: Mapping[str, str]) -> Mapping[str, Any]:
-    """The answers of a job's form; none of a bare button, which leaves all as it is. Invalid for what the job does not take."""
+    """The answers of a job's form; none of a bare button, which leaves all as it is. Invalid for what the job
+    does not take."""
     if asks is None or FORM not in form:
         return {}
     problems: list[Problem] = []

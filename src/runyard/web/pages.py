@@ -1,4 +1,5 @@
-"""What the pages show, put together from the store; no HTML here. Called by routes, calls the engine's views."""
+"""What the pages show, put together from the store; no HTML here. Called by routes, calls the engine's
+views."""
 
 from __future__ import annotations
 
@@ -93,7 +94,8 @@ def mark(state: State, outcome: Outcome | None, warnings: bool = False) -> str:
 
 
 def list_runs(tx: Tx, who: Principal | None, filter: RunFilter, page: int) -> list[RunLine]:
-    """One page of runs, newest first (one more than PAGE when there is a next page). Strangers see public projects only."""
+    """One page of runs, newest first (one more than PAGE when there is a next page). Strangers see public
+    projects only."""
     runs = tx.runs(filter, Page(limit=PAGE + 1, offset=PAGE * page))
     projects = {i: tx.get(Project, i) for i in {r.project_id for r in runs}}
     actors = {i: tx.get(User, i) for i in {r.actor_id for r in runs if r.actor_id}}
@@ -187,7 +189,8 @@ def _runners(tx: Tx, graph: Sequence[tuple[Job, Attempt]]) -> list[Runner]:
 
 
 def may_change(who: Principal | None, project: Project, run: Run | None = None) -> bool:
-    """Whether buttons are shown: for developers of the project, on a protected branch or tag for those whom it takes."""
+    """Whether buttons are shown: for developers of the project, on a protected branch or tag for those whom
+    it takes."""
     if who is None or run is None:
         return who is not None and who.may_run(project)
     return who.may_run_on(project, run.ref, run.tag)

@@ -1,4 +1,5 @@
-"""Templates to pages: one Jinja environment with escaping on, and what every page may use. Called by routes."""
+"""Templates to pages: one Jinja environment with escaping on, and what every page may use. Called by
+routes."""
 
 from __future__ import annotations
 

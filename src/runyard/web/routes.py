@@ -1,6 +1,8 @@
-"""The pages: runs, one run, one job, sign-in, artifacts; live by server-sent events. `site(services)` is what app mounts for every other path.
+"""The pages: runs, one run, one job, sign-in, artifacts; live by server-sent events. `site(services)` is what
+app mounts for every other path.
 
-Addresses follow GitLab's (`/group/name/-/pipelines/1`, `/-/jobs/2`), so that every `web_url` an API gives opens the right page.
+Addresses follow GitLab's (`/group/name/-/pipelines/1`, `/-/jobs/2`), so that every `web_url` an API gives
+opens the right page.
 """
 
 from __future__ import annotations
@@ -50,7 +52,8 @@ HEADERS = {
     "Content-Security-Policy": "default-src 'self'; style-src 'self' 'unsafe-inline'; img-src 'self'; object-src 'none'; "
     "base-uri 'none'; form-action 'self'; frame-ancestors 'none'",
     "X-Content-Type-Options": "nosniff",
-    "Referrer-Policy": "same-origin",  # no-referrer would make browsers send `Origin: null` with our own forms
+    # no-referrer would make browsers send `Origin: null` with our own forms
+    "Referrer-Policy": "same-origin",
 }
 
 Act = Callable[[Tx, int, int, int | None], object]
@@ -164,7 +167,8 @@ class Site:
         return self.templates.page(request, "job.html", person, it=it, **shown, **more)
 
     def _summaries(self, it: pages.JobPage) -> list[str]:
-        """What the job says of itself, as HTML: its steps' summaries, then its artifacts of the type `summary`. Both are Markdown."""
+        """What the job says of itself, as HTML: its steps' summaries, then its artifacts of the type
+        `summary`. Both are Markdown."""
         texts = [str(step.extra.get("summary") or "") for step in it.steps]
         for artifact in it.artifacts:
             if artifact.type == SUMMARY:
@@ -392,7 +396,8 @@ def site(
     makers: Makers | None = None,
     asks: Mapping[str, JobInputs] | None = None,
 ) -> Starlette:
-    """The ASGI application of the pages. `makers`: the dialects whose runs can be started by hand; `asks`: those whose jobs take inputs."""
+    """The ASGI application of the pages. `makers`: the dialects whose runs can be started by hand; `asks`:
+    those whose jobs take inputs."""
     it = Site(services, dialects, makers or {}, asks or {})
 
     def post(path: str, act: Act, *, is_run: bool) -> Route:

@@ -1,4 +1,5 @@
-"""The page that starts a run by hand, and what its form does. Mounted by routes; `offered` says what a branch offers."""
+"""The page that starts a run by hand, and what its form does. Mounted by routes; `offered` says what a branch
+offers."""
 
 from __future__ import annotations
 

@@ -1,4 +1,5 @@
-"""What a job used of the machine, as two small curves with their figures: CPU and memory over its time. Pure; called by the job page."""
+"""What a job used of the machine, as two small curves with their figures: CPU and memory over its time. Pure;
+called by the job page."""
 
 from __future__ import annotations
 
@@ -22,7 +23,8 @@ class Curve:
 
 
 def curves(samples: Sequence[Sample]) -> tuple[Curve, ...]:
-    """CPU as a share of the cores the job may use, memory against its limit (or against its own peak where there is none); none of what nobody took."""
+    """CPU as a share of the cores the job may use, memory against its limit (or against its own peak where
+    there is none); none of what nobody took."""
     if len(samples) < 2:
         return ()
     found = []

@@ -1,4 +1,5 @@
-"""Why a job is where it is, in a sentence for people: what it waits for, or how it ended. Called by pages; pure over rows."""
+"""Why a job is where it is, in a sentence for people: what it waits for, or how it ended. Called by pages;
+pure over rows."""
 
 from __future__ import annotations
 
@@ -76,7 +77,8 @@ def _waits(job: Job, graph: Sequence[tuple[Job, Attempt]]) -> str:
 
 
 def _not_begun(job: Job, attempt: Attempt, graph: Sequence[tuple[Job, Attempt]]) -> str:
-    """Of a job that was skipped because of those before it; an `if` of its own may have looked at anything, so there nobody is named."""
+    """Of a job that was skipped because of those before it; an `if` of its own may have looked at anything,
+    so there nobody is named."""
     gate = job.plan.gate
     is_own = gate.expression not in (None, "success()") or gate.when is When.ON_FAILURE
     if attempt.reason is not Reason.GATE or is_own:

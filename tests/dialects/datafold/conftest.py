@@ -1,4 +1,5 @@
-"""A Datafold door in memory: real store, blobs and engine; jobs are run right here, without a sandbox, by calling their program."""
+"""A Datafold door in memory: real store, blobs and engine; jobs are run right here, without a sandbox, by
+calling their program."""
 
 from __future__ import annotations
 

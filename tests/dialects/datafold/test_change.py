@@ -1,4 +1,5 @@
-"""What a repository tells of a change: renames, ignored files, the merge base; and the [datafold] section of runyard.toml."""
+"""What a repository tells of a change: renames, ignored files, the merge base; and the [datafold] section of
+runyard.toml."""
 
 from __future__ import annotations
 
@@ -152,7 +153,8 @@ def test_directives_are_read_in_all_their_spellings() -> None:
     assert renames.mapping(renames.collect(["datafold rename a b", "datafold rename b a"], []), "m") == []
 
 
-# the section ---------------------------------------------------------------------------------------------------------------------
+# the section
+# -----------------------------------------------------------------------------------------------------------
 
 
 def test_a_section_is_read_with_its_defaults() -> None:

@@ -446,7 +446,8 @@ def test_filters_read_numbers_truths_lists_and_commas_as_they_are_meant(house: A
 
 
 def test_a_diff_of_another_persons_repository_does_not_exist(house: Any, source: int) -> None:
-    """CI diffs follow their repository; diffs of the API are the organisation's, but only who started one may stop it."""
+    """CI diffs follow their repository; diffs of the API are the organisation's, but only who started one may
+    stop it."""
     config = house.config(source)
     house.trigger(config)
     house.ok("POST", f"ci/{config}/7", [{"prod": "a", "pr": "b", "pk": ["id"]}])

@@ -1,4 +1,5 @@
-"""Which models count as modified: dbt's own notion, part by part, in manifests of every version from v4 to v12."""
+"""Which models count as modified: dbt's own notion, part by part, in manifests of every version from v4 to
+v12."""
 
 from __future__ import annotations
 
@@ -62,14 +63,17 @@ def model(proposed: Any, name: str) -> Any:
         (lambda m: model(m, "orders")["unrendered_config"].update(materialized="view"), {"orders": ["config"]}),
         (lambda m: model(m, "orders")["unrendered_config"].update(tags=["x"], group="g"), {}),
         (lambda m: model(m, "orders")["unrendered_config"].update(schema="{{ x }}"), {"orders": ["relation"]}),
-        (lambda m: model(m, "orders").update(schema="pr", database="other"), {}),  # where it is built differs by design
-        (lambda m: model(m, "orders")["config"].update(materialized="view"), {}),  # rendered: an environment's business
+        # where it is built differs by design
+        (lambda m: model(m, "orders").update(schema="pr", database="other"), {}),
+        # rendered: an environment's business
+        (lambda m: model(m, "orders")["config"].update(materialized="view"), {}),
         (lambda m: model(m, "orders").update(fqn=["shop", "x", "orders"]), {"orders": ["fqn"]}),
         (lambda m: model(m, "orders").update(description="new"), {}),  # not kept in the database
         (lambda m: model(m, "orders").update(latest_version=2), {"orders": ["ref"]}),
         (lambda m: model(m, "orders").update(contract={"enforced": True, "checksum": "c"}), {"orders": ["contract"]}),
         (lambda m: m["macros"]["macro.shop.a"].update(macro_sql="A"), {"orders": ["macros"]}),
-        (lambda m: m["macros"]["macro.shop.b"].update(macro_sql="B"), {"orders": ["macros"]}),  # called by a macro
+        # called by a macro
+        (lambda m: m["macros"]["macro.shop.b"].update(macro_sql="B"), {"orders": ["macros"]}),
         (lambda m: m["macros"]["macro.shop.unused"].update(macro_sql="U"), {}),
         (lambda m: model(m, "seed").update(checksum={"name": "sha256", "checksum": "2"}), {"seed": ["body"]}),
         (lambda m: model(m, "staged").update(raw_code="x"), {}),  # ephemeral: no table of its own
@@ -104,7 +108,8 @@ def test_old_manifests_are_read_as_new_ones_are() -> None:
 
 
 def written(version: int, side: str) -> Any:
-    """What dbt 1.4 to 1.8 wrote of one project (`dbt ls`, then cut to what is read here); older ones as their schemas say that they were."""
+    """What dbt 1.4 to 1.8 wrote of one project (`dbt ls`, then cut to what is read here); older ones as their
+    schemas say that they were."""
     of = json.loads((MANIFESTS / f"v{max(8, version)}.json").read_text())[side]
     if version < 8:
         for one in of["nodes"].values():

@@ -1,4 +1,5 @@
-"""Schemathesis over the door's own OpenAPI: no 5xx but a plain "not now", only documented statuses and bodies, and no call that forgets to ask who is there."""
+"""Schemathesis over the door's own OpenAPI: no 5xx but a plain "not now", only documented statuses and
+bodies, and no call that forgets to ask who is there."""
 
 from __future__ import annotations
 
@@ -90,7 +91,8 @@ def api(door: Any) -> Any:
 
 
 def tried(api: Any, rules: settings, judge: Callable[[Any], None]) -> list[str]:
-    """Judges generated calls of every operation; says which operations failed and how (all of them, not the first)."""
+    """Judges generated calls of every operation; says which operations failed and how (all of them, not the
+    first)."""
     wrong = []
     for found, mode in itertools.product(api.get_all_operations(), GenerationMode):
         operation = found.ok()

@@ -1,4 +1,5 @@
-"""What is asked of a data source: test, query, columns, keys. All of it runs as a step; the server itself opens nothing."""
+"""What is asked of a data source: test, query, columns, keys. All of it runs as a step; the server itself
+opens nothing."""
 
 from __future__ import annotations
 

@@ -1,4 +1,5 @@
-"""`background`, `wait`, `wait-all` and `cancel` of steps: what compile makes of them, what it refuses, and what `check` warns about."""
+"""`background`, `wait`, `wait-all` and `cancel` of steps: what compile makes of them, what it refuses, and
+what `check` warns about."""
 
 from __future__ import annotations
 

@@ -1,4 +1,5 @@
-"""Reusable workflows, late matrices and late keys: what compile makes of them, and what it says when they are wrong."""
+"""Reusable workflows, late matrices and late keys: what compile makes of them, and what it says when they are
+wrong."""
 
 from __future__ import annotations
 

@@ -1,4 +1,5 @@
-"""`runyard check` of steps that use actions of the same repository, and of conditions that depend on nothing."""
+"""`runyard check` of steps that use actions of the same repository, and of conditions that depend on
+nothing."""
 
 from __future__ import annotations
 

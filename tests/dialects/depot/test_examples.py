@@ -1,7 +1,8 @@
 """Every case under examples/depot: workflow files and a trigger, and the plan (or the problems) they make.
 
-A case is a folder: files of a repository, `trigger.json` (optional: options, inputs, ref, tag, message, changed) and
-`plan.json` or `problems.txt`. With RUNYARD_UPDATE_EXAMPLES=1 the expectations are written anew: read the diff.
+A case is a folder: files of a repository, `trigger.json` (optional: options, inputs, ref, tag, message,
+changed) and `plan.json` or `problems.txt`. With RUNYARD_UPDATE_EXAMPLES=1 the expectations are written anew:
+read the diff.
 """
 
 from __future__ import annotations
@@ -46,7 +47,8 @@ class Folder:
 
 
 def short(plan: Plan) -> Any:
-    """A plan without what every plan repeats: defaults, GITHUB_* variables, the step environment, contexts."""
+    """A plan without what every plan repeats: defaults, GITHUB_* variables, the step environment,
+    contexts."""
     flows = []
     for flow in plan.workflows:
         row = differing(flow, type(flow)(key=""))

@@ -1,4 +1,5 @@
-"""Workflows that are made to hurt end as refusals or plans within seconds of processor time and without being executed by anyone on the way."""
+"""Workflows that are made to hurt end as refusals or plans within seconds of processor time and without being
+executed by anyone on the way."""
 
 from __future__ import annotations
 

@@ -1,4 +1,5 @@
-"""Depot's `parallel:` and `retry:` of steps, services and environments: what compile makes of them, and what it refuses."""
+"""Depot's `parallel:` and `retry:` of steps, services and environments: what compile makes of them, and what
+it refuses."""
 
 from __future__ import annotations
 

@@ -1,4 +1,5 @@
-"""Broken workflows of every kind end as refusals: thousands of mutations of a real one, and of expressions."""
+"""Broken workflows of every kind end as refusals: thousands of mutations of a real one, and of
+expressions."""
 
 from __future__ import annotations
 

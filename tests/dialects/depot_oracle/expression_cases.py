@@ -1,5 +1,6 @@
 # ruff: noqa: RUF001
-"""Expressions that GitHub's own evaluator and ours must agree on: written ones, and the product of operands and operators."""
+"""Expressions that GitHub's own evaluator and ours must agree on: written ones, and the product of operands
+and operators."""
 
 from __future__ import annotations
 

@@ -1,7 +1,9 @@
-"""Our expressions, our reader and our `check` beside GitHub's own (npm @actions/expressions, @actions/workflow-parser) and actionlint, on cases that we wrote.
+"""Our expressions, our reader and our `check` beside GitHub's own (npm @actions/expressions,
+@actions/workflow-parser) and actionlint, on cases that we wrote.
 
-Each oracle is one Node process for all cases (scripts/oracle.sh puts it into `.oracle`; skipped, loudly, where it cannot be installed). Whatever differs
-must stand in one of the tables below with its reason, and must really differ.
+Each oracle is one Node process for all cases (scripts/oracle.sh puts it into `.oracle`; skipped, loudly,
+where it cannot be installed). Whatever differs must stand in one of the tables below with its reason, and
+must really differ.
 """
 
 from __future__ import annotations

@@ -1,4 +1,5 @@
-"""Workflows that GitHub's own parser, actionlint and ours read: small ones, each about one thing. `{J}` stands for a job that is in order."""
+"""Workflows that GitHub's own parser, actionlint and ours read: small ones, each about one thing. `{J}`
+stands for a job that is in order."""
 
 from __future__ import annotations
 

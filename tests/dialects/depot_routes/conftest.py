@@ -1,4 +1,5 @@
-"""A whole Depot door in memory: real store, blobs, git, compiler and engine; a runner that a test moves by hand."""
+"""A whole Depot door in memory: real store, blobs, git, compiler and engine; a runner that a test moves by
+hand."""
 
 from __future__ import annotations
 

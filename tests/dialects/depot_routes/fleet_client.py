@@ -1,5 +1,6 @@
-"""A runner of the Gitea/Forgejo protocol, as far as the wire goes: binary Connect over HTTP/1.1, the two headers, row numbers, repeated outputs. It follows
-contracts/depot.md §8 and knows nothing of the server's code but its generated messages."""
+"""A runner of the Gitea/Forgejo protocol, as far as the wire goes: binary Connect over HTTP/1.1, the two
+headers, row numbers, repeated outputs. It follows contracts/depot.md §8 and knows nothing of the server's
+code but its generated messages."""
 
 from __future__ import annotations
 

@@ -1,4 +1,5 @@
-"""DepotComputeService: who may look into a job, and what ends a visit. The real terminals are in tests/runner/test_visits.py and tests/clients."""
+"""DepotComputeService: who may look into a job, and what ends a visit. The real terminals are in
+tests/runner/test_visits.py and tests/clients."""
 
 from __future__ import annotations
 

@@ -1,4 +1,5 @@
-"""GetFailureDiagnosis: groups by what looks the same, the lines that tell, collateral apart from causes, within the bounds."""
+"""GetFailureDiagnosis: groups by what looks the same, the lines that tell, collateral apart from causes,
+within the bounds."""
 
 from __future__ import annotations
 

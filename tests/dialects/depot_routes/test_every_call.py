@@ -1,5 +1,6 @@
-"""Every call of every service in the vendor's interface files: it is served, it wants a token, and it answers an empty and a strange request in the
-vendor's codes. The table is by hand from contracts/depot.md §3 and §6; a call that is added to the files without a row here fails."""
+"""Every call of every service in the vendor's interface files: it is served, it wants a token, and it answers
+an empty and a strange request in the vendor's codes. The table is by hand from contracts/depot.md §3 and §6;
+a call that is added to the files without a row here fails."""
 
 from __future__ import annotations
 
@@ -67,7 +68,8 @@ EMPTY = {
     "depot.core.v1.OrganizationService": {"ListOrganizations": OK},
 }  # fmt: skip
 
-# Every id at once is another one's, ill made or much too long: never found, or said to be wrong, never our fault.
+# Every id at once is another one's, ill made or much too long: never found, or said to be wrong, never our
+# fault.
 IDS = (
     "repo", "runId", "run_id", "workflowId", "jobId", "attemptId", "artifactId", "targetId", "id", "variantId", "secretName", "variableName", "name",
     "entryId", "workflow", "workflowRepoId", "migrationId", "installationId", "key", "entryType",

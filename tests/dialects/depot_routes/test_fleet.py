@@ -1,4 +1,5 @@
-"""Runners of Gitea's and Forgejo's make: registration, labels, tasks with everything their program reads, logs, steps, outputs, cancel, and strangers."""
+"""Runners of Gitea's and Forgejo's make: registration, labels, tasks with everything their program reads,
+logs, steps, outputs, cancel, and strangers."""
 
 from __future__ import annotations
 
@@ -140,7 +141,8 @@ def test_strangers_are_refused(house: House, fleet: FleetClient) -> None:
 
 
 def test_what_the_server_decided_the_runner_does_not_decide_again() -> None:
-    """A job behind one that failed runs when its `if` held; its own variables weigh more than the file's whichever runner reads them."""
+    """A job behind one that failed runs when its `if` held; its own variables weigh more than the file's
+    whichever runner reads them."""
     text = b"on: push\nenv: {A: file, B: file}\njobs:\n  j: {needs: x, if: failure(), env: {A: job}, runs-on: y, steps: [{run: z}]}\n"
     found = json.loads(one_job(text, "w.yml", "j", JobPlan("j", "j", labels=("y",))))
     assert found["jobs"]["j"]["if"] == "always()" and "needs" not in found["jobs"]["j"]

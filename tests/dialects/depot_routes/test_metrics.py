@@ -1,4 +1,5 @@
-"""GetJobAttemptMetrics, GetJobMetrics, GetRunMetrics: figures, what there is to say without figures, thinning, limits."""
+"""GetJobAttemptMetrics, GetJobMetrics, GetRunMetrics: figures, what there is to say without figures,
+thinning, limits."""
 
 from __future__ import annotations
 

@@ -1,4 +1,5 @@
-"""MigrationService: repositories, analyses, migrations that make a branch, secrets that must come from the forge."""
+"""MigrationService: repositories, analyses, migrations that make a branch, secrets that must come from the
+forge."""
 
 from __future__ import annotations
 

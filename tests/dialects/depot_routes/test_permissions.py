@@ -1,4 +1,5 @@
-"""What a job's token may do, as its `permissions` say: the rights at claim, and the doors that ask for them."""
+"""What a job's token may do, as its `permissions` say: the rights at claim, and the doors that ask for
+them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,5 @@
-"""The services that real actions call: artifacts v4, caches v1 and v2, identity tokens; asked as their client library asks."""
+"""The services that real actions call: artifacts v4, caches v1 and v2, identity tokens; asked as their client
+library asks."""
 
 from __future__ import annotations
 
@@ -247,7 +248,8 @@ def test_a_path_as_a_key_is_only_a_name(jobs: tuple[Job, Job]) -> None:
 
 
 def test_no_branch_reaches_anothers_cache(house: House) -> None:
-    """reliability.md C19: what a branch keeps, only it and nobody above it reads; what an API caller brings along counts as no branch."""
+    """reliability.md C19: what a branch keeps, only it and nobody above it reads; what an API caller brings
+    along counts as no branch."""
     house.project(workflow=TWO_JOBS)
     default = "refs/heads/main"
 

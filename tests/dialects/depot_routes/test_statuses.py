@@ -1,4 +1,5 @@
-"""GetRunStatus in its two writings: the same as plain protobuf messages would be, byte for byte, whatever the run has come to."""
+"""GetRunStatus in its two writings: the same as plain protobuf messages would be, byte for byte, whatever the
+run has come to."""
 
 from __future__ import annotations
 

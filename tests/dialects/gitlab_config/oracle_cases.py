@@ -1,4 +1,5 @@
-"""Configurations that gitlab-ci-local and Runyard must read alike, by keyword. A text is `.gitlab-ci.yml`; a dict has more files.
+"""Configurations that gitlab-ci-local and Runyard must read alike, by keyword. A text is `.gitlab-ci.yml`; a
+dict has more files.
 
 Where the two differ and GitLab agrees with us, the name stands in DIFFERENCES with the reason and its source.
 """

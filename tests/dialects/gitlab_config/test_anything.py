@@ -1,6 +1,8 @@
-"""Hypothesis: whatever configuration is written, it is refused with a place, or its plan is one whose simulation ends.
+"""Hypothesis: whatever configuration is written, it is refused with a place, or its plan is one whose
+simulation ends.
 
-The simulation is the real engine on SQLite: runners pass or fail what is queued, people play what waits for them, bridges start a small run.
+The simulation is the real engine on SQLite: runners pass or fail what is queued, people play what waits for
+them, bridges start a small run.
 """
 
 from __future__ import annotations

@@ -1,6 +1,8 @@
-"""Each folder of examples/gitlab compiles to its plan.json; RUNYARD_WRITE_EXAMPLES=1 writes them anew, for review by eye.
+"""Each folder of examples/gitlab compiles to its plan.json; RUNYARD_WRITE_EXAMPLES=1 writes them anew, for
+review by eye.
 
-plan.json leaves out fields that have their default and the predefined variables; trigger.json changes the trigger and tells the diff.
+plan.json leaves out fields that have their default and the predefined variables; trigger.json changes the
+trigger and tells the diff.
 """
 
 import dataclasses

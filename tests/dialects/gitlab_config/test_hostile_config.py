@@ -1,4 +1,5 @@
-"""Hostile configurations: compile raises nothing but Invalid, in less than a second of work, whatever the text."""
+"""Hostile configurations: compile raises nothing but Invalid, in less than a second of work, whatever the
+text."""
 
 import contextlib
 import time
@@ -19,7 +20,8 @@ FILES = sorted(path for path in CORPUS.iterdir() if path.suffix in (".yml", ".bi
 REFS = "".join(
     f".r{i}: {{script: [{', '.join([f'!reference [.r{i - 1}, script]'] * 20)}]}}\n" for i in range(1, 9)
 )
-# Each takes well under a second alone; a busy machine with shared cores may double or triple that. What explodes takes minutes.
+# Each takes well under a second alone; a busy machine with shared cores may double or triple that. What
+# explodes takes minutes.
 LIMIT_S = 6  # of processor time; what is not linear takes minutes
 
 GENERATED = {

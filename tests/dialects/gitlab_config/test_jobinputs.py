@@ -1,4 +1,5 @@
-"""`inputs` and `run` of a job: what the runners get, what is refused, what may be given later (docs/ci/jobs/job_inputs, contract §2.3, §3.3)."""
+"""`inputs` and `run` of a job: what the runners get, what is refused, what may be given later
+(docs/ci/jobs/job_inputs, contract §2.3, §3.3)."""
 
 import subprocess
 from pathlib import Path

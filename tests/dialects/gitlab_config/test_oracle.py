@@ -1,8 +1,10 @@
-"""Every case of oracle_cases.py, read by gitlab-ci-local and by us: the same jobs with the same stage, start, allowed failure and needs.
+"""Every case of oracle_cases.py, read by gitlab-ci-local and by us: the same jobs with the same stage, start,
+allowed failure and needs.
 
-A case that differs must be listed in DIFFERENCES with the reason, and must really differ. The oracle is a foreign program in `.oracle`
-(scripts/oracle.sh: npm, with a Node of its own). It takes half a second of processor for each case, so what it said of our cases is kept in
-oracle_answers.json; a sample is asked again each time and all of them in the slow battery (skipped, loudly, where it cannot be installed).
+A case that differs must be listed in DIFFERENCES with the reason, and must really differ. The oracle is a
+foreign program in `.oracle` (scripts/oracle.sh: npm, with a Node of its own). It takes half a second of
+processor for each case, so what it said of our cases is kept in oracle_answers.json; a sample is asked again
+each time and all of them in the slow battery (skipped, loudly, where it cannot be installed).
 RUNYARD_WRITE_ORACLE=1 with the slow battery writes the answers anew.
 """
 

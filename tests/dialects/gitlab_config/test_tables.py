@@ -1,4 +1,5 @@
-"""What the contract says as tables: composite status, starts by what came before, matrix names, globs. Sources stand with each."""
+"""What the contract says as tables: composite status, starts by what came before, matrix names, globs.
+Sources stand with each."""
 
 from __future__ import annotations
 
@@ -13,7 +14,8 @@ from runyard.syntax.patterns import path_glob
 
 W = Word
 
-# contracts/gitlab.md §3.9, the sixteen rows of the composite rule, first match wins: (row, dag, words, answer)
+# contracts/gitlab.md §3.9, the sixteen rows of the composite rule, first match wins: (row, dag, words,
+# answer)
 COMPOSITE = [
     (1, True, {W.SUCCESS, W.SKIPPED}, W.SKIPPED),
     (1, True, {W.SUCCESS, W.IGNORED}, W.SKIPPED),
@@ -59,7 +61,8 @@ def test_parallel_jobs_are_named(parallel: str, names: list[str], tree: Any, tri
     assert [job.name for job in plan.workflows[0].jobs] == names
 
 
-# Ruby's File.fnmatch?(glob, path, FNM_PATHNAME | FNM_DOTMATCH | FNM_EXTGLOB), contract §3.4: (glob, path, matches)
+# Ruby's File.fnmatch?(glob, path, FNM_PATHNAME | FNM_DOTMATCH | FNM_EXTGLOB), contract §3.4: (glob, path,
+# matches)
 GLOBS = [
     ("*.md", "a.md", True), ("*.md", "d/a.md", False), ("**/*.md", "a.md", True), ("**/*.md", "d/e/a.md", True), ("d/*", "d/a", True),
     ("d/*", "d/e/a", False), ("d/**/*", "d/e/a", True), ("d/**/*", "d/a", True), ("d/**", "d/e/a", False), ("*", ".hidden", True),
@@ -74,7 +77,8 @@ def test_a_glob_matches(glob: str, path: str, matches: bool) -> None:
     assert path_glob(glob).found_in(path) is matches
 
 
-# contract §3.5: a kind of ref, a source without `_event` or its plural, an exact ref, a pattern, each also `@group/project`
+# contract §3.5: a kind of ref, a source without `_event` or its plural, an exact ref, a pattern, each also
+# `@group/project`
 REFS = [
     ("branches", {}, True), ("branches", {"source": "merge_request_event"}, False), ("tags", {"tag": True, "ref": "v1"}, True), ("tags", {}, False),
     ("push", {}, True), ("pushes", {}, True), ("web", {"source": "web"}, True), ("webs", {"source": "web"}, True), ("api", {"source": "api"}, True),
@@ -98,7 +102,8 @@ def test_only_takes(ref: str, event: dict[str, Any], holds: bool, tree: Any, tri
     assert "b" not in names or not holds
 
 
-# contract §3.10: (key, the key that our runner uses, the one that a stock runner gets and expands); one.lock and two.lock are there
+# contract §3.10: (key, the key that our runner uses, the one that a stock runner gets and expands); one.lock
+# and two.lock are there
 CACHE_KEYS = [
     ("null", "default", "default"),
     ("k-$CI_COMMIT_REF_SLUG", "k-main", "k-$CI_COMMIT_REF_SLUG"),
@@ -149,7 +154,8 @@ def test_identity_by_default_fails_the_jobs_that_inherit_it(tree: Any, trigger: 
     assert "exit 1" not in scripts["b"]
 
 
-# contract §3.12, "job rules and later", and what is known only later (condition, holds) of a manual job in an environment
+# contract §3.12, "job rules and later", and what is known only later (condition, holds) of a manual job in an
+# environment
 KNOWN_IN_RULES = [
     ('$CI_JOB_NAME == "a: [x]"', True), ('$CI_JOB_NAME_SLUG == "a---x"', True), ('$CI_JOB_GROUP_NAME == "a"', True), ('$CI_JOB_STAGE == "test"', True),
     ('$CI_JOB_MANUAL == "true"', True), ('$CI_NODE_INDEX == "1"', True), ('$CI_NODE_TOTAL == "1"', True), ('$E == "x"', True),

@@ -1,4 +1,5 @@
-"""A whole GitLab door in memory: real store, blobs, git, compiler and engine; only the socket and the built-in runner are missing."""
+"""A whole GitLab door in memory: real store, blobs, git, compiler and engine; only the socket and the
+built-in runner are missing."""
 
 from __future__ import annotations
 

@@ -1,4 +1,5 @@
-"""Members decide who sees what: every line of a project, asked by every role; groups hand roles down; job tokens are let in by name only."""
+"""Members decide who sees what: every line of a project, asked by every role; groups hand roles down; job
+tokens are let in by name only."""
 
 from __future__ import annotations
 
@@ -14,7 +15,8 @@ from tests.services import PLAIN
 from .conftest import House
 from .test_runner import update, upload, zipped
 
-# What GitLab's permission table asks for (doc/user/permissions.md, contracts/gitlab.md §1.3), by path after `/projects/{id}`: read, write.
+# What GitLab's permission table asks for (doc/user/permissions.md, contracts/gitlab.md §1.3), by path after
+# `/projects/{id}`: read, write.
 LEAST = {
     r"/(jobs|pipelines|pipeline)\b": (Role.NONE, Role.DEVELOPER),
     r"/(variables|triggers|job_token_scope|runners)\b": (Role.MAINTAINER, Role.MAINTAINER),
@@ -194,7 +196,8 @@ def test_other_projects_jobs_are_let_in_by_name_only(house: House) -> None:
 
 
 def test_artifacts_access_binds_people_and_not_the_jobs_that_need_them(house: House) -> None:
-    """Nobody, maintainers, developers, all: by job, by file, by ref; `public: false` is developers. A need downloads all the same."""
+    """Nobody, maintainers, developers, all: by job, by file, by ref; `public: false` is developers. A need
+    downloads all the same."""
     jobs = {
         "all": "",
         "old": "public: false,",

@@ -1,4 +1,5 @@
-"""Cards of finished jobs: a page of them is byte for byte the page without them, whatever was written since they were drawn."""
+"""Cards of finished jobs: a page of them is byte for byte the page without them, whatever was written since
+they were drawn."""
 
 from __future__ import annotations
 

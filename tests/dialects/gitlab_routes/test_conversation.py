@@ -1,4 +1,5 @@
-"""A stock runner's conversation, word for word (transcribed from gitlab-runner 14.7 and 19.4, contracts/gitlab.md §2.1 to §2.6), replayed."""
+"""A stock runner's conversation, word for word (transcribed from gitlab-runner 14.7 and 19.4,
+contracts/gitlab.md §2.1 to §2.6), replayed."""
 
 from __future__ import annotations
 

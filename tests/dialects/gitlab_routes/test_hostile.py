@@ -1,4 +1,5 @@
-"""What the GitLab door refuses to people who are no administrators and to jobs (contracts/reliability.md §5 B, D, F)."""
+"""What the GitLab door refuses to people who are no administrators and to jobs (contracts/reliability.md §5
+B, D, F)."""
 
 from __future__ import annotations
 

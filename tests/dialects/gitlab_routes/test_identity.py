@@ -1,4 +1,5 @@
-"""Identity tokens: what a job gets for `id_tokens`, checked as a stranger would check it, through discovery and the public keys."""
+"""Identity tokens: what a job gets for `id_tokens`, checked as a stranger would check it, through discovery
+and the public keys."""
 
 from __future__ import annotations
 

@@ -1,4 +1,5 @@
-"""Many machines behind one token, two-phase commit, features a job needs, and what the payload tells of the queue."""
+"""Many machines behind one token, two-phase commit, features a job needs, and what the payload tells of the
+queue."""
 
 from __future__ import annotations
 

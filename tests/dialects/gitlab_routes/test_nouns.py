@@ -1,4 +1,5 @@
-"""The smaller nouns: triggers, groups' variables, runners, resource groups, edits by API, merge requests, bridges."""
+"""The smaller nouns: triggers, groups' variables, runners, resource groups, edits by API, merge requests,
+bridges."""
 
 from __future__ import annotations
 

@@ -1,4 +1,5 @@
-"""What the door remembers of who asks and what is shown holds only while nothing was written, and for a second at most."""
+"""What the door remembers of who asks and what is shown holds only while nothing was written, and for a
+second at most."""
 
 from __future__ import annotations
 

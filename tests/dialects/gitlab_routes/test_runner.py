@@ -528,7 +528,8 @@ def test_what_a_job_used_is_kept_for_its_own_runner_only(house: Any) -> None:
 
 
 def test_reports_are_read_when_they_arrive(house: Any) -> None:
-    """Broken links are refused as GitLab refuses them; any other broken report is kept, and the job's page says so."""
+    """Broken links are refused as GitLab refuses them; any other broken report is kept, and the job's page
+    says so."""
     project = house.project(config="a: {script: [x]}\n")
     house.pipeline(project)
     job = house.claim(house.runner()).json()

@@ -1,4 +1,5 @@
-"""Schemathesis over the door's own OpenAPI page: no 5xx, documented statuses and shapes only; a line that wants a token never answers without one."""
+"""Schemathesis over the door's own OpenAPI page: no 5xx, documented statuses and shapes only; a line that
+wants a token never answers without one."""
 
 from __future__ import annotations
 
@@ -97,7 +98,8 @@ CREDENTIALS = ("authorization", "private-token", "job-token")
     database=None,
 )
 def test_any_request_is_answered_as_documented(case: Any, fuzzed: House) -> None:
-    """Two thirds of the path parameters mean something that is there; what would end the shared world is asked of things that are not."""
+    """Two thirds of the path parameters mean something that is there; what would end the shared world is
+    asked of things that are not."""
     deadly = case.method == "DELETE" and case.path in (
         f"{PREFIX}/projects/{{id}}",
         f"{PREFIX}/personal_access_tokens/self",
@@ -112,7 +114,8 @@ def test_any_request_is_answered_as_documented(case: Any, fuzzed: House) -> None
 
 
 def test_no_parameter_opens_a_line_without_a_token(fuzzed: House) -> None:
-    """Auth is never ignored: whatever else a request says, a line that wants a token answers 401 without a good one."""
+    """Auth is never ignored: whatever else a request says, a line that wants a token answers 401 without a
+    good one."""
     for line in LINES:
         if line.door in (Door.OPEN,):
             continue

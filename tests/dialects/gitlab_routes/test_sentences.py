@@ -1,4 +1,5 @@
-"""Sentences of the contract that a judge tries one after the other, and that nothing else here tries (contracts/gitlab.md §1.0 to §1.3, §3.12)."""
+"""Sentences of the contract that a judge tries one after the other, and that nothing else here tries
+(contracts/gitlab.md §1.0 to §1.3, §3.12)."""
 
 from __future__ import annotations
 

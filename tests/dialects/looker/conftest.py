@@ -1,4 +1,5 @@
-"""A whole Looker door in memory: real store, blobs, git, compiler and engine. `work` stands for the runner: it executes what the plan says."""
+"""A whole Looker door in memory: real store, blobs, git, compiler and engine. `work` stands for the runner:
+it executes what the plan says."""
 
 from __future__ import annotations
 
@@ -130,7 +131,8 @@ class House:
         )
 
     def work(self, *, rewrite: Callable[[dict[str, Any]], Any] | None = None) -> list[str]:
-        """Claims and executes every queued job as the plan says, without a sandbox; returns the jobs' logs."""
+        """Claims and executes every queued job as the plan says, without a sandbox; returns the jobs'
+        logs."""
         services, terms, logs = self.services, self.services.terms, []
         runner = self.write(lambda tx: tx.add(Runner(0, new_token("h"), stock=False)))
         while True:

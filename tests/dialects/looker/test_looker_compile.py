@@ -1,4 +1,5 @@
-"""The dialect's seam without a server: what a tree would run, its problems, its plan; and the `fields` language."""
+"""The dialect's seam without a server: what a tree would run, its problems, its plan; and the `fields`
+language."""
 
 from __future__ import annotations
 

@@ -1,4 +1,5 @@
-"""On a real server: a push starts a suite, its jobs see the imported project and the target's tree in their boxes, and the clock is looked at."""
+"""On a real server: a push starts a suite, its jobs see the imported project and the target's tree in their
+boxes, and the clock is looked at."""
 
 from __future__ import annotations
 

@@ -1,4 +1,5 @@
-"""What LookML says through the API: models, explores, manifest, validation, data tests, content, queries and their tasks."""
+"""What LookML says through the API: models, explores, manifest, validation, data tests, content, queries and
+their tasks."""
 
 from __future__ import annotations
 

@@ -1,4 +1,5 @@
-"""Pages of the Looker door: errors by explore with their place, the file at that place, credentials; closed to those who may not look, escaped."""
+"""Pages of the Looker door: errors by explore with their place, the file at that place, credentials; closed
+to those who may not look, escaped."""
 
 from __future__ import annotations
 

@@ -1,4 +1,5 @@
-"""Runs end to end: a suite becomes jobs, jobs run the real validators, their reports become results in both families."""
+"""Runs end to end: a suite becomes jobs, jobs run the real validators, their reports become results in both
+families."""
 
 from __future__ import annotations
 

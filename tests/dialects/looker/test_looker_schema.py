@@ -1,4 +1,5 @@
-"""Schemathesis over the door's own OpenAPI page: no 5xx, documented statuses and shapes only, and a line that wants a token never answers without one."""
+"""Schemathesis over the door's own OpenAPI page: no 5xx, documented statuses and shapes only, and a line that
+wants a token never answers without one."""
 
 from __future__ import annotations
 

@@ -1,4 +1,5 @@
-"""Workspaces and branches of a session: what spectacles does to a project before it looks, and that nothing of it reaches the repository."""
+"""Workspaces and branches of a session: what spectacles does to a project before it looks, and that nothing
+of it reaches the repository."""
 
 from __future__ import annotations
 

@@ -1,4 +1,5 @@
-"""What starts suites besides a request: the clock, pushes, pull requests, dbt, imported projects; and what holds them back."""
+"""What starts suites besides a request: the clock, pushes, pull requests, dbt, imported projects; and what
+holds them back."""
 
 from __future__ import annotations
 

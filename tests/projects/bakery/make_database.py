@@ -1,4 +1,5 @@
-"""Creates the example's database: `python make_database.py bakery.duckdb`, or a PostgreSQL address instead of the file."""
+"""Creates the example's database: `python make_database.py bakery.duckdb`, or a PostgreSQL address instead of
+the file."""
 
 from __future__ import annotations
 

@@ -1,4 +1,5 @@
-"""Where a random table can live: each home fills one table from Python rows and says how the diff finds it."""
+"""Where a random table can live: each home fills one table from Python rows and says how the diff finds
+it."""
 
 from __future__ import annotations
 
@@ -143,7 +144,8 @@ class PostgresHome:
 
 
 class MysqlHome:
-    """A database of its own. Its TIMESTAMP begins in 1970 and it has no NaN and no infinity: the rows given are within that."""
+    """A database of its own. Its TIMESTAMP begins in 1970 and it has no NaN and no infinity: the rows given
+    are within that."""
 
     def __init__(self, server: Any, name: str) -> None:
         with server.connect() as c:

@@ -1,4 +1,5 @@
-"""Runs under .venv-oracles: one comparison by reladiff or datacompy, told as JSON on stdin, answered as JSON on stdout. Never imported by tests."""
+"""Runs under .venv-oracles: one comparison by reladiff or datacompy, told as JSON on stdin, answered as JSON
+on stdout. Never imported by tests."""
 
 from __future__ import annotations
 

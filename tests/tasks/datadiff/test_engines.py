@@ -82,7 +82,8 @@ def test_two_tables_in_the_order_of_their_key_are_merged(in_pg: Any) -> None:
 
 @pytest.fixture
 def merged(in_pg: Any, monkeypatch: pytest.MonkeyPatch) -> Any:
-    """Two tables in the order of their key, of which a thousand rows are worth a piece; two keys of each piece differ."""
+    """Two tables in the order of their key, of which a thousand rows are worth a piece; two keys of each
+    piece differ."""
     monkeypatch.setattr(postgres, "_PIECE_ROWS", 1000)
     in_pg.sql(
         "CREATE TABLE prod AS SELECT i AS id, timestamptz '2026-01-01' + i * interval '1 s' AS at, i % 7 AS v FROM generate_series(1, 9000) AS g(i)",

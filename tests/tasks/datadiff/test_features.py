@@ -1,4 +1,5 @@
-"""What a spec can ask for beyond a plain comparison: rules, sampling, timelines, patterns, renames, checksums, no row values."""
+"""What a spec can ask for beyond a plain comparison: rules, sampling, timelines, patterns, renames,
+checksums, no row values."""
 
 from __future__ import annotations
 

@@ -1,4 +1,5 @@
-"""Results as tables of a data source: what is in them, under which types, and that a data source that does not take them spoils nothing."""
+"""Results as tables of a data source: what is in them, under which types, and that a data source that does
+not take them spoils nothing."""
 
 from __future__ import annotations
 

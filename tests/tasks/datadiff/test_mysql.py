@@ -1,4 +1,5 @@
-"""What is particular to MySQL and MariaDB: collations, zero dates, its booleans, its one optimiser that loses rows, and strangers' text."""
+"""What is particular to MySQL and MariaDB: collations, zero dates, its booleans, its one optimiser that loses
+rows, and strangers' text."""
 
 from __future__ import annotations
 

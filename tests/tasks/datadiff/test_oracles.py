@@ -1,4 +1,5 @@
-"""Other people's diffs agree with ours on the same tables, and where they report what is not there is listed: `FALSE_REPORTS`.
+"""Other people's diffs agree with ours on the same tables, and where they report what is not there is listed:
+`FALSE_REPORTS`.
 
 reladiff 0.6.0 and datacompy 1.1.0 run in `.venv-oracles` (scripts/oracles.sh), in a process of their own.
 """

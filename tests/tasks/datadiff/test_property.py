@@ -1,7 +1,8 @@
-"""Random tables with random edits: the diff equals a naive one in Python, in every pairing of engines, whatever the columns' order.
+"""Random tables with random edits: the diff equals a naive one in Python, in every pairing of engines,
+whatever the columns' order.
 
-A pairing with MariaDB or a CSV draws values that these can hold: MariaDB has no NaN and no infinity and its TIMESTAMP begins in 1970. BigQuery,
-Databricks and Redshift are stood in for (`warehouse_homes`).
+A pairing with MariaDB or a CSV draws values that these can hold: MariaDB has no NaN and no infinity and its
+TIMESTAMP begins in 1970. BigQuery, Databricks and Redshift are stood in for (`warehouse_homes`).
 """
 
 from __future__ import annotations
@@ -57,7 +58,8 @@ def values(*, narrow: bool) -> st.SearchStrategy[tuple[Any, ...]]:
 
 @st.composite
 def tables(draw: Any, narrow: bool) -> tuple[list[Any], list[Any], tuple[int, ...]]:
-    """A table, an edited copy (rows dropped, doubled, changed in one cell, added), and an order for the copy's columns."""
+    """A table, an edited copy (rows dropped, doubled, changed in one cell, added), and an order for the
+    copy's columns."""
     row_values = values(narrow=narrow)
     row = st.builds(lambda k, v: (*k, *v), KEYS, row_values)
     a = draw(st.lists(row, min_size=4, max_size=14) | st.lists(row, max_size=2))

@@ -1,4 +1,5 @@
-"""Databases that are not at hand: their SQL is parsed by sqlglot and compared with golden files, their sessions run against a recording driver.
+"""Databases that are not at hand: their SQL is parsed by sqlglot and compared with golden files, their
+sessions run against a recording driver.
 
 `GOLDEN=write pytest …` writes the files anew; read the difference before committing it.
 """

@@ -1,7 +1,8 @@
 """Warehouses that are not at hand, stood in for: their drivers' names lead to a database that is here.
 
-BigQuery's and Databricks' SQL is put into DuckDB's words by sqlglot and run there; Redshift's runs on PostgreSQL as it is, with the function and
-the view that PostgreSQL lacks. Columns are described the way each driver describes them, so the whole way of a diff is gone.
+BigQuery's and Databricks' SQL is put into DuckDB's words by sqlglot and run there; Redshift's runs on
+PostgreSQL as it is, with the function and the view that PostgreSQL lacks. Columns are described the way each
+driver describes them, so the whole way of a diff is gone.
 """
 
 from __future__ import annotations
@@ -81,7 +82,8 @@ class Cursor:
 
 
 class StandIn:
-    """One DuckDB session that understands a warehouse's SQL, with the catalog `lake` and its schema `shop`."""
+    """One DuckDB session that understands a warehouse's SQL, with the catalog `lake` and its schema
+    `shop`."""
 
     def __init__(self, dialect: str) -> None:
         self.dialect = dialect

@@ -1,4 +1,5 @@
-"""Mistakes that people make in LookML, as changes of the example shop, each with exactly the findings that it must give."""
+"""Mistakes that people make in LookML, as changes of the example shop, each with exactly the findings that it
+must give."""
 
 from __future__ import annotations
 
@@ -161,8 +162,9 @@ CHANGES = (
         ("style/M100", "stores.storeCount", "views/stores.view.lkml", 29),
         ("style/M103", "stores.storeCount", "views/stores.view.lkml", 29),
     )),
-    # Orders stand in the explores order_items and orders with all their fields; visits takes three of them, none of these (hence twice each).
-    # Measures that only pass the cause on (count_late_orders by its filter, share_of_late_orders) are not told again.
+    # Orders stand in the explores order_items and orders with all their fields; visits takes three of them,
+    # none of these (hence twice each). Measures that only pass the cause on (count_late_orders by its filter,
+    # share_of_late_orders) are not told again.
     Change("an interval taken away", "views/orders.view.lkml", "intervals: [hour, day]", "intervals: [hour]", (
         ("lookml/unknown_field", "orders.average_days_to_delivery", "views/orders.view.lkml", 96),
         ("lookml/unknown_field", "orders.is_late", "views/orders.view.lkml", 52),

@@ -17,7 +17,8 @@ SHOP = Path(__file__).parents[3] / "examples" / "looker"
 
 @dataclass(frozen=True)
 class Change:
-    """`old` stands exactly once in the file and becomes `new`; `expected` is (validator or rule, subject, file, line) of every finding."""
+    """`old` stands exactly once in the file and becomes `new`; `expected` is (validator or rule, subject,
+    file, line) of every finding."""
 
     name: str
     file: str

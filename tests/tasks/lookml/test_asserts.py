@@ -1,4 +1,5 @@
-"""Data tests on both databases: every row counts, failing rows are sampled, what cannot run says why and where."""
+"""Data tests on both databases: every row counts, failing rows are sampled, what cannot run says why and
+where."""
 
 from __future__ import annotations
 

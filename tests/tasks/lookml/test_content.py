@@ -1,4 +1,5 @@
-"""The content validator: broken names in LookML dashboards and in exported JSON, grouped by explore, with places and suggestions."""
+"""The content validator: broken names in LookML dashboards and in exported JSON, grouped by explore, with
+places and suggestions."""
 
 from __future__ import annotations
 

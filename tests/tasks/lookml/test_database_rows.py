@@ -1,4 +1,5 @@
-"""Rows out of both databases: values, the limit, sessions for other threads, and the same guards as binding has."""
+"""Rows out of both databases: values, the limit, sessions for other threads, and the same guards as binding
+has."""
 
 from __future__ import annotations
 

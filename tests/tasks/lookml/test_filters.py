@@ -1,7 +1,8 @@
-"""Filter expressions: the 137 of Looker's published grammars, each with the ranges or the rows that it means, and what is refused.
+"""Filter expressions: the 137 of Looker's published grammars, each with the ranges or the rows that it means,
+and what is refused.
 
-Dates are asked on Wednesday 2018-06-13 14:15:16 in a model whose fiscal year starts in February. Numbers and strings are asked of rows in
-DuckDB and PostgreSQL: the expectation is which rows stay.
+Dates are asked on Wednesday 2018-06-13 14:15:16 in a model whose fiscal year starts in February. Numbers and
+strings are asked of rows in DuckDB and PostgreSQL: the expectation is which rows stay.
 """
 
 from __future__ import annotations

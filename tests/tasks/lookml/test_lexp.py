@@ -1,4 +1,5 @@
-"""Looker expressions: grammar, three-valued logic, exact numbers, dates, table functions, located problems, bounded hostile texts."""
+"""Looker expressions: grammar, three-valued logic, exact numbers, dates, table functions, located problems,
+bounded hostile texts."""
 
 from __future__ import annotations
 

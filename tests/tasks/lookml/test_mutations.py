@@ -1,4 +1,5 @@
-"""Damaged projects: whatever is cut, doubled or swapped in the example, the validators end with findings, never with an exception."""
+"""Damaged projects: whatever is cut, doubled or swapped in the example, the validators end with findings,
+never with an exception."""
 
 from __future__ import annotations
 

@@ -1,4 +1,5 @@
-"""The parser beside PyPI's `lkml` on generated projects, and a round trip: the tree written out and read again is the same tree."""
+"""The parser beside PyPI's `lkml` on generated projects, and a round trip: the tree written out and read
+again is the same tree."""
 
 from __future__ import annotations
 

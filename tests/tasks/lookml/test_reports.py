@@ -97,7 +97,8 @@ def test_sarif_is_what_its_published_schema_asks_for(found: dict[str, Json]) -> 
 
 
 def test_junit_is_what_readers_of_it_ask_for(found: dict[str, Json]) -> None:
-    """The common subset of Jenkins' and GitLab's readers: these elements and attributes, totals that add up, seconds that are numbers."""
+    """The common subset of Jenkins' and GitLab's readers: these elements and attributes, totals that add up,
+    seconds that are numbers."""
     root = ElementTree.fromstring(junit([*found.values(), failure("lookml", "no folder")]))
     assert root.tag == "testsuites"
     for suite in root:

@@ -1,4 +1,5 @@
-"""The example shop: clean on both databases as it is; each of a long list of mistakes gives exactly its findings and no others."""
+"""The example shop: clean on both databases as it is; each of a long list of mistakes gives exactly its
+findings and no others."""
 
 from __future__ import annotations
 

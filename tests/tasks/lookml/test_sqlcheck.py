@@ -1,4 +1,5 @@
-"""The SQL validator on real databases: faults are narrowed to the dimension with file and line, and the databases stay safe."""
+"""The SQL validator on real databases: faults are narrowed to the dimension with file and line, and the
+databases stay safe."""
 
 from __future__ import annotations
 
@@ -377,7 +378,8 @@ def test_a_server_that_goes_away_is_no_error_of_the_project(
 
 
 def test_a_filter_that_every_measure_carries_is_told_once(make: Make, tmp_path: Path) -> None:
-    """always_filter on a field whose SQL is broken: the field is told, and not the measures that cannot be asked because of it."""
+    """always_filter on a field whose SQL is broken: the field is told, and not the measures that cannot be
+    asked because of it."""
     file = tmp_path / "a.duckdb"
     with duckdb.connect(str(file)) as made:
         made.execute("CREATE TABLE a (id INTEGER, state VARCHAR)")

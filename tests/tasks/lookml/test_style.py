@@ -1,4 +1,5 @@
-"""The style validator: each rule finds what it is for and nothing else, both forms of the configuration, located mistakes in it."""
+"""The style validator: each rule finds what it is for and nothing else, both forms of the configuration,
+located mistakes in it."""
 
 from __future__ import annotations
 

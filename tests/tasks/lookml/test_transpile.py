@@ -1,4 +1,5 @@
-"""Projects written for a warehouse: their fragments said in the local database's dialect, and what our own text is in each dialect."""
+"""Projects written for a warehouse: their fragments said in the local database's dialect, and what our own
+text is in each dialect."""
 
 from __future__ import annotations
 
@@ -129,7 +130,8 @@ view: lines { dimension: id { primary_key: yes } dimension: order_id {} measure:
 
 @pytest.mark.parametrize("dialect", ["bigquery", "snowflake", "redshift"])
 def test_our_own_text_is_sql_of_the_warehouse(dialect: Dialect) -> None:
-    """Not run there: it parses as that dialect, names columns as it allows, and every timeframe and interval has a text."""
+    """Not run there: it parses as that dialect, names columns as it allows, and every timeframe and interval
+    has a text."""
     chosen = explore(OWN)
     names = (
         [f"made_{t}" for t in DEFAULT_TIMEFRAMES]

@@ -1,7 +1,9 @@
-"""Values: what the generated SQL computes, beside SQL written by hand and beside itself, on DuckDB and PostgreSQL.
+"""Values: what the generated SQL computes, beside SQL written by hand and beside itself, on DuckDB and
+PostgreSQL.
 
-One seeded shop: customers, orders, items; decimals, floats, NULLs, orders without items, customers without orders. Metamorphic rules: a fan-out
-join changes no sum, filters partition rows, finer timeframes roll up to coarser ones.
+One seeded shop: customers, orders, items; decimals, floats, NULLs, orders without items, customers without
+orders. Metamorphic rules: a fan-out join changes no sum, filters partition rows, finer timeframes roll up to
+coarser ones.
 """
 
 from __future__ import annotations
@@ -455,7 +457,8 @@ def test_a_period_is_compared_with_the_one_a_year_before(ask: Ask) -> None:
 
 
 def test_to_date_counts_the_period_before_only_as_far_as_the_running_one_has_come(database, ask: Ask) -> None:
-    """The query's moment is 2024-06-13 14:15:16: of 2023 only what came before that day and hour counts; 2022, whose successor is over, counts whole."""
+    """The query's moment is 2024-06-13 14:15:16: of 2023 only what came before that day and hour counts;
+    2022, whose successor is over, counts whole."""
     counted = "SELECT COUNT(*) FROM orders WHERE made_at >= '{}' AND made_at < '{}'"
     so_far, whole = (
         database[1](counted.format(*span))[0][0]

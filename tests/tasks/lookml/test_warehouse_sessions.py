@@ -1,4 +1,5 @@
-"""Sessions of BigQuery, Snowflake and Redshift against drivers that remember: what is planned, run, refused and closed, and what addresses mean."""
+"""Sessions of BigQuery, Snowflake and Redshift against drivers that remember: what is planned, run, refused
+and closed, and what addresses mean."""
 
 from __future__ import annotations
 

@@ -1,7 +1,9 @@
-"""What is written for BigQuery, Snowflake and Redshift means what DuckDB's own SQL means: sqlglot translates it and DuckDB computes both.
+"""What is written for BigQuery, Snowflake and Redshift means what DuckDB's own SQL means: sqlglot translates
+it and DuckDB computes both.
 
-Macros stand for the hash functions that DuckDB does not have. The whole SQL of one wide query per dialect is a golden file that sqlglot parses;
-`GOLDEN=write pytest …` writes it anew. `tests/clients/test_lookml_warehouses.py` runs the drivers themselves.
+Macros stand for the hash functions that DuckDB does not have. The whole SQL of one wide query per dialect is
+a golden file that sqlglot parses; `GOLDEN=write pytest …` writes it anew.
+`tests/clients/test_lookml_warehouses.py` runs the drivers themselves.
 """
 
 from __future__ import annotations

@@ -1,4 +1,5 @@
-"""Handing a run to the resident. Called by `runyard run` before anything heavy is imported; answers None when there is none, and the caller runs itself.
+"""Handing a run to the resident. Called by `runyard run` before anything heavy is imported; answers None when
+there is none, and the caller runs itself.
 
 Only built-in modules are imported here: an import of `socket` or `json` would cost what the resident saves.
 """
@@ -31,7 +32,8 @@ def is_wanted() -> bool:
 
 
 def ask(args: list[str]) -> int | None:
-    """The exit code of the run as the resident made it; None when it did not, and nothing has happened yet."""
+    """The exit code of the run as the resident made it; None when it did not, and nothing has happened
+    yet."""
     if not is_wanted() or any(arg in INTERACTIVE for arg in args):
         return None
     path = address()
@@ -61,7 +63,8 @@ def address() -> str:
 
 
 def surroundings() -> bytes:
-    """What a run must have in common with the process that prepared it: program, namespaces, control group, limits, the settings it read."""
+    """What a run must have in common with the process that prepared it: program, namespaces, control group,
+    limits, the settings it read."""
     import resource
 
     spaces = [os.readlink(f"/proc/self/ns/{name}") for name in ("mnt", "net", "pid", "user", "uts")]  # noqa: PTH115
@@ -101,7 +104,8 @@ def _send(line: _socket.socket, args: list[str]) -> None:
 
 
 def _wait(line: _socket.socket) -> int:
-    """Until it ends. Ctrl-C goes to the run; when this process is killed, the run sees the line end and cancels itself."""
+    """Until it ends. Ctrl-C goes to the run; when this process is killed, the run sees the line end and
+    cancels itself."""
     import signal
 
     signal.signal(signal.SIGINT, lambda *_: line.send(b"I"))
@@ -115,8 +119,9 @@ def _wait(line: _socket.socket) -> int:
 
 
 def start() -> None:
-    """Starts a resident for these surroundings, detached, unless one is there; answers at once. Called by `runyard run` as it ends. Machines of a CI
-    service are not used twice, and there nothing may stay behind."""
+    """Starts a resident for these surroundings, detached, unless one is there; answers at once. Called by
+    `runyard run` as it ends. Machines of a CI service are not used twice, and there nothing may stay
+    behind."""
     if not is_wanted() or os.environ.get("CI") or os.path.exists(address()):  # noqa: PTH110
         return
     quiet = [(os.POSIX_SPAWN_OPEN, fd, os.devnull, os.O_RDWR, 0) for fd in (0, 1, 2)]

@@ -1,8 +1,10 @@
-"""A run of each language that nobody asked for, from the command line to the table, made by the resident before its first child. Called by `server`.
+"""A run of each language that nobody asked for, from the command line to the table, made by the resident
+before its first child. Called by `server`.
 
-Whatever Python and its libraries do only the first time (modules imported late, statements and patterns compiled, pages of memory touched) is then
-done for every child: it is half of the processor time of a small run. Nothing of an answer is kept. The jobs themselves are not run: a sandbox has
-threads and processes, and a process with threads must not fork.
+Whatever Python and its libraries do only the first time (modules imported late, statements and patterns
+compiled, pages of memory touched) is then done for every child: it is half of the processor time of a small
+run. Nothing of an answer is kept. The jobs themselves are not run: a sandbox has threads and processes, and a
+process with threads must not fork.
 """
 
 from __future__ import annotations
@@ -54,7 +56,8 @@ LINES = b"##[group]Run echo hello\necho hello\n##[endgroup]\n\x1b[32mhello\x1b[0
 
 
 def rehearse() -> None:
-    """Both languages, one after the other. What goes wrong here goes wrong in a real run too, and is told there."""
+    """Both languages, one after the other. What goes wrong here goes wrong in a real run too, and is told
+    there."""
     for dialect in ("gitlab", "depot"):
         said = io.StringIO()
         try:

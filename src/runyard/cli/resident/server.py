@@ -1,7 +1,9 @@
-"""The resident process: `python -m runyard.cli.resident.server`. Started by `runyard run` as it ends; ends itself when nobody has asked for a while,
-when the code it was made from has changed, or when its socket is gone.
+"""The resident process: `python -m runyard.cli.resident.server`. Started by `runyard run` as it ends; ends
+itself when nobody has asked for a while, when the code it was made from has changed, or when its socket is
+gone.
 
-It stays single-threaded and only forks: every run happens in a child of its own, which the caller's terminal, folder and environment are given to.
+It stays single-threaded and only forks: every run happens in a child of its own, which the caller's terminal,
+folder and environment are given to.
 """
 
 from __future__ import annotations
@@ -130,7 +132,8 @@ class Resident:
             self._renew()
 
     def _answer(self) -> bool:
-        """Hands one caller to the spare. False when this process is not what the caller should be served by."""
+        """Hands one caller to the spare. False when this process is not what the caller should be served
+        by."""
         line, _ = self._listener.accept()
         with line:
             if not _is_same_user(line):

@@ -1,6 +1,8 @@
-"""The child that the resident keeps ready: everything of a run that needs no working copy is done, then it waits for an order.
+"""The child that the resident keeps ready: everything of a run that needs no working copy is done, then it
+waits for an order.
 
-An order is a caller's arguments, folder, environment and its three open files; the answer is the exit code. Called by `server`.
+An order is a caller's arguments, folder, environment and its three open files; the answer is the exit code.
+Called by `server`.
 """
 
 from __future__ import annotations
@@ -93,7 +95,8 @@ class Spare:
 
 
 def fork(listener: socket.socket, lock: IO[bytes]) -> Spare:
-    """A new child, preparing. It keeps nothing that makes a resident, which another one may become while this child still runs."""
+    """A new child, preparing. It keeps nothing that makes a resident, which another one may become while this
+    child still runs."""
     ours, theirs = socket.socketpair()
     pid = os.fork()
     if pid:

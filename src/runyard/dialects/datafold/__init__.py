@@ -1,4 +1,5 @@
-"""Datafold: data diffs of a pull request's tables, over the CI API of datafold-sdk. `DIALECT` is all that app knows of this folder."""
+"""Datafold: data diffs of a pull request's tables, over the CI API of datafold-sdk. `DIALECT` is all that app
+knows of this folder."""
 
 from __future__ import annotations
 

@@ -1,5 +1,6 @@
-"""Datafold's wire types: what answers say. They document the API (`openapi.py`) and are checked against real answers by Schemathesis; handlers build
-plain dicts. Enums and required fields are the published schema's (contracts/datafold.md §2, §3, §4, §6).
+"""Datafold's wire types: what answers say. They document the API (`openapi.py`) and are checked against real
+answers by Schemathesis; handlers build plain dicts. Enums and required fields are the published schema's
+(contracts/datafold.md §2, §3, §4, §6).
 """
 
 from __future__ import annotations

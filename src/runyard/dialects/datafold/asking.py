@@ -1,5 +1,6 @@
-"""Runs that belong to no pull request: diffs of the API, and questions to a data source (test, query, columns, keys), which run as steps in the sandbox
-like everything else: the server itself never opens a user's database. Called by routes_diffs and routes_sources.
+"""Runs that belong to no pull request: diffs of the API, and questions to a data source (test, query,
+columns, keys), which run as steps in the sandbox like everything else: the server itself never opens a user's
+database. Called by routes_diffs and routes_sources.
 """
 
 from __future__ import annotations
@@ -31,7 +32,8 @@ Json = dict[str, Any]
 async def start(
     services: Services, home: str, actor: User, job: JobPlan, about: Mapping[str, Any] | None = None
 ) -> Run:
-    """A run of one job in a project that is made when the first one comes; everybody with a key may see it, as in the vendor's organisation."""
+    """A run of one job in a project that is made when the first one comes; everybody with a key may see it,
+    as in the vendor's organisation."""
     return await services.start(
         RunRequest(
             project=await _project(services, home),
@@ -124,7 +126,8 @@ def _read(services: Services, artifact: Artifact) -> Json:
 
 
 async def wait(services: Services, run: Run, patience_s: float, actor: User) -> Json:
-    """The answer, for callers that wait for it; Unavailable when it does not come in time, and then nobody goes on looking for it."""
+    """The answer, for callers that wait for it; Unavailable when it does not come in time, and then nobody
+    goes on looking for it."""
     loop = asyncio.get_running_loop()
     end = loop.time() + patience_s
     topic = f"run:{run.id}"

@@ -1,8 +1,10 @@
-"""Runs that a push starts: the repository's own dbt project is built at the fork and at the pushed commit, then the models that differ are compared.
+"""Runs that a push starts: the repository's own dbt project is built at the fork and at the pushed commit,
+then the models that differ are compared.
 
-Called by rounds. The build is one job of ordinary steps in the sandbox (check out both, write profiles, dbt); its manifests decide what is compared.
-On a server database each side is a schema of the data source; with DuckDB both are schemas of a fresh file that the diffs are handed, and the data
-source's own file is attached read-only: nothing is written to it.
+Called by rounds. The build is one job of ordinary steps in the sandbox (check out both, write profiles, dbt);
+its manifests decide what is compared. On a server database each side is a schema of the data source; with
+DuckDB both are schemas of a fresh file that the diffs are handed, and the data source's own file is attached
+read-only: nothing is written to it.
 """
 
 from __future__ import annotations

@@ -1,7 +1,9 @@
-"""Pairs of tables as a Plan: one job per pair, which runs `python -m runyard.tasks.datadiff` and leaves its report.
+"""Pairs of tables as a Plan: one job per pair, which runs `python -m runyard.tasks.datadiff` and leaves its
+report.
 
-Called by the launcher (`Dialect.compile`: an awaiting run, a single diff, or what a push of a dbt project builds) and by routes that extend a waiting
-run. `Trigger.options`: `ci` (what the run belongs to, for `Run.extra`) and `jobs` (ready JobPlans); `push` for a run that a push starts.
+Called by the launcher (`Dialect.compile`: an awaiting run, a single diff, or what a push of a dbt project
+builds) and by routes that extend a waiting run. `Trigger.options`: `ci` (what the run belongs to, for
+`Run.extra`) and `jobs` (ready JobPlans); `push` for a run that a push starts.
 """
 
 from __future__ import annotations
@@ -56,7 +58,8 @@ class NoFiles:
 
 
 def compile_run(trigger: Trigger, files: Files) -> Plan:
-    """A CI run that waits for tables, a run of pairs or questions that are already known, or a run that first builds both sides."""
+    """A CI run that waits for tables, a run of pairs or questions that are already known, or a run that first
+    builds both sides."""
     if trigger.options.get("push"):
         return _pushed(trigger, files)
     jobs: tuple[JobPlan, ...] = tuple(trigger.options.get("jobs") or ())
@@ -70,8 +73,9 @@ def compile_run(trigger: Trigger, files: Files) -> Plan:
 
 
 def _pushed(trigger: Trigger, files: Files) -> Plan:
-    """A run that `building.py` gives its jobs: the configuration that says where to build is in the database. The second workflow never gets any; it
-    keeps the run open between the end of the build and the diffs that follow from it."""
+    """A run that `building.py` gives its jobs: the configuration that says where to build is in the database.
+    The second workflow never gets any; it keeps the run open between the end of the build and the diffs that
+    follow from it."""
     section = read_section(files)
     about = {
         "ci_config_id": None,
@@ -102,8 +106,8 @@ def diff_job(
     files: Sequence[str] = (),
     dependencies: Sequence[Mapping[str, Any]] = (),
 ) -> JobPlan:
-    """One pair as a job. `connections`: named by id; `request`: what the API shows of the diff; `before`: steps that bring what is compared; `files`
-    of the server that it reads.
+    """One pair as a job. `connections`: named by id; `request`: what the API shows of the diff; `before`:
+    steps that bring what is compared; `files` of the server that it reads.
 
     Differences are a finding, not a failure: exit 1 is tolerated, so the run ends well and shows a warning.
     """
@@ -161,20 +165,23 @@ def reach(connections: Sequence[ConnectionUse]) -> Network:
 
 
 def shown(connections: Sequence[ConnectionUse], files: Sequence[str] = ()) -> tuple[Bind, ...]:
-    """What of the server the box shows: our own program, the files of databases, named files. A relative file lies in the workspace."""
+    """What of the server the box shows: our own program, the files of databases, named files. A relative file
+    lies in the workspace."""
     databases = [str(use.settings["file"]) for use in connections if use.settings["dialect"] == "duckdb"]
     absolute = [file for file in databases if file.startswith("/")]
     return tuple(Bind(path) for path in dict.fromkeys([*own_paths(), *_with_logs(absolute), *files]))
 
 
 def _with_logs(files: Sequence[str]) -> list[str]:
-    """Database files and, where one was left behind, their write-ahead logs: without it DuckDB would show older data."""
+    """Database files and, where one was left behind, their write-ahead logs: without it DuckDB would show
+    older data."""
     logs = [f"{file}.wal" for file in files]
     return list(dict.fromkeys([*files, *(log for log in logs if Path(log).exists())]))
 
 
 def own_paths() -> list[str]:
-    """Where this Python and this package lie, so that the box shows them; the system's own /usr is there anyway."""
+    """Where this Python and this package lie, so that the box shows them; the system's own /usr is there
+    anyway."""
     found = (Path(sys.prefix), Path(sys.base_prefix), Path(runyard.__file__).parent.parent)
     return list(dict.fromkeys(str(path) for path in found if not path.is_relative_to("/usr")))
 
@@ -194,7 +201,8 @@ def check(files: Files, path: str) -> Sequence[Problem]:
 
 
 def on_push(push: Push, files: Files) -> Sequence[PushTrigger]:
-    """A push of a branch with a [datafold] section builds and compares it; the default branch is what others are compared with."""
+    """A push of a branch with a [datafold] section builds and compares it; the default branch is what others
+    are compared with."""
     if push.tag or push.ref == push.project.default_branch or not has_section(files):
         return ()
     return (PushTrigger("push", {"push": True}),)

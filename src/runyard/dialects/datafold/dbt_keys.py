@@ -1,4 +1,5 @@
-"""The primary key of a dbt model, as Datafold infers it: first match of seven places wins, and the place is reported (contracts/datafold.md §8.3). Pure."""
+"""The primary key of a dbt model, as Datafold infers it: first match of seven places wins, and the place is
+reported (contracts/datafold.md §8.3). Pure."""
 
 from __future__ import annotations
 
@@ -18,7 +19,8 @@ _CAST = re.compile(r"::\s*\w+(\s*\(\s*\d+\s*(,\s*\d+\s*)?\))?\s*$")
 
 @dataclass(frozen=True, slots=True)
 class Key:
-    """A node's key and where it stands: meta_table, meta, tags, uniqueness, unique_key, column_name, constraint or none."""
+    """A node's key and where it stands: meta_table, meta, tags, uniqueness, unique_key, column_name,
+    constraint or none."""
 
     source: str
     columns: tuple[str, ...] = ()
@@ -65,7 +67,8 @@ def _primary(part: Json) -> list[Json]:
 def uniqueness(manifest: Any) -> dict[str, tuple[str, ...]]:
     """Columns that a uniqueness test promises, by the id of the tested node; the first test of a node counts.
 
-    dbt writes a test's arguments into `test_metadata.kwargs`; since 1.10 a project may nest them under `arguments`, before it `attached_node` was missing.
+    dbt writes a test's arguments into `test_metadata.kwargs`; since 1.10 a project may nest them under
+    `arguments`, before it `attached_node` was missing.
     """
     found: dict[str, tuple[str, ...]] = {}
     for raw in table(table(manifest).get("nodes")).values():
@@ -87,7 +90,8 @@ def uniqueness(manifest: Any) -> dict[str, tuple[str, ...]]:
 
 
 def parts(expression: str) -> tuple[str, ...]:
-    """`a`, `a || '-' || b` or `CONCAT(a, b)` as columns; () when something else than columns and literals stands there."""
+    """`a`, `a || '-' || b` or `CONCAT(a, b)` as columns; () when something else than columns and literals
+    stands there."""
     inside = _CONCAT.match(expression)
     pieces = inside[1].split(",") if inside else expression.split("||")
     names = []

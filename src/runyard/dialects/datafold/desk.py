@@ -1,6 +1,8 @@
-"""The front desk of the Datafold door: who asks, what the body says. Every route goes through here; bodies are read under a budget.
+"""The front desk of the Datafold door: who asks, what the body says. Every route goes through here; bodies
+are read under a budget.
 
-`Authorization: Key X` is the documented header; the bare key appears in the vendor's own examples, Bearer in everybody's scripts.
+`Authorization: Key X` is the documented header; the bare key appears in the vendor's own examples, Bearer in
+everybody's scripts.
 """
 
 from __future__ import annotations

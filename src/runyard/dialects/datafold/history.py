@@ -1,5 +1,6 @@
-"""What a CI run asks of the repository: the merge base, the commits of a change, the files it touches. Pure over the Source port; blocking, so call it
-in a thread. A repository need not know the commits that a client names: then every answer is empty, and nothing is refused.
+"""What a CI run asks of the repository: the merge base, the commits of a change, the files it touches. Pure
+over the Source port; blocking, so call it in a thread. A repository need not know the commits that a client
+names: then every answer is empty, and nothing is refused.
 """
 
 from __future__ import annotations

@@ -1,4 +1,5 @@
-"""Reading a stranger's JSON without trusting its shape: what is odd reads as empty. Used by all that looks into dbt manifests."""
+"""Reading a stranger's JSON without trusting its shape: what is odd reads as empty. Used by all that looks
+into dbt manifests."""
 
 from __future__ import annotations
 

@@ -1,6 +1,8 @@
-"""The life of a CI run between its calls: made, given what the repository knows of the change, given tables, superseded. Called by routes and rounds.
+"""The life of a CI run between its calls: made, given what the repository knows of the change, given tables,
+superseded. Called by routes and rounds.
 
-Every act is safe to repeat: a commit's open run is found again, the same pair is one job, and what was compared is not compared twice.
+Every act is safe to repeat: a commit's open run is found again, the same pair is one job, and what was
+compared is not compared twice.
 """
 
 from __future__ import annotations
@@ -173,7 +175,8 @@ class Life:
         )
 
     async def _commits(self, config: CiConfig, run: Run) -> Sequence[str] | None:
-        """Whose production manifest may be compared, best first; None: the newest of all. With `merge_base` the fork's, else the nearest before it."""
+        """Whose production manifest may be compared, best first; None: the newest of all. With `merge_base`
+        the fork's, else the nearest before it."""
         told = runs.about(run)
         if config.branch_commit_selection_strategy == "latest":
             return None

@@ -1,5 +1,6 @@
-"""Filters and order of the list of diffs: any listed field may be given, commas mean or, dates take `<D`, `>D`, `D` and `D1<<D2` (contracts/datafold.md
-§3 and §6). Pure. Fields that name what cannot be here (monitors, data apps) are null and match nothing but the empty text.
+"""Filters and order of the list of diffs: any listed field may be given, commas mean or, dates take `<D`,
+`>D`, `D` and `D1<<D2` (contracts/datafold.md §3 and §6). Pure. Fields that name what cannot be here
+(monitors, data apps) are null and match nothing but the empty text.
 """
 
 from __future__ import annotations
@@ -113,7 +114,8 @@ def sort_key(diff: Shown, name: str) -> tuple[int, float, str]:
 
 
 def span_of(name: str, said: str) -> Span:
-    """[from, to) of `<D`, `>D`, `D1<<D2` or `D`, which is a whole day when no time is told, else the second."""
+    """[from, to) of `<D`, `>D`, `D1<<D2` or `D`, which is a whole day when no time is told, else the
+    second."""
     if "<<" in said:
         low, _, high = said.partition("<<")
         return _moment(name, low), _end(name, high)

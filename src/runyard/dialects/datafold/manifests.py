@@ -1,8 +1,9 @@
 """dbt manifests, v4 to v12: what of a stranger's manifest.json a data diff needs. Pure.
 
-Read leniently (any dbt version, any field may be missing or odd), kept small: only this digest of an upload is stored. A node's prints are those
-parts that dbt's own `state:modified` compares (dbt-core 1.11, contracts/graph/nodes.py): text, unrendered configuration, configured place, persisted
-descriptions, fully qualified name, contract, macros it uses directly or not.
+Read leniently (any dbt version, any field may be missing or odd), kept small: only this digest of an upload
+is stored. A node's prints are those parts that dbt's own `state:modified` compares (dbt-core 1.11,
+contracts/graph/nodes.py): text, unrendered configuration, configured place, persisted descriptions, fully
+qualified name, contract, macros it uses directly or not.
 """
 
 from __future__ import annotations
@@ -100,7 +101,8 @@ def _prints(node: Json, macros: _Macros) -> dict[str, str]:
 
 
 def _body(node: Json) -> Any:
-    """The node's own text; `raw_sql` before v7. A seed's is its checksum, which is only its path where the file is large."""
+    """The node's own text; `raw_sql` before v7. A seed's is its checksum, which is only its path where the
+    file is large."""
     raw = text(node.get("raw_code")) or text(node.get("raw_sql"))
     return raw or table(node.get("checksum"))
 
@@ -125,7 +127,8 @@ def _print(value: Any) -> str:
 
 
 class _Macros:
-    """Prints of macros with all that they call, MACRO_DEPTH calls deep: a bound on the work that a stranger's manifest may cause, cycles included."""
+    """Prints of macros with all that they call, MACRO_DEPTH calls deep: a bound on the work that a stranger's
+    manifest may cause, cycles included."""
 
     def __init__(self, manifest: Any) -> None:
         texts_of: dict[str, str] = {}

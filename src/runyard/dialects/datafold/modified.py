@@ -1,4 +1,5 @@
-"""Which models of a pull request are diffed: those that dbt calls modified, and what depends on them. Pure, over two digests of manifests.py."""
+"""Which models of a pull request are diffed: those that dbt calls modified, and what depends on them. Pure,
+over two digests of manifests.py."""
 
 from __future__ import annotations
 
@@ -14,7 +15,8 @@ MOST_LOOKED_AT = 2000
 
 @dataclass(frozen=True, slots=True)
 class Selection:
-    """What is diffed and why, and what cannot be. `reasons`: parts of the node that changed (body, config, macros, …), or `downstream`."""
+    """What is diffed and why, and what cannot be. `reasons`: parts of the node that changed (body, config,
+    macros, …), or `downstream`."""
 
     reasons: Mapping[str, Sequence[str]]
     new: Sequence[str]  # names of tables that production does not have
@@ -31,7 +33,8 @@ def why(before: Mapping[str, Any] | None, after: Mapping[str, Any]) -> list[str]
 
 
 def select(production: Digest, proposed: Digest, *, slim: bool) -> Selection:
-    """Nodes of both manifests that changed, and (unless `slim`) all downstream of a change; new and ephemeral nodes change what follows them."""
+    """Nodes of both manifests that changed, and (unless `slim`) all downstream of a change; new and ephemeral
+    nodes change what follows them."""
     touched = {id: parts for id, node in proposed.items() if (parts := why(production.get(id), node))}
     after = _downstream(proposed, set(touched))
     wanted = {id: parts for id, parts in touched.items() if parts != ["new"]}

@@ -1,6 +1,8 @@
-"""The OpenAPI page of the Datafold door: what each route takes and answers, said beside the route and put together here. Called by routes; pure.
+"""The OpenAPI page of the Datafold door: what each route takes and answers, said beside the route and put
+together here. Called by routes; pure.
 
-Bodies are read by the desk under a budget, not by the framework, so their schemas are joined to the document here.
+Bodies are read by the desk under a budget, not by the framework, so their schemas are joined to the document
+here.
 """
 
 from __future__ import annotations
@@ -51,7 +53,8 @@ def described(
     errors: Sequence[int] = (),
     page: bool = False,
 ) -> dict[str, Any]:
-    """Arguments of `add_api_route`. `body` (an array of it with `many`) or `media` (other content types) is taken; `page`: an HTML page or redirect."""
+    """Arguments of `add_api_route`. `body` (an array of it with `many`) or `media` (other content types) is
+    taken; `page`: an HTML page or redirect."""
     responses: dict[int | str, dict[str, Any]] = {
         code: {"description": _SAID[code], "content": _PROBLEM}
         for code in (401, 404, *((400, 413) if body or media else ()), *errors)

@@ -1,7 +1,9 @@
-"""From a requested diff to the spec of its program: submitted CI pairs, changed dbt models and API diffs become the same kind of job. Called by routes.
+"""From a requested diff to the spec of its program: submitted CI pairs, changed dbt models and API diffs
+become the same kind of job. Called by routes.
 
-The request is kept beside the job in the API's own field names, so that what was asked can be shown again as it was. The spec's names are
-`tasks/datadiff/spec.py`'s; a field is left out where it would say what the program assumes anyway.
+The request is kept beside the job in the API's own field names, so that what was asked can be shown again as
+it was. The spec's names are `tasks/datadiff/spec.py`'s; a field is left out where it would say what the
+program assumes anyway.
 """
 
 from __future__ import annotations
@@ -195,7 +197,8 @@ def _tolerance(connection: Connection) -> Json:
 def from_api(
     request: DataDiff, a: Connection, b: Connection, destination: Connection | None = None
 ) -> JobPlan:
-    """The job of one API diff; 422 for what is not served. `destination`: the data source that gets its results as tables."""
+    """The job of one API diff; 422 for what is not served. `destination`: the data source that gets its
+    results as tables."""
     _served(request)
     given = request.model_dump(mode="json", exclude_unset=True)
     spec: Json = {

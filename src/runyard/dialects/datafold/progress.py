@@ -1,4 +1,7 @@
-"""How far a running diff is, from the lines that its program writes: `[  1.2 s] compare 37% …`. Called by routes_diffs."""
+"""How far a running diff is, from the lines that its program writes: `[  1.2 s] compare 37% …`.
+
+Called by routes_diffs.
+"""
 
 from __future__ import annotations
 

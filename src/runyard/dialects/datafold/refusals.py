@@ -1,4 +1,5 @@
-"""Datafold's error bodies: FastAPI's `detail` list for what a schema refuses, RFC 7807 problem+json for everything else (datafold.md §1).
+"""Datafold's error bodies: FastAPI's `detail` list for what a schema refuses, RFC 7807 problem+json for
+everything else (datafold.md §1).
 
 Status: what the URL names and is not there is 404, what the payload names and is not there is 422.
 """

@@ -1,6 +1,8 @@
-"""Column renames that people tell in commit messages and comments: `datafold rename OLD NEW [model glob]` on a line of its own. Pure.
+"""Column renames that people tell in commit messages and comments: `datafold rename OLD NEW [model glob]` on
+a line of its own. Pure.
 
-Commits chain in order (a→b, b→c means a→c, each for the models that its glob names); a comment applies to the whole change (contracts/datafold.md §8.5).
+Commits chain in order (a→b, b→c means a→c, each for the models that its glob names); a comment applies to the
+whole change (contracts/datafold.md §8.5).
 """
 
 from __future__ import annotations

@@ -1,6 +1,8 @@
-"""What a CI run found, for people and programs: one JSON document, and the Markdown made of it, ready to post on the pull request. Pure.
+"""What a CI run found, for people and programs: one JSON document, and the Markdown made of it, ready to post
+on the pull request. Pure.
 
-Contents follow what Datafold's own comment tells per table (contracts/datafold.md §8.7): rows, columns, schema, keys, values; its exact Markdown is not public.
+Contents follow what Datafold's own comment tells per table (contracts/datafold.md §8.7): rows, columns,
+schema, keys, values; its exact Markdown is not public.
 """
 
 from __future__ import annotations
@@ -157,7 +159,8 @@ def _row(line: Mapping[str, Any], server: str) -> str:
 
 
 def _details(line: Mapping[str, Any]) -> list[str]:
-    """What a row of numbers does not tell: schema, changed columns, keys, errors. Nothing for tables without news."""
+    """What a row of numbers does not tell: schema, changed columns, keys, errors. Nothing for tables without
+    news."""
     told = []
     if line["error"]:
         told.append(f"{_plain(line['error']['error_value'])} (`{_plain(line['error']['error_type'])}`)")

@@ -1,6 +1,8 @@
-"""What a diff found, for the API: reads the report artifact of a job's latest attempt and shapes diffs, summaries and statistics.
+"""What a diff found, for the API: reads the report artifact of a job's latest attempt and shapes diffs,
+summaries and statistics.
 
-Report blobs are immutable, so parsed ones are kept; a missing or broken one is a failed diff, never a server error.
+Report blobs are immutable, so parsed ones are kept; a missing or broken one is a failed diff, never a server
+error.
 """
 
 from __future__ import annotations
@@ -110,7 +112,8 @@ def moment(at: int | None) -> str | None:
 
 
 def summary_results(diff: Diff) -> Json:
-    """§3.3, always the same-database shape: the SDK's poller needs every part, and knows only `success` and `failed`."""
+    """§3.3, always the same-database shape: the SDK's poller needs every part, and knows only `success` and
+    `failed`."""
     state = diff.stored.attempt.state
     if state is not State.DONE:
         return {"status": "running" if state in (State.RUNNING, State.STOPPING) else "pending"}
@@ -131,8 +134,9 @@ def summary_results(diff: Diff) -> Json:
 
 
 def _materialized(result: Mapping[str, Any], request: Mapping[str, Any]) -> Json:
-    """Where the results lie as tables; null where that was not asked for, or did not work (the report's warnings say why). The two datasets, which
-    the vendor's answer does not have, are there only for those who asked for them."""
+    """Where the results lie as tables; null where that was not asked for, or did not work (the report's
+    warnings say why). The two datasets, which the vendor's answer does not have, are there only for those who
+    asked for them."""
     made = result.get("materialized") or {}
     datasets = [name for name in ("dataset1", "dataset2") if request.get(f"materialize_{name}")]
     return {

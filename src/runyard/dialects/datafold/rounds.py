@@ -1,5 +1,6 @@
-"""What this door does without being asked: runs that nobody gave tables to end, and pushed dbt projects go on from build to diffs. Mounted through
-`Dialect.rounds`; safe to repeat, to cut short and to run on several replicas at once (each act looks again inside its write transaction).
+"""What this door does without being asked: runs that nobody gave tables to end, and pushed dbt projects go on
+from build to diffs. Mounted through `Dialect.rounds`; safe to repeat, to cut short and to run on several
+replicas at once (each act looks again inside its write transaction).
 """
 
 from __future__ import annotations

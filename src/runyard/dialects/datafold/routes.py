@@ -1,4 +1,5 @@
-"""The Datafold door as one FastAPI application under /api/v1, /api/internal and /datadiffs. Mounted by app through the Dialect value."""
+"""The Datafold door as one FastAPI application under /api/v1, /api/internal and /datadiffs. Mounted by app
+through the Dialect value."""
 
 from __future__ import annotations
 

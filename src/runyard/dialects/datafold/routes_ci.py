@@ -1,7 +1,9 @@
-"""`/api/v1/ci/{id}/…`: trigger, submitted diffs, runs, and (ours) confirm, cancel and report of a run. Called by routes.
+"""`/api/v1/ci/{id}/…`: trigger, submitted diffs, runs, and (ours) confirm, cancel and report of a run. Called
+by routes.
 
-Trigger and submit are safe to repeat: the same commit's open run is reused, the same pair is one job, and a pull request without an open run is
-answered with `run_id: null`, which the vendor's client reports without failing (contracts/datafold.md §2.2).
+Trigger and submit are safe to repeat: the same commit's open run is reused, the same pair is one job, and a
+pull request without an open run is answered with `run_id: null`, which the vendor's client reports without
+failing (contracts/datafold.md §2.2).
 """
 
 from __future__ import annotations

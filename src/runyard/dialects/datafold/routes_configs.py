@@ -1,4 +1,5 @@
-"""`/api/v1/ci`: CI configurations, our addition, since Datafold makes them in its web app. Administrators write, everyone with a token reads."""
+"""`/api/v1/ci`: CI configurations, our addition, since Datafold makes them in its web app. Administrators
+write, everyone with a token reads."""
 
 from __future__ import annotations
 

@@ -1,7 +1,9 @@
-"""dbt artifacts: uploads of `target/`, the check after one, and the key report of a manifest. Called by routes.
+"""dbt artifacts: uploads of `target/`, the check after one, and the key report of a manifest. Called by
+routes.
 
-A pull request's upload makes (or finds) the run of its commit and gives it one diff per changed model once production's manifest is known (`life.py`).
-Only manifest.json is read from the archive, under budgets (contracts/reliability.md §5 C).
+A pull request's upload makes (or finds) the run of its commit and gives it one diff per changed model once
+production's manifest is known (`life.py`). Only manifest.json is read from the archive, under budgets
+(contracts/reliability.md §5 C).
 """
 
 from __future__ import annotations

@@ -1,6 +1,8 @@
-"""`/api/v1/datadiffs…`: create, list, get, cancel, patch, summary, summary_results; and `/datadiffs/{id}/overview`, which clients print. Called by routes.
+"""`/api/v1/datadiffs…`: create, list, get, cancel, patch, summary, summary_results; and
+`/datadiffs/{id}/overview`, which clients print. Called by routes.
 
-A diff asked for by the API is a run of one job in the project `datafold/data-diffs`, which is made when the first one comes.
+A diff asked for by the API is a run of one job in the project `datafold/data-diffs`, which is made when the
+first one comes.
 """
 
 from __future__ import annotations
@@ -128,7 +130,8 @@ class Diffs:
         )
 
     async def _named(self, diffs: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
-        """With who started each, by the name shown and by the one of the login, which lists filter and order by but do not show."""
+        """With who started each, by the name shown and by the one of the login, which lists filter and order
+        by but do not show."""
 
         def look(tx: Tx) -> dict[int, list[str]]:
             users = [tx.get(User, id) for id in {diff["user_id"] for diff in diffs} if id]
@@ -205,7 +208,8 @@ class Diffs:
         return answer(summary_results(await self._diff(await self.desk.person(request), id)))
 
     async def overview(self, request: Request, id: Id) -> Response:
-        """The address that the vendor's client prints leads to the job's page, which asks who you are itself."""
+        """The address that the vendor's client prints leads to the job's page, which asks who you are
+        itself."""
 
         def look(tx: Tx) -> str:
             stored = load(tx, _named(tx, id))

@@ -1,4 +1,5 @@
-"""Small calls that every invocation of the vendor's client makes: who am I, and the client's own log. Called by routes."""
+"""Small calls that every invocation of the vendor's client makes: who am I, and the client's own log. Called
+by routes."""
 
 from __future__ import annotations
 

@@ -1,6 +1,8 @@
-"""Pages for people: `/datadiffs/runs/{id}`, the report of a CI run with its confirm button. Sign-in, style and script are the web pages' own.
+"""Pages for people: `/datadiffs/runs/{id}`, the report of a CI run with its confirm button. Sign-in, style
+and script are the web pages' own.
 
-What strangers wrote (table and column names, messages) reaches the page only through Jinja's escaping. Called by routes.
+What strangers wrote (table and column names, messages) reaches the page only through Jinja's escaping. Called
+by routes.
 """
 
 from __future__ import annotations

@@ -1,5 +1,6 @@
-"""`/api/v1/data_sources…`: create, list, get, types, test, query, dataset_schema, guess_pk. The same rows as Looker's connections; secrets never come
-back. Whatever looks into a database runs as a step in the sandbox (`asking.py`). Called by routes.
+"""`/api/v1/data_sources…`: create, list, get, types, test, query, dataset_schema, guess_pk. The same rows as
+Looker's connections; secrets never come back. Whatever looks into a database runs as a step in the sandbox
+(`asking.py`). Called by routes.
 """
 
 from __future__ import annotations
@@ -169,7 +170,8 @@ class Sources:
         return await self.services.db.read(lambda tx: _find(tx, id))
 
     async def _queried(self, id: int) -> Connection:
-        """A data source that questions can be put to: named by the URL, so that it is 404 when it is not there."""
+        """A data source that questions can be put to: named by the URL, so that it is 404 when it is not
+        there."""
         await self._source(id)
         return await self.services.db.read(lambda tx: sources.find(tx, id))
 

@@ -1,6 +1,8 @@
-"""CI configurations, their runs and the record of every diff, as functions of one transaction. Called by routes and rounds inside `db.read` and `db.write`.
+"""CI configurations, their runs and the record of every diff, as functions of one transaction. Called by
+routes and rounds inside `db.read` and `db.write`.
 
-A configuration is a Record (`datafold.ci`); a CI run is a Run whose `extra` names it; a diff is a Record (`datafold.diff`) pointing at its job.
+A configuration is a Record (`datafold.ci`); a CI run is a Run whose `extra` names it; a diff is a Record
+(`datafold.diff`) pointing at its job.
 """
 
 from __future__ import annotations
@@ -97,7 +99,8 @@ def run_of(tx: Tx, owner: Record, run_id: int) -> Run:
 
 
 def occurrence(tx: Tx, owner: Record, pr: str, sha: str) -> int:
-    """How many runs of this pull request and commit have ended: two triggers at once count the same and so make one run."""
+    """How many runs of this pull request and commit have ended: two triggers at once count the same and so
+    make one run."""
     return sum(run.state is State.DONE for run in runs(tx, owner, sha=sha, pr=pr))
 
 
@@ -107,7 +110,8 @@ def nameless(tx: Tx, owner: Record, sha: str) -> Run | None:
 
 
 def cancel_older(tx: Tx, owner: Record, kept: Run, now: int) -> None:
-    """A newer commit of a pull request (of a branch, where no number is told) ends what still runs for older ones."""
+    """A newer commit of a pull request (of a branch, where no number is told) ends what still runs for older
+    ones."""
     told = about(kept)
     pr = str(told.get("pr_num"))
     for run in list(runs(tx, owner, pr=pr, open_only=True)):

@@ -1,6 +1,8 @@
-"""The section `[datafold]` of a repository's runyard.toml: how the repository's own dbt project is built at both ends of a change. Pure.
+"""The section `[datafold]` of a repository's runyard.toml: how the repository's own dbt project is built at
+both ends of a change. Pure.
 
-It says what to run, never where: data source, network and environment are the CI configuration's, which only administrators make.
+It says what to run, never where: data source, network and environment are the CI configuration's, which only
+administrators make.
 """
 
 from __future__ import annotations
@@ -54,7 +56,8 @@ class Section(BaseModel):
 
 
 def has_section(files: Files) -> bool:
-    """Whether a push should be looked at; a file that is no TOML is, if it seems to have the section, so that somebody hears of it."""
+    """Whether a push should be looked at; a file that is no TOML is, if it seems to have the section, so that
+    somebody hears of it."""
     data = _read(files, SECTION_FILE)
     if data is None:
         return False

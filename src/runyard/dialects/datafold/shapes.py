@@ -1,6 +1,8 @@
-"""Datafold's wire types: what requests may say. Names, defaults and enums are the published schema's (contracts/datafold.md §2 to §4).
+"""Datafold's wire types: what requests may say. Names, defaults and enums are the published schema's
+(contracts/datafold.md §2 to §4).
 
-Fields that are accepted but change nothing here are listed in docs/dialects/datafold.md; unknown fields are ignored, as FastAPI does.
+Fields that are accepted but change nothing here are listed in docs/dialects/datafold.md; unknown fields are
+ignored, as FastAPI does.
 """
 
 from __future__ import annotations
@@ -47,13 +49,14 @@ class CiDiff(BaseModel):
 
 
 class Builds(BaseModel):
-    """Ours: how both sides of a change are built by the repository's own dbt project. Only administrators say it: the project's code gets the
-    data source's password and network."""
+    """Ours: how both sides of a change are built by the repository's own dbt project. Only administrators say
+    it: the project's code gets the data source's password and network."""
 
     model_config = ConfigDict(extra="forbid")
 
     environment: Annotated[str, Field(max_length=4000, pattern=r"^(/[^\x00]*)?$")] = ""
-    """A virtual environment of the server with dbt in it; empty: `dbt` of the runner's PATH, or what the project's own set-up installs."""
+    """A virtual environment of the server with dbt in it; empty: `dbt` of the runner's PATH, or what the
+    project's own set-up installs."""
     network: Literal["none", "internet", "host"] | None = None
     """None: what the data source needs."""
     timeout_s: Annotated[int, Field(ge=10, le=86400)] = 3600
@@ -99,7 +102,8 @@ class CiConfig(BaseModel):
 
 
 class DataSource(BaseModel):
-    """A data source to create. `options` depends on `type`; the rest is the same for all. Those without a remark are kept and shown."""
+    """A data source to create. `options` depends on `type`; the rest is the same for all. Those without a
+    remark are kept and shown."""
 
     name: Annotated[str, Field(min_length=1, max_length=200)]
     type: Annotated[str, Field(max_length=60)]
@@ -126,7 +130,8 @@ class DataSource(BaseModel):
 
 
 class PostgresOptions(BaseModel):
-    """PostgreSQLConfig. `rootcert` and `role` are refused: a tenant may not name files or change who we are."""
+    """PostgreSQLConfig. `rootcert` and `role` are refused: a tenant may not name files or change who we
+    are."""
 
     host: Annotated[str, Field(min_length=1, max_length=128)]
     user: Annotated[str, Field(min_length=1, max_length=128)]
@@ -187,7 +192,8 @@ class DuckDbOptions(BaseModel):
 
 
 class Query(BaseModel):
-    """A SELECT on a data source. `params` take the places of `?` in order, or of `$1`, `$2` …: whose placeholders the vendor means is documented nowhere."""
+    """A SELECT on a data source. `params` take the places of `?` in order, or of `$1`, `$2` …: whose
+    placeholders the vendor means is documented nowhere."""
 
     query: Annotated[str, Field(min_length=1, max_length=100_000)]
     params: Annotated[list[Sql], Field(max_length=1000)] | None = None

@@ -1,6 +1,8 @@
-"""Data sources: Datafold's name for the rows that Looker calls connections. Between wire type, stored row and what a job is given.
+"""Data sources: Datafold's name for the rows that Looker calls connections. Between wire type, stored row and
+what a job is given.
 
-Secrets are sealed on the way in and leave only inside a job's environment; `options` of an answer is always null, as the vendor's is.
+Secrets are sealed on the way in and leave only inside a job's environment; `options` of an answer is always
+null, as the vendor's is.
 """
 
 from __future__ import annotations
@@ -135,7 +137,8 @@ def destination(tx: Tx, id: int) -> Connection:
 
 
 def temp_schema(connection: Connection) -> str:
-    """The schema of a data source that is ours to write to; "" when there is none. The vendor writes `schema` or `database.schema`."""
+    """The schema of a data source that is ours to write to; "" when there is none. The vendor writes `schema`
+    or `database.schema`."""
     return str(_about(connection).get("temp_schema") or "").rpartition(".")[2]
 
 

@@ -1,7 +1,9 @@
-"""Stored digests of dbt manifests, as functions of one transaction: kept by configuration, commit and low-drift run id; found again by the
-configuration's branch commit selection strategy. Called by life and routes_dbt.
+"""Stored digests of dbt manifests, as functions of one transaction: kept by configuration, commit and
+low-drift run id; found again by the configuration's branch commit selection strategy. Called by life and
+routes_dbt.
 
-An upload is two records: a small one that lists are made of, and its nodes, which may be megabytes and are read only when they are compared.
+An upload is two records: a small one that lists are made of, and its nodes, which may be megabytes and are
+read only when they are compared.
 """
 
 from __future__ import annotations
@@ -77,7 +79,8 @@ def shared_ids(tx: Tx, owner: Record, run_type: str, sha: str) -> list[str]:
 
 
 def production(tx: Tx, owner: Record, shared: str, commits: Iterable[str] | None) -> tuple[str, Nodes] | None:
-    """(sha, digest) of production's side: of the same low-drift run; else of the first of `commits` that was uploaded; else (None) the newest."""
+    """(sha, digest) of production's side: of the same low-drift run; else of the first of `commits` that was
+    uploaded; else (None) the newest."""
     known: dict[str, Record] = {}
     for record in of(tx, owner, PRODUCTION):
         _, sha, run_id = record.key.split(":", 2)

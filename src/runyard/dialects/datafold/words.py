@@ -1,4 +1,5 @@
-"""Datafold's JobStatus, both directions. Three of its eight words are final: done, failed, cancelled (contracts/datafold.md §6)."""
+"""Datafold's JobStatus, both directions. Three of its eight words are final: done, failed, cancelled
+(contracts/datafold.md §6)."""
 
 from __future__ import annotations
 

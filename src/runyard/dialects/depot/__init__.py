@@ -1,4 +1,5 @@
-"""Depot: Actions-syntax workflows, and the CI API over Connect. `DIALECT` is all that app knows of this folder."""
+"""Depot: Actions-syntax workflows, and the CI API over Connect. `DIALECT` is all that app knows of this
+folder."""
 
 from __future__ import annotations
 
@@ -20,8 +21,9 @@ from runyard.model.work import Run
 
 
 class Door:
-    """The mounted application, made at the first request: the generated messages take half as long to import as FastAPI
-    and SQLAlchemy together, and a server that nobody asks through this door should start without them."""
+    """The mounted application, made at the first request: the generated messages take half as long to import
+    as FastAPI and SQLAlchemy together, and a server that nobody asks through this door should start without
+    them."""
 
     def __init__(self, services: Services) -> None:
         self._services = services

@@ -1,7 +1,7 @@
 """Who calls and what they may see: Depot's idea of authentication, and our errors as Connect's.
 
-`Asker` runs before a request's body is read. Handlers get the Principal from `asker()`. Every RunyardError becomes its
-Connect code, every other exception `internal` without a word about it (the log has it).
+`Asker` runs before a request's body is read. Handlers get the Principal from `asker()`. Every RunyardError
+becomes its Connect code, every other exception `internal` without a word about it (the log has it).
 """
 
 from __future__ import annotations
@@ -119,7 +119,8 @@ class Translator:
 
 
 def visible_project(tx: Tx, principal: Principal, project_id: int, what: str) -> Project:
-    """The project of something, if this principal may see it; NotFound otherwise, as for things that are not there."""
+    """The project of something, if this principal may see it; NotFound otherwise, as for things that are not
+    there."""
     project = tx.get(Project, project_id)
     if project is None or not _knows(principal, project):
         raise NotFound(f"{what} not found")

@@ -1,4 +1,5 @@
-"""What Depot's clients ask to happen: run, dispatch, cancel, retry, rerun. Called by routes; the engine's verbs do it."""
+"""What Depot's clients ask to happen: run, dispatch, cancel, retry, rerun. Called by routes; the engine's
+verbs do it."""
 
 from __future__ import annotations
 
@@ -220,7 +221,8 @@ class Acting:
     async def _again(
         self, workflow_id: str, outcomes: frozenset[Outcome], nothing: str, *, anew: bool = False
     ) -> list[int]:
-        """Ids of the jobs that are tried again; `anew`: as another execution of the workflow, and with them those skipped behind them."""
+        """Ids of the jobs that are tried again; `anew`: as another execution of the workflow, and with them
+        those skipped behind them."""
         who = asker()
         _, number = ids.hear(workflow_id, ids.Kind.WORKFLOW)
 

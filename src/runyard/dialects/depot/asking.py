@@ -1,4 +1,5 @@
-"""What Depot's clients read: runs, workflows, lists, summaries, artifacts. Called by routes; one read transaction each."""
+"""What Depot's clients read: runs, workflows, lists, summaries, artifacts. Called by routes; one read
+transaction each."""
 
 from __future__ import annotations
 
@@ -250,8 +251,9 @@ def _run_filter(
 def _runs(
     tx: Tx, who: Principal, filter: RunFilter, sha: str = "", after: int | None = None
 ) -> Iterator[tuple[Run, Project]]:
-    """Those that this principal may see, newest first. `sha` begins what is checked out or the head (a pull request's, local changes' base);
-    for the latter only so many runs are looked through, because no index has it."""
+    """Those that this principal may see, newest first. `sha` begins what is checked out or the head (a pull
+    request's, local changes' base); for the latter only so many runs are looked through, because no index has
+    it."""
     if not sha:
         return _seen(tx, who, filter, after)
     wanted = sha.lower()

@@ -1,7 +1,9 @@
-"""`depot.cache.v1.CacheService`: entries that clients upload in parts and fetch by key (contracts/depot.md §5, §6). Called by routes and acting.
+"""`depot.cache.v1.CacheService`: entries that clients upload in parts and fetch by key (contracts/depot.md
+§5, §6). Called by routes and acting.
 
-An entry belongs to who made it: its key is unique per person, so that nobody reads or replaces another's local changes by guessing a key. It is a
-Record (`depot.cache`), each uploaded part one of its own (`depot.cache.part`) until the entry is finalized. Blob first, record second.
+An entry belongs to who made it: its key is unique per person, so that nobody reads or replaces another's
+local changes by guessing a key. It is a Record (`depot.cache`), each uploaded part one of its own
+(`depot.cache.part`) until the entry is finalized. Blob first, record second.
 """
 
 from __future__ import annotations
@@ -158,7 +160,8 @@ class Cache(CacheService):
     async def finalize_entry(
         self, request: pb.FinalizeEntryRequest, ctx: _Ctx, /
     ) -> pb.FinalizeEntryResponse:
-        """Joins the parts in the order of their ETags; only now can the entry be fetched. Repeating it changes nothing."""
+        """Joins the parts in the order of their ETags; only now can the entry be fetched. Repeating it
+        changes nothing."""
         who = _person()
         if request.children:
             raise ConnectError(Code.UNIMPLEMENTED, "children of entries are not served")
@@ -232,7 +235,8 @@ class Cache(CacheService):
     async def get_download_url_by_prefix(
         self, request: pb.GetDownloadURLByPrefixRequest, ctx: _Ctx, /
     ) -> pb.GetDownloadURLByPrefixResponse:
-        """The newest entry of the first prefix that has one. The field's name is a plural and its type one text: lines, as restore keys are."""
+        """The newest entry of the first prefix that has one. The field's name is a plural and its type one
+        text: lines, as restore keys are."""
         who = asker()
         prefixes = list(filter(None, request.key_prefixes.splitlines()))
         if not 0 < len(prefixes) <= 100:

@@ -1,7 +1,8 @@
 """Connect's two codecs, with a look at JSON's nesting before the decoder sees it. Called by routes.
 
-protobuf-py 0.7 decodes an unknown or mistyped field by native recursion: 100,000 `[` overflow the stack and the
-server process dies (measured; the binary decoder stops at 100 by itself). No Depot message nests deeper than 4.
+protobuf-py 0.7 decodes an unknown or mistyped field by native recursion: 100,000 `[` overflow the stack and
+the server process dies (measured; the binary decoder stops at 100 by itself). No Depot message nests deeper
+than 4.
 """
 
 from __future__ import annotations

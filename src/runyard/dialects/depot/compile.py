@@ -1,8 +1,10 @@
-"""Depot's compile: which workflow files a trigger runs, and the Plan they make. Also the dialect's `entries`, `check` and `on_push`.
+"""Depot's compile: which workflow files a trigger runs, and the Plan they make. Also the dialect's `entries`,
+`check` and `on_push`.
 
-Files lie in `.depot/workflows`; a repository without any is read from `.github/workflows` (Depot's `migrate` copies
-one to the other, so never both). `Trigger.options`: `workflow` (a path), `content` (inline texts), `job`, `event` (its name: then only workflows
-that know it run), `payload` (laid over `github.event`; `runyard run` alone gives it).
+Files lie in `.depot/workflows`; a repository without any is read from `.github/workflows` (Depot's `migrate`
+copies one to the other, so never both). `Trigger.options`: `workflow` (a path), `content` (inline texts),
+`job`, `event` (its name: then only workflows that know it run), `payload` (laid over `github.event`; `runyard
+run` alone gives it).
 """
 
 from __future__ import annotations
@@ -206,7 +208,8 @@ def _sample(doc: WorkflowDoc, name: str) -> object:
 
 
 def on_push(push: Push, files: Files) -> list[PushTrigger]:
-    """One run for all workflows that the push starts; a broken file starts one too, so that it can be shown."""
+    """One run for all workflows that the push starts; a broken file starts one too, so that it can be
+    shown."""
     if "ci.skip" in push.options or (push.tag and push.tags_at_once > TAGS_AT_ONCE):
         return []
     findings = Findings()

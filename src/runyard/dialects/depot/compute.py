@@ -1,7 +1,9 @@
-"""`depot.ci.v1.DepotComputeService`: terminals and commands in the sandbox of a running job (`depot ci ssh`, `run --ssh`). Called by routes.
+"""`depot.ci.v1.DepotComputeService`: terminals and commands in the sandbox of a running job (`depot ci ssh`,
+`run --ssh`). Called by routes.
 
-A sandbox's id is its attempt's under another name (`shapes.sandbox_id`). Whoever may run something in the project may look into its jobs; the job's
-log says who did. A terminal that says and hears nothing for half an hour is closed.
+A sandbox's id is its attempt's under another name (`shapes.sandbox_id`). Whoever may run something in the
+project may look into its jobs; the job's log says who did. A terminal that says and hears nothing for half an
+hour is closed.
 """
 
 from __future__ import annotations
@@ -47,7 +49,8 @@ class Compute(DepotComputeService):
     async def open_pty_session(
         self, request: AsyncIterator[pb.OpenPtySessionRequest], ctx: _Ctx, /
     ) -> AsyncIterator[pb.OpenPtySessionResponse]:
-        """The first message opens, the others are typed or resize; answers what is shown, at last the exit code."""
+        """The first message opens, the others are typed or resize; answers what is shown, at last the exit
+        code."""
         first = await anext(request, None)
         init = first.message.value if first is not None and first.message else None
         if not isinstance(init, pb.PtySession):
@@ -172,7 +175,8 @@ def _timeout_s(request: pb.ExecuteCommandRequest) -> float | None:
 async def _outputs(
     visit: Visit, hear: Callable[[], Awaitable[None]] | None, timeout_s: float | None
 ) -> AsyncIterator[pb.ExecuteCommandResponse]:
-    """Both outputs as they come, as text and as bytes, then the exit code; 124 when time was up, as timeout(1) says."""
+    """Both outputs as they come, as text and as bytes, then the exit code; 124 when time was up, as
+    timeout(1) says."""
     fds = [visit.stdout, *([visit.stderr] if visit.stderr is not None else [])]
     until = None if timeout_s is None else time.monotonic() + timeout_s
     late = False
@@ -192,8 +196,9 @@ async def _attended(
     fds: list[int],
     until: float | None = None,
 ) -> AsyncIterator[tuple[int, bytes]]:
-    """(descriptor, bytes) until all are at their end, while `hear` feeds the other direction. Closes the visit when it is left early, when its
-    client goes, when it is idle for too long. TimeoutError when `until` is past."""
+    """(descriptor, bytes) until all are at their end, while `hear` feeds the other direction. Closes the
+    visit when it is left early, when its client goes, when it is idle for too long. TimeoutError when `until`
+    is past."""
     queue: asyncio.Queue[tuple[int, bytes]] = asyncio.Queue(64)
     readers = [asyncio.create_task(_read(fd, queue)) for fd in fds]
     hearer = asyncio.create_task(_heard(hear)) if hear else None

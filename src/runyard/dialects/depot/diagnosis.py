@@ -1,6 +1,8 @@
-"""GetFailureDiagnosis: what failed in a run, workflow, job or attempt, grouped by what looks the same (contracts/depot.md §3.1). Called by routes.
+"""GetFailureDiagnosis: what failed in a run, workflow, job or attempt, grouped by what looks the same
+(contracts/depot.md §3.1). Called by routes.
 
-Skipped dependants are counted and not mistaken for causes; a job that was allowed to fail is no problem. All figures are the contract's bounds.
+Skipped dependants are counted and not mistaken for causes; a job that was allowed to fail is no problem. All
+figures are the contract's bounds.
 """
 
 from __future__ import annotations

@@ -1,12 +1,16 @@
-"""GitHub's two calls that start workflows, as scripts and actions make them (`$GITHUB_API_URL`, GitHub Enterprise's paths). Called by routes.
+"""GitHub's two calls that start workflows, as scripts and actions make them (`$GITHUB_API_URL`, GitHub
+Enterprise's paths). Called by routes.
 
-Depot's own API has DispatchWorkflow only. GitHub's calls that read stand in `run_artifacts` and `repositories`.
+Depot's own API has DispatchWorkflow only. GitHub's calls that read stand in `run_artifacts` and
+`repositories`.
 
-    POST /api/v3/repos/OWNER/NAME/dispatches                            {"event_type", "client_payload"?}  → 204
-    POST /api/v3/repos/OWNER/NAME/actions/workflows/FILE/dispatches     {"ref", "inputs"?}                 → 204
+    POST /api/v3/repos/OWNER/NAME/dispatches
+        {"event_type", "client_payload"?} → 204
+    POST /api/v3/repos/OWNER/NAME/actions/workflows/FILE/dispatches
+        {"ref", "inputs"?} → 204
 
-Errors have GitHub's shape, `{"message", "documentation_url"}`. Facts: docs.github.com, "Create a repository dispatch event" and "Create a workflow
-dispatch event"; limits in contracts/actions.md §2.
+Errors have GitHub's shape, `{"message", "documentation_url"}`. Facts: docs.github.com, "Create a repository
+dispatch event" and "Create a workflow dispatch event"; limits in contracts/actions.md §2.
 """
 
 from __future__ import annotations
@@ -92,7 +96,8 @@ class Dispatches:
         return 204, None, {}
 
     async def _project(self, who: Principal, repo: str, may: Callable[[Project], bool]) -> Project:
-        """A job's token needs `actions: write` to dispatch a workflow, `contents: write` to dispatch a repository's event (GitHub)."""
+        """A job's token needs `actions: write` to dispatch a workflow, `contents: write` to dispatch a
+        repository's event (GitHub)."""
         project = await self.services.db.read(lambda tx: project_named(tx, who, repo))
         if who.is_job and may(project):
             return project
@@ -103,7 +108,8 @@ class Dispatches:
         return project
 
     async def _dispatch_repository(self, who: Principal, project: Project, body: Mapping[str, Any]) -> None:
-        """Every workflow of the default branch that wants this type. Nothing is started where none does: then too the answer is 204, as at GitHub."""
+        """Every workflow of the default branch that wants this type. Nothing is started where none does: then
+        too the answer is 204, as at GitHub."""
         kind, payload = body.get("event_type"), body.get("client_payload")
         payload = {} if payload is None else payload
         if not isinstance(kind, str) or not 0 < len(kind) <= EVENT_TYPE_CHARS:

@@ -1,6 +1,7 @@
 """Artifacts by signed link, without a header: what GetArtifactDownloadURL points at. Called by routes.
 
-The link is an HMAC over the artifact and its expiry; the answer never shows in a browser as a page of this origin.
+The link is an HMAC over the artifact and its expiry; the answer never shows in a browser as a page of this
+origin.
 """
 
 from __future__ import annotations

@@ -1,6 +1,8 @@
-"""Why an attempt failed, from what it left: annotations, the failing step's last lines, its reason. Called by diagnosis.
+"""Why an attempt failed, from what it left: annotations, the failing step's last lines, its reason. Called by
+diagnosis.
 
-Deterministic and bounded: the same attempt always tells the same. Nothing is guessed that the log or the rows do not say.
+Deterministic and bounded: the same attempt always tells the same. Nothing is guessed that the log or the rows
+do not say.
 """
 
 from __future__ import annotations
@@ -53,7 +55,8 @@ EXITS: dict[int, tuple[str, str]] = {
 
 @dataclass(frozen=True, slots=True)
 class Evidence:
-    """What an attempt tells of its failure. `relevant`: the failing step's lines that tell most, in their order."""
+    """What an attempt tells of its failure. `relevant`: the failing step's lines that tell most, in their
+    order."""
 
     message: str
     relevant: tuple[Line, ...] = ()

@@ -1,6 +1,8 @@
-"""A workflow's executions: the first, and one more for every rerun (contracts/depot.md §2). Called by acting (a rerun) and shapes.
+"""A workflow's executions: the first, and one more for every rerun (contracts/depot.md §2). Called by acting
+(a rerun) and shapes.
 
-The workflow's row is the one at hand; those before it are kept in its `extra` as they ended. Retries of single jobs belong to the one at hand.
+The workflow's row is the one at hand; those before it are kept in its `extra` as they ended. Retries of
+single jobs belong to the one at hand.
 """
 
 from __future__ import annotations
@@ -11,7 +13,9 @@ from typing import Any
 from runyard.engine.views import WorkflowView
 from runyard.model.work import Workflow
 
-KEY = "executions"  # in the extra of a workflow: {"past": [[state's word, created, started, finished]…], "since": when the one at hand began}
+# in the extra of a workflow: {"past": [[state's word, created, started, finished]…], "since": when the one at
+# hand began}
+KEY = "executions"
 MOST_PAST = 100
 
 

@@ -1,7 +1,9 @@
-"""Events that nobody sends us: schedules that fall due, runs that begin and end, merge requests that open and move. Each starts a run of the workflows
-that want it (actions.md §2). `rounds` of the dialect call them, and pushes.
+"""Events that nobody sends us: schedules that fall due, runs that begin and end, merge requests that open and
+move. Each starts a run of the workflows that want it (actions.md §2). `rounds` of the dialect call them, and
+pushes.
 
-Whatever is repeated (another replica, a restart, a lost answer) starts nothing twice: a run carries what it is about as its idempotency key.
+Whatever is repeated (another replica, a restart, a lost answer) starts nothing twice: a run carries what it
+is about as its idempotency key.
 """
 
 from __future__ import annotations
@@ -37,7 +39,8 @@ log = logging.getLogger("runyard.depot.happenings")
 
 
 async def fire(services: Services, request: RunRequest) -> Run | None:
-    """Starts what the event starts; nothing when no workflow wants it. A broken file has told its own push."""
+    """Starts what the event starts; nothing when no workflow wants it. A broken file has told its own
+    push."""
     try:
         return await services.start(request)
     except NothingToRun:
@@ -51,7 +54,8 @@ async def fire(services: Services, request: RunRequest) -> Run | None:
 
 
 async def registered(services: Services, push: Push) -> None:
-    """Takes the schedules from what the default branch says now; its pusher stands behind them (GitHub: the last who changed the file)."""
+    """Takes the schedules from what the default branch says now; its pusher stands behind them (GitHub: the
+    last who changed the file)."""
     if push.tag or push.ref != push.project.default_branch:
         return
     files = await asyncio.to_thread(services.source.files, push.project.id, push.after)
@@ -243,7 +247,8 @@ QUEUE = (
 
 
 async def queued(services: Services, push: Push) -> list[RunRequest]:
-    """A queue's branch was pushed: whoever keeps a merge queue (a bot, a script) has its candidate checked as GitHub's queue would."""
+    """A queue's branch was pushed: whoever keeps a merge queue (a bot, a script) has its candidate checked as
+    GitHub's queue would."""
     base, slash, _ = push.ref.removeprefix(QUEUE).rpartition("/")
     if not push.ref.startswith(QUEUE) or not slash:
         return []

@@ -1,7 +1,7 @@
 """Our integer ids as Depot's: ten characters of an alphabet without vowels, reversible, each kind its own.
 
-The kind is part of the number and the number is scattered, so a job's id is never mistaken for a run's and ids do not
-count visibly. Called by shapes (out) and routes (in).
+The kind is part of the number and the number is scattered, so a job's id is never mistaken for a run's and
+ids do not count visibly. Called by shapes (out) and routes (in).
 """
 
 from __future__ import annotations
@@ -15,7 +15,8 @@ ALPHABET = "0123456789bcdfghjklmnpqrstvwxz"
 LENGTH = 10
 _BASE = len(ALPHABET)
 _SPACE = _BASE**LENGTH
-# Any number prime to 30 permutes the space; this one is near the golden section, so neighbours land far apart.
+# Any number prime to 30 permutes the space; this one is near the golden section, so neighbours land far
+# apart.
 _STEP = 364_947_048_151_207
 _BACK = pow(_STEP, -1, _SPACE)
 _SHIFT = 271_828_182_845_904
@@ -54,7 +55,8 @@ def say(kind: Kind, number: int) -> str:
 
 
 def hear(text: str, *kinds: Kind) -> tuple[Kind, int]:
-    """(kind, number) of an id of one of these kinds; NotFound for anything else, as for an id that never was."""
+    """(kind, number) of an id of one of these kinds; NotFound for anything else, as for an id that never
+    was."""
     left = 0
     if len(text) == LENGTH and all(char in ALPHABET for char in text):
         for char in reversed(text):

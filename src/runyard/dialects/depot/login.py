@@ -1,4 +1,5 @@
-"""`depot.cli.v1beta1.LoginService`: `depot login` from a terminal (contracts/depot.md §1.4). Called by routes, without a token."""
+"""`depot.cli.v1beta1.LoginService`: `depot login` from a terminal (contracts/depot.md §1.4). Called by
+routes, without a token."""
 
 from __future__ import annotations
 
@@ -34,7 +35,8 @@ class Login(LoginService):
     async def finish_login(
         self, request: pb.FinishLoginRequest, ctx: _Ctx, /
     ) -> AsyncIterator[pb.FinishLoginResponse]:
-        """One message with the token once it is approved. NotFound when it was refused or nobody came in time."""
+        """One message with the token once it is approved. NotFound when it was refused or nobody came in
+        time."""
         services, id = self.services, request.id
         token, until = services.new_token("glpat-"), time.monotonic() + devices.LIFE_MS / 1000
         while time.monotonic() < until:

@@ -1,7 +1,8 @@
 """An attempt's log bytes as Depot's numbered lines, with the step each belongs to. Called by `logs`.
 
-A cursor is `<byte offset>.<lines so far of that step>`, so any page or stream can go on from any line without state.
-A line's time is when the server got the piece of log in which it begins; of logs from before that was kept, when its step began.
+A cursor is `<byte offset>.<lines so far of that step>`, so any page or stream can go on from any line without
+state. A line's time is when the server got the piece of log in which it begins; of logs from before that was
+kept, when its step began.
 """
 
 from __future__ import annotations
@@ -57,9 +58,11 @@ class Line:
 def lines(
     data: bytes, start: Cursor, attempt: Attempt, steps: Sequence[Step], times: Times = (), *, last: bool
 ) -> Iterator[Line]:
-    """The whole lines in `data`, which begins at `start`; with `last` also an unfinished one at its end. `times` as `views.log_times` has them."""
+    """The whole lines in `data`, which begins at `start`; with `last` also an unfinished one at its end.
+    `times` as `views.log_times` has them."""
     clock = _Clock(times)
-    # In the order of the log, not of the steps: what one in the background said comes when the job waits for it.
+    # In the order of the log, not of the steps: what one in the background said comes when the job waits for
+    # it.
     begun = sorted(
         (step for step in steps if step.log_start is not None), key=lambda step: step.log_start or 0
     )
@@ -115,7 +118,8 @@ def _line(
 
 
 def _step_at(steps: Sequence[Step], offset: int) -> Step | None:
-    """The innermost step whose bytes hold this offset: a step that waits for others has their output within its own."""
+    """The innermost step whose bytes hold this offset: a step that waits for others has their output within
+    its own."""
     found = None
     for step in steps:
         if step.log_start is not None and step.log_start <= offset:

@@ -1,4 +1,5 @@
-"""Logs for Depot's clients: pages, a live stream that ends with its attempt, and an export. Called by routes."""
+"""Logs for Depot's clients: pages, a live stream that ends with its attempt, and an export. Called by
+routes."""
 
 from __future__ import annotations
 
@@ -116,7 +117,8 @@ class Logs:
         return await self.services.db.read(latest)
 
     def _piece(self, tx: Tx, who: Principal, number: int, cursor: Cursor, *, final: bool) -> Piece:
-        """Lines from the cursor; an unfinished last line is given when the attempt is over, or with `final`."""
+        """Lines from the cursor; an unfinished last line is given when the attempt is over, or with
+        `final`."""
         attempt = tx.get(Attempt, number)
         if attempt is None:
             raise NotFound("attempt not found")

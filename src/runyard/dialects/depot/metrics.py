@@ -1,7 +1,9 @@
-"""What attempts used, as Depot's metrics: an attempt with its samples, a job or a run in summaries. Called by routes.
+"""What attempts used, as Depot's metrics: an attempt with its samples, a job or a run in summaries. Called by
+routes.
 
-Figures are shares from 0 to 1 of what the job may use. More than 5,000 samples are thinned (contracts/depot.md §3): of each of 5,000 equal
-stretches the sample with the most CPU is kept, so that peaks stay; statistics are always over all of them.
+Figures are shares from 0 to 1 of what the job may use. More than 5,000 samples are thinned
+(contracts/depot.md §3): of each of 5,000 equal stretches the sample with the most CPU is kept, so that peaks
+stay; statistics are always over all of them.
 """
 
 from __future__ import annotations

@@ -1,8 +1,10 @@
-"""`MigrationService` v1 and v2: what `depot ci migrate` asks. Called by routes. docs/dialects/depot.md tells what is decided here.
+"""`MigrationService` v1 and v2: what `depot ci migrate` asks. Called by routes. docs/dialects/depot.md tells
+what is decided here.
 
-A repository is a project of this server. An analysis is our own check of each workflow; a migration copies workflows from `.github/workflows` to
-`.depot/workflows` on a branch of their own, as the CLI does in a working copy. Secrets cannot be read out of GitHub from here: a workflow that runs
-there sends them, and only the intent to do so is noted.
+A repository is a project of this server. An analysis is our own check of each workflow; a migration copies
+workflows from `.github/workflows` to `.depot/workflows` on a branch of their own, as the CLI does in a
+working copy. Secrets cannot be read out of GitHub from here: a workflow that runs there sends them, and only
+the intent to do so is noted.
 """
 
 from __future__ import annotations
@@ -93,7 +95,8 @@ class MigrationOne(MigrationV1):
     async def get_installation(
         self, request: v1.GetInstallationRequest, ctx: _Ctx, /
     ) -> v1.GetInstallationResponse:
-        """One installation per owner: this server itself. `repo_accessible` is false until the repository was pushed here."""
+        """One installation per owner: this server itself. `repo_accessible` is false until the repository was
+        pushed here."""
         who, owner = asker(), request.repo.rpartition("/")[0]
         if not owner:
             raise Invalid("repo must be owner/name")
@@ -110,7 +113,8 @@ class MigrationOne(MigrationV1):
     async def import_secrets_and_vars(
         self, request: v1.ImportSecretsAndVarsRequest, ctx: _Ctx, /
     ) -> v1.ImportSecretsAndVarsResponse:
-        """With `dry_run` the workflow that GitHub must run; without, failed_precondition: nobody here can push to GitHub."""
+        """With `dry_run` the workflow that GitHub must run; without, failed_precondition: nobody here can
+        push to GitHub."""
         who = asker()
         require_person(who)
         project = await self.services.db.read(lambda tx: project_named(tx, who, request.repo))
@@ -206,7 +210,8 @@ class Migrations(MigrationService):
     async def start_migration(
         self, request: pb.StartWorkflowMigrationRequest, ctx: _Ctx, /
     ) -> pb.StartWorkflowMigrationResponse:
-        """Copies the named workflows, on a branch `depot-migrate-<id>`. A conflict when one of them is in `.depot/workflows` already."""
+        """Copies the named workflows, on a branch `depot-migrate-<id>`. A conflict when one of them is in
+        `.depot/workflows` already."""
         who = asker()
         project = await self._writable(who, request.workflow_repo_id)
         files = await self._head(project)
@@ -278,7 +283,8 @@ class Migrations(MigrationService):
         return pb.ReportSecretImportResponse()
 
     async def _project(self, who: Principal, repo_id: str, url: str, *, is_sent: bool) -> Project | None:
-        """By id, path or the last two parts of an address. With files sent along a repository need not be here."""
+        """By id, path or the last two parts of an address. With files sent along a repository need not be
+        here."""
         path = "/".join(re.split(r"[:/]", url.removesuffix(".git"))[-2:]) if url else ""
 
         def find(tx: Tx) -> Project | None:

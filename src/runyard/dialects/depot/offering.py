@@ -1,4 +1,5 @@
-"""Workflows that a person may start by hand: those that know `workflow_dispatch`, with its inputs. Called by the dialect."""
+"""Workflows that a person may start by hand: those that know `workflow_dispatch`, with its inputs. Called by
+the dialect."""
 
 from __future__ import annotations
 

@@ -1,7 +1,9 @@
-"""Pull requests: the merge requests that the other door keeps, as GitHub tells workflows of them. Called by `happenings`.
+"""Pull requests: the merge requests that the other door keeps, as GitHub tells workflows of them. Called by
+`happenings`.
 
-What was told of each is kept beside it (`depot.pull_request`), so that an event is told once. The run of a `pull_request` is on a merge of both branches,
-made here and referenced by the run only; where they conflict it is on the head (GitHub starts nothing then).
+What was told of each is kept beside it (`depot.pull_request`), so that an event is told once. The run of a
+`pull_request` is on a merge of both branches, made here and referenced by the run only; where they conflict
+it is on the head (GitHub starts nothing then).
 """
 
 from __future__ import annotations

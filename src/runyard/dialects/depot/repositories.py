@@ -1,4 +1,5 @@
-"""GitHub's call for a repository, which actions make to learn its default branch (checkout without `ref`, github-script). Called by `dispatches`.
+"""GitHub's call for a repository, which actions make to learn its default branch (checkout without `ref`,
+github-script). Called by `dispatches`.
 
     GET /api/v3/repos/OWNER/NAME        {"id", "full_name", "default_branch", "private", …}
     GET /api/v3/repositories/ID         the same, by number (`github.repository_id`)
@@ -25,7 +26,8 @@ _ONE = re.compile(r"/api/v3/(?:repos/(?P<path>[^/]+(?:/[^/]+)+)|repositories/(?P
 async def answer(
     services: Services, who: Principal, request: Request
 ) -> tuple[int, Any, dict[str, str]] | None:
-    """(status, body, headers); None for a path that is not one of these. NotFound for what the asker may not see."""
+    """(status, body, headers); None for a path that is not one of these. NotFound for what the asker may not
+    see."""
     found = _ONE.match(request.url.path) if request.method == "GET" else None
     if found is None:
         return None

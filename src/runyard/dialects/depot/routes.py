@@ -1,6 +1,8 @@
-"""Depot's door: CIService, CacheService, secrets, variables and OrganizationService over Connect (JSON and binary, HTTP/1.1 and h2c), and artifact links.
+"""Depot's door: CIService, CacheService, secrets, variables and OrganizationService over Connect (JSON and
+binary, HTTP/1.1 and h2c), and artifact links.
 
-`mount` is the Dialect's. Methods not written here answer Connect `unimplemented` by the generated protocol class.
+`mount` is the Dialect's. Methods not written here answer Connect `unimplemented` by the generated protocol
+class.
 """
 
 from __future__ import annotations
@@ -246,7 +248,8 @@ def _is_grpc(scope: Scope) -> bool:
 
 
 async def _refuse_grpc(send: Send) -> None:
-    """gRPC's status comes in HTTP/2 trailers, which granian does not send (depot.md §7) but the second listener does; a refusal fits in the headers."""
+    """gRPC's status comes in HTTP/2 trailers, which granian does not send (depot.md §7) but the second
+    listener does; a refusal fits in the headers."""
     headers = [
         (b"content-type", b"application/grpc"),
         (b"grpc-status", b"12"),

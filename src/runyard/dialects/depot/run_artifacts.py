@@ -1,11 +1,15 @@
-"""GitHub's calls for the artifacts of any run, as download-artifact makes them for another one (its inputs `run-id` and `github-token`). Called by
-`dispatches`; Depot's own calls are in `asking`.
+"""GitHub's calls for the artifacts of any run, as download-artifact makes them for another one (its inputs
+`run-id` and `github-token`). Called by `dispatches`; Depot's own calls are in `asking`.
 
-    GET    /api/v3/repos/OWNER/NAME/actions/runs/ID/artifacts?name=&per_page=&page=   {"total_count", "artifacts": [{"id", "name", "size_in_bytes", …}]}
-    GET    /api/v3/repos/OWNER/NAME/actions/artifacts/ID[/zip]                        the row; with /zip 302 to a link that needs no header
-    DELETE /api/v3/repos/OWNER/NAME/actions/artifacts/ID                              204; a job's token needs `actions: write`
+    GET    /api/v3/repos/OWNER/NAME/actions/runs/ID/artifacts?name=&per_page=&page=
+        {"total_count", "artifacts": [{"id", "name", "size_in_bytes", …}]}
+    GET    /api/v3/repos/OWNER/NAME/actions/artifacts/ID[/zip]
+        the row; with /zip 302 to a link that needs no header
+    DELETE /api/v3/repos/OWNER/NAME/actions/artifacts/ID
+        204; a job's token needs `actions: write`
 
-Facts: docs.github.com, "REST API endpoints for GitHub Actions artifacts". Runs and artifacts have this server's numbers (`github.run_id`, `artifact-id`).
+Facts: docs.github.com, "REST API endpoints for GitHub Actions artifacts". Runs and artifacts have this
+server's numbers (`github.run_id`, `artifact-id`).
 """
 
 from __future__ import annotations

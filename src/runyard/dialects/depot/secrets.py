@@ -1,4 +1,5 @@
-"""`SecretService` of v3beta2, v2 and v1: three views of one Shelf. Values go in and never come out. Called by routes."""
+"""`SecretService` of v3beta2, v2 and v1: three views of one Shelf. Values go in and never come out. Called by
+routes."""
 
 from __future__ import annotations
 
@@ -73,7 +74,8 @@ class Secrets(SecretServiceV3):
     keeper: Keeper
 
     async def list_secrets(self, request: v3.ListSecretsRequest, ctx: _Ctx, /) -> v3.ListSecretsResponse:
-        """By name, a page at a time; `query` is a part of the name, `attributes` must all be there, `context` says what would hold."""
+        """By name, a page at a time; `query` is a part of the name, `attributes` must all be there, `context`
+        says what would hold."""
         rows = matching(
             await self.keeper.read(lambda tx, s: s.all(tx)), request.query, pairs(request.attributes)
         )

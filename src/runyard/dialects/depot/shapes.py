@@ -25,7 +25,8 @@ A = TypeVar("A", Attempt, Brief)
 
 
 def head_sha(run: Run) -> str:
-    """What the caller asked for; `sha` is what is checked out: with local changes (depot.md §5) a commit on top of it."""
+    """What the caller asked for; `sha` is what is checked out: with local changes (depot.md §5) a commit on
+    top of it."""
     return str(run.extra.get("head_sha") or run.sha)
 
 
@@ -55,7 +56,8 @@ def job_status(view: JobView) -> str:
 
 
 def job_key(job: Job) -> str:
-    """`<file>:<job id>[:<leg>]`, made by the compiler; a job that another made is `<file>:` and its own key."""
+    """`<file>:<job id>[:<leg>]`, made by the compiler; a job that another made is `<file>:` and its own
+    key."""
     own: Any = job.plan.extra.get("depot", {})
     if job.plan.origin is not None and "job_key" in own:
         return f"{str(own['job_key']).partition(':')[0]}:{job.key}"

@@ -1,7 +1,9 @@
-"""Secrets and variables as Depot keeps them: names with variants, each variant with attributes that say where it holds (contracts/depot.md §6).
+"""Secrets and variables as Depot keeps them: names with variants, each variant with attributes that say where
+it holds (contracts/depot.md §6).
 
-One Shelf per kind ("secret", "var"); the services of v1, v2 and v3beta2 are views of it: an organisation's value is the variant without attributes, a
-repository's the one with that single attribute. Rows are SecretVariables of the instance, sealed by the vault. Functions of one transaction.
+One Shelf per kind ("secret", "var"); the services of v1, v2 and v3beta2 are views of it: an organisation's
+value is the variant without attributes, a repository's the one with that single attribute. Rows are
+SecretVariables of the instance, sealed by the vault. Functions of one transaction.
 """
 
 from __future__ import annotations
@@ -115,10 +117,12 @@ class Shelf:
         *,
         fresh: bool,
     ) -> Put:
-        """Sets a variant's value, and makes it when there is none; with `fresh` one that is there already is already_exists.
+        """Sets a variant's value, and makes it when there is none; with `fresh` one that is there already is
+        already_exists.
 
-        The CLI calls every variant `default` whatever its attributes: so a default for one place never replaces that of another, it gets the
-        place as its name. A variant that was given a name of its own is found by it, and moves to the new place.
+        The CLI calls every variant `default` whatever its attributes: so a default for one place never
+        replaces that of another, it gets the place as its name. A variant that was given a name of its own is
+        found by it, and moves to the new place.
         """
         _check_name(name)
         _check_texts(variant, description)

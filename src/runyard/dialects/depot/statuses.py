@@ -1,7 +1,8 @@
 """GetRunStatus, which clients poll: the tree of a run from one narrow query. Called by asking.
 
-A job's part of the answer is made when its tries differ from those it was made of, and joined with the others' as text: of a run of 200 jobs
-of which three moved, three are made. Who asks for protobuf's binary gets plain messages. Both say the same, to the byte (tested).
+A job's part of the answer is made when its tries differ from those it was made of, and joined with the
+others' as text: of a run of 200 jobs of which three moved, three are made. Who asks for protobuf's binary
+gets plain messages. Both say the same, to the byte (tested).
 """
 
 from __future__ import annotations
@@ -35,7 +36,8 @@ class Part:
 
 @dataclass(frozen=True, slots=True)
 class RunStatus:
-    """A `GetRunStatusResponse` that is written when its codec is known; codecs ask for nothing but these two methods."""
+    """A `GetRunStatusResponse` that is written when its codec is known; codecs ask for nothing but these two
+    methods."""
 
     run: Run
     workflows: Sequence[tuple[Workflow, Sequence[Part]]]
@@ -61,7 +63,8 @@ class RunStatus:
 
 
 def _spliced(json: str, name: str, items: Sequence[str]) -> str:
-    """The items in place of the one empty message of this list. Quotes within texts are escaped, so no text can hold the mark."""
+    """The items in place of the one empty message of this list. Quotes within texts are escaped, so no text
+    can hold the mark."""
     head, mark, tail = json.partition(f'"{name}":[{{}}]')
     return f'{head}"{name}":[{",".join(items)}]{tail}' if mark else json
 

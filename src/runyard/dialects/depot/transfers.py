@@ -1,4 +1,5 @@
-"""Signed links of cache entries: PUT of a part, GET of a whole entry, both without a header that says who (contracts/depot.md §5). Called by routes."""
+"""Signed links of cache entries: PUT of a part, GET of a whole entry, both without a header that says who
+(contracts/depot.md §5). Called by routes."""
 
 from __future__ import annotations
 
@@ -53,7 +54,8 @@ class Transfers:
         return entry_id if is_signed(self.services, scope, text) else None
 
     async def _take(self, entry: Record, number: int, request: Request, send: Send) -> None:
-        """Blob first, record second; the same part again replaces the former. The answer's ETag is what FinalizeEntry must name."""
+        """Blob first, record second; the same part again replaces the former. The answer's ETag is what
+        FinalizeEntry must name."""
         if entry.data.get("blob"):
             return await plain(send, 409, {"message": "this entry is complete"})
         blob = await self._stored(stream(request, PART_BYTES))

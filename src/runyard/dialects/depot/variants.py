@@ -1,4 +1,5 @@
-"""What secrets and variables share on the wire of v3beta2: attributes, times, pages, which variant would hold. Called by secrets and variables."""
+"""What secrets and variables share on the wire of v3beta2: attributes, times, pages, which variant would
+hold. Called by secrets and variables."""
 
 from __future__ import annotations
 
@@ -77,7 +78,8 @@ def lookup(tx: Tx, shelf: Shelf, asked: Any, kind: ids.Kind) -> list[SecretVaria
 
 
 def resolutions(rows: Rows, context: Sequence[Pair]) -> dict[int, types.VariantResolution]:
-    """For a context that may say only part of the circumstances: which variant holds, which would be outdone, and which might hold."""
+    """For a context that may say only part of the circumstances: which variant holds, which would be outdone,
+    and which might hold."""
     known: dict[str, set[str]] = {}
     for key, value in context:
         known.setdefault(key, set()).add(value.lower() if key == "repository" else value)

@@ -1,7 +1,8 @@
-"""Depot's words: lower-case statuses of jobs, and of what is above and below them. Called by shapes and filters.
+"""Depot's words: lower-case statuses of jobs, and of what is above and below them. Called by shapes and
+filters.
 
-`SAY` is a job's word. Runs, workflows, executions and attempts know neither `waiting` nor `skipped` (depot.md §2):
-`PARENT` says what they say instead. Both are total; a test enumerates the product.
+`SAY` is a job's word. Runs, workflows, executions and attempts know neither `waiting` nor `skipped` (depot.md
+§2): `PARENT` says what they say instead. Both are total; a test enumerates the product.
 """
 
 from __future__ import annotations

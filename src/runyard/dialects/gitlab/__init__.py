@@ -1,6 +1,8 @@
-"""The GitLab door: `.gitlab-ci.yml` and REST API v4, and the runner protocol that every fleet speaks. `app` imports DIALECT and nothing else.
+"""The GitLab door: `.gitlab-ci.yml` and REST API v4, and the runner protocol that every fleet speaks. `app`
+imports DIALECT and nothing else.
 
-`config` compiles; `routes` answers; `shapes` and `words` say it GitLab's way. README.md: served, narrower, refused.
+`config` compiles; `routes` answers; `shapes` and `words` say it GitLab's way. README.md: served, narrower,
+refused.
 """
 
 from __future__ import annotations
@@ -31,7 +33,8 @@ def _mount(services: Services) -> Asgi:
 
 
 def _compile(trigger: Trigger, files: Files) -> Plan:
-    """The plan, whose jobs take the project's own variables at claim: they stay sealed at rest, so a plan never holds them."""
+    """The plan, whose jobs take the project's own variables at claim: they stay sealed at rest, so a plan
+    never holds them."""
     plan = config.compile(trigger, files)
     return replace(
         plan, workflows=tuple(replace(w, jobs=tuple(map(_with_own, w.jobs))) for w in plan.workflows)
@@ -43,8 +46,9 @@ def _with_own(job: JobPlan) -> JobPlan:
 
 
 def _on_push(push: Push, files: Files) -> Sequence[PushTrigger]:
-    """A branch or tag with a configuration starts one pipeline. Options (doc/topics/git/commit, "push options"): `ci.skip` makes it a skipped one,
-    `ci.no_pipeline` none at all, `ci.variable=KEY=VALUE` and `ci.input=key=value` are for this pipeline."""
+    """A branch or tag with a configuration starts one pipeline. Options (doc/topics/git/commit, "push
+    options"): `ci.skip` makes it a skipped one, `ci.no_pipeline` none at all, `ci.variable=KEY=VALUE` and
+    `ci.input=key=value` are for this pipeline."""
     if "ci.no_pipeline" in push.options or files.read(config.config_path(push.project)) is None:
         return []
     variables = tuple(

@@ -1,7 +1,8 @@
-"""One file out of an artifact archive, read safely. Called by routes_artifacts (single files) with a seekable blob.
+"""One file out of an artifact archive, read safely. Called by routes_artifacts (single files) with a seekable
+blob.
 
-An archive is a stranger's: names are judged, links are never followed, directories and claims are bounded before anything is allocated
-(reliability.md §5 C1 to C7, C12).
+An archive is a stranger's: names are judged, links are never followed, directories and claims are bounded
+before anything is allocated (reliability.md §5 C1 to C7, C12).
 """
 
 from __future__ import annotations
@@ -20,7 +21,8 @@ DIRECTORY_BYTES = 64 << 20
 FILE_BYTES = 5 << 30
 RATIO, RATIO_FROM_BYTES = 200, 10 << 20
 _PIECE = 256 << 10
-# What zipfile raises for archives that lie: offsets before the file's start, odd methods, passwords, names that are no text.
+# What zipfile raises for archives that lie: offsets before the file's start, odd methods, passwords, names
+# that are no text.
 DAMAGE = (
     zipfile.BadZipFile, zlib.error, lzma.LZMAError, struct.error, EOFError, OSError, ValueError, RuntimeError, NotImplementedError,
 )  # fmt: skip
@@ -44,7 +46,8 @@ def check_path(path: str) -> str:
 
 
 def open_file(file: BinaryIO, path: str) -> tuple[int, Iterator[bytes]]:
-    """(size, bytes) of a regular file of the archive. NotFound when it is not there, Invalid when the archive cannot be trusted."""
+    """(size, bytes) of a regular file of the archive. NotFound when it is not there, Invalid when the archive
+    cannot be trusted."""
     _check_directory(file)
     try:
         archive = zipfile.ZipFile(file)

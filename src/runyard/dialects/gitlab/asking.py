@@ -1,7 +1,8 @@
-"""What a client asked: parameters from query, form, multipart and JSON as one nested mapping, page windows, tokens. Called by desk and routes.
+"""What a client asked: parameters from query, form, multipart and JSON as one nested mapping, page windows,
+tokens. Called by desk and routes.
 
-GitLab treats all encodings alike and mixes query into POST (contracts/gitlab.md §1.0); `a[]=1`, `a[b]=2` and `a[][k]=v` nest as in Rails.
-Where a key comes twice the body wins over the query (reliability.md §5 F9).
+GitLab treats all encodings alike and mixes query into POST (contracts/gitlab.md §1.0); `a[]=1`, `a[b]=2` and
+`a[][k]=v` nest as in Rails. Where a key comes twice the body wins over the query (reliability.md §5 F9).
 """
 
 from __future__ import annotations
@@ -271,7 +272,8 @@ def _cursor(parameters: Parameters) -> int | None:
 
 
 def cursor_for(id: int) -> str:
-    """An opaque text for the next page; it names a row of a list that is filtered again, so forging it gains nothing."""
+    """An opaque text for the next page; it names a row of a list that is filtered again, so forging it gains
+    nothing."""
     return base64.urlsafe_b64encode(str(id).encode()).decode()
 
 

@@ -1,6 +1,8 @@
-"""What becomes of a canceled job whose runner cannot stop gracefully: it ends at once (contracts/gitlab.md §1.1, event `cancel`).
+"""What becomes of a canceled job whose runner cannot stop gracefully: it ends at once (contracts/gitlab.md
+§1.1, event `cancel`).
 
-Called by routes_jobs and routes_pipelines inside the transaction that canceled. The runner hears 403 with `Job-Status: canceled` at its next call.
+Called by routes_jobs and routes_pipelines inside the transaction that canceled. The runner hears 403 with
+`Job-Status: canceled` at its next call.
 """
 
 from __future__ import annotations
@@ -16,7 +18,8 @@ _MOST = Page(limit=1000, descending=False)
 
 
 def end_unheard(tx: Tx, attempt: Attempt, now: int) -> Attempt:
-    """The attempt, ended if it is stopping on a runner that never said `cancel_gracefully`. Our own runners all stop gracefully."""
+    """The attempt, ended if it is stopping on a runner that never said `cancel_gracefully`. Our own runners
+    all stop gracefully."""
     if attempt.state is not State.STOPPING or attempt.runner_id is None:
         return attempt
     runner = tx.get(Runner, attempt.runner_id)

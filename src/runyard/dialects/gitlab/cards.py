@@ -1,8 +1,10 @@
-"""A finished job's piece of a page, drawn once and kept in its row (`Tx.draw`). Called by gathering; `draw_due` is a round of the door.
+"""A finished job's piece of a page, drawn once and kept in its row (`Tx.draw`). Called by gathering;
+`draw_due` is a round of the door.
 
-What a job shows of itself never changes by itself once it is done, so a page of old jobs is one range of rows and a join of bytes. What it shows of
-others (who, commit, pipeline, runner, addresses) is left open in the card and put in when it is shown; `jobshape` is the only one that knows the
-shape, so a card filled in and a job shown without one are the same bytes.
+What a job shows of itself never changes by itself once it is done, so a page of old jobs is one range of rows
+and a join of bytes. What it shows of others (who, commit, pipeline, runner, addresses) is left open in the
+card and put in when it is shown; `jobshape` is the only one that knows the shape, so a card filled in and a
+job shown without one are the same bytes.
 """
 
 from __future__ import annotations
@@ -36,7 +38,8 @@ OtherIds = tuple[
 
 
 def card(row: Listed, run: Run, artifacts: Sequence[ListedArtifact]) -> bytes:
-    """Of a job that is done. Bridges, which show other pipelines, and whatever time alone would change stay without."""
+    """Of a job that is done. Bridges, which show other pipelines, and whatever time alone would change stay
+    without."""
     if row.outline.bridge or (row.started_at is not None and row.finished_at is None):
         return BLANK
     body = job_body(row, run, 0, _OPEN)
@@ -55,7 +58,8 @@ def page_of(tx: Tx, filter: AttemptFilter, page: Page) -> Sequence[Row]:
 
 
 def pieces_of(rows: Sequence[Row]) -> list[tuple[OtherIds, list[Row]]]:
-    """The page cut where the others change: neighbours are mostly jobs of one run, and are filled in together."""
+    """The page cut where the others change: neighbours are mostly jobs of one run, and are filled in
+    together."""
     pieces: list[tuple[OtherIds, list[Row]]] = []
     for _, some in groupby(rows, _run_id):
         of_run = list(some)
@@ -89,7 +93,8 @@ def _others_of(row: Row) -> OtherIds:
 
 
 def _head_of(drawn: Card) -> bytes:
-    """What stands before the body: the form, and which machine of its runner took it, empty when it was the server itself."""
+    """What stands before the body: the form, and which machine of its runner took it, empty when it was the
+    server itself."""
     text = drawn.card or BLANK
     return text[: text.index(GAP) + 1]
 

@@ -1,4 +1,5 @@
-"""What a claim through the GitLab door adds to the engine's: features that a job needs, which machine took it, two-phase commit, what the payload tells.
+"""What a claim through the GitLab door adds to the engine's: features that a job needs, which machine took
+it, two-phase commit, what the payload tells.
 
 Called by routes_runner inside the claim's transaction.
 """
@@ -22,7 +23,8 @@ from runyard.model.plan import Assignment, JobPlan
 from runyard.model.state import LEASED, Outcome, Reason
 from runyard.model.work import Artifact, Attempt, Run, Runner
 
-# What GitLab itself asks of a runner before it hands out a job (contract §2.1). A runner that tells no features at all is asked nothing.
+# What GitLab itself asks of a runner before it hands out a job (contract §2.1). A runner that tells no
+# features at all is asked nothing.
 ASKED = frozenset(
     ("upload_multiple_artifacts", "artifacts_exclude", "fallback_cache_keys", "return_exit_code", "multi_build_steps")
 )  # fmt: skip
@@ -35,7 +37,8 @@ _ALL = Page(limit=10_000, descending=False)
 
 @dataclass(frozen=True, slots=True)
 class Claimed:
-    """An assignment and what the payload says around it. `busy`: the project's jobs on the instance's runners, in GitLab's words."""
+    """An assignment and what the payload says around it. `busy`: the project's jobs on the instance's
+    runners, in GitLab's words."""
 
     given: Assignment
     archives: Sequence[tuple[str, Artifact]]
@@ -51,8 +54,9 @@ class Claimed:
 
 
 def claim(tx: Tx, runner: Runner, info: Mapping[str, Any], now: int, services: Services, sign: Sign) -> Claimed | Conflict | None:  # fmt: skip
-    """The next job that this machine may take and can execute. What it cannot ends as `runner_unsupported`, as in GitLab; Conflict (as a value, for the
-    ends must stay) when that was so for as many as one request may look at: there may be more, so the machine asks again at once."""
+    """The next job that this machine may take and can execute. What it cannot ends as `runner_unsupported`,
+    as in GitLab; Conflict (as a value, for the ends must stay) when that was so for as many as one request
+    may look at: there may be more, so the machine asks again at once."""
     features = info.get("features")
     for _ in range(dispatch.CANDIDATES):
         given = dispatch.claim(tx, runner, job_token, now, services.terms, services.vault, sign)
@@ -105,7 +109,8 @@ def _group_id(tx: Tx, path: str) -> int:
 
 
 def _busy(tx: Tx, runner: Runner, given: Assignment) -> str:
-    """`project_jobs_running_on_instance_runners_count` is a text: "0" to "5", "5+" beyond, "+Inf" for runners that are not the instance's."""
+    """`project_jobs_running_on_instance_runners_count` is a text: "0" to "5", "5+" beyond, "+Inf" for runners
+    that are not the instance's."""
     if not runner.serves_all:
         return "+Inf"
     wanted = AttemptFilter(project_id=given.project_id, wanted=tuple((state, None) for state in LEASED))

@@ -1,4 +1,5 @@
-"""The coverage figure of a job: the last match of its pattern in the log, as GitLab reads it. Called when a runner ends a job."""
+"""The coverage figure of a job: the last match of its pattern in the log, as GitLab reads it. Called when a
+runner ends a job."""
 
 from __future__ import annotations
 

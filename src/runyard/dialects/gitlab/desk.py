@@ -1,7 +1,9 @@
-"""The desk of the GitLab door: who asks, for which project, and how an answer leaves. Routes are a table of `Line`s; each names whom it serves.
+"""The desk of the GitLab door: who asks, for which project, and how an answer leaves. Routes are a table of
+`Line`s; each names whom it serves.
 
-A handler runs only after its line's door has opened, so a route cannot forget to ask (reliability.md §5 F6). Strangers learn nothing: without a
-token 401, with one that may not see it the same 404 as for what does not exist.
+A handler runs only after its line's door has opened, so a route cannot forget to ask (reliability.md §5 F6).
+Strangers learn nothing: without a token 401, with one that may not see it the same 404 as for what does not
+exist.
 """
 
 from __future__ import annotations
@@ -82,8 +84,8 @@ Look = Callable[[Tx, Entry], Any]
 class Line:
     """One route: method, path below /api/v4, whom it serves, who answers.
 
-    `look` reads what the handler needs in the same look at the store that opened the door; where `glance` says that it is short, it is done without a
-    hop to a reader thread (`Database.glance`).
+    `look` reads what the handler needs in the same look at the store that opened the door; where `glance`
+    says that it is short, it is done without a hop to a reader thread (`Database.glance`).
     """
 
     method: str
@@ -202,7 +204,8 @@ class Desk:
         return found
 
     async def owned_attempt(self, entry: Entry) -> tuple[Run, Job, Attempt]:
-        """The same for who would change it: Forbidden on a protected ref that is not for this person (GitLab's BuildPolicy, `protected_ref`)."""
+        """The same for who would change it: Forbidden on a protected ref that is not for this person
+        (GitLab's BuildPolicy, `protected_ref`)."""
         found = await self.attempt(entry)
         if not entry.who.may_run_on(entry.project, found[0].ref, found[0].tag):
             raise Forbidden
@@ -291,7 +294,8 @@ class Desk:
 
 
 def check_role(who: Principal, project: Project, line: Line) -> None:
-    """Forbidden below the line's role. What readers may read of a private project, everyone who sees it may of another."""
+    """Forbidden below the line's role. What readers may read of a private project, everyone who sees it may
+    of another."""
     least = line.least_role
     if project.visibility in OPEN_TO_ALL and line.door in _READERS:
         least = Role.NONE

@@ -1,7 +1,9 @@
-"""Finds the line of a request and runs it: an ASGI application over the table of lines. Made by routes.mount, wrapped by `paths.SegmentPaths`.
+"""Finds the line of a request and runs it: an ASGI application over the table of lines. Made by routes.mount,
+wrapped by `paths.SegmentPaths`.
 
-The table is a tree of segments instead of a framework's list of patterns: a hundred patterns tried in turn, and the layers around them, took longer
-than most answers (docs/decisions/0010). Fixed segments come before named ones, those before the rest of a path: `jobs/artifacts/…` is no job id.
+The table is a tree of segments instead of a framework's list of patterns: a hundred patterns tried in turn,
+and the layers around them, took longer than most answers (docs/decisions/0010). Fixed segments come before
+named ones, those before the rest of a path: `jobs/artifacts/…` is no job id.
 """
 
 from __future__ import annotations
@@ -98,7 +100,8 @@ class Dispatcher:
             return _unrouted(error)
 
     def find(self, method: str, path: str) -> tuple[Line, Named]:
-        """The line and the named segments. HTTPException 404, or 405 when the path is known to other methods."""
+        """The line and the named segments. HTTPException 404, or 405 when the path is known to other
+        methods."""
         if not path.startswith(self._prefix):
             raise HTTPException(404)
         known: dict[str, None] = {}

@@ -1,7 +1,9 @@
-"""What the OpenAPI page says of each line beside its path: parameters and the statuses of success. Called by openapi; pure data.
+"""What the OpenAPI page says of each line beside its path: parameters and the statuses of success. Called by
+openapi; pure data.
 
-Parameters are written as one text a line: `name` is a text, `name#` a number, `name?` a boolean, `name[]` a list, `name{}` an object; `!` marks what must
-be there. They may come as query, JSON, form or multipart; the page shows them in the query of GET and DELETE and in the body of others.
+Parameters are written as one text a line: `name` is a text, `name#` a number, `name?` a boolean, `name[]` a
+list, `name{}` an object; `!` marks what must be there. They may come as query, JSON, form or multipart; the
+page shows them in the query of GET and DELETE and in the body of others.
 """
 
 from __future__ import annotations

@@ -1,6 +1,8 @@
-"""Rows that a page of jobs or pipelines needs, in a fixed number of queries, and the finished bodies. Called by routes.
+"""Rows that a page of jobs or pipelines needs, in a fixed number of queries, and the finished bodies. Called
+by routes.
 
-Commits come from git, not from the store; they never change, so a small cache makes a page of one project free of git.
+Commits come from git, not from the store; they never change, so a small cache makes a page of one project
+free of git.
 """
 
 from __future__ import annotations
@@ -40,7 +42,8 @@ FEW = 3
 
 @dataclass(frozen=True, slots=True)
 class Words:
-    """Statuses asked for, as the store understands them. `none`: words that nothing here ever has. `held` narrows HELD by what it waits for."""
+    """Statuses asked for, as the store understands them. `none`: words that nothing here ever has. `held`
+    narrows HELD by what it waits for."""
 
     wanted: Wanted = ()
     none: bool = False
@@ -180,7 +183,8 @@ class Bodies:
         )
 
     def commit(self, project_id: int, sha: str) -> Commit | None:
-        """A commit by sha, remembered; None when git has it no more (inline files, pruned). Asks git, so not on the event loop."""
+        """A commit by sha, remembered; None when git has it no more (inline files, pruned). Asks git, so not
+        on the event loop."""
         key = (project_id, sha)
         with self._lock:
             if key in self._commits:
@@ -203,7 +207,8 @@ class Bodies:
                 await asyncio.to_thread(self.commit, project_id, sha)
 
     def jobs(self, project: Project, around: Surroundings) -> list[Raw]:
-        """JSON of the jobs in order; what is shared between them is made once, and neighbours by card are one text with commas."""
+        """JSON of the jobs in order; what is shared between them is made once, and neighbours by card are one
+        text with commas."""
         now, jobs_url = self.services.now(), url_start(f"{self.services.server.url}/{project.path}/-/jobs/")
         shared: dict[int, tuple[Raw, Raw]] = {}
         bodies: list[Raw] = []

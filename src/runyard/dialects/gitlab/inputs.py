@@ -1,4 +1,5 @@
-"""Variables that clients give to pipelines and jobs, in every form they send them. Called by routes of pipelines, jobs and triggers."""
+"""Variables that clients give to pipelines and jobs, in every form they send them. Called by routes of
+pipelines, jobs and triggers."""
 
 from __future__ import annotations
 
@@ -39,7 +40,8 @@ def pipeline_variables(parameters: Parameters) -> tuple[Variable, ...]:
 
 
 def pipeline_inputs(parameters: Parameters) -> dict[str, Any]:
-    """`inputs: {name: value}`; values are texts, numbers, booleans or lists. The compiler says whether the configuration knows them."""
+    """`inputs: {name: value}`; values are texts, numbers, booleans or lists. The compiler says whether the
+    configuration knows them."""
     given = parameters.values.get("inputs")
     if given is None or given == "":
         return {}
@@ -49,7 +51,8 @@ def pipeline_inputs(parameters: Parameters) -> dict[str, Any]:
 
 
 def job_variables(parameters: Parameters) -> tuple[Variable, ...]:
-    """`job_variables_attributes`. python-gitlab's own `play(job_variables_attributes=…)` garbles it into texts, which are ignored (contract §1.3)."""
+    """`job_variables_attributes`. python-gitlab's own `play(job_variables_attributes=…)` garbles it into
+    texts, which are ignored (contract §1.3)."""
     given = parameters.values.get("job_variables_attributes")
     items = list(given.values()) if isinstance(given, Mapping) else given if isinstance(given, list) else []
     return tuple(_variable(item) for item in items[:MOST] if isinstance(item, Mapping))

@@ -1,7 +1,8 @@
-"""How a job or bridge looks on GitLab's wire: a struct whose shared pieces are JSON already. Called by gathering.
+"""How a job or bridge looks on GitLab's wire: a struct whose shared pieces are JSON already. Called by
+gathering.
 
-Pages of jobs are what clients ask most, so a page costs one pass over its rows and one encoding (performance.md). Field names, nullability and order
-follow lib/api/entities/ci (contracts/gitlab.md §1.1).
+Pages of jobs are what clients ask most, so a page costs one pass over its rows and one encoding
+(performance.md). Field names, nullability and order follow lib/api/entities/ci (contracts/gitlab.md §1.1).
 """
 
 from __future__ import annotations
@@ -41,7 +42,8 @@ class File(msgspec.Struct, gc=False):
 
 
 class JobBody(msgspec.Struct, gc=False):
-    """Job, or Bridge: a key that only the other has is left out. `failure_reason` and `artifacts_file` are left out where GitLab leaves them out."""
+    """Job, or Bridge: a key that only the other has is left out. `failure_reason` and `artifacts_file` are
+    left out where GitLab leaves them out."""
 
     id: int
     status: str
@@ -75,7 +77,8 @@ class JobBody(msgspec.Struct, gc=False):
 
 
 class Others(NamedTuple):
-    """JSON of what a job shows of others. `jobs_url`: how the text of its address begins, to which only the job's id is added (`url_start`)."""
+    """JSON of what a job shows of others. `jobs_url`: how the text of its address begins, to which only the
+    job's id is added (`url_start`)."""
 
     user: Raw
     commit: Raw

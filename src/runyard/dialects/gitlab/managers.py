@@ -1,6 +1,8 @@
-"""Machines behind one runner token, told apart by `system_id` (contracts/gitlab.md §2.1). Called by the runner protocol; read by routes of runners and jobs.
+"""Machines behind one runner token, told apart by `system_id` (contracts/gitlab.md §2.1). Called by the
+runner protocol; read by routes of runners and jobs.
 
-A machine is a Record of kind `gitlab.manager.<runner id>` with its system_id as key; an attempt remembers whose it is in `extra["system_id"]`.
+A machine is a Record of kind `gitlab.manager.<runner id>` with its system_id as key; an attempt remembers
+whose it is in `extra["system_id"]`.
 """
 
 from __future__ import annotations
@@ -73,7 +75,8 @@ def forget_all(tx: Tx, runner_id: int) -> None:
 
 
 class Contacts:
-    """When each machine was last written down: a poll every few seconds must not be a write every few seconds."""
+    """When each machine was last written down: a poll every few seconds must not be a write every few
+    seconds."""
 
     def __init__(self, limit: int = 10_000) -> None:
         self._limit = limit

@@ -1,7 +1,8 @@
-"""Merge requests as records (`gitlab.merge_request`), and the pipelines that they start. Called by routes_merge_requests and on pushes.
+"""Merge requests as records (`gitlab.merge_request`), and the pipelines that they start. Called by
+routes_merge_requests and on pushes.
 
-Only within one project: forks do not exist here. The pipeline runs on the source branch's head ("detached" in GitLab's words); its `changes` compare
-with the merge base.
+Only within one project: forks do not exist here. The pipeline runs on the source branch's head ("detached" in
+GitLab's words); its `changes` compare with the merge base.
 """
 
 from __future__ import annotations
@@ -33,7 +34,8 @@ def of_project(tx: Tx, project_id: int) -> list[Record]:
 
 
 def known_of(tx: Tx, project: Project, ref: str, tag: bool) -> Facts:
-    """What any pipeline of a branch may know: the open merge requests from it, at most four (GitLab: CI_OPEN_MERGE_REQUESTS)."""
+    """What any pipeline of a branch may know: the open merge requests from it, at most four (GitLab:
+    CI_OPEN_MERGE_REQUESTS)."""
     if tag:
         return {}
     from_here = (row.data for row in of_project(tx, project.id) if row.data["source_branch"] == ref)
@@ -75,7 +77,8 @@ def facts(services: Services, project: Project, row: Record) -> Facts | None:
 
 
 async def start(services: Services, project: Project, row: Record, actor: User) -> Run:
-    """Its pipeline at the head of the source branch. NothingToRun when the configuration has nothing for merge requests."""
+    """Its pipeline at the head of the source branch. NothingToRun when the configuration has nothing for
+    merge requests."""
     told = await asyncio.to_thread(facts, services, project, row)
     if told is None:
         raise NotFound("Reference not found")
@@ -96,8 +99,8 @@ async def start(services: Services, project: Project, row: Record, actor: User) 
 
 
 async def pushed(services: Services, push: Push) -> list[Run]:
-    """Open merge requests of the branch get a pipeline for the new head; a configuration that has none for them, or is broken, starts none (the
-    branch's own pipeline says what is wrong)."""
+    """Open merge requests of the branch get a pipeline for the new head; a configuration that has none for
+    them, or is broken, starts none (the branch's own pipeline says what is wrong)."""
     wishes = None if push.tag or push.after == ZERO_SHA else Wishes.of(push.options)
     if wishes is not None:
         await _wished(services, push, wishes)
@@ -116,8 +119,8 @@ async def pushed(services: Services, push: Push) -> list[Run]:
 
 
 async def _wished(services: Services, push: Push, wishes: Wishes) -> None:
-    """Makes or changes merge requests as the push says: `create` changes the one that is open to the same target already. A target that is no branch is
-    as if it had not been named, and nothing is made for it."""
+    """Makes or changes merge requests as the push says: `create` changes the one that is open to the same
+    target already. A target that is no branch is as if it had not been named, and nothing is made for it."""
 
     def look() -> tuple[str, str]:
         wanted = wishes.target or push.project.default_branch
@@ -147,7 +150,8 @@ async def _wished(services: Services, push: Push, wishes: Wishes) -> None:
 
 
 def take_down(tx: Tx, project_id: int, iid: int, now: int, actor_id: int) -> None:
-    """What the pipelines of a merge request delivered, when it is closed (GitLab: Environments::StopService)."""
+    """What the pipelines of a merge request delivered, when it is closed (GitLab:
+    Environments::StopService)."""
 
     def is_over(run: Run) -> bool:
         return bool(run.extra.get("merge_request_iid") == iid)

@@ -1,7 +1,9 @@
-"""Paths as GitLab's router sees them: split at real slashes first, decoded after. Wraps the dispatcher; called by mount.
+"""Paths as GitLab's router sees them: split at real slashes first, decoded after. Wraps the dispatcher;
+called by mount.
 
-`group%2Fproject` must stay one segment and `feat/x` two (contracts/gitlab.md §1.0), but frameworks match on the decoded path. So an encoded slash
-travels as a control character that no path may contain, and `Entry.part` turns it back. Everything is decoded exactly once.
+`group%2Fproject` must stay one segment and `feat/x` two (contracts/gitlab.md §1.0), but frameworks match on
+the decoded path. So an encoded slash travels as a control character that no path may contain, and
+`Entry.part` turns it back. Everything is decoded exactly once.
 """
 
 from __future__ import annotations

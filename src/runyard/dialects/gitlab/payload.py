@@ -1,7 +1,8 @@
 """The job payload that gitlab-runner decodes, made from an Assignment. Called by routes_runner; pure.
 
-Types are those of the runner's Go structs (contracts/gitlab.md §2.3): `project_jobs_running_on_instance_runners_count` is a text, `run` is absent
-(null or a list there would lose the job), lists are lists even when empty. Our own runner finds the whole Assignment under `runyard`.
+Types are those of the runner's Go structs (contracts/gitlab.md §2.3):
+`project_jobs_running_on_instance_runners_count` is a text, `run` is absent (null or a list there would lose
+the job), lists are lists even when empty. Our own runner finds the whole Assignment under `runyard`.
 """
 
 from __future__ import annotations
@@ -58,7 +59,8 @@ def payload(claimed: Claimed) -> dict[str, Any]:
 
 
 def _inputs(claimed: Claimed) -> tuple[Mapping[str, Any], list[dict[str, Any]]]:
-    """What the door knows of the job, and its inputs as a runner from 18.9 on fills them in; for others they are in their places already."""
+    """What the door knows of the job, and its inputs as a runner from 18.9 on fills them in; for others they
+    are in their places already."""
     plan: Mapping[str, Any] = claimed.given.job.extra.get("gitlab", {})
     known = plan.get("inputs") or {}
     if not known:

@@ -1,7 +1,9 @@
-"""What `git push -o merge_request.…` wishes (GitLab: doc/topics/git/commit, "push options for merge requests"). Called by merging when a branch was pushed.
+"""What `git push -o merge_request.…` wishes (GitLab: doc/topics/git/commit, "push options for merge
+requests"). Called by merging when a branch was pushed.
 
-`create` makes a merge request where none is open from the branch to the target, and changes that one otherwise; without it the other options change
-all open ones of the branch. `auto_merge` and `target_project` have no meaning here: nothing merges by itself, and there are no forks.
+`create` makes a merge request where none is open from the branch to the target, and changes that one
+otherwise; without it the other options change all open ones of the branch. `auto_merge` and `target_project`
+have no meaning here: nothing merges by itself, and there are no forks.
 """
 
 from __future__ import annotations

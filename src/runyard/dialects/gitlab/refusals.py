@@ -1,6 +1,8 @@
-"""GitLab's error bodies. `problem` turns any of the nine errors into its response; routes raise the leaves below for exact wording.
+"""GitLab's error bodies. `problem` turns any of the nine errors into its response; routes raise the leaves
+below for exact wording.
 
-Shapes are those of lib/api/helpers.rb (contracts/gitlab.md §1.0): `{"message": …}` from endpoints, `{"error": …}` from the framework in front of them.
+Shapes are those of lib/api/helpers.rb (contracts/gitlab.md §1.0): `{"message": …}` from endpoints, `{"error":
+…}` from the framework in front of them.
 """
 
 from __future__ import annotations

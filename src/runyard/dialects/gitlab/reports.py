@@ -1,6 +1,7 @@
 """Test reports of a pipeline, read from the JUnit files that its jobs uploaded. Called by routes_pipelines.
 
-A broken file becomes a `suite_error`, never a failed request. What reading costs is bounded in `syntax.reports`.
+A broken file becomes a `suite_error`, never a failed request. What reading costs is bounded in
+`syntax.reports`.
 """
 
 from __future__ import annotations
@@ -75,7 +76,8 @@ async def _suites(services: Services, run: Run) -> list[Suite]:
 
 
 def _suite_name(job: Job) -> str:
-    """GitLab: legs of a matrix are suites of their own, those of `parallel: N` are one (`Ci::Build#test_suite_name`)."""
+    """GitLab: legs of a matrix are suites of their own, those of `parallel: N` are one
+    (`Ci::Build#test_suite_name`)."""
     is_leg = bool((job.plan.extra.get("gitlab") or {}).get("matrix"))
     return job.name if is_leg or not job.plan.group else job.plan.group
 

@@ -1,4 +1,5 @@
-"""Every route of the GitLab door as one table, mounted as an ASGI application under /api/v4. Called by app through the Dialect value."""
+"""Every route of the GitLab door as one table, mounted as an ASGI application under /api/v4. Called by app
+through the Dialect value."""
 
 from __future__ import annotations
 

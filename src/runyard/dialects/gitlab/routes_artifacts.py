@@ -1,6 +1,8 @@
-"""Artifacts for people: by job, by ref and job name, one file of an archive; keep and delete. contracts/gitlab.md §1.1.
+"""Artifacts for people: by job, by ref and job name, one file of an archive; keep and delete.
+contracts/gitlab.md §1.1.
 
-What is served is a stranger's: always an attachment, never sniffed, sandboxed should a browser show it anyway (reliability.md §5 C10, C11).
+What is served is a stranger's: always an attachment, never sniffed, sandboxed should a browser show it anyway
+(reliability.md §5 C10, C11).
 """
 
 from __future__ import annotations
@@ -78,7 +80,8 @@ class Artifacts:
         return await serve_file(self.desk.services, await self._artifact(attempt.id, "archive"), path)
 
     async def by_ref(self, entry: Entry) -> Response:
-        """`<ref>/download?job=` or `<ref>/raw/<path>?job=`; python-gitlab leaves slashes of a ref unescaped."""
+        """`<ref>/download?job=` or `<ref>/raw/<path>?job=`; python-gitlab leaves slashes of a ref
+        unescaped."""
         rest, job = entry.part("rest"), entry.parameters.required("job")
         if rest.endswith("/download"):
             return serve_blob(
@@ -114,7 +117,8 @@ class Artifacts:
         return Response(status_code=204)
 
     async def delete_all(self, entry: Entry) -> Response:
-        """Everything that is neither kept nor of a ref's latest pipelines, piece by piece: others write meanwhile."""
+        """Everything that is neither kept nor of a ref's latest pipelines, piece by piece: others write
+        meanwhile."""
         db, project_id = self.desk.services.db, entry.project.id
         latest, settled, before = set[int](), set[str](), None
         while runs := await db.read(partial(_runs_before, project_id, before)):
@@ -162,7 +166,8 @@ def _check_access(entry: Entry, job: Job) -> None:
 
 
 def _newest_archive(tx: Tx, project_id: int, ref: str, job: str) -> Artifact | None:
-    """The newest passed pipeline mostly has the job; when it has not, older ones are asked, as GitLab does."""
+    """The newest passed pipeline mostly has the job; when it has not, older ones are asked, as GitLab
+    does."""
     found = tx.newest_archive(project_id, ref, job)
     if found is not None:
         return found
@@ -180,7 +185,8 @@ def _runs_before(project_id: int, before: int | None, tx: Tx) -> list[Run]:
 
 
 def _latest(runs: Sequence[Run], settled: set[str]) -> set[int]:
-    """Of runs, newest first, those from a ref's newest passed one on (its children come after it): GitLab locks their artifacts."""
+    """Of runs, newest first, those from a ref's newest passed one on (its children come after it): GitLab
+    locks their artifacts."""
     found = set()
     for run in runs:
         if run.ref not in settled:
@@ -237,6 +243,7 @@ async def serve_file(services: Services, row: Artifact, path: str) -> Response:
 
 
 def _attachment(name: str) -> str:
-    """RFC 6266: a plain name for old clients, the true one encoded. Control characters never reach the header."""
+    """RFC 6266: a plain name for old clients, the true one encoded. Control characters never reach the
+    header."""
     plain = "".join(c if c.isascii() and c.isprintable() and c not in '"\\' else "_" for c in name)
     return f"attachment; filename=\"{plain}\"; filename*=UTF-8''{quote(name, safe='')}"

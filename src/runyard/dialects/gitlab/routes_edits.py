@@ -1,4 +1,5 @@
-"""Commits, files, branches and tags made through the API: what scripts do without a clone. Each sets off what a push of it would.
+"""Commits, files, branches and tags made through the API: what scripts do without a clone. Each sets off what
+a push of it would.
 
 contracts/gitlab.md §1.3: POST files and commits; GitLab's Branches and Tags API.
 """
@@ -56,7 +57,8 @@ class Edits:
         ]
 
     async def commit(self, entry: Entry) -> Response:
-        """`branch`, `commit_message`, `actions: [{action, file_path, content, encoding, previous_path, execute_filemode}]`; `start_branch`, `start_sha`."""
+        """`branch`, `commit_message`, `actions: [{action, file_path, content, encoding, previous_path,
+        execute_filemode}]`; `start_branch`, `start_sha`."""
         given = entry.parameters
         items = given.values.get("actions")
         items = list(items.values()) if isinstance(items, Mapping) else items
@@ -185,7 +187,8 @@ class Edits:
         return update
 
     async def _tell(self, entry: Entry, update: RefUpdate) -> None:
-        """What a push of it sets off. A pipeline takes a moment to compile, but who commits by API asks for it next."""
+        """What a push of it sets off. A pipeline takes a moment to compile, but who commits by API asks for
+        it next."""
         await self.desk.services.pushed(entry.project, entry.who.user, [update], ())
 
 

@@ -1,4 +1,5 @@
-"""Environments and deployments as people and scripts manage them; jobs keep them in step (`engine.environments`). contracts/gitlab.md §1.3."""
+"""Environments and deployments as people and scripts manage them; jobs keep them in step
+(`engine.environments`). contracts/gitlab.md §1.3."""
 
 from __future__ import annotations
 
@@ -189,7 +190,8 @@ class Environments:
         return answer_json({"message": "Successfully requested stop for all stale environments"})
 
     async def clean(self, entry: Entry) -> Response:
-        """`review/…` environments that are stopped and older than `before`; only listed while `dry_run` (the default)."""
+        """`review/…` environments that are stopped and older than `before`; only listed while `dry_run` (the
+        default)."""
         given, now = entry.parameters, self.desk.services.now()
         before = given.time("before")
         oldest = now - REVIEW_AGE_MS if before is None else before
@@ -208,7 +210,8 @@ class Environments:
         return answer_json({"scheduled_entries": scheduled, "unprocessable_entries": []})
 
     async def deployments(self, entry: Entry) -> Response:
-        """`environment` (name), `status`, `updated_after`/`_before`, `finished_after`/`_before`, `order_by`, `sort`."""
+        """`environment` (name), `status`, `updated_after`/`_before`, `finished_after`/`_before`, `order_by`,
+        `sort`."""
         given, window = entry.parameters, window_of(entry.parameters)
         status = given.choice("status", STATUSES, "")
         ascending = given.choice("sort", frozenset({"asc", "desc"}), "asc") == "asc"

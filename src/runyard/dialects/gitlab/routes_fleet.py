@@ -1,4 +1,5 @@
-"""Runners as people manage them: lists, one, its jobs, change, delete, bootstrap tokens. contracts/gitlab.md §1.3."""
+"""Runners as people manage them: lists, one, its jobs, change, delete, bootstrap tokens. contracts/gitlab.md
+§1.3."""
 
 from __future__ import annotations
 
@@ -34,7 +35,8 @@ Data = dict[str, Any]
 
 @dataclass(frozen=True, slots=True)
 class Fleet:
-    """Handlers. The instance's runners are the administrators', a group's its owners', a project's its maintainers'."""
+    """Handlers. The instance's runners are the administrators', a group's its owners', a project's its
+    maintainers'."""
 
     desk: Desk
     bodies: Bodies
@@ -61,7 +63,8 @@ class Fleet:
         ]  # fmt: skip
 
     async def list(self, entry: Entry) -> Response:
-        """Newest first; a project's are its own and the instance's. `type`, `status`, `paused`, `tag_list`, `scope` narrow."""
+        """Newest first; a project's are its own and the instance's. `type`, `status`, `paused`, `tag_list`,
+        `scope` narrow."""
         services, given = self.desk.services, entry.parameters
         is_all = entry.request.url.path.endswith("/all")
         now, kind = services.now(), given.choice("type", KINDS, "")
@@ -100,7 +103,8 @@ class Fleet:
         )
 
     async def change(self, entry: Entry) -> Response:
-        """Description, tags, paused, run_untagged, locked, access_level, maximum_timeout, maintenance_note."""
+        """Description, tags, paused, run_untagged, locked, access_level, maximum_timeout,
+        maintenance_note."""
         if not any(entry.parameters.values.get(name) is not None for name in CHANGEABLE):
             raise BadParameter(
                 f"{', '.join(CHANGEABLE)} are missing, at least one parameter must be provided"
@@ -134,7 +138,8 @@ class Fleet:
         return answer_json({"token": token, "token_expires_at": None}, 201)
 
     async def jobs(self, entry: Entry) -> Response:
-        """What it ran, newest first; `status` narrows. Jobs of projects that the asker may not see are left out."""
+        """What it ran, newest first; `status` narrows. Jobs of projects that the asker may not see are left
+        out."""
         window = window_of(entry.parameters)
         wanted = entry.parameters.texts("status")
         words = words_of(wanted, "status")
@@ -166,8 +171,9 @@ class Fleet:
         return self.desk.sliced(entry, await self.desk.services.db.read(load), lambda body: body)
 
     async def create(self, entry: Entry) -> Response:
-        """A runner with its token, shown this once; the machine then only verifies it. An instance's runner is given every project's secrets
-        (database passwords too), so only administrators add one; a group's owners and a project's maintainers add their own."""
+        """A runner with its token, shown this once; the machine then only verifies it. An instance's runner
+        is given every project's secrets (database passwords too), so only administrators add one; a group's
+        owners and a project's maintainers add their own."""
         given, services = entry.parameters, self.desk.services
         kind = given.choice("runner_type", KINDS, "")
         if kind == "":
@@ -298,7 +304,8 @@ def _maintained(tx: Tx, entry: Entry, project_id: int) -> None:
 
 
 def changed(row: Runner, given: Parameters) -> Runner:
-    """The runner with what a request says of it; limits keep a hostile runner small (reliability.md §5 J6)."""
+    """The runner with what a request says of it; limits keep a hostile runner small (reliability.md §5
+    J6)."""
     paused = given.flag("paused")
     active = given.flag("active")
     untagged = given.flag("run_untagged")

@@ -1,4 +1,5 @@
-"""Groups and namespaces: the folders of projects, whose members and variables reach everything below. GitLab's Groups API as far as CI needs it."""
+"""Groups and namespaces: the folders of projects, whose members and variables reach everything below.
+GitLab's Groups API as far as CI needs it."""
 
 from __future__ import annotations
 
@@ -175,7 +176,8 @@ class Groups:
 
 
 def named(tx: Tx, entry: Entry, least: Role = Role.NONE) -> Group:
-    """The group of the path's `{group_id}` (number or path); 404 for who may not see it, 403 below the least role."""
+    """The group of the path's `{group_id}` (number or path); 404 for who may not see it, 403 below the least
+    role."""
     text = entry.part("group_id")
     number = id_of(text)
     row = tx.get(Group, number) if number is not None else tx.group_by_path(text)

@@ -1,4 +1,5 @@
-"""OpenID Connect discovery and public keys, so that others can check the `id_tokens` of jobs. Mounted beside /api/v4 by routes; open to everyone.
+"""OpenID Connect discovery and public keys, so that others can check the `id_tokens` of jobs. Mounted beside
+/api/v4 by routes; open to everyone.
 
 The paths are GitLab's: `/.well-known/openid-configuration` and `/oauth/discovery/keys`.
 """

@@ -1,4 +1,5 @@
-"""Jobs: lists, one job, its trace, and what people do to it (cancel, retry, play, erase). contracts/gitlab.md §1.1."""
+"""Jobs: lists, one job, its trace, and what people do to it (cancel, retry, play, erase). contracts/gitlab.md
+§1.1."""
 
 from __future__ import annotations
 
@@ -147,7 +148,8 @@ class Jobs:
         return StreamingResponse(pieces, 200, headers, "text/plain")
 
     async def cancel(self, entry: Entry) -> Response:
-        """A running job is told to stop, or ends at once when its runner cannot stop gracefully; `force` ends one that is stopping. What has ended stays as it is."""
+        """A running job is told to stop, or ends at once when its runner cannot stop gracefully; `force` ends
+        one that is stopping. What has ended stays as it is."""
         _, _, attempt = await self.desk.owned_attempt(entry)
         now, actor = self.desk.services.now(), entry.who.user.id
         force = entry.parameters.flag("force") or False
@@ -205,7 +207,8 @@ class Jobs:
 
 
 def is_short(parameters: Parameters) -> bool:
-    """Whether a page of jobs takes a few rows of one index and no more: no scope, by key or among the first nine."""
+    """Whether a page of jobs takes a few rows of one index and no more: no scope, by key or among the first
+    nine."""
     return "scope" not in parameters.values and len(str(parameters.values.get("page", ""))) < 2
 
 

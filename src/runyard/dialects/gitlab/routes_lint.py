@@ -88,7 +88,8 @@ def _lint(trigger: Trigger, files: Files, content: str | None) -> Found:
 
 
 def _include(entry: Entry, desk: Desk, about: Mapping[str, Any], sha: str) -> dict[str, Any]:
-    """GitLab's object of an include, with addresses on this server for what lies here. `sha`: of this project's tree."""
+    """GitLab's object of an include, with addresses on this server for what lies here. `sha`: of this
+    project's tree."""
     elsewhere = about.get("context_project")
     project = elsewhere or entry.project.path
     at = about.get("context_sha") or (None if elsewhere or sha == ZERO_SHA else sha)

@@ -1,4 +1,5 @@
-"""Members of projects and groups: who sees what, and who may do what. GitLab's Members API; levels are `model.access.Role`."""
+"""Members of projects and groups: who sees what, and who may do what. GitLab's Members API; levels are
+`model.access.Role`."""
 
 from __future__ import annotations
 

@@ -1,4 +1,5 @@
-"""Merge requests as far as CI needs them: made, found, described, closed, with their pipelines. Reviews, diffs and merging are refused.
+"""Merge requests as far as CI needs them: made, found, described, closed, with their pipelines. Reviews,
+diffs and merging are refused.
 
 contracts/gitlab.md §1.3; `merging` keeps them and starts their pipelines.
 """
@@ -53,7 +54,8 @@ class MergeRequests:
         ]  # fmt: skip
 
     async def list(self, entry: Entry) -> Response:
-        """`state`, `source_branch`, `target_branch`, `iids[]`, `author_username`, `search`, `labels`; newest first."""
+        """`state`, `source_branch`, `target_branch`, `iids[]`, `author_username`, `search`, `labels`; newest
+        first."""
         given = entry.parameters
         state = given.choice("state", STATES, "all")
         iids, search = set(given.texts("iids")), (given.text("search") or "").lower()
@@ -85,7 +87,8 @@ class MergeRequests:
         return self.desk.sliced(entry, rows, lambda body: body)
 
     async def create(self, entry: Entry) -> Response:
-        """`source_branch`, `target_branch`, `title`. Its pipeline starts with it where the configuration has one."""
+        """`source_branch`, `target_branch`, `title`. Its pipeline starts with it where the configuration has
+        one."""
         given, services = entry.parameters, self.desk.services
         source, target = given.required("source_branch"), given.required("target_branch")
         title, now, project = given.required("title", TEXT_CHARS), services.now(), entry.project
@@ -119,7 +122,8 @@ class MergeRequests:
         return await self._answer(entry, row)
 
     async def change(self, entry: Entry) -> Response:
-        """`title`, `description`, `labels` (`add_labels`, `remove_labels`), `target_branch`, `squash`, `state_event`."""
+        """`title`, `description`, `labels` (`add_labels`, `remove_labels`), `target_branch`, `squash`,
+        `state_event`."""
         given, now, actor_id = entry.parameters, self.desk.services.now(), entry.who.user.id
         event, target = given.choice("state_event", EVENTS, ""), given.text("target_branch")
         if target:

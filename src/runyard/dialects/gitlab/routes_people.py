@@ -1,4 +1,5 @@
-"""People and their access tokens, as administrators keep them: the part of GitLab's Users API that a team of a few needs on a running server."""
+"""People and their access tokens, as administrators keep them: the part of GitLab's Users API that a team of
+a few needs on a running server."""
 
 from __future__ import annotations
 

@@ -1,4 +1,5 @@
-"""Pipelines: list, create, one, latest, variables, reports, cancel, retry, delete. contracts/gitlab.md §1.2."""
+"""Pipelines: list, create, one, latest, variables, reports, cancel, retry, delete. contracts/gitlab.md
+§1.2."""
 
 from __future__ import annotations
 

@@ -1,4 +1,5 @@
-"""Projects: create (also as a mirror), get, list, change, delete. contracts/gitlab.md §1.3 and ARCHITECTURE §9."""
+"""Projects: create (also as a mirror), get, list, change, delete. contracts/gitlab.md §1.3 and ARCHITECTURE
+§9."""
 
 from __future__ import annotations
 
@@ -53,7 +54,8 @@ class Projects:
         ]
 
     async def list(self, entry: Entry) -> Response:
-        """By name or path, those that the person may see; `membership`, `owned`, `min_access_level`, `visibility` narrow."""
+        """By name or path, those that the person may see; `membership`, `owned`, `min_access_level`,
+        `visibility` narrow."""
         window, given = window_of(entry.parameters), entry.parameters
         search, who, now = given.text("search") or "", entry.who, self.desk.services.now()
         least = Role.OWNER if given.flag("owned") else given.number("min_access_level") or 0
@@ -103,7 +105,8 @@ class Projects:
         return answer_json({**body, "empty_repo": is_empty}, status)
 
     async def create(self, entry: Entry) -> Response:
-        """`name` or `path`; the group is `namespace_path`, else the caller's name. `import_url` makes it a mirror."""
+        """`name` or `path`; the group is `namespace_path`, else the caller's name. `import_url` makes it a
+        mirror."""
         parameters = entry.parameters
         if entry.who.is_job:
             raise Forbidden
@@ -195,7 +198,8 @@ class Projects:
         return answer_json({"message": "202 Accepted"}, 202)
 
     async def pull(self, entry: Entry) -> Response:
-        """Fetches the import_url again. A public name may lead to this machine by now, so the address is judged again for who asks."""
+        """Fetches the import_url again. A public name may lead to this machine by now, so the address is
+        judged again for who asks."""
         project, source = entry.project, self.desk.services.source
         if not project.import_url:
             raise Invalid("the project is no mirror")

@@ -1,4 +1,5 @@
-"""Protected branches and tags: list, one, protect, change, unprotect. GitLab's Protected branches API and Protected tags API; `model.protection` obeys."""
+"""Protected branches and tags: list, one, protect, change, unprotect. GitLab's Protected branches API and
+Protected tags API; `model.protection` obeys."""
 
 from __future__ import annotations
 
@@ -134,7 +135,8 @@ class ProtectedRefs:
 
 
 async def may_start(services: Services, request: RunRequest) -> bool:
-    """Whether the actor may start runs on the ref. A ref that is not there is for `start` to complain about."""
+    """Whether the actor may start runs on the ref. A ref that is not there is for `start` to complain
+    about."""
     project = request.project
     if not project.extra.get(protection.KEY):
         return True  # the default branch takes every developer's

@@ -1,4 +1,5 @@
-"""The repository as far as CI clients ask: commits with their last pipeline, branches, tags, files. contracts/gitlab.md §1.3."""
+"""The repository as far as CI clients ask: commits with their last pipeline, branches, tags, files.
+contracts/gitlab.md §1.3."""
 
 from __future__ import annotations
 
@@ -60,7 +61,8 @@ class Repository:
         ]
 
     async def commit(self, entry: Entry) -> Response:
-        """A commit by ref or sha (branch names may hold slashes); `last_pipeline`, never a child, is what `glab ci status` follows."""
+        """A commit by ref or sha (branch names may hold slashes); `last_pipeline`, never a child, is what
+        `glab ci status` follows."""
         commit, _, _ = await self._resolve(entry, entry.part("ref"), "Commit")
         project, server = entry.project, self.desk.services.server
         own = RunFilter(project_id=project.id, sha_prefix=commit.sha, not_source=CHILD)

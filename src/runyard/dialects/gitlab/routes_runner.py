@@ -1,7 +1,8 @@
-"""The runner protocol: register, verify, ask for a job, send its trace, end it. contracts/gitlab.md §2; engine/dispatch does the work.
+"""The runner protocol: register, verify, ask for a job, send its trace, end it. contracts/gitlab.md §2;
+engine/dispatch does the work.
 
-Whatever happens, a runner whose job is no longer its own gets 403 with `Job-Status`, and every answer is JSON: else a stock runner loses jobs
-without a word (contract §0).
+Whatever happens, a runner whose job is no longer its own gets 403 with `Job-Status`, and every answer is
+JSON: else a stock runner loses jobs without a word (contract §0).
 """
 
 from __future__ import annotations
@@ -40,8 +41,9 @@ HOLD_S = 30.0
 TRACE_INTERVAL_S = 3
 TRACE_PIECE_BYTES = 8 << 20
 INFO_KEYS = ("name", "version", "revision", "platform", "architecture", "executor", "shell")
-# A stock runner tells by its token how it was born: `glrt-` was made by a person, so leaving removes this machine only; else the runner itself goes.
-# It names its folders after the first eight characters (gitlab-runner 16.9 helpers/shorten_token.go), so no other prefix may eat them.
+# A stock runner tells by its token how it was born: `glrt-` was made by a person, so leaving removes this
+# machine only; else the runner itself goes. It names its folders after the first eight characters
+# (gitlab-runner 16.9 helpers/shorten_token.go), so no other prefix may eat them.
 CREATED, REGISTERED = "glrt-", ""
 EPOCH = secrets.token_hex(4)  # bell versions start anew with the process, so they are told apart by it
 _RANGE = re.compile(r"([0-9]{1,15})-([0-9]{1,15})")
@@ -151,7 +153,8 @@ class RunnerProtocol:
         return answer_json({"token": token, "token_expires_at": None}, 201)
 
     async def request(self, entry: Entry) -> Response:
-        """201 with a job, or 204 once nothing came for a while. A runner that has seen the newest queue waits here for the next bell."""
+        """201 with a job, or 204 once nothing came for a while. A runner that has seen the newest queue waits
+        here for the next bell."""
         row, given = await self._runner(entry), entry.parameters
         info = _info(entry)
         row = await self._note(row, info)
@@ -169,8 +172,8 @@ class RunnerProtocol:
         return answer_json(found, 201)
 
     async def _queue_moved(self, entry: Entry, seen: int) -> int | None:
-        """The queue's version after its next bell or the hold; None when the runner left. Its leaving is awaited beside the bell, because a
-        mere look (`is_disconnected`) never finds it under this server."""
+        """The queue's version after its next bell or the hold; None when the runner left. Its leaving is
+        awaited beside the bell, because a mere look (`is_disconnected`) never finds it under this server."""
         bell = asyncio.ensure_future(self.desk.services.bell.changed("queue", seen, HOLD_S))
         gone = asyncio.ensure_future(left(entry.request))
         try:
@@ -365,7 +368,8 @@ def _word(attempt: Attempt) -> str:
 
 
 def _standing(tx: Tx, attempt: Attempt, verdict: Verdict, token: str, now: int) -> str:
-    """`Job-Status`. A runner without graceful cancel would go on under `canceling`, so its job ends here and it hears `canceled`."""
+    """`Job-Status`. A runner without graceful cancel would go on under `canceling`, so its job ends here and
+    it hears `canceled`."""
     graceful = verdict is not Verdict.STOP or "cancel_gracefully" in managers.features_of(tx, attempt)
     if not graceful and attempt.runner_id:
         ended = dispatch.finish(tx, attempt.id, token, Finish(Outcome.CANCELED, Reason.BY_USER), now)
@@ -390,7 +394,8 @@ def _gives_back(entry: Entry) -> bool:
 
 
 def _finish(entry: Entry, state: str) -> Finish:
-    """The runner's last word. `runyard` carries what our own runner knows and GitLab's protocol has no words for."""
+    """The runner's last word. `runyard` carries what our own runner knows and GitLab's protocol has no words
+    for."""
     given = entry.parameters
     output = given.values.get("output")
     told = output if isinstance(output, Mapping) else {}

@@ -1,4 +1,5 @@
-"""Pipeline schedules: cron lines with a time zone that start pipelines in their owner's name. contracts/gitlab.md §1.3; `schedules` runs them."""
+"""Pipeline schedules: cron lines with a time zone that start pipelines in their owner's name.
+contracts/gitlab.md §1.3; `schedules` runs them."""
 
 from __future__ import annotations
 

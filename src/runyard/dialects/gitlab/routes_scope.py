@@ -1,6 +1,8 @@
-"""Whose jobs may read a project (job token scope), and the project's resource groups. contracts/gitlab.md §1.3.
+"""Whose jobs may read a project (job token scope), and the project's resource groups. contracts/gitlab.md
+§1.3.
 
-Other projects' jobs are kept out until they are let in one by one, or with their group, or all (`enabled` false). `Principal.may_see` obeys.
+Other projects' jobs are kept out until they are let in one by one, or with their group, or all (`enabled`
+false). `Principal.may_see` obeys.
 """
 
 from __future__ import annotations

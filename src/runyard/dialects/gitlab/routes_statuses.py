@@ -1,4 +1,5 @@
-"""Commit statuses: what tools outside say of a commit. A status is a job that no runner may claim, in the commit's pipeline or in one made for it.
+"""Commit statuses: what tools outside say of a commit. A status is a job that no runner may claim, in the
+commit's pipeline or in one made for it.
 
 contracts/gitlab.md §1.3: POST creates or moves; a wrong transition is 400.
 """
@@ -90,7 +91,8 @@ class Statuses:
         return answer_json(await self.desk.services.db.write(act), 201)
 
     async def list(self, entry: Entry) -> Response:
-        """Of all the commit's pipelines but children, jobs included; the newest of each name unless `all`. `ref`, `stage`, `name`, `pipeline_id` narrow."""
+        """Of all the commit's pipelines but children, jobs included; the newest of each name unless `all`.
+        `ref`, `stage`, `name`, `pipeline_id` narrow."""
         commit, given = await self._commit(entry), entry.parameters
         ref, stage, name = given.text("ref"), given.text("stage"), given.text("name")
         pipeline_id, everything = given.number("pipeline_id"), given.flag("all") or False
@@ -139,7 +141,8 @@ class Statuses:
         return Said(state, name, given.text("ref") or "", url, given.limited("description"), figure)
 
     def _refs(self, entry: Entry, sha: str, wanted: str) -> tuple[str, bool]:
-        """(ref, is it a tag) of a pipeline for the commit: what was asked, else a branch that ends there, else the default branch."""
+        """(ref, is it a tag) of a pipeline for the commit: what was asked, else a branch that ends there,
+        else the default branch."""
         source, project = self.desk.services.source, entry.project
         if wanted:
             short = wanted.removeprefix("refs/heads/").removeprefix("refs/tags/")
@@ -191,7 +194,8 @@ def _told(said: Said) -> Data:
 
 
 def _placed(tx: Tx, run: Run, said: Said, actor: User, now: int) -> Pair:
-    """The status's job: the one of this name that is still open or says the same, a new try of one that has ended, or a new job."""
+    """The status's job: the one of this name that is still open or says the same, a new try of one that has
+    ended, or a new job."""
     flow = _flow(tx, run)
     for job, attempt in tx.graph(run.id):
         if job.workflow_id == flow.id and job.name == said.name:
@@ -223,7 +227,8 @@ def _word(attempt: Attempt) -> str:
 
 
 def _moved(tx: Tx, attempt: Attempt, said: Said, now: int) -> Attempt:
-    """The attempt in the state that was said; what it was already changes nothing (GitLab: only a real transition is an error)."""
+    """The attempt in the state that was said; what it was already changes nothing (GitLab: only a real
+    transition is an error)."""
     word = _word(attempt)
     if said.state == word or attempt.state is State.DONE:
         return attempt

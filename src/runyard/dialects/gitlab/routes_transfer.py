@@ -1,4 +1,5 @@
-"""Artifacts between a runner and the server, and the steps that our own runner reports. contracts/gitlab.md §2.1, §2.6.
+"""Artifacts between a runner and the server, and the steps that our own runner reports. contracts/gitlab.md
+§2.1, §2.6.
 
 An upload streams into a file, the file becomes a blob, and only then is there a row (blob first, row second).
 """
@@ -110,7 +111,8 @@ class Transfer:
         return answer_json({"message": "201 Created", "id": number}, 201)
 
     async def _row(self, entry: Entry, attempt: Attempt, upload: Upload) -> Artifact:
-        """What the upload says of itself. `artifact_name` is ours and may come with types that GitLab does not know; for its runner the type is the name."""
+        """What the upload says of itself. `artifact_name` is ours and may come with types that GitLab does
+        not know; for its runner the type is the name."""
         given = {**upload.fields, **{k: v for k, v in entry.parameters.values.items() if isinstance(v, str)}}
         kind = given.get("artifact_type") or "archive"
         form = given.get("artifact_format") or ("zip" if kind == "archive" else "raw")
@@ -146,8 +148,8 @@ class Transfer:
         return answer_json({})
 
     async def download(self, entry: Entry) -> Response:
-        """With the token of a running job of the same project; `direct_download` may be sent on to the store. `artifact_id` is ours: any artifact
-        of the run."""
+        """With the token of a running job of the same project; `direct_download` may be sent on to the store.
+        `artifact_id` is ours: any artifact of the run."""
         number, token = entry.id("job_id", "Job"), _token(entry)
         artifact_id = entry.parameters.number("artifact_id")
 
@@ -212,7 +214,8 @@ class Transfer:
         return answer_json([{**msgspec.to_builtins(one), "blob": ""} for one in found])
 
     async def action(self, entry: Entry) -> Response:
-        """A zip of the tree at `ref` of `repository`; its commit is in X-Runyard-Commit. For running jobs only: the server fetches it elsewhere."""
+        """A zip of the tree at `ref` of `repository`; its commit is in X-Runyard-Commit. For running jobs
+        only: the server fetches it elsewhere."""
         await running(self.desk, entry)
         actions = self.desk.services.actions
         if actions is None:
@@ -262,7 +265,8 @@ def _token(entry: Entry) -> str:
 
 
 def _over(attempt: Attempt, token: str) -> Forbidden:
-    """Who holds a job's token hears how the job ended (contract §0: a runner sees `forbidden` only, otherwise)."""
+    """Who holds a job's token hears how the job ended (contract §0: a runner sees `forbidden` only,
+    otherwise)."""
     if not hmac.compare_digest(attempt.token_hash, hash_token(token)):
         return Forbidden()
     return JobOver(say(attempt.state, attempt.outcome, attempt.hold))

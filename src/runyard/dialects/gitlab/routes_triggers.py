@@ -1,4 +1,5 @@
-"""Starting pipelines with a trigger token, as webhooks and `glab ci run-trig` do. contracts/gitlab.md §1.3."""
+"""Starting pipelines with a trigger token, as webhooks and `glab ci run-trig` do. contracts/gitlab.md
+§1.3."""
 
 from __future__ import annotations
 
@@ -168,8 +169,8 @@ class Triggers:
         now = self.desk.services.now()
         who = principal_in(tx, text, now) if text.startswith("glcbt-") else None
         if who is not None and who.attempt is not None:
-            # Seeing a public project is not starting something in it (reliability.md §5 F4): the job's own project, or one that lets its jobs in
-            # where the job's user may run pipelines.
+            # Seeing a public project is not starting something in it (reliability.md §5 F4): the job's own
+            # project, or one that lets its jobs in where the job's user may run pipelines.
             own = who.attempt.project_id == entry.project.id
             may = own or (who.is_let_in(entry.project) and _runs(who.role_in(entry.project)))
             return (who.user, "pipeline", {}) if may else None

@@ -1,4 +1,5 @@
-"""Variables of a project, of a group and of the instance. Values are sealed at rest; only users see them. contracts/gitlab.md §1.3."""
+"""Variables of a project, of a group and of the instance. Values are sealed at rest; only users see them.
+contracts/gitlab.md §1.3."""
 
 from __future__ import annotations
 

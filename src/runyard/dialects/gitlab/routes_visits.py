@@ -1,4 +1,5 @@
-"""The runner's two calls for terminals in its jobs (ours; `http/visiting.py`): what is typed, and what is shown."""
+"""The runner's two calls for terminals in its jobs (ours; `http/visiting.py`): what is typed, and what is
+shown."""
 
 from __future__ import annotations
 

@@ -1,7 +1,9 @@
-"""Pipeline schedules as records (`gitlab.schedule`): when they are due, and the round that starts them. Called by routes_schedules and the dialect.
+"""Pipeline schedules as records (`gitlab.schedule`): when they are due, and the round that starts them.
+Called by routes_schedules and the dialect.
 
-A due schedule is moved on in the transaction that finds it, and its pipeline carries the due time as idempotency key: replicas and restarts start it
-once. What fell due while the server was away runs once, at once, as GitLab's worker does; it is not made up for each missed time.
+A due schedule is moved on in the transaction that finds it, and its pipeline carries the due time as
+idempotency key: replicas and restarts start it once. What fell due while the server was away runs once, at
+once, as GitLab's worker does; it is not made up for each missed time.
 """
 
 from __future__ import annotations
@@ -73,7 +75,8 @@ def _any_due(tx: Tx, now: int) -> bool:
 
 
 async def fire(services: Services, row: Record, key: str) -> Run | None:
-    """Starts the schedule's pipeline in its owner's name; what hinders it is kept on the schedule for its owner to read."""
+    """Starts the schedule's pipeline in its owner's name; what hinders it is kept on the schedule for its
+    owner to read."""
 
     def people(tx: Tx) -> tuple[Project | None, User | None, bool]:
         project, owner = tx.get(Project, row.project_id or 0), tx.get(User, int(row.data["owner_id"]))

@@ -1,6 +1,7 @@
 """How our rows look on GitLab's wire: plain dicts, ready for msgspec. Called by gathering and routes; pure.
 
-Field names, nullability and order follow lib/api/entities (contracts/gitlab.md §1.1 to §1.3); `null` where we have nothing to say.
+Field names, nullability and order follow lib/api/entities (contracts/gitlab.md §1.1 to §1.3); `null` where we
+have nothing to say.
 """
 
 from __future__ import annotations
@@ -40,7 +41,8 @@ def _minute(number: int) -> str:
 
 
 def when(at: int | None) -> str | None:
-    """ISO 8601 in UTC with milliseconds. A page of jobs has a hundred times, so it is put together from pieces."""
+    """ISO 8601 in UTC with milliseconds. A page of jobs has a hundred times, so it is put together from
+    pieces."""
     if at is None:
         return None
     seconds, thousandths = divmod(at, 1000)
@@ -72,7 +74,8 @@ def job_user(row: User, server: ServerFacts) -> Dict:
 
 
 def trailers_of(message: str) -> dict[str, list[str]]:
-    """The `Key: value` lines of the message's last paragraph, as `git interpret-trailers` knows them; none where another line is among them."""
+    """The `Key: value` lines of the message's last paragraph, as `git interpret-trailers` knows them; none
+    where another line is among them."""
     head, gap, last = message.rstrip().rpartition("\n\n")
     lines = last.split("\n") if gap and head.strip() else []
     found: dict[str, list[str]] = {}

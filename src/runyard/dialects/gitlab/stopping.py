@@ -1,4 +1,5 @@
-"""Environments are stopped when their time has come (`auto_stop_in`) and when their branch has gone. Called by the dialect's rounds and after pushes.
+"""Environments are stopped when their time has come (`auto_stop_in`) and when their branch has gone. Called
+by the dialect's rounds and after pushes.
 
 Finding and stopping are one transaction, so replicas stop each once.
 """

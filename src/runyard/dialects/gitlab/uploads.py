@@ -1,6 +1,7 @@
 """A multipart upload streamed into a file, whatever its size. Called by routes_transfer.
 
-Only the part `file` is kept; small fields beside it are texts. A body that is cut, lies about its form or grows beyond the limit leaves nothing.
+Only the part `file` is kept; small fields beside it are texts. A body that is cut, lies about its form or
+grows beyond the limit leaves nothing.
 """
 
 from __future__ import annotations
@@ -128,7 +129,8 @@ def sweep(folder: Path) -> None:
 
 
 async def receive_upload(request: Request, limit_bytes: int, folder: Path) -> Upload:
-    """The upload's file in the folder, beside where blobs lie so that it need not be copied. Invalid when the body is no multipart with a part `file`, TooLarge beyond the limit."""
+    """The upload's file in the folder, beside where blobs lie so that it need not be copied. Invalid when the
+    body is no multipart with a part `file`, TooLarge beyond the limit."""
     kind, options = parse_options_header(request.headers.get("content-type", ""))
     boundary = options.get(b"boundary", b"")
     if kind != b"multipart/form-data" or not 0 < len(boundary) <= 200:
@@ -157,7 +159,8 @@ async def receive_upload(request: Request, limit_bytes: int, folder: Path) -> Up
 async def _fed(
     parser: MultipartParser, growing: Growing, file: BinaryIO, pieces: AsyncIterator[bytes]
 ) -> None:
-    """Three hands at once: this one receives, one parses, hashes and writes batches in order, one brings to the disk what is written."""
+    """Three hands at once: this one receives, one parses, hashes and writes batches in order, one brings to
+    the disk what is written."""
     loop = asyncio.get_running_loop()
     writing: asyncio.Future[None] | None = None
     syncing: asyncio.Future[None] | None = None

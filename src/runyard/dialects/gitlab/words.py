@@ -1,6 +1,8 @@
-"""GitLab's words: job and pipeline statuses, failure reasons, and how a pipeline status looks. Called by shapes, filters and the runner routes.
+"""GitLab's words: job and pipeline statuses, failure reasons, and how a pipeline status looks. Called by
+shapes, filters and the runner routes.
 
-Every dict is total over its enum; a test enumerates the product, so there is no default branch (contracts/gitlab.md §1.1).
+Every dict is total over its enum; a test enumerates the product, so there is no default branch
+(contracts/gitlab.md §1.1).
 """
 
 from __future__ import annotations

@@ -1,4 +1,5 @@
-"""Looker: CI suites on LookML projects, without a Looker instance. Both API families of 25.6 and later; see README.md."""
+"""Looker: CI suites on LookML projects, without a Looker instance. Both API families of 25.6 and later; see
+README.md."""
 
 from __future__ import annotations
 

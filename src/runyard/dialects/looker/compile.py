@@ -1,8 +1,9 @@
-"""A suite on a commit as a Plan: one job per validator, each its checkouts, `python -m runyard.tasks.lookml …` and its reports.
+"""A suite on a commit as a Plan: one job per validator, each its checkouts, `python -m runyard.tasks.lookml
+…` and its reports.
 
-Called by the launcher (`Dialect.compile`) with `Trigger.options` made by `starting`: `suite` {id, data}, `connections` {name: settings without
-secrets}, `user_attributes`, `branch`, `commit`, `target` {branch, sha} for incremental validators, `imports` and `target_imports`
-[{name, project_id, sha}].
+Called by the launcher (`Dialect.compile`) with `Trigger.options` made by `starting`: `suite` {id, data},
+`connections` {name: settings without secrets}, `user_attributes`, `branch`, `commit`, `target` {branch, sha}
+for incremental validators, `imports` and `target_imports` [{name, project_id, sha}].
 """
 
 from __future__ import annotations
@@ -32,7 +33,8 @@ MODEL = ".model.lkml"
 TARGET, IMPORTS, TARGET_IMPORTS = ".runyard-target", ".runyard-imports", ".runyard-target-imports"
 TITLES = {"lookml": "LookML", "sql": "SQL", "assert": "Assert", "content": "Content", "style": "Style"}
 CACHE = ".runyard-cache"
-"""Where the LookML validator finds what earlier runs of the project learned, by git blob; never what the repository itself has there."""
+"""Where the LookML validator finds what earlier runs of the project learned, by git blob; never what the
+repository itself has there."""
 QUERYING = frozenset({"sql", "assert"})
 """Validators that ask the database."""
 
@@ -72,7 +74,8 @@ def compile_suite(trigger: Trigger, files: Files) -> Plan:
 
 
 def _job(validator: str, trigger: Trigger, data: Mapping[str, Any], files: Files) -> JobPlan:
-    """One validator. -I: the repository is the working folder, and nothing of it may be imported as Python."""
+    """One validator. -I: the repository is the working folder, and nothing of it may be imported as
+    Python."""
     names = {"--out": f"runyard-{validator}.json", "--summary": f"runyard-{validator}.md"}
     junit = f"runyard-{validator}.xml"
     program = (sys.executable, "-I", "-m", "runyard.tasks.lookml", validator, "--project", ".")
@@ -124,7 +127,8 @@ def _cache(key: str, title: str, kind: StepKind, condition: str) -> StepPlan:
 
 
 def _checkouts(validator: str, trigger: Trigger, data: Mapping[str, Any]) -> Iterator[StepPlan]:
-    """The commit, the target's commit beside it where only new errors count, and the projects that either imports at their pinned commits."""
+    """The commit, the target's commit beside it where only new errors count, and the projects that either
+    imports at their pinned commits."""
     places: list[tuple[str, str, dict[str, Any]]] = [
         ("checkout", "Check out the project", {"sha": trigger.sha})
     ]
@@ -139,7 +143,8 @@ def _checkouts(validator: str, trigger: Trigger, data: Mapping[str, Any]) -> Ite
 
 
 def _folders(trigger: Trigger, *, with_target: bool) -> Iterator[tuple[Mapping[str, Any], str]]:
-    """Each import with the folder that it is laid out in; one that both sides have at the same commit is laid out once."""
+    """Each import with the folder that it is laid out in; one that both sides have at the same commit is laid
+    out once."""
     own = trigger.options.get("imports") or ()
     yield from ((one, f"{IMPORTS}/{one['name']}") for one in own)
     if with_target:
@@ -214,7 +219,8 @@ def _databases(trigger: Trigger, files: Files) -> tuple[tuple[ConnectionUse, ...
         for use in uses
         if use.settings.get("dialect") == "duckdb" and use.settings.get("file")
     ]
-    # With the write-ahead log, or DuckDB would show older data; a file that is not there is the validator's to report.
+    # With the write-ahead log, or DuckDB would show older data; a file that is not there is the validator's
+    # to report.
     return uses, [path for file in databases for path in (file, f"{file}.wal") if Path(path).exists()]
 
 
@@ -235,7 +241,8 @@ def _upload(key: str, title: str, name: str, file: str, type: str) -> StepPlan:
 
 
 def _own_paths() -> list[str]:
-    """Where this Python and this package lie, so that the box shows them; the system's own /usr is there anyway."""
+    """Where this Python and this package lie, so that the box shows them; the system's own /usr is there
+    anyway."""
     package = Path(runyard.__file__).parent.parent
     found = [Path(sys.prefix), Path(sys.base_prefix), package]
     kept: list[str] = []
@@ -251,7 +258,8 @@ def entries(files: Files) -> list[str]:
 
 
 def check(files: Files, path: str) -> list[Problem]:
-    """The LookML validator's findings for one model: those in files that it sees and that no earlier model saw."""
+    """The LookML validator's findings for one model: those in files that it sees and that no earlier model
+    saw."""
     from runyard.tasks.lookml.validators.checks import (
         validate,  # Liquid costs 0.2 s of import that a server's start need not pay
     )

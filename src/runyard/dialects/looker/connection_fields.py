@@ -1,8 +1,10 @@
-"""A connection as Looker's API writes it: body fields to our settings, and a row to a DBConnection. Called by routes_connections.
+"""A connection as Looker's API writes it: body fields to our settings, and a row to a DBConnection. Called by
+routes_connections.
 
-Where Looker keeps a warehouse's particulars in other fields: BigQuery's project is `host`, its dataset `database`, its key `certificate` (JSON or
-base64 of it); Snowflake's warehouse, role and account are in `jdbc_additional_params`. `written_for` is ours: the dialect of the project's SQL, to be
-transpiled to DuckDB or PostgreSQL.
+Where Looker keeps a warehouse's particulars in other fields: BigQuery's project is `host`, its dataset
+`database`, its key `certificate` (JSON or base64 of it); Snowflake's warehouse, role and account are in
+`jdbc_additional_params`. `written_for` is ours: the dialect of the project's SQL, to be transpiled to DuckDB
+or PostgreSQL.
 """
 
 from __future__ import annotations
@@ -82,7 +84,8 @@ def text(body: Mapping[str, Any], name: str, longest: int = MAX_TEXT) -> str:
 def read(
     body: Mapping[str, Any], before: Connection | None = None
 ) -> tuple[str, dict[str, Any], dict[str, str]]:
-    """(dialect, settings, secrets) of a create body, or of an update body over the row that was there. Secrets are those that the body gives."""
+    """(dialect, settings, secrets) of a create body, or of an update body over the row that was there.
+    Secrets are those that the body gives."""
     merged = {**(shape(before) if before else {}), **{k: v for k, v in body.items() if v is not None}}
     dialect = dialect_named(text(merged, "dialect_name"))
     if dialect is None:

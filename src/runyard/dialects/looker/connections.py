@@ -1,4 +1,5 @@
-"""Settings of connections with their secrets, for whoever asks a database. The rows are made by routes_connections or Datafold's door."""
+"""Settings of connections with their secrets, for whoever asks a database. The rows are made by
+routes_connections or Datafold's door."""
 
 from __future__ import annotations
 
@@ -30,7 +31,8 @@ async def settings_named(services: Services, name: str) -> dict[str, Any] | None
 
 
 def dialects_of(settings: Mapping[str, Any]) -> tuple[Dialect, Dialect | None]:
-    """(what the database speaks, what the project is written in when that is another); DuckDB's where nothing is said, as for no connection."""
+    """(what the database speaks, what the project is written in when that is another); DuckDB's where nothing
+    is said, as for no connection."""
     spoken = dialect_named(str(settings.get("dialect") or "duckdb")) or "duckdb"
     written = dialect_named(str(settings.get("written") or ""))
     return spoken, written if written != spoken else None

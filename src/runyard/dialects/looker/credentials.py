@@ -1,6 +1,8 @@
-"""API credentials of a user: client ids with secrets, which Looker calls `api3`. Kept as tokens of that kind; only the secret's hash is stored.
+"""API credentials of a user: client ids with secrets, which Looker calls `api3`. Kept as tokens of that kind;
+only the secret's hash is stored.
 
-Made by the command line (`runyard token NAME --api3`), the page `/-/looker/credentials`, and POST /users/{id}/credentials_api3.
+Made by the command line (`runyard token NAME --api3`), the page `/-/looker/credentials`, and POST
+/users/{id}/credentials_api3.
 """
 
 from __future__ import annotations

@@ -1,7 +1,8 @@
-"""What every Looker route needs: the caller, the body as JSON whatever its Content-Type, the project, the `fields` projection.
+"""What every Looker route needs: the caller, the body as JSON whatever its Content-Type, the project, the
+`fields` projection.
 
-A Line is one endpoint; `mount` in `routes` makes the application of them. Paths are split at real slashes before they are decoded, because
-the SDKs percent-encode the slash of `group/name`.
+A Line is one endpoint; `mount` in `routes` makes the application of them. Paths are split at real slashes
+before they are decoded, because the SDKs percent-encode the slash of `group/name`.
 """
 
 from __future__ import annotations
@@ -87,7 +88,8 @@ class Ask:
         return sessions.key_of(self.principal.token if self.principal else None, self.user)
 
     async def aside(self, question: str, **facts: Any) -> Any:
-        """What the LookML task answers in a process of its own (tasks/lookml/answers.py); TooLarge when it takes too long, Unavailable without one."""
+        """What the LookML task answers in a process of its own (tasks/lookml/answers.py); TooLarge when it
+        takes too long, Unavailable without one."""
         try:
             return await self.office.aside.ask(ANSWERS, {"question": question, **facts}, ALLOWANCE)
         except AsideOverrun as problem:
@@ -176,7 +178,8 @@ async def enter(office: Office, line: Line, request: Request) -> Response:
 
 
 def read_body(data: bytes) -> Mapping[str, Any]:
-    """JSON when it looks like JSON, whatever the Content-Type says (the Python SDK mislabels its first body, looker.md §2.1); else a form."""
+    """JSON when it looks like JSON, whatever the Content-Type says (the Python SDK mislabels its first body,
+    looker.md §2.1); else a form."""
     start = data.lstrip()[:1]
     if not start:
         return {}

@@ -1,7 +1,9 @@
-"""Queries that run in this process, each in a thread of its own under a time limit; their end is written to the store. Called by routes_queries.
+"""Queries that run in this process, each in a thread of its own under a time limit; their end is written to
+the store. Called by routes_queries.
 
-Databases are opened as the connection test opens them: read-only, one SELECT, no other files, limits. A task whose process went away stays
-"running" until its deadline, then reads as expired, which clients take for "ask again".
+Databases are opened as the connection test opens them: read-only, one SELECT, no other files, limits. A task
+whose process went away stays "running" until its deadline, then reads as expired, which clients take for "ask
+again".
 """
 
 from __future__ import annotations
@@ -36,7 +38,8 @@ class Errands:
         self._lock = threading.Lock()
 
     async def ask_now(self, asked: Statement, settings: Mapping[str, Any] | None) -> tuple[Answer, float]:
-        """The answer, and the seconds it took. Who waits for a slot holds no thread: the server has few of them."""
+        """The answer, and the seconds it took. Who waits for a slot holds no thread: the server has few of
+        them."""
         async with self._at_once:
             return await asyncio.to_thread(self.ask, asked, settings)
 

@@ -1,6 +1,8 @@
-"""Explores and fields in Looker's JSON (LookmlModelExplore, LookmlModelExploreField). Pure; called by routes_lookml.
+"""Explores and fields in Looker's JSON (LookmlModelExplore, LookmlModelExploreField). Pure; called by
+routes_lookml.
 
-Spectacles reads `name`, `type`, `tags`, `sql`, `lookml_link` and `hidden` of dimensions; `sql` is a text always, or it cannot read it.
+Spectacles reads `name`, `type`, `tags`, `sql`, `lookml_link` and `hidden` of dimensions; `sql` is a text
+always, or it cannot read it.
 """
 
 from __future__ import annotations

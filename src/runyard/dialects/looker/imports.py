@@ -1,7 +1,9 @@
-"""The projects that a LookML project imports, each pinned to one commit for the whole run. Called by `starting` and by `reading`.
+"""The projects that a LookML project imports, each pinned to one commit for the whole run. Called by
+`starting` and by `reading`.
 
-A `local_dependency` names a project here; a `remote_dependency` is found here by its address: our own, or the one a project is mirrored from.
-A dependency that has no project here stays what the repository itself holds under `imported_projects/`.
+A `local_dependency` names a project here; a `remote_dependency` is found here by its address: our own, or the
+one a project is mirrored from. A dependency that has no project here stays what the repository itself holds
+under `imported_projects/`.
 """
 
 from __future__ import annotations
@@ -63,7 +65,8 @@ def dependencies(files: Files) -> list[Dependency]:
 
 
 def asked(body: Mapping[str, Any]) -> dict[str, str]:
-    """`project_imports` of a request: project → commit, branch or tag; an object may say it as `commit`, `ref` or `branch`."""
+    """`project_imports` of a request: project → commit, branch or tag; an object may say it as `commit`,
+    `ref` or `branch`."""
     given = body.get("project_imports")
     if given is None:
         return {}
@@ -93,11 +96,13 @@ def home_of(tx: Tx, wanted: Dependency, server_url: str) -> Project | None:
 
 
 Choose = Callable[[Dependency, Project], str]
-"""The commit of an import, given its home, "" when it has none yet; or raises what the caller answers then."""
+"""The commit of an import, given its home, "" when it has none yet; or raises what the caller answers
+then."""
 
 
 async def gather(services: Services, actor: User, project: Project, sha: str, choose: Choose) -> list[Pinned]:
-    """Every import of the commit that has a home here which the actor may read, also the imports of imports, each at one commit."""
+    """Every import of the commit that has a home here which the actor may read, also the imports of imports,
+    each at one commit."""
     found: dict[str, Pinned] = {}
     todo = [(project.id, sha)]
     while todo and len(found) < MOST:

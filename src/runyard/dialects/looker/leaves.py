@@ -1,7 +1,8 @@
-"""Looker's JSON for what validators found: the results and error leaves that both run families share. Pure; called by `shapes`.
+"""Looker's JSON for what validators found: the results and error leaves that both run families share. Pure;
+called by `shapes`.
 
-`line_number` is a text in lookml and sql errors and a number in style errors, as Looker has it. Beside Looker's fields errors carry
-`file_path` and, for SQL, the `sql`.
+`line_number` is a text in lookml and sql errors and a number in style errors, as Looker has it. Beside
+Looker's fields errors carry `file_path` and, for SQL, the `sql`.
 """
 
 from __future__ import annotations
@@ -19,7 +20,8 @@ Json = dict[str, Any]
 
 @dataclass(frozen=True, slots=True)
 class Frame:
-    """What every result needs: where links lead, and the family's name for the list of explores (`tested`, legacy `result` or `results`)."""
+    """What every result needs: where links lead, and the family's name for the list of explores (`tested`,
+    legacy `result` or `results`)."""
 
     links: Links
     is_legacy: bool

@@ -1,4 +1,5 @@
-"""Addresses that results carry: where the LookML stands, and the page of a run. Pure; used by shapes, pages and the explore endpoints."""
+"""Addresses that results carry: where the LookML stands, and the page of a run. Pure; used by shapes, pages
+and the explore endpoints."""
 
 from __future__ import annotations
 

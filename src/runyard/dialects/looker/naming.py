@@ -1,4 +1,5 @@
-"""How clients name projects: by number, by path, or by a last name that only one project has. Used by the desk and by imports."""
+"""How clients name projects: by number, by path, or by a last name that only one project has. Used by the
+desk and by imports."""
 
 from __future__ import annotations
 
@@ -20,7 +21,8 @@ def find_project(tx: Tx, wanted: str) -> Project | None:
 
 
 def short_name(tx: Tx, project: Project) -> str:
-    """The name that Looker's clients would use: the last part of the path where that is enough, else the whole path."""
+    """The name that Looker's clients would use: the last part of the path where that is enough, else the
+    whole path."""
     last = project.path.rpartition("/")[2]
     found = find_project(tx, last)
     return last if found is not None and found.id == project.id else project.path

@@ -1,4 +1,5 @@
-"""The OpenAPI page of the Looker door, made from the table of lines: paths, what they read, the statuses they answer. Called by routes; pure."""
+"""The OpenAPI page of the Looker door, made from the table of lines: paths, what they read, the statuses they
+answer. Called by routes; pure."""
 
 from __future__ import annotations
 
@@ -15,7 +16,8 @@ TEXT, FLAG, NUMBER = {"type": "string"}, {"type": "boolean"}, {"type": "integer"
 TEXTS = {"type": "array", "items": TEXT}
 MAYBE = {"type": ["string", "null"]}
 ERRORS = (400, 401, 403, 404, 409, 413, 422, 429)
-"""What any line may answer beside its success: Looker's own codes, 401 and 403 for who asks, 413 for bodies beyond the limit."""
+"""What any line may answer beside its success: Looker's own codes, 401 and 403 for who asks, 413 for bodies
+beyond the limit."""
 NO_CONTENT = frozenset({"/logout", "/api/logout", "/projects/{project_id}/reset_to_remote"})
 RAW = frozenset({"/queries/{query_id}/run/{result_format}", "/queries/run/{result_format}"})
 

@@ -1,4 +1,5 @@
-"""Pages for people: a run's errors by explore, a LookML file at a commit, and one's API credentials. Mounted under /-/looker, with the site's own frame.
+"""Pages for people: a run's errors by explore, a LookML file at a commit, and one's API credentials. Mounted
+under /-/looker, with the site's own frame.
 
 Signed in by the site's cookie; every text of a repository or a database is escaped by the templates.
 """

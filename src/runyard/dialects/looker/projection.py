@@ -1,4 +1,5 @@
-"""The `fields` parameter: `a,b(c,d)` keeps those keys, of every element of lists. Unknown names are ignored. Called for every answer."""
+"""The `fields` parameter: `a,b(c,d)` keeps those keys, of every element of lists. Unknown names are ignored.
+Called for every answer."""
 
 from __future__ import annotations
 

@@ -1,7 +1,8 @@
-"""A query of Looker's API as SQL, and its rows in the formats that clients ask for. Called by routes_queries; pure but for the LookML it reads.
+"""A query of Looker's API as SQL, and its rows in the formats that clients ask for. Called by routes_queries;
+pure but for the LookML it reads.
 
-Kept as Records of kind `looker.query`. `filter_expression` may compare two numbers (`1=2`, as validators write it); Looker's expression
-language is otherwise for data tests.
+Kept as Records of kind `looker.query`. `filter_expression` may compare two numbers (`1=2`, as validators
+write it); Looker's expression language is otherwise for data tests.
 """
 
 from __future__ import annotations
@@ -171,7 +172,8 @@ def _sorts(words: Sequence[str], explore: Explore) -> list[tuple[str, bool]]:
 
 
 def rendered(answer: Rows | Refusal | str, asked: Statement, format: str, id: str, seconds: float) -> Any:
-    """A result's `data` in a format: Rows, a database's Refusal, or a sentence that says why there was no SQL."""
+    """A result's `data` in a format: Rows, a database's Refusal, or a sentence that says why there was no
+    SQL."""
     if isinstance(answer, Rows):
         names = [name for name, _ in asked.fields]
         kept = finish(asked.query, answer.rows) if asked.query else answer.rows

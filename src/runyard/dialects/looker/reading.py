@@ -1,6 +1,8 @@
-"""LookML straight from a commit's tree, for requests that ask about it: parsed in a worker thread, under budgets, the latest few kept.
+"""LookML straight from a commit's tree, for requests that ask about it: parsed in a worker thread, under
+budgets, the latest few kept.
 
-A Reading is used by one thread at a time (`Reading.ask`): the model fills itself on demand. Nothing here runs SQL. Called by the LookML routes.
+A Reading is used by one thread at a time (`Reading.ask`): the model fills itself on demand. Nothing here runs
+SQL. Called by the LookML routes.
 """
 
 from __future__ import annotations
@@ -33,7 +35,8 @@ CONTENT = f"{EXPORTS}/"
 
 @dataclass(eq=False)
 class Reading:
-    """One project at one commit with its imports. `texts` reads its files again, for whoever works on them elsewhere."""
+    """One project at one commit with its imports. `texts` reads its files again, for whoever works on them
+    elsewhere."""
 
     project: LookmlProject
     models: Sequence[Model]
@@ -43,7 +46,8 @@ class Reading:
     _lock: asyncio.Lock = field(default_factory=asyncio.Lock)
 
     async def ask(self, work: Callable[[Reading], T]) -> T:
-        """What `work` finds, in a worker thread, alone. Who waits holds no thread: the server has few of them."""
+        """What `work` finds, in a worker thread, alone. Who waits holds no thread: the server has few of
+        them."""
         async with self._lock:
             try:
                 return await asyncio.to_thread(work, self)

@@ -1,7 +1,9 @@
-"""Looker's two error bodies: Error, and ValidationError with details by field. `problem` renders any of the nine errors.
+"""Looker's two error bodies: Error, and ValidationError with details by field. `problem` renders any of the
+nine errors.
 
-The Python SDK breaks on null members and on a detail without `documentation_url` (looker.md §2.3), so none is ever null or missing; the
-address is our own, because the SDK fetches addresses of Looker's documentation host without a time limit.
+The Python SDK breaks on null members and on a detail without `documentation_url` (looker.md §2.3), so none is
+ever null or missing; the address is our own, because the SDK fetches addresses of Looker's documentation host
+without a time limit.
 """
 
 from __future__ import annotations

@@ -1,7 +1,8 @@
-"""What a run's validators found: their JSON reports, read from the report artifacts, and each validator's status in Looker's sense.
+"""What a run's validators found: their JSON reports, read from the report artifacts, and each validator's
+status in Looker's sense.
 
-Looker: errored = a validator could not run; failed = it ran and found errors. The engine's fold does not know that difference for a
-process that exits 2; the report does. Used by `shapes`.
+Looker: errored = a validator could not run; failed = it ran and found errors. The engine's fold does not know
+that difference for a process that exits 2; the report does. Used by `shapes`.
 """
 
 from __future__ import annotations
@@ -50,7 +51,8 @@ class Found(msgspec.Struct, frozen=True):
 
 
 class Fault(msgspec.Struct, frozen=True):
-    """One error of a tested explore: a refusal of a database (`dimension`), a failed data test (`test`), or content that names what is not there."""
+    """One error of a tested explore: a refusal of a database (`dimension`), a failed data test (`test`), or
+    content that names what is not there."""
 
     message: str
     file: str = ""
@@ -96,7 +98,8 @@ class Tried(msgspec.Struct, frozen=True):
 
 
 class Report(msgspec.Struct, frozen=True):
-    """A validator's JSON. Its writer ran in a sandbox with a stranger's files, so its types are checked here."""
+    """A validator's JSON. Its writer ran in a sandbox with a stranger's files, so its types are checked
+    here."""
 
     status: Literal["passed", "failed", "errored"]
     error_count: int = 0
@@ -180,7 +183,8 @@ def _report(artifact: Artifact | None, blobs: Blobs) -> Report | None:
 
 
 def run_status(run: Run, found: list[Validated]) -> str:
-    """Looker's precedence once a run is done: cancelled, errored, failed, passed. Validators that had nothing to do do not count."""
+    """Looker's precedence once a run is done: cancelled, errored, failed, passed. Validators that had nothing
+    to do do not count."""
     if run.state is not State.DONE:
         return word(run.state, run.outcome, run.hold)
     states = {v.status for v in found}

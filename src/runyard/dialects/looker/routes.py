@@ -1,4 +1,5 @@
-"""Every route of the Looker door as one table, mounted as a FastAPI application under /api/4.0 (and /api/logout, as the Python SDK asks)."""
+"""Every route of the Looker door as one table, mounted as a FastAPI application under /api/4.0 (and
+/api/logout, as the Python SDK asks)."""
 
 from __future__ import annotations
 
@@ -102,7 +103,8 @@ async def _unrouted(_request: Request, error: Exception) -> Response:
 
 
 class _Segments:
-    """Collapses `//`, then decodes each segment by itself, so that an encoded slash stays inside its segment."""
+    """Collapses `//`, then decodes each segment by itself, so that an encoded slash stays inside its
+    segment."""
 
     def __init__(self, app: Asgi) -> None:
         self.app = app

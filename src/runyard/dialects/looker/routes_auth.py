@@ -1,4 +1,5 @@
-"""Login, logout, who am I, versions, session, API credentials. A login gives a session token that ends after an hour."""
+"""Login, logout, who am I, versions, session, API credentials. A login gives a session token that ends after
+an hour."""
 
 from __future__ import annotations
 
@@ -96,7 +97,8 @@ async def login_user(ask: Ask) -> Response:
 
 
 async def logout(ask: Ask) -> Response:
-    """DELETE /logout, also without the version (the Python SDK): ends this session; a personal token is not ended by it."""
+    """DELETE /logout, also without the version (the Python SDK): ends this session; a personal token is not
+    ended by it."""
     token = ask.principal.token if ask.principal else None
     if token is not None and token.kind == "session":
         ended = replace(token, revoked_at=ask.services.now())
@@ -182,7 +184,8 @@ async def get_user(ask: Ask) -> Response:
 
 
 async def create_credentials(ask: Ask) -> Response:
-    """POST /users/{user_id}/credentials_api3: a client id and secret for the SDKs; the secret is shown once."""
+    """POST /users/{user_id}/credentials_api3: a client id and secret for the SDKs; the secret is shown
+    once."""
     user, now = await _owner(ask), ask.services.now()
     client_id, secret = ask.services.new_token(""), ask.services.new_token("lks-")
     token = await ask.services.db.write(lambda tx: credentials.add(tx, user, client_id, secret, now))

@@ -1,4 +1,5 @@
-"""Checks of what the session sees, answered at once: LookML validation and data tests, in processes of their own under limits.
+"""Checks of what the session sees, answered at once: LookML validation and data tests, in processes of their
+own under limits.
 
 Suites run the same validators in sandboxed jobs."""
 
@@ -26,7 +27,8 @@ VALIDATION = "validation"
 
 
 async def validate(ask: Ask) -> Response:
-    """POST /projects/{id}/validate → ProjectValidation; the same commit is checked once, in a process of its own."""
+    """POST /projects/{id}/validate → ProjectValidation; the same commit is checked once, in a process of its
+    own."""
     work = await work_on(ask, await ask.project())
     known = work.reading.memory.get(VALIDATION)
     if not isinstance(known, dict):
@@ -93,7 +95,8 @@ def _test(test: DataTest, work: Work) -> dict[str, Any]:
 
 
 async def run_tests(ask: Ask) -> Response:
-    """GET /projects/{id}/lookml_tests/run: the named tests on the models' own databases, now. Developers may, for it costs their database."""
+    """GET /projects/{id}/lookml_tests/run: the named tests on the models' own databases, now. Developers may,
+    for it costs their database."""
     project = await ask.project()
     if ask.principal is None or not ask.principal.may_run(project):
         raise Forbidden("Developers of this project may run its data tests.")

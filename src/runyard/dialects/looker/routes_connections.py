@@ -1,4 +1,5 @@
-"""Connections: the databases that validators query, the same rows as Datafold's data sources. Administrators write, everyone with a token reads.
+"""Connections: the databases that validators query, the same rows as Datafold's data sources. Administrators
+write, everyone with a token reads.
 
 Passwords are sealed and never shown. What their fields are is in `connection_fields`.
 """

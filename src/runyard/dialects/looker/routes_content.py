@@ -1,4 +1,5 @@
-"""Dashboards and Looks against the models: GET /content_validation and /folders, over LookML dashboards and what was exported into `content/`."""
+"""Dashboards and Looks against the models: GET /content_validation and /folders, over LookML dashboards and
+what was exported into `content/`."""
 
 from __future__ import annotations
 

@@ -1,4 +1,5 @@
-"""Branches as a session sees them: check out, create, reset, delete; nothing of it changes the repository. Below `/projects/{project_id}`."""
+"""Branches as a session sees them: check out, create, reset, delete; nothing of it changes the repository.
+Below `/projects/{project_id}`."""
 
 from __future__ import annotations
 
@@ -141,7 +142,8 @@ async def _develop(ask: Ask, project: Project, change: Change) -> Response:
 
 
 async def create(ask: Ask) -> Response:
-    """POST git_branch: a new branch of this session, at `ref` or at the commit that is checked out; it is checked out."""
+    """POST git_branch: a new branch of this session, at `ref` or at the commit that is checked out; it is
+    checked out."""
     project, name, ref = await ask.repository(), _name(ask), _ref(ask)
     source, user = ask.services.source, ask.user
     if name in {b["name"] for b in await _all(ask, project)}:
@@ -153,7 +155,8 @@ async def create(ask: Ask) -> Response:
 
 
 async def update(ask: Ask) -> Response:
-    """PUT git_branch: checks a branch out; with `ref`, resets it hard to that commit, in this session only."""
+    """PUT git_branch: checks a branch out; with `ref`, resets it hard to that commit, in this session
+    only."""
     project, name, ref = await ask.repository(), _name(ask), _ref(ask)
     if name not in {b["name"] for b in await _all(ask, project)}:
         raise NotFound(f"There is no branch {name[:100]!r} in this project.")
@@ -165,7 +168,8 @@ async def update(ask: Ask) -> Response:
 
 
 async def delete(ask: Ask) -> Response:
-    """DELETE git_branch/{branch_name}: a branch of this session. The repository's branches are deleted by git."""
+    """DELETE git_branch/{branch_name}: a branch of this session. The repository's branches are deleted by
+    git."""
     project, name = await ask.repository(), ask.params["branch_name"]
     known = {b["name"]: b for b in await _all(ask, project)}
     if name not in known:

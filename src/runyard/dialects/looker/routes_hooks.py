@@ -1,7 +1,9 @@
-"""Calls that start suites from elsewhere: a suite's hook for GitHub, GitLab and dbt Cloud, and the same facts in our own words. These paths are ours.
+"""Calls that start suites from elsewhere: a suite's hook for GitHub, GitLab and dbt Cloud, and the same facts
+in our own words. These paths are ours.
 
-`POST …/suites/{suite_id}/hook` proves itself by the suite's `webhook_secret` as each sender does (HMAC of the body, or the secret itself) or by a
-developer's token. GitHub: `X-Hub-Signature-256`. GitLab: `X-Gitlab-Token`. dbt Cloud: `Authorization`, the hex HMAC of the body.
+`POST …/suites/{suite_id}/hook` proves itself by the suite's `webhook_secret` as each sender does (HMAC of the
+body, or the secret itself) or by a developer's token. GitHub: `X-Hub-Signature-256`. GitLab:
+`X-Gitlab-Token`. dbt Cloud: `Authorization`, the hex HMAC of the body.
 """
 
 from __future__ import annotations
@@ -75,7 +77,8 @@ def _text(body: Json, name: str) -> str:
 
 
 async def _suite(ask: Ask) -> tuple[Project, Record]:
-    """The suite of the path. A caller without a token may know of it only if it has a secret to prove itself by."""
+    """The suite of the path. A caller without a token may know of it only if it has a secret to prove itself
+    by."""
     wanted, suite_id = ask.params["project_id"], ask.params["suite_id"]
 
     def work(tx: Tx) -> tuple[Project | None, Record | None]:
@@ -108,7 +111,8 @@ def _started(ask: Ask, runs: list[Run | None]) -> Response:
 
 
 async def _dbt(ask: Ask, suite: Record) -> Run | None:
-    """dbt Cloud's `job.run.completed`, with the schema that the job built: dbt's own message does not name it, so the caller adds `schema`."""
+    """dbt Cloud's `job.run.completed`, with the schema that the job built: dbt's own message does not name
+    it, so the caller adds `schema`."""
     body, data = ask.body, ask.body.get("data")
     data = data if isinstance(data, dict) else {}
     wanted = suite.data.get("dbt_cloud_trigger_job_id")

@@ -1,4 +1,5 @@
-"""What LookML says, as the session sees it: manifest, models, explores with their fields, files. Reads only; parsing is all it takes."""
+"""What LookML says, as the session sees it: manifest, models, explores with their fields, files. Reads only;
+parsing is all it takes."""
 
 from __future__ import annotations
 

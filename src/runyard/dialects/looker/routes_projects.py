@@ -1,4 +1,5 @@
-"""Projects as Looker shows them: what repositories there are and which branch is production. They are made by push or the GitLab door."""
+"""Projects as Looker shows them: what repositories there are and which branch is production. They are made by
+push or the GitLab door."""
 
 from __future__ import annotations
 

@@ -1,4 +1,5 @@
-"""Queries and query tasks on an explore: what spectacles sends to bind an explore's SQL. A task asks the model's own connection, read-only."""
+"""Queries and query tasks on an explore: what spectacles sends to bind an explore's SQL. A task asks the
+model's own connection, read-only."""
 
 from __future__ import annotations
 
@@ -56,7 +57,8 @@ async def get(ask: Ask) -> Response:
 
 
 async def _compiled(ask: Ask, data: Mapping[str, Any]) -> tuple[Statement, Mapping[str, Any] | None]:
-    """The query as SQL where this session stands, and its connection's settings. Developers may, for it costs their database."""
+    """The query as SQL where this session stands, and its connection's settings. Developers may, for it costs
+    their database."""
     model, name = str(data["model"]), str(data["view"])
     work = await with_model(ask, model)
     if ask.principal is None or not ask.principal.may_run(work.project):
@@ -171,7 +173,8 @@ def _result(task: Record, now: int) -> dict[str, Any]:
 
 
 async def _tasks(ask: Ask, ids: list[str]) -> dict[str, Record]:
-    """The caller's own tasks among these ids, found by primary key: there are many, and they are asked for again and again."""
+    """The caller's own tasks among these ids, found by primary key: there are many, and they are asked for
+    again and again."""
 
     def work(tx: Tx) -> dict[str, Record]:
         found = {}
@@ -225,7 +228,8 @@ async def task_results(ask: Ask) -> Response:
 
 
 async def kill(ask: Ask) -> Response:
-    """DELETE /running_queries/{query_task_id}: its result will not be kept; the database ends it at the time limit. 404 once it is over."""
+    """DELETE /running_queries/{query_task_id}: its result will not be kept; the database ends it at the time
+    limit. 404 once it is over."""
     ask.writer()
     task, now = await _task_of(ask), ask.services.now()
 

@@ -1,4 +1,5 @@
-"""Runs in both families: legacy `/projects/{id}/ci/run(s)` and `/projects/{id}/continuous_integration/runs`. One engine run behind both."""
+"""Runs in both families: legacy `/projects/{id}/ci/run(s)` and `/projects/{id}/continuous_integration/runs`.
+One engine run behind both."""
 
 from __future__ import annotations
 
@@ -27,7 +28,8 @@ from runyard.model.work import Project, Record, Run, User
 _SHA = re.compile(r"[0-9a-fA-F]{7,64}")
 MAX_ATTRIBUTES = 100
 FIRST_SDK = "PY SDK 25.6"
-"""Its `result` is a list of {validator, status}; it cannot read what every later SDK expects there (PyPI looker-sdk 25.6.0, CIRunResult)."""
+"""Its `result` is a list of {validator, status}; it cannot read what every later SDK expects there (PyPI
+looker-sdk 25.6.0, CIRunResult)."""
 
 
 def _optional_text(body: Mapping[str, Any], name: str) -> str | None:
@@ -244,7 +246,8 @@ def _of_person(run: Run, query: Mapping[str, str]) -> bool:
 
 
 async def duplicate(ask: Ask) -> Response:
-    """POST …/runs/{run_id}/duplicate: the same suite, ref, commit and attributes again, with the suite as it is now."""
+    """POST …/runs/{run_id}/duplicate: the same suite, ref, commit and attributes again, with the suite as it
+    is now."""
     user = ask.writer()
     project, run = await _found(ask)
     extra = results.extra_of(run)

@@ -1,7 +1,9 @@
-"""What a session sees: production, or its own development branches. State per session in Records; verbs over one transaction. Used by routes_git, `reading`.
+"""What a session sees: production, or its own development branches. State per session in Records; verbs over
+one transaction. Used by routes_git, `reading`.
 
-Looker keeps development state per user, so two checks by one API user disturb each other; here each login has its own. A branch that the
-session has not moved follows the repository. The session that a client opens when its token is about to end takes over the older one's state.
+Looker keeps development state per user, so two checks by one API user disturb each other; here each login has
+its own. A branch that the session has not moved follows the repository. The session that a client opens when
+its token is about to end takes over the older one's state.
 """
 
 from __future__ import annotations
@@ -18,14 +20,16 @@ from runyard.model.work import Project, Record, Token, User
 KIND = "looker.session"
 LIFE_S = 3600
 HEIRS_MS = ((LIFE_S - 120) * 1000, (LIFE_S + 600) * 1000)
-"""A new session of this age difference is the same client's next one: the SDKs log in again 10 s before the end, spectacles 60 s."""
+"""A new session of this age difference is the same client's next one: the SDKs log in again 10 s before the
+end, spectacles 60 s."""
 _ONE = Page(limit=1)
 HEADS = "refs/heads/"
 
 
 @dataclass(frozen=True, slots=True)
 class Branches:
-    """One project's development state: the branch that is checked out ("" the personal one), and branches that were moved to a commit."""
+    """One project's development state: the branch that is checked out ("" the personal one), and branches
+    that were moved to a commit."""
 
     current: str = ""
     moved: Mapping[str, str] = field(default_factory=dict)
@@ -101,7 +105,8 @@ def inherit(tx: Tx, user: User, fresh: Token, now: int) -> None:
 
 
 def personal_branch(user: User) -> str:
-    """The name of someone's own branch: it exists from the start, at production's commit, and only in sessions."""
+    """The name of someone's own branch: it exists from the start, at production's commit, and only in
+    sessions."""
     clean = "-".join("".join(c if c.isalnum() else " " for c in user.username.lower()).split()) or "user"
     return f"dev-{clean}-{hashlib.sha256(str(user.id).encode()).hexdigest()[:4]}"
 
@@ -138,7 +143,8 @@ def head_of(source: Source, project: Project, branch: str) -> str:
 
 
 def commit_of(source: Source, session: Session, project: Project, ref: str) -> str:
-    """The commit that someone names: a branch of the session, `origin/branch`, a branch, tag or sha. NotFound when it is none."""
+    """The commit that someone names: a branch of the session, `origin/branch`, a branch, tag or sha. NotFound
+    when it is none."""
     moved = session.of(project).moved
     if ref in moved:
         return moved[ref]

@@ -1,6 +1,8 @@
-"""Looker's JSON for runs, in both families: legacy `ProjectRun` (`result`/`results`) and `CIRun` (`tested`). Pure; called by routes_runs.
+"""Looker's JSON for runs, in both families: legacy `ProjectRun` (`result`/`results`) and `CIRun` (`tested`).
+Pure; called by routes_runs.
 
-One internal picture (`results`) feeds both; `leaves` has the validators' parts. Times are ISO 8601 with milliseconds.
+One internal picture (`results`) feeds both; `leaves` has the validators' parts. Times are ISO 8601 with
+milliseconds.
 """
 
 from __future__ import annotations
@@ -25,7 +27,8 @@ def time(at: int | None) -> str | None:
 
 
 def results(known: RunFacts, found: Sequence[Validated], frame: Frame) -> Json:
-    """RunResult or CIRunResult: `<validator>_result` for those that ran, `<validator>_error` for those that could not."""
+    """RunResult or CIRunResult: `<validator>_result` for those that ran, `<validator>_error` for those that
+    could not."""
     shaped: Json = {f"{name}_{part}": None for name in VALIDATORS for part in ("result", "error")}
     shaped["generic_error"] = None
     for one in found:

@@ -1,4 +1,5 @@
-"""Every suite run begins here, whoever asks: API, schedule, push, pull request, dbt, an imported project. Resolves once, pins everything.
+"""Every suite run begins here, whoever asks: API, schedule, push, pull request, dbt, an imported project.
+Resolves once, pins everything.
 
 Raises Unprocessable with Looker's field names, Conflict for a duplicate and Busy at the suite's own limit.
 """
@@ -26,7 +27,8 @@ RECENT = Page(limit=1000)
 
 @dataclass(frozen=True, slots=True)
 class Wish:
-    """One suite on one commit. `ref` is the branch's short name; `branch` and `commit` are what the request said, None when it did not."""
+    """One suite on one commit. `ref` is the branch's short name; `branch` and `commit` are what the request
+    said, None when it did not."""
 
     project: Project
     suite: Record
@@ -110,7 +112,8 @@ def _allow(tx: Tx, wish: Wish, data: Mapping[str, Any], now: int) -> None:
 
 
 def _target(services: Services, wish: Wish, data: Mapping[str, Any]) -> dict[str, str]:
-    """What incremental validators compare with, pinned now: the named branch, else production. Empty when no validator asks."""
+    """What incremental validators compare with, pinned now: the named branch, else production. Empty when no
+    validator asks."""
     if not any(is_incremental(v, data) and data[f"{v}_validator_config_is_enabled"] for v in VALIDATORS):
         return {}
     branch = wish.target_branch or wish.project.default_branch
@@ -124,7 +127,8 @@ def _target(services: Services, wish: Wish, data: Mapping[str, Any]) -> dict[str
 
 
 async def _imports(services: Services, wish: Wish) -> list[imports.Pinned]:
-    """Each import at the commit asked for, else the manifest's `ref`, else production. A pin for what is not imported is refused, not ignored."""
+    """Each import at the commit asked for, else the manifest's `ref`, else production. A pin for what is not
+    imported is refused, not ignored."""
 
     def choose(one: Dependency, home: Project) -> str:
         ref = wish.imports.get(one.name) or one.ref or home.default_branch
@@ -144,7 +148,8 @@ async def _imports(services: Services, wish: Wish) -> list[imports.Pinned]:
 
 
 async def _target_imports(services: Services, wish: Wish, sha: str) -> list[imports.Pinned]:
-    """The target's imports as they are without this run's pins: a pinned commit must be told apart from what is there today."""
+    """The target's imports as they are without this run's pins: a pinned commit must be told apart from what
+    is there today."""
     if not sha:
         return []
 
@@ -159,7 +164,8 @@ async def _target_imports(services: Services, wish: Wish, sha: str) -> list[impo
 
 
 def again(wish: Wish, extra: Mapping[str, Any], run: Run) -> Wish:
-    """The wish behind an earlier run, to be had once more: the same commit, attributes, imports and target."""
+    """The wish behind an earlier run, to be had once more: the same commit, attributes, imports and
+    target."""
     return replace(
         wish,
         ref=run.ref,

@@ -1,6 +1,8 @@
-"""Suites: which validators run, on what, with which options, started by what. Kept as Records of kind `looker.suite`; the id is the record's.
+"""Suites: which validators run, on what, with which options, started by what. Kept as Records of kind
+`looker.suite`; the id is the record's.
 
-`written(body, before)` checks a create or update body field by field and gives the suite's data; every field has Looker's default.
+`written(body, before)` checks a create or update body field by field and gives the suite's data; every field
+has Looker's default.
 """
 
 from __future__ import annotations
@@ -142,7 +144,8 @@ Seal = Callable[[str], str]
 
 
 def written(body: Mapping[str, Any], before: Data | None = None, seal: Seal | None = None) -> Data:
-    """The suite's data after this body. A field given as null goes back to its default. `seal` keeps the webhook's secret."""
+    """The suite's data after this body. A field given as null goes back to its default. `seal` keeps the
+    webhook's secret."""
     data = {name: default for name, (default, _) in FIELDS.items()} | (before or {})
     details = []
     for name, (default, check) in FIELDS.items():

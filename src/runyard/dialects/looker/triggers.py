@@ -1,7 +1,9 @@
-"""What starts suites besides a request: schedules, pushes, pull requests, finished dbt jobs, imported projects. Used by the Dialect value and routes_hooks.
+"""What starts suites besides a request: schedules, pushes, pull requests, finished dbt jobs, imported
+projects. Used by the Dialect value and routes_hooks.
 
-A schedule is started first, under a key that makes a repeat the same run, and moved on after: a crash between repeats it harmlessly, and so do
-replicas. Suites act as the person who made them; one that may not run there any more starts nothing.
+A schedule is started first, under a key that makes a repeat the same run, and moved on after: a crash between
+repeats it harmlessly, and so do replicas. Suites act as the person who made them; one that may not run there
+any more starts nothing.
 """
 
 from __future__ import annotations
@@ -77,14 +79,16 @@ def _move_on(tx: Tx, suite_id: int, now: int) -> None:
 
 
 def _actor(tx: Tx, suite: Record, project: Project, now: int) -> User | None:
-    """The suite's maker, while they may still run in the project; suites from before makers were kept act as the first user."""
+    """The suite's maker, while they may still run in the project; suites from before makers were kept act as
+    the first user."""
     user = tx.get(User, int(suite.data.get(OWNER) or 1))
     role = standing(tx, user, now).role_in(project) if user else None
     return user if role is not None and role >= Role.DEVELOPER else None
 
 
 async def _begin(services: Services, suite: Record, **wish: Any) -> Run | None:
-    """The run of a suite on a branch or commit (production when none is said), or None with a warning in the log."""
+    """The run of a suite on a branch or commit (production when none is said), or None with a warning in the
+    log."""
 
     def who(tx: Tx) -> tuple[Project | None, User | None]:
         project = tx.get(Project, suite.project_id) if suite.project_id else None
@@ -114,7 +118,8 @@ async def run_schedules(services: Services) -> None:
 
 
 async def pushed(services: Services, push: Push) -> Sequence[Run]:
-    """A branch moved: suites with a push trigger, suites of open pull requests from it, and suites of projects that import this one."""
+    """A branch moved: suites with a push trigger, suites of open pull requests from it, and suites of
+    projects that import this one."""
     if push.tag:
         return ()
     found = await services.db.read(lambda tx: _of_push(tx, push))
@@ -206,7 +211,8 @@ async def changed(services: Services, project: Project, change: Mapping[str, Any
 
 
 async def dbt_finished(services: Services, suite: Record, dbt: Mapping[str, Any]) -> Run | None:
-    """A dbt job built a schema: the suite on it, the user attribute that the suite names set to that schema for this run."""
+    """A dbt job built a schema: the suite on it, the user attribute that the suite names set to that schema
+    for this run."""
     name = str(suite.data.get("dbt_cloud_trigger_user_attribute_id") or "")
     attributes = [{"name": name, "value": str(dbt["schema"])}] if name else []
     facts = {k: dbt.get(k) for k in ("git_branch", "git_sha", "git_repository")}

@@ -1,6 +1,8 @@
-"""Looker's words: queued, running, passed, failed, errored, cancelled, skipped (and `unknown`, which we never say). Called by shapes and search.
+"""Looker's words: queued, running, passed, failed, errored, cancelled, skipped (and `unknown`, which we never
+say). Called by shapes and search.
 
-Both are total. A run that is done says more than its fold once the validators' reports are read: see `results`.
+Both are total. A run that is done says more than its fold once the validators' reports are read: see
+`results`.
 """
 
 from __future__ import annotations

@@ -1,4 +1,5 @@
-"""The LookML that a session sees: production's commit or its branch's, with imports as the same session sees those. Used by the LookML routes."""
+"""The LookML that a session sees: production's commit or its branch's, with imports as the same session sees
+those. Used by the LookML routes."""
 
 from __future__ import annotations
 

@@ -1,7 +1,9 @@
-"""Steps that use actions, stage by stage: what runs before all steps, the step itself, what runs after all of them. Called by `job.py`.
+"""Steps that use actions, stage by stage: what runs before all steps, the step itself, what runs after all of
+them. Called by `job.py`.
 
-A composite action is expanded here, at run time, because its steps may name what earlier ones found. Its inner steps are no rows of their own; they
-write into their step's log, and their pre and post phases join in the row of the step that uses them (as the Actions runner shows them).
+A composite action is expanded here, at run time, because its steps may name what earlier ones found. Its
+inner steps are no rows of their own; they write into their step's log, and their pre and post phases join in
+the row of the step that uses them (as the Actions runner shows them).
 """
 
 from __future__ import annotations
@@ -83,7 +85,8 @@ class Acting:
     _tags: Iterator[int] = field(default_factory=lambda: itertools.count(1))
 
     def prepare(self, scene: Scene) -> None:
-        """`Set up job`: everything remote is fetched and read. RunyardError or ActionError: then the job cannot begin."""
+        """`Set up job`: everything remote is fetched and read. RunyardError or ActionError: then the job
+        cannot begin."""
         self._trees = Trees(self.link, self.work, scene.box, scene.log, self._is_builtin)
         for number, step in enumerate(self.work.job.steps):
             if step.kind is StepKind.ACTION:
@@ -155,7 +158,8 @@ class Acting:
             self._keep_posts(step.name, step, number)
 
     def _left(self) -> float | None:
-        """What is left of the time limit of the job's step that runs now; all processes of its action share it."""
+        """What is left of the time limit of the job's step that runs now; all processes of its action share
+        it."""
         until: float | None = getattr(self._now, "until", None)
         return None if until is None else max(0.01, until - time.monotonic())
 
@@ -347,7 +351,8 @@ class Acting:
         )
 
     def _built(self, scene: Scene, it: Instance, path: str) -> str | Ended:
-        """The name of the image that the action's Dockerfile makes, or how a RUN of it ended; its folder is what it may copy from."""
+        """The name of the image that the action's Dockerfile makes, or how a RUN of it ended; its folder is
+        what it may copy from."""
         from runyard.runner.actions.building import (  # only here: other jobs begin sooner without
             Builder,
             BuildFailed,
@@ -406,8 +411,8 @@ class Acting:
             )
 
     def _fill(self, scene: Scene, it: Instance, given: Mapping[str, str], env: Mapping[str, str]) -> None:
-        """Every declared input is set; names fold case, undeclared ones are passed on too. Given values are no templates any more: what an
-        expression gave may look like one."""
+        """Every declared input is set; names fold case, undeclared ones are passed on too. Given values are
+        no templates any more: what an expression gave may look like one."""
         assert it.manifest is not None  # noqa: S101 - the caller looked
         context = scene.facts.context({**scene.base, **env})
         left = {name.lower(): value for name, value in given.items()}
@@ -529,7 +534,8 @@ def _own_env(scene: Scene, step: StepPlan) -> dict[str, str]:
 
 
 def _is_file_of(path: Path, it: Instance) -> bool:
-    """Inside the tree that the action came with, links and all; the process itself is confined by the box anyway."""
+    """Inside the tree that the action came with, links and all; the process itself is confined by the box
+    anyway."""
     return path.is_file() or path.is_symlink()
 
 

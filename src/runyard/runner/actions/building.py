@@ -1,7 +1,9 @@
-"""Docker actions that bring a Dockerfile: its image, made on this runner and kept by content. Called by `acting`.
+"""Docker actions that bring a Dockerfile: its image, made on this runner and kept by content. Called by
+`acting`.
 
-Who wrote it is a stranger, so RUN happens in a box of its own, with a job's walls, limits and network and none of the job's files, variables or
-secrets. Between two of them the engine only copies files and notes settings. Contract: actions.md §7; Dockerfiles are read by `syntax/dockerfile.py`.
+Who wrote it is a stranger, so RUN happens in a box of its own, with a job's walls, limits and network and
+none of the job's files, variables or secrets. Between two of them the engine only copies files and notes
+settings. Contract: actions.md §7; Dockerfiles are read by `syntax/dockerfile.py`.
 """
 
 from __future__ import annotations
@@ -53,7 +55,8 @@ class Builder:
     project: int
 
     def image(self, scene: Scene, file: Path, shown: str, limit_s: float | None) -> str:
-        """The name of the image that a Dockerfile makes, of files that lie beside it. ActionError or BuildFailed."""
+        """The name of the image that a Dockerfile makes, of files that lie beside it. ActionError or
+        BuildFailed."""
         if trouble := building.trouble():
             raise ActionError(f"{shown}: {trouble}; or publish the image and name it: `image: docker://…`")
         if not isinstance(self.sandbox, BubblewrapSandbox):
@@ -307,7 +310,8 @@ def _text(file: Path, shown: str) -> bytes:
 
 
 def _content(folder: Path) -> Iterator[bytes]:
-    """Names, modes and contents of everything below a folder, in a fixed order. ActionError beyond the budget."""
+    """Names, modes and contents of everything below a folder, in a fixed order. ActionError beyond the
+    budget."""
     folders, files, size = [folder], 0, 0
     while folders:
         here = folders.pop()

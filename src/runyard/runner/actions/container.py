@@ -1,7 +1,9 @@
-"""Docker actions: one process on an image's files, over the job's own folders (contracts/actions.md §7). Called by `acting`.
+"""Docker actions: one process on an image's files, over the job's own folders (contracts/actions.md §7).
+Called by `acting`.
 
-As an engine would mount them: the workspace is /github/workspace (where it starts), the home folder /github/home, $RUNNER_TEMP /github/runner_temp; all
-other places keep the names that the job knows. What is changed of the image ends with the process; whoever runs in it owns the job's files, and is the job's user
+As an engine would mount them: the workspace is /github/workspace (where it starts), the home folder
+/github/home, $RUNNER_TEMP /github/runner_temp; all other places keep the names that the job knows. What is
+changed of the image ends with the process; whoever runs in it owns the job's files, and is the job's user
 outside.
 """
 

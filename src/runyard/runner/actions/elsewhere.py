@@ -1,7 +1,8 @@
-"""download-artifact's inputs `run-id`, `repository` and `github-token`: artifacts of another run, by the calls that GitHub has for them. Called by
-`builtins.py`.
+"""download-artifact's inputs `run-id`, `repository` and `github-token`: artifacts of another run, by the
+calls that GitHub has for them. Called by `builtins.py`.
 
-The server decides at its own door what the token may fetch: the job's own, or the one that the step was given.
+The server decides at its own door what the token may fetch: the job's own, or the one that the step was
+given.
 """
 
 from __future__ import annotations

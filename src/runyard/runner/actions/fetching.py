@@ -1,8 +1,9 @@
-"""What the built-in checkout does with the job's own git, inside the box: other repositories of this server, submodules, sparse trees. Called by
-`builtins.py`.
+"""What the built-in checkout does with the job's own git, inside the box: other repositories of this server,
+submodules, sparse trees. Called by `builtins.py`.
 
-The server decides at its own door what a token may read; the runner passes on the job's, or the one that the step was given. It travels in git's
-environment, never in an argv or a stored address; only `name_origin` leaves it with the repository, as the action does for scripts that push.
+The server decides at its own door what a token may read; the runner passes on the job's, or the one that the
+step was given. It travels in git's environment, never in an argv or a stored address; only `name_origin`
+leaves it with the repository, as the action does for scripts that push.
 """
 
 from __future__ import annotations
@@ -31,7 +32,8 @@ SHOWN_BYTES = 4096
 
 @dataclass(frozen=True, slots=True)
 class Submodules:
-    """Which submodules come with a checkout, and how. `paths` are pathspecs, `flags` more options of `git submodule update`."""
+    """Which submodules come with a checkout, and how. `paths` are pathspecs, `flags` more options of `git
+    submodule update`."""
 
     recursive: bool = False
     depth: int = 0
@@ -41,7 +43,8 @@ class Submodules:
 
     @classmethod
     def of_variables(cls, given: Mapping[str, str], depth: int) -> Submodules | None:
-        """As gitlab-runner reads a job's GIT_SUBMODULE_* (its `common/build.go`, `shells/abstract.go`); None: no submodules."""
+        """As gitlab-runner reads a job's GIT_SUBMODULE_* (its `common/build.go`, `shells/abstract.go`); None:
+        no submodules."""
         match given.get("GIT_SUBMODULE_STRATEGY", ""):
             case "" | "none":
                 return None
@@ -83,7 +86,8 @@ class Fetching:
     ssh: str = ""  # the command line for addresses of ssh; empty: git's own
 
     def other(self, scene: Scene, params: Mapping[str, Any], folder: str) -> dict[str, str]:
-        """Another repository of this server, or one elsewhere by ssh, into `folder` (inside, empty); answers the outputs."""
+        """Another repository of this server, or one elsewhere by ssh, into `folder` (inside, empty); answers
+        the outputs."""
         repository = str(params.get("repository") or self.work.project_path)
         ref = str(params.get("ref") or "HEAD")
         if not _REPOSITORY.match(repository) or ".." in repository:
@@ -102,8 +106,9 @@ class Fetching:
         return {"ref": ref, "commit": commit}
 
     def name_origin(self, scene: Scene, params: Mapping[str, Any], checkout: Path, ref: str) -> None:
-        """As actions/checkout leaves it: a remote `origin` at this server, with the token as a header in the repository's own configuration unless
-        `remote` is plain; `refs/heads/X` follows its branch there. Nothing where the job does not reach the server."""
+        """As actions/checkout leaves it: a remote `origin` at this server, with the token as a header in the
+        repository's own configuration unless `remote` is plain; `refs/heads/X` follows its branch there.
+        Nothing where the job does not reach the server."""
         elsewhere = str(params.get("ssh_url") or "")
         if not params.get("remote") or not (base := elsewhere or self._reached(scene)):
             return
@@ -148,7 +153,8 @@ class Fetching:
         self._git(scene, order, folder, self._environment(scene, base, str(params.get("token") or "")))
 
     def without_lfs(self, scene: Scene, folder: str) -> None:
-        """ActionError for a repository that keeps files in Git LFS: this server stores none. Others may ask for it, as many do out of habit."""
+        """ActionError for a repository that keeps files in Git LFS: this server stores none. Others may ask
+        for it, as many do out of habit."""
         named = self._said(
             scene,
             ["grep", "--cached", "-lF", "version https://git-lfs.github.com/spec/v1", "--", ":!*.md"],
@@ -162,7 +168,8 @@ class Fetching:
             )
 
     def submodules(self, scene: Scene, wanted: Submodules, folder: str, origin: str, token: str = "") -> None:
-        """What .gitmodules names; addresses that are relative lie beside the repository `origin` on this server."""
+        """What .gitmodules names; addresses that are relative lie beside the repository `origin` on this
+        server."""
         base = self._base(scene)
         pairs = [("remote.origin.url", f"{base}/{origin}.git")]
         host = urlsplit(self._server()).hostname if wanted.over_http else None
@@ -179,7 +186,8 @@ class Fetching:
         if any(line.startswith("-") for line in lines):
             raise ActionError("a line of sparse-checkout may not start with a dash")
         cone = "--cone" if params.get("cone", True) else "--no-cone"
-        # The tree was given to the job's user since it was laid out: git would take every file for changed and leave it.
+        # The tree was given to the job's user since it was laid out: git would take every file for changed
+        # and leave it.
         self._git(scene, ["update-index", "-q", "--refresh"], folder, {})
         self._git(scene, ["sparse-checkout", "set", cone, *lines], folder, {})
 

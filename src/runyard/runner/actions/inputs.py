@@ -1,7 +1,8 @@
-"""The well-known actions that are built in: their names, their inputs, and the params that a rendered `with` becomes. Used by `builtins.py`, `acting`
-and (names and inputs only) by the compiler of Actions workflows.
+"""The well-known actions that are built in: their names, their inputs, and the params that a rendered `with`
+becomes. Used by `builtins.py`, `acting` and (names and inputs only) by the compiler of Actions workflows.
 
-Facts: the actions' own `action.yml` (checkout v4 to v7, cache v4 and v5, upload-artifact v4 to v7, download-artifact v4 to v8).
+Facts: the actions' own `action.yml` (checkout v4 to v7, cache v4 and v5, upload-artifact v4 to v7,
+download-artifact v4 to v8).
 """
 
 from __future__ import annotations
@@ -28,7 +29,8 @@ def kind_of(uses: Uses) -> StepKind | None:
 
 
 def params(kind: StepKind, action: str, given: Given) -> dict[str, Any]:
-    """Params of a built-in step (model.plan.StepPlan) from rendered inputs. ActionError for a value that makes no sense."""
+    """Params of a built-in step (model.plan.StepPlan) from rendered inputs. ActionError for a value that
+    makes no sense."""
     return _PARAMS[kind](action.rstrip("/"), {name.lower(): value.strip() for name, value in given.items()})
 
 

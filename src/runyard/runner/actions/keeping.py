@@ -1,7 +1,9 @@
-"""actions/cache as a built-in step: which files, how they are packed, what the server is asked. Called by `builtins.py`.
+"""actions/cache as a built-in step: which files, how they are packed, what the server is asked. Called by
+`builtins.py`.
 
-Paths may lie in the workspace (or beside it, in $RUNNER_TEMP) and in the home folder, nowhere else: nothing else outlives a step. An archive is two zips, one
-per place, behind the length of the first. The entries are those of `engine.caches`, which alone decides who reads what.
+Paths may lie in the workspace (or beside it, in $RUNNER_TEMP) and in the home folder, nowhere else: nothing
+else outlives a step. An archive is two zips, one per place, behind the length of the first. The entries are
+those of `engine.caches`, which alone decides who reads what.
 """
 
 from __future__ import annotations
@@ -39,7 +41,8 @@ class Keeping:
     spool: Path
 
     def restore(self, scene: Scene, params: Mapping[str, Any]) -> Ended:
-        """Outputs as the action's: `cache-hit` ('' when nothing was found), `cache-matched-key`, `cache-primary-key`."""
+        """Outputs as the action's: `cache-hit` ('' when nothing was found), `cache-matched-key`,
+        `cache-primary-key`."""
         key, fallback = str(params["key"]), tuple(map(str, params["fallback_keys"]))
         sought = Sought(key, _version(params), fallback, look_only=bool(params["lookup_only"]))
         primary = {"cache-primary-key": key}

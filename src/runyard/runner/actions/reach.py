@@ -1,6 +1,8 @@
-"""What a process of an action needs of its surroundings: a Node.js, and the server's services for it (contracts/actions.md §6.2, §10). Called by `acting`.
+"""What a process of an action needs of its surroundings: a Node.js, and the server's services for it
+(contracts/actions.md §6.2, §10). Called by `acting`.
 
-Actions reach the server under `runyard.localhost`: their client library takes other hosts for an older product and refuses to work there.
+Actions reach the server under `runyard.localhost`: their client library takes other hosts for an older
+product and refuses to work there.
 """
 
 from __future__ import annotations
@@ -34,7 +36,8 @@ class Reachable:
     _majors: dict[str, int] = field(default_factory=dict)
 
     def node(self, scene: Scene, wanted: int) -> str:
-        """A Node.js for `using: node<wanted>`: that very version where there is one, else the plain `node`; old versions are long gone."""
+        """A Node.js for `using: node<wanted>`: that very version where there is one, else the plain `node`;
+        old versions are long gone."""
         wanted = max(wanted, 20)
         exact = [f"node{wanted}", *(f"node{v}" for v in NODE_VERSIONS if v > wanted)]
         found = next(
@@ -92,7 +95,8 @@ class Reachable:
 
 
 def reachable(link: Link, work: Assignment, box: Box) -> Reachable:
-    """For this job's box; the way to the server is opened only where an action or an identity token may need it."""
+    """For this job's box; the way to the server is opened only where an action or an identity token may need
+    it."""
     if not (work.job.identity or any(step.kind is StepKind.ACTION for step in work.job.steps)):
         return Reachable(work)
     door = link.door()
@@ -100,8 +104,9 @@ def reachable(link: Link, work: Assignment, box: Box) -> Reachable:
 
 
 def runtime_token(work: Assignment) -> str:
-    """A token in the form of a JWT, whose `scp` tells the client library where results belong. What proves anything is its last part: the job's own
-    token, so that it lives and dies with the job. The server looks at nothing else (`dialects/depot/results`)."""
+    """A token in the form of a JWT, whose `scp` tells the client library where results belong. What proves
+    anything is its last part: the job's own token, so that it lives and dies with the job. The server looks
+    at nothing else (`dialects/depot/results`)."""
     claims: Mapping[str, object] = {
         "scp": f"Actions.Results:{work.run_id}:{work.attempt_id} Actions.GenericRead:{work.run_id}",
         "sub": f"run:{work.run_id}",

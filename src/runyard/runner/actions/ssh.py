@@ -1,6 +1,6 @@
-"""A key for git over ssh, as the checkout's input `ssh-key` gives one: laid into the job's temporary folder, named in git's environment and, for the steps
-after it, in the repository's configuration; taken away at the job's end, or with its step where that failed or leaves no
-credentials. Called by `builtins.py` and `acting`.
+"""A key for git over ssh, as the checkout's input `ssh-key` gives one: laid into the job's temporary folder,
+named in git's environment and, for the steps after it, in the repository's configuration; taken away at the
+job's end, or with its step where that failed or leaves no credentials. Called by `builtins.py` and `acting`.
 """
 
 from __future__ import annotations

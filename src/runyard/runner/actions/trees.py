@@ -1,4 +1,5 @@
-"""Where an action's files are: fetched ones under /builds/.actions, local ones in the workspace, read when their step comes. Called by `acting`."""
+"""Where an action's files are: fetched ones under /builds/.actions, local ones in the workspace, read when
+their step comes. Called by `acting`."""
 
 from __future__ import annotations
 
@@ -35,7 +36,8 @@ UNPACK_LIMIT_BYTES = 4 << 30
 
 @dataclass(slots=True)
 class Instance:
-    """One use of an action: its files, what it says of itself, what it keeps between its phases. `children` by their place in a composite."""
+    """One use of an action: its files, what it says of itself, what it keeps between its phases. `children`
+    by their place in a composite."""
 
     uses: Uses
     manifest: Manifest | None = None  # None: built in, or an image
@@ -61,7 +63,8 @@ class Trees:
     _turn: threading.Lock = field(default_factory=threading.Lock)  # of lanes: one lays out at a time
 
     def remote(self, uses: Uses, depth: int = 1) -> Instance:
-        """A fetched action with everything it uses. RunyardError when something of it cannot be had, ActionError when it is none."""
+        """A fetched action with everything it uses. RunyardError when something of it cannot be had,
+        ActionError when it is none."""
         if depth > MAX_DEPTH:
             raise ActionError(
                 f"actions may use each other {MAX_DEPTH} levels deep; '{uses.text}' is one too many"
@@ -104,7 +107,8 @@ class Trees:
         return found
 
     def _read(self, uses: Uses, inside: str, outside: Path) -> Instance:
-        """The manifest, never through a link that leads out: no process of the job moves now, so what was looked at is what is read."""
+        """The manifest, never through a link that leads out: no process of the job moves now, so what was
+        looked at is what is read."""
         top = os.path.realpath(outside)
         folder = Path(os.path.realpath(outside / uses.path))
         if not _below(str(folder), top):

@@ -1,6 +1,8 @@
-"""Rooms for strangers' processes: `choose` a Sandbox at start, `open` a Box per attempt, `run` its steps. Called by runner/ and cli/ only.
+"""Rooms for strangers' processes: `choose` a Sandbox at start, `open` a Box per attempt, `run` its steps.
+Called by runner/ and cli/ only.
 
-The only place besides sources/ that starts processes. `box.py` is the port; `levels.py` picks bubblewrap+cgroups, bubblewrap or plain.
+The only place besides sources/ that starts processes. `box.py` is the port; `levels.py` picks
+bubblewrap+cgroups, bubblewrap or plain.
 """
 
 from runyard.runner.sandbox.box import (

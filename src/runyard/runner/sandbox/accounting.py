@@ -1,7 +1,8 @@
 """What processes use, from /proc: for boxes without control groups. Used by `kept.py`.
 
-The CPU time of a process that ended is in its parent's once that has waited for it; what nobody waited for is lost, so this counts a little less
-than a control group does. Memory is the sum of resident sets: shared pages count once per process, so it is a little more.
+The CPU time of a process that ended is in its parent's once that has waited for it; what nobody waited for is
+lost, so this counts a little less than a control group does. Memory is the sum of resident sets: shared pages
+count once per process, so it is a little more.
 """
 
 from __future__ import annotations
@@ -20,7 +21,8 @@ _PAGE_BYTES = os.sysconf("SC_PAGE_SIZE")
 
 
 def used(group: Slot | None, limits: Limits, pid: int) -> Used:
-    """Of a box: by its groups, and where these do not count, by the processes from `pid` down (0: none runs)."""
+    """Of a box: by its groups, and where these do not count, by the processes from `pid` down (0: none
+    runs)."""
     cpu_ns = group.cpu_ns() if group else None
     memory_bytes = group.memory_bytes() if group else None
     if (cpu_ns is None or memory_bytes is None) and pid:

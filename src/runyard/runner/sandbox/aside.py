@@ -1,7 +1,9 @@
-"""A program of ours in a process of its own, for a request that is answered at once: one JSON in, one JSON out, under limits.
+"""A program of ours in a process of its own, for a request that is answered at once: one JSON in, one JSON
+out, under limits.
 
-For work on strangers' texts or files that could hang, crash or fill the server: it ends with the time, the processor or the memory that it was given,
-and the server goes on. The process has none of the server's environment. Not for strangers' programs: those get a Box.
+For work on strangers' texts or files that could hang, crash or fill the server: it ends with the time, the
+processor or the memory that it was given, and the server goes on. The process has none of the server's
+environment. Not for strangers' programs: those get a Box.
 """
 
 from __future__ import annotations

@@ -1,7 +1,9 @@
-"""Programs that do nothing but system calls, assembled here for x86_64 and aarch64: no library, no stack, nothing to load, a hundredth of a Python's fork.
+"""Programs that do nothing but system calls, assembled here for x86_64 and aarch64: no library, no stack,
+nothing to load, a hundredth of a Python's fork.
 
-One register, the accumulator, holds the result of the last call; everything else stands in cells of the program's own data. Pure; what is written in it:
-process 1 of a box (`init.py`), the way there (`entry.py`) and the start of each step (`order.py`).
+One register, the accumulator, holds the result of the last call; everything else stands in cells of the
+program's own data. Pure; what is written in it: process 1 of a box (`init.py`), the way there (`entry.py`)
+and the start of each step (`order.py`).
 """
 
 from __future__ import annotations
@@ -74,7 +76,8 @@ class _Aarch64:
         return struct.pack(f"<{len(words)}I", *words)
 
     def _number(self, register: int, value: int) -> bytes:
-        """movz, then movk for each further half word: always four, so that a program's size does not depend on its numbers."""
+        """movz, then movk for each further half word: always four, so that a program's size does not depend
+        on its numbers."""
         halves = [value >> shift & 0xFFFF for shift in (0, 16, 32, 48)]
         return self._words(
             *(

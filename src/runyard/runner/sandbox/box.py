@@ -1,6 +1,8 @@
-"""The sandbox port: what `runner/job.py` sees of any level. Adapters: `bubblewrap.py`, `plain.py`; chosen by `levels.py`.
+"""The sandbox port: what `runner/job.py` sees of any level. Adapters: `bubblewrap.py`, `plain.py`; chosen by
+`levels.py`.
 
-A Sandbox opens one Box per slot and attempt; a Box runs one process after another over the same folders and, closed, leaves nothing alive or on disk.
+A Sandbox opens one Box per slot and attempt; a Box runs one process after another over the same folders and,
+closed, leaves nothing alive or on disk.
 """
 
 from __future__ import annotations
@@ -80,8 +82,9 @@ class RootFs:
 
 @dataclass(frozen=True, slots=True)
 class Beside:
-    """What runs beside a job: the network namespace they share (a name of the launcher's; empty: the host's), and host names in it. `ports`: by the
-    first name of a service, where its ports are at the job's localhost."""
+    """What runs beside a job: the network namespace they share (a name of the launcher's; empty: the host's),
+    and host names in it. `ports`: by the first name of a service, where its ports are at the job's
+    localhost."""
 
     namespace: str
     hosts: Mapping[str, str]
@@ -90,8 +93,9 @@ class Beside:
 
 @dataclass(frozen=True, slots=True)
 class BoxPlan:
-    """What a box must offer. `project` places the workspace at /builds/<project>. `builds_image`: what is written is to become an image, so /tmp is the
-    image's own; only with a root that can be made writable. `container`: what is asked of the box beyond its image."""
+    """What a box must offer. `project` places the workspace at /builds/<project>. `builds_image`: what is
+    written is to become an image, so /tmp is the image's own; only with a root that can be made writable.
+    `container`: what is asked of the box beyond its image."""
 
     slot: int
     project: str
@@ -105,7 +109,8 @@ class BoxPlan:
 
 @dataclass(frozen=True, slots=True)
 class Places:
-    """The folders of a box. `inside` they are as the job sees them, `outside` as we do. `more`: what its container was given besides."""
+    """The folders of a box. `inside` they are as the job sees them, `outside` as we do. `more`: what its
+    container was given besides."""
 
     builds: str
     workspace: str
@@ -114,7 +119,8 @@ class Places:
     more: tuple[str, ...] = ()
 
     def holds(self, path: str) -> bool:
-        """Whether a place, an absolute path without `..`, is by its name within a folder that the job was given."""
+        """Whether a place, an absolute path without `..`, is by its name within a folder that the job was
+        given."""
         given = (self.builds, "/tmp", *filter("/".__ne__, (self.home, *self.more)))  # noqa: S108 - the box's own
         return any(path == folder or path.startswith(f"{folder}/") for folder in given)
 
@@ -130,7 +136,8 @@ def program_in(root: str, names: Sequence[str]) -> str:
     """`Box.find` over a root file system."""
     for name in names:
         for folder in PROGRAM_FOLDERS:
-            # A linked folder of an image would lead into our own file system; what it leads to is looked at under its own name.
+            # A linked folder of an image would lead into our own file system; what it leads to is looked at
+            # under its own name.
             if os.path.lexists(f"{root}{folder}/{name}") and not Path(root + folder).is_symlink():
                 return f"{folder}/{name}"
     return names[-1]
@@ -138,7 +145,8 @@ def program_in(root: str, names: Sequence[str]) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Used:
-    """What a box has used so far: CPU nanoseconds since some moment (None: not known), memory now; and what it may use."""
+    """What a box has used so far: CPU nanoseconds since some moment (None: not known), memory now; and what
+    it may use."""
 
     cpu_ns: int | None
     memory_bytes: int | None
@@ -147,14 +155,15 @@ class Used:
 
 
 class Process(Protocol):
-    """One running process of a box. `output` is the read end of its stdout and stderr; its reader closes it. `ended` is readable once it has ended (or
-    never ran), however many hold its output open."""
+    """One running process of a box. `output` is the read end of its stdout and stderr; its reader closes it.
+    `ended` is readable once it has ended (or never ran), however many hold its output open."""
 
     output: int
     ended: int
 
     def wait(self, timeout_s: float | None = None) -> int | None:
-        """Exit code (128 + n for a signal), or None when time is up. SandboxError when it never ran or nobody knows."""
+        """Exit code (128 + n for a signal), or None when time is up. SandboxError when it never ran or nobody
+        knows."""
 
     def interrupt(self) -> None:
         """INT to it and all below it."""
@@ -167,8 +176,9 @@ class Process(Protocol):
 
 
 class Box(Protocol):
-    """The room of one attempt. What a step leaves running lives on to the box's end, but stands still between steps (or ends with its step, where nobody
-    can make it stand still). `lingering`: output that such processes hold open, for later steps to drain; closed with the box."""
+    """The room of one attempt. What a step leaves running lives on to the box's end, but stands still between
+    steps (or ends with its step, where nobody can make it stand still). `lingering`: output that such
+    processes hold open, for later steps to drain; closed with the box."""
 
     lingering: list[int]
 
@@ -188,12 +198,13 @@ class Box(Protocol):
         *,
         terminal: bool = False,
     ) -> Process:
-        """Starts a process beside the one that runs, over the same folders; it gets our descriptors `fds` as numbered, its `output` is -1. With
-        `terminal` descriptor 0 is a terminal and becomes the process's own. It ends with the box at the latest."""
+        """Starts a process beside the one that runs, over the same folders; it gets our descriptors `fds` as
+        numbered, its `output` is -1. With `terminal` descriptor 0 is a terminal and becomes the process's
+        own. It ends with the box at the latest."""
 
     def still(self) -> AbstractContextManager[None]:
-        """While we work in the job's folders ourselves nobody in the box moves, but for what this thread itself runs there; where the level cannot make
-        them stand still, they move."""
+        """While we work in the job's folders ourselves nobody in the box moves, but for what this thread
+        itself runs there; where the level cannot make them stand still, they move."""
 
     def find(self, names: Sequence[str]) -> str:
         """The first of these programs that is there, as a path inside; the last name when none is."""
@@ -205,14 +216,17 @@ class Box(Protocol):
         """By the control groups where there are some, else by its processes."""
 
     def reach(self, host: str, port: int, secure: bool) -> str:
-        """The address under which the box's processes reach this server of ours; empty where they reach nothing."""
+        """The address under which the box's processes reach this server of ours; empty where they reach
+        nothing."""
 
     def within(self, root: RootFs, shown: Mapping[str, str]) -> Box:
-        """A box over the same folders, network and limits, but on an image's files, for single processes of this job, whose own those files are. `shown`: more names (inside)
-        for places of this box (outside). ImageUnavailable where that is not possible. Its `close` leaves the folders to this one."""
+        """A box over the same folders, network and limits, but on an image's files, for single processes of
+        this job, whose own those files are. `shown`: more names (inside) for places of this box (outside).
+        ImageUnavailable where that is not possible. Its `close` leaves the folders to this one."""
 
     def close(self) -> list[int]:
-        """Ends what still lives, removes the folders; answers the processes that survived (none, unless the kernel holds one)."""
+        """Ends what still lives, removes the folders; answers the processes that survived (none, unless the
+        kernel holds one)."""
 
 
 class Sandbox(Protocol):
@@ -225,7 +239,8 @@ class Sandbox(Protocol):
         """The slot's next box. Blocks no longer than a few milliseconds."""
 
     def ahead(self, plan: BoxPlan) -> None:
-        """Opens a box that `open` gives away when it is asked for just that one; for any other it is closed unused. It holds nothing of any job."""
+        """Opens a box that `open` gives away when it is asked for just that one; for any other it is closed
+        unused. It holds nothing of any job."""
 
     def close(self) -> None:
         """Ends everything that runs in any box."""

@@ -1,7 +1,9 @@
-"""The seccomp filter of a box, assembled here: classic BPF for bubblewrap's `--seccomp FD`. Pure; used by `bubblewrap.py`.
+"""The seccomp filter of a box, assembled here: classic BPF for bubblewrap's `--seccomp FD`. Pure; used by
+`bubblewrap.py`.
 
-A deny list (contracts/reliability.md §7.5): what only serves escapes answers EPERM, and clone3 and io_uring answer ENOSYS so that libraries
-fall back. Foreign-architecture calls (32-bit, x32) answer ENOSYS: their numbers would slip through a list made for one architecture.
+A deny list (contracts/reliability.md §7.5): what only serves escapes answers EPERM, and clone3 and io_uring
+answer ENOSYS so that libraries fall back. Foreign-architecture calls (32-bit, x32) answer ENOSYS: their
+numbers would slip through a list made for one architecture.
 """
 
 from __future__ import annotations
@@ -62,7 +64,8 @@ def build(machine: str | None = None) -> bytes | None:
         for numbers in names.values():
             if numbers[column] >= 0:
                 program += _unless(JUMP_EQ, numbers[column], ERRNO | verdict)
-    # Arguments are 64 bit; the low halves decide (both machines are little-endian). Each block falls through to ALLOW.
+    # Arguments are 64 bit; the low halves decide (both machines are little-endian). Each block falls through
+    # to ALLOW.
     low = [16, 24]
     for number, offset, code, value, verdict in (
         (CLONE[column], low[0], JUMP_SET, CLONE_NEWUSER, EPERM),

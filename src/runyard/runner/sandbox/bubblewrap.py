@@ -1,8 +1,9 @@
 """The bubblewrap levels of the sandbox port (contracts/reliability.md §7.5). Made by `levels.choose`.
 
-Per box one `bwrap`: own user, pid, mount, ipc, uts and net namespaces, no capabilities, no further user namespaces, a seccomp deny list; at
-the full level also an own uid per slot (files a job writes never belong to us) and control groups. Steps are started in it by its keeper (`kept.py`).
-Options and environment travel through memory files, so no secret shows in an argv.
+Per box one `bwrap`: own user, pid, mount, ipc, uts and net namespaces, no capabilities, no further user
+namespaces, a seccomp deny list; at the full level also an own uid per slot (files a job writes never belong
+to us) and control groups. Steps are started in it by its keeper (`kept.py`). Options and environment travel
+through memory files, so no secret shows in an argv.
 """
 
 from __future__ import annotations
@@ -82,7 +83,8 @@ class BubblewrapBox(KeptBox):
         shown: Mapping[str, str] | None = None,
         own: str = "",
     ) -> None:
-        """`shown`: more names (inside) for places outside. `own`: where in the slot's folder the box's own files are."""
+        """`shown`: more names (inside) for places outside. `own`: where in the slot's folder the box's own
+        files are."""
         limits = sandbox.limits.within(plan.container)
         super().__init__(sandbox.spawner, limits, sandbox.group(plan.slot, limits))
         project = plan.project
@@ -177,8 +179,9 @@ class BubblewrapBox(KeptBox):
         return self._doorway.url
 
     def within(self, root: RootFs, shown: Mapping[str, str]) -> BubblewrapBox:
-        """Whoever the image's processes run as is this box's user outside, so that the job's files are theirs, and whatever they change of the image ends
-        with them. Where roots cannot be made writable, the image stays as it is, and its user is the job's."""
+        """Whoever the image's processes run as is this box's user outside, so that the job's files are
+        theirs, and whatever they change of the image ends with them. Where roots cannot be made writable, the
+        image stays as it is, and its user is the job's."""
         sandbox, own = self._sandbox, f"guest{next(self._guests)}"
         beside = None if self._network is None else self.plan.beside
         plan = replace(self.plan, root=root, beside=beside, container=self.plan.container.limits)
@@ -206,7 +209,8 @@ class BubblewrapBox(KeptBox):
         )
 
     def changed(self) -> tuple[Path, int]:
-        """(the image's files as they are now, the first of the users that they belong to), for a box that builds an image."""
+        """(the image's files as they are now, the first of the users that they belong to), for a box that
+        builds an image."""
         assert self._upper is not None  # noqa: S101 - `open` refuses others
         return self._sandbox.seen(self._upper), self._upper.base
 
@@ -302,7 +306,8 @@ class BubblewrapSandbox:
             raise SandboxError(f"the job's box could not be made: {error}") from error
 
     def writes_roots(self) -> bool:
-        """Whether images can be made writable here, tried when first asked. Without the filter a job could make namespaces in which it is root."""
+        """Whether images can be made writable here, tried when first asked. Without the filter a job could
+        make namespaces in which it is root."""
         with self._etc_lock:
             if self._roots is None:
                 able = self.means.own_uids and self.means.seccomp is not None
@@ -329,7 +334,8 @@ class BubblewrapSandbox:
         return self._groups[slot]
 
     def close(self) -> None:
-        """The launcher's end is the end of every job; groups and folders follow. Boxes that nobody asked for go first."""
+        """The launcher's end is the end of every job; groups and folders follow. Boxes that nobody asked for
+        go first."""
         for box in self._ahead.values():
             box.close()
         self.spawner.close()
@@ -351,7 +357,8 @@ class BubblewrapSandbox:
             raise SandboxError(f"{path} cannot be shown to a job: {error}") from error
 
     def _etc_for(self, network: Network) -> str:
-        """The folder that is a box's /etc under this network, made when first asked for; as the launcher sees it."""
+        """The folder that is a box's /etc under this network, made when first asked for; as the launcher sees
+        it."""
         with self._etc_lock:
             if network not in self._etc_made:
                 self._write_etc(self._etc / network.value, network)
@@ -465,7 +472,8 @@ class BubblewrapSandbox:
         return ("--bind" if bind.writable else "--ro-bind", self.visible(str(path)), bind.path)
 
     def _host_root(self, etc: str) -> list[str]:
-        """This machine's programs with an /etc of ours. Every bind costs bubblewrap a walk of the mount table, so they are few."""
+        """This machine's programs with an /etc of ours. Every bind costs bubblewrap a walk of the mount
+        table, so they are few."""
         arguments = ["--ro-bind", "/usr", "/usr"]
         for path in TOP_FOLDERS:
             try:
@@ -496,8 +504,8 @@ class BubblewrapSandbox:
         return arguments
 
     def _show(self, path: Path, name: str) -> tuple[str, ...]:
-        """One entry of an image: a link stays a link, so that it cannot lead to ours. Folders are exposed one by one, because the
-        image's root itself may be closed to others."""
+        """One entry of an image: a link stays a link, so that it cannot lead to ours. Folders are exposed one
+        by one, because the image's root itself may be closed to others."""
         if path.is_symlink():
             return ("--symlink", str(path.readlink()), name)
         parent = self.visible(str(path.parent)) + "/" + path.name if path.parent.name == "etc" else ""

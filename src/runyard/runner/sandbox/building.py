@@ -1,6 +1,8 @@
-"""What building an image needs of the container engine (podman): instructions that only arrange files and settings, and a box's root as an image.
+"""What building an image needs of the container engine (podman): instructions that only arrange files and
+settings, and a box's root as an image.
 
-No program of a stranger runs here: RUN belongs in a box (`runner/actions/building.py`). The engine works without any network, on images that are here.
+No program of a stranger runs here: RUN belongs in a box (`runner/actions/building.py`). The engine works
+without any network, on images that are here.
 """
 
 from __future__ import annotations
@@ -27,7 +29,8 @@ AT_ONCE = 4
 BUILD_S, ASK_S = 900, 60
 KEPT = 40  # images of actions on one machine; of more the oldest go
 NAME = "localhost/runyard-action"
-NO_RUNTIME = "/bin/false"  # what starts containers: what a base image would run in all that is built on it (ONBUILD) must not run
+# what starts containers: what a base image would run in all that is built on it (ONBUILD) must not run
+NO_RUNTIME = "/bin/false"
 _IDENT = re.compile(r"(?:sha256:)?([0-9a-f]{64})\Z")
 _PLACES = ("proc", "dev", "sys", "builds")  # of boxes; what an image has there nobody sees
 _NAMING = threading.Lock()
@@ -107,7 +110,8 @@ def config(name: str) -> Config:
 
 
 def arranged(lines: Sequence[str], context: Path) -> str:
-    """The id of an image by instructions that run nothing (the first is FROM with an id), and nothing can. ImageUnavailable with the engine's words."""
+    """The id of an image by instructions that run nothing (the first is FROM with an id), and nothing can.
+    ImageUnavailable with the engine's words."""
     if (context / ".dockerignore").is_symlink() or (context / ".containerignore").is_symlink():
         raise ImageUnavailable("the list of ignored files is a link, which is not followed")
     with tempfile.NamedTemporaryFile("w", suffix=".containerfile", encoding="utf-8") as file:
@@ -169,7 +173,8 @@ def _pack(tar: tarfile.TarFile, root: Path, base: int) -> None:
 
 
 def named(image: str, tag: str) -> str:
-    """Gives a built image its name, and lets go of the oldest where there are many. Of two that were built at once the first one counts."""
+    """Gives a built image its name, and lets go of the oldest where there are many. Of two that were built at
+    once the first one counts."""
     name = f"{NAME}:{tag}"
     with _NAMING:
         is_second = bool(ident(name))

@@ -1,7 +1,9 @@
-"""Limits and counting by control groups, v1 or v2, whichever this machine has. Used by `bubblewrap.py` at the full level.
+"""Limits and counting by control groups, v1 or v2, whichever this machine has. Used by `bubblewrap.py` at the
+full level.
 
-One group per slot in each hierarchy, below the group we live in (so a container's own limits stay above ours), made at start and reused:
-a job pays nothing for it. Promises: `Slot.processes` are the live processes of the slot's job; `Slot.ooms` only grows.
+One group per slot in each hierarchy, below the group we live in (so a container's own limits stay above
+ours), made at start and reused: a job pays nothing for it. Promises: `Slot.processes` are the live processes
+of the slot's job; `Slot.ooms` only grows.
 """
 
 from __future__ import annotations
@@ -81,7 +83,8 @@ def _write(path: Path, text: str) -> None:
 
 
 def _v2_controllers(base: Path) -> frozenset[str]:
-    """Switches controllers on for our children; a group with processes in it may not, unless it is the root (EBUSY)."""
+    """Switches controllers on for our children; a group with processes in it may not, unless it is the root
+    (EBUSY)."""
     try:
         offered = set((base / "cgroup.controllers").read_text().split()) & {"memory", "pids", "cpu"}
         for name in sorted(offered):
@@ -105,7 +108,8 @@ def _move_down(base: Path) -> None:
 
 
 class Slot:
-    """The groups of one slot. Its processes run while a step does (`enter` … `leave`); between steps what is left of them stands still."""
+    """The groups of one slot. Its processes run while a step does (`enter` … `leave`); between steps what is
+    left of them stands still."""
 
     def __init__(self, folders: list[tuple[Hierarchy, Path]]) -> None:
         self._folders = folders
@@ -127,7 +131,8 @@ class Slot:
         return self._freezer is not None
 
     def limit(self, limits: GroupLimits) -> None:
-        """Nobody lives in it now. Written twice: version 1 takes the memory's limit never above that with swap, whichever way they go."""
+        """Nobody lives in it now. Written twice: version 1 takes the memory's limit never above that with
+        swap, whichever way they go."""
         if limits == self._limits:
             return
         self._limits = limits
@@ -171,7 +176,8 @@ class Slot:
 
     @contextlib.contextmanager
     def still(self) -> Iterator[None]:
-        """Nobody moves meanwhile, whatever steps run, but for processes that this thread itself starts. SandboxError when they do not stand still."""
+        """Nobody moves meanwhile, whatever steps run, but for processes that this thread itself starts.
+        SandboxError when they do not stand still."""
         if self._holds:
             yield
             return
@@ -198,11 +204,13 @@ class Slot:
         return getattr(self._mine, "holds", False)
 
     def _settle(self) -> None:
-        """Between steps who is left stands still, beside steps whoever lives while one of our threads works."""
+        """Between steps who is left stands still, beside steps whoever lives while one of our threads
+        works."""
         self._freeze(still=self._has_company if self._steps == 0 else self._holders > 0)
 
     def _freeze(self, *, still: bool) -> None:
-        """Returns when nobody moves: who stops by a signal could be woken by one of its own timers, who is frozen cannot."""
+        """Returns when nobody moves: who stops by a signal could be woken by one of its own timers, who is
+        frozen cannot."""
         if self._freezer is None or still == self._is_still:
             return
         _write(self._freezer, "1" if still else "0")
@@ -237,7 +245,8 @@ class Slot:
         return 0
 
     def cpu_ns(self) -> int | None:
-        """CPU time of everything that ever ran in the groups. Version 2 counts it in every group, also beside version 1's controllers."""
+        """CPU time of everything that ever ran in the groups. Version 2 counts it in every group, also beside
+        version 1's controllers."""
         with contextlib.suppress(OSError, ValueError):
             if path := self._file("cpuacct.usage"):
                 return int(path.read_text())
@@ -259,7 +268,8 @@ class Slot:
         return None
 
     def kill(self, timeout_s: float = 5.0) -> list[int]:
-        """KILL to all until none is left; answers who survived (nobody, unless the kernel holds one in a call)."""
+        """KILL to all until none is left; answers who survived (nobody, unless the kernel holds one in a
+        call)."""
         until = time.monotonic() + timeout_s
         while left := self.processes():
             kill_file = self._file("cgroup.kill")
@@ -326,7 +336,8 @@ class Groups:
 
 
 def _settings(limits: GroupLimits) -> list[tuple[str, str]]:
-    """Files of both versions; only the ones that exist are written. A limit that an earlier job had is lifted where there is none."""
+    """Files of both versions; only the ones that exist are written. A limit that an earlier job had is lifted
+    where there is none."""
     memory, quota = limits.memory_bytes, max(1000, int(limits.cpus * 100_000)) if limits.cpus else 0
     found = [(name, str(memory or -1)) for name in ("memory.limit_in_bytes", "memory.memsw.limit_in_bytes")]
     found.append(("memory.max", str(memory or "max")))
@@ -345,8 +356,9 @@ def detect(name: str) -> Groups:
 
 
 def sweep(lives: Callable[[str], bool]) -> int:
-    """Ends and removes groups of runners that no longer live; answers how many groups were left over. Each is judged when its turn comes: one that
-    started since this began lives too. Others may sweep at the same time."""
+    """Ends and removes groups of runners that no longer live; answers how many groups were left over. Each is
+    judged when its turn comes: one that started since this began lives too. Others may sweep at the same
+    time."""
     proc = Path("/proc/self")
     count = 0
     for one in hierarchies((proc / "mountinfo").read_text(), (proc / "cgroup").read_text()):

@@ -1,7 +1,9 @@
-"""Container images as root file systems for boxes: podman mounts them, docker exports them. Called by `job.py` through `Images.root`.
+"""Container images as root file systems for boxes: podman mounts them, docker exports them. Called by
+`job.py` through `Images.root`.
 
-The job itself runs in bubblewrap on the image's files as every other job: an order of magnitude cheaper than a container engine's own run, and with
-the same walls; `overlay.py` makes the files writable for it. What cannot be had becomes `ImageUnavailable` with what to do.
+The job itself runs in bubblewrap on the image's files as every other job: an order of magnitude cheaper than
+a container engine's own run, and with the same walls; `overlay.py` makes the files writable for it. What
+cannot be had becomes `ImageUnavailable` with what to do.
 """
 
 from __future__ import annotations
@@ -48,7 +50,8 @@ class Wanted:
 
     @classmethod
     def of(cls, image: Image) -> Wanted:
-        """`options`: {"docker": {"platform"}, "pull_policy": one or several, "credentials": {"username", "password"}}."""
+        """`options`: {"docker": {"platform"}, "pull_policy": one or several, "credentials": {"username",
+        "password"}}."""
         docker, policy = image.options.get("docker") or {}, image.options.get("pull_policy") or PRESENT
         policies = (policy,) if isinstance(policy, str) else tuple(map(str, policy))
         platform = str(docker.get("platform") or "") if isinstance(docker, Mapping) else ""
@@ -119,7 +122,8 @@ def _ports(exposed: Mapping[str, Any]) -> tuple[int, ...]:
 
 
 def _brought(engine: str, wanted: Wanted) -> dict[str, Any]:
-    """What the engine says of the image, pulled as the policies say; the first that succeeds counts (gitlab-runner)."""
+    """What the engine says of the image, pulled as the policies say; the first that succeeds counts
+    (gitlab-runner)."""
     why = ""
     for policy in wanted.policies:
         found = None if policy == ALWAYS else _about(engine, wanted.name)
@@ -141,7 +145,8 @@ def _brought(engine: str, wanted: Wanted) -> dict[str, Any]:
 
 @contextmanager
 def _keys(engine: str, wanted: Wanted) -> Iterator[list[str]]:
-    """Credentials for one pull, in a file that only we can read: an argument could be seen by every process of this machine."""
+    """Credentials for one pull, in a file that only we can read: an argument could be seen by every process
+    of this machine."""
     if wanted.credentials is None:
         yield []
         return

@@ -1,7 +1,9 @@
-"""One port of the runner's side inside a box's own network: `runyard.localhost`, behind which is the CI server and nothing else. Made by a box on demand.
+"""One port of the runner's side inside a box's own network: `runyard.localhost`, behind which is the CI
+server and nothing else. Made by a box on demand.
 
-A box may reach the world but nothing of this machine, and the server mostly is on it. So a socket is opened in the box's network namespace (a socket
-stays where it was made) and what connects to it is handed on to the server; jobs still present their token there as anywhere.
+A box may reach the world but nothing of this machine, and the server mostly is on it. So a socket is opened
+in the box's network namespace (a socket stays where it was made) and what connects to it is handed on to the
+server; jobs still present their token there as anywhere.
 """
 
 from __future__ import annotations

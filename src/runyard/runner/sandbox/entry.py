@@ -1,6 +1,8 @@
-"""The way into a box, as a program that the launcher starts: into control groups and namespaces, out of our privileges, and on as bubblewrap. Pure.
+"""The way into a box, as a program that the launcher starts: into control groups and namespaces, out of our
+privileges, and on as bubblewrap. Pure.
 
-Descriptors have agreed numbers here. The box's line is bubblewrap's output, so that it can say what is wrong, and later process 1's own (`init.py`).
+Descriptors have agreed numbers here. The box's line is bubblewrap's output, so that it can say what is wrong,
+and later process 1's own (`init.py`).
 """
 
 from __future__ import annotations
@@ -29,7 +31,8 @@ def way_in(
     person: tuple[int, int, tuple[int, ...]] | None,
     machine: str = "",
 ) -> bytes:
-    """The program, for a number of control groups and whoever (uid, gid, groups) bubblewrap runs as; None: as ourselves."""
+    """The program, for a number of control groups and whoever (uid, gid, groups) bubblewrap runs as; None: as
+    ourselves."""
 
     def write(program: Program) -> None:
         _must(program, "let go of what is the launcher's", "close_range", 3, ARGS_FD - 1, 0)

@@ -1,7 +1,7 @@
 """The folders of one slot on disk: fresh for each box, owned by the slot's uid, removed in the background.
 
-Promises: removal follows no link and survives any depth and any mode a job can make; a crash leaves only folders below `trash`,
-which the next start removes.
+Promises: removal follows no link and survives any depth and any mode a job can make; a crash leaves only
+folders below `trash`, which the next start removes.
 """
 
 from __future__ import annotations
@@ -24,7 +24,8 @@ PAUSE_S = 5.0
 
 @dataclass(frozen=True, slots=True)
 class _Frame:
-    """The folders that were made for a job. `inner` hold nothing but other folders of the frame, `leaves` are empty at first."""
+    """The folders that were made for a job. `inner` hold nothing but other folders of the frame, `leaves` are
+    empty at first."""
 
     project: str
     owner: tuple[int, int] | None
@@ -42,8 +43,9 @@ class _Frame:
 
 
 class SlotFolders:
-    """`renew` gives empty folders; `retire` takes away at once what a job has touched of them, and removes it later. What it has not touched is as good as
-    new: making a folder costs more than looking whether its inode was changed since."""
+    """`renew` gives empty folders; `retire` takes away at once what a job has touched of them, and removes it
+    later. What it has not touched is as good as new: making a folder costs more than looking whether its
+    inode was changed since."""
 
     def __init__(self, base: Path, number: int, uid: int | None) -> None:
         self.path = base / f"slot{number}"
@@ -56,7 +58,8 @@ class SlotFolders:
         self._seen: dict[str, tuple[int, ...]] = {}
 
     def renew(self, project: str, owner: tuple[int, int] | None = None) -> None:
-        """Empty builds, home and temp; the project's workspace and its `.tmp` twin inside builds. `owner`: not the slot's own user."""
+        """Empty builds, home and temp; the project's workspace and its `.tmp` twin inside builds. `owner`:
+        not the slot's own user."""
         if owner is None and self._uid is not None:
             owner = (self._uid, self._uid)
         frame = _Frame.of(project, owner)
@@ -123,16 +126,18 @@ class SlotFolders:
         return self._identity(name) != self._seen[name]
 
     def _identity(self, name: str) -> tuple[int, ...]:
-        """Differs after any change of the folder: of its entries, owner, mode, attributes. Nobody but the kernel sets the change time."""
+        """Differs after any change of the folder: of its entries, owner, mode, attributes. Nobody but the
+        kernel sets the change time."""
         info = os.lstat(f"{self._place}/{name}")
         return (info.st_ino, info.st_ctime_ns, info.st_mode, info.st_uid, info.st_gid, info.st_nlink)
 
 
 class Bin:
-    """One background thread per trash folder that removes trees, so that no job waits for its predecessor's files.
+    """One background thread per trash folder that removes trees, so that no job waits for its predecessor's
+    files.
 
-    It lets `PAUSE_S` pass first: the next jobs of a run unpack their inputs just then. Unlinking thousands of files beside it would double their time, and
-    ext4 makes new files the slower the more it has just removed.
+    It lets `PAUSE_S` pass first: the next jobs of a run unpack their inputs just then. Unlinking thousands of
+    files beside it would double their time, and ext4 makes new files the slower the more it has just removed.
     """
 
     _all: dict[Path, Bin] = {}  # noqa: RUF012 - one bin per folder in this process

@@ -1,6 +1,8 @@
-"""Ports of services at a job's own localhost: a small proxy in the job's network namespace. Called by `services`.
+"""Ports of services at a job's own localhost: a small proxy in the job's network namespace. Called by
+`services`.
 
-GitHub's jobs that run in no container reach their services so. The listeners belong to the job's namespace, so nothing of the host is opened.
+GitHub's jobs that run in no container reach their services so. The listeners belong to the job's namespace,
+so nothing of the host is opened.
 """
 
 from __future__ import annotations
@@ -30,7 +32,8 @@ class Forward:
 
 
 class Forwards:
-    """Listens from `open` until `close`; `ports` says where, in the order asked for (0: that port was taken)."""
+    """Listens from `open` until `close`; `ports` says where, in the order asked for (0: that port was
+    taken)."""
 
     def __init__(self, namespace: str, wanted: Sequence[Forward]) -> None:
         self.ports: list[int] = []

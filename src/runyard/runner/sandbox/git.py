@@ -1,7 +1,8 @@
-"""git over HTTP for a runner on another machine: one commit into an empty folder, with the job's token. Called by `remote.py`.
+"""git over HTTP for a runner on another machine: one commit into an empty folder, with the job's token.
+Called by `remote.py`.
 
-The token travels in git's environment, never in an argv or a stored URL; no configuration, hook, filter or credential helper of this machine
-takes part (contracts/reliability.md §5 G).
+The token travels in git's environment, never in an argv or a stored URL; no configuration, hook, filter or
+credential helper of this machine takes part (contracts/reliability.md §5 G).
 """
 
 from __future__ import annotations
@@ -20,7 +21,8 @@ SHA = re.compile(r"[0-9a-f]{40}(?:[0-9a-f]{24})?")
 
 
 def fetch(url: str, token: str, sha: str, ref: str, wanted: Sequence[str], depth: int, into: Path) -> str:
-    """Lays out `sha` (or what `ref` means) in `into`; answers the commit. `wanted`: what to ask for, the first that the server has."""
+    """Lays out `sha` (or what `ref` means) in `into`; answers the commit. `wanted`: what to ask for, the
+    first that the server has."""
     if not url.startswith(("http://", "https://")) or (sha and not SHA.fullmatch(sha)):
         raise Invalid("this repository address or commit cannot be used")
     if ref.startswith("-") or any(c in ref for c in " ~^:?*[\\\0") or ".." in ref:

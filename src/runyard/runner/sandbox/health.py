@@ -1,7 +1,9 @@
-"""Whether a service is well by its own word: the health command of `options: --health-cmd …`, asked inside it until it succeeds. Called by `services.py`.
+"""Whether a service is well by its own word: the health command of `options: --health-cmd …`, asked inside it
+until it succeeds. Called by `services.py`.
 
-As a container engine does it: every interval, within a time limit of its own, ill after so many failures in a row; those in the start period do not
-count (docs.docker.com, "docker run", health checks). Only the wait is shorter: it is asked once at once and then at least every two seconds.
+As a container engine does it: every interval, within a time limit of its own, ill after so many failures in a
+row; those in the start period do not count (docs.docker.com, "docker run", health checks). Only the wait is
+shorter: it is asked once at once and then at least every two seconds.
 """
 
 from __future__ import annotations
@@ -20,7 +22,8 @@ LOOK_S = 2.0
 
 @dataclass(frozen=True, slots=True)
 class Health:
-    """What `Image.options["health"]` asks: {"command", "interval_s"?, "timeout_s"?, "retries"?, "start_period_s"?}; defaults are the engines'."""
+    """What `Image.options["health"]` asks: {"command", "interval_s"?, "timeout_s"?, "retries"?,
+    "start_period_s"?}; defaults are the engines'."""
 
     command: str
     interval_s: float = 30.0

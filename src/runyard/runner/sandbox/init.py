@@ -1,11 +1,14 @@
-"""Process 1 of a box: it starts the job's steps, one at a time, and tells their end. A page of system calls that needs neither a library nor an image's shell.
+"""Process 1 of a box: it starts the job's steps, one at a time, and tells their end. A page of system calls
+that needs neither a library nor an image's shell.
 
-It stands where the job stands: same user, no capability, same system call filter, so whoever it starts has what a job may have and nothing more. From inside
-nobody can kill it (process 1 has no handler of any signal), read it or take its descriptors (it cannot be dumped), or reach its line, which the
-runner holds the other end of (`kept.py`). It adopts orphans and buries them. When the line closes it ends, and with it the kernel ends the box.
+It stands where the job stands: same user, no capability, same system call filter, so whoever it starts has
+what a job may have and nothing more. From inside nobody can kill it (process 1 has no handler of any signal),
+read it or take its descriptors (it cannot be dumped), or reach its line, which the runner holds the other end
+of (`kept.py`). It adopts orphans and buries them. When the line closes it ends, and with it the kernel ends
+the box.
 
-A request has three descriptors or more: the order (`order.py`), the pipe that is told the end, and what the order uses. While a step runs the line is
-not read. Pure.
+A request has three descriptors or more: the order (`order.py`), the pipe that is told the end, and what the
+order uses. While a step runs the line is not read. Pure.
 """
 
 from __future__ import annotations
@@ -89,7 +92,8 @@ def _write(program: Program) -> None:
 
 
 def _start(program: Program, step: int) -> None:
-    """Goes on to `begin` in the child, to `wait` in process 1, to `full` when there is no room for a child."""
+    """Goes on to `begin` in the child, to `wait` in process 1, to `full` when there is no room for a
+    child."""
     for turn, pause_ms in enumerate((*PATIENCE_MS, 0)):
         program.label(f"sweep {turn}")
         program.call("wait4", -1, 0, WAIT_ALL | os.WNOHANG, 0)
@@ -109,5 +113,6 @@ def _start(program: Program, step: int) -> None:
 
 @cache
 def build(machine: str = "") -> bytes | None:
-    """The program for this machine (empty: the one that we run on), or None when its calls are not known here."""
+    """The program for this machine (empty: the one that we run on), or None when its calls are not known
+    here."""
     return executable(_write, machine) if known(machine) else None

@@ -1,12 +1,14 @@
 """A process of ours that starts and signals what runs in one box. Forked from the launcher; stdlib only.
 
-Beside a box whose process 1 starts the steps (`init.py`) there is one only when somebody needs more than that: signals, processes that accompany steps, steps
-at the same time. It enters the namespaces of process 1 and takes on exactly its privileges. Its children are born into the box's pid namespace;
-itself it stays outside, so nobody in the box can see it, signal it or forge what it says. On machines that `init.py` does not know it lets `bwrap`
-make the box around a process 1 that only sleeps, and starts all steps. At the plain level it is the one that adopts orphans.
+Beside a box whose process 1 starts the steps (`init.py`) there is one only when somebody needs more than
+that: signals, processes that accompany steps, steps at the same time. It enters the namespaces of process 1
+and takes on exactly its privileges. Its children are born into the box's pid namespace; itself it stays
+outside, so nobody in the box can see it, signal it or forge what it says. On machines that `init.py` does not
+know it lets `bwrap` make the box around a process 1 that only sleeps, and starts all steps. At the plain
+level it is the one that adopts orphans.
 
-It obeys one socket, the runner's (`kept.py`). Each process it starts has a pipe of its own on which its end is told. When the socket closes, or the
-launcher dies, everything in the box ends with it.
+It obeys one socket, the runner's (`kept.py`). Each process it starts has a pipe of its own on which its end
+is told. When the socket closes, or the launcher dies, everything in the box ends with it.
 """
 
 from __future__ import annotations
@@ -50,7 +52,8 @@ MESSAGE_BYTES = 4096
 
 
 class Running:
-    """A process that was asked for. `told`: where its end is written; `beside`: not a step, but something that accompanies steps."""
+    """A process that was asked for. `told`: where its end is written; `beside`: not a step, but something
+    that accompanies steps."""
 
     __slots__ = ("beside", "ident", "told")
 
@@ -75,8 +78,8 @@ class Keeper:
     def keep(
         self, room: list[str] | None, beside: int, fds: Mapping[int, int], filter_: bytes | None
     ) -> None:
-        """Makes the box (`room`: bwrap's argv, with descriptors as numbered), or enters the one of the process `beside`, and serves until the other
-        side has gone. Never raises."""
+        """Makes the box (`room`: bwrap's argv, with descriptors as numbered), or enters the one of the
+        process `beside`, and serves until the other side has gone. Never raises."""
         parent = os.getppid()
         null = os.open(os.devnull, os.O_RDWR | os.O_CLOEXEC)
         for number in range(3):
@@ -165,7 +168,8 @@ class Keeper:
         return True
 
     def _run(self, ident: int, fds: list[int]) -> None:
-        """First descriptor: the order (JSON in a memfd); second: where the end is told; the others as numbered in the order."""
+        """First descriptor: the order (JSON in a memfd); second: where the end is told; the others as
+        numbered in the order."""
         order = json.loads(os.pread(fds[0], os.fstat(fds[0]).st_size, 0))
         given = dict(zip(order["fds"], fds[2:], strict=True))
         told = os.dup(fds[1])
@@ -211,7 +215,8 @@ class Keeper:
                 _tell(ended.told, {"status": code if code >= 0 else 128 - code, "strays": strays})
 
     def _signal(self, ident: int, number: int) -> None:
-        """To a process that was asked for and everything below it; KILL also to what has left its family but not its session."""
+        """To a process that was asked for and everything below it; KILL also to what has left its family but
+        not its session."""
         pid = next((pid for pid, one in self._running.items() if one.ident == ident), None)
         if pid is None:
             return
@@ -222,12 +227,14 @@ class Keeper:
 
     @staticmethod
     def _send(pid: int, number: int) -> None:
-        """To the process first: a shell that stops at errors would end with its child, and its own trap never hear of it."""
+        """To the process first: a shell that stops at errors would end with its child, and its own trap never
+        hear of it."""
         for one in (pid, *descendants(pid)):
             signal_to(one, number)
 
     def _signal_inside(self, number_inside: int, number: int) -> None:
-        """As `_signal`, to a child of process 1 by the number that it has inside. Looked up anew for each round: process 1 buries it when it likes."""
+        """As `_signal`, to a child of process 1 by the number that it has inside. Looked up anew for each
+        round: process 1 buries it when it likes."""
         if self._broken:
             if number == signal.SIGKILL and self._outer:
                 signal_to(self._outer, number)  # nobody can reach into the box, so it ends as a whole
@@ -275,7 +282,8 @@ class Keeper:
         return bool(alive)
 
     def _kill_inside(self) -> None:
-        """All of the box but its process 1, in one call that no fork can outrun: by a child of ours, because only it is in there."""
+        """All of the box but its process 1, in one call that no fork can outrun: by a child of ours, because
+        only it is in there."""
         pid = os.fork()
         if pid == 0:
             with contextlib.suppress(OSError):
@@ -283,7 +291,8 @@ class Keeper:
             os._exit(0)
 
     def _leave(self, *_: object) -> None:
-        """Ends everything and then us: bubblewrap's box by its process 1, a plain one by all that we have adopted."""
+        """Ends everything and then us: bubblewrap's box by its process 1, a plain one by all that we have
+        adopted."""
         with contextlib.suppress(BaseException):
             self._end_all()
         os._exit(0)

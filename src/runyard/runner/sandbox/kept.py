@@ -1,12 +1,15 @@
-"""A box whose processes start as we say: what the levels of the sandbox share. Base of `bubblewrap.py` and `plain.py`.
+"""A box whose processes start as we say: what the levels of the sandbox share. Base of `bubblewrap.py` and
+`plain.py`.
 
-Steps are started by the box's process 1 (`init.py`), one at a time. What needs more than that (signals, processes that accompany steps, steps at the same
-time) has a keeper beside it (`keeper.py`), made when it is first asked for. At the plain level, and on machines that `init.py` does not know,
-there is a keeper from the beginning, and it starts everything.
+Steps are started by the box's process 1 (`init.py`), one at a time. What needs more than that (signals,
+processes that accompany steps, steps at the same time) has a keeper beside it (`keeper.py`), made when it is
+first asked for. At the plain level, and on machines that `init.py` does not know, there is a keeper from the
+beginning, and it starts everything.
 
-Each process has a pipe on which its end is told, so whoever waits for a step polls it beside the step's output, and no thread stands between.
-What a step leaves in the background lives on, but only while a step runs: between steps, and while we work in the job's folders ourselves, the box's
-control group is frozen. Without a group that can be, what steps have left ends when none of them runs any more.
+Each process has a pipe on which its end is told, so whoever waits for a step polls it beside the step's
+output, and no thread stands between. What a step leaves in the background lives on, but only while a step
+runs: between steps, and while we work in the job's folders ourselves, the box's control group is frozen.
+Without a group that can be, what steps have left ends when none of them runs any more.
 """
 
 from __future__ import annotations
@@ -74,7 +77,8 @@ class KeptProcess:
         return self._code
 
     def _hear(self, data: bytes) -> None:
-        """A keeper tells JSON, process 1 two numbers; an end without a word is the end of who would have told."""
+        """A keeper tells JSON, process 1 two numbers; an end without a word is the end of who would have
+        told."""
         if len(data) == END.size and not data.startswith(b"{"):
             status, left = END.unpack(data)
             told: dict[str, Any] = {"status": os.waitstatus_to_exitcode(status), "strays": left == 0}
@@ -109,7 +113,8 @@ class KeptProcess:
 
 
 class Line:
-    """Our end of what leads to process 1 or to a keeper. What comes on it first is a process id; later, what bwrap complains about. It ends when they have."""
+    """Our end of what leads to process 1 or to a keeper. What comes on it first is a process id; later, what
+    bwrap complains about. It ends when they have."""
 
     def __init__(self, opened: Callable[[int], None]) -> None:
         """`opened` gives the other end away. SandboxError when there is nobody to take it."""
@@ -192,7 +197,8 @@ class Line:
 
 
 class KeptBox:
-    """One attempt's room. Subclasses make it: with `_open` around a keeper that starts everything, or with `_open_first`."""
+    """One attempt's room. Subclasses make it: with `_open` around a keeper that starts everything, or with
+    `_open_first`."""
 
     def __init__(self, spawner: Spawner, limits: Limits, group: Slot | None) -> None:
         self._spawner = spawner
@@ -208,7 +214,8 @@ class KeptBox:
         self.lingering: list[int] = []
 
     def _open(self, room: Room) -> None:
-        """SandboxError when the launcher cannot; what bwrap has to say is said when the first process is asked for."""
+        """SandboxError when the launcher cannot; what bwrap has to say is said when the first process is
+        asked for."""
         self._keeper = Line(lambda end: self._spawner.keep(room, end))
 
     def _open_first(self, room: Room) -> None:
@@ -360,7 +367,8 @@ class KeptBox:
         return False
 
     def _signal_inside(self, memory: int, told: int, number: int) -> None:
-        """To what process 1 has started for this order. Who does not even begin has no number, and can only end with the box."""
+        """To what process 1 has started for this order. Who does not even begin has no number, and can only
+        end with the box."""
         poll = select.poll()
         poll.register(told, select.POLLIN)
         until = time.monotonic() + BEGIN_S

@@ -1,7 +1,8 @@
-"""System calls that Python lacks, and what /proc tells of processes. Used by the launcher, its keepers and `accounting.py`; stdlib only.
+"""System calls that Python lacks, and what /proc tells of processes. Used by the launcher, its keepers and
+`accounting.py`; stdlib only.
 
-Processes are looked up through one descriptor of /proc, opened when this is loaded: a keeper sees another /proc once it has entered its box, and the
-process numbers of that one mean nothing outside.
+Processes are looked up through one descriptor of /proc, opened when this is loaded: a keeper sees another
+/proc once it has entered its box, and the process numbers of that one mean nothing outside.
 """
 
 from __future__ import annotations
@@ -36,7 +37,8 @@ def check(result: int, what: str) -> None:
 
 
 def receive(door: socket.socket, size: int) -> tuple[bytes, list[int]]:
-    """A message and its descriptors, close-on-exec from the first moment (Python 3.11's `recv_fds` drops the flag)."""
+    """A message and its descriptors, close-on-exec from the first moment (Python 3.11's `recv_fds` drops the
+    flag)."""
     data, ancillary, _, _ = door.recvmsg(size, socket.CMSG_LEN(MAX_FDS * 4), socket.MSG_CMSG_CLOEXEC)
     fds = [fd for _, _, raw in ancillary for (fd,) in struct.iter_unpack("i", raw[: len(raw) // 4 * 4])]
     return data, fds
@@ -79,7 +81,8 @@ def children_of(pid: int) -> list[int]:
 
 
 def descendants(pid: int) -> list[int]:
-    """All processes below `pid`, parents first. A process cannot leave: the box's pid 1 (or the keeper) adopts its orphans."""
+    """All processes below `pid`, parents first. A process cannot leave: the box's pid 1 (or the keeper)
+    adopts its orphans."""
     found: list[int] = []
     todo = [pid]
     while todo:
@@ -102,7 +105,8 @@ def signal_to(pid: int, number: int) -> None:
 
 
 def enter_namespaces(pid: int) -> None:
-    """All of that process that we are not in, at once (Linux 5.8). Its pid namespace is for our children; we stay where we are."""
+    """All of that process that we are not in, at once (Linux 5.8). Its pid namespace is for our children; we
+    stay where we are."""
     flags = 0
     for name, flag in NAMESPACES.items():
         with contextlib.suppress(FileNotFoundError):
@@ -122,7 +126,8 @@ def _capabilities(pid: int) -> dict[bytes, bytes]:
 
 
 def take_privileges_of(pid: int, program: bytes | None) -> None:
-    """From now on we may do what that process may and nothing more, under this system call filter: no other capability, none to gain."""
+    """From now on we may do what that process may and nothing more, under this system call filter: no other
+    capability, none to gain."""
     kept = {name: int(value, 16) for name, value in _capabilities(pid).items()}
     more = int(_capabilities(os.getpid())[b"CapBnd"], 16) & ~kept[b"CapBnd"]
     for number in range(more.bit_length()):

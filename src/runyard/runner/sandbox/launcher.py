@@ -1,9 +1,11 @@
-"""The process that starts all others: small, single-threaded, stdlib only, run by `spawner.py` over one socket. Boxes begin here, by a program of system
-calls (`entry.py`), and so do the processes of ours that accompany one (`keeper.py`), as forks of this one.
+"""The process that starts all others: small, single-threaded, stdlib only, run by `spawner.py` over one
+socket. Boxes begin here, by a program of system calls (`entry.py`), and so do the processes of ours that
+accompany one (`keeper.py`), as forks of this one.
 
-Why a process of its own: PR_SET_PDEATHSIG follows the thread that forked, so the parent must never end before its jobs; forking from a
-small process costs the same however large the server is; and its private mount namespace makes paths visible to jobs without a leftover
-on the host. When the socket closes (the server died, however) it exits, and the kernel kills every sandbox with it.
+Why a process of its own: PR_SET_PDEATHSIG follows the thread that forked, so the parent must never end before
+its jobs; forking from a small process costs the same however large the server is; and its private mount
+namespace makes paths visible to jobs without a leftover on the host. When the socket closes (the server died,
+however) it exits, and the kernel kills every sandbox with it.
 """
 
 from __future__ import annotations
@@ -39,7 +41,8 @@ from .kernel import (
     signal_to,
 )
 
-TYPE_CHECKING = False  # every module that is loaded here makes each fork dearer: no typing, dataclasses, pathlib, subprocess
+# every module that is loaded here makes each fork dearer: no typing, dataclasses, pathlib, subprocess
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
@@ -115,8 +118,9 @@ class Launcher:
         return True
 
     def do_box(self, message: dict[str, Any], fds: list[int]) -> None:
-        """A box, by the program that leads into it (`entry.py`). First descriptor: its line to the runner, which is told the pid; the others go to the
-        program as numbered, beside the network and the users that the message names."""
+        """A box, by the program that leads into it (`entry.py`). First descriptor: its line to the runner,
+        which is told the pid; the others go to the program as numbered, beside the network and the users that
+        the message names."""
         given = dict(zip(message["numbers"], fds[1:], strict=True))
         network = self._standing(message["network"])
         if network is not None:
@@ -131,8 +135,9 @@ class Launcher:
             line.send(str(pid).encode())
 
     def do_keep(self, message: dict[str, Any], fds: list[int]) -> None:
-        """A keeper for one box: one that it makes, or that stands already (`beside`, its process of ours). First descriptor: the body (JSON in a memfd);
-        second: its line to the runner; then the doors of its control groups; the others go to bwrap as numbered."""
+        """A keeper for one box: one that it makes, or that stands already (`beside`, its process of ours).
+        First descriptor: the body (JSON in a memfd); second: its line to the runner; then the doors of its
+        control groups; the others go to bwrap as numbered."""
         if message["beside"] and message["beside"] not in self.boxes:
             raise ProcessLookupError("the box has ended")
         network = self._standing(message["network"])
@@ -148,14 +153,16 @@ class Launcher:
         self.keepers.add(pid)
 
     def do_end(self, message: dict[str, Any], fds: list[int]) -> None:
-        """For a keeper that does not end by itself, or a box: then it is process 1 whose end ends all, and bwrap waits until it has."""
+        """For a keeper that does not end by itself, or a box: then it is process 1 whose end ends all, and
+        bwrap waits until it has."""
         pid = message["pid"]
         for one in [pid] if pid in self.keepers else children_of(pid) or [pid] if pid in self.boxes else []:
             signal_to(one, signal.SIGKILL)
         self.say({"reply": message["id"]})
 
     def do_expose(self, message: dict[str, Any], fds: list[int]) -> None:
-        """Makes a path reachable for job uids, whatever the modes of the folders above it: a bind mount in our own namespace."""
+        """Makes a path reachable for job uids, whatever the modes of the folders above it: a bind mount in
+        our own namespace."""
         if not self.stage:
             self.stage = self._private_stage(message["stage"])
         self.exposed += 1
@@ -190,7 +197,8 @@ class Launcher:
         self.say({"reply": message["id"]})
 
     def do_overlay(self, message: dict[str, Any], fds: list[int]) -> None:
-        """A folder of ours over exposed layers. Volatile: what a job writes into its image is never worth a sync."""
+        """A folder of ours over exposed layers. Volatile: what a job writes into its image is never worth a
+        sync."""
         self.exposed += 1
         target = f"{self.stage}/{self.exposed}"
         os.mkdir(target)  # noqa: PTH102 - no pathlib here
@@ -205,7 +213,8 @@ class Launcher:
         self.say({"reply": message["id"]})
 
     def _private_stage(self, folder: str) -> str:
-        """A tmpfs that only we and our children see. Slave: what the host mounts later (image root file systems) still arrives."""
+        """A tmpfs that only we and our children see. Slave: what the host mounts later (image root file
+        systems) still arrives."""
         check(libc.unshare(CLONE_NEWNS), "unshare")
         mount("none", "/", "none", MS_REC | MS_SLAVE)
         for unneeded in UNNEEDED:
@@ -268,7 +277,8 @@ class Launcher:
 
 
 def _new_namespace(flag: int, kind: str, prepare: Callable[[int], None] | None = None) -> int:
-    """A descriptor of a fresh, empty namespace; nobody needs to live in it. `prepare` is told who stands in it for a moment."""
+    """A descriptor of a fresh, empty namespace; nobody needs to live in it. `prepare` is told who stands in
+    it for a moment."""
     ready_read, ready_write = os.pipe()
     pid = os.fork()
     if pid == 0:
@@ -290,7 +300,8 @@ def _new_namespace(flag: int, kind: str, prepare: Callable[[int], None] | None =
 
 
 def _block(network: int, targets: list[list[Any]]) -> None:
-    """Reject routes inside the namespace (the host's own addresses, cloud metadata): no tool needed, SIOCADDRT with RTF_REJECT."""
+    """Reject routes inside the namespace (the host's own addresses, cloud metadata): no tool needed,
+    SIOCADDRT with RTF_REJECT."""
     pid = os.fork()
     if pid == 0:
         code = 1
@@ -349,7 +360,8 @@ def _close_all_but(kept: Iterable[int]) -> None:
 
 
 def _privileges_left(body: dict[str, Any], fds: list[int]) -> dict[int, int]:
-    """Enters everything that needs our privileges, then lets them go; answers the descriptors for bwrap by their numbers."""
+    """Enters everything that needs our privileges, then lets them go; answers the descriptors for bwrap by
+    their numbers."""
     doors, fds = fds[: body["doors"]], fds[body["doors"] :]
     for door in doors:
         os.write(door, b"0")

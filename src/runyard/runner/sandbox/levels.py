@@ -1,6 +1,8 @@
-"""Chooses the sandbox level at start by trying it: `choose(...)` for app, the runner command and `runyard run`.
+"""Chooses the sandbox level at start by trying it: `choose(...)` for app, the runner command and `runyard
+run`.
 
-Promise: the level that is printed is one in which `true` has really run; each step down says in a sentence why.
+Promise: the level that is printed is one in which `true` has really run; each step down says in a sentence
+why.
 """
 
 from __future__ import annotations
@@ -33,7 +35,8 @@ def choose(
     network: Network = Network.INTERNET,
     allow_plain: bool = False,
 ) -> Sandbox:
-    """The best level that works here. `work` is a folder of ours for job files. SandboxError when none may be used."""
+    """The best level that works here. `work` is a folder of ours for job files. SandboxError when none may be
+    used."""
     work = work.absolute()
     work.mkdir(parents=True, exist_ok=True)
     limits = limits or Limits()
@@ -61,7 +64,8 @@ def choose(
 
 
 def _own(work: Path) -> IO[bytes]:
-    """Two runners on one folder would remove each other's files; a crashed one left slots behind, which are removed."""
+    """Two runners on one folder would remove each other's files; a crashed one left slots behind, which are
+    removed."""
     lock = (work / "lock").open("wb")
     try:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -155,8 +159,8 @@ def _groups(limits: Limits, notes: list[str]) -> cgroups.Groups | None:
 
 
 def _probe(sandbox: BubblewrapSandbox, network: Network) -> None:
-    """Runs `true` in a box on the network that most jobs will have, so that what they share is made now; what bubblewrap says against it becomes
-    the reason."""
+    """Runs `true` in a box on the network that most jobs will have, so that what they share is made now; what
+    bubblewrap says against it becomes the reason."""
     box = sandbox.open(BoxPlan(0, "probe", network=network))
     try:
         process = box.run(("true",), {"PATH": "/usr/bin:/bin"}, "/builds/probe")

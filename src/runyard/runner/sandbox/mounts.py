@@ -1,7 +1,8 @@
-"""Volumes and memory file systems of a container, as options of bwrap. Called by `bubblewrap.py` before anything of the job runs.
+"""Volumes and memory file systems of a container, as options of bwrap. Called by `bubblewrap.py` before
+anything of the job runs.
 
-A volume without a path lives as long as its container and belongs to nobody else: so it is a folder of the container's own writable files, with what
-the image has there, and costs nothing.
+A volume without a path lives as long as its container and belongs to nobody else: so it is a folder of the
+container's own writable files, with what the image has there, and costs nothing.
 """
 
 from __future__ import annotations
@@ -19,8 +20,9 @@ MOST_LINKS = 40
 
 @dataclass(frozen=True, slots=True)
 class Places:
-    """Where a box's files are: `root` and `temp` (its /tmp) as we see them, `visible_root` as bwrap does; roots are None when they stay the image's.
-    `owner` is root inside (uid, gid). `workspace` makes a path below /builds and answers what bwrap calls it."""
+    """Where a box's files are: `root` and `temp` (its /tmp) as we see them, `visible_root` as bwrap does;
+    roots are None when they stay the image's. `owner` is root inside (uid, gid). `workspace` makes a path
+    below /builds and answers what bwrap calls it."""
 
     root: Path | None
     visible_root: str

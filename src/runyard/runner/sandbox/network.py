@@ -1,7 +1,8 @@
-"""Ways out of a box: an own network namespace per slot with slirp4netns, kept and reused so that a job pays nothing.
+"""Ways out of a box: an own network namespace per slot with slirp4netns, kept and reused so that a job pays
+nothing.
 
-`internet` reaches the world but neither the host's loopback, nor its own addresses, nor cloud metadata. Without slirp4netns or without root
-it becomes `none`, and `note` says so.
+`internet` reaches the world but neither the host's loopback, nor its own addresses, nor cloud metadata.
+Without slirp4netns or without root it becomes `none`, and `note` says so.
 """
 
 from __future__ import annotations
@@ -94,7 +95,8 @@ def own_addresses() -> list[str]:
 
 
 def local_addresses(trie: str) -> list[str]:
-    """What the kernel's routing trie marks as its own; an interface's ioctl tells only the first of its addresses."""
+    """What the kernel's routing trie marks as its own; an interface's ioctl tells only the first of its
+    addresses."""
     found = re.findall(r"\|-- ([0-9.]+)\n\s+/32 host LOCAL", trie)
     return [address for address in dict.fromkeys(found) if not address.startswith("127.")]
 

@@ -1,4 +1,5 @@
-"""The start of one step, as a program that process 1's child enters (`init.py`): a session of its own, descriptors, working directory, execve. Pure.
+"""The start of one step, as a program that process 1's child enters (`init.py`): a session of its own,
+descriptors, working directory, execve. Pure.
 
 It looks a name up along PATH as execvp(3) does, because only inside it is known what is there.
 """
@@ -26,8 +27,8 @@ TOLD_OF = (
 def order(
     argv: Sequence[str], env: Mapping[str, str], cwd: str, fds: Sequence[int], machine: str = ""
 ) -> bytes | None:
-    """What the first request descriptor holds; `fds` are the numbers of the others. None when it is beyond what can be ordered this way; ValueError
-    for what no process can be given."""
+    """What the first request descriptor holds; `fds` are the numbers of the others. None when it is beyond
+    what can be ordered this way; ValueError for what no process can be given."""
     if any("\0" in text for text in (*argv, *env, *env.values(), cwd)):
         raise ValueError("a NUL byte in an argument or variable")
     folders = (env.get("PATH") or os.defpath).split(":")

@@ -1,7 +1,9 @@
-"""A writable root file system over an image's layers, for one box: what `apt-get install` writes is the job's alone and goes with it. Used by `bubblewrap.py`.
+"""A writable root file system over an image's layers, for one box: what `apt-get install` writes is the job's
+alone and goes with it. Used by `bubblewrap.py`.
 
-The image's users (0 to 65535) are a range of ours per slot that nobody else has: a user namespace maps them, the layers are shown through ID-mapped
-mounts (Linux 5.19), and an overlay puts the slot's own folder on top. Root inside is nobody outside.
+The image's users (0 to 65535) are a range of ours per slot that nobody else has: a user namespace maps them,
+the layers are shown through ID-mapped mounts (Linux 5.19), and an overlay puts the slot's own folder on top.
+Root inside is nobody outside.
 """
 
 from __future__ import annotations
@@ -36,8 +38,8 @@ class Person:
 
 @dataclass(frozen=True, slots=True)
 class Upper:
-    """A mounted root. `path` is its name in the launcher, `users` the launcher's descriptor of the user namespace. `owner` and `root`: who the person and
-    root inside are outside (uid, gid)."""
+    """A mounted root. `path` is its name in the launcher, `users` the launcher's descriptor of the user
+    namespace. `owner` and `root`: who the person and root inside are outside (uid, gid)."""
 
     path: str
     users: int
@@ -60,8 +62,9 @@ def mounted(
     person: Person,
     owner: tuple[int, int] | None = None,
 ) -> Upper:
-    """The overlay of the layers and `folder`. SandboxError when this kernel cannot. The person is `owner` outside (uid, gid), when the files that it is to
-    work on have one already; whoever was that in the slot's range is then who the person would have been."""
+    """The overlay of the layers and `folder`. SandboxError when this kernel cannot. The person is `owner`
+    outside (uid, gid), when the files that it is to work on have one already; whoever was that in the slot's
+    range is then who the person would have been."""
     base = base_of(slot)
     owner = owner or (base + person.uid, base + person.gid)
     uids, gids = _ranges(base, person.uid, owner[0]), _ranges(base, person.gid, owner[1])
@@ -111,7 +114,8 @@ def _prepare(folder: Path, owner: tuple[int, int]) -> None:
 def arguments(
     upper: Upper, etc: str, own_network: bool, disable_userns: bool, container: Container
 ) -> list[str]:
-    """bwrap's options up to the mounts of the box's own folders. It runs as the person inside; only root keeps something of root."""
+    """bwrap's options up to the mounts of the box's own folders. It runs as the person inside; only root
+    keeps something of root."""
     found = [
         "--unshare-ipc",
         "--unshare-pid",
@@ -143,7 +147,8 @@ def unmounted(spawner: Spawner, upper: Upper) -> None:
 
 
 def works(spawner: Spawner, folder: Path) -> str:
-    """Why writable roots cannot be had here; empty when they can. Tries it once, with a layer of one folder."""
+    """Why writable roots cannot be had here; empty when they can. Tries it once, with a layer of one
+    folder."""
     layer = folder / "layer"
     layer.mkdir(parents=True)
     try:
@@ -154,7 +159,8 @@ def works(spawner: Spawner, folder: Path) -> str:
 
 
 def _layer(spawner: Spawner, layer: Path, mark: str, users: int) -> str:
-    """A layer with its owners moved into the slot's range, as the launcher sees it; made once for each such move."""
+    """A layer with its owners moved into the slot's range, as the launcher sees it; made once for each such
+    move."""
 
     def tree() -> int:
         fd = cloned_mount(str(layer))
@@ -181,7 +187,8 @@ def _map(tree: int, users: int) -> None:
 
 
 def person_of(root: Path, wanted: str, more: Sequence[str] = ()) -> Person:
-    """Who `name`, `name:group`, `uid` or `uid:gid` is in the image, and in `more` groups; root when empty. SandboxError for nobody."""
+    """Who `name`, `name:group`, `uid` or `uid:gid` is in the image, and in `more` groups; root when empty.
+    SandboxError for nobody."""
     name, _, group = (wanted or "0").partition(":")
     people, groups = _table(root, "passwd"), _table(root, "group")
     row = next((r for r in people if len(r) > 5 and name in (r[0], r[2])), None)
@@ -205,7 +212,8 @@ def _group(groups: Sequence[list[str]], name: str) -> int:
 
 
 def _table(root: Path, name: str) -> Sequence[list[str]]:
-    """Rows of /etc/passwd or /etc/group of a stranger's image: no link is followed, what is no number is left out."""
+    """Rows of /etc/passwd or /etc/group of a stranger's image: no link is followed, what is no number is left
+    out."""
     try:
         folder = os.open(root / "etc", os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
         try:

@@ -1,7 +1,9 @@
-"""The `plain` level of the sandbox port: no isolation at all, only folders, limits by rlimit, and an end that reaches everyone.
+"""The `plain` level of the sandbox port: no isolation at all, only folders, limits by rlimit, and an end that
+reaches everyone.
 
-Made by `levels.choose` when nothing better works and the operator allowed it. The box's keeper adopts what the job orphans, so that a step's end and
-a cancel leave nothing alive; files and the network are the machine's own.
+Made by `levels.choose` when nothing better works and the operator allowed it. The box's keeper adopts what
+the job orphans, so that a step's end and a cancel leave nothing alive; files and the network are the
+machine's own.
 """
 
 from __future__ import annotations

@@ -1,8 +1,10 @@
-"""Services of a job: images that run beside it, on its network, under their names. Called by `job.py` around the job's own box.
+"""Services of a job: images that run beside it, on its network, under their names. Called by `job.py` around
+the job's own box.
 
-A service is a box of its own on its image's files, with the walls and limits of a job, so nothing of it outlives the runner. The job and its services
-share one link layer: a bridge in the job's network namespace, a pair of virtual cables to each service, and slirp4netns as the way out for all of
-them. Nothing of the host's network changes, and what the job may not reach they may not reach either.
+A service is a box of its own on its image's files, with the walls and limits of a job, so nothing of it
+outlives the runner. The job and its services share one link layer: a bridge in the job's network namespace, a
+pair of virtual cables to each service, and slirp4netns as the way out for all of them. Nothing of the host's
+network changes, and what the job may not reach they may not reach either.
 """
 
 from __future__ import annotations
@@ -46,8 +48,8 @@ _ALIAS = re.compile(r"[A-Za-z0-9_](?:[A-Za-z0-9_.-]{0,252})")
 
 @dataclass(frozen=True, slots=True)
 class Asked:
-    """What `up` needs of a job, with one of `containers` for each of `services`. `env` reaches every service, a service's own variables come over it.
-    `say` writes into the job's log."""
+    """What `up` needs of a job, with one of `containers` for each of `services`. `env` reaches every service,
+    a service's own variables come over it. `say` writes into the job's log."""
 
     slot: int
     services: Sequence[Image]
@@ -58,7 +60,8 @@ class Asked:
 
 
 def aliases_of(image: Image) -> tuple[str, ...]:
-    """The names of a service: its own, then the two that its image gives (`a/b/c:1` → a__b__c, a-b-c; a port of the registry is left out)."""
+    """The names of a service: its own, then the two that its image gives (`a/b/c:1` → a__b__c, a-b-c; a port
+    of the registry is left out)."""
     path = re.sub(r":[0-9]+/", "/", image.name.partition("@")[0])
     path = path if ":" not in path.rpartition("/")[2] else path.rpartition(":")[0]
     given = re.split(r"[\s,]+", image.alias.strip()) if image.alias.strip() else []
@@ -68,7 +71,8 @@ def aliases_of(image: Image) -> tuple[str, ...]:
 
 @contextlib.contextmanager
 def up(sandbox: Sandbox, images: Images, asked: Asked) -> Iterator[Beside | None]:
-    """Services run while the job does. ImageUnavailable when one cannot even be started; one that never listens is a warning, as in gitlab-runner."""
+    """Services run while the job does. ImageUnavailable when one cannot even be started; one that never
+    listens is a warning, as in gitlab-runner."""
     if not asked.services:
         yield None
         return
@@ -177,7 +181,8 @@ class _Group:
         return Beside("" if self._shared else self._name, hosts, self._published(addresses))
 
     def _published(self, addresses: Sequence[str]) -> dict[str, dict[str, str]]:
-        """The ports that the job asked for at its own localhost. On the host's network services are there already."""
+        """The ports that the job asked for at its own localhost. On the host's network services are there
+        already."""
         wanted: list[tuple[str, Forward]] = []
         for image, address in zip(self._asked.services, addresses, strict=True):
             for text in image.options.get("ports") or ():
@@ -199,7 +204,8 @@ class _Group:
         return found
 
     def _connect(self, addresses: Sequence[str]) -> list[str]:
-        """The job's namespace with a bridge, one namespace per service, a cable each; answers the services' namespaces by name."""
+        """The job's namespace with a bridge, one namespace per service, a cable each; answers the services'
+        namespaces by name."""
         leads_out = self._asked.network is Network.INTERNET and self._outside.leads_out
         home = self._outside.apart(self._name, way_out=leads_out)
         lines = ["link add br0 type bridge", "link set lo up", f"link set br0 mtu {MTU} up"]
@@ -220,8 +226,8 @@ class _Group:
         return self._names
 
     def _wait(self) -> None:
-        """Until every service with a health command is well, and every other of which a port is known listens. Who is ill ends the job, as at GitHub; who
-        does not listen is shown with what it said."""
+        """Until every service with a health command is well, and every other of which a port is known
+        listens. Who is ill ends the job, as at GitHub; who does not listen is shown with what it said."""
         checked = [(service, health) for service in self._services if (health := Health.of(service.image))]
         well = {service for service, _ in checked}
         waiting = [service for service in self._services if service.listens_on and service not in well]

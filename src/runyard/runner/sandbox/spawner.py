@@ -1,7 +1,8 @@
-"""Our side of the launcher: start it, ask it for keepers of boxes, mounts and namespaces. Used by `bubblewrap.py`, `plain.py` and `overlay.py`.
+"""Our side of the launcher: start it, ask it for keepers of boxes, mounts and namespaces. Used by
+`bubblewrap.py`, `plain.py` and `overlay.py`.
 
-Thread-safe: any thread may ask; one reader thread hands out replies. When the launcher dies, every keeper dies with it, and with that its box; the
-next request starts a new launcher.
+Thread-safe: any thread may ask; one reader thread hands out replies. When the launcher dies, every keeper
+dies with it, and with that its box; the next request starts a new launcher.
 """
 
 from __future__ import annotations
@@ -57,8 +58,9 @@ class SpawnFailed(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Room:
-    """What a keeper keeps. `argv` with `fds` is the bwrap that makes the box (None: there is none), `filter_fd` the number among them that is the system
-    call filter. Through `doors` the keeper enters control groups. `tidy`: what a step leaves behind ends with it."""
+    """What a keeper keeps. `argv` with `fds` is the bwrap that makes the box (None: there is none),
+    `filter_fd` the number among them that is the system call filter. Through `doors` the keeper enters
+    control groups. `tidy`: what a step leaves behind ends with it."""
 
     argv: Sequence[str] | None
     fds: Mapping[int, int]
@@ -67,7 +69,9 @@ class Room:
     uid: int | None = None
     gid: int | None = None
     groups: Sequence[int] = ()
-    users: int = 0  # the launcher's descriptor of a user namespace (`Spawner.users`); `uid`, `gid` and `groups` are then those inside
+    # the launcher's descriptor of a user namespace (`Spawner.users`); `uid`, `gid` and `groups` are then
+    # those inside
+    users: int = 0
     doors: Sequence[int] = ()
     rlimits: Mapping[str, int] = field(default_factory=dict)
     network: str = ""
@@ -174,8 +178,9 @@ class Spawner:
             raise LauncherGone(str(error)) from error
 
     def box(self, room: Room, line: int) -> None:
-        """Opens a box whose process 1 obeys `line` (`init.py`). The first word on it is the box's pid, the next ones are bwrap's complaints; it is closed
-        when the box has ended. The box dies with the launcher, and the launcher dies with us."""
+        """Opens a box whose process 1 obeys `line` (`init.py`). The first word on it is the box's pid, the
+        next ones are bwrap's complaints; it is closed when the box has ended. The box dies with the launcher,
+        and the launcher dies with us."""
         person = (
             None
             if room.uid is None
@@ -200,8 +205,8 @@ class Spawner:
         )
 
     def program(self, image: bytes) -> int:
-        """A descriptor of a program, the same for all boxes, ours until `close`. It is sealed: whoever runs it can never change it. Nobody reads it, so
-        it has no place that they would share."""
+        """A descriptor of a program, the same for all boxes, ours until `close`. It is sealed: whoever runs
+        it can never change it. Nobody reads it, so it has no place that they would share."""
         with self._lock:
             if self._closed:
                 raise LauncherGone("the sandbox is closed")
@@ -212,8 +217,9 @@ class Spawner:
             return self._programs[image]
 
     def keep(self, room: Room, line: int, beside: int = 0) -> None:
-        """A keeper (`keeper.py`) that says its pid on `line` and then obeys it; the line is closed at once when there can be none. It makes the room, or
-        enters the one that was opened as the process `beside`. It dies with the launcher."""
+        """A keeper (`keeper.py`) that says its pid on `line` and then obeys it; the line is closed at once
+        when there can be none. It makes the room, or enters the one that was opened as the process `beside`.
+        It dies with the launcher."""
         body = {
             "room": room.argv, "fds": list(room.fds), "filter": room.filter_fd, "tidy": room.tidy, "uid": room.uid,
             "gid": room.uid if room.gid is None else room.gid, "groups": list(room.groups), "users": bool(room.users), "doors": len(room.doors),
@@ -233,8 +239,9 @@ class Spawner:
             self.ask("end", pid=keeper)
 
     def expose(self, path: str, mark: str = "", tree: Callable[[], int] | None = None) -> str:
-        """A path by which job uids reach `path`, whatever the modes of the folders above it. Needs root. `tree` makes the mount to show when it is
-        not the plain one; `mark` tells such mounts of one path apart."""
+        """A path by which job uids reach `path`, whatever the modes of the folders above it. Needs root.
+        `tree` makes the mount to show when it is not the plain one; `mark` tells such mounts of one path
+        apart."""
         info = os.stat(path)  # noqa: PTH116 - some for each box, and a Path is dear
         key = f"{mark}:{path}"
         inode, found = self._exposed.get(key, ((0, 0), ""))
@@ -256,7 +263,8 @@ class Spawner:
         return found
 
     def users(self, uids: Sequence[Range], gids: Sequence[Range]) -> int:
-        """A user namespace with these users and groups; the launcher's descriptor of it, to be given to `release`."""
+        """A user namespace with these users and groups; the launcher's descriptor of it, to be given to
+        `release`."""
         return int(self.ask("users", uid_map=list(uids), gid_map=list(gids))["fd"])
 
     def release(self, users: int) -> None:
@@ -272,7 +280,8 @@ class Spawner:
         self.ask("hide", path=path)
 
     def network(self, name: str, slirp: Sequence[str], blocked: Sequence[tuple[str, str]]) -> int:
-        """Makes sure the named network namespace has its way out, where `slirp` makes one; the launcher's descriptor of it."""
+        """Makes sure the named network namespace has its way out, where `slirp` makes one; the launcher's
+        descriptor of it."""
         asked = self.ask("network", name=name, slirp=list(slirp), blocked=[list(pair) for pair in blocked])
         return int(asked["fd"])
 
@@ -295,7 +304,8 @@ class Spawner:
 
 
 def cloned_mount(path: str) -> int | None:
-    """The path as a detached mount of our namespace: podman keeps image mounts private, so the launcher's own lookup would find them empty."""
+    """The path as a detached mount of our namespace: podman keeps image mounts private, so the launcher's own
+    lookup would find them empty."""
     libc = ctypes.CDLL(None, use_errno=True)
     fd: int = libc.syscall(
         OPEN_TREE, AT_FDCWD, os.fsencode(path), OPEN_TREE_CLONE | AT_RECURSIVE | os.O_CLOEXEC

@@ -1,4 +1,5 @@
-"""Groups, memberships, what a person may see, and small nouns found by equal columns. Called by transaction.py."""
+"""Groups, memberships, what a person may see, and small nouns found by equal columns. Called by
+transaction.py."""
 
 from __future__ import annotations
 

@@ -1,7 +1,8 @@
-"""What time brings: delays that are over, leases and deadlines that ran out, work that nobody takes, groups with one seat.
+"""What time brings: delays that are over, leases and deadlines that ran out, work that nobody takes, groups
+with one seat.
 
-Each question has a partial index of the open attempts it concerns, so that history never slows a sweep. The conditions are
-literal because SQLite uses a partial index only for a condition it can prove.
+Each question has a partial index of the open attempts it concerns, so that history never slows a sweep. The
+conditions are literal because SQLite uses a partial index only for a condition it can prove.
 """
 # ruff: noqa: S608 - only names of columns and marks are pasted into SQL; every value is bound
 

@@ -32,7 +32,8 @@ _NEXT_CHUNK = (
     "SELECT start, size, data FROM log_chunks WHERE attempt_id = ? AND start > ? ORDER BY start LIMIT 1"
 )
 _DROP = "DELETE FROM log_chunks WHERE attempt_id = ?"
-# Hops from attempt to attempt along the primary key: the cost is the number of unsealed logs, not of chunks or attempts.
+# Hops from attempt to attempt along the primary key: the cost is the number of unsealed logs, not of chunks
+# or attempts.
 _UNSEALED = f"""
     WITH RECURSIVE logs(id) AS (
         SELECT min(attempt_id) FROM log_chunks
@@ -118,7 +119,8 @@ def artifacts(link: Link, filter: ArtifactFilter, page: Page) -> list[Artifact]:
     conditions.equal("type", filter.type)
     conditions.equal("name", filter.name)
     if filter.expired_before_at is not None:
-        # A subquery, because SQLite would rather walk all artifacts in id order than sort the few that have expired.
+        # A subquery, because SQLite would rather walk all artifacts in id order than sort the few that have
+        # expired.
         conditions.add("id IN (SELECT id FROM artifacts WHERE expires_at < ?)", filter.expired_before_at)
     return [ARTIFACT.decode(r) for r in window(link, ARTIFACT.select, conditions, page)]
 

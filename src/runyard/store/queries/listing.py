@@ -1,4 +1,5 @@
-"""Pages of attempts for lists, from the narrow columns alone: plans, variables and outputs are never read (performance.md)."""
+"""Pages of attempts for lists, from the narrow columns alone: plans, variables and outputs are never read
+(performance.md)."""
 # ruff: noqa: S608 - only names of columns and marks are pasted into SQL; every value is bound
 
 from __future__ import annotations

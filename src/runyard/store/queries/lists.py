@@ -1,4 +1,5 @@
-"""Windows on long lists: filters that an index answers, ordered by id, flat to millions of rows. Called by the other queries."""
+"""Windows on long lists: filters that an index answers, ordered by id, flat to millions of rows. Called by
+the other queries."""
 # ruff: noqa: S608 - only names of columns and marks are pasted into SQL; every value is bound
 
 from __future__ import annotations
@@ -46,7 +47,8 @@ def exact_pairs(wanted: Wanted) -> list[tuple[str, str | None]]:
 
 
 def any_pair(conditions: Conditions, wanted: Wanted) -> None:
-    """The wanted states as a filter that no index is tried for: right where another condition is already narrow."""
+    """The wanted states as a filter that no index is tried for: right where another condition is already
+    narrow."""
     if wanted:
         pairs = [f"{state}:{outcome or ''}" for state, outcome in exact_pairs(wanted)]
         marks = ", ".join("?" * len(pairs))
@@ -76,8 +78,8 @@ def window(link: Link, select: str, conditions: Conditions, page: Page) -> list[
 def window_of_states(
     link: Link, select: str, conditions: Conditions, wanted: Wanted, page: Page
 ) -> list[Columns]:
-    """As `window`, for any of the wanted states: each is read in index order and the heads are merged, so that a rare state is as
-    cheap as a common one."""
+    """As `window`, for any of the wanted states: each is read in index order and the heads are merged, so
+    that a rare state is as cheap as a common one."""
     pairs = exact_pairs(wanted)
     if not pairs:
         return window(link, select, conditions, page)

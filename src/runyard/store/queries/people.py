@@ -78,7 +78,8 @@ def connections(link: Link) -> list[Connection]:
 
 
 def secret_variables(link: Link, project_id: int | None) -> list[SecretVariable]:
-    """Of the instance, then of the groups above the project, outermost first, then of the project: a later one of the same key wins."""
+    """Of the instance, then of the groups above the project, outermost first, then of the project: a later
+    one of the same key wins."""
     found = link.rows(_VARIABLES)
     if project_id is not None:
         for row in link.rows(_GROUPS_ABOVE, (project_id,)):

@@ -1,9 +1,11 @@
 """The queue: one row per QUEUED attempt, apart from history.
 
-A *lane* is all that decides who may claim, but the project: `protected`, `stock`, the set of tags and the labels. A claim hops along an index from one
-(project, lane) to the next and sees only the oldest row of each, so its cost grows with the projects that wait and never with the queue.
+A *lane* is all that decides who may claim, but the project: `protected`, `stock`, the set of tags and the
+labels. A claim hops along an index from one (project, lane) to the next and sees only the oldest row of each,
+so its cost grows with the projects that wait and never with the queue.
 
-Runners of the instance share fairly, as in GitLab: the project with the fewest jobs running on them comes first, then age.
+Runners of the instance share fairly, as in GitLab: the project with the fewest jobs running on them comes
+first, then age.
 """
 
 from __future__ import annotations
@@ -21,7 +23,8 @@ _ENQUEUE = """
     INSERT INTO queue (attempt_id, run_id, project_id, lane, queued_at) VALUES (?, ?, ?, ?, ?)
     ON CONFLICT (attempt_id) DO UPDATE SET lane = excluded.lane, queued_at = excluded.queued_at"""
 _DEQUEUE = "DELETE FROM queue WHERE attempt_id = ?"
-MOST_HEADS = 200  # (project, lane) pairs that one claim weighs; with more waiting, those from the oldest one's project on
+# (project, lane) pairs that one claim weighs; with more waiting, those from the oldest one's project on
+MOST_HEADS = 200
 NO_PROJECT = 1 << 62
 # Hops from pair to pair along the index instead of reading every row (PostgreSQL wiki: loose index scan).
 _HEADS = """
@@ -48,7 +51,8 @@ _LANE_HEADS = """
         SELECT (SELECT min(q.lane) FROM queue q WHERE q.lane > lanes.lane) FROM lanes WHERE lanes.lane IS NOT NULL)
     SELECT q.attempt_id, q.project_id, q.lane FROM lanes JOIN queue q ON q.attempt_id = (
         SELECT min(o.attempt_id) FROM queue o WHERE o.lane = lanes.lane)"""
-# Whether a project that waits is in the group is asked of each such project, so that a claim still grows with those that wait only.
+# Whether a project that waits is in the group is asked of each such project, so that a claim still grows with
+# those that wait only.
 _WAITING_IN_GROUP = """
     WITH RECURSIVE waiting(id) AS (
         SELECT min(project_id) FROM queue
@@ -90,8 +94,9 @@ def _parsed(lane: str) -> tuple[bool, bool, frozenset[str], frozenset[str]]:
 
 
 def may_take(runner: Runner, lane: str) -> bool:
-    """Tags must all be the runner's; untagged and non-stock work each needs a runner that allows it; a runner for protected refs takes nothing else. A
-    runner that has labels takes only what asks for labels, all of which it has."""
+    """Tags must all be the runner's; untagged and non-stock work each needs a runner that allows it; a runner
+    for protected refs takes nothing else. A runner that has labels takes only what asks for labels, all of
+    which it has."""
     protected, stock, tags, labels = _parsed(lane)
     if runner.protected and not protected:
         return False
@@ -151,8 +156,8 @@ def next_queued(link: Link, runner: Runner) -> int | None:
     return heads[0].attempt_id if heads else None
 
 
-# PostgreSQL only. Locking the run is enough, since queue rows come and go only under their run's lock; a lock on the queue row as well
-# would stay behind when the run is skipped, and starve the one who holds the run.
+# PostgreSQL only. Locking the run is enough, since queue rows come and go only under their run's lock; a lock
+# on the queue row as well would stay behind when the run is skipped, and starve the one who holds the run.
 _FREE = """
     SELECT q.attempt_id, q.run_id FROM queue q JOIN runs r ON r.id = q.run_id
     WHERE q.project_id = ? AND q.lane = ? ORDER BY q.attempt_id LIMIT 1 FOR NO KEY UPDATE OF r SKIP LOCKED"""
@@ -160,8 +165,8 @@ _RUN_OF = "SELECT run_id FROM queue WHERE attempt_id = ?"
 
 
 def free_like(link: Link, head: Head) -> tuple[int, int] | None:
-    """(attempt id, run id) of the oldest row of the head's project and lane whose run nobody holds; the run is locked. The row may be gone by
-    now: ask `run_of` again."""
+    """(attempt id, run id) of the oldest row of the head's project and lane whose run nobody holds; the run
+    is locked. The row may be gone by now: ask `run_of` again."""
     found = link.rows(_FREE, (head.project_id, head.lane))
     return (int(found[0][0]), int(found[0][1])) if found else None
 

@@ -1,8 +1,9 @@
-"""The `${{ }}` language of Actions workflows: evaluate, render, decide conditions, list what a text refers to.
+"""The `${{ }}` language of Actions workflows: evaluate, render, decide conditions, list what a text refers
+to.
 
-The engine calls it for gates, the runner for step templates, the depot compiler to check availability. It knows
-nothing of workflows: contexts are mappings, the status of a job or step is a `Status`, hashFiles is a function of
-the caller. Parsed texts are cached; nothing is logged and no message contains a context's value.
+The engine calls it for gates, the runner for step templates, the depot compiler to check availability. It
+knows nothing of workflows: contexts are mappings, the status of a job or step is a `Status`, hashFiles is a
+function of the caller. Parsed texts are cached; nothing is logged and no message contains a context's value.
 """
 
 from __future__ import annotations
@@ -109,7 +110,8 @@ def functions_in(text: str) -> frozenset[str]:
 
 @lru_cache(maxsize=2048)
 def references(text: str) -> frozenset[str]:
-    """Dotted context paths in a text's `${{ }}`, e.g. `github.event.number`, `needs.*.result`; `x[0].y` is `x.*.y`."""
+    """Dotted context paths in a text's `${{ }}`, e.g. `github.event.number`, `needs.*.result`; `x[0].y` is
+    `x.*.y`."""
     return _referred(_nodes(text))
 
 
@@ -128,7 +130,8 @@ def condition_references(text: str) -> frozenset[str]:
 def with_late(facts: Mapping[str, Any], late: Mapping[str, str]) -> dict[str, Any]:
     """The facts with every late place filled, in order; one that names facts not known yet is null for now.
 
-    The claim calls it with what it knows and the runner again with more. Folders on the way are copied, never changed.
+    The claim calls it with what it knows and the runner again with more. Folders on the way are copied, never
+    changed.
     """
     filled: dict[str, Any] = dict(facts)
     for path, template in late.items():

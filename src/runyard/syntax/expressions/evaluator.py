@@ -1,7 +1,8 @@
 """A tree and its contexts to a value.
 
-Called by the package's front (`evaluate`, `condition`, `render`). Names are checked before anything is evaluated,
-so `false && typo.x` is an error as it is at the vendor. Pure: the only ways out are the given functions.
+Called by the package's front (`evaluate`, `condition`, `render`). Names are checked before anything is
+evaluated, so `false && typo.x` is an error as it is at the vendor. Pure: the only ways out are the given
+functions.
 """
 
 from __future__ import annotations

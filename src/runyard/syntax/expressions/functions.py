@@ -1,7 +1,8 @@
-"""The built-in functions that need only their arguments: contains, startsWith, endsWith, format, join, toJSON, fromJSON.
+"""The built-in functions that need only their arguments: contains, startsWith, endsWith, format, join,
+toJSON, fromJSON.
 
-Called by the evaluator with evaluated arguments and the evaluation's budget. `case` and the status functions are
-the evaluator's, hashFiles is the caller's. Pure; errors name the function, never a value.
+Called by the evaluator with evaluated arguments and the evaluation's budget. `case` and the status functions
+are the evaluator's, hashFiles is the caller's. Pure; errors name the function, never a value.
 """
 
 from __future__ import annotations
@@ -175,7 +176,8 @@ def from_json(arguments: Sequence[Value], budget: Budget, offset: int) -> Value:
             text, parse_int=_whole, parse_constant=_no_constant, object_pairs_hook=_pairs
         )
         if "\\u" in text:
-            # Half of a surrogate pair is JSON, but no text that a database takes: it would fail whoever stores the name made of it.
+            # Half of a surrogate pair is JSON, but no text that a database takes: it would fail whoever
+            # stores the name made of it.
             json.dumps(parsed, ensure_ascii=False).encode()
     except (ValueError, RecursionError):
         # The parser's own message quotes the document, which may be a secret.

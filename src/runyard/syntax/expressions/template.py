@@ -31,7 +31,8 @@ Part: TypeAlias = str | Piece
 
 @lru_cache(maxsize=1024)
 def split(text: str) -> tuple[Part, ...]:
-    """Literal pieces and expressions in order; one Piece alone means that the whole text is one expression."""
+    """Literal pieces and expressions in order; one Piece alone means that the whole text is one
+    expression."""
     parts: list[Part] = []
     at = 0
     for start, inner, end in _spans(text):
@@ -59,7 +60,8 @@ def errors_in(text: str) -> list[ExpressionError]:
 
 
 def _spans(text: str) -> Iterator[tuple[int, int, int]]:
-    """Of each expression: where it starts, where its inner text does, where that ends. ExpressionError for one that is not closed."""
+    """Of each expression: where it starts, where its inner text does, where that ends. ExpressionError for
+    one that is not closed."""
     at = 0
     while (start := text.find(OPEN, at)) >= 0:
         inner = start + len(OPEN)
@@ -94,7 +96,8 @@ def closing(text: str, at: int) -> int:
 
 
 def whole(text: str) -> Piece | None:
-    """The only expression of a text that is nothing but one `${{ … }}`. Around it a blank or a line break, as `|` leaves one, makes a text of it (GitHub)."""
+    """The only expression of a text that is nothing but one `${{ … }}`. Around it a blank or a line break, as
+    `|` leaves one, makes a text of it (GitHub)."""
     parts = split(text)
     if len(parts) == 1 and isinstance(parts[0], Piece):
         return parts[0]

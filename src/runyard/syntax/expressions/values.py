@@ -1,7 +1,7 @@
 """The values of the language and its coercions, to the last rule of the Actions runner.
 
-Values are plain Python: None, bool, int/float (one kind, Number), str, sequences and mappings. `Filtered` is the
-array that `.*` makes; functions see it as an array. Called by the evaluator and the functions; pure.
+Values are plain Python: None, bool, int/float (one kind, Number), str, sequences and mappings. `Filtered` is
+the array that `.*` makes; functions see it as an array. Called by the evaluator and the functions; pure.
 """
 
 from __future__ import annotations
@@ -80,7 +80,8 @@ def to_string(value: Value) -> str:
 
 
 def folded(text: str) -> str:
-    """Ordinal case folding: one character to one upper-case character, dotless i left alone as .NET leaves it."""
+    """Ordinal case folding: one character to one upper-case character, dotless i left alone as .NET leaves
+    it."""
     if text.isascii():
         return text.upper()
     return "".join(_fold(char) for char in text)

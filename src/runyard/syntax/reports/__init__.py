@@ -1,8 +1,10 @@
-"""Reports that jobs leave (tests, coverage, findings, figures), read once and told in a few lines. Types and file formats are those of GitLab's
-`artifacts:reports` (docs/ci/yaml/artifacts_reports). Called where an artifact arrives; pages show what is told.
+"""Reports that jobs leave (tests, coverage, findings, figures), read once and told in a few lines. Types and
+file formats are those of GitLab's `artifacts:reports` (docs/ci/yaml/artifacts_reports). Called where an
+artifact arrives; pages show what is told.
 
-A report is a stranger's text: bytes, nodes, nesting and rows are capped, no document type may define anything, and a broken report becomes
-a sentence (`problem`), never an error (contracts/reliability.md §5 C16).
+A report is a stranger's text: bytes, nodes, nesting and rows are capped, no document type may define
+anything, and a broken report becomes a sentence (`problem`), never an error (contracts/reliability.md §5
+C16).
 """
 
 from __future__ import annotations
@@ -51,14 +53,16 @@ KEY = "report"
 
 @dataclass(frozen=True, slots=True)
 class Kept:
-    """What a report leaves behind: variables for dependants, and what is kept with the artifact (under `KEY`) for pages."""
+    """What a report leaves behind: variables for dependants, and what is kept with the artifact (under `KEY`)
+    for pages."""
 
     outputs: Mapping[str, str] = field(default_factory=dict)
     extra: Mapping[str, Any] = field(default_factory=dict)
 
 
 def take_in(kind: str, file: Path) -> Kept:
-    """Reads an artifact that has just arrived. ValueError when it is of a kind that is refused unless it can be read."""
+    """Reads an artifact that has just arrived. ValueError when it is of a kind that is refused unless it can
+    be read."""
     if kind == "dotenv":
         return Kept(outputs=_variables(file))
     if kind not in READERS:

@@ -17,7 +17,8 @@ _NUMBER = re.compile(r"[0-9]{1,3}(?:\.[0-9]{1,10})?")
 
 
 def printed(pattern: str, log: bytes) -> float | None:
-    """The number in the last line that matches `coverage:`, as GitLab reads it: of several matches the last, of several groups the last."""
+    """The number in the last line that matches `coverage:`, as GitLab reads it: of several matches the last,
+    of several groups the last."""
     try:
         machine = patterns.literal(pattern) or patterns.compile(pattern)
     except patterns.PatternError:

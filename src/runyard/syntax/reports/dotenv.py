@@ -12,7 +12,8 @@ _KEY = re.compile(r"[A-Za-z0-9_]+")
 
 
 def variables(files: Sequence[bytes]) -> dict[str, str]:
-    """Lines `KEY=VALUE`, split at the first `=`, no quoting; the last of equal keys wins. ValueError in GitLab's words for anything else."""
+    """Lines `KEY=VALUE`, split at the first `=`, no quoting; the last of equal keys wins. ValueError in
+    GitLab's words for anything else."""
     if sum(map(len, files)) > BYTES:
         raise ValueError(TOO_BIG)
     found: dict[str, str] = {}

@@ -1,4 +1,5 @@
-"""Reports that tell figures and lists: plans of Terraform, metrics, load tests, page loads, parts of a product, links."""
+"""Reports that tell figures and lists: plans of Terraform, metrics, load tests, page loads, parts of a
+product, links."""
 
 from __future__ import annotations
 

@@ -1,4 +1,5 @@
-"""A report's bytes as documents: what gitlab-runner compressed and concatenated, apart again, under a budget."""
+"""A report's bytes as documents: what gitlab-runner compressed and concatenated, apart again, under a
+budget."""
 
 from __future__ import annotations
 
@@ -18,7 +19,8 @@ T = TypeVar("T")
 
 
 def members(data: bytes) -> list[bytes]:
-    """Every member by itself: gitlab-runner concatenates one per matching file (contracts/gitlab.md §2.6), each a document of its own."""
+    """Every member by itself: gitlab-runner concatenates one per matching file (contracts/gitlab.md §2.6),
+    each a document of its own."""
     if not data.startswith(b"\x1f\x8b"):
         return [data]
     found: list[bytes] = []
@@ -48,7 +50,8 @@ def parse_xml(
     end: Callable[[str], None],
     text: Callable[[str], None] | None = None,
 ) -> None:
-    """Feeds a document's elements. A document type may be named (Cobertura and JaCoCo do), never define anything, and is not fetched."""
+    """Feeds a document's elements. A document type may be named (Cobertura and JaCoCo do), never define
+    anything, and is not fetched."""
     parser = ParserCreate()
     depth = 0
 
@@ -77,7 +80,8 @@ def parse_xml(
 
 
 def read_json(data: bytes, shape: type[T]) -> T:
-    """A document of that shape. What the shape does not name is skipped unread, and the number of nodes is bounded before the first is made."""
+    """A document of that shape. What the shape does not name is skipped unread, and the number of nodes is
+    bounded before the first is made."""
     if sum(data.count(sign) for sign in (b",", b"{", b"[")) > JSON_NODES:
         raise ValueError(f"it holds more than {JSON_NODES} values")
     found: T = msgspec.json.decode(data.removeprefix(b"\xef\xbb\xbf"), type=shape)

@@ -1,7 +1,8 @@
-"""`python -m runyard.tasks.datadiff --spec FILE --out DIR`: the program of a diff job. Connections come by RUNYARD_CONNECTIONS.
+"""`python -m runyard.tasks.datadiff --spec FILE --out DIR`: the program of a diff job. Connections come by
+RUNYARD_CONNECTIONS.
 
-Writes result.json (always), diff.parquet and summary.md; tells its progress on stdout; exits 0 when equal, 1 when different, 2 when it could not,
-3 when keys are null or duplicate and the spec says that this fails.
+Writes result.json (always), diff.parquet and summary.md; tells its progress on stdout; exits 0 when equal, 1
+when different, 2 when it could not, 3 when keys are null or duplicate and the spec says that this fails.
 """
 
 from __future__ import annotations
@@ -73,7 +74,8 @@ def _attempt(spec_file: Path, out: Path) -> tuple[dict[str, Any], int]:
 
 
 class _Lines:
-    """Progress as lines: each step once, and a long step's share, rows and estimate at most every two seconds. The Datafold door reads them."""
+    """Progress as lines: each step once, and a long step's share, rows and estimate at most every two
+    seconds. The Datafold door reads them."""
 
     def __init__(self) -> None:
         self.step = ""

@@ -1,9 +1,11 @@
 # ruff: noqa: S608 - this package makes SQL; every name goes through grammar.quoted, every query through guard.check_query
-"""`python -m runyard.tasks.datadiff.ask --spec FILE --out DIR`: one question to one data source, answered in DIR/answer.json. For Datafold's calls
-`test`, `query`, `dataset_schema` and `guess_pk`, as a step in the sandbox.
+"""`python -m runyard.tasks.datadiff.ask --spec FILE --out DIR`: one question to one data source, answered in
+DIR/answer.json. For Datafold's calls `test`, `query`, `dataset_schema` and `guess_pk`, as a step in the
+sandbox.
 
-The spec: `do` (test, query, schema, keys), `connection`, and `query` with its `params` or `table` (a path), `candidates`, `avoid_names`, `avoid_types`. Read-only, one
-statement, under limits of time, memory, rows and bytes (contracts/reliability.md §K). Exits 0 with an answer, 2 with {"error": …, "code": …}.
+The spec: `do` (test, query, schema, keys), `connection`, and `query` with its `params` or `table` (a path),
+`candidates`, `avoid_names`, `avoid_types`. Read-only, one statement, under limits of time, memory, rows and
+bytes (contracts/reliability.md §K). Exits 0 with an answer, 2 with {"error": …, "code": …}.
 """
 
 from __future__ import annotations
@@ -167,7 +169,8 @@ def _schema(asked: Asked, spec: Mapping[str, Any]) -> Json:
 
 
 def _keys(asked: Asked, spec: Mapping[str, Any]) -> Json:
-    """Keys of one table, best first: what the catalog promises, then columns and pairs of columns that are unique and filled."""
+    """Keys of one table, best first: what the catalog promises, then columns and pairs of columns that are
+    unique and filled."""
     path = asked.find(_dotted(spec["table"]))
     relation = asked.grammar.path(path)
     avoided = {str(n).casefold() for n in spec.get("avoid_names") or ()}
@@ -234,7 +237,8 @@ def _dotted(path: Sequence[str]) -> str:
 
 
 def _plain(value: Any) -> Any:
-    """A database's value as JSON: exact numbers stay exact (as text where JSON's would not be), what JSON does not have is text."""
+    """A database's value as JSON: exact numbers stay exact (as text where JSON's would not be), what JSON
+    does not have is text."""
     match value:
         case None | bool() | int() | str():
             return value

@@ -1,10 +1,13 @@
 # ruff: noqa: S608 - this package makes SQL; every name goes through grammar.quoted, every text through grammar.text
-"""Checksums by buckets, for two databases with a slow link between: only buckets that differ are fetched, and the typed join decides on them.
+"""Checksums by buckets, for two databases with a slow link between: only buckets that differ are fetched, and
+the typed join decides on them.
 
-Asked for by `algorithm: hash`. A row's text holds every cell with its length, so it is unambiguous; a bucket is a count and four sums over the row's
-md5 (112 bits). Datafold's `bisection_factor` makes rounds of it, for links so slow that the sums themselves count: each round cuts the segments that
-differ into so many, until one has `bisection_threshold` rows. Every round reads both tables once more, so without it there is one. Databases write some values differently: such buckets are fetched for nothing, but never the other way round. What is never trusted is
-a checksum that says "different".
+Asked for by `algorithm: hash`. A row's text holds every cell with its length, so it is unambiguous; a bucket
+is a count and four sums over the row's md5 (112 bits). Datafold's `bisection_factor` makes rounds of it, for
+links so slow that the sums themselves count: each round cuts the segments that differ into so many, until one
+has `bisection_threshold` rows. Every round reads both tables once more, so without it there is one. Databases
+write some values differently: such buckets are fetched for nothing, but never the other way round. What is
+never trusted is a checksum that says "different".
 """
 
 from __future__ import annotations
@@ -88,7 +91,8 @@ def _key(spec: Spec, sides: tuple[Located, Located]) -> Found | None:
 def _bisected(
     sides: tuple[Located, Located], pairing: Pairing, wanted: int, factor: int
 ) -> tuple[int, int, list[int]]:
-    """(buckets of the last round, rounds, the buckets that differ). A bucket's number in one round is its number in the round before, modulo that."""
+    """(buckets of the last round, rounds, the buckets that differ). A bucket's number in one round is its
+    number in the round before, modulo that."""
     buckets, rounds, differing = 1, 0, [0]
     while differing and buckets < wanted:
         finer = buckets * min(factor, -(-wanted // buckets))

@@ -1,4 +1,5 @@
-"""Several COPY statements of PostgreSQL into one sink, each on its own connection in its own thread. Only `postgres` calls it."""
+"""Several COPY statements of PostgreSQL into one sink, each on its own connection in its own thread. Only
+`postgres` calls it."""
 
 from __future__ import annotations
 

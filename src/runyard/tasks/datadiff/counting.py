@@ -1,8 +1,9 @@
 # ruff: noqa: S608 - this package makes SQL; every name goes through grammar.quoted, every text through grammar.text
 """Rows, null keys, distinct keys and duplicates of one side, by the cheapest way that is exact.
 
-A key that the catalog promises needs a count of rows only, and the second side's may follow from the join. In DuckDB a whole-number key within a not
-too wide range is counted by setting one bit per key, which costs a twentieth of grouping; if the bits are as many as the rows, no key is there twice.
+A key that the catalog promises needs a count of rows only, and the second side's may follow from the join. In
+DuckDB a whole-number key within a not too wide range is counted by setting one bit per key, which costs a
+twentieth of grouping; if the bits are as many as the rows, no key is there twice.
 """
 
 from __future__ import annotations
@@ -28,7 +29,8 @@ def counts(builder: Builder, side: str, engine: Duck | Server, promises: Sequenc
 
 
 def implied(a: KeyCounts, duck: Duck) -> KeyCounts:
-    """B's counts after the join, where both keys are promised: A's rows, less those that A alone has, and those that B alone has. A scan less."""
+    """B's counts after the join, where both keys are promised: A's rows, less those that A alone has, and
+    those that B alone has. A scan less."""
     only_a, only_b = duck.one(
         f"SELECT count(*) FILTER (WHERE status = '{ONLY_A}'), count(*) FILTER (WHERE status = '{ONLY_B}') FROM diff"
     )

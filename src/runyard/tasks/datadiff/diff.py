@@ -1,8 +1,9 @@
 # ruff: noqa: S608 - this package makes SQL; every name goes through grammar.quoted, every text through grammar.text
-"""Runs one diff: open, find, pair, count, join, derive. Called by the program and by `runyard diff`; everything it opens is closed again.
+"""Runs one diff: open, find, pair, count, join, derive. Called by the program and by `runyard diff`;
+everything it opens is closed again.
 
-The order makes the guarantees: sessions are locked before any text of a user runs, keys are judged before the join relies on them, and all figures
-come from the table of differing rows.
+The order makes the guarantees: sessions are locked before any text of a user runs, keys are judged before the
+join relies on them, and all figures come from the table of differing rows.
 """
 
 from __future__ import annotations
@@ -58,7 +59,8 @@ class _Diff:
 
 
 def run(spec: Spec, connections: Mapping[str, Connection], work: Path, progress: Progress) -> Report:
-    """The comparison. `work` is an existing folder for scratch and diff.parquet; CouldNot says why there is no report."""
+    """The comparison. `work` is an existing folder for scratch and diff.parquet; CouldNot says why there is
+    no report."""
     began = time.monotonic()
     meter = Meter(progress)
     with ExitStack() as stack:
@@ -82,7 +84,8 @@ def run(spec: Spec, connections: Mapping[str, Connection], work: Path, progress:
 
 
 def _profiled(found: Report, sides: Two, *, values: bool) -> Report:
-    """Last, because a database that cannot reckon with a column (a mean beyond its numbers) ends its transaction; the comparison stands."""
+    """Last, because a database that cannot reckon with a column (a mean beyond its numbers) ends its
+    transaction; the comparison stands."""
     try:
         return replace(found, profiles=profiles.profiled(sides, found.pairing, values=values))
     except CouldNot as error:
@@ -96,7 +99,8 @@ def _materialized(
     connections: Mapping[str, Connection],
     files: Mapping[str, Path],
 ) -> Report:
-    """The comparison stands, whether or not the data source takes its results; a warning tells why it did not."""
+    """The comparison stands, whether or not the data source takes its results; a warning tells why it did
+    not."""
     where = connections.get(wish.connection)
     try:
         if where is None:
@@ -245,7 +249,8 @@ def _in_order(pairing: Pairing, sides: Two) -> bool:
 
 
 def _forgive_json_spelling(duck: Duck, pairing: Pairing) -> None:
-    """DuckDB compares JSON as text; what differs only in spacing or the order of keys is taken back here (PostgreSQL's jsonb does it itself)."""
+    """DuckDB compares JSON as text; what differs only in spacing or the order of keys is taken back here
+    (PostgreSQL's jsonb does it itself)."""
     columns = [i for i, p in enumerate(pairing.values) if Kind.JSON in (p.a.kind, p.b.kind)]
     for i in columns:
         suspects = duck.rows(f"SELECT rowid, a{i}, b{i} FROM diff WHERE status = '{CHANGED}' AND d{i}")
@@ -306,7 +311,8 @@ def _derive(
 
 
 def _kept(this: _Diff, compared: _Compared) -> Report:
-    """After everything was counted: throws away differing rows beyond `rows_per_column`, and shows some of the rest."""
+    """After everything was counted: throws away differing rows beyond `rows_per_column`, and shows some of
+    the rest."""
     spec, most = this.spec, this.spec.rows_per_column
     found = compared.report
     if most is not None and any(n > most for n in found.changed_values):

@@ -1,8 +1,10 @@
 # ruff: noqa: S608 - this package makes SQL; every name goes through grammar.quoted, every text through grammar.text
-"""The DuckDB session of one diff: reads attached files read-only, holds the differing rows, writes the Parquet. Locked down before any user's text runs.
+"""The DuckDB session of one diff: reads attached files read-only, holds the differing rows, writes the
+Parquet. Locked down before any user's text runs.
 
-Once `lock` is called nothing but the attached databases, the named files and the work folder can be reached, and the settings cannot be turned
-back (contracts/reliability.md K1). Memory is capped; what does not fit goes to the work folder.
+Once `lock` is called nothing but the attached databases, the named files and the work folder can be reached,
+and the settings cannot be turned back (contracts/reliability.md K1). Memory is capped; what does not fit goes
+to the work folder.
 """
 
 from __future__ import annotations

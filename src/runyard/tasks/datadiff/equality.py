@@ -1,7 +1,8 @@
-"""When two values differ, as SQL: one boolean expression per compared column, in the words of the database's grammar.
+"""When two values differ, as SQL: one boolean expression per compared column, in the words of the database's
+grammar.
 
-Floats: NaN equals NaN and -0 equals 0 in the databases already. Times with a zone are instants. Unequal values get a second look where a tolerance, a
-time precision or a rule was asked for.
+Floats: NaN equals NaN and -0 equals 0 in the databases already. Times with a zone are instants. Unequal
+values get a second look where a tolerance, a time precision or a rule was asked for.
 """
 
 from __future__ import annotations
@@ -41,7 +42,8 @@ def differs(pair: Pair, index: int, spec: Spec, grammar: Grammar) -> str:
 
 
 def _across(pair: Pair, kinds: frozenset[Kind], a: str, b: str) -> tuple[str, str]:
-    """Columns that were fetched: a number too wide for a DECIMAL came as text; MySQL has no booleans but small integers."""
+    """Columns that were fetched: a number too wide for a DECIMAL came as text; MySQL has no booleans but
+    small integers."""
     if kinds <= {Kind.DECIMAL, Kind.INTEGER} and {pair.a.exact, pair.b.exact} & _WIDE and pair.a != pair.b:
         return _number_text(a), _number_text(b)
     if kinds == {Kind.BOOLEAN, Kind.INTEGER}:
@@ -52,7 +54,8 @@ def _across(pair: Pair, kinds: frozenset[Kind], a: str, b: str) -> tuple[str, st
 
 
 def _number_text(value: str) -> str:
-    """The canonical text of a number: PostgreSQL's numeric without precision was fetched so, being wider than any DECIMAL."""
+    """The canonical text of a number: PostgreSQL's numeric without precision was fetched so, being wider than
+    any DECIMAL."""
     plain = f"({value})::VARCHAR"
     return f"CASE WHEN contains({plain}, '.') THEN rtrim(rtrim({plain}, '0'), '.') ELSE {plain} END"
 

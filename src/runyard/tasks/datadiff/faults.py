@@ -1,4 +1,5 @@
-"""CouldNot: why a comparison could not be made, in Datafold's `error_type` words. Raised everywhere here, caught by the two programs."""
+"""CouldNot: why a comparison could not be made, in Datafold's `error_type` words. Raised everywhere here,
+caught by the two programs."""
 
 from __future__ import annotations
 

@@ -1,7 +1,9 @@
 # ruff: noqa: S608 - this package makes SQL; every name goes through grammar.quoted, every text through grammar.text
-"""Rows of a server on their way into DuckDB: CSV through a pipe, so that the server writes while DuckDB reads, and nothing lies on disk between.
+"""Rows of a server on their way into DuckDB: CSV through a pipe, so that the server writes while DuckDB
+reads, and nothing lies on disk between.
 
-`fetch` brings a side, under types of the same meaning; `pour` is the pipe, which the in-place joins use for their differing rows too.
+`fetch` brings a side, under types of the same meaning; `pour` is the pipe, which the in-place joins use for
+their differing rows too.
 """
 
 from __future__ import annotations
@@ -74,7 +76,8 @@ def pour(
     create: Callable[[str], str],
     told: Told,
 ) -> int:
-    """Runs `create(CSV relation)` in DuckDB over the rows of queries; every column comes as VARCHAR. Returns how many rows."""
+    """Runs `create(CSV relation)` in DuckDB over the rows of queries; every column comes as VARCHAR. Returns
+    how many rows."""
     path = duck.work / "rows.csv"
     os.mkfifo(path, 0o600)
     failed: list[CouldNot] = []
@@ -114,7 +117,8 @@ def _csv(path: Path, columns: Sequence[str], buffer: int) -> str:
 
 
 def fetch(located: Located, duck: Duck, name: str, told: Told, within: str = "") -> Located:
-    """Copies a server's side into DuckDB. A number that its DECIMAL cannot hold (NaN) makes it start again with numbers as texts."""
+    """Copies a server's side into DuckDB. A number that its DECIMAL cannot hold (NaN) makes it start again
+    with numbers as texts."""
     try:
         return _fetch(located, duck, name, told, within, careful=False)
     except CouldNot as error:
@@ -159,7 +163,8 @@ def _typed(value: str, type: str) -> str:
 
 
 def _arrived(column: Column, type: str) -> Column:
-    """The column as it is in DuckDB now; its family stays what it was at home, where VARCHAR does not say it."""
+    """The column as it is in DuckDB now; its family stays what it was at home, where VARCHAR does not say
+    it."""
     if type == "VARCHAR":
         kind = Kind.OTHER if column.kind is Kind.ARRAY else column.kind
         return Column(column.name, type, column.base if column.base == "tinyint(1)" else type, kind)

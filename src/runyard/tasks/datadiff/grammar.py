@@ -1,8 +1,10 @@
 # ruff: noqa: S608 - this package makes SQL; every name goes through grammar.quoted, every text through grammar.text
-"""How each database says what a diff has to say: names, texts, null-safe inequality, key identity, hashes. One small class per database.
+"""How each database says what a diff has to say: names, texts, null-safe inequality, key identity, hashes.
+One small class per database.
 
-The SQL builders (`statements`, `equality`, `keys`, `checksums`, `timeline`) write everything else in words that all of them share. Sources: the SQL
-references of the databases; what is written for Snowflake, BigQuery, Databricks and Redshift is checked by sqlglot and golden files only.
+The SQL builders (`statements`, `equality`, `keys`, `checksums`, `timeline`) write everything else in words
+that all of them share. Sources: the SQL references of the databases; what is written for Snowflake, BigQuery,
+Databricks and Redshift is checked by sqlglot and golden files only.
 """
 
 from __future__ import annotations
@@ -17,7 +19,8 @@ HASH_SPAN = 1 << 31
 
 
 class Grammar:
-    """DuckDB's, which is nearly the standard's; the others say where they differ. `name` is sqlglot's word for the dialect."""
+    """DuckDB's, which is nearly the standard's; the others say where they differ. `name` is sqlglot's word
+    for the dialect."""
 
     name = "duckdb"
     quote = '"'
@@ -69,7 +72,8 @@ class Grammar:
         return f"rtrim({value}, ' ')" if Kind.FIXED in pair_kinds else value
 
     def same_key(self, a: str, b: str, kinds: frozenset[Kind], alike: bool) -> str:
-        """Equality of two key values, in a form that indexes and hash joins understand; `alike`: of one known collation."""
+        """Equality of two key values, in a form that indexes and hash joins understand; `alike`: of one known
+        collation."""
         return f"{self.key(a, kinds)} = {self.key(b, kinds)}"
 
     def comparable(self, value: str, column: Column, kinds: frozenset[Kind]) -> str:
@@ -97,7 +101,8 @@ class Grammar:
         return f"md5({text})"
 
     def hex_number(self, digits: str, start: int) -> str:
-        """Seven hexadecimal digits of a text, from the start-th on, as a number: sums of 2^35 of them fit an integer."""
+        """Seven hexadecimal digits of a text, from the start-th on, as a number: sums of 2^35 of them fit an
+        integer."""
         return f"CAST('0x' || substr({digits}, {start}, 7) AS BIGINT)"
 
     def byte_length(self, text: str) -> str:
@@ -121,7 +126,8 @@ class Grammar:
         return f"CAST({self.text(value)} AS {column.exact})"
 
     def as_of(self, moment: str | int | None) -> str:
-        """What follows a table's name to see it at an earlier moment: a time, or so many seconds ago. Only some databases can."""
+        """What follows a table's name to see it at an earlier moment: a time, or so many seconds ago. Only
+        some databases can."""
         if moment is None:
             return ""
         raise CouldNot(Fault.BAD_SPEC, f"{self.name} has no time travel.")
@@ -141,7 +147,8 @@ class PostgresGrammar(Grammar):
         return super().key(value, pair_kinds) if Kind.UUID in pair_kinds else value
 
     def comparable(self, value: str, column: Column, kinds: frozenset[Kind]) -> str:
-        """json has no equality, jsonb has; two columns may be declared with different collations, which would be an error."""
+        """json has no equality, jsonb has; two columns may be declared with different collations, which would
+        be an error."""
         if column.base == "json":
             return f"{value}::jsonb"
         if column.base in self._BY_TEXT:
@@ -169,8 +176,8 @@ class PostgresGrammar(Grammar):
 class MysqlGrammar(Grammar):
     """MySQL 8 and MariaDB 10.6 or later.
 
-    Texts are compared byte by byte: the usual collations take `a` for `A` and ignore trailing blanks. Keys are first found by the collation's
-    equality, so that an index serves, and then by the bytes.
+    Texts are compared byte by byte: the usual collations take `a` for `A` and ignore trailing blanks. Keys
+    are first found by the collation's equality, so that an index serves, and then by the bytes.
     """
 
     name = "mysql"

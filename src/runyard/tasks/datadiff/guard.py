@@ -1,7 +1,9 @@
 # ruff: noqa: S608 - this package makes SQL; every name goes through names.quoted, every text through names.text
-"""Text of users that becomes SQL: a filter must be one condition, a query one SELECT. Parsed by sqlglot before the database sees it.
+"""Text of users that becomes SQL: a filter must be one condition, a query one SELECT. Parsed by sqlglot
+before the database sees it.
 
-The second fence; the first is the session itself (read-only, locked down). What sqlglot cannot parse is refused.
+The second fence; the first is the session itself (read-only, locked down). What sqlglot cannot parse is
+refused.
 """
 
 from __future__ import annotations
@@ -51,9 +53,11 @@ def check_query(query: str, dialect: str) -> str:
 
 
 def with_parameters(query: str, parameters: Sequence[str], grammar: Grammar) -> str:
-    """The query with its placeholders (`?` in order, or `$1`, `$2` …) replaced by texts, quoted as the database quotes.
+    """The query with its placeholders (`?` in order, or `$1`, `$2` …) replaced by texts, quoted as the
+    database quotes.
 
-    A text in quotes is read as the type that it is compared with by most databases; where a database does not, the query casts.
+    A text in quotes is read as the type that it is compared with by most databases; where a database does
+    not, the query casts.
     """
     marks = _placeholders(_tokens(query, grammar.name))
     if {n for _, _, n in marks} != set(range(len(parameters))):
@@ -80,7 +84,8 @@ def _tokens(query: str, dialect: str) -> Sequence[Any]:
 
 
 def _placeholders(tokens: Sequence[Any]) -> list[tuple[int, int, int]]:
-    """(start, end, which parameter from 0) of each; what stands in quotes or remarks is no token of this kind."""
+    """(start, end, which parameter from 0) of each; what stands in quotes or remarks is no token of this
+    kind."""
     found: list[tuple[int, int, int]] = []
     for token, after in zip(tokens, [*tokens[1:], None], strict=True):
         if token.token_type.name == "PLACEHOLDER" and token.text == "?":
@@ -91,7 +96,8 @@ def _placeholders(tokens: Sequence[Any]) -> list[tuple[int, int, int]]:
 
 
 def check_rule(condition: str, dialect: str) -> None:
-    """A rule's condition: one expression over {a} and {b}, without columns, tables or subqueries of its own."""
+    """A rule's condition: one expression over {a} and {b}, without columns, tables or subqueries of its
+    own."""
     from sqlglot import exp
 
     text = condition.replace("{a}", "a__").replace("{b}", "b__")
@@ -125,7 +131,8 @@ def check_rule(condition: str, dialect: str) -> None:
 
 
 def _where(error: Exception, what: str) -> str:
-    """What the parser did not expect, and where in the user's text: a filter and a rule stand alone on our second line."""
+    """What the parser did not expect, and where in the user's text: a filter and a rule stand alone on our
+    second line."""
     facts: Mapping[str, Any] = (getattr(error, "errors", None) or [{}])[0]
     line = str(facts.get("description") or error).split("\n", 1)[0].rstrip(".")[:300]
     line = re.sub(r"<class '[\w.]*?(\w+)'>", r"\1", line)
@@ -140,7 +147,8 @@ def _where(error: Exception, what: str) -> str:
 
 
 def _as_parsed(tree: Any, dialect: str, text: str) -> str:
-    """For MySQL what the parser understood is what is sent: it reads `--` and backslashes in ways that could be used to hide SQL from us."""
+    """For MySQL what the parser understood is what is sent: it reads `--` and backslashes in ways that could
+    be used to hide SQL from us."""
     return str(tree.sql(dialect="mysql", comments=False)) if dialect == "mysql" else text
 
 

@@ -1,4 +1,5 @@
-"""The result as one HTML page without scripts or outside resources: what `runyard diff --output html` prints. Every text is escaped."""
+"""The result as one HTML page without scripts or outside resources: what `runyard diff --output html` prints.
+Every text is escaped."""
 
 from __future__ import annotations
 

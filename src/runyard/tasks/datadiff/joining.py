@@ -1,7 +1,9 @@
 # ruff: noqa: S608 - this package makes SQL; every name goes through grammar.quoted, every text through grammar.text
-"""The join: in DuckDB, in slices where memory is short, or inside a server whose differing rows are streamed out.
+"""The join: in DuckDB, in slices where memory is short, or inside a server whose differing rows are streamed
+out.
 
-Either way the table `diff(status, k…, a…, b…, d…)` is in the DuckDB session afterwards, and everything else is derived from it.
+Either way the table `diff(status, k…, a…, b…, d…)` is in the DuckDB session afterwards, and everything else
+is derived from it.
 """
 
 from __future__ import annotations
@@ -57,7 +59,8 @@ def _cut(column: Column, value: str) -> str:
 
 
 def _slices(duck: Duck, builder: Builder, rows: int) -> list[str]:
-    """Conditions on k0 that cut both sides into ranges, so that each range's hash table fits; one empty condition when all fit."""
+    """Conditions on k0 that cut both sides into ranges, so that each range's hash table fits; one empty
+    condition when all fit."""
     if rows < _FEW_ROWS:
         return [""]
     wanted = math.ceil(rows * _row_bytes(duck, builder) / (BUILD_SHARE * duck.memory_bytes))
@@ -84,7 +87,8 @@ def _ranges(bounds: Sequence[str]) -> list[str]:
 
 
 def _row_bytes(duck: Duck, builder: Builder) -> float:
-    """About what one row takes in a hash table: fixed-width cells, and texts as long as the first rows have them."""
+    """About what one row takes in a hash table: fixed-width cells, and texts as long as the first rows have
+    them."""
     pairs = [*builder.pairing.key, *builder.pairing.values]
     texts = [p for p in pairs if p.a.kind in STRINGS or p.a.kind in (Kind.JSON, Kind.BINARY)]
     length = 0.0
@@ -123,7 +127,8 @@ def in_server(
     unique: bool,
     bounds: Sequence[str] = (),
 ) -> None:
-    """The join in the server, in pieces between `bounds` of the first key column; the differing rows come over as text."""
+    """The join in the server, in pieces between `bounds` of the first key column; the differing rows come
+    over as text."""
     if server.grammar.name == "postgres":
         _in_postgres(server, duck, builder, told, _ranges(bounds), unique=unique)
         return

@@ -1,7 +1,9 @@
 # ruff: noqa: S608 - this package makes SQL; every name goes through grammar.quoted, every text through grammar.text
-"""Finds a key when none was given: constraints, then customary names, then values. Says where it found it, because a guess must look like one.
+"""Finds a key when none was given: constraints, then customary names, then values. Says where it found it,
+because a guess must look like one.
 
-Order of contracts/datafold.md §8.3 as far as it applies to tables: catalog constraints · `id`, `pk`, `pkey`, `<table>_id` · unique in both tables.
+Order of contracts/datafold.md §8.3 as far as it applies to tables: catalog constraints · `id`, `pk`, `pkey`,
+`<table>_id` · unique in both tables.
 """
 
 from __future__ import annotations
@@ -129,7 +131,8 @@ class Search:
         return complete
 
     def _unique(self, pairs: Sequence[Pair]) -> bool:
-        """A look at some rows first: most columns that are not unique show it there, and whole tables may be large."""
+        """A look at some rows first: most columns that are not unique show it there, and whole tables may be
+        large."""
         return all(
             not self._repeats(pairs, index, limit)
             for limit in (f" LIMIT {_FIRST_ROWS}", "")

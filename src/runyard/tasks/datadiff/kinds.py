@@ -1,6 +1,8 @@
-"""Kinds of database types: what a type is, whether two may be compared, and what must happen before equality means equality.
+"""Kinds of database types: what a type is, whether two may be compared, and what must happen before equality
+means equality.
 
-Called by the catalogs of both databases and by the SQL builders. `exact` is the type with its parameters, `base` without.
+Called by the catalogs of both databases and by the SQL builders. `exact` is the type with its parameters,
+`base` without.
 """
 
 from __future__ import annotations
@@ -124,7 +126,8 @@ def postgres_column(name: str, typname: str, exact: str) -> Column:
 
 
 def comparable(a: Column, b: Column, *, same_engine: bool) -> bool:
-    """Whether values are compared. In one database: the same type but for its length or precision; across two: the same family."""
+    """Whether values are compared. In one database: the same type but for its length or precision; across
+    two: the same family."""
     if same_engine:
         return a.base == b.base
     kinds = {a.kind, b.kind}

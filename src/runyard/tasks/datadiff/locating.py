@@ -1,5 +1,6 @@
 # ruff: noqa: S608 - this package makes SQL; every name goes through grammar.quoted, every text through grammar.text
-"""Finds the two sides: a table, a query or a file, in the engine that will read it, with its columns and the keys its catalog promises.
+"""Finds the two sides: a table, a query or a file, in the engine that will read it, with its columns and the
+keys its catalog promises.
 
 Called once per diff, after everything was opened and DuckDB was locked down.
 """
@@ -65,7 +66,8 @@ def existing(file: str) -> str:
 
 
 def in_file(duck: Duck, side: Side, name: str) -> Located:
-    """A Parquet, CSV or JSON file (made readable before the session was locked). What has to be parsed is parsed once, into a table `name`."""
+    """A Parquet, CSV or JSON file (made readable before the session was locked). What has to be parsed is
+    parsed once, into a table `name`."""
     options = side.file_options
     ending = Path(side.file).name.lower()
     by_name = next((t for s, t in _READERS.items() if ending.endswith(s)), None)
@@ -96,7 +98,8 @@ def in_file(duck: Duck, side: Side, name: str) -> Located:
 
 
 def _without_tail(path: str, lines: int, copy: Path, type: str) -> str:
-    """A copy in the work folder without the last lines: what stands there (a total, a remark) need not even be CSV. The program takes it away."""
+    """A copy in the work folder without the last lines: what stands there (a total, a remark) need not even
+    be CSV. The program takes it away."""
     if type != "csv" or path.endswith(".gz"):
         raise CouldNot(Fault.BAD_SPEC, "skip_tail_rows is for CSV files that are not compressed.")
     with Path(path).open("rb") as file, copy.open("wb") as out:
@@ -109,8 +112,8 @@ def _without_tail(path: str, lines: int, copy: Path, type: str) -> str:
 
 
 def typed(duck: Duck, sides: tuple[Located, Located]) -> tuple[Located, Located]:
-    """CSV has no types: a column takes its partner's if all its values can without losing anything, else (two CSVs) the first usual type that both can,
-    else it stays text."""
+    """CSV has no types: a column takes its partner's if all its values can without losing anything, else (two
+    CSVs) the first usual type that both can, else it stays text."""
     a, b = sides
     if a.untyped and b.untyped:
         names = [c.name for c in a.columns if match(c.name, (o.name for o in b.columns))]
@@ -163,7 +166,8 @@ _USUAL = (
 
 
 def _possible(duck: Duck, side: Located, types: dict[str, str], also: str = "true") -> set[str]:
-    """The columns (lower case) of which every value can be cast and loses nothing by it, and of which some value is there."""
+    """The columns (lower case) of which every value can be cast and loses nothing by it, and of which some
+    value is there."""
     asked = [(c, types[c.name.casefold()]) for c in side.columns if c.name.casefold() in types]
     if not asked:
         return set()
@@ -178,7 +182,8 @@ def _possible(duck: Duck, side: Located, types: dict[str, str], also: str = "tru
 
 
 def _whole(value: str, type: str) -> str:
-    """Whether a text that can be cast loses nothing by it: DuckDB rounds 1.4 to an INTEGER, and takes the time of day off for a DATE."""
+    """Whether a text that can be cast loses nothing by it: DuckDB rounds 1.4 to an INTEGER, and takes the
+    time of day off for a DATE."""
     column = duckdb_column("", type)
     if column.kind is Kind.INTEGER:
         return rf"regexp_full_match(trim({value}), '[+-]?[0-9]+(\.0*)?')"

@@ -1,6 +1,8 @@
-"""Addresses of tables as people write them on a command line: `postgres://user@host/db?table=s.t`, `duckdb:///abs/file.db?table=t`, `x.parquet`.
+"""Addresses of tables as people write them on a command line: `postgres://user@host/db?table=s.t`,
+`duckdb:///abs/file.db?table=t`, `x.parquet`.
 
-Gives a Side and, for databases, the Connection; used by `runyard diff`. Only the keys named here are taken from an address.
+Gives a Side and, for databases, the Connection; used by `runyard diff`. Only the keys named here are taken
+from an address.
 """
 
 from __future__ import annotations

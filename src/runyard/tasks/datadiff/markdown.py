@@ -1,4 +1,5 @@
-"""The summary for people: `summary.md`, and what `runyard diff --output markdown` prints. Reads result.json's shape, so it serves failures too."""
+"""The summary for people: `summary.md`, and what `runyard diff --output markdown` prints. Reads result.json's
+shape, so it serves failures too."""
 
 from __future__ import annotations
 

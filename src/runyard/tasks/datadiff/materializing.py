@@ -1,8 +1,10 @@
 # ruff: noqa: S608 - this package makes SQL; every name goes through grammar.quoted, every text through grammar.text
-"""The differing rows as tables of a data source, for those who asked for them: Datafold's `materialized_results`. The only code here that writes to a database.
+"""The differing rows as tables of a data source, for those who asked for them: Datafold's
+`materialized_results`. The only code here that writes to a database.
 
-`dump` leaves Parquet files while the diff's sessions are open; `load` writes them afterwards, in a session and one transaction of its own, into the
-schema that the data source keeps for this, under names that nobody else has.
+`dump` leaves Parquet files while the diff's sessions are open; `load` writes them afterwards, in a session
+and one transaction of its own, into the schema that the data source keeps for this, under names that nobody
+else has.
 """
 
 from __future__ import annotations
@@ -50,7 +52,8 @@ _WRITTEN = {
         "VARCHAR": "longtext",
     },
 }
-"""DuckDB's type → theirs; those of _EVERYWHERE are called alike, and what is in neither is written as text."""
+"""DuckDB's type → theirs; those of _EVERYWHERE are called alike, and what is in neither is written as
+text."""
 _EVERYWHERE = {
     "BOOLEAN": "boolean",
     "TINYINT": "smallint",
@@ -89,7 +92,8 @@ def _dump_differing(found: Differing, work: Path) -> dict[str, Path]:
 def _dump_sides(
     found: Differing, sides: Sequence[Located], keys: Sequence[KeyCounts], wish: Materialize, work: Path
 ) -> dict[str, Path]:
-    """Rows of a side as the diff read them (filter and interval applied), key and compared columns: those whose key is not alone, and all where wished."""
+    """Rows of a side as the diff read them (filter and interval applied), key and compared columns: those
+    whose key is not alone, and all where wished."""
     files = {}
     for n, (side, counts, wished) in enumerate(
         zip(sides, keys, (wish.dataset1, wish.dataset2), strict=True), 1
@@ -128,7 +132,8 @@ def _bearable(duck: Duck, column: Column, source: str) -> str:
 def load(
     files: Mapping[str, Path], where: Connection, wish: Materialize, timeout_s: float
 ) -> dict[str, list[str]]:
-    """Writes the files; gives each table's path. CouldNot when the data source does not take them, and then none is there."""
+    """Writes the files; gives each table's path. CouldNot when the data source does not take them, and then
+    none is there."""
     open_writer = _WRITERS.get(where.dialect)
     if open_writer is None:
         raise CouldNot(

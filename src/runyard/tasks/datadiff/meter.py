@@ -1,4 +1,5 @@
-"""Progress of a diff: which step, how far in it, how many rows of how many. What the program's lines, the bar and an estimate are made from."""
+"""Progress of a diff: which step, how far in it, how many rows of how many. What the program's lines, the bar
+and an estimate are made from."""
 
 from __future__ import annotations
 
@@ -23,7 +24,8 @@ _WEIGHTS = {"fetch A": 30.0, "fetch B": 30.0, "count A": 4.0, "count B": 4.0, "c
 
 @dataclass(frozen=True, slots=True)
 class Tick:
-    """Where a diff is. `fraction` of the step 0..1, 0 while unknown; `rows` done in the step of about `of`, 0 while unknown."""
+    """Where a diff is. `fraction` of the step 0..1, 0 while unknown; `rows` done in the step of about `of`, 0
+    while unknown."""
 
     step: str
     fraction: float = 0.0
@@ -63,7 +65,8 @@ class Meter:
 
 
 def overall(tick: Tick, fetched: str) -> float:
-    """Share of the whole diff that is behind, 0..1; the sides in `fetched` ("", "A", "B" or "AB") are on their way. A guess: comparing and fetching take most."""
+    """Share of the whole diff that is behind, 0..1; the sides in `fetched` ("", "A", "B" or "AB") are on
+    their way. A guess: comparing and fetching take most."""
     steps = [s for s in STEPS if not s.startswith("fetch ") or s[-1] in fetched]
     weights = [_WEIGHTS.get(s, 1.0) for s in steps]
     if tick.step not in steps:

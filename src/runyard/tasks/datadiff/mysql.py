@@ -1,8 +1,10 @@
 # ruff: noqa: S608 - this package makes SQL; every name goes through grammar.quoted, every text through grammar.text
-"""The MySQL or MariaDB session of one diff: one read-only snapshot, rows streamed out as CSV lines that the server itself builds.
+"""The MySQL or MariaDB session of one diff: one read-only snapshot, rows streamed out as CSV lines that the
+server itself builds.
 
-There is no DuckDB extension for MySQL on the package registry, so the driver is PyMySQL, in Python alone; one text per row keeps it fast enough.
-MariaDB joins without an index by hashing only when told to (`join_cache_level`); MySQL 8 does it by itself.
+There is no DuckDB extension for MySQL on the package registry, so the driver is PyMySQL, in Python alone; one
+text per row keeps it fast enough. MariaDB joins without an index by hashing only when told to
+(`join_cache_level`); MySQL 8 does it by itself.
 """
 
 from __future__ import annotations
@@ -145,7 +147,8 @@ class Mysql:
         return database, table
 
     def columns(self, relation: str) -> list[Column]:
-        """By the catalog for tables; a query is looked at through a temporary view of its types, which DESCRIBE gives for SELECTs too."""
+        """By the catalog for tables; a query is looked at through a temporary view of its types, which
+        DESCRIBE gives for SELECTs too."""
         if relation.startswith("("):
             return [_column(*row) for row in self._described(relation)]
         found = self.rows(f"SHOW FULL COLUMNS FROM {relation}")
@@ -162,7 +165,8 @@ class Mysql:
             raise _fault(error) from None
 
     def unique_sets(self, path: Sequence[str]) -> list[Promise]:
-        """Unique indexes over whole columns that are never null. Those over texts promise more than the bytes do, so they count too."""
+        """Unique indexes over whole columns that are never null. Those over texts promise more than the bytes
+        do, so they count too."""
         found = self.rows(
             "SELECT index_name, column_name, nullable, sub_part FROM information_schema.statistics WHERE non_unique = 0 AND "
             f"table_schema = {MYSQL.text(path[0])} AND table_name = {MYSQL.text(path[1])} ORDER BY index_name <> 'PRIMARY', index_name, seq_in_index"

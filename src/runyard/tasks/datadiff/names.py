@@ -1,6 +1,8 @@
-"""Names as people write them: dotted paths, and which existing name a wish means. How names are quoted in SQL is the grammar's business.
+"""Names as people write them: dotted paths, and which existing name a wish means. How names are quoted in SQL
+is the grammar's business.
 
-A wish is matched exactly first, then without regard to case if only one name fits (warehouses fold case, dbt projects do not care).
+A wish is matched exactly first, then without regard to case if only one name fits (warehouses fold case, dbt
+projects do not care).
 """
 
 from __future__ import annotations
@@ -41,7 +43,8 @@ def match(wish: str, names: Iterable[str]) -> str | None:
 
 
 def instead(wish: str, names: Iterable[str]) -> str:
-    """The end of a message about a name that is not there: near ones that are, else some of those that are."""
+    """The end of a message about a name that is not there: near ones that are, else some of those that
+    are."""
     from difflib import get_close_matches  # only a mistake needs it
 
     by_folded = {name.casefold(): name for name in names}

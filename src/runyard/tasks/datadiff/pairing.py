@@ -1,4 +1,5 @@
-"""Which columns belong together: keys, compared pairs, and the differences of the two schemas. Pure; called once per diff."""
+"""Which columns belong together: keys, compared pairs, and the differences of the two schemas. Pure; called
+once per diff."""
 
 from __future__ import annotations
 
@@ -25,7 +26,8 @@ class Pair:
 
 @dataclass(frozen=True, slots=True)
 class SchemaChange:
-    """How the two column lists differ, after include and exclude. Types alone, order and presence; constraints are not compared."""
+    """How the two column lists differ, after include and exclude. Types alone, order and presence;
+    constraints are not compared."""
 
     counts: tuple[int, int]
     only_a: tuple[str, ...]
@@ -132,7 +134,8 @@ def _by_other_name(name: str, pairs: Sequence[Pair]) -> str | None:
 
 
 class _Chooser:
-    """Include and exclude, case-blind; keys are always wanted, exclude is ignored when include is given (Datafold's rule).
+    """Include and exclude, case-blind; keys are always wanted, exclude is ignored when include is given
+    (Datafold's rule).
 
     `ignored` are patterns in gitignore's style over column names.
     """

@@ -1,8 +1,9 @@
 # ruff: noqa: S608 - this package makes SQL; every name goes through grammar.quoted, every text through grammar.text
 """The PostgreSQL session of one diff: one read-only snapshot for everything, results streamed out by COPY.
 
-Read only and repeatable: both sides are seen at one moment, nothing can be written, no temporary table is needed (so a read-only role or a standby
-is enough). Statement, lock and connect timeouts hold; the role's own rights are the last fence (contracts/reliability.md K4).
+Read only and repeatable: both sides are seen at one moment, nothing can be written, no temporary table is
+needed (so a read-only role or a standby is enough). Statement, lock and connect timeouts hold; the role's own
+rights are the last fence (contracts/reliability.md K4).
 """
 
 from __future__ import annotations
@@ -168,7 +169,8 @@ class Postgres:
     def _help(
         self, snapshot: str, copying: Copying, waiting: deque[str], helpers: list[psycopg.Connection[Row]]
     ) -> None:
-        """Copies on one more connection; does nothing where there is none to be had: those that there are do the work."""
+        """Copies on one more connection; does nothing where there is none to be had: those that there are do
+        the work."""
         try:
             helper = connected(self._where)
         except psycopg.Error:
@@ -247,9 +249,11 @@ class Postgres:
         return frozenset(row[0] for row in found)
 
     def expect_order(self, path: Sequence[str], key: Column) -> list[str]:
-        """A merge join along two indexes takes half the time of the hash join that the planner prefers, but the planner gives a full join one process.
+        """A merge join along two indexes takes half the time of the hash join that the planner prefers, but
+        the planner gives a full join one process.
 
-        So it is cut where ANALYZE has seen equal parts of the key, into as many as the server would give workers to one query.
+        So it is cut where ANALYZE has seen equal parts of the key, into as many as the server would give
+        workers to one query.
         """
         self.rows("SELECT set_config('enable_hashjoin', 'off', true)")
         if key.kind not in _CUT:
@@ -265,7 +269,8 @@ class Postgres:
         return [f"CAST({text(value)} AS {key.exact})" for value in chosen]
 
     def outgoing(self, value: str, column: Column, careful: bool) -> tuple[str, str]:
-        """numeric as DECIMAL where it fits, else as its canonical text; char(n) without padding; arrays of plain things as JSON."""
+        """numeric as DECIMAL where it fits, else as its canonical text; char(n) without padding; arrays of
+        plain things as JSON."""
         if column.base == "numeric":
             size = column.precision
             return (

@@ -1,8 +1,9 @@
 # ruff: noqa: S608 - this package makes SQL; every name goes through grammar.quoted, every text through grammar.text
-"""Column profiles of both sides, for those who asked (Datafold's `run_profiles`): nulls, distinct values, range, mean, and a histogram of numbers.
+"""Column profiles of both sides, for those who asked (Datafold's `run_profiles`): nulls, distinct values,
+range, mean, and a histogram of numbers.
 
-A side's figures take one scan, and one more where there are histograms: their bins span the range of both sides, so that the two can be laid over
-each other.
+A side's figures take one scan, and one more where there are histograms: their bins span the range of both
+sides, so that the two can be laid over each other.
 """
 
 from __future__ import annotations
@@ -31,9 +32,11 @@ Item = TypeVar("Item")
 
 
 def profiled(sides: tuple[Located, Located], pairing: Pairing, *, values: bool) -> Json:
-    """{t1, t2: {columns: {name: {total, nulls, distinct, min, max, mean, …}}}, histograms: {name: {edges, counts [A, B]}}}; names are A's.
+    """{t1, t2: {columns: {name: {total, nulls, distinct, min, max, mean, …}}}, histograms: {name: {edges,
+    counts [A, B]}}}; names are A's.
 
-    A superset of the published ApiTableProfile. Without `values` counts alone. CouldNot where a database cannot reckon with a column.
+    A superset of the published ApiTableProfile. Without `values` counts alone. CouldNot where a database
+    cannot reckon with a column.
     """
     columns = _columns(sides[0], pairing, 0), _columns(sides[1], pairing, 1)
     tables = [_table(side, chosen, values=values) for side, chosen in zip(sides, columns, strict=True)]
@@ -77,7 +80,8 @@ def _table(side: Located, columns: Mapping[str, Column], *, values: bool) -> dic
 
 
 def _measures(side: Located, column: Column, *, exact: bool) -> Iterator[str]:
-    """Five expressions: values that are not null, distinct ones, smallest, largest, mean; NULL where the type has none."""
+    """Five expressions: values that are not null, distinct ones, smallest, largest, mean; NULL where the type
+    has none."""
     grammar = side.engine.grammar
     value = f"t.{grammar.quoted(column.name)}"
     kind = Kind.BOOLEAN if column.base == "tinyint(1)" else column.kind  # MySQL's
@@ -92,7 +96,8 @@ def _measures(side: Located, column: Column, *, exact: bool) -> Iterator[str]:
 
 
 def _mean(grammar: Grammar, value: str, column: Column) -> str:
-    """NULL where a value is so large that the sum of such could overflow, which PostgreSQL and Redshift meet with an error."""
+    """NULL where a value is so large that the sum of such could overflow, which PostgreSQL and Redshift meet
+    with an error."""
     if column.kind is not Kind.FLOAT:
         return f"avg({value})"
     small = f"abs({value}) < {_literal(_SUMMABLE)}"
@@ -117,7 +122,8 @@ def _number(value: Any) -> float | None:
 
 
 def _edges(name: str, tables: Sequence[Mapping[str, Json]]) -> list[float] | None:
-    """BINS + 1 numbers over the range of both sides; None for what is no number, not finite, or one value only."""
+    """BINS + 1 numbers over the range of both sides; None for what is no number, not finite, or one value
+    only."""
     ends = [table[name] for table in tables if name in table and table[name]["mean"] is not None]
     if not ends:
         return None
@@ -131,7 +137,8 @@ def _edges(name: str, tables: Sequence[Mapping[str, Json]]) -> list[float] | Non
 def _bins(
     side: Located, columns: Mapping[str, Column], edges: Mapping[str, list[float]]
 ) -> dict[str, list[int]]:
-    """How many values lie in each bin; the outer two are open, because an edge was rounded on its way through text."""
+    """How many values lie in each bin; the outer two are open, because an edge was rounded on its way through
+    text."""
     found: dict[str, list[int]] = {}
     for some in _groups([n for n in columns if n in edges], _COLUMNS_AT_ONCE):
         row = _one(side, [sql for n in some for sql in _shares(side, columns[n], edges[n])])
@@ -149,6 +156,7 @@ def _shares(side: Located, column: Column, edges: Sequence[float]) -> Iterator[s
 
 
 def _literal(number: float) -> str:
-    """A floating point number in every database: without an exponent some would take it for a decimal of many digits."""
+    """A floating point number in every database: without an exponent some would take it for a decimal of many
+    digits."""
     text = repr(number)
     return text if "e" in text else f"{text}E0"

@@ -1,6 +1,8 @@
-"""What a diff found: the Report and its JSON, `result.json`. Numbers follow Datafold's summary (contracts/datafold.md §3.3), pairs are [A, B].
+"""What a diff found: the Report and its JSON, `result.json`. Numbers follow Datafold's summary
+(contracts/datafold.md §3.3), pairs are [A, B].
 
-`docs/dialects/datafold.md` documents the shape; the Datafold routes, the command line and the Markdown summary read it.
+`docs/dialects/datafold.md` documents the shape; the Datafold routes, the command line and the Markdown
+summary read it.
 """
 
 from __future__ import annotations
@@ -39,7 +41,8 @@ class Samples:
 
 @dataclass(frozen=True, slots=True)
 class Duplicates:
-    """Keys that are not alone on some side, their rows compared as multisets: how many keys, how many of them with other rows, rows without an equal."""
+    """Keys that are not alone on some side, their rows compared as multisets: how many keys, how many of them
+    with other rows, rows without an equal."""
 
     keys: int
     different: int

@@ -1,5 +1,6 @@
 # ruff: noqa: S608 - this package makes SQL; every name goes through grammar.quoted, every text through grammar.text
-"""Rows for people: a few of each kind for the report, and the Parquet file with both values and a flag per column. Reads the table `diff`."""
+"""Rows for people: a few of each kind for the report, and the Parquet file with both values and a flag per
+column. Reads the table `diff`."""
 
 from __future__ import annotations
 
@@ -22,7 +23,8 @@ JsonRow = dict[str, Any]
 
 @dataclass(frozen=True, slots=True)
 class Differing:
-    """The table `diff` in DuckDB: what made it, the engine that did, and the casts that give a column its own type back (`restored`)."""
+    """The table `diff` in DuckDB: what made it, the engine that did, and the casts that give a column its own
+    type back (`restored`)."""
 
     duck: Duck
     engine: Duck | Server
@@ -113,7 +115,8 @@ def _exclusive(found: Differing, side: str, limit: int) -> list[JsonRow]:
 
 
 def exclusives(found: Differing, *, values: bool) -> JsonRow | None:
-    """{t1, t2: {columns: {key column: {nulls, total, distinct, min, max, …}}}} of the keys that one side alone has; None when there is none."""
+    """{t1, t2: {columns: {key column: {nulls, total, distinct, min, max, …}}}} of the keys that one side
+    alone has; None when there is none."""
     profiles: JsonRow = {}
     for side, status in (("t1", ONLY_A), ("t2", ONLY_B)):
         parts = ["count(*)"]
@@ -139,8 +142,8 @@ def exclusives(found: Differing, *, values: bool) -> JsonRow | None:
 
 
 def keep_few(found: Differing, changed: Sequence[int], most: int) -> int:
-    """Leaves of the changed rows those that are among the first `most`, in key order, of a column that differs in them. `changed`: rows per column.
-    Returns how many are left."""
+    """Leaves of the changed rows those that are among the first `most`, in key order, of a column that
+    differs in them. `changed`: rows per column. Returns how many are left."""
     duck = found.duck
     rare = [f"d{i}" for i, n in enumerate(changed) if 0 < n <= most]
     whole = " OR ".join(rare) or "false"
@@ -167,11 +170,13 @@ def _bad_keys(found: Differing, side: str, what: str, limit: int) -> list[JsonRo
     ]
 
 
-# Parquet ------------------------------------------------------------------------------------------------------------------------
+# Parquet
+# -----------------------------------------------------------------------------------------------------------
 
 
 def write_parquet(found: Differing, path: Path, limit: int) -> int:
-    """Writes up to `limit` rows of each kind: `_status`, the key, then per column `x__a`, `x__b`, `x__differs`. Returns the rows written."""
+    """Writes up to `limit` rows of each kind: `_status`, the key, then per column `x__a`, `x__b`,
+    `x__differs`. Returns the rows written."""
     if limit <= 0:
         return 0
     parts = [f"({_ordered(['*'], status, found.order, limit)})" for status in (CHANGED, ONLY_A, ONLY_B)]
@@ -203,8 +208,8 @@ def free_name(name: str, taken: set[str]) -> str:
 
 
 def restored(duck: Duck, engine: Duck | Server, pairing: Pairing) -> dict[str, str]:
-    """Casts for columns that came from a server as text, where every value survives (`NaN` in a numeric or a date BC does not), and of what Parquet
-    would round."""
+    """Casts for columns that came from a server as text, where every value survives (`NaN` in a numeric or a
+    date BC does not), and of what Parquet would round."""
     if isinstance(engine, Duck):
         return _exact(duck, pairing)
     wishes: dict[str, str] = {}
@@ -223,7 +228,8 @@ def restored(duck: Duck, engine: Duck | Server, pairing: Pairing) -> dict[str, s
 
 
 def _exact(duck: Duck, pairing: Pairing) -> dict[str, str]:
-    """DuckDB writes its widest integers, which every sum() gives, into Parquet as floats: they go as decimals, or as text where one has 39 digits."""
+    """DuckDB writes its widest integers, which every sum() gives, into Parquet as floats: they go as
+    decimals, or as text where one has 39 digits."""
     sides = [("k", "a", pairing.key), ("a", "a", pairing.values), ("b", "b", pairing.values)]
     wide = [
         f"{letter}{i}"

@@ -1,7 +1,9 @@
-"""Sampling: which share of the shared keys is compared, and what a sample says of the whole (contracts/datafold.md §8.6).
+"""Sampling: which share of the shared keys is compared, and what a sample says of the whole
+(contracts/datafold.md §8.6).
 
-A tolerance t is the share of differing rows that may go unseen, a confidence c how sure one wants to be to see one of them: of n rows that differ each
-with probability t, at least one shows with probability 1-(1-t)^n, so n = ln(1-c) / ln(1-t) keys are needed.
+A tolerance t is the share of differing rows that may go unseen, a confidence c how sure one wants to be to
+see one of them: of n rows that differ each with probability t, at least one shows with probability 1-(1-t)^n,
+so n = ln(1-c) / ln(1-t) keys are needed.
 """
 
 from __future__ import annotations
@@ -26,7 +28,8 @@ class Sample:
     confidence: float  # percent
 
     def estimate(self, different: int) -> dict[str, Any]:
-        """Datafold's `values_different_estimate` of a column in which `different` sampled values differ: Wilson's interval, scaled to all."""
+        """Datafold's `values_different_estimate` of a column in which `different` sampled values differ:
+        Wilson's interval, scaled to all."""
         n = self.keys
         share = different / n if n else 0.0
         z = NormalDist().inv_cdf(0.5 + self.confidence / 200)
@@ -50,7 +53,8 @@ class Sample:
 
 
 def share_of(sampling: Sampling | None, keys: tuple[int, int], rows: tuple[int, int]) -> float:
-    """The share of keys to compare; 1 when all are. `keys` are the distinct keys of both sides, so the shared ones are at most the fewer."""
+    """The share of keys to compare; 1 when all are. `keys` are the distinct keys of both sides, so the shared
+    ones are at most the fewer."""
     if sampling is None or max(rows) < (sampling.threshold or 0):
         return 1.0
     most = min(keys)

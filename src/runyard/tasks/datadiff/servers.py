@@ -1,6 +1,8 @@
-"""What a diff needs of a database server, and how one is opened. `Server` is the seam; one module per database behind it.
+"""What a diff needs of a database server, and how one is opened. `Server` is the seam; one module per
+database behind it.
 
-Drivers are imported when a connection asks for them: PostgreSQL's and MySQL's come with Runyard, the warehouses' are optional extras.
+Drivers are imported when a connection asks for them: PostgreSQL's and MySQL's come with Runyard, the
+warehouses' are optional extras.
 """
 
 from __future__ import annotations
@@ -20,7 +22,8 @@ Promise = tuple[
 
 
 class Sink(Protocol):
-    """Where rows go as CSV: fields that are NULL are empty, all other texts quoted where they must be. `rows` is counted by who writes."""
+    """Where rows go as CSV: fields that are NULL are empty, all other texts quoted where they must be. `rows`
+    is counted by who writes."""
 
     rows: int
 
@@ -29,7 +32,8 @@ class Sink(Protocol):
 
 
 class Server(Protocol):
-    """One session on one server: read-only where the server can promise it, one moment for both sides, under a time limit."""
+    """One session on one server: read-only where the server can promise it, one moment for both sides, under
+    a time limit."""
 
     grammar: Grammar
 
@@ -57,11 +61,13 @@ class Server(Protocol):
     def expect_order(self, path: Sequence[str], key: Column) -> list[str]:
         """Both sides lie in the order of a unique index that begins with `key`: the join may go along it.
 
-        Gives values of it, as SQL and in order, at which the join is worth being cut into pieces that run at once.
+        Gives values of it, as SQL and in order, at which the join is worth being cut into pieces that run at
+        once.
         """
 
     def outgoing(self, value: str, column: Column, careful: bool) -> tuple[str, str]:
-        """(expression, DuckDB type) under which a column leaves for DuckDB; `careful` after a conversion has failed."""
+        """(expression, DuckDB type) under which a column leaves for DuckDB; `careful` after a conversion has
+        failed."""
 
     def about_rows(self, path: Sequence[str]) -> int:
         """How many rows the catalog believes a table has; 0 when it does not know."""

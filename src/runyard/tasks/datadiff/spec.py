@@ -1,6 +1,8 @@
-"""What to compare: the spec file of `python -m runyard.tasks.datadiff` and what `runyard diff` builds. Decoded strictly with msgspec.
+"""What to compare: the spec file of `python -m runyard.tasks.datadiff` and what `runyard diff` builds.
+Decoded strictly with msgspec.
 
-Connections are not part of the spec: they come by the environment (RUNYARD_CONNECTIONS), so that no password lies in a plan or a file.
+Connections are not part of the spec: they come by the environment (RUNYARD_CONNECTIONS), so that no password
+lies in a plan or a file.
 """
 
 from __future__ import annotations
@@ -25,7 +27,8 @@ class FileOptions(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Side(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """One of table, query or file. `connection` names an entry of the connections; files need none. `filter` is a WHERE text without WHERE."""
+    """One of table, query or file. `connection` names an entry of the connections; files need none. `filter`
+    is a WHERE text without WHERE."""
 
     connection: str = ""
     table: str = ""
@@ -50,7 +53,8 @@ class Tolerance(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Materialize(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """Write what differs into a schema of a connection, as tables whose names begin with `name`; and, where wished, all rows of a side."""
+    """Write what differs into a schema of a connection, as tables whose names begin with `name`; and, where
+    wished, all rows of a side."""
 
     connection: str
     schema: str
@@ -60,7 +64,8 @@ class Materialize(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Rule(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """An SQL condition over `{a}` and `{b}` under which values of one column, or of one type (Datafold's DatatypeName), count as equal too."""
+    """An SQL condition over `{a}` and `{b}` under which values of one column, or of one type (Datafold's
+    DatatypeName), count as equal too."""
 
     equal_if: str
     column: str = ""
@@ -68,7 +73,8 @@ class Rule(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Sampling(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """How many of the shared keys are compared: by tolerance and confidence, a ratio, or a number. Below `threshold` rows all are."""
+    """How many of the shared keys are compared: by tolerance and confidence, a ratio, or a number. Below
+    `threshold` rows all are."""
 
     tolerance: float | None = None  # share of differing rows that may go unseen, 0..1
     confidence: float | None = None  # percent, 0..100
@@ -78,7 +84,8 @@ class Sampling(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Timeline(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """A column of time: only rows of [start, end) are compared, and differences are counted per minute … year."""
+    """A column of time: only rows of [start, end) are compared, and differences are counted per minute …
+    year."""
 
     column: str
     aggregate: Literal["minute", "hour", "day", "week", "month", "year"] | None = None
@@ -130,7 +137,8 @@ class Spec(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Connection(msgspec.Struct, frozen=True):
-    """A database as the environment describes it. `file` for DuckDB; the rest for servers. Port 0 is the database's usual one."""
+    """A database as the environment describes it. `file` for DuckDB; the rest for servers. Port 0 is the
+    database's usual one."""
 
     dialect: str
     file: str = ""
@@ -213,7 +221,8 @@ def _sampling_problems(sampling: Sampling) -> Iterator[str]:
 
 
 def read_connections(text: str) -> dict[str, Connection]:
-    """RUNYARD_CONNECTIONS: {id or name: {dialect, …}}; the usual other spellings of a field are understood."""
+    """RUNYARD_CONNECTIONS: {id or name: {dialect, …}}; the usual other spellings of a field are
+    understood."""
     try:
         raw: Any = json.loads(text or "{}")
         return {str(name): _connection(fields) for name, fields in raw.items()}

@@ -1,8 +1,10 @@
 # ruff: noqa: S608 - this package makes SQL; every name goes through grammar.quoted, every text through grammar.text
-"""The SQL of a diff, for every database alike: one aggregate per side, and one full outer join that keeps only what differs.
+"""The SQL of a diff, for every database alike: one aggregate per side, and one full outer join that keeps
+only what differs.
 
-Columns go by position inside (k0, k1 … for the key, c0, c1 … for values), so no name of a user can collide with ours. Where a database has no full
-join, or only a sample of the shared keys is compared, the join falls into parts that together see every key once.
+Columns go by position inside (k0, k1 … for the key, c0, c1 … for values), so no name of a user can collide
+with ours. Where a database has no full join, or only a sample of the shared keys is compared, the join falls
+into parts that together see every key once.
 """
 
 from __future__ import annotations
@@ -35,7 +37,8 @@ class Input:
 
 @dataclass(frozen=True, slots=True)
 class Builder:
-    """Makes every statement of one diff. `sampled` is the share of shared keys whose values are compared, 1 for all."""
+    """Makes every statement of one diff. `sampled` is the share of shared keys whose values are compared, 1
+    for all."""
 
     a: Input
     b: Input
@@ -102,7 +105,8 @@ class Builder:
         return f"SELECT {', '.join(map(self.grammar.count_if, tests))} FROM ({self.duplicates()}) AS d"
 
     def compared_duplicates(self) -> str:
-        """(keys of `duplicates` whose rows are not the same on both sides, rows of them in a without an equal one in b, and in b): multisets of rows."""
+        """(keys of `duplicates` whose rows are not the same on both sides, rows of them in a without an equal
+        one in b, and in b): multisets of rows."""
         keys, values = ", ".join(self.keys), [f"c{i}" for i in range(len(self.pairing.values))]
         row = ", ".join([*self.keys, *values])
         sides = " UNION ALL ".join(
@@ -126,7 +130,8 @@ class Builder:
         )
 
     def _comparable_values(self, side: str) -> str:
-        """The compared columns in the form in which equal means no difference: without tolerances and rules, which make no classes of equal values."""
+        """The compared columns in the form in which equal means no difference: without tolerances and rules,
+        which make no classes of equal values."""
         quoted, at = self.grammar.quoted, "ab".index(side)
         found = []
         for i, pair in enumerate(self.pairing.values):
@@ -145,7 +150,8 @@ class Builder:
         return f"EXISTS (SELECT 1 FROM ({several}) AS d WHERE {same})"
 
     def side_rows(self, side: str, *, unique: bool, within: str = "") -> str:
-        """Rows that take part in the join: complete keys, and (unless known to be `unique`) none that is duplicated anywhere.
+        """Rows that take part in the join: complete keys, and (unless known to be `unique`) none that is
+        duplicated anywhere.
 
         `within` is a further condition on k0, k1 …
         """
@@ -176,7 +182,8 @@ class Builder:
         return [differs(p, i, self.spec, self.grammar) for i, p in enumerate(self.pairing.values)]
 
     def join(self, select: str, *, unique: bool, within: str = "", dup: str | None = None) -> str:
-        """The full outer join with a select list over a, b; only rows that differ. `dup`: the keys to leave out are in a table of that name."""
+        """The full outer join with a select list over a, b; only rows that differ. `dup`: the keys to leave
+        out are in a table of that name."""
         with_ = "" if unique or dup else f"WITH dup AS {self.grammar.cte}({self.duplicates()}) "
         a, b = (self.side_rows(side, unique=unique, within=within) for side in "ab")
         on = self.same("a", "b")
@@ -192,7 +199,8 @@ class Builder:
         )
 
     def _apart(self, select: str, a: str, b: str, on: str, changed: str) -> str:
-        """Keys of one side alone, then the sampled shared ones; the first two look at keys only, the third at a part of the rows only."""
+        """Keys of one side alone, then the sampled shared ones; the first two look at keys only, the third at
+        a part of the rows only."""
         parts = []
         for s, o, rows, others in (("a", "b", a, b), ("b", "a", b, a)):
             keys = ", ".join(f"o.{k}" for k in self.keys)

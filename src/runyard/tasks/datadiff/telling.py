@@ -1,4 +1,5 @@
-"""What a result says in words and lines that the terminal, Markdown, HTML and the Datafold page share. Pure; reads result.json's shape."""
+"""What a result says in words and lines that the terminal, Markdown, HTML and the Datafold page share. Pure;
+reads result.json's shape."""
 
 from __future__ import annotations
 
@@ -48,7 +49,8 @@ def _arrow(a: str, b: str) -> str:
 
 
 def duplicates_told(result: Mapping[str, Any]) -> list[str]:
-    """What the rows of duplicate keys say, in a sentence; none where there are none, or where they were not compared."""
+    """What the rows of duplicate keys say, in a sentence; none where there are none, or where they were not
+    compared."""
     found = result.get("duplicates")
     if not found:
         return []

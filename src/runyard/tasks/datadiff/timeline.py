@@ -1,5 +1,6 @@
 # ruff: noqa: S608 - this package makes SQL; every name goes through grammar.quoted, every text through grammar.text
-"""A column of time: the interval as a condition on both sides, and how many rows and differences each minute … year has."""
+"""A column of time: the interval as a condition on both sides, and how many rows and differences each minute
+… year has."""
 
 from __future__ import annotations
 
@@ -68,7 +69,8 @@ def _moment(text: str, column: Column) -> str:
 def counted(
     spec: Spec, sides: tuple[Located, Located], builder: Builder, duck: Duck
 ) -> list[dict[str, Any]] | None:
-    """[{at, rows [a, b], only_a, only_b, changed}] in order; None when the column is not compared. At most MOST_BUCKETS."""
+    """[{at, rows [a, b], only_a, only_b, changed}] in order; None when the column is not compared. At most
+    MOST_BUCKETS."""
     assert spec.time is not None and spec.time.aggregate is not None  # noqa: S101 - the caller's check
     unit = spec.time.aggregate
     name = _column(spec, sides[0].columns, 0).name

@@ -1,8 +1,8 @@
 # ruff: noqa: S608 - this package makes SQL; every name goes through grammar.quoted, every text through grammar.text
 """Snowflake, BigQuery, Databricks and Redshift through their own drivers, which `tasks.drivers` opens.
 
-No such server was at hand: the SQL is checked by sqlglot and golden files, the sessions against a recording driver. None of them can promise
-one moment for both sides; the role's rights are the fence.
+No such server was at hand: the SQL is checked by sqlglot and golden files, the sessions against a recording
+driver. None of them can promise one moment for both sides; the role's rights are the fence.
 """
 
 from __future__ import annotations
@@ -99,7 +99,8 @@ class Warehouse:
             sink.write("".join([",".join(map(_field, row)) + "\n" for row in rows]).encode())
 
     def find(self, dotted: str) -> tuple[str, ...]:
-        """The path, completed by the connection's database and schema; names are looked up by the catalog, exactly first and then without case."""
+        """The path, completed by the connection's database and schema; names are looked up by the catalog,
+        exactly first and then without case."""
         parts = path_of(dotted)
         missing = self._depth - len(parts)
         if missing > len(self._prefix):
@@ -201,7 +202,8 @@ def _column(name: str, exact: str) -> Column:
     return Column(name, exact, base, _KINDS.get(base, Kind.OTHER))
 
 
-# Snowflake ----------------------------------------------------------------------------------------------------------------------
+# Snowflake
+# -----------------------------------------------------------------------------------------------------------
 
 _SNOWFLAKE_CODES = (
     *(
@@ -238,7 +240,8 @@ def _snowflake_columns(cursor: Any) -> list[Column]:
     return found
 
 
-# BigQuery -----------------------------------------------------------------------------------------------------------------------
+# BigQuery
+# -----------------------------------------------------------------------------------------------------------
 
 
 def bigquery(where: Connection, timeout_s: float, session: dict[str, str]) -> Warehouse:
@@ -269,7 +272,8 @@ def _bigquery_column(field: Any) -> Column:
     return Column(field.name, exact, base, _KINDS.get(base, Kind.OTHER))
 
 
-# Databricks ---------------------------------------------------------------------------------------------------------------------
+# Databricks
+# -----------------------------------------------------------------------------------------------------------
 
 
 def databricks(where: Connection, timeout_s: float, session: dict[str, str]) -> Warehouse:
@@ -292,7 +296,8 @@ def _databricks_columns(cursor: Any) -> list[Column]:
     return found
 
 
-# Redshift -----------------------------------------------------------------------------------------------------------------------
+# Redshift
+# -----------------------------------------------------------------------------------------------------------
 
 _REDSHIFT_OIDS = {
     16: "boolean",

@@ -1,8 +1,11 @@
-"""`python -m runyard.tasks.dbt --spec FILE --out DIR`: writes DIR/profiles.yml with one target per side, from RUNYARD_CONNECTIONS. Exits 2 when it could not.
+"""`python -m runyard.tasks.dbt --spec FILE --out DIR`: writes DIR/profiles.yml with one target per side, from
+RUNYARD_CONNECTIONS. Exits 2 when it could not.
 
-The spec: `connection` (a name of the connections), `projects` (folders with dbt_project.yml; every profile name in them is written), `targets`
-(target → schema), `threads`, and for DuckDB `file` (the database to build, relative to where dbt runs); the data source's own file is attached
-read-only under its stem (what is no letter or digit becomes `_`). JSON is YAML, so the profiles are written as JSON. The file holds the password: mode 0600, never kept as an artifact.
+The spec: `connection` (a name of the connections), `projects` (folders with dbt_project.yml; every profile
+name in them is written), `targets` (target → schema), `threads`, and for DuckDB `file` (the database to
+build, relative to where dbt runs); the data source's own file is attached read-only under its stem (what is
+no letter or digit becomes `_`). JSON is YAML, so the profiles are written as JSON. The file holds the
+password: mode 0600, never kept as an artifact.
 """
 
 from __future__ import annotations

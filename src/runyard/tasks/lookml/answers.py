@@ -1,7 +1,9 @@
-"""`python -m runyard.tasks.lookml.answers`: one question about LookML or a database, as JSON on stdin; its answer as JSON on stdout.
+"""`python -m runyard.tasks.lookml.answers`: one question about LookML or a database, as JSON on stdin; its
+answer as JSON on stdout.
 
-What the Looker door asks at once, kept out of the server's own process: `connect` {name, settings, timeout_s} → {problem}; `validate` {texts} →
-{findings}; `tests` {texts, connections, model, test, file, now} → {tests}. `texts` are the project's files by path.
+What the Looker door asks at once, kept out of the server's own process: `connect` {name, settings, timeout_s}
+→ {problem}; `validate` {texts} → {findings}; `tests` {texts, connections, model, test, file, now} → {tests}.
+`texts` are the project's files by path.
 """
 
 from __future__ import annotations

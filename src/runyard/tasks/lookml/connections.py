@@ -1,6 +1,8 @@
-"""A connection's settings, from an address or from a server's row, for every database that LookML's SQL is asked of. No database is opened here.
+"""A connection's settings, from an address or from a server's row, for every database that LookML's SQL is
+asked of. No database is opened here.
 
-`written` names the dialect that the project's SQL is in when the database speaks another one: it is transpiled then.
+`written` names the dialect that the project's SQL is in when the database speaks another one: it is
+transpiled then.
 """
 
 from __future__ import annotations
@@ -25,7 +27,8 @@ class CannotConnect(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Connection:
-    """A connection's settings; port 0 is the database's usual one. `options` are a warehouse's own, secrets among them (`drivers.connect`)."""
+    """A connection's settings; port 0 is the database's usual one. `options` are a warehouse's own, secrets
+    among them (`drivers.connect`)."""
 
     name: str
     dialect: Dialect
@@ -52,7 +55,8 @@ class Connection:
         return text
 
     def written_for(self, written: Dialect) -> Connection:
-        """The connection for a project whose SQL is written for a warehouse; a connection of that very kind needs no translation."""
+        """The connection for a project whose SQL is written for a warehouse; a connection of that very kind
+        needs no translation."""
         return replace(self, written=written if written != self.dialect else None)
 
 
@@ -65,10 +69,13 @@ def written_dialect(word: str) -> Dialect:
 
 
 def connection(name: str, settings: Mapping[str, Any]) -> Connection:
-    """A connection out of `{dialect, url}` or `{dialect, file}` or `{dialect, host, port, database, username, password, schema, …}`.
+    """A connection out of `{dialect, url}` or `{dialect, file}` or `{dialect, host, port, database, username,
+    password, schema, …}`.
 
-    Addresses: `duckdb:///abs/file`, `postgres://…`, `redshift://…`, `snowflake://user:password@account/database/schema?warehouse=W&role=R`,
-    `bigquery://project/dataset?location=EU`; each with `written=bigquery` to be transpiled. CannotConnect says what is wrong.
+    Addresses: `duckdb:///abs/file`, `postgres://…`, `redshift://…`,
+    `snowflake://user:password@account/database/schema?warehouse=W&role=R`,
+    `bigquery://project/dataset?location=EU`; each with `written=bigquery` to be transpiled. CannotConnect
+    says what is wrong.
     """
     known = {**settings, **_from_url(name, str(settings["url"]))} if settings.get("url") else dict(settings)
     word = str(known.get("dialect") or "").lower()

@@ -1,8 +1,10 @@
-"""Databases that SQL is bound against, opened so that a query can only read and only the database itself. DuckDB and PostgreSQL are here.
+"""Databases that SQL is bound against, opened so that a query can only read and only the database itself.
+DuckDB and PostgreSQL are here.
 
-DuckDB: read-only file, no external access, configuration locked, exactly one SELECT. PostgreSQL: read-only transaction, one statement
-(extended protocol), statement timeout, always rolled back. BigQuery, Snowflake and Redshift are in `warehouse`, settings in `connections`.
-Passwords never appear in a message. Used by `sqlcheck`.
+DuckDB: read-only file, no external access, configuration locked, exactly one SELECT. PostgreSQL: read-only
+transaction, one statement (extended protocol), statement timeout, always rolled back. BigQuery, Snowflake and
+Redshift are in `warehouse`, settings in `connections`. Passwords never appear in a message. Used by
+`sqlcheck`.
 """
 
 from __future__ import annotations
@@ -49,7 +51,8 @@ class Database(Protocol):
         """Plans and runs a query that has no rows; None when the database accepts it."""
 
     def run(self, sql: str, max_rows: int) -> Rows | Refusal:
-        """Runs a query and fetches up to `max_rows` rows, with the driver's own Python values. CannotConnect when the server went away."""
+        """Runs a query and fetches up to `max_rows` rows, with the driver's own Python values. CannotConnect
+        when the server went away."""
 
     def session(self) -> Database:
         """Another session of the same database, for another thread. CannotConnect when it gives none."""
@@ -91,7 +94,8 @@ class _DuckDB:
             "memory_limit": "1GB",
             "threads": "2",
             "autoinstall_known_extensions": "false",
-            # Here, not by SET: connections to one file in one process share an instance, and what is locked cannot be locked again.
+            # Here, not by SET: connections to one file in one process share an instance, and what is locked
+            # cannot be locked again.
             "lock_configuration": "true",
         }
         try:
@@ -127,8 +131,9 @@ class _DuckDB:
         return Rows(columns, rows[:max_rows], len(rows) > max_rows)
 
     def _is_one_select(self, sql: str) -> bool:
-        """Without a semicolon there is one statement, and one that begins with these words only reads: a WITH that writes is refused by a
-        read-only file. Else DuckDB has to say; its parser takes most of a bind and holds the interpreter while it is asked this way."""
+        """Without a semicolon there is one statement, and one that begins with these words only reads: a WITH
+        that writes is refused by a read-only file. Else DuckDB has to say; its parser takes most of a bind
+        and holds the interpreter while it is asked this way."""
         if _PLAINLY_ONE.fullmatch(sql):
             return True
         statements = self._connection.extract_statements(sql)

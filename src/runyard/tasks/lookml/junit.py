@@ -1,4 +1,5 @@
-"""Reports as JUnit XML, as CI servers show test results: one suite per validator, one case per explore, data test or finding. Pure."""
+"""Reports as JUnit XML, as CI servers show test results: one suite per validator, one case per explore, data
+test or finding. Pure."""
 
 from __future__ import annotations
 
@@ -52,7 +53,8 @@ def _case(validator: str, name: str, classname: str = "") -> Element:
 
 
 def _findings(report: Report) -> Iterator[Element]:
-    """One case per finding; those below the threshold are no failures. A project without any is one passed case."""
+    """One case per finding; those below the threshold are no failures. A project without any is one passed
+    case."""
     found = list(rows(report))
     bad = report["error_count"]
     failing = {"error"} if report["validator"] == "style" else {"error", "warning", "note"}

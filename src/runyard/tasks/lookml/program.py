@@ -1,7 +1,8 @@
-"""The program behind `python -m runyard.tasks.lookml VALIDATOR`: validates a project, writes JSON, Markdown and JUnit XML, logs for people.
+"""The program behind `python -m runyard.tasks.lookml VALIDATOR`: validates a project, writes JSON, Markdown
+and JUnit XML, logs for people.
 
-Exit code 0: clean, 1: findings, 2: could not. Connections come from the environment, RUNYARD_CONNECTIONS = {"name": {"dialect", …}},
-never from the command line, where everyone on the machine could read a password.
+Exit code 0: clean, 1: findings, 2: could not. Connections come from the environment, RUNYARD_CONNECTIONS =
+{"name": {"dialect", …}}, never from the command line, where everyone on the machine could read a password.
 """
 
 from __future__ import annotations
@@ -152,7 +153,8 @@ def from_environment(text: str) -> dict[str, Connection]:
         try:
             made[name] = connection(name, settings)
         except CannotConnect as problem:
-            # Another model's connection may be of a kind we do not serve; it matters only to explores that use it.
+            # Another model's connection may be of a kind we do not serve; it matters only to explores that
+            # use it.
             _log(f"note: {problem}")
     return made
 

@@ -1,16 +1,16 @@
 """Results as JSON, the shape that servers read. Pure; used by `validation`.
 
-`{"schema": 1, "validator", "status": "passed"|"failed"|"errored", "incremental", "error_count", "problem", "summary": {…}}` plus
-lookml: `"findings": [{code, kind, message, severity, file, line, column, model, explore, explores, field, suggestion}]`;
-sql: `"tested": [{model, explore, status, skip_reason, problem, dimensions, measures, queries, errors: [{message, dimension, sql, file, line,
-sql_line, sql_column}]}]`;
-assert: `"tested": [{model, explore, status, skip_reason, problem, errors: [{test, assertion, message, file, line, sql, rows, failed_rows}],
-successes: [{test, file, line, assertions, rows, warning}]}]`;
-content: `"tested": [{model, explore, status, skip_reason, problem, elements, errors: [{message, field, suggestion, content_type, content_id,
-title, folder, folder_id, element_type, element, file, line}]}]`;
-style: `"findings": [{code, rule_name, message, severity, file, line, column, entity_type, entity_name, model, explore, field, documentation,
-error_id, context, context_line, is_incremental}]`.
-`problem` is set exactly when the status is errored. Exit codes are `EXIT`.
+`{"schema": 1, "validator", "status": "passed"|"failed"|"errored", "incremental", "error_count", "problem",
+"summary": {…}}` plus lookml: `"findings": [{code, kind, message, severity, file, line, column, model,
+explore, explores, field, suggestion}]`; sql: `"tested": [{model, explore, status, skip_reason, problem,
+dimensions, measures, queries, errors: [{message, dimension, sql, file, line, sql_line, sql_column}]}]`;
+assert: `"tested": [{model, explore, status, skip_reason, problem, errors: [{test, assertion, message, file,
+line, sql, rows, failed_rows}], successes: [{test, file, line, assertions, rows, warning}]}]`; content:
+`"tested": [{model, explore, status, skip_reason, problem, elements, errors: [{message, field, suggestion,
+content_type, content_id, title, folder, folder_id, element_type, element, file, line}]}]`; style:
+`"findings": [{code, rule_name, message, severity, file, line, column, entity_type, entity_name, model,
+explore, field, documentation, error_id, context, context_line, is_incremental}]`. `problem` is set exactly
+when the status is errored. Exit codes are `EXIT`.
 """
 
 from __future__ import annotations

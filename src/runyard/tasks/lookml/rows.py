@@ -1,4 +1,5 @@
-"""A report's errors as flat rows, the same for all validators: what texts, JUnit, SARIF and Markdown are made of. Reads the JSON of `report`."""
+"""A report's errors as flat rows, the same for all validators: what texts, JUnit, SARIF and Markdown are made
+of. Reads the JSON of `report`."""
 
 from __future__ import annotations
 
@@ -13,7 +14,8 @@ Report = Mapping[str, Any]
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """One error. `subject` is what it is about (a field, a test, a tile); `level` error, warning or note; `sql` with its place when a database spoke."""
+    """One error. `subject` is what it is about (a field, a test, a tile); `level` error, warning or note;
+    `sql` with its place when a database spoke."""
 
     rule: str
     level: str
@@ -90,7 +92,8 @@ def _content(tested: Report, one: Report) -> Row:
 
 
 def excerpt(row: Row, around: int = 2) -> str:
-    """The lines of SQL around the place that the database named, with a caret under it; "" without a place."""
+    """The lines of SQL around the place that the database named, with a caret under it; "" without a
+    place."""
     lines = row.sql.split("\n")
     if not 0 < row.sql_line <= len(lines):
         return ""

@@ -18,7 +18,8 @@ _RULES = {
 
 
 def sarif(reports: Sequence[Mapping[str, Any]], version: str) -> str:
-    """One log of one run. A validator that could not run is a notification, and makes the execution unsuccessful."""
+    """One log of one run. A validator that could not run is a notification, and makes the execution
+    unsuccessful."""
     found = [row for report in reports for row in rows(report)]
     names = sorted({row.rule for row in found})
     rules = [{"id": name, "shortDescription": {"text": _RULES.get(name, name)}} for name in names]

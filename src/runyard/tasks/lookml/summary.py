@@ -1,7 +1,8 @@
-"""A validator's result as Markdown, for people: what pages show of a job. Reads the JSON of `report`, so it serves failures too. Pure.
+"""A validator's result as Markdown, for people: what pages show of a job. Reads the JSON of `report`, so it
+serves failures too. Pure.
 
-The same message at the same place is one row, however many dimensions it breaks. The SQL that a database refused stands below with a caret,
-failing rows of data tests as tables.
+The same message at the same place is one row, however many dimensions it breaks. The SQL that a database
+refused stands below with a caret, failing rows of data tests as tables.
 """
 
 from __future__ import annotations

@@ -1,6 +1,8 @@
-"""One project and what it is validated against: the five validators, each giving its report. Used by `program` and by the command line.
+"""One project and what it is validated against: the five validators, each giving its report. Used by
+`program` and by the command line.
 
-Projects, models and the target branch are read once, whichever validators run. Problems that stop a validator become its report.
+Projects, models and the target branch are read once, whichever validators run. Problems that stop a validator
+become its report.
 """
 
 from __future__ import annotations
@@ -46,7 +48,8 @@ _MARKS = {"passed": "ok  ", "failed": "FAIL", "skipped": "skip", "errored": "ERR
 
 @dataclass(frozen=True)
 class Request:
-    """What to validate and how; every option of a suite. `target` is a folder with the target branch's tree, None for none.
+    """What to validate and how; every option of a suite. `target` is a folder with the target branch's tree,
+    None for none.
 
     `written_for` is the dialect of the project's SQL; what a connection itself says of it counts less.
     """
@@ -76,14 +79,16 @@ class Request:
 
 @dataclass
 class Validation:
-    """The validators on one request. `connections` gives the databases when they are first needed; `say` hears lines of progress."""
+    """The validators on one request. `connections` gives the databases when they are first needed; `say`
+    hears lines of progress."""
 
     request: Request
     connections: Callable[[], Mapping[str, Connection]]
     say: Say = lambda _line: None
 
     def report(self, validator: str) -> Json:
-        """One validator's report, with the seconds it took; never an exception for what projects or databases do."""
+        """One validator's report, with the seconds it took; never an exception for what projects or databases
+        do."""
         started = time.monotonic()
         try:
             result = {
@@ -127,7 +132,8 @@ class Validation:
         return self._chosen(self.before) if self.before is not None else None
 
     def _databases(self) -> Mapping[str, Connection]:
-        """The connections, those to local databases with the dialect that the request says the project is written for."""
+        """The connections, those to local databases with the dialect that the request says the project is
+        written for."""
         given, written = self.connections(), self.request.written_for
         if written is None:
             return given

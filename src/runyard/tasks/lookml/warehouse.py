@@ -1,8 +1,9 @@
-"""BigQuery, Snowflake and Redshift through their own drivers, as far as reading goes. Opened by `databases.open_database`.
+"""BigQuery, Snowflake and Redshift through their own drivers, as far as reading goes. Opened by
+`databases.open_database`.
 
-Binding costs nothing where the vendor plans without running: BigQuery's dry run, Snowflake's `describe`; Redshift runs the query without rows.
-One SELECT per query, judged by its tokens; a time limit in the session. Redshift's transaction is read-only; for the other two the role's rights are
-the fence.
+Binding costs nothing where the vendor plans without running: BigQuery's dry run, Snowflake's `describe`;
+Redshift runs the query without rows. One SELECT per query, judged by its tokens; a time limit in the session.
+Redshift's transaction is read-only; for the other two the role's rights are the fence.
 """
 
 from __future__ import annotations

@@ -1,7 +1,8 @@
-"""RunnerService and PingService over Connect at /api/actions: registering, declaring, fetching, and hearing how tasks go. `mount` is the door's.
+"""RunnerService and PingService over Connect at /api/actions: registering, declaring, fetching, and hearing
+how tasks go. `mount` is the door's.
 
-A runner is registered with the server's registration token and then names itself in two headers. It takes jobs whose `runs-on` labels are all its own,
-of every repository; it sees nothing but its own tasks.
+A runner is registered with the server's registration token and then names itself in two headers. It takes
+jobs whose `runs-on` labels are all its own, of every repository; it sees nothing but its own tasks.
 """
 
 from __future__ import annotations
@@ -123,8 +124,8 @@ class Runners(RunnerService):
         return pb.DeclareResponse(runner=_shown(await services.db.write(note)))
 
     async def fetch_task(self, request: pb.FetchTaskRequest, ctx: _Ctx, /) -> pb.FetchTaskResponse:
-        """One task at most. The version only tells the client that something may have changed; a claim is tried whatever it says, because it counts from
-        the server's start."""
+        """One task at most. The version only tells the client that something may have changed; a claim is
+        tried whatever it says, because it counts from the server's start."""
         row = _runner.get()
         version = self._services.bell.version("queue") + 1
         if self._services.now() - (row.contacted_at or 0) > NOTED_EVERY_MS:

@@ -1,6 +1,7 @@
-"""The workflow that a task carries: the file as it was written, with exactly one job in it, its matrix down to one value each, without `needs`
-(the runner adds them from the task). Whether it runs is decided: its `if` always holds, since the runner's own default would skip it behind needs that failed. JSON,
-which is YAML. Called by `tasks`."""
+"""The workflow that a task carries: the file as it was written, with exactly one job in it, its matrix down
+to one value each, without `needs` (the runner adds them from the task). Whether it runs is decided: its `if`
+always holds, since the runner's own default would skip it behind needs that failed. JSON, which is YAML.
+Called by `tasks`."""
 
 from __future__ import annotations
 

@@ -1,7 +1,8 @@
-"""How a task goes, in the engine's verbs: rows of the log, states of steps, outputs, the end; and what the runner is told (contracts/depot.md §8).
+"""How a task goes, in the engine's verbs: rows of the log, states of steps, outputs, the end; and what the
+runner is told (contracts/depot.md §8).
 
-Rows are numbered from 0 and may come again; the attempt's `extra` keeps how many there are and where some of them begin, so that a step's rows can be
-found as bytes. Functions of one transaction. Called by `door`.
+Rows are numbered from 0 and may come again; the attempt's `extra` keeps how many there are and where some of
+them begin, so that a step's rows can be found as bytes. Functions of one transaction. Called by `door`.
 """
 
 from __future__ import annotations
@@ -38,7 +39,8 @@ _OUTCOMES = {
 def take_rows(
     tx: Tx, attempt: Attempt, token: str, request: pb.UpdateLogRequest, now: int, terms: Terms
 ) -> int:
-    """Appends the rows that are new; the number of rows that are there. A gap is not filled: the answer says from where to send."""
+    """Appends the rows that are new; the number of rows that are there. A gap is not filled: the answer says
+    from where to send."""
     if request.index < 0 or len(request.rows) > MOST_ROWS:
         raise Invalid(f"At most {MOST_ROWS} rows at once, from an index that is not negative.")
     kept: dict[str, Any] = dict(attempt.extra.get(KEPT) or {})
@@ -94,7 +96,8 @@ def _thinned(marks: list[list[int]]) -> list[list[int]]:
 def take_state(
     tx: Tx, attempt: Attempt, token: str, request: pb.UpdateTaskRequest, now: int, terms: Terms
 ) -> pb.UpdateTaskResponse:
-    """Keeps the lease, notes steps and outputs, ends the attempt when the runner says so. CANCELLED in the answer means: stop."""
+    """Keeps the lease, notes steps and outputs, ends the attempt when the runner says so. CANCELLED in the
+    answer means: stop."""
     state = request.state or pb.TaskState()
     if len(state.steps) > MOST_STEPS:
         raise Invalid(f"A task has at most {MOST_STEPS} steps.")

@@ -1,4 +1,5 @@
-"""Claiming for a runner of another make: one attempt, and all that its program asks for around it (contracts/depot.md §8, "Task"). Called by `door`."""
+"""Claiming for a runner of another make: one attempt, and all that its program asks for around it
+(contracts/depot.md §8, "Task"). Called by `door`."""
 
 from __future__ import annotations
 
@@ -36,11 +37,13 @@ class Tasks:
     services: Services
 
     def token(self, runner: Runner, attempt_id: int) -> str:
-        """The job token of an attempt at this runner: made again when it is needed, so that it is kept nowhere. The runner gets it with the task."""
+        """The job token of an attempt at this runner: made again when it is needed, so that it is kept
+        nowhere. The runner gets it with the task."""
         return f"{JOB_PREFIX}{attempt_id}-{self.services.sign(f'fleet task {attempt_id} of runner {runner.id}', 0)[:40]}"
 
     async def next(self, runner: Runner) -> pb.Task | None:
-        """One task; None when there is nothing for this runner. A job whose file cannot be handed out ends with the reason."""
+        """One task; None when there is nothing for this runner. A job whose file cannot be handed out ends
+        with the reason."""
         services = self.services
         while True:
             found = await services.db.write(lambda tx: self._claim(tx, runner))

@@ -1,6 +1,8 @@
-"""Twirp `github.actions.results.api.v1.ArtifactService`: the artifacts of the caller's own run (contracts/actions.md §10.1). Called by `door`.
+"""Twirp `github.actions.results.api.v1.ArtifactService`: the artifacts of the caller's own run
+(contracts/actions.md §10.1). Called by `door`.
 
-They are the artifacts of every other door: an upload ends as one row, and what the built-in steps or the API left can be downloaded here.
+They are the artifacts of every other door: an upload ends as one row, and what the built-in steps or the API
+left can be downloaded here.
 """
 
 from __future__ import annotations
@@ -157,7 +159,8 @@ def _free(tx: Tx, who: Caller, name: str) -> None:
 
 
 def _named(tx: Tx, attempt: Attempt, name: str) -> bool:
-    """Whether the name is taken in this run; an earlier try of the same job does not count, its artifact is replaced."""
+    """Whether the name is taken in this run; an earlier try of the same job does not count, its artifact is
+    replaced."""
     for row in tx.artifacts(ArtifactFilter(run_id=attempt.run_id, type="archive", name=name), _ALL):
         other = tx.get(Attempt, row.attempt_id)
         if other is None or other.id == attempt.id or other.job_id != attempt.job_id:

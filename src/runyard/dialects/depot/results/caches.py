@@ -1,4 +1,5 @@
-"""Caches for actions: Twirp `CacheService` (v2) and the REST calls of v1, over the same entries (contracts/actions.md §10.2). Called by `door`.
+"""Caches for actions: Twirp `CacheService` (v2) and the REST calls of v1, over the same entries
+(contracts/actions.md §10.2). Called by `door`.
 
 What may be read and written where is `engine.caches`' business alone.
 """

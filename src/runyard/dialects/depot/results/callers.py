@@ -1,4 +1,5 @@
-"""Who asks: a running job, by the runtime token that its runner made (`runner.actions.reach`). And errors in Twirp's shape. Called by `door`."""
+"""Who asks: a running job, by the runtime token that its runner made (`runner.actions.reach`). And errors in
+Twirp's shape. Called by `door`."""
 
 from __future__ import annotations
 
@@ -56,7 +57,8 @@ def code_of(error: RunyardError) -> tuple[str, int]:
 
 
 def job_token_of(runtime_token: str) -> str:
-    """The job's token inside a runtime token: its last part is all that proves anything. A plain job token is its own."""
+    """The job's token inside a runtime token: its last part is all that proves anything. A plain job token is
+    its own."""
     return runtime_token.rpartition(".")[2] if len(runtime_token) <= MOST_TOKEN_CHARS else ""
 
 
@@ -74,7 +76,8 @@ async def caller(services: Services, request: Request) -> Caller:
 
 
 def base_of(services: Services, host: str) -> str:
-    """The origin of links: as the job itself named this server, for inside its box other names may lead nowhere."""
+    """The origin of links: as the job itself named this server, for inside its box other names may lead
+    nowhere."""
     own = services.server.url
     if not _HOST.match(host) or own.partition("://")[2].partition("/")[0] == host:
         return own

@@ -1,4 +1,5 @@
-"""The door of `results`: paths to methods, bodies under a limit, errors in Twirp's shape. Mounted by `depot.routes`."""
+"""The door of `results`: paths to methods, bodies under a limit, errors in Twirp's shape. Mounted by
+`depot.routes`."""
 
 from __future__ import annotations
 

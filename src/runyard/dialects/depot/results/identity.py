@@ -1,6 +1,8 @@
-"""Identity tokens on request: what `ACTIONS_ID_TOKEN_REQUEST_URL` answers to jobs with `permissions: id-token: write`. Called by `door`.
+"""Identity tokens on request: what `ACTIONS_ID_TOKEN_REQUEST_URL` answers to jobs with `permissions:
+id-token: write`. Called by `door`.
 
-An OpenID Connect ID token under this server's own key; claims as GitHub names them, the subject as GitHub's default (`repo:OWNER/NAME:ref:REF`).
+An OpenID Connect ID token under this server's own key; claims as GitHub names them, the subject as GitHub's
+default (`repo:OWNER/NAME:ref:REF`).
 """
 
 from __future__ import annotations

@@ -1,7 +1,9 @@
-"""Bytes by signed link, as block blobs of Azure's kind: one PUT, or blocks and then their list (contracts/actions.md §10.1). Called by `door`.
+"""Bytes by signed link, as block blobs of Azure's kind: one PUT, or blocks and then their list
+(contracts/actions.md §10.1). Called by `door`.
 
-An upload is a Record that says whose it is; a block is one of its own until the list joins them. Blob first, record second; what is never finished is
-swept after a day. A link dies with its job, whatever its expiry says.
+An upload is a Record that says whose it is; a block is one of its own until the list joins them. Blob first,
+record second; what is never finished is swept after a day. A link dies with its job, whatever its expiry
+says.
 """
 
 from __future__ import annotations
@@ -102,7 +104,8 @@ def _blocks(tx: Tx, upload_id: int) -> dict[str, Record]:
 
 @dataclass(frozen=True, slots=True)
 class Uploads:
-    """An ASGI application for `/_results/uploads/<id>?expires=…&signature=…[&comp=block&blockid=…|&comp=blocklist]`."""
+    """An ASGI application for
+    `/_results/uploads/<id>?expires=…&signature=…[&comp=block&blockid=…|&comp=blocklist]`."""
 
     services: Services
 

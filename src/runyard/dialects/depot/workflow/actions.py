@@ -1,5 +1,5 @@
-"""What a step's `uses` becomes: a built-in step of the runner for the well-known actions (when the operator has them built in), else an action that the
-runner fetches and expands. Called by `steps`.
+"""What a step's `uses` becomes: a built-in step of the runner for the well-known actions (when the operator
+has them built in), else an action that the runner fetches and expands. Called by `steps`.
 """
 
 from __future__ import annotations
@@ -40,7 +40,8 @@ def _check(
     inputs: Mapping[str, Text],
     uses: Text,
 ) -> None:
-    """Unknown inputs are warnings, as at the vendor's; a value that makes no sense is an error where it stands."""
+    """Unknown inputs are warnings, as at the vendor's; a value that makes no sense is an error where it
+    stands."""
     for name, text in inputs.items():
         if name not in known:
             findings.warning(text.at, f"Unexpected input '{name}'", nearest(name, known))

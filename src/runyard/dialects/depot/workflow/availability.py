@@ -1,6 +1,7 @@
 """Which contexts and functions an expression may use in which place, and the check of one text.
 
-The table is GitHub's "context availability" (actions.md §4). Called by the readers for every text with `${{ }}`.
+The table is GitHub's "context availability" (actions.md §4). Called by the readers for every text with `${{
+}}`.
 """
 
 from __future__ import annotations

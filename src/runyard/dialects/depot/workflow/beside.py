@@ -1,7 +1,9 @@
-"""`container` and `services` of a job, and Depot's `runs-on: {image}`, to images of the plan (actions.md §5). Called by `build`.
+"""`container` and `services` of a job, and Depot's `runs-on: {image}`, to images of the plan (actions.md §5).
+Called by `build`.
 
-Names, environment, options and credentials may hold templates: they are rendered at claim, options and volumes by the runner. What is text already is
-read here once, so that what our boxes cannot do is refused where it stands.
+Names, environment, options and credentials may hold templates: they are rendered at claim, options and
+volumes by the runner. What is text already is read here once, so that what our boxes cannot do is refused
+where it stands.
 """
 
 from __future__ import annotations
@@ -21,8 +23,8 @@ _SCHEME = "docker://"
 
 
 def images(job: JobDoc, static: Static) -> tuple[Image | None, tuple[Image, ...]]:
-    """The image that the steps run in, and what runs beside the job, under its id as host name. Ports of services reach the job at localhost where it
-    runs in no container, as at GitHub."""
+    """The image that the steps run in, and what runs beside the job, under its id as host name. Ports of
+    services reach the job at localhost where it runs in no container, as at GitHub."""
     docs = {f"services.{name}": doc for name, doc in job.services.items()}
     if job.container is not None:
         docs = {"container": job.container, **docs}

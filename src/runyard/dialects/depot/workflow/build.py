@@ -1,7 +1,8 @@
 """A WorkflowDoc and a trigger to a WorkflowPlan: jobs, legs, gates, environment, outputs (actions.md §5).
 
-Called by `depot/compile.py`. Adds findings for what cannot be served or rendered; the caller refuses when there are errors. What depends on `needs` becomes
-templates in the plan (`late`), a matrix that does so a job that unfolds, a called workflow too (`calls`).
+Called by `depot/compile.py`. Adds findings for what cannot be served or rendered; the caller refuses when
+there are errors. What depends on `needs` becomes templates in the plan (`late`), a matrix that does so a job
+that unfolds, a called workflow too (`calls`).
 """
 
 from __future__ import annotations
@@ -46,7 +47,8 @@ class Event:
 
 @dataclass(frozen=True, slots=True)
 class Setting:
-    """What all jobs of one document share. `key` is the path of callers that leads to it, empty or ending in " / "."""
+    """What all jobs of one document share. `key` is the path of callers that leads to it, empty or ending in
+    " / "."""
 
     doc: WorkflowDoc
     context: Mapping[str, Any]
@@ -66,7 +68,8 @@ class Setting:
 
 @dataclass(frozen=True, slots=True)
 class Leg:
-    """One leg of a job with what is known about it. `static` lacks `matrix` where that is known later only."""
+    """One leg of a job with what is known about it. `static` lacks `matrix` where that is known later
+    only."""
 
     doc: JobDoc
     key: str
@@ -298,8 +301,8 @@ def _plan(setting: Setting, leg: Leg) -> JobPlan:
 
 
 def _handed_labels(setting: Setting, leg: Leg) -> tuple[str, ...]:
-    """All labels of a job whose file a foreign runner can be handed: one of the repository itself, not called by another, whose steps such a runner can
-    run. `self-hosted` says what it is anyway."""
+    """All labels of a job whose file a foreign runner can be handed: one of the repository itself, not called
+    by another, whose steps such a runner can run. `self-hosted` says what it is anyway."""
     if setting.key or setting.doc.path.startswith("_inline_") or leg.doc.runs_on.group is not None:
         return ()
     if any(step.control or step.background or step.lane or step.retry for step in leg.doc.steps):
@@ -320,8 +323,9 @@ def _context(setting: Setting, static: Static, use: EnvironmentUse | None) -> di
 
 
 def _cache_scopes(trigger: Trigger, github: Mapping[str, Any]) -> tuple[str, ...]:
-    """The run's own ref, the branch it is to be merged into, the default branch. What the caller of the API brought along (a text, changes, a commit
-    of its choice) is not what the ref holds, so it writes nothing that the ref's own runs would read."""
+    """The run's own ref, the branch it is to be merged into, the default branch. What the caller of the API
+    brought along (a text, changes, a commit of its choice) is not what the ref holds, so it writes nothing
+    that the ref's own runs would read."""
     detached = bool(trigger.options.get("detached"))
     own = f"detached/{trigger.actor.id}" if detached else str(github["ref"])
     base = f"refs/heads/{github['base_ref']}" if github.get("base_ref") else ""

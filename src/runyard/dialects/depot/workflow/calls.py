@@ -1,7 +1,8 @@
-"""A job that calls a reusable workflow: a job that unfolds into those of the called file (actions.md §2, §5). Called by `build.jobs`.
+"""A job that calls a reusable workflow: a job that unfolds into those of the called file (actions.md §2, §5).
+Called by `build.jobs`.
 
-The called file sees the caller's `github` and `vars`, its own `inputs` and `env`, and the secrets that it is handed. Inputs that are known are known to its
-jobs already; others come with the unfolding.
+The called file sees the caller's `github` and `vars`, its own `inputs` and `env`, and the secrets that it is
+handed. Inputs that are known are known to its jobs already; others come with the unfolding.
 """
 
 from __future__ import annotations
@@ -100,7 +101,8 @@ def caller(setting: build.Setting, job: JobDoc) -> JobPlan | None:
 
 
 def _of_the_file(concurrency: ConcurrencyDoc, static: Static) -> Concurrency | None:
-    """The called file's own rule, for the call as a whole. One that asks for inputs which are not known yet is left out."""
+    """The called file's own rule, for the call as a whole. One that asks for inputs which are not known yet
+    is left out."""
     cancel = concurrency.cancel_in_progress
     if all(static.knows(text) for text in (concurrency.group, cancel) if isinstance(text, Text)):
         return late.known_concurrency(concurrency, static)

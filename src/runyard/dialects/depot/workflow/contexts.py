@@ -1,4 +1,5 @@
-"""The shapes of the contexts in a workflow: what is there for any file, for one job, and for one step (actions.md §4). Called by `lint`."""
+"""The shapes of the contexts in a workflow: what is there for any file, for one job, and for one step
+(actions.md §4). Called by `lint`."""
 
 from __future__ import annotations
 
@@ -47,8 +48,8 @@ _GIVEN_SECRETS = "github_token actions_step_debug actions_runner_debug"
 def of_file(
     dispatched: Mapping[str, InputDoc] | None, called: Mapping[str, Any] | None, secrets: Iterable[str] | None
 ) -> dict[str, Shape]:
-    """Contexts of a whole file. `dispatched` and `called` are the inputs of those events (None: the file does not know the event); `secrets` those that
-    a call declares, when the file can be started by calls only."""
+    """Contexts of a whole file. `dispatched` and `called` are the inputs of those events (None: the file does
+    not know the event); `secrets` those that a call declares, when the file can be started by calls only."""
     event: Shape = OPEN
     if dispatched is not None:
         event = Shape("object", {"inputs": strict(dict.fromkeys(dispatched, STRING))}, ANY)

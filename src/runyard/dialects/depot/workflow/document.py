@@ -1,4 +1,5 @@
-"""A workflow file as it was read: typed, located, nothing rendered yet. Made by `read`, used by `build` and `triggers`."""
+"""A workflow file as it was read: typed, located, nothing rendered yet. Made by `read`, used by `build` and
+`triggers`."""
 
 from __future__ import annotations
 
@@ -38,7 +39,8 @@ class ConcurrencyDoc:
 
 @dataclass(frozen=True, slots=True)
 class ContainerDoc:
-    """`container` of a job, or one of its `services`. `ports` and `volumes` as written; `options` is text for a container engine's command line."""
+    """`container` of a job, or one of its `services`. `ports` and `volumes` as written; `options` is text for
+    a container engine's command line."""
 
     image: Text
     env: Mapping[str, Text] = field(default_factory=dict)
@@ -84,7 +86,8 @@ class Argument:
 
 @dataclass(frozen=True, slots=True)
 class CallDoc:
-    """`uses` of a job: which workflow it calls, and with what. `secrets` None: it hands down all that it has."""
+    """`uses` of a job: which workflow it calls, and with what. `secrets` None: it hands down all that it
+    has."""
 
     uses: Text
     inputs: Mapping[str, Argument] = field(default_factory=dict)
@@ -194,7 +197,8 @@ class PushFilter:
 
 @dataclass(frozen=True, slots=True)
 class Callable:
-    """`on.workflow_call`: what a caller may and must hand over, and what it gets. `secrets`: name → whether it is required."""
+    """`on.workflow_call`: what a caller may and must hand over, and what it gets. `secrets`: name → whether
+    it is required."""
 
     inputs: Mapping[str, InputDoc] = field(default_factory=dict)
     secrets: Mapping[str, bool] = field(default_factory=dict)

@@ -1,4 +1,5 @@
-"""Events other than push and dispatch: reading their configuration, and whether a workflow takes one (actions.md §2). Called by `triggers` and compile."""
+"""Events other than push and dispatch: reading their configuration, and whether a workflow takes one
+(actions.md §2). Called by `triggers` and compile."""
 
 from __future__ import annotations
 
@@ -99,8 +100,9 @@ def read_schedules(reader: Reader, node: Node) -> tuple[ScheduleDoc, ...]:
 def takes(
     triggers: Triggers, event: str, action: str, branch: str, changed: frozenset[str] | None, name: str = ""
 ) -> bool:
-    """Whether a workflow wants this event; a repository_dispatch without `types` takes any. `branch` is the base of a pull request, or that of the run which a workflow_run is about; `name` is the
-    workflow that a workflow_run is about."""
+    """Whether a workflow wants this event; a repository_dispatch without `types` takes any. `branch` is the
+    base of a pull request, or that of the run which a workflow_run is about; `name` is the workflow that a
+    workflow_run is about."""
     if event not in triggers.events:
         return False
     filter = triggers.filters.get(event, EventFilter())

@@ -1,4 +1,5 @@
-"""The contexts of a run as the trigger knows them, and the environment that every step gets (actions.md §4, §6.2).
+"""The contexts of a run as the trigger knows them, and the environment that every step gets (actions.md §4,
+§6.2).
 
 Called by `build`. What only claim or runner know is in `LATE` and in templates of the step environment.
 """
@@ -31,8 +32,8 @@ LATE: Mapping[str, str] = {
 """Places of the `github` context that are filled at claim or by the runner (JobPlan.late)."""
 
 OWNER_ID = "owner_id"
-"""In a trigger's options: the id of the project's namespace, a person's own one included. Never a person's id: the two are counted apart, and an identity
-token's `repository_owner_id` must mean one owner."""
+"""In a trigger's options: the id of the project's namespace, a person's own one included. Never a person's
+id: the two are counted apart, and an identity token's `repository_owner_id` must mean one owner."""
 
 STEP_ENVIRONMENT: Mapping[str, str] = {
     "GITHUB_WORKSPACE": "${{ github.workspace }}",
@@ -158,7 +159,8 @@ def _of_pull_request(payload: Mapping[str, Any], side: str) -> str:
 
 
 def variables(context: Mapping[str, Any]) -> tuple[Variable, ...]:
-    """The GITHUB_* environment of all jobs; GITHUB_JOB is each one's own. Values are literal: a `$` or `${{` in a commit's text stays one."""
+    """The GITHUB_* environment of all jobs; GITHUB_JOB is each one's own. Values are literal: a `$` or `${{`
+    in a commit's text stays one."""
     known = context["github"]
     plain = {
         "CI": "true",

@@ -1,4 +1,5 @@
-"""Problems of one file, collected while reading goes on; the first ten are reported, as GitHub's parser does."""
+"""Problems of one file, collected while reading goes on; the first ten are reported, as GitHub's parser
+does."""
 
 from __future__ import annotations
 
@@ -15,8 +16,8 @@ MAX_MESSAGE = 500
 
 @dataclass(slots=True)
 class Findings:
-    """Grows while a file is read. `sampled`: contexts that hold samples only (a check without a trigger), so that what
-    depends on them cannot be judged."""
+    """Grows while a file is read. `sampled`: contexts that hold samples only (a check without a trigger), so
+    that what depends on them cannot be judged."""
 
     problems: list[Problem] = field(default_factory=list)
     sampled: frozenset[str] = frozenset()

@@ -1,5 +1,6 @@
-"""What an expression gives, and what is wrong with it although it can be read: properties that do not exist, objects used as texts, arguments of other
-kinds. Called by `lint`; every complaint is a sentence, an offset in the expression and a hint."""
+"""What an expression gives, and what is wrong with it although it can be read: properties that do not exist,
+objects used as texts, arguments of other kinds. Called by `lint`; every complaint is a sentence, an offset in
+the expression and a hint."""
 
 from __future__ import annotations
 
@@ -27,7 +28,8 @@ _STEP_STATUS = frozenset(("success", "failure"))
 
 @dataclass(slots=True)
 class Inference:
-    """One expression in its place: `contexts` by name. Complaints are collected as (message, offset, hint)."""
+    """One expression in its place: `contexts` by name. Complaints are collected as (message, offset,
+    hint)."""
 
     contexts: Mapping[str, Shape]
     complaints: list[tuple[str, int, str]] = field(default_factory=list)
@@ -210,7 +212,8 @@ def shown(node: Node) -> str:
 
 
 def flowing(node: Node) -> list[Node]:
-    """The context paths whose text becomes part of what the expression gives: not those that are only compared or looked into."""
+    """The context paths whose text becomes part of what the expression gives: not those that are only
+    compared or looked into."""
     match node:
         case Index() | Star() | Name():
             return [node]

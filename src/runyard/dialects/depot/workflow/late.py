@@ -1,4 +1,5 @@
-"""Keys of a job that may depend on `needs` or on a matrix that is not known yet: values where they are known, else templates for the engine.
+"""Keys of a job that may depend on `needs` or on a matrix that is not known yet: values where they are known,
+else templates for the engine.
 
 Called by `build` and `calls`.
 """
@@ -70,7 +71,8 @@ def fields(job: JobDoc, key: str, suffix: str, static: Static, stamp: str) -> Fi
 
 
 def name(job: JobDoc, key: str, suffix: str, static: Static) -> tuple[str, str, str]:
-    """(the shown name, a template for a better one, what comes behind that); a leg says its values unless the name does."""
+    """(the shown name, a template for a better one, what comes behind that); a leg says its values unless the
+    name does."""
     if job.name is None or not job.name.value.strip():
         return key, "", ""
     apart = f" ({suffix})" if suffix and not uses_matrix(job.name) else ""
@@ -81,7 +83,8 @@ def name(job: JobDoc, key: str, suffix: str, static: Static) -> tuple[str, str, 
 
 
 def _tags(job: JobDoc, static: Static) -> tuple[tuple[str, ...], Labels | None]:
-    """Self-hosted labels become runner tags; every hosted label means the built-in runner (Depot treats unknown ones so too). A group is a tag."""
+    """Self-hosted labels become runner tags; every hosted label means the built-in runner (Depot treats
+    unknown ones so too). A group is a tag."""
     asked = job.runs_on
     group = (asked.group,) if asked.group is not None else ()
     rule = Labels(
@@ -110,7 +113,8 @@ def _environment(job: JobDoc, static: Static) -> tuple[EnvironmentUse | None, di
 
 
 def outputs(job: JobDoc) -> dict[str, str]:
-    """What the runner renders at the end: the job's outputs, and the address of its environment when that is known only then."""
+    """What the runner renders at the end: the job's outputs, and the address of its environment when that is
+    known only then."""
     found = {name: text.value for name, text in job.outputs.items()}
     if job.environment is not None and job.environment.url is not None and job.environment.url.is_late:
         found[URL_OUTPUT] = job.environment.url.value

@@ -1,4 +1,5 @@
-"""Finds and reads the workflows that jobs call. Called by `build`; one Library per compilation, so that each file is read once.
+"""Finds and reads the workflows that jobs call. Called by `build`; one Library per compilation, so that each
+file is read once.
 
 GitHub's limits: ten levels, fifty files besides the one that was started (contracts/actions.md §2).
 """
@@ -29,7 +30,8 @@ class _Shelf:
 
 @dataclass(frozen=True, slots=True)
 class Library:
-    """Files as one workflow sees them. `above` are those that lead to it, outermost first; `where` names a tree of another repository."""
+    """Files as one workflow sees them. `above` are those that lead to it, outermost first; `where` names a
+    tree of another repository."""
 
     files: Files
     reach: Reach | None
@@ -43,7 +45,8 @@ class Library:
         return replace(self, above=(*self.above, (self.where, path)))
 
     def called(self, uses: Text) -> tuple[WorkflowDoc, Library] | None:
-        """The called document and what it may call itself; None, with a finding at the call, when it cannot be used."""
+        """The called document and what it may call itself; None, with a finding at the call, when it cannot
+        be used."""
         remote = remote_parts(uses.value)
         place = self if remote is None else self._elsewhere(uses, remote[0], remote[2])
         if place is None:

@@ -1,7 +1,9 @@
-"""Warnings about what runs but hardly does what its author meant. Called by `compile.check` only; a plan never waits for it.
+"""Warnings about what runs but hardly does what its author meant. Called by `compile.check` only; a plan
+never waits for it.
 
-The expressions of every place are judged by what they give there (`inference`): properties that do not exist, objects used as texts, strangers' text
-spliced into a script (reliability.md A1 to A3). `lint_jobs` and `lint_events` look at what is not an expression.
+The expressions of every place are judged by what they give there (`inference`): properties that do not exist,
+objects used as texts, strangers' text spliced into a script (reliability.md A1 to A3). `lint_jobs` and
+`lint_events` look at what is not an expression.
 """
 
 from __future__ import annotations
@@ -41,7 +43,8 @@ _OLD_COMMAND = re.compile(r"::(set-output\s+name=|save-state\s+name=|set-env\s+n
 
 
 def lint(doc: WorkflowDoc, findings: Findings, files: Files) -> None:
-    """Adds warnings for every part of a document that was read without errors. `files`: the repository that it lies in."""
+    """Adds warnings for every part of a document that was read without errors. `files`: the repository that
+    it lies in."""
     lint_events.lint(doc, findings)
     on = doc.triggers
     called = on.call.inputs if "workflow_call" in on.events else None
@@ -69,7 +72,8 @@ class _Place:
     shapes: Mapping[str, Shape]
 
     def text(self, text: Text, *, whole: bool = False) -> None:
-        """Every expression of a text. `whole`: one expression may give anything (a matrix, a condition); else it must become a text."""
+        """Every expression of a text. `whole`: one expression may give anything (a matrix, a condition); else
+        it must become a text."""
         for node, offset in _expressions(text) if text.is_late else ():
             shape = self.judge(text, node, offset)
             if not whole and shape.kind in ("object", "array", "null"):
@@ -192,7 +196,8 @@ def _job_texts(job: JobDoc) -> Iterator[Text]:
 
 
 def _expressions(text: Text) -> list[tuple[Node, int]]:
-    """Trees of a text's `${{ }}`, and where in the text their own offsets count from; none for one that cannot be read (that is found there)."""
+    """Trees of a text's `${{ }}`, and where in the text their own offsets count from; none for one that
+    cannot be read (that is found there)."""
     try:
         parts = split(text.value)
     except ExpressionError:

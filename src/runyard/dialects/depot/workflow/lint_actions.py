@@ -1,5 +1,5 @@
-"""Warnings about steps that use an action of the same repository: whether it is there and can be read, and what its `action.yml` says of inputs and
-outputs. Called by `lint`.
+"""Warnings about steps that use an action of the same repository: whether it is there and can be read, and
+what its `action.yml` says of inputs and outputs. Called by `lint`.
 
 The action lies in the workspace only when its step comes, so nothing here keeps a file from being run.
 """
@@ -31,7 +31,8 @@ _WORKFLOWS = (".depot/workflows/", ".github/workflows/")
 
 @dataclass(frozen=True, slots=True)
 class LocalActions:
-    """The repository's, for the steps of one job. `is_elsewhere`: its workspace holds other things too, so that no path can be judged."""
+    """The repository's, for the steps of one job. `is_elsewhere`: its workspace holds other things too, so
+    that no path can be judged."""
 
     files: Files
     findings: Findings

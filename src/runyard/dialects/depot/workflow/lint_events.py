@@ -1,5 +1,6 @@
-"""What is wrong with `on:` although it can be read: types of activity that do not exist, cron lines that never fire, patterns that match nothing,
-inputs whose default does not fit. `verify` finds what GitHub's parser refuses, `lint` what only its author did not mean. Called by `read` and `lint`."""
+"""What is wrong with `on:` although it can be read: types of activity that do not exist, cron lines that
+never fire, patterns that match nothing, inputs whose default does not fit. `verify` finds what GitHub's
+parser refuses, `lint` what only its author did not mean. Called by `read` and `lint`."""
 
 from __future__ import annotations
 

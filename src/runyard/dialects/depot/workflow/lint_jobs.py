@@ -1,5 +1,5 @@
-"""Warnings about a job beyond its expressions: labels of machines, matrix values that come twice, times that are over at once, steps that do
-nothing. Called by `lint`."""
+"""Warnings about a job beyond its expressions: labels of machines, matrix values that come twice, times that
+are over at once, steps that do nothing. Called by `lint`."""
 
 from __future__ import annotations
 

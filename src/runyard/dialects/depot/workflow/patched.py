@@ -1,7 +1,8 @@
 """Workflows that `depot ci run` sent with local changes (contracts/depot.md §5). Called by compile.
 
-The CLI writes two things into every job that checks out: the base commit as `ref` of the checkout, and a step that fetches the patch from Depot's own
-host and applies it. Here the changes are a commit already, the run's own: so the checkout takes that one and the step is not needed.
+The CLI writes two things into every job that checks out: the base commit as `ref` of the checkout, and a step
+that fetches the patch from Depot's own host and applies it. Here the changes are a commit already, the run's
+own: so the checkout takes that one and the step is not needed.
 """
 
 from __future__ import annotations

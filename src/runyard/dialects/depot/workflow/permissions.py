@@ -1,7 +1,8 @@
-"""What `permissions` leave of a job's token: of the job, else of the file, at most what every caller has. Called by `build` and `calls`.
+"""What `permissions` leave of a job's token: of the job, else of the file, at most what every caller has.
+Called by `build` and `calls`.
 
-Facts: GitHub's "Workflow syntax" (naming a scope sets the unnamed to none; a called workflow's can only be kept or reduced) and "Use GITHUB_TOKEN" (the
-restricted default: contents, packages and metadata may be read).
+Facts: GitHub's "Workflow syntax" (naming a scope sets the unnamed to none; a called workflow's can only be
+kept or reduced) and "Use GITHUB_TOKEN" (the restricted default: contents, packages and metadata may be read).
 """
 
 from __future__ import annotations

@@ -85,7 +85,8 @@ def _graph(findings: Findings, jobs: dict[str, JobDoc], at: Mark) -> None:
     while ready := [name for name, needs in left.items() if not needs & left.keys()]:
         for name in ready:
             del left[name]
-    # Those behind a circle are left too; one that is needed by another of them is in it or behind another circle.
+    # Those behind a circle are left too; one that is needed by another of them is in it or behind another
+    # circle.
     for name in left:
         if any(name in needs for needs in left.values()):
             circle = " → ".join(_circle(left, name))

@@ -1,4 +1,5 @@
-"""Reusable workflows: `on.workflow_call` of the one that is called, `uses`, `with` and `secrets` of the job that calls. Called by `triggers` and `read_job`."""
+"""Reusable workflows: `on.workflow_call` of the one that is called, `uses`, `with` and `secrets` of the job
+that calls. Called by `triggers` and `read_job`."""
 
 from __future__ import annotations
 

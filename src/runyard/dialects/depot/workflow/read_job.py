@@ -128,7 +128,8 @@ def _steps(reader: Reader, node: Node | None) -> tuple[StepDoc, ...]:
 
 
 def _targets(reader: Reader, control: ControlDoc, before: Sequence[StepDoc]) -> None:
-    """What is waited for or canceled stands before; one that is not in the background has ended long since (GitHub takes that)."""
+    """What is waited for or canceled stands before; one that is not in the background has ended long since
+    (GitHub takes that)."""
     known = {step.id: step for step in before if step.id}
     for target in control.targets or ():
         if target.value not in known:

@@ -31,7 +31,8 @@ MAX_SCRIPT_CHARS = 1 << 18
 
 
 def read_steps(reader: Reader, node: Node, group: int) -> list[StepDoc]:
-    """One step, or those of Depot's `parallel` (contracts/actions.md §9): a list of steps and of `{sequential: [...]}`."""
+    """One step, or those of Depot's `parallel` (contracts/actions.md §9): a list of steps and of
+    `{sequential: [...]}`."""
     if not (isinstance(node, yamltree.Mapping) and "parallel" in node.entries):
         one = read_step(reader, node)
         return [] if one is None else [one]

@@ -1,4 +1,5 @@
-"""Rendering what is known at the trigger. Called by `build` and `steps` for keys whose value the plan needs now.
+"""Rendering what is known at the trigger. Called by `build` and `steps` for keys whose value the plan needs
+now.
 
 A text that asks for facts of later (needs, secrets, steps) is refused with its place, not guessed.
 """
@@ -99,7 +100,8 @@ class Static:
 
 
 def _roots(text: Text) -> frozenset[str]:
-    """The contexts that a text names; none for one that cannot be read (that is found where it is checked)."""
+    """The contexts that a text names; none for one that cannot be read (that is found where it is
+    checked)."""
     return _named(text.value) if text.is_late else frozenset()
 
 

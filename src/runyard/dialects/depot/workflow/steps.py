@@ -1,4 +1,5 @@
-"""Steps of a job to StepPlans: shells, built-in actions, keys and names (actions.md §6). Called by `build`."""
+"""Steps of a job to StepPlans: shells, built-in actions, keys and names (actions.md §6). Called by
+`build`."""
 
 from __future__ import annotations
 
@@ -23,7 +24,8 @@ _WINDOWS = frozenset(("powershell", "cmd"))
 def plans(
     docs: tuple[StepDoc, ...], defaults: Defaults, in_container: bool, static: Static, *, builtin: bool
 ) -> Iterator[StepPlan]:
-    """A StepPlan for every step that can be served; findings for the others. `builtin`: well-known actions are steps of the runner's own."""
+    """A StepPlan for every step that can be served; findings for the others. `builtin`: well-known actions
+    are steps of the runner's own."""
     taken: dict[str, int] = {}
     for doc in docs:
         if doc.control is not None:

@@ -1,4 +1,5 @@
-"""`on`: reading it, and whether a push or a dispatch starts a workflow (actions.md §2); `events` has the others.
+"""`on`: reading it, and whether a push or a dispatch starts a workflow (actions.md §2); `events` has the
+others.
 
 GitHub's events that are not served here are checked by name, and start nothing here.
 """

@@ -1,4 +1,5 @@
-"""Types of what expressions give: enough to say that a property does not exist or that an object was used as a text. Used by `inference` and `contexts`."""
+"""Types of what expressions give: enough to say that a property does not exist or that an object was used as
+a text. Used by `inference` and `contexts`."""
 
 from __future__ import annotations
 
@@ -8,8 +9,9 @@ from dataclasses import dataclass, field
 
 @dataclass(frozen=True, slots=True)
 class Shape:
-    """`kind` is any, string, number, boolean, null, object or array. `known` are an object's properties by lower-case name, `rest` what its other ones
-    are (None: it has no others); `item` is an array's; `filtered` an array made by `.*`, on whose members a property is taken."""
+    """`kind` is any, string, number, boolean, null, object or array. `known` are an object's properties by
+    lower-case name, `rest` what its other ones are (None: it has no others); `item` is an array's; `filtered`
+    an array made by `.*`, on whose members a property is taken."""
 
     kind: str
     known: Mapping[str, Shape] = field(default_factory=dict)

@@ -1,5 +1,6 @@
-"""What a person who starts something by hand is asked for. A pipeline: `spec:inputs`, and the global variables that have a `description` (GitLab's "Run pipeline"
-page prefills just those: doc/ci/pipelines, "Prefill variables in manual pipelines"). A job: its own `inputs`. Called by the dialect."""
+"""What a person who starts something by hand is asked for. A pipeline: `spec:inputs`, and the global
+variables that have a `description` (GitLab's "Run pipeline" page prefills just those: doc/ci/pipelines,
+"Prefill variables in manual pipelines"). A job: its own `inputs`. Called by the dialect."""
 
 from __future__ import annotations
 
@@ -19,7 +20,8 @@ _KINDS = {"number": Kind.NUMBER, "boolean": Kind.SWITCH, "array": Kind.LIST}
 
 
 def offers(trigger: Trigger, files: Files) -> Sequence[Offer]:
-    """One, where there is a configuration. A broken one is offered without questions, so that starting it says what is wrong."""
+    """One, where there is a configuration. A broken one is offered without questions, so that starting it
+    says what is wrong."""
     path = config_path(trigger.project)
     found = asked(trigger, files)
     if found is None:

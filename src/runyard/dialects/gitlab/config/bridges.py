@@ -1,6 +1,8 @@
-"""Readers of `trigger`, `needs` of other pipelines' status, and `id_tokens`: nodes become specs (gitlab.md §3.11).
+"""Readers of `trigger`, `needs` of other pipelines' status, and `id_tokens`: nodes become specs (gitlab.md
+§3.11).
 
-Called by the job reader. A job with one of the first two is a bridge: its work is another pipeline, so it has no script.
+Called by the job reader. A job with one of the first two is a bridge: its work is another pipeline, so it has
+no script.
 """
 
 from typing import Any

@@ -1,6 +1,8 @@
-"""Cache keys and checkout settings, decided at compile from variables and the commit's files (gitlab.md §3.10).
+"""Cache keys and checkout settings, decided at compile from variables and the commit's files (gitlab.md
+§3.10).
 
-Called by lower. A key ends in `-protected` or `-non_protected`, so that an unprotected branch can never feed a protected one.
+Called by lower. A key ends in `-protected` or `-non_protected`, so that an unprotected branch can never feed
+a protected one.
 """
 
 import hashlib
@@ -48,8 +50,8 @@ def _cache(spec: CacheSpec, index: int, scope: Scope, trigger: Trigger, files: F
 
 
 def _keys(spec: CacheSpec, index: int, scope: Scope, files: Files) -> tuple[str, str]:
-    """The key as a template, and as written. Without a prefix GitLab takes the cache's number and its files' names, so that two caches of one
-    lock file stay apart."""
+    """The key as a template, and as written. Without a prefix GitLab takes the cache's number and its files'
+    names, so that two caches of one lock file stay apart."""
     if not spec.files:
         return scope.template(spec.key or "default") or "default", spec.key or "default"
     paths = tuple(scope.expand(path) for path in spec.files)

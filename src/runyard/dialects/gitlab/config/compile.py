@@ -36,8 +36,8 @@ CONFIG_PATH = ".gitlab-ci.yml"
 
 @dataclass(frozen=True, slots=True)
 class Lint:
-    """A configuration judged for people. `includes` are GitLab's objects, but for the addresses: {type, location, extra, context_project,
-    context_sha}."""
+    """A configuration judged for people. `includes` are GitLab's objects, but for the addresses: {type,
+    location, extra, context_project, context_sha}."""
 
     errors: tuple[Problem, ...]
     warnings: tuple[Problem, ...]
@@ -84,7 +84,8 @@ def compile(trigger: Trigger, files: Files) -> Plan:
 
 
 def _root(trigger: Trigger, files: Files, out: Findings) -> tuple[str, bytes | None]:
-    """The text to begin with: the project's file, or for a child pipeline the list of what its bridge includes."""
+    """The text to begin with: the project's file, or for a child pipeline the list of what its bridge
+    includes."""
     child = trigger.options.get(CHILD)
     if isinstance(child, dict):
         # JSON is YAML; the parts are located in their own files.
@@ -131,7 +132,8 @@ def lint(
     content: str | bytes | None = None,
     trigger: Trigger | None = None,
 ) -> Lint:
-    """The file of the tree, or `content` in its place; every include's rules hold. `trigger` says who asks and what is in reach."""
+    """The file of the tree, or `content` in its place; every include's rules hold. `trigger` says who asks
+    and what is in reach."""
     out = Findings()
     text = _content(files, path, out) if content is None else content
     if text is None:
@@ -142,7 +144,8 @@ def lint(
 
 
 def asked(trigger: Trigger, files: Files) -> tuple[Dict[str, InputSpec], Mapping | None] | None:
-    """The inputs of the project's configuration, and its merged text as far as it can be read; None where there is no file."""
+    """The inputs of the project's configuration, and its merged text as far as it can be read; None where
+    there is no file."""
     out = Findings()
     path = config_path(trigger.project)
     content = _content(files, path, out)

@@ -1,6 +1,8 @@
-"""One configuration from many files: the root text and what it includes, inputs filled in, deep-merged (gitlab.md §3.1, §3.6).
+"""One configuration from many files: the root text and what it includes, inputs filled in, deep-merged
+(gitlab.md §3.1, §3.6).
 
-Called by the compiler. All files share one budget of nodes and of includes, so a hostile tree costs no more than a hostile file.
+Called by the compiler. All files share one budget of nodes and of includes, so a hostile tree costs no more
+than a hostile file.
 """
 
 from collections.abc import Callable, Iterable
@@ -49,7 +51,8 @@ REFERENCE = "!reference"
 
 @dataclass(frozen=True, slots=True)
 class Judge:
-    """How includes are judged: `holds` their rules, `expand` fills variables into their paths and known ones into inputs (`known`)."""
+    """How includes are judged: `holds` their rules, `expand` fills variables into their paths and known ones
+    into inputs (`known`)."""
 
     holds: Callable[[Node, Place], bool]
     expand: Callable[[str], str]
@@ -76,7 +79,8 @@ class Loader:
         self.finder = Finder(self.out, self.judge.expand, self.reach, self.is_child, self.is_check)
 
     def load(self, path: str, content: bytes | str, given: Dict[str, Node] | None = None) -> Mapping | None:
-        """The merged configuration, or None when it is beyond reading. `given` None: inputs are not judged (a check without a run)."""
+        """The merged configuration, or None when it is beyond reading. `given` None: inputs are not judged (a
+        check without a run)."""
         root = self._parse(content, path, _Given(given, "", {}, Mark(1, 1, path)))
         if root is None:
             return None
@@ -221,7 +225,8 @@ class Loader:
 
 @dataclass(frozen=True, slots=True)
 class _Given:
-    """What a file is read with: input values (None: nobody runs it), who it is called in messages, its component's facts."""
+    """What a file is read with: input values (None: nobody runs it), who it is called in messages, its
+    component's facts."""
 
     values: Dict[str, Node] | None
     owner: str

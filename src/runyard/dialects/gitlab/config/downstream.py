@@ -1,6 +1,8 @@
-"""What a bridge starts, and whose archives a job fetches from other pipelines, as the engine's `Bridge` and `Import` (gitlab.md §3.7, §3.11).
+"""What a bridge starts, and whose archives a job fetches from other pipelines, as the engine's `Bridge` and
+`Import` (gitlab.md §3.7, §3.11).
 
-Called by jobplan. A child pipeline runs the project's own commit with what `trigger:include` names; another project's runs its own file.
+Called by jobplan. A child pipeline runs the project's own commit with what `trigger:include` names; another
+project's runs its own file.
 """
 
 from typing import Any

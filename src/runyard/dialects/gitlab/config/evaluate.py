@@ -1,6 +1,8 @@
-"""What rules decide: whether a pipeline is made, which jobs are in it and how they start (gitlab.md §3.4, §3.5).
+"""What rules decide: whether a pipeline is made, which jobs are in it and how they start (gitlab.md §3.4,
+§3.5).
 
-Called by the compiler, with the repository as `Ground`. The first rule whose clauses all hold wins; no rule, no job.
+Called by the compiler, with the repository as `Ground`. The first rule whose clauses all hold wins; no rule,
+no job.
 """
 
 from bisect import bisect_left
@@ -79,7 +81,8 @@ class Ground:
         return self._diffs[base]
 
     def exists(self, paths: Paths, scope: Scope) -> bool:
-        """Exact names, folders with a trailing `/`, or globs; beyond 50,000 comparisons the answer is yes, as in GitLab."""
+        """Exact names, folders with a trailing `/`, or globs; beyond 50,000 comparisons the answer is yes, as
+        in GitLab."""
         globs = tuple(scope.expand(glob).removeprefix("./") for glob in paths.globs)
         project, ref = scope.expand(paths.project or ""), scope.expand(paths.ref or "")
         asked = (project, ref, *globs)
@@ -174,7 +177,8 @@ def _by_rules(job: JobSpec, rules: tuple[Rule, ...], ground: Ground, scope: Scop
         return None
     return Verdict(
         when,
-        # A job that is manual by itself may fail, whatever else its rules say; `when: manual` of a rule does not allow it (GitLab).
+        # A job that is manual by itself may fail, whatever else its rules say; `when: manual` of a rule does
+        # not allow it (GitLab).
         rule.allow_failure or job.allow_failure or AllowFailure(always=job.when == "manual"),
         rule.start_in_s or job.start_in_s,
         rule.variables,
@@ -198,7 +202,8 @@ def _policies(policy: Policy, ground: Ground, scope: Scope) -> list[bool]:
 
 
 def _names(ref: str, trigger: Trigger) -> bool:
-    """Whether a `refs` element means this pipeline: a kind of ref, its source or the source's plural, an exact ref or a pattern."""
+    """Whether a `refs` element means this pipeline: a kind of ref, its source or the source's plural, an
+    exact ref or a pattern."""
     name, path = _of_project(ref)
     if path and path != trigger.project.path:
         return False

@@ -1,8 +1,10 @@
-"""The language of `rules:if`: parsed once, evaluated over variables, exactly as odd as GitLab's (gitlab.md §3.4).
+"""The language of `rules:if`: parsed once, evaluated over variables, exactly as odd as GitLab's (gitlab.md
+§3.4).
 
-Called by rules and only/except. `parse` raises `ExpressionError`; evaluation never fails. Quirks kept on purpose: an empty string is
-true inside `&&` and `||` but false as the whole, `${NAME}` is a syntax error, a pattern needs two characters, 100 tokens are too many,
-and `=~` with a plain string on its right asks whether the right contains the left.
+Called by rules and only/except. `parse` raises `ExpressionError`; evaluation never fails. Quirks kept on
+purpose: an empty string is true inside `&&` and `||` but false as the whole, `${NAME}` is a syntax error, a
+pattern needs two characters, 100 tokens are too many, and `=~` with a plain string on its right asks whether
+the right contains the left.
 """
 
 import re

@@ -1,7 +1,8 @@
-"""`extends` and `!reference`, resolved over the merged configuration before any keyword is read (gitlab.md §3.1, §3.3).
+"""`extends` and `!reference`, resolved over the merged configuration before any keyword is read (gitlab.md
+§3.1, §3.3).
 
-Called by the compiler, in this order. Depth of both is ten; what a reference splices in counts against a budget of nodes, because a chain
-of references doubles as readily as aliases do.
+Called by the compiler, in this order. Depth of both is ten; what a reference splices in counts against a
+budget of nodes, because a chain of references doubles as readily as aliases do.
 """
 
 import json
@@ -117,7 +118,8 @@ def dereferenced(root: Mapping, out: Findings) -> Mapping:
 
 
 class _Resolved(NamedTuple):
-    """What a reference stands for: how much it weighs, how deep it nests, how many references it goes through."""
+    """What a reference stands for: how much it weighs, how deep it nests, how many references it goes
+    through."""
 
     node: Node
     weight: int
@@ -126,7 +128,8 @@ class _Resolved(NamedTuple):
 
 
 class _Resolver:
-    """Every path is resolved once; depth and budget count what each use splices in, so that nothing doubles unseen."""
+    """Every path is resolved once; depth and budget count what each use splices in, so that nothing doubles
+    unseen."""
 
     def __init__(self, root: Mapping, out: Findings) -> None:
         self.root, self.out = root, out
@@ -162,7 +165,8 @@ class _Resolver:
                 return node
 
     def _is_unknown(self, node: Node, found: Node) -> bool:
-        """Whether only an unread include could say what a key holds: the key is then as if it were not given."""
+        """Whether only an unread include could say what a key holds: the key is then as if it were not
+        given."""
         is_nothing = isinstance(found, Sequence) and not found.items
         return is_nothing and isinstance(node, Tagged) and self.out.trusting
 

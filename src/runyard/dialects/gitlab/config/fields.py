@@ -1,7 +1,7 @@
 """Readers of single fields: a node becomes a plain value, or None after a problem was noted at its place.
 
-Called by every keyword reader. Sentences are GitLab's (`… should be an array of strings`). Numbers and dates that a keyword wants as
-text keep the text that was written.
+Called by every keyword reader. Sentences are GitLab's (`… should be an array of strings`). Numbers and dates
+that a keyword wants as text keep the text that was written.
 """
 
 from collections.abc import Iterable

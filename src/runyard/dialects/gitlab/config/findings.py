@@ -1,7 +1,7 @@
 """Findings: every problem of a configuration, each at its place, in GitLab's words where it has some.
 
-Used by every reader here. A `Place` is a keyword's path (`jobs:build:artifacts`) with the collector, so that a reader can say what is
-wrong and go on; the compiler raises once, at the end, with all of them.
+Used by every reader here. A `Place` is a keyword's path (`jobs:build:artifacts`) with the collector, so that
+a reader can say what is wrong and go on; the compiler raises once, at the end, with all of them.
 """
 
 from collections import Counter
@@ -19,7 +19,8 @@ MAX_WORK = 600_000  # nodes read and rules judged; 2,000 jobs with 300 nodes eac
 
 @dataclass(slots=True)
 class Findings:
-    """Collects; the same sentence at the same place counts once, and after a hundred errors nobody reads on. Warnings never crowd out an error."""
+    """Collects; the same sentence at the same place counts once, and after a hundred errors nobody reads on.
+    Warnings never crowd out an error."""
 
     problems: list[Problem] = field(default_factory=list)
     trusting: bool = (
@@ -51,7 +52,8 @@ class Findings:
             self.error(at, message, suggestion)
 
     def spend(self, amount: int, at: Mark) -> None:
-        """Counts work that sharing (extends, aliases, parallel) can multiply; raises Invalid when it is too much."""
+        """Counts work that sharing (extends, aliases, parallel) can multiply; raises Invalid when it is too
+        much."""
         self._work -= amount
         if self._work < 0:
             self.error(

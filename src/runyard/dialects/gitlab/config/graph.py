@@ -1,4 +1,5 @@
-"""Logical checks over all jobs of a configuration, whatever rules will say: stages, needs, dependencies, cycles (gitlab.md §3.1, §3.7).
+"""Logical checks over all jobs of a configuration, whatever rules will say: stages, needs, dependencies,
+cycles (gitlab.md §3.1, §3.7).
 
 Called by the compiler after reading, so `runyard check` finds them without a trigger. Sentences are GitLab's.
 """

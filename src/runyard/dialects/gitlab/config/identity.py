@@ -1,6 +1,8 @@
-"""What a job's `id_tokens` say of it: GitLab's claims, as templates over the facts of claim. Called by jobplan.
+"""What a job's `id_tokens` say of it: GitLab's claims, as templates over the facts of claim. Called by
+jobplan.
 
-Names and forms are those of GitLab's documentation "OpenID Connect (OIDC) authentication using ID tokens"; every value is a text.
+Names and forms are those of GitLab's documentation "OpenID Connect (OIDC) authentication using ID tokens";
+every value is a text.
 """
 
 from __future__ import annotations

@@ -1,7 +1,9 @@
-"""What an element of `include` names, found and read: local, project, remote, template, component, artifact (gitlab.md §3.6).
+"""What an element of `include` names, found and read: local, project, remote, template, component, artifact
+(gitlab.md §3.6).
 
-Called by the loader. A local path means the project and commit of the file that names it; everything beyond the repository comes through
-`Reach`, and where there is none (`runyard check`) the element is passed over with a warning.
+Called by the loader. A local path means the project and commit of the file that names it; everything beyond
+the repository comes through `Reach`, and where there is none (`runyard check`) the element is passed over
+with a warning.
 """
 
 import base64
@@ -41,7 +43,8 @@ _PARTIAL = re.compile(r"\d+(?:\.\d+)?")
 
 @dataclass(frozen=True, slots=True)
 class Origin:
-    """Where a file lies, and with it its local includes. `files` None: a remote text or a template, which has none."""
+    """Where a file lies, and with it its local includes. `files` None: a remote text or a template, which has
+    none."""
 
     files: Files | None
     project: str = ""
@@ -54,7 +57,8 @@ class Origin:
 
 @dataclass(frozen=True, slots=True)
 class Fetched:
-    """One included text. `about` is GitLab's object of `lint.includes`; `component` fills `$[[ component.x ]]`."""
+    """One included text. `about` is GitLab's object of `lint.includes`; `component` fills `$[[ component.x
+    ]]`."""
 
     name: str
     content: bytes
@@ -67,7 +71,8 @@ class Fetched:
 
 @dataclass(slots=True)
 class Finder:
-    """Reads what elements name. `expand` fills variables into them; `unread` turns true when something is out of reach."""
+    """Reads what elements name. `expand` fills variables into them; `unread` turns true when something is out
+    of reach."""
 
     out: Findings
     expand: Callable[[str], str]

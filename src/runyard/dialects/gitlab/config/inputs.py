@@ -1,6 +1,8 @@
-"""`spec:inputs`: what a configuration asks of whoever includes or runs it, and the values it gets (gitlab.md §3.6).
+"""`spec:inputs`: what a configuration asks of whoever includes or runs it, and the values it gets (gitlab.md
+§3.6).
 
-Called by the loader for every file with a `spec:` header. Values are nodes, so that an array keeps its places; sentences are GitLab's.
+Called by the loader for every file with a `spec:` header. Values are nodes, so that an array keeps its
+places; sentences are GitLab's.
 """
 
 import json
@@ -142,7 +144,8 @@ def _condition(node: Node, place: Place) -> tuple[Expression | None, dict[str, s
 def settled(
     specs: Dict[str, InputSpec], given: Dict[str, Node], at: Mark, owner: str, out: Findings
 ) -> dict[str, Node]:
-    """A value for every input; what is missing, unknown or not allowed is noted at `at`, in the name of the file `owner`."""
+    """A value for every input; what is missing, unknown or not allowed is noted at `at`, in the name of the
+    file `owner`."""
     prefix = f"`{owner}`: " if owner else ""
     if unknown := [name for name in given if name not in specs]:
         hint = nearest(unknown[0], specs)

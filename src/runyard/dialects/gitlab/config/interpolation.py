@@ -1,7 +1,8 @@
 """`$[[ inputs.x | function ]]` filled into a tree of nodes before anything else is read (gitlab.md §3.6).
 
-Called by the loader for every document below a `spec:` header. A whole scalar takes the value as it is (an array stays one, and is spliced
-where it stands in an array); inside a longer text a value is its text. Scanning is linear, whatever was written (reliability.md §5 E15).
+Called by the loader for every document below a `spec:` header. A whole scalar takes the value as it is (an
+array stays one, and is spliced where it stands in an array); inside a longer text a value is its text.
+Scanning is linear, whatever was written (reliability.md §5 E15).
 """
 
 import json
@@ -22,8 +23,9 @@ _UNSAFE = re.compile(r"[^A-Za-z0-9_\-.,:+/@\n]")
 _TRUNCATE = re.compile(r"truncate\(\s*(\d{1,9})\s*,\s*(\d{1,9})\s*\)")
 
 
-# A block may stand where YAML would see a flow collection (`[$[[ inputs.tag ]]]`), because GitLab fills blocks in before it reads YAML. So its
-# signs are veiled while YAML is read, one private character for each, which keeps every column where it was.
+# A block may stand where YAML would see a flow collection (`[$[[ inputs.tag ]]]`), because GitLab fills
+# blocks in before it reads YAML. So its signs are veiled while YAML is read, one private character for each,
+# which keeps every column where it was.
 _SIGNS = "$[],#:{}&*!|>%@`"
 _VEIL = {ord(sign): 0xF1A0 + i for i, sign in enumerate(_SIGNS)}
 _UNVEIL = {0xF1A0 + i: ord(sign) for i, sign in enumerate(_SIGNS)}
@@ -31,7 +33,8 @@ _VEILED = re.compile(f"[{chr(0xF1A0)}-{chr(0xF1A0 + len(_SIGNS))}]")
 
 
 def veiled(text: str) -> str | None:
-    """The text with its blocks made of letters only; None when there is nothing to veil, or it holds such letters already."""
+    """The text with its blocks made of letters only; None when there is nothing to veil, or it holds such
+    letters already."""
     if OPEN not in text or _VEILED.search(text):
         return None
     pieces: list[str] = []
@@ -72,7 +75,8 @@ class InterpolationError(ValueError):
 
 @dataclass(slots=True)
 class Filling:
-    """What blocks may name: `inputs.x`, `component.name`. `expand` fills known variables in (`expand_vars`)."""
+    """What blocks may name: `inputs.x`, `component.name`. `expand` fills known variables in
+    (`expand_vars`)."""
 
     values: Mapping[str, Mapping[str, Node]]
     expand: Callable[[str], str]
@@ -206,7 +210,8 @@ def _as_text(value: Node) -> str:
 
 
 def matrix_filled(text: str, values: Mapping[str, str]) -> str:
-    """`$[[ matrix.X ]]` in the needs of a matrix job (18.6); names that the matrix does not have stay as written."""
+    """`$[[ matrix.X ]]` in the needs of a matrix job (18.6); names that the matrix does not have stay as
+    written."""
     pieces: list[str] = []
     position = 0
     while (start := text.find(OPEN, position)) >= 0 and (end := text.find(CLOSE, start)) >= 0:

@@ -1,7 +1,9 @@
-"""`inputs` of one job (GitLab 18.10): typed values with a default, which whoever plays or retries the job may change.
+"""`inputs` of one job (GitLab 18.10): typed values with a default, which whoever plays or retries the job may
+change.
 
-Called by the job reader, jobplan and the routes that take values. `${{ job.inputs.NAME }}` may stand in scripts, artifacts, cache, image and
-services of a job that has inputs; without any such text means itself, as in GitLab. Of GitLab's expressions there only plain names are served.
+Called by the job reader, jobplan and the routes that take values. `${{ job.inputs.NAME }}` may stand in
+scripts, artifacts, cache, image and services of a job that has inputs; without any such text means itself, as
+in GitLab. Of GitLab's expressions there only plain names are served.
 """
 
 from __future__ import annotations

@@ -1,4 +1,5 @@
-"""Readers of `image`, `services`, `artifacts`, `cache`, `retry`, `environment`, `coverage`, `inherit`: nodes become specs.
+"""Readers of `image`, `services`, `artifacts`, `cache`, `retry`, `environment`, `coverage`, `inherit`: nodes
+become specs.
 
 Called by the job reader. Limits are those of gitlab.md §3.2.
 """

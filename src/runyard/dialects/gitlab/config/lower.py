@@ -1,6 +1,8 @@
-"""From a Config and a trigger to a Plan: rules are judged, parallel jobs multiplied, needs resolved, steps laid out.
+"""From a Config and a trigger to a Plan: rules are judged, parallel jobs multiplied, needs resolved, steps
+laid out.
 
-Called by compile only. Raises Invalid with every located problem, or NothingToRun when rules leave no pipeline.
+Called by compile only. Raises Invalid with every located problem, or NothingToRun when rules leave no
+pipeline.
 """
 
 import re

@@ -1,4 +1,5 @@
-"""Which jobs of the pipeline a job waits for and fetches artifacts from, once rules have said who is there (gitlab.md §3.7).
+"""Which jobs of the pipeline a job waits for and fetches artifacts from, once rules have said who is there
+(gitlab.md §3.7).
 
 Called by lower.
 """
@@ -66,7 +67,8 @@ def needs_of(name: str, specs: tuple[NeedSpec, ...], present: Present, out: Find
 def download_of(
     job: JobSpec, specs: tuple[NeedSpec, ...] | None, present: Present, rank: int, ranks: Mapping[str, int]
 ) -> dict[str, Any] | None:
-    """Parameters of the download step; None when nobody could give anything. `jobs` narrows what needs or stages allow."""
+    """Parameters of the download step; None when nobody could give anything. `jobs` narrows what needs or
+    stages allow."""
     if specs is not None:
         groups = [group for spec in specs if spec.artifacts for group in wanted(spec) if present.gives(group)]
     else:

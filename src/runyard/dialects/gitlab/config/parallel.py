@@ -1,7 +1,7 @@
 """`parallel`: a number or a matrix of variables, and the names its jobs get (gitlab.md §3.8).
 
-`job 1/3` and CI_NODE_INDEX for a number; `job: [a, b]` for a matrix, whose entries are multiplied out in the order of their keys and
-then put one after another. At most 200 jobs come of one.
+`job 1/3` and CI_NODE_INDEX for a number; `job: [a, b]` for a matrix, whose entries are multiplied out in the
+order of their keys and then put one after another. At most 200 jobs come of one.
 """
 
 from collections.abc import Mapping as Dict

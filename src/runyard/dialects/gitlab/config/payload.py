@@ -1,4 +1,5 @@
-"""`JobPlan.extra["gitlab"]`: what the GitLab routes need to render a job and the stock runner's payload (README.md has the table).
+"""`JobPlan.extra["gitlab"]`: what the GitLab routes need to render a job and the stock runner's payload
+(README.md has the table).
 
 Called by lower. Everything is JSON-able; texts stay as written because the stock runner expands them itself.
 """
@@ -17,7 +18,8 @@ Json = dict[str, Any]
 
 
 def payload(job: JobSpec, leg: Leg, verdict: Verdict, stage_idx: int, decided: Mapping[str, Any]) -> Json:
-    """The object. `decided` holds what lowering has settled: caches, checkout, dependencies, environment, resource_group, dag."""
+    """The object. `decided` holds what lowering has settled: caches, checkout, dependencies, environment,
+    resource_group, dag."""
     caches: tuple[Cache, ...] = decided["caches"]
     checkout: Checkout = decided["checkout"]
     archive = job.artifacts or ArtifactsSpec()

@@ -1,7 +1,9 @@
-"""GitLab's predefined variables (gitlab.md §3.12), as far as a server without registries and pages can know them.
+"""GitLab's predefined variables (gitlab.md §3.12), as far as a server without registries and pages can know
+them.
 
-Called by the compiler. What is known at the trigger is literal (raw: a commit message must not expand); ids, tokens and addresses of rows
-that do not exist yet are templates over the facts of the claim. CI_PROJECT_DIR and its like are the runner's to add (`runner.voice`).
+Called by the compiler. What is known at the trigger is literal (raw: a commit message must not expand); ids,
+tokens and addresses of rows that do not exist yet are templates over the facts of the claim. CI_PROJECT_DIR
+and its like are the runner's to add (`runner.voice`).
 """
 
 from collections.abc import Mapping
@@ -141,7 +143,8 @@ def job_variables(job: JobSpec, leg: Leg) -> list[Variable]:
 
 
 def known_variables(job: JobSpec) -> list[Variable]:
-    """What rules and names know of the job besides: its environment as written and whether it is manual by itself. A claimed job's own are final."""
+    """What rules and names know of the job besides: its environment as written and whether it is manual by
+    itself. A claimed job's own are final."""
     found = [MANUAL] if job.when == "manual" else []
     if (environment := job.environment) is not None:
         found += [

@@ -1,7 +1,8 @@
-"""The merged configuration read into a Config: root keywords, defaults, every visible job. Notes all problems and goes on.
+"""The merged configuration read into a Config: root keywords, defaults, every visible job. Notes all problems
+and goes on.
 
-Called by the compiler after includes, extends and references are resolved. A job key replaces the default of that name; a job key that
-is null removes it.
+Called by the compiler after includes, extends and references are resolved. A job key replaces the default of
+that name; a job key that is null removes it.
 """
 
 from collections.abc import Mapping as Dict
@@ -41,7 +42,8 @@ DEFAULTS = (
 )  # fmt: skip
 _GLOBAL_DEFAULTS = ("before_script", "image", "services", "after_script", "cache")
 
-# What one job asks for is no reason to refuse the others: it fails when it runs, before its script or after it.
+# What one job asks for is no reason to refuse the others: it fails when it runs, before its script or after
+# it.
 UNSERVED = {
     "secrets": "external secret stores are not served; use CI/CD variables",
     "identity": "workload identity is not served",

@@ -1,4 +1,5 @@
-"""Artifact types of GitLab: the report keywords, their upload format and default file name (gitlab.md §2.6)."""
+"""Artifact types of GitLab: the report keywords, their upload format and default file name (gitlab.md
+§2.6)."""
 
 # By type: (format, file name).
 REPORTS: dict[str, tuple[str, str]] = {

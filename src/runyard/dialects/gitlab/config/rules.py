@@ -1,4 +1,5 @@
-"""Readers of `rules`, `only`/`except`, `changes`, `exists`, `allow_failure`, `needs` and `variables`: nodes become specs.
+"""Readers of `rules`, `only`/`except`, `changes`, `exists`, `allow_failure`, `needs` and `variables`: nodes
+become specs.
 
 Called by the job and workflow readers. Sentences are GitLab's where it has one.
 """
@@ -293,7 +294,8 @@ def _need(node: Node, place: Place) -> NeedSpec | ForeignNeed | None:
 
 
 def _foreign(node: Mapping, place: Place) -> ForeignNeed | None:
-    """`{pipeline, job, artifacts}`, `{project, job, ref, artifacts}`, or `{pipeline: group/project}` alone, whose status a job shows."""
+    """`{pipeline, job, artifacts}`, `{project, job, ref, artifacts}`, or `{pipeline: group/project}` alone,
+    whose status a job shows."""
     of_project = "project" in node.entries
     keys = (
         ("project", "job", "ref", "artifacts", "optional")

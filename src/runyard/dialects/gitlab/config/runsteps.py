@@ -1,7 +1,8 @@
 """`run`: a list of steps in the place of `script` (GitLab's functions, an experiment there).
 
-Called by the job reader. Steps that are scripts become commands, each in a shell of its own, so every runner can execute them. Functions (`step`,
-`action`) and what scripts give to each other need GitLab's step-runner: a stock runner that has one gets the list itself, on others the job fails.
+Called by the job reader. Steps that are scripts become commands, each in a shell of its own, so every runner
+can execute them. Functions (`step`, `action`) and what scripts give to each other need GitLab's step-runner:
+a stock runner that has one gets the list itself, on others the job fails.
 """
 
 from __future__ import annotations
@@ -25,7 +26,8 @@ _ALONE = ("before_script", "script", "after_script")
 
 @dataclass(frozen=True, slots=True)
 class RunSpec:
-    """`commands` for runners without GitLab's step-runner; `steps` as written, for those with one, where they are needed."""
+    """`commands` for runners without GitLab's step-runner; `steps` as written, for those with one, where they
+    are needed."""
 
     commands: tuple[str, ...] = ()
     steps: tuple[Any, ...] = ()

@@ -1,7 +1,8 @@
 """Scopes: which variables a rule, a name or a path can see, plain and expanded (gitlab.md §3.12).
 
-`rules:if` compares plain values; globs, cache keys, environments and names use expanded ones. Later variables override earlier ones.
-Expansion happens only when a text asks for it, because most texts name no variable and a pipeline may have thousands of jobs.
+`rules:if` compares plain values; globs, cache keys, environments and names use expanded ones. Later variables
+override earlier ones. Expansion happens only when a text asks for it, because most texts name no variable and
+a pipeline may have thousands of jobs.
 """
 
 import re
@@ -24,7 +25,8 @@ class Layer:
 
 
 class Scope:
-    """Layers in order of precedence. Late variables are not seen by conditions, but splice their templates into names."""
+    """Layers in order of precedence. Late variables are not seen by conditions, but splice their templates
+    into names."""
 
     def __init__(self, *layers: Layer) -> None:
         self._layers = layers
@@ -50,7 +52,8 @@ class Scope:
         return expand_known(text, self._final or {})
 
     def template(self, text: str, *, keep_unknown: bool = False) -> str:
-        """As `expand` (or `known`), but as a `${{ }}` template in which late variables are still to come and written `${{` is literal."""
+        """As `expand` (or `known`), but as a `${{ }}` template in which late variables are still to come and
+        written `${{` is literal."""
         if "$" not in text and "%" not in text:
             return text
         values = [Value(v.key, v.value if v.late else escaped(v.value), raw=v.raw) for v in self._variables()]
@@ -65,7 +68,8 @@ class Scope:
 
 
 def circle_in(variables: Iterable[Variable]) -> str:
-    """GitLab's words for variables that name each other in a circle; empty when none do. Only texts that name something can take part."""
+    """GitLab's words for variables that name each other in a circle; empty when none do. Only texts that name
+    something can take part."""
     named = {v.key: v.value for v in variables if not v.raw and "$" in v.value}
     if len(named) < 2:
         return ""
@@ -90,7 +94,8 @@ def escaped(text: str) -> str:
 
 
 def input_pieces(text: str) -> list[tuple[str, str]]:
-    """A text of a job with inputs: pieces, and the name of the input behind each (the last has none). `\\${{` is `${{` itself."""
+    """A text of a job with inputs: pieces, and the name of the input behind each (the last has none). `\\${{`
+    is `${{` itself."""
     found, position = "", 0
     pieces: list[tuple[str, str]] = []
     for opening in _OPENING.finditer(text):

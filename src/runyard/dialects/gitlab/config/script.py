@@ -1,8 +1,8 @@
 """A job's script as one shell text with gitlab-runner's semantics (gitlab.md §2.7).
 
-Called by steps. bash where there is one, else sh; errexit and pipefail; every command is echoed green before it runs; a command of
-many lines shows its first and says so. The lines themselves go in as written, in one shell, so that `cd`, `if` across lines and
-functions work as they do under gitlab-runner.
+Called by steps. bash where there is one, else sh; errexit and pipefail; every command is echoed green before
+it runs; a command of many lines shows its first and says so. The lines themselves go in as written, in one
+shell, so that `cd`, `if` across lines and functions work as they do under gitlab-runner.
 """
 
 from collections.abc import Iterable
@@ -11,7 +11,8 @@ from runyard.dialects.gitlab.config.scope import escaped, escaped_but_inputs, in
 
 SHELL = ("{bash|sh}", "{script}")
 
-# dash before 0.5.12 has no pipefail: ask in a subshell, because a failing `set` ends the shell. bash need not be asked: a fork costs a millisecond.
+# dash before 0.5.12 has no pipefail: ask in a subshell, because a failing `set` ends the shell. bash need not
+# be asked: a fork costs a millisecond.
 _HEAD = """set -e
 if [ -n "${BASH_VERSION-}" ] || (set -o pipefail) 2>/dev/null; then set -o pipefail; fi
 set +o noclobber

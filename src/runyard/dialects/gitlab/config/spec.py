@@ -1,4 +1,5 @@
-"""What a `.gitlab-ci.yml` says, as values: one frozen spec per keyword. Made by the readers, used by rules, graph and plan makers.
+"""What a `.gitlab-ci.yml` says, as values: one frozen spec per keyword. Made by the readers, used by rules,
+graph and plan makers.
 
 A spec is what was written after `extends`, `!reference` and defaults; nothing is decided yet.
 """
@@ -55,7 +56,8 @@ class NeedSpec:
 
 @dataclass(frozen=True, slots=True)
 class ForeignNeed:
-    """A need whose artifacts come from another pipeline: of another project at a ref, or of a pipeline named by its id."""
+    """A need whose artifacts come from another pipeline: of another project at a ref, or of a pipeline named
+    by its id."""
 
     job: str
     at: Mark
@@ -68,7 +70,8 @@ class ForeignNeed:
 
 @dataclass(frozen=True, slots=True)
 class TriggerSpec:
-    """`trigger`, or a job that shows another project's pipeline (`upstream`). `include` and `inputs` are plain values."""
+    """`trigger`, or a job that shows another project's pipeline (`upstream`). `include` and `inputs` are
+    plain values."""
 
     at: Mark
     project: str = ""
@@ -108,7 +111,8 @@ class Rule:
 
 @dataclass(frozen=True, slots=True)
 class Policy:
-    """`only` or `except`; a key that is None was not given. `kubernetes`: asks for a cluster, and there never is one."""
+    """`only` or `except`; a key that is None was not given. `kubernetes`: asks for a cluster, and there never
+    is one."""
 
     refs: tuple[str, ...] | None = None
     kubernetes: bool = False

@@ -1,7 +1,8 @@
-"""The steps of a job in the order gitlab-runner's stages have: sources, cache, artifacts, script, after_script, cache, artifacts.
+"""The steps of a job in the order gitlab-runner's stages have: sources, cache, artifacts, script,
+after_script, cache, artifacts.
 
-Called by lower. Texts that hold `$VAR` for the runner become `${{ env.VAR }}` templates, so that the runner needs to know one language
-only. Scripts go in as they are, never as templates.
+Called by lower. Texts that hold `$VAR` for the runner become `${{ env.VAR }}` templates, so that the runner
+needs to know one language only. Scripts go in as they are, never as templates.
 """
 
 from collections.abc import Callable, Mapping
@@ -23,7 +24,8 @@ _STATUS = "${{ job.status == 'failure' && 'failed' || job.status == 'cancelled' 
 
 @dataclass(frozen=True, slots=True)
 class Cache:
-    """A cache whose key is decided; texts are templates. `written`: its keys for a stock runner, which expands `$VAR` itself."""
+    """A cache whose key is decided; texts are templates. `written`: its keys for a stock runner, which
+    expands `$VAR` itself."""
 
     key: str
     fallback_keys: tuple[str, ...]
@@ -108,7 +110,8 @@ def _shell(key: str, name: str, commands: tuple[str, ...], timeout_s: int | None
 
 
 def _after(script: str, timeout_s: int) -> StepPlan:
-    """In a shell of its own, also after failure and cancel, its own failure ignored; not when the script never began."""
+    """In a shell of its own, also after failure and cancel, its own failure ignored; not when the script
+    never began."""
     return StepPlan(
         "after_script",
         "after_script",

@@ -1,4 +1,5 @@
-"""Templates that `include:template` may name, written for this server. GitLab's own collection is its own and is not here.
+"""Templates that `include:template` may name, written for this server. GitLab's own collection is its own and
+is not here.
 
 Read by the loader. The two are the ones whose meaning is documented in full: which pipelines a project makes.
 """

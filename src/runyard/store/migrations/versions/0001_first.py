@@ -1,4 +1,5 @@
-"""The first schema, as DDL frozen per database: a revision must not change when tables.py does. Called by Alembic."""
+"""The first schema, as DDL frozen per database: a revision must not change when tables.py does. Called by
+Alembic."""
 
 from pathlib import Path
 

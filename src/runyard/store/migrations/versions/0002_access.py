@@ -1,6 +1,8 @@
-"""Groups, members, environments and deployments; variables of groups. Namespaces get rows from the paths of the projects there are.
+"""Groups, members, environments and deployments; variables of groups. Namespaces get rows from the paths of
+the projects there are.
 
-Until now every person could see every project; from here on members decide, so an administrator adds them after the upgrade. Called by Alembic.
+Until now every person could see every project; from here on members decide, so an administrator adds them
+after the upgrade. Called by Alembic.
 """
 
 from pathlib import Path

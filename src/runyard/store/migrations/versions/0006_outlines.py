@@ -1,4 +1,5 @@
-"""Attempts carry what lists show of their job's plan, so that lists need not read plans. Called by Alembic."""
+"""Attempts carry what lists show of their job's plan, so that lists need not read plans. Called by
+Alembic."""
 
 import json
 from typing import Any

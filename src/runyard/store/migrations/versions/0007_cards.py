@@ -1,4 +1,5 @@
-"""Attempts that are done carry how lists show them; what was done before is drawn little by little. Called by Alembic."""
+"""Attempts that are done carry how lists show them; what was done before is drawn little by little. Called by
+Alembic."""
 
 from alembic import op
 

@@ -1,7 +1,9 @@
-"""What a run of the LookML checks may keep for the next: outlines of files and findings of units, by digests of all that they depend on.
+"""What a run of the LookML checks may keep for the next: outlines of files and findings of units, by digests
+of all that they depend on.
 
-In memory for one run, or in a folder over runs (`Cache(folder)`). A folder may be lost, cut short or written by a stranger: what cannot be read
-is as if it was not there. It is JSON and nothing in it is executed. Keys carry a digest of this program's own code.
+In memory for one run, or in a folder over runs (`Cache(folder)`). A folder may be lost, cut short or written
+by a stranger: what cannot be read is as if it was not there. It is JSON and nothing in it is executed. Keys
+carry a digest of this program's own code.
 """
 
 from __future__ import annotations

@@ -1,6 +1,7 @@
 """A project's files as bytes, under budgets: walked from a folder or given in memory. Called by `project`.
 
-Stays inside the folder: links that lead out are not followed. Folders that start with "." are not part of a project.
+Stays inside the folder: links that lead out are not followed. Folders that start with "." are not part of a
+project.
 """
 
 from __future__ import annotations
@@ -33,7 +34,8 @@ def walk(root: Path, findings: list[Finding]) -> Iterator[tuple[str, Path]]:
 
 
 def read(full: Path, path: str, root: Path, findings: list[Finding]) -> bytes | None:
-    """The file's bytes; None (with a finding) when it is too large or a link that leads out of the project."""
+    """The file's bytes; None (with a finding) when it is too large or a link that leads out of the
+    project."""
     if full.is_symlink() and not full.resolve().is_relative_to(root.resolve()):
         problem = "is a link that leads out of the project"
     elif not full.is_file():

@@ -1,4 +1,5 @@
-"""A finding: one thing that is wrong in a LookML project, with its place. Made by the parser and every check, read by reports.
+"""A finding: one thing that is wrong in a LookML project, with its place. Made by the parser and every check,
+read by reports.
 
 Also the one spelling adviser: `nearest` gives the closest known name for a mistyped one, in bounded time.
 """
@@ -25,7 +26,8 @@ RANK = {Severity.INFO: 0, Severity.WARNING: 1, Severity.ERROR: 2, Severity.FATAL
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """Lines and columns count from 1; 0 means unknown. `explores` lists `model/explore` where the finding depends on the explore."""
+    """Lines and columns count from 1; 0 means unknown. `explores` lists `model/explore` where the finding
+    depends on the explore."""
 
     code: str
     message: str
@@ -64,7 +66,8 @@ MAX_LENGTH = 120
 
 
 def nearest(name: str, known: Iterable[str]) -> str:
-    """The known name with the fewest edits from `name`, or "" when none is close (a third of its length, at most 4 edits)."""
+    """The known name with the fewest edits from `name`, or "" when none is close (a third of its length, at
+    most 4 edits)."""
     if not name or len(name) > MAX_LENGTH:
         return ""
     best, limit = "", min(4, len(name) // 3) + 1
@@ -80,7 +83,8 @@ def nearest(name: str, known: Iterable[str]) -> str:
 
 
 def _distance(a: str, b: str, limit: int) -> int:
-    """Edits (insert, delete, change, swap of neighbours) from a to b; anything ≥ limit once it cannot be less."""
+    """Edits (insert, delete, change, swap of neighbours) from a to b; anything ≥ limit once it cannot be
+    less."""
     before: list[int] = []
     row = list(range(len(b) + 1))
     for i, x in enumerate(a, 1):

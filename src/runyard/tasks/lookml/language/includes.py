@@ -1,4 +1,5 @@
-"""What an `include` names: `/x` from the root, `x` from the including file's folder, `//other/x` from `imported_projects/other`. Pure.
+"""What an `include` names: `/x` from the root, `x` from the including file's folder, `//other/x` from
+`imported_projects/other`. Pure.
 
 `*` stays in a folder, `**` does not; the suffix `.lkml` may be left out. Called by `project`.
 """
@@ -17,7 +18,8 @@ _ENDINGS = ("", ".lkml", ".lookml")
 
 
 def pattern_from_root(pattern: str, path: str) -> str | None:
-    """The pattern of an include in the file `path`, relative to the project's root; None when it leads outside."""
+    """The pattern of an include in the file `path`, relative to the project's root; None when it leads
+    outside."""
     if pattern.startswith("//"):
         joined = posixpath.join(IMPORTED, pattern[2:])
     elif pattern.startswith("/"):

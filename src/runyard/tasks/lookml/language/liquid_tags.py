@@ -1,6 +1,8 @@
-"""Looker's own Liquid tags for python-liquid, and the environment they run in. Imported by `templating` when the first template is met.
+"""Looker's own Liquid tags for python-liquid, and the environment they run in. Imported by `templating` when
+the first template is met.
 
-Importing python-liquid takes as long as checking a small project, and most runs over a cache meet no template.
+Importing python-liquid takes as long as checking a small project, and most runs over a cache meet no
+template.
 """
 
 from __future__ import annotations
@@ -138,7 +140,8 @@ def guarded(work: Callable[[], object]) -> object:
 def rendered(
     template: BoundTemplate, names: Mapping[str, object], user_attributes: Mapping[str, str], facts: object
 ) -> str:
-    """The template's text. `names` is asked name by name and never walked: a view may have thousands of fields."""
+    """The template's text. `names` is asked name by name and never walked: a view may have thousands of
+    fields."""
     scope = ChainMap(
         {"_user_attributes": user_attributes, FACTS: facts}, cast(MutableMapping[str, object], names)
     )

@@ -1,6 +1,8 @@
-"""The manifest of a project: its name, constants and dependencies, and what `@{NAME}` means in each file. Called by `project`.
+"""The manifest of a project: its name, constants and dependencies, and what `@{NAME}` means in each file.
+Called by `project`.
 
-An imported project's constants are its own; the importing project changes them through `override_constant`, as far as they are exported.
+An imported project's constants are its own; the importing project changes them through `override_constant`,
+as far as they are exported.
 """
 
 from __future__ import annotations
@@ -59,7 +61,8 @@ def read_manifest(tree: Node | None) -> Manifest:
 def imported_constants(
     own: Manifest, importer: Manifest, name: str, tree: Node | None
 ) -> tuple[dict[str, str], list[Finding]]:
-    """The constants inside the imported project `name`, and what is wrong with the overrides in the importing manifest's `tree`."""
+    """The constants inside the imported project `name`, and what is wrong with the overrides in the importing
+    manifest's `tree`."""
     values = {key: c.value for key, c in own.constants.items()}
     overrides = importer.dependencies[name].overrides if name in importer.dependencies else {}
     findings = []
@@ -87,7 +90,8 @@ def _wrong(tree: Node | None, project: str, constant: str, message: str, guess: 
 
 
 def substitute(tree: Node, constants: Mapping[str, str]) -> list[Finding]:
-    """Puts constants in for `@{NAME}` everywhere in a fresh tree; unknown ones are findings at their own places."""
+    """Puts constants in for `@{NAME}` everywhere in a fresh tree; unknown ones are findings at their own
+    places."""
     findings: list[Finding] = []
     for node in _all_nodes(tree):
         if "@{" in node.value:

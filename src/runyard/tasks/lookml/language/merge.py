@@ -1,7 +1,8 @@
 """extends and refinements: the effective object of a name, as one merged node. Used by `model`.
 
-Order, later wins: each extended object in list order (with its own refinements), then the root, then each refinement in include order,
-where a refinement that extends applies its bases just before itself. Merging is deep per named child; other parameters replace, a few add.
+Order, later wins: each extended object in list order (with its own refinements), then the root, then each
+refinement in include order, where a refinement that extends applies its bases just before itself. Merging is
+deep per named child; other parameters replace, a few add.
 """
 
 from __future__ import annotations
@@ -20,9 +21,11 @@ MAX_CHAIN = 200
 
 
 class Family:
-    """All declarations of one kind ("view" or "explore") that a model sees, in include order. `node` gives the tree of one.
+    """All declarations of one kind ("view" or "explore") that a model sees, in include order. `node` gives
+    the tree of one.
 
-    What is wrong with extends and refinements is found from the declarations alone, once; merging happens when a name is asked for.
+    What is wrong with extends and refinements is found from the declarations alone, once; merging happens
+    when a name is asked for.
     """
 
     def __init__(
@@ -81,7 +84,8 @@ class Family:
                     )
 
     def _check_extends(self) -> None:
-        """Unknown bases, circles and chains that are too long. Depth-first with an explicit stack; every name is left once."""
+        """Unknown bases, circles and chains that are too long. Depth-first with an explicit stack; every name
+        is left once."""
         depth = {name: 1 for name in self.roots if not self._bases(name)}  # most extend nothing
         for start in self.roots:
             stack = [] if start in depth else [(start, iter(self._bases(start)))]
@@ -125,7 +129,8 @@ class Family:
         return [root, *self.refinements.get(name, ())] if root is not None else []
 
     def closure(self, name: str) -> list[Declaration]:
-        """Every declaration that the effective object is made of: its own and those of everything it extends."""
+        """Every declaration that the effective object is made of: its own and those of everything it
+        extends."""
         if name not in self._layers:
             found: dict[int, Declaration] = {}
             level, seen = [name], {name}
@@ -193,7 +198,8 @@ def merge(layers: list[Node], root: Node) -> Node:
 
 
 def _merged_child(parts: list[Node]) -> Node:
-    """A named child over several layers; its place is that of the last declaration, which is what a reader would edit."""
+    """A named child over several layers; its place is that of the last declaration, which is what a reader
+    would edit."""
     return merge(parts, parts[-1])
 
 

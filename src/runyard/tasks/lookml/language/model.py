@@ -1,4 +1,5 @@
-"""The object model: what a model means once includes, extends and refinements are applied. Used by the checks and the SQL generator.
+"""The object model: what a model means once includes, extends and refinements are applied. Used by the checks
+and the SQL generator.
 
 `models(project)` gives every Model; views, fields, explores and joins are made on demand and kept.
 """
@@ -22,7 +23,8 @@ from runyard.tasks.lookml.language.tree import FIELD_KEYS, Kind, Node
 
 @dataclass(eq=False, slots=True)
 class Field:
-    """One field as it can be selected. `part` is the timeframe or interval of a dimension_group, whose name is `group`."""
+    """One field as it can be selected. `part` is the timeframe or interval of a dimension_group, whose name
+    is `group`."""
 
     name: str
     kind: str  # dimension, measure, filter, parameter
@@ -79,7 +81,8 @@ class View:
 
     @cached_property
     def outgoing(self) -> dict[str, tuple[tuple[Reference, ...], tuple[tuple[str, str, Node], ...]]]:
-        """What its fields need of other views, by field: (references, measure filters) that are not to fields of its own."""
+        """What its fields need of other views, by field: (references, measure filters) that are not to fields
+        of its own."""
         found = {}
         for one in self.fields.values():
             references = tuple(
@@ -102,7 +105,8 @@ class View:
 
     @cached_property
     def foreign(self) -> frozenset[str]:
-        """The names of other views that its fields mention; what is wrong with the view by itself depends on no others."""
+        """The names of other views that its fields mention; what is wrong with the view by itself depends on
+        no others."""
         owners = {r.name.rpartition(".")[0] for refs in self.references.values() for r in refs}
         sets = {
             i.value.rpartition(".")[2][:-1]
@@ -157,7 +161,8 @@ class Explore:
         return self.node.text("extension") == "required"
 
     def is_open(self, alias: str) -> bool:
-        """Whether nobody can say which fields the alias has: its view is missing or extends a missing one, which is a finding of its own."""
+        """Whether nobody can say which fields the alias has: its view is missing or extends a missing one,
+        which is a finding of its own."""
         view = self.views.get(alias)
         return not view.is_complete if view else alias in {self.alias, *(j.alias for j in self.joins)}
 
@@ -168,7 +173,8 @@ class Explore:
         return view.fields.get(name) if view else None
 
     def visible(self) -> list[tuple[str, Field]]:
-        """Every (alias, field) that `fields` of the explore and of its joins let through, in order of declaration."""
+        """Every (alias, field) that `fields` of the explore and of its joins let through, in order of
+        declaration."""
         allowed: dict[str, Field] = {}
         for alias, view in self.views.items():
             join = next((j for j in self.joins if j.alias == alias), None)
@@ -265,7 +271,8 @@ class Model:
         return self.project.trees[declared.path].children[declared.index]
 
     def parameter(self, key: str) -> str:
-        """A model-level parameter (connection, week_start_day, …), "" when not set; the model's own file wins."""
+        """A model-level parameter (connection, week_start_day, …), "" when not set; the model's own file
+        wins."""
         for path in reversed(self.files):
             found = self.project.outline(path).words.get(key)
             if found:
@@ -274,7 +281,8 @@ class Model:
 
     @cached_property
     def names(self) -> str:
-        """A digest of every name and plain parameter that checks of a view or explore may look up in the model."""
+        """A digest of every name and plain parameter that checks of a view or explore may look up in the
+        model."""
         own = self.project.outline(self.path)
         named = sorted(
             {(d.key, d.name) for path in self.files for d in self.project.outline(path).blocks if d.name}
@@ -301,7 +309,8 @@ class Model:
 
     @cached_property
     def other_names(self) -> tuple[tuple[str, str], ...]:
-        """(kind, name) of everything declared that is no view, explore or test: datagroups, access grants, formats."""
+        """(kind, name) of everything declared that is no view, explore or test: datagroups, access grants,
+        formats."""
         blocks = (d for path in self.files for d in self.project.outline(path).blocks)
         return tuple(
             sorted({(d.key, d.name) for d in blocks if d.name and d.key not in ("view", "explore", "test")})
@@ -312,11 +321,13 @@ class Model:
         return digest("view", name, self.names_for_views, self._files_digest(self._view_closure(name)))
 
     def fingerprint_of_explore(self, name: str) -> str:
-        """A digest of all that checks of this explore can depend on: its declarations, and those of every view it uses."""
+        """A digest of all that checks of this explore can depend on: its declarations, and those of every
+        view it uses."""
         return digest("explore", self.name, name, self.names, self._files_digest(self._explore_closure(name)))
 
     def fingerprint_of_source(self, name: str) -> str:
-        """A digest of all that checks of this view's native derived table can depend on; "" when it has none."""
+        """A digest of all that checks of this view's native derived table can depend on; "" when it has
+        none."""
         sources = [source for declared in self.views.closure(name) for source in declared.uses]
         if not sources:
             return ""
@@ -396,7 +407,8 @@ def make_view(node: Node) -> View:
 
 
 def _parts(node: Node) -> list[tuple[str, str]]:
-    """(field name, timeframe or interval) of a dimension_group; those not listed exist when the list is left out."""
+    """(field name, timeframe or interval) of a dimension_group; those not listed exist when the list is left
+    out."""
     if node.text("type", "time") == "duration":
         intervals = node.words("intervals") or DEFAULT_INTERVALS
         return [(f"{i}s_{node.value}", i) for i in intervals]
@@ -418,8 +430,9 @@ def _make_explore(model: Model, node: Node) -> Explore:
 
 
 def _own_or_inherited(model: Model, node: Node) -> str:
-    """The view that an explore without view_name starts from: that of its own name; when there is none (and no `from`), the nearest
-    extended explore's that is a view. Looker wants view_name there, but projects exist that leave it out."""
+    """The view that an explore without view_name starts from: that of its own name; when there is none (and
+    no `from`), the nearest extended explore's that is a view. Looker wants view_name there, but projects
+    exist that leave it out."""
     name, seen = node.value, set[str]()
     while not node.get("from") and name not in model.views.roots and name not in seen:
         seen.add(name)

@@ -1,7 +1,9 @@
-"""What the rest of a project needs to know of a file without its tree: includes, declarations, plain parameters. Made by `project`, kept by `cache`.
+"""What the rest of a project needs to know of a file without its tree: includes, declarations, plain
+parameters. Made by `project`, kept by `cache`.
 
-A declaration knows its name, place, bases and the views it uses, so that models can be put together, and the part of the project that a view or
-explore depends on can be named, from outlines alone; trees are parsed only where something changed.
+A declaration knows its name, place, bases and the views it uses, so that models can be put together, and the
+part of the project that a view or explore depends on can be named, from outlines alone; trees are parsed only
+where something changed.
 """
 
 from __future__ import annotations
@@ -19,8 +21,8 @@ Json = Any
 class Declaration:
     """A top-level block. `index` is its position among the file's top-level nodes.
 
-    `uses` are names of views for an explore, names of explores for a view's explore_source or a test; `aliases` the names that an explore gives
-    to views.
+    `uses` are names of views for an explore, names of explores for a view's explore_source or a test;
+    `aliases` the names that an explore gives to views.
     """
 
     key: str

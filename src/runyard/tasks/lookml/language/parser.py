@@ -1,7 +1,9 @@
-"""Text to tree: a LookML parser that keeps offsets, is linear in the text and stops at budgets. Called by `project`.
+"""Text to tree: a LookML parser that keeps offsets, is linear in the text and stops at budgets. Called by
+`project`.
 
-`parse` never raises on bad text: it gives the tree up to the error (open blocks are closed there) and one located finding.
-There is no recursion, so nesting cannot exhaust the stack; no pattern here can backtrack (possessive quantifiers only).
+`parse` never raises on bad text: it gives the tree up to the error (open blocks are closed there) and one
+located finding. There is no recursion, so nesting cannot exhaust the stack; no pattern here can backtrack
+(possessive quantifiers only).
 """
 
 from __future__ import annotations
@@ -46,7 +48,8 @@ _COMMON = re.compile(
     )""",
     re.VERBOSE,
 )
-"""One whole parameter at a time, as nearly all are written; the last, empty group says that the next thing needs the careful path."""
+"""One whole parameter at a time, as nearly all are written; the last, empty group says that the next thing
+needs the careful path."""
 _CLOSE, _RAW_VALUE, _TEXT_VALUE, _WORD_VALUE, _NAMED_BLOCK, _BLOCK, _LIST, _RARE = 1, 3, 5, 6, 7, 8, 9, 10
 _SIMPLE_ITEMS = re.compile(rf'{_SPACES}(?:([\w.\-*+]++)|"([^"\\]*+)"){_SPACES}(?:,|(?=\]))')
 
@@ -187,7 +190,8 @@ class _Parser:
                 raise _Bad(self.at, 'there is no open block for this "}"')
             self.leave()
             return
-        # Looker's own parser ignores a stray ":" after "{" and a stray ";;" or "," between parameters (lkml issue #90).
+        # Looker's own parser ignores a stray ":" after "{" and a stray ";;" or "," between parameters (lkml
+        # issue #90).
         if sign in (":", ",") and self.inner.key:
             self.at += 1
             return
@@ -326,7 +330,8 @@ class _Parser:
 
 
 def _own_end(text: str, limit: int) -> int:
-    """Where a parameter without `;;` most likely ends: at the brace that closes its block, else at the next block."""
+    """Where a parameter without `;;` most likely ends: at the brace that closes its block, else at the next
+    block."""
     depth = 0
     for at in range(limit):
         if text[at] == "{":

@@ -1,7 +1,9 @@
-"""A project: its files, manifest, and which files each model sees (`include`). Entries: `load` for a folder, `from_texts` for bytes in memory.
+"""A project: its files, manifest, and which files each model sees (`include`). Entries: `load` for a folder,
+`from_texts` for bytes in memory.
 
-Trees are parsed when asked for; with a cache, a file that a former run has seen is known by its outline alone. Imported projects stand under
-`imported_projects/NAME/`, from the folder itself or as given. The include rules are in `includes`.
+Trees are parsed when asked for; with a cache, a file that a former run has seen is known by its outline
+alone. Imported projects stand under `imported_projects/NAME/`, from the folder itself or as given. The
+include rules are in `includes`.
 """
 
 from __future__ import annotations
@@ -104,7 +106,8 @@ class Project:
         return [*self.load_findings, *found]
 
     def text_of(self, path: str) -> str | None:
-        """The text of a file that is not LookML blocks (a dashboard, JSON, the style configuration); None when it is not there or not text."""
+        """The text of a file that is not LookML blocks (a dashboard, JSON, the style configuration); None
+        when it is not there or not text."""
         held = self.others.get(path)
         if isinstance(held, Path):
             held = files.read(held, path, self.root, [])
@@ -175,7 +178,8 @@ class Project:
         return [p for p in self.sources if p.endswith(MODEL_SUFFIXES) and not p.startswith(files.IMPORTED)]
 
     def scope(self, path: str) -> tuple[list[str], list[Finding]]:
-        """Every LookML file that the model at `path` sees, included ones before the including, and includes that name nothing."""
+        """Every LookML file that the model at `path` sees, included ones before the including, and includes
+        that name nothing."""
         order: list[str] = []
         seen = {path}
         findings: list[Finding] = []
@@ -240,7 +244,8 @@ def load(
     imports: Mapping[str, Path] | None = None,
     cache: Cache | None = None,
 ) -> Project:
-    """Reads every file of a project's folder. `constants` replace the manifest's; `imports` are folders of imported projects by name."""
+    """Reads every file of a project's folder. `constants` replace the manifest's; `imports` are folders of
+    imported projects by name."""
     project = Project(root, overrides=constants or {}, cache=cache or Cache())
     _read_folder(project, root, "")
     for name, folder in sorted((imports or {}).items()):
@@ -299,7 +304,8 @@ def _complete(project: Project) -> Project:
 
 @contextmanager
 def collection_paused() -> Iterator[None]:
-    """For loading, checking and making SQL: a million objects and no circles among what is dropped, which the collector would only walk again and again."""
+    """For loading, checking and making SQL: a million objects and no circles among what is dropped, which the
+    collector would only walk again and again."""
     was_on = gc.isenabled()
     gc.disable()
     try:

@@ -1,4 +1,5 @@
-"""The `${}` references and filters of LookML blocks, with their places. Linear scans; used by `model` and the validators.
+"""The `${}` references and filters of LookML blocks, with their places. Linear scans; used by `model` and the
+validators.
 
 `${TABLE}` and `${EXTENDED}` are no references to anything and are left out.
 """
@@ -52,7 +53,8 @@ def references(node: Node) -> Iterator[Reference]:
 
 
 def field_name(reference: str) -> str:
-    """`x` of `x._sql`, `x._value` and so on: the field is what counts. Other names may begin with an underscore."""
+    """`x` of `x._sql`, `x._value` and so on: the field is what counts. Other names may begin with an
+    underscore."""
     owner, dot, last = reference.rpartition(".")
     return owner if dot and last in FIELD_PARTS else reference
 

@@ -1,7 +1,9 @@
-"""Liquid in LookML, through python-liquid without files and under budgets. Used by `sql.liquid` (to render) and the validators (to parse).
+"""Liquid in LookML, through python-liquid without files and under budgets. Used by `sql.liquid` (to render)
+and the validators (to parse).
 
-What a tag means in a query is asked of `Facts`. With no filter set, as in Looker's SQL validator, `{% condition %}` is `1=1`,
-`{% date_start %}` and `{% date_end %}` are NULL. Looker reads tags as laxly as Ruby's Liquid; `_strict` puts its usual liberties right.
+What a tag means in a query is asked of `Facts`. With no filter set, as in Looker's SQL validator, `{%
+condition %}` is `1=1`, `{% date_start %}` and `{% date_end %}` are NULL. Looker reads tags as laxly as Ruby's
+Liquid; `_strict` puts its usual liberties right.
 """
 
 from __future__ import annotations
@@ -54,7 +56,8 @@ _LIBERTIES = re.compile(r"""'[^']*+'|"[^"]*+"|#[^\n]*+|\$\{|\{\{|\}\}|[{}()]""")
 
 
 def _strict(text: str) -> str:
-    """The text with what Ruby's Liquid overlooks in tests blanked out: `(a)`, `{{ a }}`, `${a}` and `# …` inside a tag. Offsets stay."""
+    """The text with what Ruby's Liquid overlooks in tests blanked out: `(a)`, `{{ a }}`, `${a}` and `# …`
+    inside a tag. Offsets stay."""
     if not any(sign in text for sign in ("(", "{{", "${", "#")):
         return text
     return _TEST.sub(_without_liberties, text)

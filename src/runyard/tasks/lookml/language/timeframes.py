@@ -1,4 +1,5 @@
-"""The names of timeframes and intervals, and what leaving the list out means. Data of the language; their SQL is in `sql.timeframes`."""
+"""The names of timeframes and intervals, and what leaving the list out means. Data of the language; their SQL
+is in `sql.timeframes`."""
 
 from __future__ import annotations
 

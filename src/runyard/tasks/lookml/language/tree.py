@@ -1,4 +1,5 @@
-"""The tree of LookML text: nodes that keep file and offset of everything, so that every later finding has a place.
+"""The tree of LookML text: nodes that keep file and offset of everything, so that every later finding has a
+place.
 
 Made by `parser`, merged by `merge`, read by everyone else. A node is never changed once its file is parsed.
 """
@@ -48,9 +49,11 @@ _NO_CHILDREN: tuple[Node, ...] = ()
 
 
 class Node:
-    """`key: value`. A block's `value` is its name (may be empty); a list's items are children (key "" for plain items).
+    """`key: value`. A block's `value` is its name (may be empty); a list's items are children (key "" for
+    plain items).
 
-    `at` is the offset of the key. Written without dataclass, and leaves share one empty tuple: a project has a million of these.
+    `at` is the offset of the key. Written without dataclass, and leaves share one empty tuple: a project has
+    a million of these.
     """
 
     __slots__ = ("at", "children", "file", "key", "kind", "value")
@@ -76,7 +79,8 @@ class Node:
 
     @property
     def value_at(self) -> int:
-        """The offset of the value's first character (inside the quotes for TEXT); worked out, since few ask."""
+        """The offset of the value's first character (inside the quotes for TEXT); worked out, since few
+        ask."""
         if not self.key:
             return self.at + (self.kind is Kind.TEXT)
         # In raw SQL a "#" or a quote is the first character of the value.

@@ -1,4 +1,5 @@
-"""The words of LookML: which types, parameters and values exist. Data for `checks`; one place to add a new parameter of the language."""
+"""The words of LookML: which types, parameters and values exist. Data for `checks`; one place to add a new
+parameter of the language."""
 
 from __future__ import annotations
 

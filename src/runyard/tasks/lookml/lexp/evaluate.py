@@ -1,6 +1,8 @@
-"""Evaluates a Looker expression over fetched rows, a column at a time; and says beforehand what is wrong with one. Pure.
+"""Evaluates a Looker expression over fetched rows, a column at a time; and says beforehand what is wrong with
+one. Pure.
 
-`Rows` holds the columns by `view.field`. A comparison with null is null; AND, OR and NOT are three-valued; `if` takes its else for null.
+`Rows` holds the columns by `view.field`. A comparison with null is null; AND, OR and NOT are three-valued;
+`if` takes its else for null.
 """
 
 from __future__ import annotations
@@ -56,7 +58,8 @@ class Rows:
 
 
 def problems(expression: Expression, fields: Collection[str] | None) -> Iterator[LexpError]:
-    """What can be said without rows: unknown functions, fields outside `fields` (None: any), wrong numbers of arguments, not a yes/no."""
+    """What can be said without rows: unknown functions, fields outside `fields` (None: any), wrong numbers of
+    arguments, not a yes/no."""
     for node in walk(expression):
         if isinstance(node, FieldName) and fields is not None and node.name not in fields:
             message = f'field "{node.name}" is not a column of the test\'s explore_source'

@@ -1,7 +1,9 @@
-"""Text of a Looker expression → its tree. Precedence climbing over a linear scanner, under budgets of length and height.
+"""Text of a Looker expression → its tree. Precedence climbing over a linear scanner, under budgets of length
+and height.
 
-From weakest to strongest: OR, AND, NOT, comparison, + and -, * and /, sign. Words are read in any case, as Looker does.
-Source of the operators and functions: Google's pages "Looker functions and operators" and "Using Looker expressions".
+From weakest to strongest: OR, AND, NOT, comparison, + and -, * and /, sign. Words are read in any case, as
+Looker does. Source of the operators and functions: Google's pages "Looker functions and operators" and "Using
+Looker expressions".
 """
 
 from __future__ import annotations

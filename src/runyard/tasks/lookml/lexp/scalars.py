@@ -1,6 +1,8 @@
-"""Functions of one row: mathematics, texts, dates. Each declares its parameters' kinds; null in gives null out.
+"""Functions of one row: mathematics, texts, dates. Each declares its parameters' kinds; null in gives null
+out.
 
-Kinds: n number, t text, d date, * anything; `?` after one: may be left out, `+` after the last: may be repeated.
+Kinds: n number, t text, d date, * anything; `?` after one: may be left out, `+` after the last: may be
+repeated.
 """
 
 from __future__ import annotations

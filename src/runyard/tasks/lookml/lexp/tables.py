@@ -1,6 +1,8 @@
-"""Functions over a whole column: totals, running totals, neighbours, ranks. Each takes its arguments' columns and gives a column.
+"""Functions over a whole column: totals, running totals, neighbours, ranks. Each takes its arguments' columns
+and gives a column.
 
-Where a cell is a list (`list()`, `offset_list()`, `split()`), an aggregate works on that list instead, row by row, as Looker's do.
+Where a cell is a list (`list()`, `offset_list()`, `split()`), an aggregate works on that list instead, row by
+row, as Looker's do.
 """
 
 from __future__ import annotations

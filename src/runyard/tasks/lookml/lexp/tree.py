@@ -1,4 +1,5 @@
-"""The tree of a Looker expression. `at` is an offset in the expression's text; `height` bounds how deep an evaluation goes."""
+"""The tree of a Looker expression. `at` is an offset in the expression's text; `height` bounds how deep an
+evaluation goes."""
 
 from __future__ import annotations
 

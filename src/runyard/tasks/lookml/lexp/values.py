@@ -1,6 +1,8 @@
-"""Values of Looker expressions: what databases return made uniform, their kinds, comparison, and exact arithmetic that never raises.
+"""Values of Looker expressions: what databases return made uniform, their kinds, comparison, and exact
+arithmetic that never raises.
 
-Numbers are decimals of 40 digits; what has no value (division by zero, the root of -1, an overflow) is null. Dates are naive datetimes in UTC.
+Numbers are decimals of 40 digits; what has no value (division by zero, the root of -1, an overflow) is null.
+Dates are naive datetimes in UTC.
 """
 
 from __future__ import annotations
@@ -19,7 +21,8 @@ _DATE_TEXT = re.compile(r"(\d{4})(?:-(\d{2})(?:-(\d{2})(?:[ T](\d{2})(?::(\d{2})
 
 
 def from_database(value: object, kind: str = "") -> Value:
-    """A database's value; `kind` "yesno" and "date" (any timeframe that Looker treats as a date) say how a text is meant."""
+    """A database's value; `kind` "yesno" and "date" (any timeframe that Looker treats as a date) say how a
+    text is meant."""
     if value is None or isinstance(value, bool):
         return value
     if isinstance(value, int | Decimal):
@@ -98,7 +101,8 @@ def shown(value: Value) -> str:
 
 
 def compare(operator: str, left: Value, right: Value, at: int) -> bool | None:
-    """One of the six comparisons; null when a side is null; LexpError for two kinds that cannot be compared."""
+    """One of the six comparisons; null when a side is null; LexpError for two kinds that cannot be
+    compared."""
     if left is None or right is None:
         return None
     if isinstance(left, bool) and isinstance(right, str):

@@ -1,4 +1,5 @@
-"""Puts a SELECT together: WITH, columns, FROM, joins, WHERE, GROUP BY, HAVING, ORDER BY, LIMIT. Called by `query` and `periods`."""
+"""Puts a SELECT together: WITH, columns, FROM, joins, WHERE, GROUP BY, HAVING, ORDER BY, LIMIT. Called by
+`query` and `periods`."""
 
 from __future__ import annotations
 
@@ -45,7 +46,8 @@ def clauses(compiler: FieldCompiler, filters: Filters) -> tuple[list[Expression]
     groups: list[Expression] = []
     for one in filters.items:
         if one.field.kind == "filter":
-            # A filter-only field restricts through templates; its own `sql`, if any, is the condition that it adds.
+            # A filter-only field restricts through templates; its own `sql`, if any, is the condition that it
+            # adds.
             node = one.field.node.get("sql")
             if node is not None:
                 rows.append(compiler.expand(node, one.alias, one.field.id, one.field.view))
@@ -121,7 +123,8 @@ def _conditions(word: str, tests: Sequence[Expression]) -> list[Expression | str
 
 
 def _order(compiler: FieldCompiler, parts: Parts) -> list[Expression | str]:
-    """ORDER BY positions; a dimension with order_by_field sorts by that field's smallest value within the group."""
+    """ORDER BY positions; a dimension with order_by_field sorts by that field's smallest value within the
+    group."""
     out: list[Expression | str] = []
     explore = compiler.context.explore
     for name, is_descending in parts.sorts:

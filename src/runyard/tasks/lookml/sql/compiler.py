@@ -1,6 +1,8 @@
-"""Compiles fields of one explore to SQL: `${}` references, Liquid, constants already in. Used by `query`; pure text, no database.
+"""Compiles fields of one explore to SQL: `${}` references, Liquid, constants already in. Used by `query`;
+pure text, no database.
 
-What a type makes of its `sql` is in `dimensions` and `measures`. References are resolved recursively, kept, and refused when circular.
+What a type makes of its `sql` is in `dimensions` and `measures`. References are resolved recursively, kept,
+and refused when circular.
 """
 
 from __future__ import annotations
@@ -40,8 +42,9 @@ _CASTS = {
 class Context:
     """What one query is compiled for: an explore and the run's settings.
 
-    `dialect` is the database's; `written` the dialect that the project's own SQL is in when it is another ("" is the same): its fragments are
-    then transpiled. `filters` are expressions by `alias.field`; `now` is the moment that relative dates count from, in the zone of the query.
+    `dialect` is the database's; `written` the dialect that the project's own SQL is in when it is another (""
+    is the same): its fragments are then transpiled. `filters` are expressions by `alias.field`; `now` is the
+    moment that relative dates count from, in the zone of the query.
     """
 
     dialect: Dialect
@@ -81,7 +84,8 @@ def context_of(
     timezone: str = "",
     written: Dialect | None = None,
 ) -> Context:
-    """How an explore is compiled, with the calendar of its model. `timezone` is the query's; "" leaves times as they are stored."""
+    """How an explore is compiled, with the calendar of its model. `timezone` is the query's; "" leaves times
+    as they are stored."""
     start = explore.model.parameter("week_start_day").lower()
     offset = explore.model.parameter("fiscal_month_offset")
     bare = offset.removeprefix("-")

@@ -1,6 +1,8 @@
-"""SQL dialects: which there are, and how each writes literals and casts. Pure data and text; used all over `sql`.
+"""SQL dialects: which there are, and how each writes literals and casts. Pure data and text; used all over
+`sql`.
 
-DuckDB and PostgreSQL are the two that values are tested on; the three warehouses say times in `warehouse_times`.
+DuckDB and PostgreSQL are the two that values are tested on; the three warehouses say times in
+`warehouse_times`.
 """
 
 from __future__ import annotations
@@ -39,7 +41,8 @@ def type_name(standard: str, dialect: Dialect) -> str:
 
 
 def literal(text: str, dialect: Dialect) -> str:
-    """A string as SQL. The warehouses read a backslash in a plain literal as an escape, and BigQuery does not double quotes."""
+    """A string as SQL. The warehouses read a backslash in a plain literal as an escape, and BigQuery does not
+    double quotes."""
     if dialect in ("duckdb", "postgres"):
         return "'" + text.replace("'", "''") + "'"
     text = text.replace("\\", "\\\\")

@@ -1,4 +1,5 @@
-"""What a dimension's type makes of its SQL: timeframes, durations, tiers, cases, locations. Called by `compiler`."""
+"""What a dimension's type makes of its SQL: timeframes, durations, tiers, cases, locations. Called by
+`compiler`."""
 
 from __future__ import annotations
 
@@ -52,7 +53,8 @@ def _timeframe(compiler: FieldCompiler, alias: str, wanted: Field, part: str) ->
 
 
 def moment(compiler: FieldCompiler, alias: str, wanted: Field) -> Expression:
-    """The timestamp or date behind a time dimension, in the zone of the query: what timeframes are made of and date filters are put on."""
+    """The timestamp or date behind a time dimension, in the zone of the query: what timeframes are made of
+    and date filters are put on."""
     context = compiler.context
     dialect, base = context.dialect, compiler.sql(alias, wanted)
     datatype = wanted.node.text("datatype", "datetime")
@@ -75,7 +77,8 @@ def _duration(compiler: FieldCompiler, alias: str, wanted: Field, interval: str)
 
 
 def _distance(compiler: FieldCompiler, alias: str, wanted: Field) -> Expression:
-    """Great-circle distance between the two named location dimensions; miles unless `units` says kilometers."""
+    """Great-circle distance between the two named location dimensions; miles unless `units` says
+    kilometers."""
     points: list[Expression] = []
     for key in ("start_location_field", "end_location_field"):
         there_alias, there = compiler.lookup(wanted.node.text(key), alias, wanted.node, wanted.view)

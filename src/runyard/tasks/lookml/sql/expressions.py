@@ -1,6 +1,8 @@
-"""SQL with a source map: an Expression is pieces of SQL that know the file, line and field they came from. Pure text.
+"""SQL with a source map: an Expression is pieces of SQL that know the file, line and field they came from.
+Pure text.
 
-It also carries what it needs: aliases of the explore and derived tables. Anything that cannot become SQL raises Unresolved with its place.
+It also carries what it needs: aliases of the explore and derived tables. Anything that cannot become SQL
+raises Unresolved with its place.
 """
 
 from __future__ import annotations
@@ -41,7 +43,8 @@ class Unresolved(Exception):
 class Piece(NamedTuple):
     """SQL text and where it came from; `line` is the line of its first character, 0 for text of our own.
 
-    This and Expression are tuples, because a query has thousands of them and tuples are made in a third of the time of frozen dataclasses.
+    This and Expression are tuples, because a query has thousands of them and tuples are made in a third of
+    the time of frozen dataclasses.
     """
 
     text: str
@@ -115,7 +118,8 @@ def joined(*parts: Expression | str) -> Expression:
 
 
 def quoted(name: str) -> str:
-    """A name as SQL: bare where that is safe, so that SQL written by people (which names it bare) means the same."""
+    """A name as SQL: bare where that is safe, so that SQL written by people (which names it bare) means the
+    same."""
     if _NAME.fullmatch(name.lower()) and name.lower() not in _RESERVED:
         return name
     return '"' + name.replace('"', '""') + '"'
@@ -131,7 +135,8 @@ def identifier(name: str, dialect: Dialect) -> str:
 
 
 def label(alias: str, name: str, dialect: Dialect) -> str:
-    """The name of an output column, quoted: `"view.field"`; BigQuery allows no dots there, so `view_field`."""
+    """The name of an output column, quoted: `"view.field"`; BigQuery allows no dots there, so
+    `view_field`."""
     if dialect == "bigquery":
         return f"`{alias}_{name}`".replace("``", "`")
     return '"' + f"{alias}.{name}".replace('"', '""') + '"'

@@ -1,8 +1,10 @@
-"""The grammar of date filters: `3 days`, `7 days ago for 7 days`, `last month`, `2018-Q1`, `before today`; comma means OR. Called by `filters`.
+"""The grammar of date filters: `3 days`, `7 days ago for 7 days`, `last month`, `2018-Q1`, `before today`;
+comma means OR. Called by `filters`.
 
-Every expression is a half-open range [start, end) of moments in the query's zone, worked out from the moment of the query: `ranges`. What
-Looker's page leaves open is decided here: `this A to B` ends where the running B starts, a weekday is its last occurrence (today counts),
-`after` means from the start of the named day or unit on.
+Every expression is a half-open range [start, end) of moments in the query's zone, worked out from the moment
+of the query: `ranges`. What Looker's page leaves open is decided here: `this A to B` ends where the running B
+starts, a weekday is its last occurrence (today counts), `after` means from the start of the named day or unit
+on.
 """
 
 from __future__ import annotations
@@ -27,7 +29,8 @@ _NULL = "NULL"
 
 @dataclass(frozen=True, slots=True)
 class Range:
-    """Moments from `start` (included) to `end` (not included); None is open. `null` "null" or "not null" instead of a range."""
+    """Moments from `start` (included) to `end` (not included); None is open. `null` "null" or "not null"
+    instead of a range."""
 
     start: datetime | None = None
     end: datetime | None = None
@@ -136,7 +139,8 @@ class _Clock:
         return self.moved(month, "month", -behind)
 
     def point(self, text: str) -> datetime | None:
-        """A moment as `before` and `to` name it: the start of a date, of a day's word, of a month or a relative unit."""
+        """A moment as `before` and `to` name it: the start of a date, of a day's word, of a month or a
+        relative unit."""
         ago = re.fullmatch(rf"{_COUNT}(?: (ago|from now))?", text)
         if ago:
             count = int(ago[1])

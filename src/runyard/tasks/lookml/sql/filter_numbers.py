@@ -1,6 +1,8 @@
-"""The grammar of number filters: `5`, `NOT 5`, `>1 AND <100`, `[1,7)`, `1 to 5`, `NULL`; comma and OR mean OR. Called by `filters`.
+"""The grammar of number filters: `5`, `NOT 5`, `>1 AND <100`, `[1,7)`, `1 to 5`, `NULL`; comma and OR mean
+OR. Called by `filters`.
 
-One NOT before a list covers the whole list (`NOT 66, 99, 4`); as soon as a later item has its own NOT, each stands for itself.
+One NOT before a list covers the whole list (`NOT 66, 99, 4`); as soon as a later item has its own NOT, each
+stands for itself.
 """
 
 from __future__ import annotations

@@ -1,6 +1,8 @@
-"""The grammar of string filters: `FOO`, `FOO%`, `-FOO`, `EMPTY`, `NULL`, `"a,b"`, `^%`; comma means OR. Called by `filters`.
+"""The grammar of string filters: `FOO`, `FOO%`, `-FOO`, `EMPTY`, `NULL`, `"a,b"`, `^%`; comma means OR.
+Called by `filters`.
 
-Unquoted white space around an item is cut at commas but kept at the ends of the whole expression (Looker's published grammar keeps it).
+Unquoted white space around an item is cut at commas but kept at the ends of the whole expression (Looker's
+published grammar keeps it).
 """
 
 from __future__ import annotations
@@ -16,7 +18,8 @@ _ESCAPE = "^"
 
 @dataclass(frozen=True, slots=True)
 class Term:
-    """One item. `kind` is equal, like, null or blank; a `like` value has its literal `%`, `_` and `^` escaped by `^`."""
+    """One item. `kind` is equal, like, null or blank; a `like` value has its literal `%`, `_` and `^` escaped
+    by `^`."""
 
     kind: str
     value: str = ""

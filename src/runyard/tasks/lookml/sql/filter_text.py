@@ -1,4 +1,5 @@
-"""What the grammars of filter expressions share: the mark that stands for the filtered SQL, and how terms are put together."""
+"""What the grammars of filter expressions share: the mark that stands for the filtered SQL, and how terms are
+put together."""
 
 from __future__ import annotations
 
@@ -13,7 +14,8 @@ class BadFilter(Exception):
 
 
 def any_and_none(include: Iterable[str], exclude: Iterable[str]) -> str:
-    """Any of the included and none of the excluded. Excluding keeps NULL, as Looker's `<> … OR … IS NULL` does."""
+    """Any of the included and none of the excluded. Excluding keeps NULL, as Looker's `<> … OR … IS NULL`
+    does."""
     wanted, unwanted = list(dict.fromkeys(include)), list(dict.fromkeys(exclude))
     parts = [either(wanted)] if wanted else []
     parts += [f"NOT COALESCE({test}, FALSE)" for test in unwanted]

@@ -1,7 +1,9 @@
-"""Looker filter expressions as SQL conditions: one entry for every type. Called by `measures`, `query` and the LookML validator.
+"""Looker filter expressions as SQL conditions: one entry for every type. Called by `measures`, `query` and
+the LookML validator.
 
-`condition` compiles, `problem` only says what is wrong. The grammars are in `filter_strings`, `filter_numbers` and `filter_dates`; their
-source is Looker's page "Looker filter expressions" and its published grammars.
+`condition` compiles, `problem` only says what is wrong. The grammars are in `filter_strings`,
+`filter_numbers` and `filter_dates`; their source is Looker's page "Looker filter expressions" and its
+published grammars.
 """
 
 from __future__ import annotations
@@ -39,7 +41,8 @@ MAX_FILTER = 100_000
 
 @dataclass(frozen=True, slots=True)
 class Setting:
-    """What relative dates and letters mean: the moment of the query in its own zone (no zone kept), the model's calendar."""
+    """What relative dates and letters mean: the moment of the query in its own zone (no zone kept), the
+    model's calendar."""
 
     now: datetime
     calendar: Calendar = PLAIN
@@ -99,7 +102,8 @@ def condition(
 
 
 def with_attributes(text: str, values: Mapping[str, str]) -> str:
-    """`{{ _user_attributes['x'] }}` replaced by the attribute's value; unknown ones by nothing, which filters nothing."""
+    """`{{ _user_attributes['x'] }}` replaced by the attribute's value; unknown ones by nothing, which filters
+    nothing."""
     return _ATTRIBUTE.sub(lambda m: values.get(m.group(1), ""), text) if "{{" in text else text
 
 

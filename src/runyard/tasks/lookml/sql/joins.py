@@ -14,7 +14,8 @@ RELATIONSHIPS = MANY_RIGHT | MANY_LEFT | {"one_to_one"}
 
 
 def on(compiler: FieldCompiler, join: Join) -> Expression:
-    """The ON condition: `sql_on`, or the named foreign key of the base view against the joined view's primary key."""
+    """The ON condition: `sql_on`, or the named foreign key of the base view against the joined view's primary
+    key."""
     explore = compiler.context.explore
     written = join.node.get("sql_on")
     if written is not None:
@@ -60,7 +61,8 @@ def _requirements(compiler: FieldCompiler, join: Join) -> frozenset[str]:
 
 
 def needed(compiler: FieldCompiler, parts: Iterable[Expression]) -> list[Join]:
-    """The joins that these expressions, the explore's conditions and always_join pull in, each after those it needs."""
+    """The joins that these expressions, the explore's conditions and always_join pull in, each after those it
+    needs."""
     wanted = set(_always(compiler))
     for part in parts:
         wanted |= part.aliases
@@ -110,7 +112,8 @@ def _ordered(joins: Sequence[Join], requires: dict[str, frozenset[str]]) -> list
 
 
 def fanned(compiler: FieldCompiler, joins: Sequence[Join]) -> frozenset[str]:
-    """The aliases whose rows these joins repeat: those from which some walk over the joins crosses to a "many" side."""
+    """The aliases whose rows these joins repeat: those from which some walk over the joins crosses to a
+    "many" side."""
     explore = compiler.context.explore
     if explore.node.text("symmetric_aggregates") == "no":
         return frozenset()

@@ -1,4 +1,5 @@
-"""What Liquid in a LookML parameter may ask about the query being compiled: fields, parameters, filters, attributes. Called by `compiler`.
+"""What Liquid in a LookML parameter may ask about the query being compiled: fields, parameters, filters,
+attributes. Called by `compiler`.
 
 Objects are made on demand: a view may have thousands of fields, and most templates name one.
 """
@@ -34,7 +35,8 @@ class LiquidFacts:
 
     @property
     def names(self) -> Mapping[str, object]:
-        """The top-level names of a template; made anew, because kept it would be a circle that only the garbage collector opens."""
+        """The top-level names of a template; made anew, because kept it would be a circle that only the
+        garbage collector opens."""
         return _Names(self)
 
     def find(self, name: str) -> tuple[str, Field] | None:
@@ -50,7 +52,8 @@ class LiquidFacts:
         name = f"{owner or self.alias}.{short}"
         if owner in explore.views or self.alias in explore.views:
             return name, field
-        # Inside a derived table the view goes by its own name, while filters name it by its alias in the explore.
+        # Inside a derived table the view goes by its own name, while filters name it by its alias in the
+        # explore.
         alias = next(
             (a for a, v in explore.views.items() if v is view or v.name == view.name), owner or self.alias
         )

@@ -1,6 +1,8 @@
-"""What a measure's type makes of its SQL. Called by `compiler`; aggregates that count each key once are in `symmetric`.
+"""What a measure's type makes of its SQL. Called by `compiler`; aggregates that count each key once are in
+`symmetric`.
 
-`percent_of_total`, `percent_of_previous` and `running_total` are their inner measure here: the rest is worked out on the rows (`results`).
+`percent_of_total`, `percent_of_previous` and `running_total` are their inner measure here: the rest is worked
+out on the rows (`results`).
 """
 
 from __future__ import annotations
@@ -27,7 +29,8 @@ AGGREGATES = frozenset(_AGGREGATES_WORDS.split())
 CALCULATED = frozenset({"number", "string", "yesno", "int", "date", "date_time"})
 POST_QUERY = frozenset({"percent_of_total", "percent_of_previous", "running_total"})
 KEYED = frozenset({"count", "sum", "average", "median", "percentile"})
-"""Types that need a primary key when rows are multiplied; the others do not change with repetition (or name their own key)."""
+"""Types that need a primary key when rows are multiplied; the others do not change with repetition (or name
+their own key)."""
 
 
 def measure(compiler: FieldCompiler, alias: str, wanted: Field) -> Expression:
@@ -119,7 +122,8 @@ def _count(compiler: FieldCompiler, alias: str, wanted: Field, test: Expression 
             "COUNT(DISTINCT ", joined("CASE WHEN ", test, " THEN ", key, " END") if test else key, ")"
         )
     if alias != compiler.context.explore.alias and wanted.view.primary_key is not None:
-        # A joined view's rows may be missing (LEFT JOIN): they are not counted, as in Looker, which counts the key.
+        # A joined view's rows may be missing (LEFT JOIN): they are not counted, as in Looker, which counts
+        # the key.
         key = _key(compiler, alias, wanted)
         return joined("COUNT(", joined("CASE WHEN ", test, " THEN ", key, " END") if test else key, ")")
     return joined("COUNT(CASE WHEN ", test, " THEN 1 END)") if test else joined("COUNT(*)")

@@ -1,4 +1,5 @@
-"""Native derived tables: `explore_source` as SQL, with its filters, sorts, limit, bound filters and derived columns. Called by `assembly`."""
+"""Native derived tables: `explore_source` as SQL, with its filters, sorts, limit, bound filters and derived
+columns. Called by `assembly`."""
 
 from __future__ import annotations
 
@@ -82,7 +83,8 @@ def _columns(explore: Explore, view: View, source: Node) -> tuple[list[tuple[str
 
 
 def _filters(compiler: FieldCompiler, explore: Explore, source: Node) -> dict[str, str]:
-    """Its own filters, then those of the outer query that are bound to it; the outer value wins, as a bound filter's must."""
+    """Its own filters, then those of the outer query that are bound to it; the outer value wins, as a bound
+    filter's must."""
     found = {
         name if "." in name else f"{explore.alias}.{name}": text for name, text, _ in filter_items(source)
     }

@@ -1,6 +1,8 @@
-"""Measures of type period_over_period: the same query once more with its time moved on by a period, joined to the query itself.
+"""Measures of type period_over_period: the same query once more with its time moved on by a period, joined to
+the query itself.
 
-The value of a row's previous period is the base measure over rows whose moments, a period later, fall into that row. Called by `query`.
+The value of a row's previous period is the base measure over rows whose moments, a period later, fall into
+that row. Called by `query`.
 """
 
 from __future__ import annotations

@@ -1,6 +1,8 @@
-"""One SQL query for fields of an explore, with joins, filters, derived tables and a source map. Used by the validators and `lookml sql`.
+"""One SQL query for fields of an explore, with joins, filters, derived tables and a source map. Used by the
+validators and `lookml sql`.
 
-`build` pulls in exactly the joins that the fields and filters need; `Query.locate` leads from a place in the SQL back to the LookML.
+`build` pulls in exactly the joins that the fields and filters need; `Query.locate` leads from a place in the
+SQL back to the LookML.
 """
 
 from __future__ import annotations
@@ -25,8 +27,8 @@ __all__ = ["Query", "Wanted", "build", "probe"]
 class Query:
     """SQL and the pieces it was made of, by start offset.
 
-    `columns` are the fields' names (`alias.field`) in output order; `post` maps a column's index to the type that `results.finish` works out
-    on the rows (running_total, percent_of_total, percent_of_previous).
+    `columns` are the fields' names (`alias.field`) in output order; `post` maps a column's index to the type
+    that `results.finish` works out on the rows (running_total, percent_of_total, percent_of_previous).
     """
 
     sql: str
@@ -36,19 +38,22 @@ class Query:
     post: Mapping[int, str] = field(default_factory=dict)
 
     def locate(self, offset: int) -> Piece | None:
-        """The LookML that made the SQL at this offset, its line moved on by the lines between; None for our own text."""
+        """The LookML that made the SQL at this offset, its line moved on by the lines between; None for our
+        own text."""
         index = bisect_right(self.starts, offset) - 1
         if index < 0:
             return None
         piece = self.pieces[index]
         if not piece.file:
-            # Our own text stands between pieces of the same field; the nearest one before it on the same line is where to look.
+            # Our own text stands between pieces of the same field; the nearest one before it on the same line
+            # is where to look.
             return None
         inside = self.sql[self.starts[index] : min(offset, self.starts[index] + len(piece.text))]
         return piece._replace(line=piece.line + inside.count("\n"))
 
     def line_origins(self) -> list[Piece]:
-        """For each line of the SQL the first LookML in it; a Piece without a file where the line is all our own."""
+        """For each line of the SQL the first LookML in it; a Piece without a file where the line is all our
+        own."""
         found: list[Piece] = []
         at = 0
         for line in self.sql.split("\n"):
@@ -80,9 +85,10 @@ def build(
 ) -> Query:
     """A SELECT of these fields that can be run.
 
-    `filters` are filter expressions by `alias.field`: on dimensions they restrict rows, on measures groups, on parameters they are the value.
-    `sorts` are (`alias.field`, is_descending) of selected fields. `where` is SQL of our own, such as `1=2`. The explore's always_filter,
-    conditionally_filter and access_filter apply as in Looker. Raises Unresolved, with file and line, when something has no SQL.
+    `filters` are filter expressions by `alias.field`: on dimensions they restrict rows, on measures groups,
+    on parameters they are the value. `sorts` are (`alias.field`, is_descending) of selected fields. `where`
+    is SQL of our own, such as `1=2`. The explore's always_filter, conditionally_filter and access_filter
+    apply as in Looker. Raises Unresolved, with file and line, when something has no SQL.
     """
     whole = expression(context, wanted, limit, filters=filters, sorts=sorts, where=where)
     post = {i: f.type for i, (_, f) in enumerate(wanted) if f.kind == "measure" and f.type in POST_QUERY}
@@ -90,7 +96,8 @@ def build(
 
 
 def probe(compiler: FieldCompiler, wanted: Sequence[Wanted], joins: Sequence[Join] | None = None) -> Query:
-    """The validator's query: `wanted` without ever a row. With `joins` given: exactly these joins, whether a field needs them or not."""
+    """The validator's query: `wanted` without ever a row. With `joins` given: exactly these joins, whether a
+    field needs them or not."""
     columns = [compiler.selected(a, f) for a, f in wanted]
     used = needed(compiler, columns) if joins is None else list(joins)
     parts = Parts(list(wanted), columns, used, where=[plain("1=2")], limit=0)
@@ -136,7 +143,8 @@ def _single(
     where: str,
     labels: Sequence[str] | None,
 ) -> Expression:
-    """One SELECT; compiled a second time with symmetric aggregates when its joins repeat rows that measures read."""
+    """One SELECT; compiled a second time with symmetric aggregates when its joins repeat rows that measures
+    read."""
     compiler = FieldCompiler(context)
     parts = _parts(compiler, wanted, found, where)
     if any(f.kind == "measure" for _, f in [*wanted, *found.measures]):

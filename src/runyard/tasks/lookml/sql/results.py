@@ -1,4 +1,5 @@
-"""Measures that are worked out on a query's rows, in their order: running_total, percent_of_total, percent_of_previous. Pure."""
+"""Measures that are worked out on a query's rows, in their order: running_total, percent_of_total,
+percent_of_previous. Pure."""
 
 from __future__ import annotations
 
@@ -12,8 +13,8 @@ Row = tuple[Any, ...]
 
 
 def finish(query: Query, rows: Sequence[Row]) -> list[Row]:
-    """The rows with every column of `query.post` worked out down the column; other columns stay. Shares are in percent, NULL where nothing to
-    divide by is there."""
+    """The rows with every column of `query.post` worked out down the column; other columns stay. Shares are
+    in percent, NULL where nothing to divide by is there."""
     columns = [[row[i] for row in rows] for i in range(len(query.columns))]
     for index, kind in query.post.items():
         columns[index] = _KINDS[kind](columns[index])
@@ -35,7 +36,8 @@ def _of_total(values: list[Any]) -> list[Any]:
 
 
 def _of_previous(values: list[Any]) -> list[Any]:
-    """Looker compares a row with the one below it, since rows are sorted descending as a rule: the last has nothing to compare with."""
+    """Looker compares a row with the one below it, since rows are sorted descending as a rule: the last has
+    nothing to compare with."""
     return [_share(v, below) for v, below in zip(values, [*values[1:], None], strict=True)]
 
 

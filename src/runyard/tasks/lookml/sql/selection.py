@@ -1,4 +1,5 @@
-"""Which filters a query has: those asked for, and those that the explore adds (always_filter, conditionally_filter, access_filter)."""
+"""Which filters a query has: those asked for, and those that the explore adds (always_filter,
+conditionally_filter, access_filter)."""
 
 from __future__ import annotations
 
@@ -41,7 +42,8 @@ class Filters:
 
 
 def chosen(explore: Explore, asked: dict[str, str]) -> Filters:
-    """The filters asked for, then the explore's own that they do not replace. Raises Unresolved for unknown fields."""
+    """The filters asked for, then the explore's own that they do not replace. Raises Unresolved for unknown
+    fields."""
     found = Filters()
     for name, text in asked.items():
         _add(found, explore, name, text, explore.node)

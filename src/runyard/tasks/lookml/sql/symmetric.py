@@ -1,7 +1,10 @@
-"""Aggregates that take one value per key however often joins repeat the rows: symmetric aggregates and the `_distinct` types.
+"""Aggregates that take one value per key however often joins repeat the rows: symmetric aggregates and the
+`_distinct` types.
 
-Rows without a key (that a LEFT JOIN did not find) count for nothing, as NULL hashes do in Looker. DuckDB and PostgreSQL gather the distinct (key, value) pairs and aggregate those, which is exact for every number type. Redshift, Snowflake
-and BigQuery have no such form inside a GROUP BY; there the sum of distinct hashes of the key is added and taken away again (Looker's way).
+Rows without a key (that a LEFT JOIN did not find) count for nothing, as NULL hashes do in Looker. DuckDB and
+PostgreSQL gather the distinct (key, value) pairs and aggregate those, which is exact for every number type.
+Redshift, Snowflake and BigQuery have no such form inside a GROUP BY; there the sum of distinct hashes of the
+key is added and taken away again (Looker's way).
 """
 
 from __future__ import annotations
@@ -57,7 +60,8 @@ def _duckdb(kind: str, rank: str) -> str:
 
 
 def _postgres(kind: str, rank: str) -> str:
-    """The aggregate belongs to the outer query, since its arguments do; the inner SELECT only reads the array."""
+    """The aggregate belongs to the outer query, since its arguments do; the inner SELECT only reads the
+    array."""
     chosen = _POSTGRES.get(kind) or _POSTGRES["median"].replace("0.5", rank)
     found = f"(SELECT {chosen} FROM {_PAIRS['postgres']} AS e)"  # noqa: S608 - LookML is SQL; it runs read-only
     return f"COALESCE({found}, 0)" if kind == "sum" else found

@@ -1,4 +1,5 @@
-"""Timeframes and intervals as SQL: DuckDB's and PostgreSQL's here, the warehouses' in `warehouse_times`. Pure text; called by `dimensions`.
+"""Timeframes and intervals as SQL: DuckDB's and PostgreSQL's here, the warehouses' in `warehouse_times`. Pure
+text; called by `dimensions`.
 
 Every expression here was run against both databases; `tests/tasks/lookml` repeats that.
 """
@@ -123,7 +124,8 @@ _FORMATS: dict[str, tuple[Callable[[str], str], Callable[[str], str]]] = {
 
 
 def _week(x: str, start: int) -> str:
-    """The first day of the week; both databases truncate to Monday, so other starts shift forward and back."""
+    """The first day of the week; both databases truncate to Monday, so other starts shift forward and
+    back."""
     if not start:
         return f"CAST(DATE_TRUNC('week', {x}) AS DATE)"
     shift = 7 - start
@@ -160,7 +162,8 @@ _MONTHS = {"month": 1, "quarter": 3, "year": 12}
 
 
 def duration(start: str, end: str, interval: str, dialect: Dialect) -> str:
-    """Whole intervals between two timestamps, rounded down. date_diff would count borders instead, hence the epoch."""
+    """Whole intervals between two timestamps, rounded down. date_diff would count borders instead, hence the
+    epoch."""
     if dialect == "bigquery" or dialect == "snowflake" or dialect == "redshift":
         return warehouse_times.duration(start, end, interval, dialect)
     if interval in _SECONDS:

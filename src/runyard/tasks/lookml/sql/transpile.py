@@ -1,7 +1,8 @@
-"""Fragments of a project's SQL said in another dialect, through sqlglot: for projects written for a warehouse and checked on a local database.
+"""Fragments of a project's SQL said in another dialect, through sqlglot: for projects written for a warehouse
+and checked on a local database.
 
-A fragment is transpiled by itself, with its `${}` references standing as names, so that the source map stays and our own text around it
-is never touched. Called by `compiler`.
+A fragment is transpiled by itself, with its `${}` references standing as names, so that the source map stays
+and our own text around it is never touched. Called by `compiler`.
 """
 
 from __future__ import annotations

@@ -1,7 +1,9 @@
-"""Timeframes, intervals and moments as BigQuery, Snowflake and Redshift say them. Pure text; called by `timeframes`.
+"""Timeframes, intervals and moments as BigQuery, Snowflake and Redshift say them. Pure text; called by
+`timeframes`.
 
-Each dialect gives its few words (`_Words`), from its vendor's reference; what timeframes are made of is the same for the three. `tests/tasks/lookml`
-runs them all on DuckDB after sqlglot has translated them, beside DuckDB's own, and Snowflake's on fakesnow.
+Each dialect gives its few words (`_Words`), from its vendor's reference; what timeframes are made of is the
+same for the three. `tests/tasks/lookml` runs them all on DuckDB after sqlglot has translated them, beside
+DuckDB's own, and Snowflake's on fakesnow.
 """
 
 from __future__ import annotations
@@ -16,7 +18,8 @@ from runyard.tasks.lookml.sql.dialects import Warehouse
 
 @dataclass(frozen=True, slots=True)
 class _Words:
-    """How a dialect says: a value as a timestamp without zone, as text by a pattern, a numeric part, the start of a unit, a sum, a weekday (0 Monday)."""
+    """How a dialect says: a value as a timestamp without zone, as text by a pattern, a numeric part, the
+    start of a unit, a sum, a weekday (0 Monday)."""
 
     stamp: Callable[[str], str]
     text: Callable[[str, str], str]
@@ -65,7 +68,8 @@ _DAY_NAMES = ("Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday"
 
 
 def _named(index: str, names: Sequence[str]) -> str:
-    """A name by its index from 0; Snowflake's own names of days have three letters, Redshift's names are padded."""
+    """A name by its index from 0; Snowflake's own names of days have three letters, Redshift's names are
+    padded."""
     cases = " ".join(f"WHEN {n} THEN '{name}'" for n, name in enumerate(names))
     return f"CASE {index} {cases} END"
 

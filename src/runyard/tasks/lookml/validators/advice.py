@@ -1,4 +1,5 @@
-"""Hints of severity info: what works and may not be meant. Files that no model sees, joins without a relationship, old spellings. Called by `checks`."""
+"""Hints of severity info: what works and may not be meant. Files that no model sees, joins without a
+relationship, old spellings. Called by `checks`."""
 
 from __future__ import annotations
 

@@ -1,7 +1,8 @@
 """The LookML validator: every finding of a project, sorted by place. Entry: `validate`. Needs no database.
 
-What does not depend on an explore (types, duplicates, Liquid, references inside a view) is checked once per view; what does (joins,
-references across views) is collected over all explores and reported once with the list of explores.
+What does not depend on an explore (types, duplicates, Liquid, references inside a view) is checked once per
+view; what does (joins, references across views) is collected over all explores and reported once with the
+list of explores.
 """
 
 from __future__ import annotations
@@ -75,7 +76,8 @@ def _validated(project: Project) -> list[Finding]:
     if not all_models:
         add([Finding("no_model", "the project has no model file (*.model.lkml)", Severity.ERROR)])
     for model in all_models:
-        # What else a file holds that cannot be parsed to its end, nobody knows; that is one finding, and not one for each use of it.
+        # What else a file holds that cannot be parsed to its end, nobody knows; that is one finding, and not
+        # one for each use of it.
         if broken:
             model.views.incomplete.update(
                 n for n in model.views.roots if any(d.path in broken for d in model.views.closure(n))
@@ -129,7 +131,8 @@ def _unclosed(tree: Node) -> Iterator[Finding]:
 
 
 def _liquid(tree: Node) -> Iterator[Finding]:
-    """Templates that are none. A file without a brace of Liquid, or a constant that may hold one, is not walked."""
+    """Templates that are none. A file without a brace of Liquid, or a constant that may hold one, is not
+    walked."""
     text = tree.file.text
     stack = list(tree.children) if templating.is_template(text) or "@{" in text else []
     while stack:
@@ -174,7 +177,8 @@ def _twins(node: Node) -> Iterator[Finding]:
 
 
 def _model(model: Model) -> Iterator[Finding]:
-    """One model: its includes, connection, views and explores. What a former run has found of the same declarations is not looked for again."""
+    """One model: its includes, connection, views and explores. What a former run has found of the same
+    declarations is not looked for again."""
     kept = model.project.cache.findings
     yield from model.findings
     if not model.connection and model.explores.roots:
@@ -200,7 +204,8 @@ def _model(model: Model) -> Iterator[Finding]:
 
 
 def _parts_of_views(model: Model) -> set[str]:
-    """Views that others extend and no explore uses: their references need only be right where they end up, and are looked at there."""
+    """Views that others extend and no explore uses: their references need only be right where they end up,
+    and are looked at there."""
     extended = {base for declared in model.declared("view") for base in declared.extends}
     return extended - {name for declared in model.declared("explore") for name in declared.uses}
 

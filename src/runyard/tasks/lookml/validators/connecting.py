@@ -1,4 +1,5 @@
-"""The database of a model: found by the connection's name, opened, closed. Shared by the validators that run SQL."""
+"""The database of a model: found by the connection's name, opened, closed. Shared by the validators that run
+SQL."""
 
 from __future__ import annotations
 

@@ -1,4 +1,5 @@
-"""Checks that need an explore: views and joins exist, references across views resolve, keys where joins multiply. Called by `checks`."""
+"""Checks that need an explore: views and joins exist, references across views resolve, keys where joins
+multiply. Called by `checks`."""
 
 from __future__ import annotations
 

@@ -1,4 +1,5 @@
-"""Checks of parameters that name fields outside SQL: drill_fields, order_by_field, filters of explores, aggregate tables. Called by `checks`."""
+"""Checks of parameters that name fields outside SQL: drill_fields, order_by_field, filters of explores,
+aggregate tables. Called by `checks`."""
 
 from __future__ import annotations
 

@@ -1,4 +1,5 @@
-"""Checks of filter expressions: is the text one of the grammar of its field's type? Called by `checks`; the fields' names are checked elsewhere."""
+"""Checks of filter expressions: is the text one of the grammar of its field's type? Called by `checks`; the
+fields' names are checked elsewhere."""
 
 from __future__ import annotations
 
@@ -23,7 +24,8 @@ def of_view(view: View) -> Iterator[Finding]:
 
 
 def of_explore(explore: Explore) -> Iterator[Finding]:
-    """Filters of measures on other views' fields; always_filter, conditionally_filter, and the filters of aggregate tables."""
+    """Filters of measures on other views' fields; always_filter, conditionally_filter, and the filters of
+    aggregate tables."""
     for _, field in explore.visible():
         for name, text, node in filter_items(field.node) if field.kind == "measure" else ():
             if name.rpartition(".")[0] not in ("", field.view.name):
@@ -47,7 +49,8 @@ def _in(explore: Explore, block: Node, user: str) -> Iterator[Finding]:
 
 
 def _bad(field: Field | None, name: str, text: str, node: Node, user: str) -> Iterator[Finding]:
-    """Texts with Liquid are known only when a query is made; a parameter's value is not a filter expression."""
+    """Texts with Liquid are known only when a query is made; a parameter's value is not a filter
+    expression."""
     if field is None or field.kind == "parameter" or "{{" in text or "{%" in text:
         return
     wrong = problem(kind_of(field), text)

@@ -1,4 +1,5 @@
-"""Findings of the LookML validator that are new against a target branch: the same code, text and file there means not new."""
+"""Findings of the LookML validator that are new against a target branch: the same code, text and file there
+means not new."""
 
 from __future__ import annotations
 
@@ -12,7 +13,8 @@ _PLACE = re.compile(r":\d+")
 
 
 def new_findings(found: Sequence[Finding], target: Sequence[Finding]) -> list[Finding]:
-    """Those without a twin in the target. Lines do not count; of three of a kind that were two, one is new."""
+    """Those without a twin in the target. Lines do not count; of three of a kind that were two, one is
+    new."""
     before = Counter(_identity(f) for f in target)
     new = []
     for one in found:

@@ -1,4 +1,5 @@
-"""Checks of names that a model declares once and many places use: datagroups, access grants, value formats. Called by `checks`."""
+"""Checks of names that a model declares once and many places use: datagroups, access grants, value formats.
+Called by `checks`."""
 
 from __future__ import annotations
 

@@ -1,4 +1,5 @@
-"""Which explores a validator is asked about: `model/explore` selectors and exclusions, `*` for any. Shared by all validators."""
+"""Which explores a validator is asked about: `model/explore` selectors and exclusions, `*` for any. Shared by
+all validators."""
 
 from __future__ import annotations
 

@@ -19,7 +19,8 @@ MAX_THREADS = 32
 def spread(
     database: Database, work: Sequence[Work], threads: int, do: Callable[[Database, Work], Result]
 ) -> Iterator[Result]:
-    """`do` for each piece; the given session is one of those used. A server that gives fewer sessions gets fewer threads."""
+    """`do` for each piece; the given session is one of those used. A server that gives fewer sessions gets
+    fewer threads."""
     sessions = [database]
     wanted = min(threads, MAX_THREADS, len(work))
     try:

@@ -1,4 +1,5 @@
-"""Checks of derived tables: the views that their SQL names, the explore and fields of native ones. Called by `checks` for each view."""
+"""Checks of derived tables: the views that their SQL names, the explore and fields of native ones. Called by
+`checks` for each view."""
 
 from __future__ import annotations
 

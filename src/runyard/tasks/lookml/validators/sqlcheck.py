@@ -1,7 +1,9 @@
-"""The SQL validator: every dimension of every explore in one query without rows, bound by the real database. Entry: `validate`.
+"""The SQL validator: every dimension of every explore in one query without rows, bound by the real database.
+Entry: `validate`.
 
-Options are those of Looker CI's SQL validator, and `measures`, which Looker does not have. With a target branch's models only errors that are
-new against them count, and an explore whose compiled SQL is the same there is not asked at all (Spectacles' algorithm, looker.md §6).
+Options are those of Looker CI's SQL validator, and `measures`, which Looker does not have. With a target
+branch's models only errors that are new against them count, and an explore whose compiled SQL is the same
+there is not asked at all (Spectacles' algorithm, looker.md §6).
 """
 
 from __future__ import annotations
@@ -69,7 +71,8 @@ def validate(
     say: Callable[[TriedExplore], None] = lambda _tested: None,
     target: Sequence[Model] | None = None,
 ) -> list[TriedExplore]:
-    """Tests every selected explore; `say` hears each result in order. With `target` only what is new against it."""
+    """Tests every selected explore; `say` hears each result in order. With `target` only what is new against
+    it."""
     results: list[TriedExplore] = []
     bases = {m.name: m for m in target or ()}
     same = {m.name for m in models if m.name in bases and _same_files(m, bases[m.name])}
@@ -104,7 +107,8 @@ def validate(
 
 
 def _same_files(model: Model, before: Model) -> bool:
-    """Whether the model sees the same bytes and constants in both trees, so that nothing needs to be compiled to know."""
+    """Whether the model sees the same bytes and constants in both trees, so that nothing needs to be compiled
+    to know."""
     keys = [[(path, m.project.file_key(path)) for path in m.files] for m in (model, before)]
     return keys[0] == keys[1]
 
@@ -116,7 +120,8 @@ def context(
     wanted: Sequence[Wanted] = (),
     written: Dialect | None = None,
 ) -> Context:
-    """How the explore is compiled, with the calendar of its model. `written`: the project's SQL is in another dialect."""
+    """How the explore is compiled, with the calendar of its model. `written`: the project's SQL is in another
+    dialect."""
     chosen = frozenset(f"{a}.{f.name}" for a, f in wanted)
     return replace(context_of(explore, dialect, user_attributes, written=written), selected=chosen)
 
@@ -159,7 +164,8 @@ def try_explore(explore: Explore, database: Database, options: Options) -> Tried
 
 
 def _missing_views(explore: Explore) -> list[SqlError]:
-    """Their dimensions cannot be tested, and nobody who switched only this validator on may take that for success."""
+    """Their dimensions cannot be tested, and nobody who switched only this validator on may take that for
+    success."""
     users = [("explore", explore.name, explore.alias, explore.view_name, explore.node)]
     users += [
         ("join", j.alias, j.alias, j.view_name, j.node) for j in explore.joins if j.node.get("sql") is None
@@ -174,7 +180,8 @@ def _missing_views(explore: Explore) -> list[SqlError]:
 
 
 def try_changed(explore: Explore, before: Explore, database: Database, options: Options) -> TriedExplore:
-    """One explore against its state in the target branch: skipped when it compiles to the same SQL, else only its new errors."""
+    """One explore against its state in the target branch: skipped when it compiles to the same SQL, else only
+    its new errors."""
     dialect = database.dialect
     if _compiled(explore, dialect, options) == _compiled(before, dialect, options):
         return TriedExplore(explore.model.name, explore.name, "skipped", "unmodified")
@@ -198,7 +205,8 @@ def try_changed(explore: Explore, before: Explore, database: Database, options: 
 
 
 def _compiled(explore: Explore, dialect: Dialect, options: Options) -> list[str]:
-    """Everything that a trial would ask: the SQL of all dimensions, and of each measure; for what has no SQL, why."""
+    """Everything that a trial would ask: the SQL of all dimensions, and of each measure; for what has no SQL,
+    why."""
     wanted = dimensions(explore, options)
     found = [e.message for e in _missing_views(explore)]
     made = context(explore, dialect, options.user_attributes, wanted)

@@ -1,6 +1,8 @@
-"""The search for what a database refuses in one explore: the frame, then the joins, then dimensions (and measures) by halving.
+"""The search for what a database refuses in one explore: the frame, then the joins, then dimensions (and
+measures) by halving.
 
-k failing of n fields cost about k·log2(n) queries. What breaks the explore or a join is told once, and the fields that need it are not asked.
+k failing of n fields cost about k·log2(n) queries. What breaks the explore or a join is told once, and the
+fields that need it are not asked.
 """
 
 from __future__ import annotations
@@ -24,7 +26,8 @@ Ask = Callable[[Sequence[Wanted]], Query]
 
 @dataclass(frozen=True, slots=True)
 class SqlError:
-    """One refusal. `dimension` "" is an error of the explore itself; `line` is in the LookML file, `sql_line` in `sql`."""
+    """One refusal. `dimension` "" is an error of the explore itself; `line` is in the LookML file, `sql_line`
+    in `sql`."""
 
     message: str
     dimension: str = ""
@@ -70,7 +73,8 @@ class Trial:
         return frozenset(found)
 
     def _search(self, wanted: Sequence[Wanted], ask: Ask) -> frozenset[str] | None:
-        """Finds the refused ones. The aliases whose joins are broken; None when nothing more can be asked of this explore."""
+        """Finds the refused ones. The aliases whose joins are broken; None when nothing more can be asked of
+        this explore."""
         try:
             ask([])
         except Unresolved as problem:
@@ -97,13 +101,15 @@ class Trial:
         for chunk in refused:
             self._halve([w for w in chunk if not self._hits(w, broken)], ask)
         if len(self.errors) == before and not broken:
-            # Each field binds alone, all together do not (an ambiguous column, say): that is the explore's error. Measures that cannot be
-            # compiled together, because one multiplies the rows of another, are asked for alone by everybody else as well.
+            # Each field binds alone, all together do not (an ambiguous column, say): that is the explore's
+            # error. Measures that cannot be compiled together, because one multiplies the rows of another,
+            # are asked for alone by everybody else as well.
             self._accepted(refused[0], self._made(lambda: ask(refused[0])), keep=True)
         return broken
 
     def _filters_are_broken(self) -> bool:
-        """Whether the database refuses what every query with measures carries (always_filter and the like); told once, if its cause is not yet."""
+        """Whether the database refuses what every query with measures carries (always_filter and the like);
+        told once, if its cause is not yet."""
         query, refusal = self._ask(lambda: self._measured([]))
         if refusal is not None and short(refusal.message) not in {e.message for e in self.errors}:
             self._refused(refusal, query, None)
@@ -118,7 +124,8 @@ class Trial:
     def _chunks(
         self, wanted: Sequence[Wanted], ask: Ask
     ) -> tuple[list[Sequence[Wanted]], list[Query | Refusal]]:
-        """The fields in chunks, and their queries: nearly always all of them become SQL, and a query for each field costs more than binding."""
+        """The fields in chunks, and their queries: nearly always all of them become SQL, and a query for each
+        field costs more than binding."""
         size = max(1, self.chunk_size)
         chunks = [wanted[i : i + size] for i in range(0, len(wanted), size)]
         return chunks, [self._made(lambda tried=chunk: ask(tried)) for chunk in chunks]  # type: ignore[misc]
@@ -210,7 +217,8 @@ class Trial:
         return frozenset(broken)
 
     def _halve(self, wanted: Sequence[Wanted], ask: Ask) -> None:
-        """Narrows a refused list down to single fields, left half first; an explicit stack keeps the order."""
+        """Narrows a refused list down to single fields, left half first; an explicit stack keeps the
+        order."""
         stack = [list(wanted)] if wanted else []
         while stack and len(self.errors) < MAX_ERRORS:
             part = stack.pop()

@@ -1,4 +1,5 @@
-"""What is wrong with a data test before a query runs: its explore, fields, filters and expressions. Part of the LookML validator."""
+"""What is wrong with a data test before a query runs: its explore, fields, filters and expressions. Part of
+the LookML validator."""
 
 from __future__ import annotations
 

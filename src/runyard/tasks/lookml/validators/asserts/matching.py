@@ -1,4 +1,5 @@
-"""matches_filter() of data tests: a filter expression held against fetched values, by the same SQL that filters of queries become."""
+"""matches_filter() of data tests: a filter expression held against fetched values, by the same SQL that
+filters of queries become."""
 
 from __future__ import annotations
 

@@ -35,7 +35,8 @@ MAX_VALUE = 500
 
 @dataclass(frozen=True, slots=True)
 class TestError:
-    """A failed assert (or a test that could not run: `assertion` ""). `rows` are the first failing rows, `failed_rows` counts all of them."""
+    """A failed assert (or a test that could not run: `assertion` ""). `rows` are the first failing rows,
+    `failed_rows` counts all of them."""
 
     __test__ = False  # pytest
 
@@ -96,7 +97,8 @@ def run(
     options: AssertOptions,
     say: Callable[[DataTest, Verdict], None] = lambda _test, _verdict: None,
 ) -> list[TriedTests]:
-    """Runs the selected tests, grouped by explore in order of first appearance; `say` hears each verdict as it comes."""
+    """Runs the selected tests, grouped by explore in order of first appearance; `say` hears each verdict as
+    it comes."""
     chosen = [t for t in found if options.selection.lets(t.model.name, t.explore)]
     tried: dict[tuple[str, str], TriedTests] = {}
     for test in chosen:
@@ -153,7 +155,8 @@ def run_one(test: DataTest, database: Database, options: AssertOptions) -> Verdi
 
 
 def _unrestricted(explore: Explore, user_attributes: Mapping[str, str]) -> str:
-    """A warning when an access filter lets all rows through, because this run gives its user attribute no value."""
+    """A warning when an access filter lets all rows through, because this run gives its user attribute no
+    value."""
     asked = [block.text("user_attribute") for block in explore.node.all("access_filter")]
     missing = [name for name in asked if name and not user_attributes.get(name)]
     return f"all rows were tested: {', '.join(missing)} of access_filter has no value" if missing else ""

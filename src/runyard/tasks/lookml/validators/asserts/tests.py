@@ -1,6 +1,8 @@
-"""Data tests as models declare them: `test: name { explore_source: explore { column … filters sorts limit } assert: name { expression … } }`.
+"""Data tests as models declare them: `test: name { explore_source: explore { column … filters sorts limit }
+assert: name { expression … } }`.
 
-Source: Google's page on the `test` parameter; an explore_source of a test is that of a native derived table without derived columns and binds.
+Source: Google's page on the `test` parameter; an explore_source of a test is that of a native derived table
+without derived columns and binds.
 """
 
 from __future__ import annotations
@@ -56,7 +58,8 @@ class DataTest:
 
 
 def tests(models: Sequence[Model]) -> list[DataTest]:
-    """Every test that a model sees, by model and then in order of declaration; the first of several with one name counts."""
+    """Every test that a model sees, by model and then in order of declaration; the first of several with one
+    name counts."""
     found: dict[tuple[str, str], DataTest] = {}
     for model in models:
         for node in model.nodes("test"):

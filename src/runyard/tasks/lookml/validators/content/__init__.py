@@ -1,1 +1,2 @@
-"""The content validator: `lookml` and `exported` read dashboards and Looks into `items`, `check` holds them against the models."""
+"""The content validator: `lookml` and `exported` read dashboards and Looks into `items`, `check` holds them
+against the models."""

@@ -1,4 +1,5 @@
-"""Holds dashboards and Looks against the models: every model, explore, field and filter that they name must exist. Entry: `validate`."""
+"""Holds dashboards and Looks against the models: every model, explore, field and filter that they name must
+exist. Entry: `validate`."""
 
 from __future__ import annotations
 
@@ -29,7 +30,8 @@ MAX_ERRORS = 2000
 
 @dataclass(frozen=True, slots=True)
 class ContentError:
-    """One broken name. `content_type` is dashboard or look, `element_type` dashboard_element, dashboard_filter or look."""
+    """One broken name. `content_type` is dashboard or look, `element_type` dashboard_element,
+    dashboard_filter or look."""
 
     message: str
     field: str = ""
@@ -121,7 +123,8 @@ def _read(project: Project, path: str, found: Library, *, is_dashboard: bool) ->
 
 
 def validate(project: Project, models: Sequence[Model], options: ContentOptions) -> list[TriedContent]:
-    """One result per selected explore, and one per unknown model or explore that content names, sorted by name."""
+    """One result per selected explore, and one per unknown model or explore that content names, sorted by
+    name."""
     return hold(library(project, options.folder), models, options)
 
 
@@ -250,7 +253,8 @@ class _Check:
 
 
 def _guess(name: str, asked: Asked, explore: Explore, visible: frozenset[str]) -> str:
-    """For a whole dimension_group one of its fields, else the nearest name: of the same view, of the tile's own, of the explore."""
+    """For a whole dimension_group one of its fields, else the nearest name: of the same view, of the tile's
+    own, of the explore."""
     owner, _, short = name.rpartition(".")
     same = [n for n in sorted(visible) if n.rpartition(".")[0] == owner]
     view = explore.views.get(owner)

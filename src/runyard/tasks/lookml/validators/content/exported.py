@@ -1,4 +1,5 @@
-"""Dashboards and Looks exported as JSON: the answers of Looker's API (`GET /dashboards/{id}`, `/looks/{id}`), as `gzr` saves them too.
+"""Dashboards and Looks exported as JSON: the answers of Looker's API (`GET /dashboards/{id}`, `/looks/{id}`),
+as `gzr` saves them too.
 
 A file holds one of them, a list, or `{"dashboards": […], "looks": […], "folders": […]}`.
 """
@@ -55,7 +56,8 @@ def contents(data: str | bytes, file: str) -> tuple[list[Content], list[Folder],
 
 
 class _Tree:
-    """JSON as yamltree nodes. A text's line is where it stands in the file first, after what was seen before it."""
+    """JSON as yamltree nodes. A text's line is where it stands in the file first, after what was seen before
+    it."""
 
     def __init__(self, source: str) -> None:
         self.source = source
@@ -84,7 +86,8 @@ class _Tree:
         )
 
     def _text(self, value: str) -> Scalar:
-        """json.loads keeps the order of the file, so each text is found by searching on from the one before."""
+        """json.loads keeps the order of the file, so each text is found by searching on from the one
+        before."""
         found = self.source.find(json.dumps(value)[1:-1], self.at)
         if found < 0:
             found = self.source.find(json.dumps(value, ensure_ascii=False)[1:-1], self.at)

@@ -1,6 +1,8 @@
-"""Content as the validator sees it: dashboards and Looks, the queries of their tiles, their filters, and the folders they lie in.
+"""Content as the validator sees it: dashboards and Looks, the queries of their tiles, their filters, and the
+folders they lie in.
 
-Both readers make yamltree nodes first, so that every name has a line. Only names are looked at, never how things are drawn.
+Both readers make yamltree nodes first, so that every name has a line. Only names are looked at, never how
+things are drawn.
 """
 
 from __future__ import annotations
@@ -19,7 +21,8 @@ MAX_REFERENCES = 2000
 
 @dataclass(frozen=True, slots=True)
 class Name:
-    """A field's name somewhere in content. `role` says where: fields, filters, sorts, …; `value` is a filter's expression."""
+    """A field's name somewhere in content. `role` says where: fields, filters, sorts, …; `value` is a
+    filter's expression."""
 
     text: str
     role: str
@@ -29,7 +32,8 @@ class Name:
 
 @dataclass(frozen=True, slots=True)
 class Asked:
-    """One query: a tile's, a Look's, or that of a filter's field. `own` are the names that it defines itself (table calculations)."""
+    """One query: a tile's, a Look's, or that of a filter's field. `own` are the names that it defines itself
+    (table calculations)."""
 
     model: str
     explore: str
@@ -40,7 +44,8 @@ class Asked:
 
 @dataclass(frozen=True, slots=True)
 class Element:
-    """A tile or a filter of a dashboard, or a Look's only part. `listens` are the dashboard filters it names."""
+    """A tile or a filter of a dashboard, or a Look's only part. `listens` are the dashboard filters it
+    names."""
 
     type: str
     title: str
@@ -151,7 +156,8 @@ def query(node: Node, explore_keys: tuple[str, ...] = ("explore",)) -> Asked | N
 
 
 def _dynamic(node: Node, own: set[str]) -> list[Name]:
-    """A custom field or table calculation: its name goes to `own`, what it is made of comes back (unless it is switched off)."""
+    """A custom field or table calculation: its name goes to `own`, what it is made of comes back (unless it
+    is switched off)."""
     for key in ("table_calculation", "measure", "dimension"):
         if name := text(child(node, key)):
             own.add(name)
@@ -186,7 +192,8 @@ class Folders:
     def lets(
         self, folder: Folder, include: tuple[str, ...], exclude: tuple[str, ...], *, no_personal: bool
     ) -> bool:
-        """Whether content of this folder is to be validated; an excluded folder excludes those below it, and so does an included one include."""
+        """Whether content of this folder is to be validated; an excluded folder excludes those below it, and
+        so does an included one include."""
         above = self.line(folder)
         ids = {f.id for f in above}
         if no_personal and any(f.is_personal for f in above):

@@ -1,4 +1,5 @@
-"""LookML dashboards (`*.dashboard.lookml`, YAML): a list of `- dashboard: name`, each with elements and filters."""
+"""LookML dashboards (`*.dashboard.lookml`, YAML): a list of `- dashboard: name`, each with elements and
+filters."""
 
 from __future__ import annotations
 
@@ -34,7 +35,8 @@ _CONSTANT = re.compile(r"@\{(\w+)\}")
 def dashboards(
     data: str | bytes, file: str, constants: Mapping[str, str] | None = None
 ) -> tuple[list[Content], list[Broken]]:
-    """The dashboards of one file, and what is wrong with it. The manifest's constants are put in for `@{NAME}`."""
+    """The dashboards of one file, and what is wrong with it. The manifest's constants are put in for
+    `@{NAME}`."""
     if constants and isinstance(data, str):
         data = _CONSTANT.sub(lambda m: constants.get(m[1], m[0]).replace("\n", " "), data)
     try:

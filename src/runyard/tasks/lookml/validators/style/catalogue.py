@@ -1,6 +1,8 @@
-"""The built-in style rules: the codes of lkmlstyle 0.0.8, and for each a name to use in the newer form of the configuration.
+"""The built-in style rules: the codes of lkmlstyle 0.0.8, and for each a name to use in the newer form of the
+configuration.
 
-Source: lookml.md §13. Looker's own names for the rules of "all-v1.0" are not published in text that we have; both code and name are accepted.
+Source: lookml.md §13. Looker's own names for the rules of "all-v1.0" are not published in text that we have;
+both code and name are accepted.
 """
 
 from __future__ import annotations

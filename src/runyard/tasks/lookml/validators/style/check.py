@@ -1,4 +1,5 @@
-"""Runs the style rules over a project: one finding per violation, with the lines around it. Entry: `check`."""
+"""Runs the style rules over a project: one finding per violation, with the lines around it. Entry:
+`check`."""
 
 from __future__ import annotations
 
@@ -18,7 +19,8 @@ AROUND = 2
 
 @dataclass(frozen=True, slots=True)
 class StyleFinding:
-    """One violation. `error_id` is the same as long as rule, file, thing and wording are, whatever the line. `context` starts at `context_line`."""
+    """One violation. `error_id` is the same as long as rule, file, thing and wording are, whatever the line.
+    `context` starts at `context_line`."""
 
     code: str
     rule_name: str

@@ -1,7 +1,9 @@
-"""Reads `lkmlstyle.yaml`: Looker CI's form (`schema_version: 1`, `ruleset_version`, `rules`, `overrides`) and lkmlstyle's (`select`, `ignore`).
+"""Reads `lkmlstyle.yaml`: Looker CI's form (`schema_version: 1`, `ruleset_version`, `rules`, `overrides`) and
+lkmlstyle's (`select`, `ignore`).
 
-Both may have `custom_rules`. Every problem has its line and column. Source of the newer form's keys: Google's page "Continuous Integration
-Style Validator"; the inner shape of `overrides` and `custom_rules` is not published in text that we have and is decided in docs/dialects/looker.md.
+Both may have `custom_rules`. Every problem has its line and column. Source of the newer form's keys: Google's
+page "Continuous Integration Style Validator"; the inner shape of `overrides` and `custom_rules` is not
+published in text that we have and is decided in docs/dialects/looker.md.
 """
 
 from __future__ import annotations
@@ -206,7 +208,8 @@ class _Reader:
         )
 
     def complete(self, rule: Rule, node: Node) -> Rule:
-        """The rule, with what its kind needs; a property may also be named by the selector (`dimension.description`)."""
+        """The rule, with what its kind needs; a property may also be named by the selector
+        (`dimension.description`)."""
         if rule.kind is Kind.PATTERN_MATCH and rule.pattern is None:
             raise self.bad(node, f'the custom rule "{rule.code}" needs a `regex`')
         if rule.kind in (Kind.PROPERTY, Kind.UNIQUE) and not rule.parameter:

@@ -1,4 +1,5 @@
-"""The checkers, one per kind of rule: each yields the offending entity, the node to point at, and what was found."""
+"""The checkers, one per kind of rule: each yields the offending entity, the node to point at, and what was
+found."""
 
 from __future__ import annotations
 

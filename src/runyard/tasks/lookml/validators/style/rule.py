@@ -45,7 +45,8 @@ class Condition:
 
 @dataclass(frozen=True, slots=True)
 class Rule:
-    """`select` names kinds of blocks (`measure`), or a parameter of theirs (`measure.sql`). `filters` say which of them the rule is for."""
+    """`select` names kinds of blocks (`measure`), or a parameter of theirs (`measure.sql`). `filters` say
+    which of them the rule is for."""
 
     code: str
     name: str
