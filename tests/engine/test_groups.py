@@ -11,7 +11,7 @@ import pytest
 from runyard.engine import control
 from runyard.engine.groups import RESOURCE_GROUPS
 from runyard.engine.ports import Tx
-from runyard.model.plan import Concurrency, Gate, JobPlan, When
+from runyard.model.plan import Concurrency, Gate, JobPlan, Plan, When, WorkflowPlan
 from runyard.model.state import Outcome
 from runyard.model.work import Project, Run
 
@@ -128,3 +128,13 @@ def test_a_new_mode_counts_at_once(house: Any, job: Any, mode: Any) -> None:
     assert shown(house, [slow, quick]) == ["waiting", "concurrency"]
     mode("unordered")
     assert shown(house, [slow, quick]) == ["waiting", "queued"]
+
+
+def test_a_job_that_wants_its_own_workflows_group_is_canceled(house: Any, job: Any) -> None:
+    jobs = (job("a"), job("d", concurrency=PROD), job("after", needs=("d",)))
+    run = house.accept(plan=Plan((WorkflowPlan("w", jobs=jobs, concurrency=PROD),)))
+    assert house.shown(run) == {"a": "queued", "d": "canceled", "after": "skipped"}
+    assert "deadlock for concurrency group 'prod'" in house.latest(run)["d"].message
+    house.work()
+    waiting = house.accept(job("d", concurrency=PROD))
+    assert house.shown(waiting) == {"d": "queued"}, "the group is free again"

@@ -15,7 +15,7 @@ from runyard.engine import control, dispatch, housekeeping, upkeep
 from runyard.engine.ports import BlobRef
 from runyard.engine.terms import Terms
 from runyard.engine.views import log_from, run_tree
-from runyard.model.errors import Conflict
+from runyard.model.errors import Conflict, Unavailable
 from runyard.model.plan import Gate, Retry, When
 from runyard.model.state import Outcome, Reason, State
 from runyard.model.work import Artifact, Attempt, Run
@@ -200,6 +200,24 @@ def test_a_sealed_log_reads_as_before(house: Any, job: Any, lie: bool) -> None:
     assert (len(whole), read(0) + read(500)) == (900, whole)
     assert house.look(lambda tx: tx.log_chunks(got.attempt_id, 0, 9)) == []
     assert ("checksum" in house.look(lambda tx: tx.get(Attempt, got.attempt_id)).message) == lie
+
+
+def test_a_log_that_cannot_be_read_holds_up_no_other(house: Any, job: Any) -> None:
+    house.accept(job("lost"), job("whole"))
+    ids = []
+    for _ in range(2):
+        got = house.claim()
+        house.do(dispatch.log, got.attempt_id, got.token, 0, b"said", house.now, house.terms)
+        house.finish(got, log_bytes=4)
+        ids.append(got.attempt_id)
+    elsewhere = "UPDATE log_chunks SET data = x'' WHERE attempt_id = ?"
+    house.do(lambda tx: tx._link.run(elsewhere, (ids[0],)))
+    blobs, db = MemoryBlobs(), OneThread(house)
+
+    assert housekeeping.seal_logs(db, blobs, limit=1) == 1
+    assert house.look(lambda tx: tx.get(Attempt, ids[1])).log_blob in blobs.held
+    with pytest.raises(Unavailable, match="another server"):
+        housekeeping.seal_logs(db, blobs, limit=1)
 
 
 def test_a_log_that_was_erased_while_it_was_sealed_stays_erased(house: Any, job: Any) -> None:

@@ -2,7 +2,7 @@
 Every verb may be repeated.
 
 claim(tx, runner, mint, now, terms, vault, sign=None) -> Assignment | None
-    mint(attempt_id) makes a fresh job token (`http.auth.job_token`); sign makes identity tokens (`http.identity`)
+    mint(attempt_id) makes a fresh job token (`http.auth.job_token`), sign identity tokens (`http.identity`)
 beat(tx, attempt_id, token, now, terms) -> Reply
     keeps the lease
 commit(tx, attempt_id, token, now, terms) -> Reply

@@ -107,6 +107,7 @@ class Flow:
     stages: Stages = field(default_factory=Stages)
     _by_stage: dict[int, list[Node]] = field(default_factory=lambda: defaultdict(list))
     turns: Turns = field(default_factory=Turns)
+    groups: set[str] = field(default_factory=set)  # concurrency groups that the workflow as a whole is in
     begun_at: int | None = None  # when the first of all attempts that it has seen began
     open_parts: Counter[str] = field(default_factory=Counter)  # of `made`, by the same key
     taken: Counter[str] = field(
@@ -134,6 +135,8 @@ class Flow:
             self.unfolding.append(node)
         if node.plan.origin is not None:
             self.made[node.plan.origin.parent].append(node)
+        if node.plan.concurrency is not None and node.plan.concurrency.by_workflow:
+            self.groups.add(node.plan.concurrency.group)
         for need in node.plan.needs:
             self.followers[need.group].append(node)
         for name in node.names:

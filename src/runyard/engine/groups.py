@@ -26,14 +26,20 @@ Member = tuple[Job, Attempt]
 Owner = tuple[str, int]
 ACTIVE = frozenset({State.QUEUED, State.RUNNING, State.STOPPING})
 
+_DEADLOCK = "Canceling since a deadlock for concurrency group '{group}' was detected between 'top level workflow' and '{job}'"
 _NEWER = "A newer member of its concurrency group took its place."
 
 
 def enter(board: Board, node: Node) -> None:
-    """Queues a node whose gate is open, or holds it until its group is free."""
+    """Queues a node whose gate is open, or holds it until its group is free. Who wants the group that its own
+    workflow is in would wait for itself: it is canceled, as at GitHub."""
     rule = node.plan.concurrency
     if rule is None:
         board.move(node, State.QUEUED)
+        return
+    if not rule.by_workflow and rule.group in board.flows[node.job.workflow_id].groups:
+        board.cancel(node, Reason.BAD_PLAN, _DEADLOCK.format(group=rule.group, job=node.job.name))
+        board.restless = True
         return
     is_free = _free_at_a_glance(board.tx, node, rule)
     if is_free is None:

@@ -11,32 +11,43 @@ from __future__ import annotations
 
 import zlib
 from collections.abc import Iterator
+from functools import partial
 
 from runyard.engine.ports import Blobs, Database
 from runyard.engine.sealing import sealed as compressed
 from runyard.engine.terms import Terms
 from runyard.engine.upkeep import orphans, sealed, to_seal
 from runyard.engine.views import LOG_PIECE_BYTES, log_from
+from runyard.model.errors import Unavailable
 from runyard.model.work import Attempt
 
 BATCH = 500
 
 
 def seal_logs(db: Database, blobs: Blobs, limit: int = 20) -> int:
-    """Turns the chunks of ended attempts into one blob each; says how many logs were sealed."""
-    done = 0
-    for attempt in db.submit_read(lambda tx: to_seal(tx, limit)).result():
-        reading = _Reading(db, blobs, attempt)
-        key = (
-            blobs.put(compressed(reading.pieces(), reading.times())).key
-            if attempt.log_bytes and attempt.erased_at is None
-            else ""
-        )
-        size, crc = reading.size, reading.crc
-        done += db.submit_write(
-            lambda tx, i=attempt.id, k=key, s=size, c=crc: sealed(tx, i, k, s, c)  # type: ignore[misc]
-        ).result()
+    """Turns the chunks of ended attempts into one blob each; says how many logs were sealed.
+
+    A log that cannot be read holds up no other: Unavailable is raised once there is nothing else to seal.
+    """
+    done, after_id, trouble = 0, 0, None
+    while not done and (ended := db.submit_read(partial(to_seal, limit=limit, after_id=after_id)).result()):
+        after_id = ended[-1].id
+        for attempt in ended:
+            try:
+                done += _seal(db, blobs, attempt)
+            except Unavailable as error:
+                trouble = error
+    if trouble is not None and not done:
+        raise trouble
     return done
+
+
+def _seal(db: Database, blobs: Blobs, attempt: Attempt) -> bool:
+    reading = _Reading(db, blobs, attempt)
+    key = ""
+    if attempt.log_bytes and attempt.erased_at is None:
+        key = blobs.put(compressed(reading.pieces(), reading.times())).key
+    return db.submit_write(lambda tx: sealed(tx, attempt.id, key, reading.size, reading.crc)).result()
 
 
 class _Reading:

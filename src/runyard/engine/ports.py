@@ -264,8 +264,8 @@ class Tx(Protocol):
         one)."""
 
     def drop_log(self, attempt_id: int) -> None: ...
-    def unsealed(self, limit: int) -> list[Attempt]:
-        """DONE attempts that still have chunks."""
+    def unsealed(self, limit: int, after_id: int = 0) -> list[Attempt]:
+        """DONE attempts that still have chunks, by id."""
 
     # what attempts used of the machine (`model.usage`)
     def append_samples(self, attempt_id: int, at: int, data: bytes) -> None:

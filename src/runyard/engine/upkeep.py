@@ -9,7 +9,7 @@ jumped(wall_before, wall_now, elapsed_ms) -> int
     how far the wall clock jumped between two looks; 0 when within 5 s
 expire_artifacts(tx, now, limit=500) -> int
 retire_runs(tx, now, terms, limit=50) -> int
-to_seal(tx, limit) -> list[Attempt]
+to_seal(tx, limit, after_id=0) -> list[Attempt]
 sealed(tx, attempt_id, blob, size_bytes, crc) -> bool
 orphans(tx, keys) -> set[str]
 """
@@ -157,9 +157,9 @@ def retire_runs(tx: Tx, now: int, terms: Terms, limit: int = 50) -> int:
     return len(old)
 
 
-def to_seal(tx: Tx, limit: int = 20) -> list[Attempt]:
-    """Ended attempts whose log still lies in chunks."""
-    return tx.unsealed(limit)
+def to_seal(tx: Tx, limit: int = 20, after_id: int = 0) -> list[Attempt]:
+    """Ended attempts whose log still lies in chunks, the oldest first."""
+    return tx.unsealed(limit, after_id)
 
 
 def sealed(tx: Tx, attempt_id: int, blob: str, size_bytes: int, crc: int) -> bool:

@@ -408,8 +408,8 @@ class JobPlan:
     needs: tuple[Need, ...] = ()
     gate: Gate = Gate()
     variables: tuple[Variable, ...] = ()
-    # The fact `job.inputs`, as texts (`job.input_words`: each as one word of a shell); who plays or retries it
-    # may give others (`Attempt.extra["inputs"]`).
+    # The fact `job.inputs`, as texts (`job.input_words`: each as one word of a shell); who plays or
+    # retries it may give others (`Attempt.extra["inputs"]`).
     inputs: Mapping[str, Any] = field(default_factory=dict)
     context: Mapping[str, Any] = field(default_factory=dict)
     late: Mapping[str, str] = field(default_factory=dict)

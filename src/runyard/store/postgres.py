@@ -255,8 +255,8 @@ class PostgresTx(StoreTx):
     def queued_before(self, at: int, limit: int) -> list[Attempt]:
         return self._read_locked(lambda: super(PostgresTx, self).queued_before(at, limit))
 
-    def unsealed(self, limit: int) -> list[Attempt]:
-        return self._read_locked(lambda: super(PostgresTx, self).unsealed(limit))
+    def unsealed(self, limit: int, after_id: int = 0) -> list[Attempt]:
+        return self._read_locked(lambda: super(PostgresTx, self).unsealed(limit, after_id))
 
     def undrawn(self, limit: int) -> list[Listed]:
         """Locked, because who changes an artifact meanwhile would find no card to forget."""

@@ -369,8 +369,8 @@ class StoreTx:
     def samples(self, attempt_id: int) -> list[bytes]:
         return content.samples(self._link, attempt_id)
 
-    def unsealed(self, limit: int) -> list[Attempt]:
-        return content.unsealed(self._link, limit)
+    def unsealed(self, limit: int, after_id: int = 0) -> list[Attempt]:
+        return content.unsealed(self._link, limit, after_id)
 
     # artifacts
     def artifacts(self, filter: ArtifactFilter, page: Page) -> list[Artifact]:

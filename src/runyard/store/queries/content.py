@@ -36,7 +36,7 @@ _DROP = "DELETE FROM log_chunks WHERE attempt_id = ?"
 # or attempts.
 _UNSEALED = f"""
     WITH RECURSIVE logs(id) AS (
-        SELECT min(attempt_id) FROM log_chunks
+        SELECT min(attempt_id) FROM log_chunks WHERE attempt_id > ?
         UNION ALL
         SELECT (SELECT min(c.attempt_id) FROM log_chunks c WHERE c.attempt_id > logs.id) FROM logs WHERE logs.id IS NOT NULL)
     {ATTEMPT.select} WHERE id IN (SELECT id FROM logs WHERE id IS NOT NULL) AND state = 'done' ORDER BY id LIMIT ?"""
@@ -104,8 +104,8 @@ def drop_log(link: Link, attempt_id: int) -> None:
     link.run(_DROP, (attempt_id,))
 
 
-def unsealed(link: Link, limit: int) -> list[Attempt]:
-    return [ATTEMPT.decode(r) for r in link.rows(_UNSEALED, (limit,))]
+def unsealed(link: Link, limit: int, after_id: int) -> list[Attempt]:
+    return [ATTEMPT.decode(r) for r in link.rows(_UNSEALED, (after_id, limit))]
 
 
 def artifacts(link: Link, filter: ArtifactFilter, page: Page) -> list[Artifact]:
