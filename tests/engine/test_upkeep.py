@@ -11,8 +11,9 @@ from typing import Any, BinaryIO
 
 import pytest
 
+from runyard.app.upkeep import Upkeep
 from runyard.engine import control, dispatch, housekeeping, upkeep
-from runyard.engine.ports import BlobRef
+from runyard.engine.ports import BlobRef, Page, RunFilter
 from runyard.engine.terms import Terms
 from runyard.engine.views import log_from, run_tree
 from runyard.model.errors import Conflict, Unavailable
@@ -200,6 +201,16 @@ def test_a_sealed_log_reads_as_before(house: Any, job: Any, lie: bool) -> None:
     assert (len(whole), read(0) + read(500)) == (900, whole)
     assert house.look(lambda tx: tx.log_chunks(got.attempt_id, 0, 9)) == []
     assert ("checksum" in house.look(lambda tx: tx.get(Attempt, got.attempt_id)).message) == lie
+
+
+def test_a_round_removes_all_that_is_due(house: Any, job: Any) -> None:
+    runs = [house.accept(job("a")) for _ in range(60)]
+    for run in runs:
+        house.do(control.cancel_run, run.id, house.now)
+    kept = house.accept(job("a"))
+    rounds = Upkeep(OneThread(house), MemoryBlobs(), lambda: house.now + 10_000, Terms(run_retention_s=1))
+    rounds.expire()
+    assert [run.id for run in house.look(lambda tx: tx.runs(RunFilter(), Page(100)))] == [kept.id]
 
 
 def test_a_log_that_cannot_be_read_holds_up_no_other(house: Any, job: Any) -> None:

@@ -12,7 +12,7 @@ from functools import partial
 
 from runyard.engine import upkeep
 from runyard.engine.housekeeping import seal_logs, sweep_blobs
-from runyard.engine.ports import Blobs, Clock, Database
+from runyard.engine.ports import Blobs, Clock, Database, Tx
 from runyard.engine.terms import Terms
 from runyard.model.errors import RunyardError
 
@@ -59,7 +59,7 @@ class Upkeep:
             self._try(self._sweep)
             self._try(lambda: seal_logs(self.db, self.blobs))
             if number % SLOW_ROUNDS == 0:
-                self._try(self._expire)
+                self._try(self.expire)
             if number % BLOB_ROUNDS == 0:
                 self._try(lambda: sweep_blobs(self.db, self.blobs, self.now(), self.terms))
 
@@ -78,9 +78,15 @@ class Upkeep:
     def _swept(self) -> int:
         return self.db.submit_write(lambda tx: upkeep.sweep(tx, self.now(), self.terms, SWEEP_LIMIT)).result()
 
-    def _expire(self) -> None:
-        self.db.submit_write(lambda tx: upkeep.expire_artifacts(tx, self.now())).result()
-        self.db.submit_write(lambda tx: upkeep.retire_runs(tx, self.now(), self.terms)).result()
+    def expire(self) -> None:
+        """Removes what has been kept long enough."""
+        self._drain(lambda tx: upkeep.expire_artifacts(tx, self.now()))
+        self._drain(lambda tx: upkeep.retire_runs(tx, self.now(), self.terms))
+
+    def _drain(self, verb: Callable[[Tx], int]) -> None:
+        """A transaction for each batch, until nothing is left that is due."""
+        while self.db.submit_write(verb).result() and not self.stopping.is_set():
+            pass
 
     def _try(self, work: Callable[[], object]) -> None:
         try:
