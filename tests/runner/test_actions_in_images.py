@@ -131,3 +131,20 @@ def test_an_image_as_a_step(yard: Yard, image: str) -> None:
 def test_images_that_cannot_be_had(yard: Yard, uses: str, message: str) -> None:
     attempt, log = yard.run(step(uses))
     assert attempt.outcome is Outcome.FAILED and message in log
+
+
+@pytest.mark.parametrize("place", ["$PWD", "$PWD.tmp"])
+def test_a_folder_that_was_put_elsewhere_by_a_link_is_not_shown(
+    yard: Yard, image: str, tmp_path_factory: pytest.TempPathFactory, place: str
+) -> None:
+    """The runner is root: whoever owned the link's target, the action's user would be that."""
+    host = tmp_path_factory.mktemp("host")
+    (host / "kept").write_text("of the host\n")
+    host.chmod(0o700)
+    look = "cat /github/workspace/kept /github/runner_temp/kept; touch /github/workspace/mine"
+    attempt, log = yard.run(
+        sh(f'moved="{place}"; cd /; mv "$moved" "$moved-moved" && ln -s {host} "$moved"'),
+        step(f"docker://{image}", entrypoint="/bin/sh", args=f"-c '{look}'"),
+    )
+    assert attempt.outcome is not Outcome.PASSED, log
+    assert "of the host" not in log and os.listdir(host) == ["kept"], log

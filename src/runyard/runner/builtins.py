@@ -27,6 +27,7 @@ from runyard.runner.cache import Cache, CacheKeyError
 from runyard.runner.link import Link, Parcel
 from runyard.runner.packing import pack
 from runyard.runner.room import safe_folder
+from runyard.runner.sandbox import FoldersMoved
 from runyard.runner.steps import Ended, Scene
 from runyard.runner.streams import heard
 from runyard.runner.voice import Voice, speaks_actions
@@ -75,7 +76,7 @@ class Builtins:
         try:
             with scene.box.still():
                 return self._tried(scene, step.kind, lambda: verbs[step.kind](scene, params))
-        except (ArchiveError, PatternError, CacheKeyError, TooManyFiles, OSError) as error:
+        except (ArchiveError, PatternError, CacheKeyError, TooManyFiles, FoldersMoved, OSError) as error:
             return self._failed(scene, f"{step.name}: {error}")
         except RunyardError as error:
             if not speaks_actions(self.work):

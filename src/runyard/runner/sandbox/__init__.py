@@ -9,6 +9,7 @@ from runyard.runner.sandbox.box import (
     Beside,
     Box,
     BoxPlan,
+    FoldersMoved,
     ImageUnavailable,
     Level,
     Limits,
@@ -22,5 +23,5 @@ from runyard.runner.sandbox.box import (
 from runyard.runner.sandbox.levels import choose
 
 __all__ = [
-    "Beside", "Box", "BoxPlan", "ImageUnavailable", "Level", "Limits", "Places", "Process", "RootFs", "Sandbox", "SandboxError", "Used", "choose",
+    "Beside", "Box", "BoxPlan", "FoldersMoved", "ImageUnavailable", "Level", "Limits", "Places", "Process", "RootFs", "Sandbox", "SandboxError", "Used", "choose",
 ]  # fmt: skip

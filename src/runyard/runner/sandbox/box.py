@@ -36,6 +36,10 @@ class SandboxError(RunyardError):
     """The sandbox could not do its part; never the job's fault."""
 
 
+class FoldersMoved(RunyardError):
+    """The job has put something else in the place of its own folders."""
+
+
 class ImageUnavailable(RunyardError):
     """The job's container image cannot be used here."""
 

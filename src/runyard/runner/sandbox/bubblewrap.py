@@ -14,7 +14,7 @@ import logging
 import os
 import shutil
 import threading
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -83,8 +83,8 @@ class BubblewrapBox(KeptBox):
         shown: Mapping[str, str] | None = None,
         own: str = "",
     ) -> None:
-        """`shown`: more names (inside) for places outside. `own`: where in the slot's folder the box's own
-        files are."""
+        """`shown`: more names (inside) for places that bwrap sees. `own`: where in the slot's folder the
+        box's own files are."""
         limits = sandbox.limits.within(plan.container)
         super().__init__(sandbox.spawner, limits, sandbox.group(plan.slot, limits))
         project = plan.project
@@ -104,7 +104,7 @@ class BubblewrapBox(KeptBox):
         self._network = (
             sandbox.outside.enter(plan.network, plan.slot) if plan.beside is None else plan.beside.namespace
         )
-        self._own = own
+        self._own, self._shown = own, shown or {}
         self._guests = itertools.count(1)
         self._fixed = sandbox.fixed_arguments(plan, folders, bool(self._network), upper, shown or {}, own)
         self._ooms = self._group.ooms() if self._group else 0
@@ -178,6 +178,13 @@ class BubblewrapBox(KeptBox):
                 return ""
         return self._doorway.url
 
+    @contextlib.contextmanager
+    def still(self) -> Iterator[None]:
+        """Also: the folders are those that were made for the job, or FoldersMoved."""
+        with super().still():
+            self._folders.check()
+            yield
+
     def within(self, root: RootFs, shown: Mapping[str, str]) -> BubblewrapBox:
         """Whoever the image's processes run as is this box's user outside, so that the job's files are
         theirs, and whatever they change of the image ends with them. Where roots cannot be made writable, the
@@ -191,9 +198,31 @@ class BubblewrapBox(KeptBox):
             upper = self._laid_over(root, self._folders.path / own)
             if upper is not None:
                 undone.callback(overlay.unmounted, self._spawner, upper)
-            guest = BubblewrapBox(sandbox, plan, self._folders, upper, shown, own).opened()
+            seen: dict[str, str] = {}
+            undone.callback(self._hide, seen)
+            for inside, outside in shown.items():
+                seen[inside] = self._pinned(outside)
+            guest = BubblewrapBox(sandbox, plan, self._folders, upper, seen, own).opened()
             undone.pop_all()
         return guest
+
+    def _pinned(self, outside: str) -> str:
+        """What bwrap calls this folder of the job's, which steps in the background may be moving just now."""
+        folder = self._folders.opened(outside)
+        try:
+            if self._sandbox.means.own_uids:
+                return self._spawner.show(folder)
+        except (LauncherGone, SpawnFailed, OSError) as error:
+            raise SandboxError(f"{outside} cannot be shown to an action: {error}") from error
+        finally:
+            os.close(folder)
+        return outside
+
+    def _hide(self, seen: Mapping[str, str]) -> None:
+        if self._sandbox.means.own_uids:
+            for name in seen.values():
+                with contextlib.suppress(LauncherGone, SpawnFailed):
+                    self._spawner.hide(name)
 
     def _laid_over(self, root: RootFs, folder: Path) -> Upper | None:
         if not (root.layers and self._sandbox.writes_roots()):
@@ -202,11 +231,10 @@ class BubblewrapBox(KeptBox):
             raise ImageUnavailable(
                 "an action in an image cannot run here in a job that has an image of its own"
             )
-        owner = os.stat(self.outside.workspace)  # noqa: PTH116
+        assert self.uid is not None  # noqa: S101 - `writes_roots` asks for own users
+        owner = self._upper.owner if self._upper is not None else (self.uid, self.uid)
         person = overlay.person_of(root.path, root.user)
-        return overlay.mounted(
-            self._spawner, self.plan.slot, root, folder, person, (owner.st_uid, owner.st_gid)
-        )
+        return overlay.mounted(self._spawner, self.plan.slot, root, folder, person, owner)
 
     def changed(self) -> tuple[Path, int]:
         """(the image's files as they are now, the first of the users that they belong to), for a box that
@@ -224,6 +252,7 @@ class BubblewrapBox(KeptBox):
         if self._own:
             if self._upper is not None:
                 overlay.unmounted(self._spawner, self._upper)
+            self._hide(self._shown)
             self._folders.drop(self._own)
             return []
         left: list[int] = []
@@ -433,18 +462,16 @@ class BubblewrapSandbox:
             arguments += ("--ro-bind", f"{slot}/{own}/{name}", f"/etc/{name}")
         for bind in plan.binds:
             arguments += self._bind(bind, folders.path)
-        places = self._places(folders, slot, upper)
-        for inside, outside in shown.items():
-            arguments += (
-                "--bind",
-                slot + outside.removeprefix(str(folders.path)),
-                mounts.placed(places, inside),
-            )
+        places = self._places(folders, slot, upper, is_guest=bool(own))
+        for inside, seen in shown.items():
+            arguments += ("--bind", seen, mounts.placed(places, inside))
         arguments += mounts.arguments(plan.container, places)
         # What is left writable is the box's own root, a tmpfs: nobody needs to write there.
         return arguments if upper is not None else [*arguments, "--remount-ro", "/"]
 
-    def _places(self, folders: SlotFolders, slot: str, upper: Upper | None) -> mounts.Places:
+    def _places(
+        self, folders: SlotFolders, slot: str, upper: Upper | None, *, is_guest: bool
+    ) -> mounts.Places:
         def workspace(path: str) -> str:
             below = f"{BUILDS}{path.removeprefix(WORKSPACES)}"
             folders.within(below)
@@ -453,7 +480,7 @@ class BubblewrapSandbox:
         return mounts.Places(
             self.seen(upper) if upper else None,
             upper.path if upper else "",
-            folders.path / TEMP,
+            None if is_guest else folders.path / TEMP,
             upper.root if upper else (0, 0),
             upper.person.home if upper else INSIDE_HOME,
             workspace,

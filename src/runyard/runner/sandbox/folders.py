@@ -18,6 +18,8 @@ from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path, PurePosixPath
 
+from runyard.runner.sandbox.box import FoldersMoved
+
 BUILDS, HOME, TEMP = "builds", "home", "tmp"
 PAUSE_S = 5.0
 
@@ -84,6 +86,30 @@ class SlotFolders:
                 made.mkdir(mode=0o755)
                 if self._frame is not None and self._frame.owner is not None:
                     os.chown(made, *self._frame.owner)
+
+    def check(self) -> None:
+        """FoldersMoved when a link, or whatever else is no folder, stands where the job's folders were: as
+        root we would read and write wherever it leads. The job must stand still."""
+        assert self._frame is not None  # noqa: S101 - asked between `renew` and `retire`
+        for name in (*self._frame.inner, *self._frame.leaves):
+            with contextlib.suppress(FileNotFoundError):
+                if not stat.S_ISDIR(os.lstat(f"{self._place}/{name}").st_mode):
+                    raise FoldersMoved
+
+    def opened(self, path: str) -> int:
+        """A descriptor of this folder of the job's, for who cannot wait until the job stands still.
+        FoldersMoved when it is no folder, or a link is on the way."""
+        flags = os.O_PATH | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+        found = os.open(self._place, flags)
+        for part in PurePosixPath(path).relative_to(self._place).parts:
+            above = found
+            try:
+                found = os.open(part, flags, dir_fd=above)
+            except OSError as error:
+                raise FoldersMoved from error
+            finally:
+                os.close(above)
+        return found
 
     def drop(self, name: str) -> None:
         """Takes away a folder beside the job's own."""

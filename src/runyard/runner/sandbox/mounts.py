@@ -21,12 +21,12 @@ MOST_LINKS = 40
 @dataclass(frozen=True, slots=True)
 class Places:
     """Where a box's files are: `root` and `temp` (its /tmp) as we see them, `visible_root` as bwrap does;
-    roots are None when they stay the image's. `owner` is root inside (uid, gid). `workspace` makes a path
-    below /builds and answers what bwrap calls it."""
+    roots are None when they stay the image's, `temp` when the job has been at work there. `owner` is root
+    inside (uid, gid). `workspace` makes a path below /builds and answers what bwrap calls it."""
 
     root: Path | None
     visible_root: str
-    temp: Path
+    temp: Path | None
     owner: tuple[int, int]
     home: str
     workspace: Callable[[str], str]
@@ -76,7 +76,11 @@ def placed(places: Places, target: str) -> str:
             done = done[:-1]
             continue
         inside = [*done, part]
-        here = places.temp.joinpath(*inside[1:]) if inside[0] == "tmp" else places.root.joinpath(*inside)
+        here = places.root.joinpath(*inside)
+        if inside[0] == "tmp":
+            if places.temp is None:
+                raise ImageUnavailable(f"{target} cannot be had in this image: it leads to /tmp")
+            here = places.temp.joinpath(*inside[1:])
         if here.is_symlink():
             links += 1
             leads = here.readlink()

@@ -262,6 +262,17 @@ class Spawner:
             self._exposed[key] = ((info.st_dev, info.st_ino), found)
         return found
 
+    def show(self, folder: int) -> str:
+        """As `expose`, of an open folder, whatever has its name by now; for `hide`."""
+        STAGE.mkdir(mode=0o711, exist_ok=True)
+        made = cloned_mount(f"/proc/self/fd/{folder}")
+        if made is None:
+            raise OSError("this kernel cannot clone mounts")
+        try:
+            return str(self.ask("expose", [made], path="", stage=str(STAGE), folder=True)["path"])
+        finally:
+            os.close(made)
+
     def users(self, uids: Sequence[Range], gids: Sequence[Range]) -> int:
         """A user namespace with these users and groups; the launcher's descriptor of it, to be given to
         `release`."""
