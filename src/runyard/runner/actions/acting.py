@@ -358,19 +358,19 @@ class Acting:
             BuildFailed,
         )
 
-        file = Path(os.path.normpath(it.outside / path))
-        if it.outside not in (file.parent, *file.parents) or os.path.realpath(file.parent) != str(
-            file.parent
-        ):
-            raise ActionError(f"'{path[:200]}' is not a file of the action '{it.uses.text}'")
-        shown = f"{it.uses.text.partition('@')[0]}/{path}"
-        builder = Builder(self.sandbox, self.images, self.network, self.work.project_id)
-        try:
-            return builder.image(scene, file, shown, self._left())
-        except BuildFailed as failed:
-            if failed.ended.message:
-                scene.log.system(f"##[error]{failed.ended.message}")
-            return failed.ended
+        with scene.box.still():  # what is looked at here is what is copied
+            file = Path(os.path.normpath(it.outside / path))
+            is_inside = it.outside in (file.parent, *file.parents)
+            if not is_inside or os.path.realpath(file.parent) != str(file.parent):
+                raise ActionError(f"'{path[:200]}' is not a file of the action '{it.uses.text}'")
+            shown = f"{it.uses.text.partition('@')[0]}/{path}"
+            builder = Builder(self.sandbox, self.images, self.network, self.work.project_id)
+            try:
+                return builder.image(scene, file, shown, self._left())
+            except BuildFailed as failed:
+                if failed.ended.message:
+                    scene.log.system(f"##[error]{failed.ended.message}")
+                return failed.ended
 
     def _image(
         self, scene: Scene, step: StepPlan, it: Instance, given: Mapping[str, str], env: Mapping[str, str]
