@@ -59,6 +59,16 @@ def test_no_files_of_another_folder_are_hashed(yard: Yard, host: Path) -> None:
     assert attempt.outcome is not Outcome.PASSED and "[" not in log.partition(MOVED)[2], log
 
 
+def test_no_matchers_of_another_folder_are_read(yard: Yard, host: Path) -> None:
+    (host / "gcc.json").write_text(
+        '{"problemMatcher": [{"owner": "x", "pattern": [{"regexp": "(.*)", "message": 1}]}]}'
+    )
+    attempt, log = yard.run(
+        actions(f"{by_itself(host).replace('$OLDPWD', '$GITHUB_WORKSPACE')}; echo '::add-matcher::gcc.json'")
+    )
+    assert attempt.outcome is Outcome.FAILED and "there is no file 'gcc.json'" in log, log
+
+
 def test_a_workspace_that_was_made_anew_is_a_workspace(yard: Yard) -> None:
     again = 'cd /; rm -rf "$OLDPWD"; mkdir "$OLDPWD"; echo mine > "$OLDPWD/kept"'
     attempt, log = yard.run(sh(again), UPLOAD)

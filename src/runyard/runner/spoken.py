@@ -126,13 +126,17 @@ class Spoken:
         return found
 
     def _outside(self, path: str) -> tuple[str, str] | None:
-        """A path of the step's as (folder of ours, path below it); a relative one begins in the workspace."""
+        """A path of the step's as (a folder that no job can put another in the place of, path below it); a
+        relative one begins in the workspace."""
         inside, outside = self._box.inside, self._box.outside
         path = posixpath.normpath(posixpath.join(inside.workspace, path))
-        own = {inside.builds: outside.builds, inside.temp: outside.temp, inside.home: outside.home}
+        own = {inside.builds: outside.builds, inside.home: outside.home}
         for name, folder in (*self._shown.items(), *own.items()):
             if path.startswith(f"{name}/"):
-                return folder, path.removeprefix(f"{name}/")
+                found = f"{folder}/{path.removeprefix(f'{name}/')}"
+                return next(
+                    (top, found[len(top) + 1 :]) for top in own.values() if found.startswith(f"{top}/")
+                )
         return None
 
     def _annotation(self, problem: Problem) -> dict[str, Any]:
@@ -162,7 +166,7 @@ class Spoken:
         path = posixpath.join(*place)
         if not path.startswith(f"{top}/"):
             return ""
-        fd = opened_beneath(top, path.removeprefix(f"{top}/"))
+        fd = opened_beneath(*place)
         if fd is None:
             return ""
         os.close(fd)
