@@ -57,6 +57,7 @@ PUBLIC = {  # what anyone may ask; everything else needs a token
     ("GET", "/api/v4/openapi.json"),
     ("GET", "/"),
     ("GET", "/sign-in"),
+    ("GET", "/favicon.ico"),
     ("GET", "/-/events/runs"),  # rings a bell without a word
 }
 STREAMED = re.compile(

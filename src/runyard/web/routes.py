@@ -21,7 +21,7 @@ from starlette.convertors import Convertor, register_url_convertor
 from starlette.middleware import Middleware
 from starlette.middleware.gzip import GZipMiddleware
 from starlette.requests import Request
-from starlette.responses import RedirectResponse, Response, StreamingResponse
+from starlette.responses import FileResponse, RedirectResponse, Response, StreamingResponse
 from starlette.routing import Mount, Route
 from starlette.staticfiles import StaticFiles
 
@@ -362,6 +362,10 @@ class _RowId(Convertor[int]):
 register_url_convertor("row", _RowId())
 
 
+async def _icon(_: Request) -> Response:
+    return FileResponse(HERE / "static" / "icon.svg", media_type="image/svg+xml")
+
+
 def _number(text: str) -> int:
     """A number that a browser sent; 0 for anything else (`²` is a digit to Python, but no number)."""
     return int(text) if re.fullmatch(r"[0-9]{1,18}", text) else 0
@@ -407,9 +411,7 @@ def site(
     page: Callable[[str, Callable[[Request], Awaitable[Response]]], Route] = Route
     routes = [
         page("/", it.runs),
-        Route(
-            "/favicon.ico", lambda _: RedirectResponse("/static/icon.svg", 301)
-        ),  # asked for beside a raw log
+        Route("/favicon.ico", _icon),  # browsers ask for it beside a raw log
         Mount("/static", StaticFiles(directory=HERE / "static")),
         page("/sign-in", it.sign_in_form),
         Route("/sign-in", it.sign_in, methods=["POST"]),
