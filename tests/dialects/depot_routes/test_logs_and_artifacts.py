@@ -4,13 +4,19 @@ from __future__ import annotations
 
 import asyncio
 import base64
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
 from runyard.dialects.depot.loglines import Cursor
+from runyard.engine.access import add_member
 from runyard.engine.housekeeping import seal_logs
+from runyard.engine.ports import Tx
+from runyard.model.access import Role
 from runyard.model.errors import Invalid
+from runyard.model.work import Job, Member, Project
+from tests.services import PLAIN
 
 
 def spoken(house: Any) -> tuple[Any, str]:
@@ -189,6 +195,26 @@ def test_links_end_and_cannot_be_made_up(house: Any) -> None:
         assert house.request("GET", wrong, None).status_code == 403
     house.time[0] += 901_000
     assert house.request("GET", path, None).status_code == 403
+
+
+def test_a_link_is_for_those_whom_the_job_lets_in(house: Any) -> None:
+    """GitLab's `artifacts:access` binds this door too: a job of any dialect may keep what it left to
+    maintainers."""
+    job, _ = spoken(house)
+    house.leave(job, "out", b"PK")
+    run = house.get("ListRuns", {})["runs"][0]["runId"]
+    wanted = {"artifactId": house.get("ListArtifacts", {"runId": run})["artifacts"][0]["artifactId"]}
+
+    def change(tx: Tx) -> None:
+        project, row = tx.get(Project, job.project_id), tx.get(Job, job.job_id)
+        person = tx.user_by_name("plain")
+        assert project is not None and row is not None and person is not None
+        add_member(tx, Member(0, person.id, Role.DEVELOPER, project.id))
+        tx.save(replace(row, plan=replace(row.plan, artifacts_from=Role.MAINTAINER)))
+
+    house.write(change)
+    assert house.call("GetArtifactDownloadURL", wanted, PLAIN).status_code == 404
+    assert house.call("GetArtifactDownloadURL", wanted).status_code == 200
 
 
 def test_lines_carry_the_time_at_which_they_came_sealed_or_not(house: Any) -> None:

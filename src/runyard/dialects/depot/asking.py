@@ -168,8 +168,10 @@ class Asking:
             row = tx.get(Artifact, number)
             if row is None:
                 raise NotFound("artifact not found")
-            visible_project(tx, who, row.project_id, "artifact")
+            project = visible_project(tx, who, row.project_id, "artifact")
             view = views.attempt_view(tx, row.attempt_id)
+            if not who.may_fetch(project, view.job.plan):
+                raise NotFound("artifact not found")
             return shapes.artifact(row, view.workflow, view.job, view.attempt)
 
         shown = await self.services.db.read(found)
