@@ -94,7 +94,21 @@ def test_a_body_that_is_too_long_or_never_ends_is_left() -> None:
             time.sleep(0.05)
 
     began = time.monotonic()
-    with serving(drip) as url, pytest.raises(Unavailable):
+    with serving(drip) as url, pytest.raises(Unavailable, match="within 1 seconds"):
+        LOCAL.get(url)
+    assert time.monotonic() - began < 4
+
+
+@pytest.mark.parametrize("start", [b"", b"HTTP/1.1 200 OK\r\nX-Long: ", b"HTTP/1.1 302 Found\r\nLocation: /"])
+def test_a_head_that_drips_is_left_as_a_body_is(start: bytes) -> None:
+    def drip(s: socket.socket) -> None:
+        s.sendall(start)
+        for _ in range(100):
+            s.sendall(b"x")
+            time.sleep(0.05)
+
+    began = time.monotonic()
+    with serving(drip) as url, pytest.raises(Unavailable, match="within 1 seconds"):
         LOCAL.get(url)
     assert time.monotonic() - began < 4
 

@@ -9,11 +9,15 @@ D6). Raises Invalid, Forbidden or Unavailable.
 from __future__ import annotations
 
 import http.client
+import io
 import ipaddress
 import socket
 import ssl
 import time
+from contextlib import closing
 from dataclasses import dataclass
+from functools import partial
+from typing import Any
 from urllib.parse import SplitResult, urljoin, urlsplit
 
 from runyard.model.errors import Forbidden, Invalid, TooLarge, Unavailable
@@ -62,47 +66,39 @@ class Fetcher:
         return addresses[0], port
 
     def _ask(self, parts: SplitResult, address: tuple[str, int], ends_at: float) -> tuple[int, str, bytes]:
-        connection = _Pinned(parts, address, min(CONNECT_S, self.time_s))
+        path = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
+        headers = {"Host": parts.netloc, "User-Agent": "runyard", "Accept": "*/*"}
         try:
-            path = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
-            connection.request(
-                "GET", path, headers={"Host": parts.netloc, "User-Agent": "runyard", "Accept": "*/*"}
-            )
-            answer = connection.getresponse()
-            if answer.status != 200:
-                return answer.status, answer.headers.get("Location") or "", b""
-            return 200, "", self._body(connection, answer, ends_at)
+            with closing(_Pinned(parts, address, ends_at)) as connection:
+                connection.request("GET", path, headers=headers)
+                with connection.getresponse() as answer:
+                    if answer.status != 200:
+                        return answer.status, answer.headers.get("Location") or "", b""
+                    return 200, "", self._body(answer)
+        except TimeoutError:
+            raise Unavailable(f"no answer within {self.time_s:g} seconds") from None
         except (OSError, http.client.HTTPException, ValueError) as error:
             raise Unavailable(f"no answer ({type(error).__name__})") from None
-        finally:
-            connection.close()
 
-    def _body(self, connection: _Pinned, answer: http.client.HTTPResponse, ends_at: float) -> bytes:
-        """Read piece by piece, so that one who drips cannot hold us."""
+    def _body(self, answer: http.client.HTTPResponse) -> bytes:
         pieces: list[bytes] = []
         size = 0
-        while True:
-            left = ends_at - time.monotonic()
-            if left <= 0:
-                raise Unavailable(f"it took longer than {self.time_s:g} seconds")
-            if connection.sock is not None:
-                connection.sock.settimeout(left)
-            piece = answer.read1(65536)
-            if not piece:
-                return b"".join(pieces)
+        while piece := answer.read1(65536):
             size += len(piece)
             if size > self.limit_bytes:
                 raise TooLarge(f"it is larger than {self.limit_bytes} bytes")
             pieces.append(piece)
+        return b"".join(pieces)
 
 
 class _Pinned(http.client.HTTPConnection):
     """A connection to a judged address that still speaks to the host by its name (Host, SNI, certificate)."""
 
-    def __init__(self, parts: SplitResult, address: tuple[str, int], timeout_s: float) -> None:
-        super().__init__(parts.hostname or "", address[1], timeout=timeout_s)
+    def __init__(self, parts: SplitResult, address: tuple[str, int], ends_at: float) -> None:
+        super().__init__(parts.hostname or "", address[1], timeout=min(CONNECT_S, _left(ends_at)))
         self._address = address
         self._name = parts.hostname if parts.scheme == "https" else None
+        self.response_class = partial(_Answer, ends_at=ends_at)  # type: ignore[assignment]
 
     def connect(self) -> None:
         """Plain or TLS."""
@@ -110,6 +106,38 @@ class _Pinned(http.client.HTTPConnection):
         if self._name is not None:
             found = ssl.create_default_context().wrap_socket(found, server_hostname=self._name)
         self.sock = found
+
+
+class _Answer(http.client.HTTPResponse):
+    """An answer whose every byte, those of its head too, comes before `ends_at`: a time-out of the socket
+    alone begins anew with each piece of one who drips."""
+
+    def __init__(self, sock: socket.socket, *, ends_at: float, **more: Any) -> None:
+        super().__init__(sock, **more)
+        self.fp = io.BufferedReader(_Hurried(self.fp.detach(), sock, ends_at))
+
+
+class _Hurried(io.RawIOBase):
+    def __init__(self, raw: io.RawIOBase, sock: socket.socket, ends_at: float) -> None:
+        self._raw, self._sock, self._ends_at = raw, sock, ends_at
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int | None:
+        self._sock.settimeout(_left(self._ends_at))
+        return self._raw.readinto(buffer)
+
+    def close(self) -> None:
+        self._raw.close()
+        super().close()
+
+
+def _left(ends_at: float) -> float:
+    left = ends_at - time.monotonic()
+    if left <= 0:
+        raise TimeoutError
+    return left
 
 
 def _judged_form(url: str) -> SplitResult:
