@@ -62,6 +62,15 @@ def test_signing_in_takes_a_valid_token_only(stranger: TestClient) -> None:
     assert "set-cookie" not in answer.headers
 
 
+def test_no_form_takes_files(person: TestClient, world: World) -> None:
+    """Starlette's own reader would put them on the disk, whatever their size, for strangers too."""
+    job = world.attempts["compile"]
+    forms = ("/sign-in", "/-/login/x", "/team/app/-/pipelines", f"/team/app/-/jobs/{job}/retry")
+    for path in forms:
+        answer = person.post(path, files={"token": ("a", b"x")})
+        assert answer.status_code == 400 and "urlencoded" in answer.text, path
+
+
 def test_the_way_to_sign_in_leads_back_to_the_page(stranger: TestClient, world: World) -> None:
     here = f"/team/app/-/pipelines/{world.run.id}"
     for path in (here, "/team/app"):

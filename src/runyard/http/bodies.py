@@ -1,7 +1,7 @@
 """Request bodies under a budget: whole (small) or streamed (uploads), inflated with a cap, decoded as strict
-JSON.
+JSON or as the fields of a form.
 
-Every dialect reads bodies through here; frameworks' own readers have no limit.
+Every dialect and page reads bodies through here; frameworks' own readers have no limit.
 """
 
 from __future__ import annotations
@@ -10,10 +10,14 @@ import json
 import zlib
 from collections.abc import AsyncIterator
 from typing import Any, NoReturn
+from urllib.parse import parse_qsl
 
 from starlette.requests import Request
 
 from runyard.model.errors import Invalid, TooLarge
+
+MOST_FIELDS = 300
+FORM = "application/x-www-form-urlencoded"
 
 
 async def stream(request: Request, limit_bytes: int) -> AsyncIterator[bytes]:
@@ -59,6 +63,21 @@ async def whole(request: Request, limit_bytes: int) -> bytes:
             raise Invalid(f"Content-Encoding {other[:40]!r} is not known here; send gzip or identity.")
 
 
+async def form(request: Request, limit_bytes: int) -> dict[str, str]:
+    """The fields of a page's form; of equal names the last. Our pages upload nothing, so there is one
+    encoding: Starlette's reader would also take files, of any size, onto the disk."""
+    kind = request.headers.get("content-type", FORM).partition(";")[0].strip().lower()
+    if kind != FORM:
+        raise Invalid(f"A form is sent as {FORM}.")
+    try:
+        text = (await whole(request, limit_bytes)).decode()
+        return dict(parse_qsl(text, keep_blank_values=True, max_num_fields=MOST_FIELDS))
+    except ValueError:
+        raise Invalid(
+            f"The form cannot be read: it has UTF-8 text in at most {MOST_FIELDS} fields."
+        ) from None
+
+
 def inflate(data: bytes, limit_bytes: int) -> bytes:
     """gunzip, stopping at the limit (a kilobyte may hold a gigabyte)."""
     machine = zlib.decompressobj(wbits=31)
@@ -68,6 +87,8 @@ def inflate(data: bytes, limit_bytes: int) -> bytes:
         raise Invalid(f"The body is not gzip: {error}.") from None
     if len(out) > limit_bytes:
         raise TooLarge(f"The body may have at most {limit_bytes} bytes once inflated.")
+    if not machine.eof or machine.unused_data:
+        raise Invalid("The body is not gzip: it is cut short, or goes on after its end.")
     return out
 
 

@@ -29,6 +29,7 @@ from runyard.engine import control
 from runyard.engine.ports import RunFilter, Tx
 from runyard.engine.views import log_size
 from runyard.http import devices
+from runyard.http.bodies import form
 from runyard.http.logs import log_bytes, opened
 from runyard.http.problems import status_of
 from runyard.http.services import Principal, Services
@@ -43,10 +44,11 @@ from runyard.web.files import Files, attachment
 from runyard.web.markdown import render
 from runyard.web.offered import Makers
 from runyard.web.render import Templates
-from runyard.web.starting import FIELD_BYTES, MOST_FIELDS, Starting
+from runyard.web.starting import FORM_BYTES, Starting
 
 HERE = Path(__file__).parent
 SHOWN_LOG_BYTES = 256 * 1024
+SMALL_FORM_BYTES = 16 * 1024
 SUMMARY, SUMMARY_BYTES = "summary", 256 * 1024
 HEADERS = {
     "Content-Security-Policy": "default-src 'self'; style-src 'self' 'unsafe-inline'; img-src 'self'; object-src 'none'; "
@@ -258,8 +260,7 @@ class Site:
         """Starts or retries a job, with what its form says of its inputs."""
         person = await self._changer(request)
         path, row_id, now = request.path_params["path"], request.path_params["id"], self.services.now()
-        async with request.form(max_fields=MOST_FIELDS, max_part_size=FIELD_BYTES) as form:
-            given = {key: value for key, value in form.items() if isinstance(value, str)}
+        given = await form(request, FORM_BYTES)
 
         def work(tx: Tx) -> Attempt:
             project, run, job, _ = pages.find_attempt(tx, person, path, row_id)
@@ -286,9 +287,9 @@ class Site:
     async def sign_in(self, request: Request) -> Response:
         """Takes the token, gives a session."""
         same_origin(request)
-        async with request.form(max_fields=4, max_part_size=4096) as form:
-            token, target = str(form.get("token", "")), _local(str(form.get("next", "/")))
-        session = await sign_in(self.services, token)
+        given = await form(request, SMALL_FORM_BYTES)
+        target = _local(given.get("next", "/"))
+        session = await sign_in(self.services, given.get("token", ""))
         if session is None:
             return self.templates.page(request, "sign_in.html", None, status=401, failed=True, next=target)
         answer = RedirectResponse(target, 303)
@@ -321,8 +322,8 @@ class Site:
         person = await who(self.services, request)
         if person is None:
             raise Unauthenticated("Sign in to do this.")
-        async with request.form(max_fields=2, max_part_size=64) as form:
-            said = "yes" if form.get("answer") == "yes" else "no"
+        given = await form(request, SMALL_FORM_BYTES)
+        said = "yes" if given.get("answer") == "yes" else "no"
         id, now, user_id = request.path_params["wish"], self.services.now(), person.user.id
         await self.services.db.write(lambda tx: devices.answer(tx, id, user_id, now, yes=said == "yes"))
         return self.templates.page(request, "login.html", person, answered=said)

@@ -12,6 +12,7 @@ from urllib.parse import urlencode
 from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 
+from runyard.http.bodies import form
 from runyard.http.problems import status_of
 from runyard.http.services import Principal, Services
 from runyard.http.session import same_origin, who
@@ -20,7 +21,7 @@ from runyard.model.work import Project
 from runyard.web import offered, pages
 from runyard.web.render import Templates
 
-MOST_FIELDS, FIELD_BYTES, MOST_REFS = 300, 64 * 1024, 1000
+FORM_BYTES, MOST_REFS = 1 << 20, 1000
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,8 +55,7 @@ class Starting:
             raise Unauthenticated("Sign in to do this.")
         project = await self._project(request, person)
         check(person, project)
-        async with request.form(max_fields=MOST_FIELDS, max_part_size=FIELD_BYTES) as form:
-            given = {key: value for key, value in form.items() if isinstance(value, str)}
+        given = await form(request, FORM_BYTES)
         ref = given.get("ref", "") or project.default_branch
         there = await offered.branch(self.services, self.makers, project, person, ref)
         try:
