@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
+
+from runyard.engine.ports import Tx
+from runyard.model.access import Role
+from runyard.model.work import Attempt, Job, Run
+from tests.services import PLAIN
 
 
 def test_pipelines_are_listed_and_counted(house: Any) -> None:
@@ -215,6 +221,42 @@ def test_trigger_tokens(house: Any) -> None:
     for foreign in ({**body, "token": "x"}, {**body, "token": "glpat-root"}):
         assert house.call("POST", at, token=None, json=foreign).status_code == 404
     assert house.call("POST", f"/projects/{other}/trigger/pipeline", token=None, json=body).status_code == 404
+
+
+def test_a_jobs_token_starts_pipelines_as_far_as_its_person_and_its_own_rights_go(house: Any) -> None:
+    project = house.project()
+    house.join(project, Role.DEVELOPER)
+    assert (
+        house.call("POST", f"/projects/{project}/pipeline", token=PLAIN, json={"ref": "main"}).status_code
+        == 201
+    )
+    job = house.claim(house.runner()).json()
+
+    def fired() -> int:
+        body = {"token": job["token"], "ref": "main"}
+        at = f"/projects/{project}/trigger/pipeline"
+        return int(house.call("POST", at, token=None, json=body).status_code)
+
+    assert fired() == 201
+
+    def change(dialect: str, steers: bool) -> None:
+        def save(tx: Tx) -> None:
+            attempt = tx.get(Attempt, job["id"])
+            assert attempt is not None
+            row, run = tx.get(Job, attempt.job_id), tx.get(Run, attempt.run_id)
+            assert row is not None and run is not None
+            tx.save(replace(row, plan=replace(row.plan, steers_runs=steers)))
+            tx.save(replace(run, dialect=dialect))
+
+        house.write(save)
+
+    change("depot", steers=False)
+    assert fired() == 404, "`permissions: {}` of Actions would mean nothing at this door"
+    change("depot", steers=True)
+    assert fired() == 201
+    member = house.get("/user", token=PLAIN)["id"]
+    assert house.call("DELETE", f"/projects/{project}/members/{member}").status_code == 204
+    assert fired() == 404, "the job's person may not run anything here any more"
 
 
 def test_a_variable_is_given_once(house: Any) -> None:

@@ -20,10 +20,10 @@ from runyard.dialects.gitlab.routes_pipelines import start
 from runyard.engine.access import standing
 from runyard.engine.ports import Page, Tx
 from runyard.http.auth import hash_token, principal_in
-from runyard.http.services import RunRequest
+from runyard.http.services import Principal, RunRequest
 from runyard.model.access import Role
 from runyard.model.errors import Invalid
-from runyard.model.work import Record, Token, User
+from runyard.model.work import Project, Record, Run, Token, User
 
 MOST = Page(limit=1_000, descending=False)
 SHORT = 10  # "glptt-" and four characters: enough to tell tokens apart
@@ -169,10 +169,7 @@ class Triggers:
         now = self.desk.services.now()
         who = principal_in(tx, text, now) if text.startswith("glcbt-") else None
         if who is not None and who.attempt is not None:
-            # Seeing a public project is not starting something in it (reliability.md §5 F4): the job's own
-            # project, or one that lets its jobs in where the job's user may run pipelines.
-            own = who.attempt.project_id == entry.project.id
-            may = own or (who.is_let_in(entry.project) and _runs(who.role_in(entry.project)))
+            may = _lets_in(tx, who, entry.project) and _runs(who.role_in(entry.project))
             return (who.user, "pipeline", {}) if may else None
         token = tx.token_by_hash(hash_token(text))
         if token is None or token.kind != "trigger" or token.revoked_at is not None:
@@ -181,6 +178,17 @@ class Triggers:
         if user is None or not _runs(standing(tx, user, now).role_in(entry.project)):
             return None  # its owner has left the project
         return user, "trigger", {"id": token.id, "short_token": token.scopes[0] if token.scopes else ""}
+
+
+def _lets_in(tx: Tx, who: Principal, project: Project) -> bool:
+    """Whether a job of these may start pipelines here at all. Seeing a public project is not starting
+    something in it (reliability.md §5 F4): the job's own project, or one that lets its jobs in. A job whose
+    dialect hands rights to each token (Actions' `permissions`) needs the one to steer runs."""
+    assert who.attempt is not None  # noqa: S101 - the caller looked
+    run = tx.get(Run, who.attempt.run_id)
+    if run is None or not (run.dialect == "gitlab" or who.steers):
+        return False
+    return who.attempt.project_id == project.id or who.is_let_in(project)
 
 
 def _runs(role: Role | None) -> bool:
