@@ -263,6 +263,16 @@ def test_c19_c20_cache_scopes_and_keys(tmp_path: Path) -> None:
     assert all(p.is_relative_to(tmp_path / "cache") for p in tmp_path.rglob("*.zip"))
 
 
+def test_caches_that_vanish_while_room_is_made_are_no_trouble(tmp_path: Path) -> None:
+    cache, ws = Cache(tmp_path / "cache", keep_bytes=1), tmp_path / "ws"
+    ws.mkdir()
+    (ws / "f").write_text("1")
+    (tmp_path / "cache" / "9").mkdir(parents=True)
+    (tmp_path / "cache" / "9" / "gone.zip").symlink_to("nowhere")  # as one that another slot removed
+    assert cache.save(1, False, "k", ws, choose(ws, ["f"])) > 1
+    assert not [p for p in tmp_path.rglob("*.zip") if p.exists()], "more than may be kept"
+
+
 def test_the_reader_agrees_with_zlib_on_sizes() -> None:
     data = os.urandom(100) * 50_000
     file = zipped(("x", data))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import zipfile
 from pathlib import Path
@@ -9,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from runyard.model.errors import Forbidden, Invalid, NotFound
+from runyard.sources import actions
 from runyard.sources.actions import ActionTrees
 
 
@@ -109,3 +111,34 @@ def test_the_oldest_trees_go(base: Path, tmp_path: Path) -> None:
     _, first = trees.tree("o/r", "v1")
     _, second = trees.tree("o/r", "v2")
     assert second.exists() and not first.exists()
+
+
+def test_a_small_repository_with_a_huge_tree_is_given_up(
+    base: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One file under 4,096 names: the fetch is small, the archive would have a gigabyte."""
+    repository = base / "o" / "r"
+    (repository / "noise").write_bytes(os.urandom(256 << 10))
+    entry = f"100644 blob {git(repository, 'hash-object', '-w', 'noise')}"
+    for _ in range(4):
+        rows = "".join(f"{entry}\tn{number}\n" for number in range(8))
+        made = subprocess.run(
+            ["git", "mktree"], cwd=repository, check=True, capture_output=True, text=True, input=rows
+        )
+        entry = f"040000 tree {made.stdout.strip()}"
+    commit = git(repository, "commit-tree", entry.split()[-1], "-m", "many")
+    git(repository, "update-ref", "refs/heads/many", commit)
+    monkeypatch.setattr(actions, "GROWTH_BYTES", 8 << 20)
+    with pytest.raises(NotFound, match="grew by more than"):
+        ActionTrees(tmp_path / "kept", str(base)).tree("o/r", "many")
+    assert not list((tmp_path / "kept").glob("**/*.zip")), "nothing of it stays"
+
+
+def test_files_that_vanish_while_room_is_made_are_no_trouble(base: Path, tmp_path: Path) -> None:
+    trees = ActionTrees(tmp_path / "kept", str(base), keep_bytes=1)
+    (tmp_path / "kept" / "a" / "b").mkdir(parents=True)
+    (tmp_path / "kept" / "a" / "b" / "gone.zip").symlink_to("nowhere")  # as one that another thread removed
+    _, first = trees.tree("o/r", "v1")
+    _, second = trees.tree("o/r", "v2")
+    assert second.exists() and not first.exists()
+    assert trees.tree("o/r", "v1")[1].exists(), "what was removed is fetched again"

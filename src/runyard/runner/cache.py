@@ -95,7 +95,11 @@ class Cache:
         return size
 
     def _bound(self) -> None:
-        found = [(p.stat().st_mtime, p.stat().st_size, p) for p in self._folder.glob("*/*.zip")]
+        found = []
+        for path in self._folder.glob("*/*.zip"):
+            with suppress(FileNotFoundError):  # another slot does the same
+                about = path.stat()
+                found.append((about.st_mtime, about.st_size, path))
         total = sum(size for _, size, _ in found)
         for _, size, path in sorted(found):
             if total <= self._keep_bytes:

@@ -13,6 +13,8 @@ import tempfile
 import threading
 import time
 from collections import defaultdict
+from contextlib import suppress
+from functools import partial
 from pathlib import Path
 
 from runyard.model.errors import Forbidden, Invalid, NotFound
@@ -53,9 +55,10 @@ class ActionTrees:
             remote = self._remote(repository)
             sha = ref if is_sha(ref) else self._resolved(remote, repository, ref)
             kept = self._folder / repository.lower() / f"{sha}.zip"
-            if not kept.exists():
+            try:
+                os.utime(kept)
+            except FileNotFoundError:
                 self._fetch(remote, repository, ref, sha, kept)
-            os.utime(kept)
             return sha, kept
 
     def _remote(self, repository: str) -> Remote:
@@ -115,35 +118,22 @@ class ActionTrees:
                 "--end-of-options",
                 remote.url,
             ]
-            limits = {
-                "timeout_s": FETCH_S,
-                "growth_limit_bytes": GROWTH_BYTES,
-                "environment": _protocol(remote),
-            }
+            bounded = partial(run_git, git_dir, timeout_s=FETCH_S, growth_limit_bytes=GROWTH_BYTES)
             try:
                 try:
-                    run_git(git_dir, [*fetch, sha], **limits)  # type: ignore[arg-type]
+                    bounded([*fetch, sha], environment=_protocol(remote))
                 except GitFailed:
                     if is_sha(ref):
                         raise
-                    run_git(git_dir, [*fetch, ref], **limits)  # type: ignore[arg-type]  # a server that gives no commits by name
+                    bounded([*fetch, ref], environment=_protocol(remote))  # some give no commits by name
+                # A small repository may hold a large tree: the same file under a million names.
+                made = Path(scratch) / "tree.zip"
+                archive = ["archive", "--format=zip", "-1", f"--output={made}", "--end-of-options"]
+                bounded([*archive, f"{sha}^{{commit}}"], growing=Path(scratch))
             except GitFailed as error:
                 raise NotFound(
                     f"Unable to fetch action `{repository}@{ref}` ({sha}): {error.message}"
                 ) from None
-            made = Path(scratch) / "tree.zip"
-            run_git(
-                git_dir,
-                [
-                    "archive",
-                    "--format=zip",
-                    "-1",
-                    f"--output={made}",
-                    "--end-of-options",
-                    f"{sha}^{{commit}}",
-                ],
-                timeout_s=FETCH_S,
-            )
             made.replace(kept)
         self._bound()
 
@@ -153,9 +143,13 @@ class ActionTrees:
 
     def _bound(self) -> None:
         """The longest unused go first; a job that reads one keeps its bytes by its descriptor."""
-        found = sorted((p.stat().st_mtime, p.stat().st_size, p) for p in self._folder.glob("*/*/*.zip"))
+        found = []
+        for path in self._folder.glob("*/*/*.zip"):
+            with suppress(FileNotFoundError):  # another thread does the same
+                about = path.stat()
+                found.append((about.st_mtime, about.st_size, path))
         total = sum(size for _, size, _ in found)
-        for _, size, path in found[:-1]:
+        for _, size, path in sorted(found)[:-1]:
             if total <= self._keep_bytes:
                 return
             path.unlink(missing_ok=True)

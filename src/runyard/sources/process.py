@@ -74,10 +74,12 @@ def run_git(
     environment: Mapping[str, str] | None = None,
     timeout_s: float = 60.0,
     growth_limit_bytes: int | None = None,
+    growing: Path | None = None,
 ) -> bytes:
-    """What git wrote. GitFailed when it exits with non-zero, takes too long, or the repository grows by more
-    than the limit."""
-    before_bytes = _size_bytes(git_dir) if growth_limit_bytes is not None else 0
+    """What git wrote. GitFailed when it exits with non-zero, takes too long, or the folder `growing` (the
+    repository's objects, if not another) grows by more than the limit."""
+    growing = growing or git_dir / "objects"
+    before_bytes = _size_bytes(growing) if growth_limit_bytes is not None else 0
     argv = ["git", *SAFE, f"--git-dir={git_dir}", *arguments]
     env = {**ENVIRONMENT, **(environment or {})}
     with tempfile.TemporaryFile() as given, tempfile.TemporaryFile() as errors:
@@ -87,7 +89,7 @@ def run_git(
             argv, stdin=given, stdout=stdout, stderr=errors, env=env, cwd="/", start_new_session=True
         )
         try:
-            written = _wait(process, git_dir, timeout_s, growth_limit_bytes, before_bytes)
+            written = _wait(process, growing, timeout_s, growth_limit_bytes, before_bytes)
         except BaseException:
             kill_group(process.pid)
             process.communicate()
@@ -99,7 +101,7 @@ def run_git(
 
 
 def _wait(
-    process: subprocess.Popen[bytes], git_dir: Path, timeout_s: float, limit: int | None, before: int
+    process: subprocess.Popen[bytes], growing: Path, timeout_s: float, limit: int | None, before: int
 ) -> bytes:
     deadline = time.monotonic() + timeout_s
     while True:
@@ -108,8 +110,8 @@ def _wait(
         except subprocess.TimeoutExpired:
             if time.monotonic() >= deadline:
                 raise GitFailed(f"git took longer than {timeout_s:g} s") from None
-            if limit is not None and _size_bytes(git_dir) - before > limit:
-                raise GitFailed(f"the repository grew by more than {limit} bytes") from None
+            if limit is not None and _size_bytes(growing) - before > limit:
+                raise GitFailed(f"it grew by more than {limit} bytes") from None
         else:
             return written or b""
 
@@ -124,7 +126,7 @@ def kill_group(pid: int) -> None:
 
 def _size_bytes(folder: Path) -> int:
     total = 0
-    for root, _, files in os.walk(folder / "objects"):
+    for root, _, files in os.walk(folder):
         for name in files:
             try:
                 total += (Path(root) / name).lstat().st_size
