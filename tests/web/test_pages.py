@@ -11,8 +11,11 @@ from urllib.parse import urlencode
 import pytest
 from starlette.testclient import TestClient
 
+from runyard.engine.ports import Tx
+from runyard.http.auth import hash_token
+from runyard.http.session import end
 from runyard.model.state import Hold, State
-from runyard.model.work import Artifact, Attempt, Job, Project, Step
+from runyard.model.work import Artifact, Attempt, Job, Project, Step, Token
 from runyard.web.ansi import LogHtml
 from runyard.web.routes import site
 from tests.web.conftest import HOSTILE, LOG, TOKEN, World
@@ -60,6 +63,29 @@ def test_signing_in_takes_a_valid_token_only(stranger: TestClient) -> None:
     assert answer.status_code == 401
     assert "not valid" in answer.text
     assert "set-cookie" not in answer.headers
+
+
+def test_a_session_ends_with_the_token_that_opened_it_and_opens_no_other(
+    stranger: TestClient, world: World
+) -> None:
+    now = world.services.now()
+
+    def add(tx: Tx) -> Token:
+        root = tx.token_by_hash(hash_token(TOKEN))
+        assert root is not None
+        return tx.add(replace(root, id=0, hash=hash_token("glpat-short"), expires_at=now + 60_000))
+
+    short = world.write(add)
+    assert stranger.post("/sign-in", data={"token": "glpat-short"}, follow_redirects=False).status_code == 303
+    cookie = stranger.cookies["runyard_session"]
+    session = world.read(lambda tx: tx.token_by_hash(hash_token(cookie)))
+    assert session.expires_at == short.expires_at
+    assert stranger.post("/sign-in", data={"token": cookie}).status_code == 401
+    assert "team/app" in stranger.get("/").text
+    world.write(lambda tx: end(tx, short, now))
+    assert "team/app" not in stranger.get("/").text
+    root = world.read(lambda tx: tx.token_by_hash(hash_token(TOKEN)))
+    assert root.revoked_at is None, "other tokens go on"
 
 
 def test_no_form_takes_files(person: TestClient, world: World) -> None:

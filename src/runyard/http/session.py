@@ -14,7 +14,7 @@ from runyard.http.services import Principal, Services
 from runyard.model.errors import Forbidden
 from runyard.model.work import Token
 
-COOKIE = "runyard_session"
+COOKIE, SESSION = "runyard_session", "web"
 SESSION_S = 14 * 86400
 
 
@@ -26,22 +26,36 @@ async def who(services: Services, request: Request) -> Principal | None:
 
 
 async def sign_in(services: Services, token: str) -> str | None:
-    """A fresh session for a personal token's owner; None when the token is not valid."""
+    """A fresh session for a personal token's owner, which lives no longer than the token; None when that is
+    not valid. Sessions give no sessions: they would never end."""
     owner = await services.principal(token.strip())
-    if owner is None or owner.is_job:
+    if owner is None or owner.token is None or owner.token.kind != "personal":
         return None
     text, now = services.new_token("rys-"), services.now()
+    ends = now + SESSION_S * 1000
     row = Token(
         id=0,
         kind="session",
         hash=hash_token(text),
         user_id=owner.user.id,
-        name="web",
+        name=SESSION,
         created_at=now,
-        expires_at=now + SESSION_S * 1000,
+        expires_at=min(ends, owner.token.expires_at or ends),
     )
     await services.db.write(lambda tx: tx.add(row))
     return text
+
+
+def end(tx: Tx, token: Token, now: int) -> None:
+    """Ends a token. Whoever had a personal one may have signed in with it, so its user's sessions end too."""
+    also = [
+        t
+        for t in tx.tokens_of(token.user_id or 0)
+        if token.kind == "personal" and t.kind == "session" and t.name == SESSION
+    ]
+    for row in (token, *also):
+        if row.revoked_at is None:
+            tx.save(replace(row, revoked_at=now))
 
 
 async def sign_out(services: Services, request: Request) -> None:

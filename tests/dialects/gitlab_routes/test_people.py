@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from runyard.http.session import sign_in
 from tests.services import PLAIN
 
 from .conftest import House
@@ -14,8 +15,11 @@ def test_an_administrator_makes_a_person_and_a_token_that_works_until_it_is_revo
     assert house.call("GET", path).json()["username"] == "ada"
     token = house.call("POST", f"{path}/personal_access_tokens", json={"name": "laptop"}).json()["token"]
     assert house.call("GET", "/user", token=token).json()["username"] == "ada"
+    session = house.run(sign_in(house.services, token))
+    assert session and house.call("GET", "/user", token=session).status_code == 200
     assert house.call("DELETE", "/personal_access_tokens/self", token=token).status_code == 204
-    assert house.call("GET", "/user", token=token).status_code == 401
+    for gone in (token, session):
+        assert house.call("GET", "/user", token=gone).status_code == 401
 
 
 def test_an_expired_token_opens_nothing(house: House) -> None:

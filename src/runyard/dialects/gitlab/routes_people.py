@@ -4,7 +4,7 @@ a few needs on a running server."""
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from starlette.responses import Response
 
@@ -14,6 +14,7 @@ from runyard.dialects.gitlab.desk import Desk, Door, Entry, Line
 from runyard.dialects.gitlab.refusals import answer_json, missing
 from runyard.engine.ports import Tx
 from runyard.http.auth import hash_token
+from runyard.http.session import end
 from runyard.model.errors import Conflict, Invalid
 from runyard.model.work import Token, User
 
@@ -93,12 +94,12 @@ class People:
         return answer_json(body, 201)
 
     async def revoke(self, entry: Entry) -> Response:
-        """The token that asks ends here."""
+        """The token that asks ends here, with what was opened with it."""
         token = entry.who.token
         if token is None:
             raise missing("Token")
         now = self.desk.services.now()
-        await self.desk.services.db.write(lambda tx: tx.save(replace(token, revoked_at=now)))
+        await self.desk.services.db.write(lambda tx: end(tx, token, now))
         return Response(status_code=204)
 
     async def _user(self, entry: Entry) -> User:
