@@ -16,7 +16,7 @@ from runyard.engine import control, dispatch, housekeeping, upkeep
 from runyard.engine.ports import BlobRef, Page, RunFilter
 from runyard.engine.terms import Terms
 from runyard.engine.views import log_from, run_tree
-from runyard.model.errors import Conflict, Unavailable
+from runyard.model.errors import Away, Conflict, Unavailable
 from runyard.model.plan import Gate, Retry, When
 from runyard.model.state import Outcome, Reason, State
 from runyard.model.work import Artifact, Attempt, Run
@@ -201,6 +201,43 @@ def test_a_sealed_log_reads_as_before(house: Any, job: Any, lie: bool) -> None:
     assert (len(whole), read(0) + read(500)) == (900, whole)
     assert house.look(lambda tx: tx.log_chunks(got.attempt_id, 0, 9)) == []
     assert ("checksum" in house.look(lambda tx: tx.get(Attempt, got.attempt_id)).message) == lie
+
+
+class Days(OneThread):
+    """A clock that only waiting moves, and a database that is away in between."""
+
+    def __init__(self, house: Any, away: range, end: int) -> None:
+        super().__init__(house)
+        self.away, self.end, self.passed = away, end, 0
+        self.shown: list[dict[str, str]] = []
+
+    def wait(self, seconds: float) -> bool:
+        self.shown.append(self.house.shown(self.house.look(lambda tx: tx.runs(RunFilter(), Page(1)))[0]))
+        self.passed += int(seconds)
+        self.house.now += int(seconds) * 1000
+        return self.passed > self.end
+
+    def monotonic(self) -> float:
+        return float(self.passed)
+
+    def submit_read(self, work: Any) -> Any:
+        if self.passed in self.away:
+            raise Away("It is away.")
+        return super().submit_read(work)
+
+
+@pytest.mark.parametrize("away, lost_at", [(range(0), 60), (range(30, 45), 60), (range(5, 70), 130)])
+def test_leases_outlive_a_silence_of_the_database(
+    house: Any, job: Any, monkeypatch: pytest.MonkeyPatch, away: range, lost_at: int
+) -> None:
+    """Nobody could beat; a runner that is really gone is found one lease after the database's return."""
+    house.accept(job("a"))
+    house.claim()
+    days = Days(house, away, 140)
+    monkeypatch.setattr("runyard.app.upkeep.time", days)
+    rounds = Upkeep(days, MemoryBlobs(), lambda: house.now, house.terms, stopping=days)
+    rounds._watch()
+    assert [shown["a"] for shown in days.shown].index("queued") == lost_at
 
 
 def test_a_round_removes_all_that_is_due(house: Any, job: Any) -> None:

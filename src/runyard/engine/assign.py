@@ -21,7 +21,7 @@ from runyard.engine.ports import ArtifactFilter, Page, Tx, Vault
 from runyard.engine.reopening import INPUTS
 from runyard.engine.terms import Terms
 from runyard.engine.views import secrets_of, variables_of
-from runyard.model.errors import Unavailable
+from runyard.model.errors import Away, Unavailable
 from runyard.model.plan import (
     Assignment,
     Image,
@@ -84,6 +84,8 @@ def assemble(tx: Tx, place: Place, runner: Runner, token: str, vault: Vault, ter
         asked, passwords = _connections(tx, job.plan, vault)
         variables = _final(_variables(job.plan, own, handed, run, place.attempt) + asked, facts_at_claim)
         plan = _rendered(job.plan, facts_at_claim)
+    except Away:
+        raise  # of the store, not of the job
     except (ExpressionError, VariableError, Unavailable) as error:
         raise Undeliverable(Reason.BAD_PLAN, f"This job cannot be made ready: {error}") from error
     except (RecursionError, ValueError, TypeError, ArithmeticError) as error:

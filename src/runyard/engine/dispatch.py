@@ -365,7 +365,14 @@ def give_back(tx: Tx, attempt_id: int, token: str, now: int, terms: Terms) -> Re
         return _aborted(tx, attempt_id)
     given = replace(attempt, extra={**attempt.extra, GIVEN_BACK: True})
     return Reply(
-        Verdict.ABORT, lose(tx, given, now, terms, "The runner was shut down and gave the job back.")
+        Verdict.ABORT,
+        lose(
+            tx,
+            given,
+            now,
+            terms,
+            "The runner gave the job back: it was shut down, or could not reach the server.",
+        ),
     )
 
 

@@ -12,7 +12,7 @@ from dataclasses import replace
 from runyard.engine.assign import Undeliverable
 from runyard.engine.ports import Sign, Tx
 from runyard.engine.terms import Terms
-from runyard.model.errors import Unavailable
+from runyard.model.errors import Away, Unavailable
 from runyard.model.plan import Assignment, IdentityToken, Variable
 from runyard.model.state import Reason
 from runyard.syntax.expressions import ExpressionError, render
@@ -33,6 +33,8 @@ def with_identity(tx: Tx, given: Assignment, sign: Sign | None, now: int, terms:
             continue
         try:
             text = sign(tx, _claims(given, token, number, known, now, terms))
+        except Away:
+            raise  # of the store, not of the job
         except (ExpressionError, VariableError, Unavailable) as error:
             raise Undeliverable(Reason.BAD_PLAN, f"The identity token {token.key}: {error}") from error
         made.append(Variable(token.key, text, masked=True, raw=True, public=False))

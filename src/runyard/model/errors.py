@@ -3,7 +3,7 @@
 RunyardError
 ├── NotFound · Unauthenticated · Forbidden      who asks, for what
 ├── Invalid (NothingToRun) · Conflict · Gone · TooLarge        what is asked
-└── Busy · Unavailable                          when it is asked
+└── Busy · Unavailable (Away)                   when it is asked
 
 A class docstring is its default message. `http/problems.py` maps each class to a status once; a dialect's
 `problem()` gives the body.
@@ -86,3 +86,10 @@ class Busy(RunyardError):
 
 class Unavailable(RunyardError):
     """The server cannot do this now; try again shortly."""
+
+
+class Away(Unavailable):
+    """The server or its database cannot be reached now; the same may be asked again.
+
+    Whether what was asked has happened is not known: the answer may be what was lost.
+    """

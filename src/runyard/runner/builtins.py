@@ -16,7 +16,7 @@ from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit, urlunsplit
 
-from runyard.model.errors import Conflict, Forbidden, Invalid, NotFound, RunyardError, TooLarge
+from runyard.model.errors import Away, Conflict, Forbidden, Invalid, NotFound, RunyardError, TooLarge
 from runyard.model.plan import Assignment, InputArtifact, StepKind, StepPlan
 from runyard.model.state import Outcome, Reason
 from runyard.runner.actions import inputs, ssh
@@ -78,6 +78,8 @@ class Builtins:
                 return self._tried(scene, step.kind, lambda: verbs[step.kind](scene, params))
         except (ArchiveError, PatternError, CacheKeyError, TooManyFiles, FoldersMoved, OSError) as error:
             return self._failed(scene, f"{step.name}: {error}")
+        except Away:
+            raise
         except RunyardError as error:
             if not speaks_actions(self.work):
                 raise

@@ -8,6 +8,7 @@ this returns, nothing of the job lives and the server has the whole log before t
 from __future__ import annotations
 
 import copy
+import logging
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -21,7 +22,7 @@ from typing import Any
 
 from runyard.engine.dispatch import Finish, Verdict
 from runyard.engine.ports import Clock
-from runyard.model.errors import RunyardError
+from runyard.model.errors import Away, RunyardError
 from runyard.model.plan import Assignment, Network, StepKind, StepPlan
 from runyard.model.state import Outcome, Reason, State
 from runyard.model.usage import Sample
@@ -48,6 +49,8 @@ from runyard.syntax.containers import OptionError
 from runyard.syntax.expressions import ExpressionError, render
 from runyard.syntax.reports.coverage import printed
 from runyard.syntax.variables import expand
+
+log = logging.getLogger("runyard.runner")
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,15 +97,32 @@ class Execution:
         self.abandoned = False
 
     def abandon(self) -> None:
-        """The runner shuts down: end now, say nothing."""
+        """The runner shuts down, or reaches nobody any more: end now, say nothing."""
         self.abandoned = True
         self._control.hear(Verdict.ABORT)
 
     def run(self) -> None:
-        """Everything. Trouble of ours becomes the attempt's end, never an exception."""
+        """Everything. Trouble of ours becomes the attempt's end, never an exception; only when nobody can be
+        told of it, it is no end: then the attempt goes back."""
+        try:
+            self._judged()
+            self._finish()
+        except Away as error:
+            log.warning(
+                "a job is given back, for the server cannot be told of it",
+                extra={"attempt": self._work.attempt_id, "error": error.message},
+            )
+            self.abandon()
+            self._finish()
+        finally:
+            self._control.close()
+
+    def _judged(self) -> None:
         try:
             self._voice.begin(self._means.sandbox.level, self._slot)
             self._in_box()
+        except Away:
+            raise
         except ImageUnavailable as error:
             self._trouble(Reason.IMAGE_UNAVAILABLE, error.message)
         except (ExpressionError, ActionError, OptionError) as error:
@@ -111,8 +131,9 @@ class Execution:
             self._trouble(Reason.RUNNER_SYSTEM, str(error))
         except RunyardError as error:
             self._trouble(Reason.RUNNER_SYSTEM, error.message)
-        finally:
-            self._finish()
+        except Exception:
+            log.exception("an attempt could not be executed", extra={"attempt": self._work.attempt_id})
+            self._trouble(Reason.RUNNER_SYSTEM, "The runner met an error of its own; its log says more.")
 
     def _trouble(self, reason: Reason, message: str) -> None:
         message = self._log.shown(message)
@@ -432,25 +453,22 @@ class Execution:
 
     def _finish(self) -> None:
         work = self._work
-        try:
-            if self._control.verdict is Verdict.ABORT:
-                if self.abandoned:
-                    self._means.link.give_back(work)
-                return
-            self._log.speak_up()
-            self._voice.end(self._end)
-            self._log.end_stream()
-            self._log.flush()
-            figure = printed(work.job.coverage, self._log.tail()) if work.job.coverage else None
-            message = self._log.shown(self._end.message)
-            end = replace(
-                self._end, message=message, log_bytes=self._log.size, log_crc=self._log.crc, coverage=figure
-            )
-            if not self._means.link.finish_if_whole(work, end):
-                self._log.drain()
-                self._means.link.finish(work, end)
-        finally:
-            self._control.close()
+        if self._control.verdict is Verdict.ABORT:
+            if self.abandoned:
+                self._means.link.give_back(work)
+            return
+        self._log.speak_up()
+        self._voice.end(self._end)
+        self._log.end_stream()
+        self._log.flush()
+        figure = printed(work.job.coverage, self._log.tail()) if work.job.coverage else None
+        message = self._log.shown(self._end.message)
+        end = replace(
+            self._end, message=message, log_bytes=self._log.size, log_crc=self._log.crc, coverage=figure
+        )
+        if not self._means.link.finish_if_whole(work, end):
+            self._log.drain()
+            self._means.link.finish(work, end)
 
 
 def _shown(value: Any, log: Log) -> Any:

@@ -2,7 +2,8 @@
 (`remote.py`).
 
 The same verbs as `engine/dispatch.py`, each safe to repeat. Called from slot threads; every method blocks
-unless it answers a Future.
+unless it answers a Future. While the server or its database is away a line repeats what it was asked, for
+`PATIENCE_S`; then it says Away, and the job is not judged but given back.
 """
 
 from __future__ import annotations
@@ -17,6 +18,10 @@ from runyard.engine.dispatch import Finish, Verdict
 from runyard.model.plan import Assignment, InputArtifact
 from runyard.model.usage import Sample
 from runyard.model.work import Step
+
+# Longer than a lease: a server or a database that was away gives every lease anew when it is back, so only
+# its word ends a job, never its silence.
+PATIENCE_S = 180.0
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,5 +1,5 @@
 """The runner protocol in-process: the built-in runner's line to the engine through the Database, Bell, Blobs
-and Source ports. Made by app."""
+and Source ports. Made by app. A database that is away is waited for (`patience.py`)."""
 
 from __future__ import annotations
 
@@ -7,9 +7,9 @@ import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, TypeVar
 
 from runyard.engine import caches, dispatch
 from runyard.engine.dispatch import Finish, LogReply, Verdict
@@ -33,7 +33,10 @@ from runyard.model.state import State
 from runyard.model.usage import Sample
 from runyard.model.work import Artifact, Attempt, Record, Runner, Step
 from runyard.runner.link import Door, Parcel, Sought, Taken
+from runyard.runner.patience import Patience
 from runyard.syntax import reports
+
+T = TypeVar("T")
 
 CLAIM_WAIT_S = 30.0
 NOTED_EVERY_MS = 600_000
@@ -82,17 +85,26 @@ def enroll(ports: Ports, description: str, tags: tuple[str, ...], token_hash: st
     return ports.db.submit_write(find).result()
 
 
+@dataclass(slots=True)
+class Untold:
+    """Steps of an attempt that the database may not have yet, by position, the latest word on each. While the
+    attempt is young, too young to be watched, they travel with its first log bytes or its end, which saves
+    short jobs their commits."""
+
+    steps: dict[int, Step] = field(default_factory=dict)
+    is_young: bool = True
+
+
 class LocalLink:
     """Keeps the promises of `link.Link`."""
 
     def __init__(self, ports: Ports, runner: Runner) -> None:
         self._ports = ports
+        self._db = Patience(ports.db)
         self._runner = runner
         self._turn = threading.Lock()
         self._closed = threading.Event()
-        # Steps of attempts too young to be watched, by position, the latest word on each: they travel with
-        # the first log bytes or the end, which saves short jobs their commits.
-        self._held: dict[int, dict[int, Step]] = {}
+        self._untold: dict[int, Untold] = {}
         self._holding = threading.Lock()
 
     def claim(self) -> Assignment | None:
@@ -111,10 +123,23 @@ class LocalLink:
 
     def claim_now(self) -> Assignment | None:
         """What is queued; None when nothing is."""
-        found = self._ports.db.submit_write(self._claim).result()
+        tried: list[Assignment] = []
+
+        def once(tx: Tx) -> Assignment | None:
+            """An attempt whose commit was durable, but whose answer the database took with it, is ours."""
+            for work in tried:
+                with suppress(Forbidden, NotFound):
+                    if dispatch.leased(tx, work.attempt_id, work.token) is not None:
+                        return work
+            found = self._claim(tx)
+            if found is not None:
+                tried.append(found)
+            return found
+
+        found = self._db.submit_write(once).result()
         if found is not None:
             with self._holding:
-                self._held[found.attempt_id] = {}
+                self._untold[found.attempt_id] = Untold()
         return found
 
     def _claim(self, tx: Tx) -> Assignment | None:
@@ -128,54 +153,77 @@ class LocalLink:
     def log(self, work: Assignment, offset: int, data: bytes) -> Future[Taken]:
         """One transaction; the store groups commits."""
         p = self._ports
-        steps = self._take_held(work)
         came_at = p.now()  # a slow disk may hold up the writer, and lines carry this time
 
         def append(tx: Tx) -> Taken:
             try:
-                self._note(tx, work, steps)
                 reply: LogReply = dispatch.log(
                     tx, work.attempt_id, work.token, offset, data, came_at, p.terms
                 )
             except (Forbidden, NotFound):
-                self._take_held(work, for_good=True)
+                self._forget(work)
                 return Taken(Verdict.ABORT, False, -1)
             if reply.verdict is Verdict.ABORT:
-                self._take_held(work, for_good=True)
+                self._forget(work)
                 return Taken(Verdict.ABORT, reply.accepted, -1)
             return Taken(reply.verdict, reply.accepted, reply.size)
 
-        return p.db.submit_write(append)
+        return self._write(work, append)
 
     def step(self, work: Assignment, row: Step) -> None:
-        """In order with the log and the end, because the store's writer is."""
+        """At the latest with the end."""
         with self._holding:
-            held = self._held.get(work.attempt_id)
-            if held is not None:
-                held[row.position] = row
+            untold = self._untold.get(work.attempt_id)
+            if untold is None:  # no longer ours
                 return
-        self._submit_steps(work, [row])
+            untold.steps[row.position] = row
+            if untold.is_young:
+                return
+        self._write(work, _nothing)
 
-    def _take_held(self, work: Assignment, *, for_good: bool = False) -> list[Step]:
-        with self._holding:
-            rows = self._held.pop(work.attempt_id, None)
-            if rows is None:
-                return []
-            if not for_good:
-                self._held[work.attempt_id] = {}
-            return list(rows.values())
+    def _write(self, work: Assignment, verb: Callable[[Tx], T]) -> Future[T]:
+        """A transaction of this attempt, which takes along what the database may not have of its steps."""
+        carried: dict[int, Step] = {}
 
-    def _submit_steps(self, work: Assignment, rows: list[Step]) -> None:
-        def note(tx: Tx) -> None:
+        def both(tx: Tx) -> T:
+            carried.clear()
             with suppress(Forbidden, NotFound):
-                self._note(tx, work, rows)
+                carried.update(self._tell_steps(tx, work))
+            return verb(tx)
 
-        if rows:
-            self._ports.db.submit_write(note)
+        def told(future: Future[T]) -> None:
+            if carried and future.exception() is None:
+                self._have_told(work, carried)
 
-    def _note(self, tx: Tx, work: Assignment, rows: list[Step]) -> None:
-        if rows:
-            dispatch.steps(tx, work.attempt_id, work.token, rows, self._ports.now(), self._ports.terms)
+        future = self._db.submit_write(both)
+        future.add_done_callback(told)
+        return future
+
+    def _tell_steps(self, tx: Tx, work: Assignment) -> dict[int, Step]:
+        """The rows that were written."""
+        untold = self._untold.get(work.attempt_id)
+        if untold is None or not untold.steps:
+            return {}
+        # The attempt first: who waits for its run (PostgreSQL) must not write words that are old by then.
+        if dispatch.leased(tx, work.attempt_id, work.token) is None:
+            return {}
+        with self._holding:
+            rows = dict(untold.steps)
+        dispatch.steps(
+            tx, work.attempt_id, work.token, list(rows.values()), self._ports.now(), self._ports.terms
+        )
+        return rows
+
+    def _have_told(self, work: Assignment, rows: dict[int, Step]) -> None:
+        with self._holding:
+            untold = self._untold.get(work.attempt_id)
+            for position, row in rows.items():
+                if untold is not None and untold.steps.get(position) is row:
+                    del untold.steps[position]
+
+    def _forget(self, work: Assignment) -> None:
+        with self._holding:
+            self._untold.pop(work.attempt_id, None)
 
     def usage(self, work: Assignment, samples: Sequence[Sample]) -> None:
         """In order with the end."""
@@ -184,12 +232,19 @@ class LocalLink:
             with suppress(Forbidden, NotFound):
                 dispatch.usage(tx, work.attempt_id, work.token, samples)
 
-        self._ports.db.submit_write(keep)
+        self._db.submit_write(keep)
 
     def watch(self, work: Assignment) -> Verdict:
         """Rung by whatever ends or stops the attempt, or by time: then the lease is renewed."""
+        verdict = self._watched(work)
+        if verdict is Verdict.ABORT:
+            self._forget(work)
+        return verdict
+
+    def _watched(self, work: Assignment) -> Verdict:
         p, topic = self._ports, f"verdict:{work.attempt_id}"
-        self._submit_steps(work, self._take_held(work, for_good=True))
+        if self._grown_up(work):
+            self._write(work, _nothing)
         seen = p.bell.version(topic)
         verdict = self._standing(work)
         if verdict is not Verdict.GO:
@@ -197,14 +252,23 @@ class LocalLink:
         if p.bell.wait(topic, seen, work.lease_s / 3) != seen:
             return self._standing(work)
         try:
-            return p.db.submit_write(
+            return self._db.submit_write(
                 lambda tx: dispatch.beat(tx, work.attempt_id, work.token, p.now(), p.terms).verdict
             ).result()
         except (Forbidden, NotFound):
             return Verdict.ABORT
 
+    def _grown_up(self, work: Assignment) -> bool:
+        """From now on steps are told as they come. Whether there are some that were kept back so far."""
+        with self._holding:
+            untold = self._untold.get(work.attempt_id)
+            if untold is None or not untold.is_young:
+                return False
+            untold.is_young = False
+            return bool(untold.steps)
+
     def _standing(self, work: Assignment) -> Verdict:
-        attempt = self._ports.db.submit_read(lambda tx: tx.get(Attempt, work.attempt_id)).result()
+        attempt = self._db.submit_read(lambda tx: tx.get(Attempt, work.attempt_id)).result()
         if attempt is None or attempt.token_hash != dispatch.token_hash(work.token):
             return Verdict.ABORT
         match attempt.state:
@@ -238,13 +302,11 @@ class LocalLink:
                     tx.remove(Artifact, old.id)
             return dispatch.artifact(tx, work.attempt_id, work.token, row, p.now(), told.outputs).id
 
-        return p.db.submit_write(note).result()
+        return self._db.submit_write(note).result()
 
     def artifacts(self, work: Assignment) -> tuple[InputArtifact, ...]:
         """A look at the rows."""
-        return self._ports.db.submit_read(
-            lambda tx: dispatch.artifacts(tx, work.attempt_id, work.token)
-        ).result()
+        return self._db.submit_read(lambda tx: dispatch.artifacts(tx, work.attempt_id, work.token)).result()
 
     def action(self, work: Assignment, repository: str, ref: str) -> tuple[str, BinaryIO]:
         """From the operator's address, or what is kept of it."""
@@ -262,7 +324,7 @@ class LocalLink:
             attempt = dispatch.leased(tx, work.attempt_id, work.token)
             return caches.find(tx, attempt, wanted, p.now()) if attempt is not None else None
 
-        entry = p.db.submit_write(find).result()
+        entry = self._db.submit_write(find).result()
         if entry is None:
             return None
         blob = str(entry.data["blob"])
@@ -281,11 +343,15 @@ class LocalLink:
             return attempt
 
         try:
-            entry = p.db.submit_write(lambda tx: caches.reserve(tx, held(tx), key, version, p.now())).result()
+            entry = self._db.submit_write(
+                lambda tx: caches.reserve(tx, held(tx), key, version, p.now())
+            ).result()
         except Conflict:
             return False
         blob = p.blobs.put_file(file)
-        p.db.submit_write(lambda tx: caches.complete(tx, entry, blob.key, blob.size_bytes, p.now())).result()
+        self._db.submit_write(
+            lambda tx: caches.complete(tx, entry, blob.key, blob.size_bytes, p.now())
+        ).result()
         return True
 
     def door(self) -> Door | None:
@@ -321,29 +387,35 @@ class LocalLink:
 
     def _finish(self, work: Assignment, end: Finish, ready: Callable[[Attempt], bool]) -> bool:
         p = self._ports
-        steps = self._take_held(work, for_good=True)
 
         def end_it(tx: Tx) -> bool:
             with suppress(Conflict, Forbidden, NotFound):
-                self._note(tx, work, steps)
                 attempt = tx.get(Attempt, work.attempt_id)
                 if attempt is not None and not ready(attempt):
                     return attempt.state is State.DONE
                 dispatch.finish(tx, work.attempt_id, work.token, end, p.now())
             return True
 
-        return p.db.submit_write(end_it).result()
+        is_over = self._write(work, end_it).result()
+        if is_over:
+            self._forget(work)
+        return is_over
 
     def give_back(self, work: Assignment) -> None:
         """At shutdown."""
         p = self._ports
-        self._take_held(work, for_good=True)
+        self._forget(work)
         with suppress(RunyardError):
-            p.db.submit_write(
+            self._db.submit_write(
                 lambda tx: dispatch.give_back(tx, work.attempt_id, work.token, p.now(), p.terms)
             ).result()
 
     def close(self) -> None:
-        """Wakes the thread that waits."""
+        """Wakes the thread that waits; a database that is away is no longer waited for."""
         self._closed.set()
+        self._db.close()
         self._ports.bell.ring(["queue"])
+
+
+def _nothing(tx: Tx) -> None:
+    """What is told with it is all."""

@@ -27,13 +27,13 @@ import msgspec
 
 from runyard import __version__
 from runyard.engine.dispatch import Finish, Verdict
-from runyard.model.errors import Conflict, Forbidden, Invalid, NotFound, TooLarge, Unavailable
+from runyard.model.errors import Away, Conflict, Forbidden, Invalid, NotFound, TooLarge, Unavailable
 from runyard.model.plan import Assignment, InputArtifact
 from runyard.model.state import Outcome
 from runyard.model.usage import Sample
 from runyard.model.work import Step
 from runyard.runner.calling import Porter, Said, Shown
-from runyard.runner.link import Door, Parcel, Sought, Taken
+from runyard.runner.link import PATIENCE_S, Door, Parcel, Sought, Taken
 from runyard.runner.sandbox.git import fetch
 from runyard.runner.visits import BoxVisits
 
@@ -43,9 +43,6 @@ FEATURES = (
     "return_exit_code", "cancel_gracefully", "runyard",
 )  # fmt: skip
 FIRST_PAUSE_S, LONGEST_PAUSE_S = 0.2, 5.0
-# Longer than a lease: a server that was away gives every lease anew when it is back, so only its word ends a
-# job, never its silence.
-PATIENCE_S = 180.0
 FINAL_TRIES = 8
 TIMEOUT_S = 90.0  # longer than the server holds a poll
 WATCH_S = 2.0
@@ -95,7 +92,7 @@ class Wire:
         into: BinaryIO | None = None, patience_s: float = PATIENCE_S, wrap: tuple[bytes, bytes] = (b"", b""),
         base: bool = True,
     ) -> Answer:  # fmt: skip
-        """The answer below 500; Unavailable when none comes. A Path is streamed, between the two ends of
+        """The answer below 500; Away when none comes. A Path is streamed, between the two ends of
         `wrap`. `base` False: the path is the server's, not its API's."""
         pause, problem = FIRST_PAUSE_S, ""
         until = time.monotonic() + patience_s
@@ -117,7 +114,7 @@ class Wire:
             if time.monotonic() + pause > until or self.closing.wait(pause):
                 break
             pause = min(pause * 2, LONGEST_PAUSE_S)
-        raise Unavailable(f"{method} {path.partition('?')[0]}: {problem}")
+        raise Away(f"{method} {path.partition('?')[0]}: {problem}")
 
     def _once(
         self, connection: http.client.HTTPConnection, method: str, path: str, body: bytes | Path | None, headers: Mapping[str, str], into: BinaryIO | None,

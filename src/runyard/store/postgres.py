@@ -23,7 +23,7 @@ from sqlalchemy import exc
 from sqlalchemy.pool import QueuePool
 
 from runyard.engine.ports import AttemptFilter, Bell, Page, Row
-from runyard.model.errors import Conflict, Invalid, Unavailable
+from runyard.model.errors import Away, Conflict, Invalid, Unavailable
 from runyard.model.listing import Listed
 from runyard.model.work import (
     Artifact,
@@ -60,6 +60,11 @@ SESSION = (
     "SET statement_timeout = '30s'; SET lock_timeout = '5s'; SET idle_in_transaction_session_timeout = '60s'; "
     "SET client_min_messages = warning"
 )
+# A server that vanished without a word (a failover, a cut cable) is given up within half a minute; TCP itself
+# would wait a quarter of an hour.
+LIVELINESS: dict[str, Any] = {
+    "keepalives_idle": 15, "keepalives_interval": 5, "keepalives_count": 3, "tcp_user_timeout": 30_000,
+}  # fmt: skip
 SCHEMA_LOCK = 0x52756E79617264  # "Runyard"
 # A unique key that a client can choose: its violation is an answer, after which the transaction goes on.
 _NAMED = (User, Project, Token, SecretVariable, Run, Runner, Connection, Record, Group, Member, Environment)
@@ -68,13 +73,12 @@ _AWAY = (
     errors.InterfaceError,
     errors.QueryCanceled,
     errors.LockNotAvailable,
-    errors.DiskFull,
     errors.ReadOnlySqlTransaction,
     errors.IdleInTransactionSessionTimeout,
 )
 
 
-class Clash(Unavailable):
+class Clash(Away):
     """Two transactions met in the wrong order; this one was ended and may simply run again."""
 
 
@@ -92,9 +96,11 @@ def refusal(error: Exception) -> Exception:
         case errors.DataError() | UnicodeError():
             return Invalid("This text or number cannot be stored.")
         case exc.TimeoutError():
-            return Unavailable("All connections to the database are in use.", retry_after_s=1)
+            return Away("All connections to the database are in use.", retry_after_s=1)
+        case errors.DiskFull():
+            return Unavailable("The disk of the database is full.", retry_after_s=5)
         case _ if isinstance(error, _AWAY):
-            return Unavailable("The database cannot be reached.", retry_after_s=5)
+            return Away("The database cannot be reached.", retry_after_s=5)
         case _:
             return AssertionError(f"The store does not understand itself: {error}")
 
@@ -324,7 +330,7 @@ class PostgresStore:
 
     def connect(self) -> Any:
         connection = psycopg.connect(
-            self.url, autocommit=True, connect_timeout=WAIT_S, application_name="runyard", keepalives_idle=30
+            self.url, autocommit=True, connect_timeout=WAIT_S, application_name="runyard", **LIVELINESS
         )
         connection.execute(SESSION)
         return connection

@@ -16,22 +16,20 @@ from pathlib import Path
 from typing import Any
 
 from runyard.engine.ports import Bell
-from runyard.model.errors import Conflict, Invalid, Unavailable
+from runyard.model.errors import Away, Conflict, Invalid, Unavailable
 from runyard.store import schema
 from runyard.store.link import Columns, JobCache, KeptRuns
 from runyard.store.log_files import FROM_BYTES, LogFiles
 from runyard.store.transaction import StoreTx
 
 BUSY_S = 5.0
-_AWAY = {
-    sqlite3.SQLITE_BUSY: "The database is locked.",
-    sqlite3.SQLITE_LOCKED: "The database is locked.",
+_HELD = frozenset({sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED, sqlite3.SQLITE_PROTOCOL})
+_BROKEN = {
     sqlite3.SQLITE_FULL: "The disk of the database is full.",
     sqlite3.SQLITE_IOERR: "The disk of the database fails.",
     sqlite3.SQLITE_READONLY: "The database cannot be written.",
     sqlite3.SQLITE_CANTOPEN: "The database cannot be opened.",
     sqlite3.SQLITE_NOMEM: "The database has no memory.",
-    sqlite3.SQLITE_PROTOCOL: "The database is locked.",
     sqlite3.SQLITE_CORRUPT: "The database file is damaged.",
     sqlite3.SQLITE_NOTADB: "The database file is damaged.",
 }
@@ -49,8 +47,10 @@ def refusal(error: Exception) -> Exception:
         return Conflict("What this belongs to is gone.")
     if isinstance(error, sqlite3.IntegrityError):
         return AssertionError(f"The store refuses a row: {error}")
-    if (code & 0xFF) in _AWAY:
-        return Unavailable(_AWAY[code & 0xFF], retry_after_s=5)
+    if (code & 0xFF) in _HELD:
+        return Away("The database is locked.", retry_after_s=5)
+    if (code & 0xFF) in _BROKEN:
+        return Unavailable(_BROKEN[code & 0xFF], retry_after_s=5)
     if isinstance(error, OverflowError | UnicodeError | sqlite3.DataError):
         return Invalid("This text or number cannot be stored.")
     if isinstance(error, sqlite3.ProgrammingError) and "closed" in str(error):
