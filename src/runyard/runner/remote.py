@@ -12,6 +12,7 @@ import json
 import platform
 import secrets
 import socket
+import ssl
 import tempfile
 import threading
 import time
@@ -106,6 +107,11 @@ class Wire:
                 if answer.status < 500 and answer.status not in (408, 429):
                     return answer
                 problem = f"the server answered {answer.status}"
+            except ssl.SSLCertVerificationError as error:
+                problem = (
+                    f"the certificate of {self._place[0]}:{self._place[1]} is not trusted here ({error.verify_message}); "
+                    "put its authority into this machine's store, or its file's name into SSL_CERT_FILE"
+                )
             except (OSError, http.client.HTTPException) as error:
                 said = getattr(error, "strerror", None) or str(error) or type(error).__name__
                 problem = f"{said} (at {self._place[0]}:{self._place[1]})"
