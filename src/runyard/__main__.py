@@ -21,6 +21,10 @@ VERBS: dict[str, tuple[str, str]] = {
     "compile": ("runyard.cli.compiling:compile_file", "Print the plan a file compiles to."),
     "runner": ("runyard.cli.runner:runner", "Take jobs from a server on another machine."),
     "token": ("runyard.cli.token:token", "Make an access token for a user of a server's data folder."),
+    "rotate-key": (
+        "runyard.cli.rotate_key:rotate_key",
+        "Seal a stopped server's secrets with a new key.",
+    ),
     "settings": ("runyard.cli.settings:settings", "Print every setting, its value and what it means."),
     "diff": ("runyard.cli.diff:diff", "Compare two tables; exit 0 equal, 1 different, 2 could not."),
     "lookml": ("runyard.cli.lookml:app", "Check a LookML project, or print the SQL of an explore."),

@@ -30,9 +30,9 @@ def prepare(settings: Settings) -> Keys:
     try:
         data.mkdir(parents=True, exist_ok=True, mode=0o700)
         return Keys(
-            root_token=settings.root_token or _kept(data / "root-token", "glpat-"),
-            secret_key=settings.secret_key or _kept(data / "secret-key", "rk-"),
-            registration_token=settings.registration_token or _kept(data / "registration-token", "GR"),
+            root_token=settings.root_token or kept(data / "root-token", "glpat-"),
+            secret_key=settings.secret_key or kept(data / "secret-key", "rk-"),
+            registration_token=settings.registration_token or kept(data / "registration-token", "GR"),
         )
     except OSError as error:
         raise Unavailable(
@@ -40,7 +40,7 @@ def prepare(settings: Settings) -> Keys:
         ) from error
 
 
-def _kept(path: Path, prefix: str) -> str:
+def kept(path: Path, prefix: str) -> str:
     """The text in the file; a new one is written whole or not at all, mode 0600."""
     try:
         return path.read_text(encoding="ascii").strip()
@@ -137,7 +137,7 @@ def add_token(tx: Tx, username: str, text: str, name: str, days: int, now: int) 
     )
 
 
-def _must_exist(settings: Settings) -> None:
+def must_exist(settings: Settings) -> None:
     """A token for a folder that nobody serves would open nothing."""
     if not settings.secret_key and not (settings.data / "secret-key").exists():
         raise NotFound(
@@ -171,7 +171,7 @@ def _with_user(settings: Settings, username: str, work: Callable[[Tx, int], None
 
     if not username.isascii() or not username.replace("-", "").replace("_", "").replace(".", "").isalnum():
         raise Invalid("A user name has letters, digits, '.', '_' and '-' only.")
-    _must_exist(settings)
+    must_exist(settings)
     db, _ = open_database(settings.database, settings.data)
     try:
         db.submit_write(lambda tx: work(tx, clock())).result()
@@ -184,7 +184,7 @@ def revoke_tokens(settings: Settings, username: str) -> int:
     from runyard.app.compose import clock
     from runyard.store import open_database
 
-    _must_exist(settings)
+    must_exist(settings)
     db, _ = open_database(settings.database, settings.data)
 
     def work(tx: Tx) -> int:

@@ -282,6 +282,11 @@ class Tx(Protocol):
 
     def blobs_in_use(self, keys: Sequence[str]) -> set[str]: ...
 
+    # secrets at rest
+    def reseal(self, renew: Callable[[str], str | None]) -> int:
+        """Puts `renew(sealed)` in the place of every text that a vault sealed; None leaves one as it is.
+        Answers how many were renewed."""
+
     def ring(self, topic: str) -> None:
         """After commit, wake who listens to the topic ("queue", "run:<id>", "attempt:<id>", "runs";
         "verdict:<attempt id>" when the attempt is no longer simply running: what its runner must hear)."""

@@ -7,7 +7,7 @@ which method.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, TypeVar
 
 from runyard.engine.ports import ArtifactFilter, AttemptFilter, Kept, Page, Row, RunFilter
@@ -32,7 +32,7 @@ from runyard.model.work import (
     Workflow,
 )
 from runyard.store.link import Columns, JobCache, KeptRuns, Link
-from runyard.store.queries import access, clock, content, listing, people, queue, runs
+from runyard.store.queries import access, clock, content, listing, people, queue, runs, sealed
 from runyard.store.rows import ATTEMPT, WORKFLOW, Shape, shape_of
 
 R = TypeVar("R", bound=Row)
@@ -381,6 +381,10 @@ class StoreTx:
 
     def blobs_in_use(self, keys: Sequence[str]) -> set[str]:
         return content.blobs_in_use(self._link, keys)
+
+    # secrets at rest
+    def reseal(self, renew: Callable[[str], str | None]) -> int:
+        return sealed.reseal(self._link, renew)
 
     def ring(self, topic: str) -> None:
         self.topics[topic] = None
