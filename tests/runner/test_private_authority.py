@@ -1,5 +1,5 @@
-"""A server whose certificate was signed by an authority of one's own, as inside a company: what to do is told,
-and one file is enough for the calls and for git."""
+"""A server whose certificate is of an authority of one's own, as inside a company: what to do is told, and
+one file is enough for the calls and for git."""
 
 from __future__ import annotations
 
