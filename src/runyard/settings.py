@@ -158,6 +158,11 @@ class Settings(BaseSettings):
         description="checkout, cache, upload-artifact and download-artifact are built in; false: the actions of that name run.",
     )
     jobs_per_run: int = Field(default=2000, description="Most jobs one run may have.")
+    needs_per_job: int = Field(
+        default=50,
+        ge=0,
+        description="Most jobs that one job of a .gitlab-ci.yml may name in `needs` (GitLab's ci_needs_size_limit).",
+    )
 
     @field_validator("data")
     @classmethod

@@ -10,7 +10,7 @@ import pytest
 from runyard.engine import control, environments
 from runyard.engine.ports import Page
 from runyard.engine.views import scope_holds
-from runyard.model.plan import EnvironmentUse, Gate, Variable, When
+from runyard.model.plan import EnvironmentUse, Gate, Plan, Variable, When, WorkflowPlan
 from runyard.model.state import Outcome, State
 from runyard.model.work import Deployment, Environment
 
@@ -94,7 +94,33 @@ def test_its_time_is_noted_and_found_when_it_has_come(house: Any, job: Any) -> N
 def test_a_job_that_never_ran_delivered_nothing(house: Any, job: Any) -> None:
     run = house.accept(*graph(job))
     house.do(control.cancel_run, run.id, house.now)
-    assert house.do(lambda tx: tx.find(Environment, Page())) == []
+    assert state_of(house) == ("available", "", [])
+
+
+def test_the_environments_of_a_run_are_there_before_its_jobs_begin(house: Any, job: Any) -> None:
+    house.accept(*graph(job))
+    (made,) = house.do(lambda tx: tx.find(Environment, Page()))
+    assert (made.name, made.state, made.tier) == ("review/x", "available", "development")
+    assert made.auto_stop_at == house.now + 60_000
+
+    house.do(environments.stop, made, house.now)
+    house.accept(job("up", environment=EnvironmentUse("review/x", tier="production")))
+    (known,) = house.do(lambda tx: tx.find(Environment, Page()))
+    assert (known.state, known.tier, known.auto_stop_at) == ("stopped", "development", None)
+
+    skipped = Plan((WorkflowPlan("w", jobs=(job("a", environment=EnvironmentUse("other")),)),), skipped=True)
+    house.accept(plan=skipped)
+    assert house.do(lambda tx: len(tx.find(Environment, Page()))) == 1
+
+
+def test_jobs_of_a_run_are_made_one_after_the_other_and_not_in_the_future(house: Any, job: Any) -> None:
+    run = house.accept(*(job(name) for name in "cab"))
+    made = [(row.key, attempt.created_at) for row, attempt in house.do(lambda tx: tx.graph(run.id))]
+    assert sorted(made, key=lambda pair: pair[1]) == [
+        ("c", house.now - 2),
+        ("a", house.now - 1),
+        ("b", house.now),
+    ]
 
 
 @pytest.mark.parametrize(

@@ -80,7 +80,9 @@ def build_core(settings: Settings, keys: Keys, url: str) -> House:
     db, bell = open_database(settings.database, settings.data)
     db.submit_write(lambda tx: ensure_root(tx, keys.root_token, clock())).result()
     source = GitSource(settings.data / "repositories", allow_local=settings.allow_local_import)
-    server = ServerFacts(url=url, builtin_actions=settings.actions_builtin)
+    server = ServerFacts(
+        url=url, builtin_actions=settings.actions_builtin, needs_per_job=settings.needs_per_job
+    )
     terms = Terms.of(settings, server)
     vault = AesVault(keys.secret_key)
     dialects = load_dialects()

@@ -78,7 +78,11 @@ class Local:
         self.settings = settings
         self.network = Network(settings.network)
         self.terms = Terms(
-            server=ServerFacts("http://localhost", builtin_actions=settings.actions_builtin),
+            server=ServerFacts(
+                "http://localhost",
+                builtin_actions=settings.actions_builtin,
+                needs_per_job=settings.needs_per_job,
+            ),
             job_timeout_s=settings.job_timeout_s,
             log_limit_bytes=settings.log_limit_bytes,
             artifact_limit_bytes=settings.artifact_limit_bytes,

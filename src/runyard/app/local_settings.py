@@ -42,6 +42,7 @@ class LocalSettings:
     actions_url: str = "https://github.com"
     actions_builtin: bool = True
     jobs_per_run: int = 2000
+    needs_per_job: int = 50
 
     @classmethod
     def read(cls) -> LocalSettings:

@@ -4,6 +4,8 @@ moves.move, so every way to end counts.
 note(tx, job, attempt, now)
     after each move of such a job
 ensure(tx, project_id, name, now, tier="") -> Environment
+expect(tx, project_id, uses, now)
+    those of a new run's jobs
 stop(tx, environment, now, actor_id=None, force=False) -> (Environment, Attempt | None)
     plays the on_stop job when there is one
 abandon(tx, project_id, is_over, now, actor_id=None)
@@ -18,7 +20,7 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import replace
 
 from runyard.engine import control
@@ -87,6 +89,20 @@ def ensure(tx: Tx, project_id: int, name: str, now: int, tier: str = "") -> Envi
         0, project_id, name, slug_of(name), tier or tier_of(name), created_at=now, updated_at=now
     )
     return tx.add(made)
+
+
+def expect(tx: Tx, project_id: int, uses: Iterable[EnvironmentUse], now: int) -> None:
+    """The environments that a new run's jobs name are there with the run; those known already stay as they
+    are until a job delivers (GitLab: Environments::CreateForJobService)."""
+    first: dict[str, EnvironmentUse] = {}
+    for use in uses:
+        first.setdefault(use.name, use)
+    for name, use in first.items():
+        if tx.find(Environment, _FIRST, project_id=project_id, name=name):
+            continue
+        made = ensure(tx, project_id, name, now, use.tier)
+        if use.auto_stop_s is not None:
+            tx.save(replace(made, auto_stop_at=now + use.auto_stop_s * 1000))
 
 
 def note(tx: Tx, job: Job, attempt: Attempt, now: int) -> None:

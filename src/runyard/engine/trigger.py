@@ -15,6 +15,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
+from runyard.engine import environments
 from runyard.engine.board import Board, child_of, load
 from runyard.engine.lineage import is_child
 from runyard.engine.order import checked
@@ -45,6 +46,8 @@ def accept(tx: Tx, trigger: Trigger, plan: Plan, now: int, terms: Terms = Terms(
     for workflow in plan.workflows:
         _add_workflow(tx, run, plan, workflow, now)
     if not plan.skipped:
+        jobs = [job for workflow in plan.workflows if not workflow.error for job in workflow.jobs]
+        environments.expect(tx, run.project_id, [job.environment for job in jobs if job.environment], now)
         _supersede(tx, run, now)
     return settle(tx, run.id, now)
 

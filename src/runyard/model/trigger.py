@@ -40,6 +40,7 @@ class ServerFacts:
     version: str = "18.5.0"  # the GitLab version that clients gate features on
     name: str = "GitLab"
     builtin_actions: bool = True  # well-known actions are steps of the runner's own
+    needs_per_job: int = 50  # jobs that one job may name as its needs, where a language limits them
 
 
 class Files(Protocol):

@@ -4,10 +4,10 @@ from typing import Any
 
 import pytest
 
-from runyard.dialects.gitlab.config import compile, config_path, entries
+from runyard.dialects.gitlab.config import check, compile, config_path, entries
 from runyard.model.errors import Invalid, NothingToRun
 from runyard.model.plan import JobPlan, Order, Plan, Variable
-from runyard.model.trigger import Commit
+from runyard.model.trigger import Commit, ServerFacts
 from runyard.model.work import Project
 from runyard.syntax.expressions import render
 from runyard.syntax.variables import Value, expand, expand_all
@@ -243,8 +243,17 @@ def test_too_many_jobs_are_refused(tree: Any, trigger: Any) -> None:
 def test_needs_limit(tree: Any, trigger: Any) -> None:
     text = "".join(f"j{i}: {{stage: build, script: x}}\n" for i in range(51)) + "a: {script: x, needs: [%s]}"
     names = ", ".join(f"j{i}" for i in range(51))
-    with pytest.raises(Invalid, match="one job can only need 50 others, but 51 are listed"):
+    said = "one job can only need 50 others, but 51 are listed"
+    with pytest.raises(Invalid, match=said):
         make(text % names, tree, trigger)
+    more = make(text % names, tree, trigger, server=ServerFacts(needs_per_job=51))
+    assert len(more["a"].needs) == 51
+    (warning,) = check(tree({".gitlab-ci.yml": text % names}))
+    assert (
+        warning.severity == "warning"
+        and said in warning.message
+        and "RUNYARD_NEEDS_PER_JOB" in warning.message
+    )
 
 
 def test_extends_depth_is_ten(tree: Any, trigger: Any) -> None:

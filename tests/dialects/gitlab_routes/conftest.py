@@ -94,6 +94,13 @@ class House:
         path = self.get(f"/projects/{project}")["path_with_namespace"]
         self.write(lambda tx: join(tx, username, path, role))
 
+    def made(self, path: str, **body: Any) -> dict[str, Any]:
+        """What a POST that must succeed answers."""
+        answer = self.call("POST", path, json=body)
+        assert answer.status_code in (200, 201), answer.text
+        found: dict[str, Any] = answer.json()
+        return found
+
     def pipeline(self, project: int, **body: Any) -> dict[str, Any]:
         answer = self.call("POST", f"/projects/{project}/pipeline", json={"ref": "main", **body})
         assert answer.status_code == 201, answer.text

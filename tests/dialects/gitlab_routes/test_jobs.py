@@ -74,6 +74,20 @@ def test_pages_by_offset_and_by_key(house: Any) -> None:
         assert house.call("GET", f"/projects/{project}/jobs?{bad}").status_code == 400
 
 
+def test_a_manual_job_that_has_ended_is_played_again_as_a_new_one(house: Any) -> None:
+    project = house.project()
+    pipeline = house.pipeline(project)["id"]
+    jobs = {j["name"]: j["id"] for j in house.get(f"/projects/{project}/pipelines/{pipeline}/jobs")}
+    at = f"/projects/{project}/jobs"
+    house.call("POST", f"/projects/{project}/pipelines/{pipeline}/cancel", json={})
+    again = house.call("POST", f"{at}/{jobs['deploy']}/play", json={})
+    assert again.status_code == 200 and again.json()["id"] > jobs["deploy"], again.text
+    assert (again.json()["name"], again.json()["status"]) == ("deploy", "pending")
+    for old in (jobs["deploy"], jobs["test"]):  # one that was retried already, one that is not manual
+        refused = house.call("POST", f"{at}/{old}/play", json={})
+        assert (refused.status_code, refused.json()) == (400, {"message": "400 Bad request - Unplayable Job"})
+
+
 def test_cancel_retry_play_erase(house: Any) -> None:
     project = house.project()
     jobs = {
@@ -190,7 +204,9 @@ def test_a_foreign_and_an_unknown_job_are_the_same_404(house: Any, suffix: str) 
     unknown = house.call(method, f"/projects/{other}/jobs/999999{suffix}")
     assert foreign.status_code == unknown.status_code == 404
     assert foreign.json() == unknown.json() == {"message": "404 Job Not Found"}
-    assert house.call(method, f"/projects/{other}/jobs/12x{suffix}").status_code == 404
+    assert house.call(method, f"/projects/{other}/jobs/-1{suffix}").status_code == 404
+    refused = house.call(method, f"/projects/{other}/jobs/12x{suffix}")
+    assert (refused.status_code, refused.json()) == (400, {"error": "job_id is invalid"})
 
 
 def test_the_trace_of_a_job_without_log_is_empty(house: Any) -> None:

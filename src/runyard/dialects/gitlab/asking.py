@@ -12,7 +12,8 @@ import binascii
 import re
 from collections.abc import AsyncGenerator, Mapping
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
 from typing import Any
 from urllib.parse import parse_qsl
 
@@ -118,10 +119,24 @@ class Parameters:
         if not value:
             return None
         try:
-            when = datetime.fromisoformat(value)
+            return _milliseconds(datetime.fromisoformat(value))
         except ValueError:
             raise BadParameter(f"{name} is invalid") from None
-        return int(when.timestamp() * 1000)
+
+
+def time_of(text: str) -> int | None:
+    """Milliseconds of a header's time, as HTTP or ISO 8601 writes it; None for anything else."""
+    for read in (parsedate_to_datetime, datetime.fromisoformat):
+        try:
+            return _milliseconds(read(text))
+        except (ValueError, OverflowError):
+            continue
+    return None
+
+
+def _milliseconds(when: datetime) -> int:
+    """A time without a zone is UTC, as in GitLab."""
+    return int((when if when.tzinfo else when.replace(tzinfo=UTC)).timestamp() * 1000)
 
 
 async def parameters_of(request: Request, limit_bytes: int) -> Parameters:

@@ -24,10 +24,11 @@ from runyard.dialects.gitlab.asking import (
     cursor_for,
     id_of,
     parameters_of,
+    time_of,
     token_in,
     window_of,
 )
-from runyard.dialects.gitlab.refusals import answer_json, missing
+from runyard.dialects.gitlab.refusals import BadParameter, Outdated, answer_json, missing
 from runyard.engine.ports import Tx
 from runyard.http.auth import is_live, principal_in
 from runyard.http.recall import FLEETING, Moment, Recall
@@ -37,6 +38,7 @@ from runyard.model.errors import Forbidden, Unauthenticated
 from runyard.model.work import Attempt, Job, Project, Run, User
 
 T = TypeVar("T")
+_INTEGER = re.compile(r"-?[0-9]+")
 SLASH = "\x1f"  # how an encoded slash travels through matching (see `paths`)
 COUNTED = 10_000
 
@@ -69,11 +71,23 @@ class Entry:
         return str(self.request.path_params[name]).replace(SLASH, "/")
 
     def id(self, name: str, thing: str) -> int:
-        """A numeric piece of the path; what is no number does not exist."""
-        number = id_of(self.part(name))
+        """A numeric piece of the path. What is no number is refused, as where GitLab declares an Integer;
+        a number that no row can have does not exist."""
+        text = self.part(name)
+        if not _INTEGER.fullmatch(text):
+            raise BadParameter(f"{name} is invalid")
+        number = id_of(text)
         if number is None:
             raise missing(thing)
         return number
+
+    def check_unmodified(self, changed_at: int) -> None:
+        """Raises Outdated where `If-Unmodified-Since` names a time before `changed_at` (milliseconds); what
+        is no time is no condition (GitLab: check_unmodified_since!)."""
+        said = self.request.headers.get("if-unmodified-since", "")
+        since = time_of(said)
+        if since is not None and changed_at > since:
+            raise Outdated
 
 
 Handler = Callable[[Entry], Awaitable[Response]]

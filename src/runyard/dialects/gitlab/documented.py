@@ -21,7 +21,11 @@ _RUNNER = (
 _MERGE = "title description labels squash?"
 _PIPELINES = "scope status ref sha yaml_errors? username name source updated_after updated_before"
 P, J, R = "/projects/{id}", "/projects/{id}/jobs/{job_id}", "/projects/{id}/repository"
-L, S, G = f"{P}/pipelines/{{pipeline_id}}", f"{P}/pipeline_schedules/{{schedule_id}}", "/groups/{group_id}"
+L, S, G = (
+    f"{P}/pipelines/{{pipeline_id}}",
+    f"{P}/pipeline_schedules/{{pipeline_schedule_id}}",
+    "/groups/{group_id}",
+)
 E, D, M = f"{P}/environments", f"{P}/deployments", f"{P}/merge_requests"
 T, RG = f"{P}/job_token_scope", f"{P}/resource_groups/{{key}}"
 
@@ -57,13 +61,13 @@ PARAMETERS: Mapping[tuple[str, str], str] = {
     ("POST", f"{P}/ci/lint"): "content! dry_run? include_jobs? ref",
     ("GET", "/users"): "username",
     ("POST", "/users"): "username! name email",
-    ("POST", "/users/{user}/personal_access_tokens"): "name expires_at scopes[]",
+    ("POST", "/users/{id}/personal_access_tokens"): "name expires_at scopes[]",
     ("GET", "/runners"): f"type status scope paused? tag_list[] {PAGED}",
     ("GET", "/runners/all"): f"type status scope paused? tag_list[] {PAGED}",
     ("GET", f"{P}/runners"): f"type status scope paused? tag_list[] {PAGED}",
     ("POST", f"{P}/runners"): "runner_id#!",
-    ("PUT", "/runners/{runner_id}"): _RUNNER,
-    ("GET", "/runners/{runner_id}/jobs"): f"status {KEYSET}",
+    ("PUT", "/runners/{id}"): _RUNNER,
+    ("GET", "/runners/{id}/jobs"): f"status {KEYSET}",
     ("POST", f"{P}/protected_branches"): "name! push_access_level# merge_access_level# allow_force_push?",
     ("PATCH", f"{P}/protected_branches/{{name}}"): "push_access_level# merge_access_level# allow_force_push?",
     ("POST", f"{P}/protected_tags"): "name! create_access_level#",
@@ -86,7 +90,7 @@ PARAMETERS: Mapping[tuple[str, str], str] = {
     ("GET", "/namespaces"): f"search {PAGED}",
     ("GET", M): f"state source_branch target_branch iids[] author_username search labels sort {PAGED}",
     ("POST", M): f"source_branch! target_branch! {_MERGE}",
-    ("PUT", f"{M}/{{iid}}"): f"{_MERGE} state_event target_branch",
+    ("PUT", f"{M}/{{merge_request_iid}}"): f"{_MERGE} state_event target_branch",
     ("GET", f"{P}/pipeline_schedules"): f"scope {PAGED}",
     ("POST", f"{P}/pipeline_schedules"): _SCHEDULE,
     ("PUT", S): _SCHEDULE,
@@ -150,6 +154,6 @@ SUCCESS: Mapping[tuple[str, str], tuple[int, ...]] = {
     ("POST", "/jobs/{job_id}/give_back"): (200,),
     ("PUT", "/jobs/{job_id}/visits/{visit}"): (200,),
 }
-# What any line may answer beside its success; the runner protocol has two more.
-REFUSALS = (400, 401, 403, 404, 405, 409, 413, 429, 503)
-OF_RUNNERS = (412, 416)
+# What any line may answer beside its success; the runner protocol has one more.
+REFUSALS = (400, 401, 403, 404, 405, 409, 412, 413, 429, 503)
+OF_RUNNERS = (416,)

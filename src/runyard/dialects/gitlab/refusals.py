@@ -48,6 +48,10 @@ class NoSuchPage(Invalid):
     """A way of paging that a list does not have: 405 in the framework's shape."""
 
 
+class Outdated(Conflict):
+    """412 Precondition Failed"""
+
+
 class FieldErrors(Invalid):
     """A model's validation errors by field."""
 
@@ -64,6 +68,9 @@ class JobOver(Forbidden):
         super().__init__("Job is not running")
 
 
+OWN_STATUS: Mapping[type[RunyardError], int] = {NoSuchPage: 405, Outdated: 412}
+
+
 def missing(thing: str) -> NotFound:
     """`404 <Thing> Not Found`."""
     return NotFound(f"404 {thing} Not Found")
@@ -72,7 +79,8 @@ def missing(thing: str) -> NotFound:
 def problem(error: RunyardError) -> Response:
     """The response for an error."""
     heard = {"Job-Status": error.status} if isinstance(error, JobOver) else {}
-    status = 405 if isinstance(error, NoSuchPage) else status_of(error)
+    status = next((code for kind, code in OWN_STATUS.items() if isinstance(error, kind)), None)
+    status = status or status_of(error)
     return answer_json(body_of(error), status, {**headers_of(error), **heard})
 
 
@@ -83,6 +91,8 @@ def body_of(error: RunyardError) -> dict[str, Any]:
             return {"error": error.message}
         case FieldErrors():
             return {"message": error.fields}
+        case Outdated():
+            return {"message": "412 Precondition Failed"}
         case NotFound():
             return {"message": error.message if error.message.startswith("404 ") else "404 Not found"}
     title = next(TITLES[kind] for kind in type(error).__mro__ if kind in TITLES)

@@ -172,8 +172,15 @@ class Edits:
         return Response(status_code=204)
 
     async def _drop(self, entry: Entry, name: str, thing: str) -> None:
+        source, project = self.desk.services.source, entry.project
+
+        def drop() -> RefUpdate:
+            head, _, _ = source.resolve(project.id, name)
+            entry.check_unmodified(head.authored_at)
+            return source.drop_ref(project.id, name)
+
         try:
-            update = await asyncio.to_thread(self.desk.services.source.drop_ref, entry.project.id, name)
+            update = await asyncio.to_thread(drop)
         except (NotFound, Invalid):
             raise missing(thing) from None
         await self._tell(entry, update)

@@ -157,6 +157,7 @@ class Environments:
             row = _environment(tx, entry)
             if row.state != "stopped":
                 raise Forbidden("Environment must be stopped before deletion")
+            entry.check_unmodified(row.updated_at)
             tx.remove(Environment, row.id)
 
         await self.desk.services.db.write(remove)
@@ -302,6 +303,7 @@ class Environments:
                 raise BadParameter("Cannot destroy running deployment")
             if last is not None and last.id == row.id:
                 raise BadParameter("Deployment currently deployed to environment")
+            entry.check_unmodified(row.updated_at)
             tx.remove(Deployment, row.id)
 
         await self.desk.services.db.write(remove)

@@ -43,7 +43,7 @@ class Fleet:
 
     def lines(self) -> list[Line]:
         """The table."""
-        one, of_project = "/runners/{runner_id}", "/projects/{id}/runners"
+        one, of_project = "/runners/{id}", "/projects/{id}/runners"
         maintain = Role.MAINTAINER
         return [
             Line("GET", "/runners", Door.USER, self.list, "List the runners one may manage"),
@@ -123,6 +123,7 @@ class Fleet:
 
         def remove(tx: Tx) -> None:
             row = self._runner(tx, entry)
+            entry.check_unmodified(row.created_at)
             managers.forget_all(tx, row.id)
             tx.remove(Runner, row.id)
 
@@ -228,7 +229,8 @@ class Fleet:
         )
 
     def _runner(self, tx: Tx, entry: Entry) -> Runner:
-        return self._known(tx, entry, entry.id("runner_id", "Runner"))
+        name = "runner_id" if entry.project.id else "id"  # below a project `id` is the project
+        return self._known(tx, entry, entry.id(name, "Runner"))
 
     def _known(self, tx: Tx, entry: Entry, number: int) -> Runner:
         """The runner, for who manages it; others hear 403 of the instance's and 404 of other projects'."""

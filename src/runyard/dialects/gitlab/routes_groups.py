@@ -123,6 +123,7 @@ class Groups:
 
         def remove(tx: Tx) -> None:
             row = named(tx, entry, Role.OWNER)
+            entry.check_unmodified(row.created_at)
             below = f"{row.path.lower()}/"
             if _projects(tx, entry, row) or any(
                 g.path.lower().startswith(below) for g in tx.find(Group, MOST)

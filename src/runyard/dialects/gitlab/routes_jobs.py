@@ -21,10 +21,13 @@ from runyard.http.logs import log_bytes, opened
 from runyard.model.access import Role
 from runyard.model.errors import Conflict, Forbidden, Invalid
 from runyard.model.listing import Card, Listed
+from runyard.model.plan import When
+from runyard.model.state import State
 from runyard.model.work import Attempt, Project, Run
 
 MOST_OF_RUN = 10_000
 ORDERS = frozenset({"id"})
+PLAYED = frozenset({When.MANUAL, When.DELAYED})
 Found = tuple[bool, Surroundings, Window, int]  # are there more, the page, its window, its last id
 
 
@@ -181,17 +184,23 @@ class Jobs:
         return answer_json(await self.bodies.job(entry.project, fresh.id), 201)
 
     async def play(self, entry: Entry) -> Response:
-        """Starts a manual or delayed job."""
+        """Starts a manual or delayed job; one that has ended is played once more, as a new job (GitLab:
+        Ci::Build#playable?, Ci::PlayBuildService)."""
         _, job, attempt = await self.desk.owned_attempt(entry)
         given, inputs = job_variables(entry.parameters), job_inputs(entry.parameters, job.plan)
         now, actor = self.desk.services.now(), entry.who.user.id
+
+        def act(tx: Tx) -> Attempt:
+            found = tx.get(Attempt, attempt.id)
+            is_over = found is not None and found.state is State.DONE
+            start = control.retry if is_over and job.plan.gate.when in PLAYED else control.play
+            return start(tx, attempt.id, now, actor, given, inputs)
+
         try:
-            await self.desk.services.db.write(
-                lambda tx: control.play(tx, attempt.id, now, actor, given, inputs)
-            )
+            started = await self.desk.services.db.write(act)
         except Conflict:
             raise Invalid("Unplayable Job") from None
-        return answer_json(await self.bodies.job(entry.project, attempt.id))
+        return answer_json(await self.bodies.job(entry.project, started.id))
 
     async def erase(self, entry: Entry) -> Response:
         """Log and artifacts go, the job stays."""

@@ -121,6 +121,7 @@ class Members:
             leaving = entry.part("user_id") == str(entry.who.user.id)
             owner = _owner(tx, entry, Role.GUEST if leaving else Role.MAINTAINER)
             row, _ = _one_of(_own(tx, entry, owner), entry)
+            entry.check_unmodified(row.created_at)
             if not leaving:
                 _may_give(entry, owner.path, row.level)
             _keep_an_owner(tx, owner, row, 0)
@@ -197,8 +198,8 @@ def _people(tx: Tx, rows: Sequence[Member]) -> list[Pair]:
 
 
 def _one_of(rows: Sequence[Pair], entry: Entry) -> Pair:
-    wanted = entry.part("user_id")
-    found = next((pair for pair in rows if str(pair[1].id) == wanted), None)
+    wanted = entry.id("user_id", "Member")
+    found = next((pair for pair in rows if pair[1].id == wanted), None)
     if found is None:
         raise missing("Member")
     return found

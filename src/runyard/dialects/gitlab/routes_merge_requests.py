@@ -40,7 +40,7 @@ class MergeRequests:
     def lines(self) -> list[Line]:
         """The table."""
         path, read = "/projects/{id}/merge_requests", Role.REPORTER
-        one = f"{path}/{{iid}}"
+        one = f"{path}/{{merge_request_iid}}"
         commit = "/projects/{id}/repository/commits/{sha}/merge_requests"
         return [
             Line("GET", path, Door.READER, self.list, "List merge requests", role=read),
@@ -148,7 +148,13 @@ class MergeRequests:
 
     async def delete(self, entry: Entry) -> Response:
         """Its pipelines stay."""
-        await self.desk.services.db.write(lambda tx: tx.remove(Record, self._row(tx, entry).id))
+
+        def remove(tx: Tx) -> None:
+            row = self._row(tx, entry)
+            entry.check_unmodified(row.updated_at)
+            tx.remove(Record, row.id)
+
+        await self.desk.services.db.write(remove)
         return Response(status_code=204)
 
     async def pipelines(self, entry: Entry) -> Response:
@@ -224,7 +230,7 @@ class MergeRequests:
             raise FieldErrors(field, ["does not exist"]) from None
 
     def _row(self, tx: Tx, entry: Entry) -> Record:
-        row = merging.by_number(tx, entry.project.id, entry.id("iid", "Merge Request"))
+        row = merging.by_number(tx, entry.project.id, entry.id("merge_request_iid", "Merge Request"))
         if row is None:
             raise missing("Merge Request")
         return row

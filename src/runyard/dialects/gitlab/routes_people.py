@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from starlette.responses import Response
 
 from runyard.dialects.gitlab import shapes
-from runyard.dialects.gitlab.asking import TEXT_CHARS, id_of
+from runyard.dialects.gitlab.asking import TEXT_CHARS
 from runyard.dialects.gitlab.desk import Desk, Door, Entry, Line
 from runyard.dialects.gitlab.refusals import answer_json, missing
 from runyard.engine.ports import Tx
@@ -32,10 +32,10 @@ class People:
         return [
             Line("GET", "/users", Door.USER, self.find, "Find a user by name"),
             Line("POST", "/users", Door.ADMIN, self.create, "Create a user"),
-            Line("GET", "/users/{user}", Door.USER, self.get, "Get a user"),
+            Line("GET", "/users/{id}", Door.USER, self.get, "Get a user"),
             Line(
                 "POST",
-                "/users/{user}/personal_access_tokens",
+                "/users/{id}/personal_access_tokens",
                 Door.ADMIN,
                 self.grant,
                 "Create a token for a user",
@@ -103,8 +103,8 @@ class People:
         return Response(status_code=204)
 
     async def _user(self, entry: Entry) -> User:
-        number = id_of(entry.part("user"))
-        found = await self.desk.services.db.read(lambda tx: tx.get(User, number) if number else None)
+        number = entry.id("id", "User")
+        found = await self.desk.services.db.read(lambda tx: tx.get(User, number))
         if found is None:
             raise missing("User")
         return found

@@ -166,6 +166,7 @@ class Pipelines:
     async def delete(self, entry: Entry) -> Response:
         """The pipeline with its jobs, logs and artifacts."""
         run = await self.desk.run(entry)
+        entry.check_unmodified(run.updated_at)
         now = self.desk.services.now()
         await self.desk.services.db.write(lambda tx: control.delete_run(tx, run.id, now))
         await asyncio.to_thread(self.desk.services.source.unkeep, entry.project.id, run.id)

@@ -193,6 +193,7 @@ class Projects:
     async def delete(self, entry: Entry) -> Response:
         """The project with all it holds."""
         project = entry.project
+        entry.check_unmodified(project.created_at)
         await self.desk.services.db.write(lambda tx: tx.remove(Project, project.id))
         await asyncio.to_thread(self.desk.services.source.remove, project.id)
         return answer_json({"message": "202 Accepted"}, 202)

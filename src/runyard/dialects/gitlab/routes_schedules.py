@@ -39,7 +39,10 @@ class Schedules:
     def lines(self) -> list[Line]:
         """The table."""
         path = "/projects/{id}/pipeline_schedules"
-        one, variable = f"{path}/{{schedule_id}}", f"{path}/{{schedule_id}}/variables/{{key}}"
+        one, variable = (
+            f"{path}/{{pipeline_schedule_id}}",
+            f"{path}/{{pipeline_schedule_id}}/variables/{{key}}",
+        )
         return [
             Line("GET", path, Door.READER, self.list, "List pipeline schedules", role=Role.GUEST),
             Line("POST", path, Door.USER, self.create, "Create a pipeline schedule"),
@@ -118,7 +121,9 @@ class Schedules:
         """Its pipelines stay."""
 
         def remove(tx: Tx) -> None:
-            tx.remove(Record, _changeable(tx, entry).id)
+            row = _changeable(tx, entry)
+            entry.check_unmodified(row.updated_at)
+            tx.remove(Record, row.id)
 
         await self.desk.services.db.write(remove)
         return Response(status_code=204)
@@ -257,7 +262,7 @@ class Schedules:
 
 
 def _schedule(tx: Tx, entry: Entry) -> Record:
-    row = tx.get(Record, entry.id("schedule_id", "Pipeline Schedule"))
+    row = tx.get(Record, entry.id("pipeline_schedule_id", "Pipeline Schedule"))
     if row is None or row.kind != KIND or row.project_id != entry.project.id:
         raise missing("Pipeline Schedule")
     return row

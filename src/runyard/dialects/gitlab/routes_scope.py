@@ -49,10 +49,10 @@ class Scope:
             Line("PATCH", scope, Door.USER, self.change, "Change the job token scope", role=rule),
             Line("GET", f"{scope}/allowlist", Door.USER, self.projects, "List projects whose jobs may read", role=rule),
             Line("POST", f"{scope}/allowlist", Door.USER, self.add_project, "Let a project's jobs read", role=rule),
-            Line("DELETE", f"{scope}/allowlist/{{target_id}}", Door.USER, self.remove_project, "Keep a project's jobs out", role=rule),
+            Line("DELETE", f"{scope}/allowlist/{{target_project_id}}", Door.USER, self.remove_project, "Keep a project's jobs out", role=rule),
             Line("GET", f"{scope}/groups_allowlist", Door.USER, self.groups, "List groups whose jobs may read", role=rule),
             Line("POST", f"{scope}/groups_allowlist", Door.USER, self.add_group, "Let a group's jobs read", role=rule),
-            Line("DELETE", f"{scope}/groups_allowlist/{{target_id}}", Door.USER, self.remove_group, "Keep a group's jobs out", role=rule),
+            Line("DELETE", f"{scope}/groups_allowlist/{{target_group_id}}", Door.USER, self.remove_group, "Keep a group's jobs out", role=rule),
             Line("GET", groups, Door.USER, self.resource_groups, "List resource groups", role=Role.DEVELOPER),
             Line("GET", group, Door.USER, self.resource_group, "Get a resource group", role=Role.DEVELOPER),
             Line("PUT", group, Door.USER, self.change_mode, "Change a resource group's order", role=Role.DEVELOPER),
@@ -106,7 +106,7 @@ class Scope:
 
     async def remove_project(self, entry: Entry) -> Response:
         """Its jobs are kept out from now on."""
-        target = entry.id("target_id", "Target Project")
+        target = entry.id("target_project_id", "Target Project")
 
         def remove(tx: Tx, scope: Data) -> Data:
             known = list(scope.get("projects", ()))
@@ -150,7 +150,7 @@ class Scope:
 
     async def remove_group(self, entry: Entry) -> Response:
         """The group's jobs are kept out from now on."""
-        target = entry.id("target_id", "Target Group")
+        target = entry.id("target_group_id", "Target Group")
 
         def remove(tx: Tx, scope: Data) -> Data:
             row, known = tx.get(Group, target), list(scope.get("groups", ()))

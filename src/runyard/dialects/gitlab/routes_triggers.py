@@ -108,7 +108,9 @@ class Triggers:
 
         def remove(tx: Tx) -> None:
             row = _trigger(tx, entry)
-            if (noted := _noted(tx, row.project_id, row.id)) is not None:
+            noted = _noted(tx, row.project_id, row.id)
+            entry.check_unmodified(_changed_at(row, noted.data if noted else {}))
+            if noted is not None:
                 tx.remove(Record, noted.id)
             tx.remove(Token, row.id)
 
@@ -122,7 +124,7 @@ class Triggers:
     def _shape(self, row: Token, owner: User | None, noted: Mapping[str, Any]) -> dict[str, Any]:
         return {
             "id": row.id, "token": row.scopes[0] if row.scopes else "", "description": row.name,
-            "created_at": shapes.when(row.created_at), "updated_at": shapes.when(noted.get("changed_at", row.created_at)),
+            "created_at": shapes.when(row.created_at), "updated_at": shapes.when(_changed_at(row, noted)),
             "last_used": shapes.when(noted.get("used_at")), "expires_at": shapes.when(row.expires_at),
             "owner": shapes.user(owner, self.desk.services.server) if owner else None,
         }  # fmt: skip
@@ -199,6 +201,10 @@ def _noted(tx: Tx, project_id: int | None, trigger_id: int) -> Record | None:
     """When a trigger token was changed and used, which its row does not tell."""
     found = tx.records(NOTES, project_id, str(trigger_id), Page(limit=1))
     return found[0] if found else None
+
+
+def _changed_at(row: Token, noted: Mapping[str, Any]) -> int:
+    return int(noted.get("changed_at", row.created_at))
 
 
 def _note(tx: Tx, project_id: int | None, trigger_id: int, what: str, now: int) -> None:

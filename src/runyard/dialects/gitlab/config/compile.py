@@ -106,7 +106,9 @@ def _judged(trigger: Trigger, files: Files, ground: Ground, path: str, content: 
         return rule is not None and rule.when != "never"
 
     loader = _loader(trigger, files, ground.out, Judge(holds, scope.expand, scope.known))
-    return _read(loader, path, content, nodes_of(trigger.inputs, Mark(0, 0, "")))
+    return _read(
+        loader, path, content, trigger.server.needs_per_job, nodes_of(trigger.inputs, Mark(0, 0, ""))
+    )
 
 
 def _loader(trigger: Trigger | None, files: Files, out: Findings, judge: Judge) -> Loader:
@@ -122,7 +124,7 @@ def check(files: Files, path: str = CONFIG_PATH) -> list[Problem]:
     if content is None and not out.errors:
         out.error(Mark(1, 1, path), "Missing CI config file")
     if content is not None:
-        _read_all(_loader(None, files, out, _open_minded()), path, content)
+        _read_all(_loader(None, files, out, _open_minded()), path, content, None)
     return sorted(out.problems, key=lambda problem: (problem.file, problem.line, problem.column))
 
 
@@ -140,7 +142,8 @@ def lint(
         if not out.errors:
             out.error(Mark(0, 0, path), f"Please provide content of {path}")
         return Lint(tuple(out.errors), ())
-    return _shown(_read_all(_loader(trigger, files, out, _open_minded()), path, text), out)
+    most_needs = trigger.server.needs_per_job if trigger else None
+    return _shown(_read_all(_loader(trigger, files, out, _open_minded()), path, text, most_needs), out)
 
 
 def asked(trigger: Trigger, files: Files) -> tuple[Dict[str, InputSpec], Mapping | None] | None:
@@ -244,12 +247,14 @@ def _open_minded() -> Judge:
     return Judge(holds, lambda text: text, lambda text: text)
 
 
-def _read_all(loader: Loader, path: str, content: str | bytes) -> _Reading:
+def _read_all(loader: Loader, path: str, content: str | bytes, most_needs: int | None) -> _Reading:
     """As if every include's rules held and nobody had given inputs."""
-    return _read(loader, path, content, None)
+    return _read(loader, path, content, most_needs, None)
 
 
-def _read(loader: Loader, path: str, content: str | bytes, given: Dict[str, Node] | None) -> _Reading:
+def _read(
+    loader: Loader, path: str, content: str | bytes, most_needs: int | None, given: Dict[str, Node] | None
+) -> _Reading:
     out = loader.out
     try:
         root = loader.load(path, content, given)
@@ -262,7 +267,7 @@ def _read(loader: Loader, path: str, content: str | bytes, given: Dict[str, Node
             root = dereferenced(root, out)
         merged = None if out.errors else root
         config = read(root, out)
-        check_graph(config, out)
+        check_graph(config, most_needs, out)
     except Invalid:  # too much work; `out` says so
         return _Reading(None, None, ())
     except YamlError as error:

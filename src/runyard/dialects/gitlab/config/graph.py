@@ -11,9 +11,10 @@ from runyard.dialects.gitlab.config.findings import Findings, nearest
 from runyard.dialects.gitlab.config.interpolation import OPEN
 from runyard.dialects.gitlab.config.parallel import leg_count, leg_name, legs, of_leg
 from runyard.dialects.gitlab.config.spec import Config, JobSpec, NeedSpec
+from runyard.model.trigger import ServerFacts
 
-MAX_NEEDS = 50
 MAX_LEGS = 20_000
+USUAL_NEEDS = ServerFacts().needs_per_job
 
 
 class Names:
@@ -38,8 +39,9 @@ class Names:
         return self._legs
 
 
-def check_graph(config: Config, out: Findings) -> None:
-    """Notes every problem between jobs."""
+def check_graph(config: Config, most_needs: int | None, out: Findings) -> None:
+    """Notes every problem between jobs. `most_needs` of one job; None: the server that will run it is not
+    known, so more than a server takes unless told otherwise is worth a warning only."""
     count = sum(leg_count(job.parallel) for job in config.jobs.values())
     if count > MAX_LEGS:
         out.error(config.at, f"the configuration makes {count} jobs; at most {MAX_LEGS} are allowed")
@@ -54,6 +56,8 @@ def check_graph(config: Config, out: Findings) -> None:
             out.undefined(job.stage_at, message, nearest(job.stage, config.stages))
             continue
         for needs in _lists(job):
+            if _are_too_many(job, needs, most_needs, out):
+                continue
             _check_needs(job, needs, names, order, out)
         _check_dependencies(job, names, order, out)
         _check_on_stop(job, config, out)
@@ -81,15 +85,21 @@ def _lists(job: JobSpec) -> Iterator[tuple[NeedSpec, ...]]:
             yield rule.needs
 
 
+def _are_too_many(job: JobSpec, needs: tuple[NeedSpec, ...], most: int | None, out: Findings) -> bool:
+    """GitLab's administrators set this limit (`ci_needs_size_limit`), ours by RUNYARD_NEEDS_PER_JOB."""
+    if len(needs) <= (USUAL_NEEDS if most is None else most):
+        return False
+    said = f"{job.name} job: one job can only need {{}} others, but {len(needs)} are listed"
+    if most is not None:
+        out.error(needs[0].at, said.format(most))
+        return True
+    out.warn(needs[0].at, f"{said.format(USUAL_NEEDS)}, unless RUNYARD_NEEDS_PER_JOB allows more")
+    return False
+
+
 def _check_needs(
     job: JobSpec, needs: tuple[NeedSpec, ...], names: Names, order: dict[str, int], out: Findings
 ) -> None:
-    if len(needs) > MAX_NEEDS:
-        out.error(
-            needs[0].at,
-            f"{job.name} job: one job can only need {MAX_NEEDS} others, but {len(needs)} are listed",
-        )
-        return
     seen: set[str] = set()
     for need in needs:
         shown = _shown(job, need)
