@@ -194,9 +194,7 @@ def test_a_manual_job_asks_for_its_inputs_and_so_does_its_retry(yard: Callable[[
     first, plain = attempt_of(it, "ship"), attempt_of(it, "plain")
     at = f"/team/app/-/jobs/{first.id}"
     html = it.client.get(at).text
-    assert f'action="{at}/play"' in html and html.count("<button") == it.client.get(
-        f"/team/app/-/jobs/{plain.id}"
-    ).text.count("<button")
+    assert html.count(f'action="{at}/play"') == 1, "the form takes the bare button's place"
     assert 'name="input:copies" value="2"' in html and "Where &lt;b&gt;to&lt;/b&gt;" in html
     assert "input:" not in it.client.get(f"/team/app/-/jobs/{plain.id}").text
 
@@ -219,6 +217,33 @@ def test_a_manual_job_asks_for_its_inputs_and_so_does_its_retry(yard: Callable[[
     )
     it.client.post(f"{at}/retry", data=form | {"input:copies": "4", "input:dry": "true"})
     assert attempt_of(it, "ship").extra["inputs"] == {**given, "copies": 4, "dry": True}
+
+
+def test_a_manual_job_takes_variables_and_so_does_its_retry(yard: Callable[[Dialect], Yard]) -> None:
+    it = yard(GITLAB)
+    it.sign_in()
+    it.commit({".gitlab-ci.yml": JOB + "auto: {script: [x]}\n"}, "jobs")
+    it.start(".gitlab-ci.yml", ref="jobs")
+    assert 'name="more"' not in it.client.get(f"/team/app/-/jobs/{attempt_of(it, 'auto').id}").text
+    at = f"/team/app/-/jobs/{attempt_of(it, 'plain').id}"
+    html = it.client.get(at).text
+    assert 'name="more"' in html and html.count(f'action="{at}/play"') == 2, "the bare button stays"
+
+    def given() -> dict[str, str]:
+        return {v.key: v.value for v in attempt_of(it, "plain").variables}
+
+    refused = it.client.post(f"{at}/play", data={"form": "inputs", "more": "no equals"})
+    assert refused.status_code == 400 and "line 1" in refused.text and given() == {}
+    it.client.post(f"{at}/play", data={"form": "inputs", "more": "WHERE=a=b\r\nEMPTY=\r\n"})
+    assert given() == {"WHERE": "a=b", "EMPTY": ""}
+    it.client.post(f"{at}/cancel")
+    assert "WHERE=a=b\nEMPTY=</textarea>" in it.client.get(at).text
+    it.client.post(f"{at}/retry")
+    assert given() == {"WHERE": "a=b", "EMPTY": ""}, "a bare button keeps them"
+    at = f"/team/app/-/jobs/{attempt_of(it, 'plain').id}"
+    it.client.post(f"{at}/cancel")
+    it.client.post(f"{at}/retry", data={"form": "inputs", "more": ""})
+    assert given() == {}
 
 
 def test_a_bare_button_leaves_the_inputs_as_they_are(yard: Callable[[Dialect], Yard]) -> None:

@@ -5,7 +5,7 @@ cancel_run, cancel_workflow(tx, …_id, now, actor_id=None) -> Run
 cancel_job, cancel_attempt(tx, …_id, now, actor_id=None) -> Attempt
 force_cancel(tx, attempt_id, now, actor_id=None) -> Attempt
     a STOPPING attempt ends now, without its runner's word
-retry(tx, attempt_id, now, actor_id=None, variables=(), inputs={}) -> Attempt
+retry(tx, attempt_id, now, actor_id=None, variables=None, inputs={}) -> Attempt
     the NEW attempt; Conflict when not retryable
 retry_run(tx, run_id, now, actor_id=None) -> Run
     every failed or canceled latest attempt again
@@ -13,7 +13,7 @@ retry_jobs(tx, run_id, job_ids, now, actor_id=None) -> list[int]
     these jobs again, in their order; ids of all that have a new attempt
 has_begun_behind(tx, attempt_id, now) -> bool
     whether a job that needs this one has begun
-play(tx, attempt_id, now, actor_id=None, variables=(), inputs={}) -> Attempt
+play(tx, attempt_id, now, actor_id=None, variables=None, inputs={}) -> Attempt
     starts a held (manual or delayed) attempt now
 unschedule(tx, attempt_id, now) -> Attempt
     a delayed attempt becomes manual
@@ -124,15 +124,15 @@ def retry(
     attempt_id: int,
     now: int,
     actor_id: int | None = None,
-    variables: tuple[Variable, ...] = (),
+    variables: tuple[Variable, ...] | None = None,
     inputs: Mapping[str, Any] = NO_INPUTS,
 ) -> Attempt:
-    """The new attempt. Dependants that were skipped are asked again, as new attempts. `inputs` go over those
-    of the attempt before."""
+    """The new attempt. Dependants that were skipped are asked again, as new attempts. `variables` are instead
+    of those of the attempt before (None: the same), `inputs` go over them."""
     board, node = _latest(tx, attempt_id, now)
     if node is None or node.attempt.outcome not in RETRYABLE:
         raise Conflict("Job is not retryable")
-    given: dict[str, Any] = {"actor_id": actor_id, **({"variables": variables} if variables else {})}
+    given: dict[str, Any] = {"actor_id": actor_id, **({} if variables is None else {"variables": variables})}
     if inputs:
         given["extra"] = {INPUTS: {**node.attempt.extra.get(INPUTS, {}), **inputs}}
     take_cancel_back(board, [node])
@@ -193,11 +193,11 @@ def play(
     attempt_id: int,
     now: int,
     actor_id: int | None = None,
-    variables: tuple[Variable, ...] = (),
+    variables: tuple[Variable, ...] | None = None,
     inputs: Mapping[str, Any] = NO_INPUTS,
 ) -> Attempt:
     """Starts a manual or delayed attempt. One that was played before (queued or further) is returned as it
-    is."""
+    is. `variables` and `inputs` as with `retry`."""
     board, node = _latest(tx, attempt_id, now)
     if node is None:
         raise Conflict("Unplayable Job")
@@ -207,7 +207,7 @@ def play(
         node.attempt = replace(
             attempt,
             actor_id=actor_id or attempt.actor_id,
-            variables=variables,
+            variables=attempt.variables if variables is None else variables,
             extra={**attempt.extra, **told},
         )
         enter(board, node)

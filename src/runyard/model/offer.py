@@ -51,7 +51,8 @@ class Offer:
 class JobInputs:
     """How a dialect asks whoever starts or retries a job for the job's own inputs (`JobPlan.inputs`).
     `fields`: the questions, none for a job without inputs; `read`: the answers, texts too, as the job takes
-    them (Invalid for what it does not)."""
+    them (Invalid for what it does not); `takes_variables`: whether it may be given variables of any name."""
 
     fields: Callable[[JobPlan], Sequence[Field]]
     read: Callable[[JobPlan, Mapping[str, Any]], Mapping[str, Any]]
+    takes_variables: Callable[[JobPlan], bool] = lambda plan: False

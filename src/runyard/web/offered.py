@@ -89,6 +89,29 @@ def job_inputs(asks: JobInputs | None, plan: JobPlan, form: Mapping[str, str]) -
     return asks.read(plan, answers)
 
 
+def job_variables(
+    asks: JobInputs | None, plan: JobPlan, attempt: Attempt, form: Mapping[str, str]
+) -> tuple[Variable, ...] | None:
+    """What a job's form says of its variables; None of a bare button. Those of several lines, which the form
+    cannot show, stay."""
+    if asks is None or MORE not in form or not asks.takes_variables(plan):
+        return None
+    problems: list[Problem] = []
+    told = _more(form[MORE], problems)
+    if problems:
+        raise Invalid(problems=problems)
+    names = {variable.key for variable in told}
+    kept = [v for v in attempt.variables if "\n" in v.value and v.key not in names]
+    return (*kept, *told)
+
+
+def job_lines(asks: JobInputs | None, plan: JobPlan, attempt: Attempt) -> str | None:
+    """The variables that the job was given last, one a line; None where it takes none."""
+    if asks is None or not asks.takes_variables(plan):
+        return None
+    return "\n".join(f"{v.key}={v.value}" for v in attempt.variables if "\n" not in v.value)
+
+
 def _answers(fields: Sequence[Field], form: Mapping[str, str], problems: list[Problem]) -> dict[str, Any]:
     found = {}
     for field in fields:

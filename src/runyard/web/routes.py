@@ -36,6 +36,7 @@ from runyard.http.services import Principal, Services
 from runyard.http.session import COOKIE, SESSION_S, same_origin, sign_in, sign_out, who
 from runyard.model.errors import NotFound, RunyardError, Unauthenticated
 from runyard.model.offer import JobInputs
+from runyard.model.plan import Variable
 from runyard.model.state import State
 from runyard.model.work import Attempt, Run
 from runyard.web import live, offered, pages
@@ -61,11 +62,17 @@ HEADERS = {
 Act = Callable[[Tx, int, int, int | None], object]
 
 
-class ActWithInputs(Protocol):
+class Again(Protocol):
     """`control.play` or `control.retry`."""
 
     def __call__(
-        self, tx: Tx, attempt_id: int, now: int, actor_id: int | None, *, inputs: Mapping[str, Any]
+        self,
+        tx: Tx,
+        attempt_id: int,
+        now: int,
+        actor_id: int | None,
+        variables: tuple[Variable, ...] | None,
+        inputs: Mapping[str, Any],
     ) -> Attempt:
         """The attempt that runs now."""
 
@@ -159,9 +166,11 @@ class Site:
         here = f"/{it.project.path}/-/jobs/{it.attempt.id}"
         said = self.templates.said(it.run.dialect, it.attempt.state, it.attempt.outcome, it.attempt.hold)
         events = f"/-/events/run/{it.run.id}" if it.attempt.state is not State.DONE else ""
+        asks = self.asks.get(it.run.dialect)
         more: dict[str, Any] = {
             "can": pages.may_change(person, it.project, it.run),
-            "asked": offered.job_fields(self.asks.get(it.run.dialect), it.job.plan, it.attempt),
+            "asked": offered.job_fields(asks, it.job.plan, it.attempt),
+            "variables": offered.job_lines(asks, it.job.plan, it.attempt),
             "here": here,
             "said": said,
             "live": events,
@@ -256,17 +265,19 @@ class Site:
         noun = "pipelines" if is_run else "jobs"
         return RedirectResponse(f"/{path}/-/{noun}/{target}", 303)
 
-    async def again(self, act: ActWithInputs, request: Request) -> Response:
-        """Starts or retries a job, with what its form says of its inputs."""
+    async def again(self, act: Again, request: Request) -> Response:
+        """Starts or retries a job, with what its form says of its inputs and variables."""
         person = await self._changer(request)
         path, row_id, now = request.path_params["path"], request.path_params["id"], self.services.now()
         given = await form(request, FORM_BYTES)
 
         def work(tx: Tx) -> Attempt:
-            project, run, job, _ = pages.find_attempt(tx, person, path, row_id)
+            project, run, job, attempt = pages.find_attempt(tx, person, path, row_id)
             pages.check_change(person, project, run)
-            inputs = offered.job_inputs(self.asks.get(run.dialect), job.plan, given)
-            return act(tx, row_id, now, person.user.id, inputs=inputs)
+            asks = self.asks.get(run.dialect)
+            inputs = offered.job_inputs(asks, job.plan, given)
+            variables = offered.job_variables(asks, job.plan, attempt, given)
+            return act(tx, row_id, now, person.user.id, variables, inputs)
 
         done = await self.services.db.write(work)
         return RedirectResponse(f"/{path}/-/jobs/{done.id}", 303)

@@ -194,7 +194,7 @@ class Jobs:
             found = tx.get(Attempt, attempt.id)
             is_over = found is not None and found.state is State.DONE
             start = control.retry if is_over and job.plan.gate.when in PLAYED else control.play
-            return start(tx, attempt.id, now, actor, given, inputs)
+            return start(tx, attempt.id, now, actor, given or None, inputs)
 
         try:
             started = await self.desk.services.db.write(act)

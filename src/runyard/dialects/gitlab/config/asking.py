@@ -11,7 +11,7 @@ from runyard.dialects.gitlab.config.compile import asked, config_path
 from runyard.dialects.gitlab.config.inputs import InputSpec
 from runyard.dialects.gitlab.config.jobinputs import known_of, taken
 from runyard.model.offer import Field, JobInputs, Kind, Offer
-from runyard.model.plan import JobPlan
+from runyard.model.plan import JobPlan, When
 from runyard.model.trigger import Files, Trigger
 from runyard.syntax.yamltree import Mapping, Node, Scalar, YamlError, to_plain
 from runyard.syntax.yamltree import Sequence as Items
@@ -44,7 +44,13 @@ def _job_fields(plan: JobPlan) -> Sequence[Field]:
     ]
 
 
-JOB_INPUTS = JobInputs(_job_fields, taken)
+def _is_manual(plan: JobPlan) -> bool:
+    """GitLab asks for variables where a person starts the job (doc/ci/jobs: "Specify variables when running
+    manual jobs")."""
+    return plan.gate.when is When.MANUAL
+
+
+JOB_INPUTS = JobInputs(_job_fields, taken, _is_manual)
 
 
 def _field(
