@@ -9,7 +9,7 @@ from contextlib import contextmanager, suppress
 
 import pytest
 
-from runyard.http.fetch import Fetcher, is_public
+from runyard.http.fetch import Fetcher
 from runyard.model.errors import Forbidden, Invalid, RunyardError, TooLarge, Unavailable
 
 LOCAL = Fetcher(allow_local=True, limit_bytes=1000, time_s=1.0)
@@ -119,8 +119,3 @@ def test_other_answers_are_refused() -> None:
             LOCAL.get(url)
     with pytest.raises(Unavailable):
         LOCAL.get("http://no-such-host.invalid/")
-
-
-def test_public_means_public() -> None:
-    assert is_public("1.1.1.1") and is_public("2606:4700::1111")
-    assert not is_public("224.0.0.1")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from runyard.model.errors import Invalid
-from runyard.sources.names import check_ref, check_sha, may_be_sha, parse_remote
+from runyard.sources.names import check_ref, check_sha, is_public, may_be_sha, parse_remote
 
 HOSTILE_REFS = [
     "", "-x", "--upload-pack=touch PWN", "refs/heads/--upload-pack=x", "a/-b", "a..b", "a b", "a\nb", "a\x00b", "a~1", "a^", "a:b", "a?",
@@ -58,6 +58,17 @@ def test_a_path_and_a_file_address_are_local() -> None:
 )  # fmt: skip
 def test_an_address_of_this_machine_or_its_networks_is_local(url: str) -> None:
     assert parse_remote(url).local
+
+
+@pytest.mark.parametrize(
+    ("address", "public"),
+    [
+        ("1.1.1.1", True), ("2606:4700::1111", True), ("2002:101:101::1", True), ("224.0.0.1", False), ("2002:7f00:1::", False),
+        ("2002:a00:1::1", False), ("::ffff:10.0.0.1", False), ("fe80::1%eth0", False),
+    ],
+)  # fmt: skip
+def test_public_means_public(address: str, public: bool) -> None:
+    assert is_public(address) is public
 
 
 def test_what_is_shown_carries_no_credential() -> None:

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import http.client
 import io
-import ipaddress
 import socket
 import ssl
 import time
@@ -21,6 +20,7 @@ from typing import Any
 from urllib.parse import SplitResult, urljoin, urlsplit
 
 from runyard.model.errors import Forbidden, Invalid, TooLarge, Unavailable
+from runyard.sources.names import is_public
 
 LIMIT_BYTES = 1 << 20
 TIME_S = 10.0
@@ -153,11 +153,3 @@ def _judged_form(url: str) -> SplitResult:
     if parts.username or parts.password:
         raise Invalid("an address with a user or password is not fetched")
     return parts
-
-
-def is_public(address: str) -> bool:
-    """Whether this is an address of the open network, also when an IPv6 form wraps an IPv4 one."""
-    ip = ipaddress.ip_address(address.split("%", 1)[0])
-    if isinstance(ip, ipaddress.IPv6Address):
-        ip = ip.ipv4_mapped or ip.sixtofour or ip
-    return ip.is_global and not ip.is_multicast

@@ -115,14 +115,15 @@ def _judged(url: str, scheme: str, host: str, port: int, shown: str) -> Remote:
     except (OSError, UnicodeError):
         raise Invalid(f"the host {bare} is not known here") from None
     addresses = list(dict.fromkeys(str(entry[4][0]) for entry in found))
-    local = any(not _is_public(address) for address in addresses)
+    local = any(not is_public(address) for address in addresses)
     written = ",".join(f"[{a}]" if ":" in a else a for a in addresses)
     pin = f"{bare}:{port}:{written}" if scheme != "ssh" and not host.startswith("[") else ""
     return Remote(url, scheme, shown, pin, local)
 
 
-def _is_public(address: str) -> bool:
+def is_public(address: str) -> bool:
+    """Whether this is an address of the open network, also when an IPv6 form wraps an IPv4 one."""
     ip = ipaddress.ip_address(address.split("%", 1)[0])
-    if isinstance(ip, ipaddress.IPv6Address) and ip.ipv4_mapped:
-        ip = ip.ipv4_mapped
+    if isinstance(ip, ipaddress.IPv6Address):
+        ip = ip.ipv4_mapped or ip.sixtofour or ip
     return ip.is_global and not ip.is_multicast

@@ -32,6 +32,7 @@ for _level in (
     pygit2.settings.search_path[_level] = ""
 
 KEPT = "refs/pipelines/"
+KEYED = "ssh addresses are for administrators, because this server opens them with its own key"
 _TOO_NEAR = "repositories on this machine or its private networks may not be mirrored here"
 PACKS = 40
 HEAD_TIME_S = 60.0
@@ -106,6 +107,8 @@ class GitSource:
         remote = parse_remote(url)
         if remote.local:
             raise Forbidden(_TOO_NEAR)
+        if remote.scheme == "ssh":
+            raise Forbidden(KEYED)
         return self._mirror(project_id, remote)
 
     def _mirror(self, project_id: int, remote: Remote) -> str:

@@ -78,6 +78,16 @@ def test_a_person_imports_nothing_from_this_machine_or_its_networks(house: Any, 
     assert house.services.db.submit_read(lambda tx: tx.project_by_path("plain/x")).result() is None
 
 
+def test_a_person_opens_nothing_with_the_servers_own_key(house: Any) -> None:
+    """ssh takes the keys of the user that the server runs as, whatever HOME says."""
+    for url in ("ssh://git@8.8.8.8/a/b.git", "git@8.8.8.8:a/b.git"):
+        body = {"path": "plain/x", "import_url": url}
+        answer = house.call("POST", "/projects", token=PLAIN, json=body)
+        assert answer.status_code == 400 and "its own key" in answer.text
+        with pytest.raises(Forbidden, match="its own key"):
+            house.services.source.mirror_public(1, url)
+
+
 def test_a_name_that_turns_to_this_machine_later_is_refused_when_it_is_fetched(
     house: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -21,6 +21,7 @@ from runyard.model.access import Role
 from runyard.model.errors import Conflict, Forbidden, Invalid, Unavailable
 from runyard.model.work import Group, Project
 from runyard.sources.names import check_ref, parse_remote
+from runyard.sources.repositories import KEYED
 
 VISIBILITIES = frozenset({"private", "internal", "public"})
 MOST_SCANNED = 5_000
@@ -162,6 +163,8 @@ class Projects:
             raise FieldErrors(
                 "import_url", ["is blocked: only administrators may import from this machine or its networks"]
             )
+        if remote.scheme == "ssh" and not is_admin:
+            raise FieldErrors("import_url", [f"is blocked: {KEYED}"])
 
     async def change(self, entry: Entry) -> Response:
         """Name, visibility, default branch, description and the CI file's path."""
