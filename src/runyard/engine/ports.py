@@ -441,6 +441,9 @@ class Source(Protocol):
         there is no such tag."""
 
     def default_branch(self, project_id: int) -> str | None: ...
+    def set_default_branch(self, project_id: int, branch: str) -> None:
+        """Where HEAD leads, for clones and the next push; the branch need not exist yet."""
+
     def files(self, project_id: int, sha: str, before_sha: str | None = None) -> Files: ...
     def keep(self, project_id: int, run_id: int, sha: str) -> None:
         """refs/pipelines/<run_id>, so that a force-push cannot take a queued run's commit away."""

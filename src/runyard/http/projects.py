@@ -96,6 +96,14 @@ async def _repository(
     if not project.import_url:
         return project
     branch = await asyncio.to_thread(fetch, project.id, project.import_url)
-    mirrored = replace(project, default_branch=branch)
-    await db.write(lambda tx: tx.save(mirrored))
-    return mirrored
+
+    def adopt(tx: Tx) -> Project:
+        """A fetch may take half an hour, and others may change the row meanwhile."""
+        current = tx.get(Project, project.id)
+        if current is None:
+            raise NotFound("The project was deleted while it was fetched.")
+        mirrored = replace(current, default_branch=branch)
+        tx.save(mirrored)
+        return mirrored
+
+    return await db.write(adopt)

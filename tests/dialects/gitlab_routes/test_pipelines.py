@@ -9,7 +9,7 @@ import pytest
 
 from runyard.engine.ports import Tx
 from runyard.model.access import Role
-from runyard.model.work import Attempt, Job, Run
+from runyard.model.work import Attempt, Job, Project, Run
 from tests.services import PLAIN
 
 
@@ -151,6 +151,37 @@ def test_projects(house: Any) -> None:
     assert "only administrators" in blocked.json()["message"]["import_url"][0]
     assert house.call("DELETE", f"/projects/{shown['id']}").status_code == 202
     assert house.call("GET", f"/projects/{shown['id']}").status_code == 404
+
+
+def test_a_default_branch_is_the_repositorys_and_stays(house: Any) -> None:
+    project = house.project()
+    at = f"/projects/{project}"
+    made = house.call("POST", f"{at}/repository/branches", json={"branch": "develop", "ref": "main"})
+    assert made.status_code == 201
+    refused = house.call("PUT", at, json={"default_branch": "nope"})
+    assert (refused.status_code, "does not exist" in refused.text) == (400, True)
+    assert house.call("PUT", at, json={"default_branch": "develop"}).json()["default_branch"] == "develop"
+    edit = {"branch": "main", "commit_message": "m", "actions": [{"action": "create", "file_path": "n"}]}
+    assert house.call("POST", f"{at}/repository/commits", json=edit).status_code == 201
+    assert house.get(at)["default_branch"] == "develop", "a push takes it from the repository's HEAD"
+    assert house.services.source.default_branch(project) == "develop"
+
+
+def test_a_change_of_a_project_keeps_what_others_wrote_meanwhile(
+    house: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    project = house.project()
+    at = f"/projects/{project}"
+    lead_to = house.services.source.set_default_branch
+
+    def meanwhile(project_id: int, branch: str) -> None:
+        lead_to(project_id, branch)
+        house.write(lambda tx: tx.save(replace(tx.get(Project, project), extra={"protection": {"main": {}}})))
+
+    monkeypatch.setattr(type(house.services.source), "set_default_branch", lambda _, *a: meanwhile(*a))
+    assert house.call("PUT", at, json={"default_branch": "main", "description": "d"}).status_code == 200
+    row = house.services.db.submit_read(lambda tx: tx.get(Project, project)).result()
+    assert row.extra["protection"] == {"main": {}} and row.extra["gitlab"]["description"] == "d"
 
 
 def test_the_repository(house: Any) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import asyncio
 import re
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -131,9 +132,8 @@ class Projects:
             if not import_url:
                 raise
             raise FieldErrors("import_url", [error.message]) from None
-        settings = _settings(parameters)
-        if settings:
-            project = await self._save(replace(project, extra={**project.extra, "gitlab": settings}))
+        if settings := _settings(parameters):
+            project = await self._edit(project.id, lambda row: _with_settings(row, settings))
         return await self._answer(entry, project, not import_url, 201)
 
     async def _path(self, entry: Entry) -> str:
@@ -168,28 +168,41 @@ class Projects:
 
     async def change(self, entry: Entry) -> Response:
         """Name, visibility, default branch, description and the CI file's path."""
-        parameters = entry.parameters
-        project = entry.project
-        branch = parameters.text("default_branch")
+        given = entry.parameters
+        branch, name, settings = given.text("default_branch"), given.limited("name"), _settings(given)
         if branch:
-            check_ref(branch)
-        fresh = replace(
-            project,
-            name=parameters.limited("name") or project.name,
-            visibility=parameters.choice("visibility", VISIBILITIES, project.visibility),
-            default_branch=branch or project.default_branch,
-            extra={**project.extra, "gitlab": {**project.extra.get("gitlab", {}), **_settings(parameters)}},
-        )
-        return await self._answer(entry, await self._save(fresh))
+            await asyncio.to_thread(self._lead_to, entry.project.id, branch)
 
-    async def _save(self, project: Project) -> Project:
+        def edited(row: Project) -> Project:
+            changed = replace(
+                row,
+                name=name or row.name,
+                visibility=given.choice("visibility", VISIBILITIES, row.visibility),
+                default_branch=branch or row.default_branch,
+            )
+            return _with_settings(changed, settings)
+
+        return await self._answer(entry, await self._edit(entry.project.id, edited))
+
+    def _lead_to(self, project_id: int, branch: str) -> None:
+        """The repository first: a push takes the default branch from there."""
+        check_ref(branch)
+        source = self.desk.services.source
+        there = {name for name, _ in source.branches(project_id)}
+        if there and branch not in there:
+            raise FieldErrors("base", [f"Could not change HEAD: branch '{branch}' does not exist"])
+        source.set_default_branch(project_id, branch)
+
+    async def _edit(self, project_id: int, edit: Callable[[Project], Project]) -> Project:
+        """The row as it is now, edited: others (protection, scopes) write parts of it too."""
+
         def save(tx: Tx) -> Project:
-            current = tx.get(Project, project.id)
+            current = tx.get(Project, project_id)
             if current is None:
                 raise missing("Project")
-            merged = replace(project, last_number=current.last_number)
-            tx.save(merged)
-            return merged
+            changed = edit(current)
+            tx.save(changed)
+            return changed
 
         return await self.desk.services.db.write(save)
 
@@ -210,6 +223,11 @@ class Projects:
         fetch = source.mirror if entry.who.user.is_admin else source.mirror_public
         await asyncio.to_thread(fetch, project.id, project.import_url)
         return Response(status_code=200)
+
+
+def _with_settings(project: Project, settings: dict[str, Any]) -> Project:
+    known = project.extra.get("gitlab", {})
+    return replace(project, extra={**project.extra, "gitlab": {**known, **settings}})
 
 
 def _settings(parameters: Parameters) -> dict[str, Any]:
