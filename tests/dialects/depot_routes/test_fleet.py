@@ -13,6 +13,7 @@ import pytest
 from runyard.dialects.depot.fleet.payload import one_job
 from runyard.dialects.depot.gen.runner.v1 import messages_pb as pb
 from runyard.engine import control
+from runyard.engine.ports import Page
 from runyard.http.auth import hash_token
 from runyard.model.plan import JobPlan
 from runyard.model.state import State
@@ -294,6 +295,25 @@ def test_labels_decide_and_an_ephemeral_runner_takes_one_task(house: House, flee
     nobody = client(house)
     nobody.register(TOKEN, ["mars"])
     assert nobody.fetch() is None
+
+
+def test_a_runner_that_is_paused_while_it_asks_stays_so(
+    house: House, fleet: FleetClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    house.start()
+    bell = house.services.bell
+    version = bell.version
+
+    def meanwhile(topic: str) -> int:
+        """Between the look at the runner's token and the note that it was here."""
+        house.write(lambda tx: [tx.save(replace(row, paused=True)) for row in tx.runners(Page(limit=10))])
+        return version(topic)
+
+    monkeypatch.setattr(type(bell), "version", lambda _, topic: meanwhile(topic))
+    house.time[0] += 600_000
+    assert fleet.fetch() is None
+    rows = house.services.db.submit_read(lambda tx: tx.runners(Page(limit=10))).result()
+    assert all(row.paused for row in rows)
 
 
 def test_rows_and_states_beyond_measure_are_refused(house: House, fleet: FleetClient) -> None:

@@ -129,9 +129,17 @@ class Runners(RunnerService):
         row = _runner.get()
         version = self._services.bell.version("queue") + 1
         if self._services.now() - (row.contacted_at or 0) > NOTED_EVERY_MS:
-            row = replace(row, contacted_at=self._services.now())
-            await self._services.db.write(lambda tx: tx.save(row))
+            row = await self._services.db.write(lambda tx: self._contacted(tx, row.id))
         return pb.FetchTaskResponse(task=await self._tasks.next(row), tasks_version=version)
+
+    def _contacted(self, tx: Tx, runner_id: int) -> Runner:
+        """The row as it is now: it may have been paused since its token was looked up."""
+        current = tx.get(Runner, runner_id)
+        if current is None:
+            raise ConnectError(Code.UNAUTHENTICATED, "unregistered runner")
+        noted = replace(current, contacted_at=self._services.now())
+        tx.save(noted)
+        return noted
 
     async def update_task(self, request: pb.UpdateTaskRequest, ctx: _Ctx, /) -> pb.UpdateTaskResponse:
         """How a task goes; the answer may say that it is to stop."""
