@@ -47,6 +47,26 @@ def test_a_failing_step_ends_the_job_and_only_after_steps_still_run(yard: Yard) 
     ]  # fmt: skip
 
 
+def test_a_box_is_closed_when_the_job_cannot_begin_in_it(yard: Yard, monkeypatch: pytest.MonkeyPatch) -> None:
+    sandbox, closed = yard.loop._means.sandbox, []
+    opened = sandbox.open
+
+    def watched(plan: Any) -> Any:
+        box = opened(plan)
+        close = box.close
+        monkeypatch.setattr(box, "close", lambda: closed.append(box) or close())
+        return box
+
+    def full(*_: object) -> None:
+        raise OSError("No space left on device")
+
+    monkeypatch.setattr(sandbox, "open", watched)
+    monkeypatch.setattr("runyard.runner.job.Room", full)
+    attempt, _ = yard.run(sh("echo hello"))
+    assert (attempt.reason, attempt.message) == (Reason.RUNNER_SYSTEM, "No space left on device")
+    assert len(closed) == 1
+
+
 def test_variables_files_and_masks_reach_the_job(yard: Yard) -> None:
     variables = (
         Variable("PLAIN", "it's $HOME", raw=True),

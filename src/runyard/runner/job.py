@@ -38,7 +38,15 @@ from runyard.runner.facts import DEFAULT_PATH, TOOL_CACHE, Facts
 from runyard.runner.link import Link, Taken
 from runyard.runner.meter import Meter
 from runyard.runner.room import Room
-from runyard.runner.sandbox import Box, BoxPlan, ImageUnavailable, Sandbox, SandboxError
+from runyard.runner.sandbox import (
+    Beside,
+    Box,
+    BoxPlan,
+    ImageUnavailable,
+    RootFs,
+    Sandbox,
+    SandboxError,
+)
 from runyard.runner.sandbox.container import Images
 from runyard.runner.sandbox.services import Asked, up
 from runyard.runner.steps import Ended, Scene
@@ -156,27 +164,34 @@ class Execution:
                 self._slot, work.project_path, network, job.binds, root, beside, container=container
             )
             box = self._means.sandbox.open(plan)
-            self._control.meter = Meter(box.used, self._used, self._means.now)
-            room = Room(box.outside.temp, box.inside.temp, box.uid)
-            if voice.speaks_actions(work):
-                room.folder(TOOL_CACHE)
             try:
-                env = self._environment(box, room, root.env if root else {})
-                facts = Facts(work, box, self._slot)
-                facts.companions(beside, in_container=job.image is not None)
-                # GitLab runs what is before the image's command; Actions replaces it.
-                before = root.entrypoint if root and job.stock else ()
-                scene = Scene(box, self._log, facts, self._control, room, env, self._means.grace_s, before)
-                self._means.visits.admit(work.attempt_id, box, lambda: scene.env | facts.env, self._log.later)
-                self._steps(scene)
-                self._outputs(scene)
+                self._at_work(box, root, beside)
             finally:
-                self._means.visits.dismiss(work.attempt_id)
-                self._control.meter.flush()
-                room.close()
                 left = box.close()
             if left:
                 raise SandboxError(f"processes of the job did not end: {left}")
+
+    def _at_work(self, box: Box, root: RootFs | None, beside: Beside | None) -> None:
+        """The steps, in their box."""
+        work, job = self._work, self._work.job
+        meter = self._control.meter = Meter(box.used, self._used, self._means.now)
+        room = Room(box.outside.temp, box.inside.temp, box.uid)
+        try:
+            if voice.speaks_actions(work):
+                room.folder(TOOL_CACHE)
+            env = self._environment(box, room, root.env if root else {})
+            facts = Facts(work, box, self._slot)
+            facts.companions(beside, in_container=job.image is not None)
+            # GitLab runs what is before the image's command; Actions replaces it.
+            before = root.entrypoint if root and job.stock else ()
+            scene = Scene(box, self._log, facts, self._control, room, env, self._means.grace_s, before)
+            self._means.visits.admit(work.attempt_id, box, lambda: scene.env | facts.env, self._log.later)
+            self._steps(scene)
+            self._outputs(scene)
+        finally:
+            self._means.visits.dismiss(work.attempt_id)
+            meter.flush()
+            room.close()
 
     @property
     def _network(self) -> Network:
