@@ -12,8 +12,11 @@ from typing import Any
 import pytest
 
 from runyard.engine.ports import RunFilter
+from runyard.engine.trigger import accept
 from runyard.model.errors import Conflict, Unavailable
+from runyard.model.plan import Plan, WorkflowPlan
 from runyard.model.state import State
+from runyard.model.trigger import Trigger
 from runyard.model.work import Attempt, Project, Run, Runner, User
 from runyard.store import open_database
 from runyard.store.bell import LocalBell
@@ -123,10 +126,8 @@ def test_ten_triggers_with_one_key_make_one_run(database: Any, made: Any) -> Non
     project = db.submit_write(lambda tx: made.add_project(tx)).result(10)
 
     def trigger(tx: Any) -> int:
-        try:
-            return int(made.add_run(tx, project, idempotency_key="k").id)
-        except Conflict:
-            return int(tx.run_by_idempotency(project.id, "k").id)
+        wish = Trigger(project, "gitlab", "api", "main", made.SHA, User(0, "who"), 1, idempotency_key="k")
+        return accept(tx, wish, Plan((WorkflowPlan("w", "w", jobs=(made.plan("a"),)),)), 1).id
 
     ids = {f.result(30) for f in [db.submit_write(trigger) for _ in range(10)]}
     assert len(ids) == 1

@@ -23,7 +23,7 @@ from runyard.engine.ports import Page, RunFilter, Tx
 from runyard.engine.settle import finish_board, settle
 from runyard.engine.terms import Terms
 from runyard.engine.unfolding import add_jobs
-from runyard.model.errors import Invalid, NotFound
+from runyard.model.errors import Conflict, Invalid, NotFound
 from runyard.model.plan import JobPlan, Plan, WorkflowPlan
 from runyard.model.state import OPEN, Outcome, Reason, State
 from runyard.model.trigger import Trigger
@@ -42,7 +42,13 @@ def accept(tx: Tx, trigger: Trigger, plan: Plan, now: int, terms: Terms = Terms(
             return known
     _check(plan, terms)
     plan = _bounded(plan, terms)
-    run = tx.add(_run_of(tx, trigger, plan, now))
+    try:
+        run = tx.add(_run_of(tx, trigger, plan, now))
+    except Conflict:  # another transaction has it since the look above (PostgreSQL)
+        known = tx.run_by_idempotency(trigger.project.id, key) if key else None
+        if known is None:
+            raise
+        return known
     for workflow in plan.workflows:
         _add_workflow(tx, run, plan, workflow, now)
     if not plan.skipped:

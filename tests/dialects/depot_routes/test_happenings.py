@@ -67,6 +67,45 @@ def test_a_schedule_comes_when_it_is_due_and_not_twice(house: Any) -> None:
     assert job.plan.context["github"]["event_name"] == "schedule"
 
 
+@pytest.mark.parametrize("started", [False, True])
+@pytest.mark.parametrize("event", ["schedule", "pull_request"])
+def test_a_crash_between_finding_and_starting_loses_and_doubles_nothing(
+    house: Any, monkeypatch: pytest.MonkeyPatch, event: str, started: bool
+) -> None:
+    text = (
+        SCHEDULED if event == "schedule" else "on: pull_request\njobs: {a: {runs-on: x, steps: [{run: x}]}}\n"
+    )
+    project = house.project(workflow=text)
+    if event == "schedule":
+        house.run(happenings.pushed(house.services, pushed(house, project)))
+        house.time[0] += 300_000
+        look = happenings.run_schedules
+    else:
+        sha = house.services.source.resolve(project, "main")[0].sha
+        house.services.source.make_ref(project, "refs/heads/topic", sha)
+        data = {
+            "iid": 1, "source_branch": "topic", "target_branch": "main", "state": "opened", "title": "T", "author_id": 1,
+            "description": "", "labels": [], "draft": False,
+        }  # fmt: skip
+        now = house.services.now()
+        house.write(lambda tx: tx.add(Record(0, pulls.KIND, project, "1", data, now, now)))
+        look = happenings.run_pulls
+    fire = happenings.fire
+
+    async def crashed(*given: Any) -> None:
+        if started:
+            await fire(*given)
+        raise SystemExit
+
+    monkeypatch.setattr(happenings, "fire", crashed)
+    with pytest.raises(SystemExit):
+        house.run(look(house.services))
+    monkeypatch.undo()
+    for _ in range(2):
+        house.run(look(house.services))
+    assert len(runs(house, event)) == 1
+
+
 def test_a_workflow_hears_of_the_end_of_another(house: Any) -> None:
     project = house.project(workflow=LISTENING)
     watch = happenings.Watch(house.services)

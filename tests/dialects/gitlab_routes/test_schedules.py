@@ -4,8 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
+import pytest
+
 from runyard.dialects.gitlab import schedules
 from runyard.model.access import Role
+from runyard.model.errors import Unavailable
 from tests.services import PLAIN
 
 from .conftest import House
@@ -82,6 +85,56 @@ def test_the_same_due_time_is_one_pipeline_whoever_finds_it(house: House) -> Non
     again = house.run(schedules.fire(house.services, record, "schedule-1-x"))
     assert first is not None and again is not None and first.id == again.id
     assert row["id"] == record.id
+
+
+@pytest.mark.parametrize("crash", ["before the pipeline", "after the pipeline"])
+def test_a_crash_between_finding_and_starting_loses_and_doubles_nothing(
+    house: House, monkeypatch: pytest.MonkeyPatch, crash: str
+) -> None:
+    project = house.project()
+    row = made(house, project)
+    house.time[0] += 30 * HOUR_MS
+    fire = schedules.fire
+
+    async def crashed(*given: Any) -> None:
+        if crash == "after the pipeline":
+            await fire(*given)
+        raise SystemExit
+
+    monkeypatch.setattr(schedules, "fire", crashed)
+    with pytest.raises(SystemExit):
+        due(house)
+    monkeypatch.undo()
+    due(house)
+    due(house)
+    path = f"/projects/{project}/pipeline_schedules/{row['id']}"
+    assert len(house.get(f"{path}/pipelines")) == 1
+    assert house.get(path)["next_run_at"] > row["next_run_at"]
+
+
+def test_what_cannot_be_started_now_stays_due_and_stops_no_other(
+    house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    project = house.project()
+    rows = [made(house, project, description=name) for name in ("broken", "waits", "goes")]
+    house.time[0] += 30 * HOUR_MS
+    fire = schedules.fire
+
+    async def troubled(services: Any, row: Any, key: str) -> Any:
+        match row.data["description"]:
+            case "broken":
+                raise KeyError("surprise")
+            case "waits":
+                raise Unavailable("no space")
+        return await fire(services, row, key)
+
+    monkeypatch.setattr(schedules, "fire", troubled)
+    due(house)
+    monkeypatch.undo()
+    paths = [f"/projects/{project}/pipeline_schedules/{row['id']}" for row in rows]
+    assert [len(house.get(f"{path}/pipelines")) for path in paths] == [0, 0, 1]
+    due(house)
+    assert [len(house.get(f"{path}/pipelines")) for path in paths] == [0, 1, 1]
 
 
 def test_play_is_now_and_says_what_hinders_it(house: House) -> None:

@@ -22,7 +22,7 @@ from runyard.dialects.depot.workflow.read import read
 from runyard.engine.ports import Page, RunFilter, Tx
 from runyard.engine.views import run_tree
 from runyard.http.services import RunRequest, Services
-from runyard.model.errors import Invalid, NotFound, NothingToRun, RunyardError
+from runyard.model.errors import Away, Invalid, NotFound, NothingToRun, RunyardError
 from runyard.model.state import State
 from runyard.model.trigger import Push
 from runyard.model.work import Project, Record, Run, User, Workflow
@@ -45,6 +45,8 @@ async def fire(services: Services, request: RunRequest) -> Run | None:
         return await services.start(request)
     except NothingToRun:
         return None
+    except Away:
+        raise  # it is not over: it comes again, as the same
     except RunyardError as error:
         log.warning("event started nothing", extra={"project": request.project.path, "error": error.message})
         return None
@@ -94,39 +96,45 @@ def _next(line: Mapping[str, Any], now: int, last: int) -> int | None:
         return None
 
 
-def _due(tx: Tx, now: int) -> list[tuple[Project, User, str, int]]:
-    """(project, who, cron line, when) of what is due, each moved on in the same transaction."""
-    found: list[tuple[Project, User, str, int]] = []
+def _due(tx: Tx, now: int) -> list[tuple[int, int, str, int]]:
+    """(project, who, cron line, when) of what is due."""
+    found: list[tuple[int, int, str, int]] = []
     for row in tx.records(SCHEDULE, None, None, Page(limit=MOST)):
-        due = [
-            line for line in row.data["lines"] if isinstance(line["next_at"], int) and line["next_at"] <= now
-        ]
-        if not due:
-            continue
-        project, user = tx.get(Project, row.project_id or 0), tx.get(User, int(row.data["actor_id"]))
-        moved = [
-            {**line, "next_at": _next(line, now, line["next_at"])} if line in due else line
-            for line in row.data["lines"]
-        ]
-        tx.save(replace(row, data={**row.data, "lines": moved}))
-        if project is not None and user is not None:
-            crons = {(line["cron"], line["next_at"]) for line in due}
-            found += [(project, user, text, at) for text, at in sorted(crons)]
+        crons = {(one["cron"], one["next_at"]) for one in row.data["lines"] if _is_due(one, now)}
+        found += [(row.project_id or 0, int(row.data["actor_id"]), text, at) for text, at in sorted(crons)]
     return found
 
 
+def _is_due(line: Mapping[str, Any], now: int) -> bool:
+    return isinstance(line["next_at"], int) and line["next_at"] <= now
+
+
+def _move_on(tx: Tx, project_id: int, text: str, at: int, now: int) -> None:
+    for row in tx.records(SCHEDULE, project_id, None, Page(limit=1)):
+        lines = [
+            {**one, "next_at": _next(one, now, at)} if (one["cron"], one["next_at"]) == (text, at) else one
+            for one in row.data["lines"]
+        ]
+        tx.save(replace(row, data={**row.data, "lines": lines}))
+
+
 async def run_schedules(services: Services) -> None:
-    """The round: what fell due while the server was away runs once."""
+    """The round: what fell due while the server was away runs once. A line is moved on after its run was
+    started: a crash between the two repeats it, which starts nothing more."""
     now = services.now()
-    rows = await services.db.read(lambda tx: tx.records(SCHEDULE, None, None, Page(limit=MOST)))
-    lines = [line for row in rows for line in row.data["lines"]]
-    if not any(isinstance(line["next_at"], int) and line["next_at"] <= now for line in lines):
-        return
-    for project, user, text, at in await services.db.write(lambda tx: _due(tx, now)):
-        options = {"event": "schedule", "schedule": text, "payload": {"schedule": text}}
-        key = f"depot-schedule-{text}-{at}"
-        await fire(
-            services, RunRequest(project, "depot", "schedule", user, options=options, idempotency_key=key)
+    for project_id, user_id, text, at in await services.db.read(lambda tx: _due(tx, now)):
+        project, user = await services.db.read(
+            lambda tx, project=project_id, user=user_id: (tx.get(Project, project), tx.get(User, user))  # type: ignore[misc]
+        )
+        if project is not None and user is not None:
+            options = {"event": "schedule", "schedule": text, "payload": {"schedule": text}}
+            key = f"depot-schedule-{text}-{at}"
+            await fire(
+                services,
+                RunRequest(project, "depot", "schedule", user, options=options, idempotency_key=key),
+            )
+        await services.db.write(
+            lambda tx, id=project_id, text=text, at=at: _move_on(tx, id, text, at, now)  # type: ignore[misc]
         )
 
 
@@ -148,10 +156,10 @@ class Watch:
         since = self.since or now - LOOK_BACK_MS
         filter = RunFilter(dialect="depot", updated_after_at=since - 1)
         runs = await services.db.read(lambda tx: tx.runs(filter, Page(limit=1000, descending=False)))
-        self.since = now - 1000
         for run in runs:
             if int(run.extra.get(CHAIN, 0)) < MOST_CHAINED and await self._wanted(run):
                 await self._tell(run)
+        self.since = now - 1000
 
     async def _wanted(self, run: Run) -> bool:
         services = self.services
@@ -188,8 +196,8 @@ class Watch:
             for action, at in _actions(flow):
                 if self.seen.get((flow.id, action)) == at:
                     continue
-                self.seen[flow.id, action] = at
                 await fire(services, _about(services, project, actor, run, flow, action, at))
+                self.seen[flow.id, action] = at
 
 
 def _actions(flow: Workflow) -> list[tuple[str, int]]:
@@ -292,5 +300,7 @@ async def pushed(services: Services, push: Push) -> list[Run]:
 
 async def run_pulls(services: Services) -> None:
     """The round: merge requests that were opened, closed or changed since it last looked."""
-    for request in await pulls.changed(services):
-        await fire(services, request)
+    for row, requests in await pulls.changed(services):
+        for request in requests:
+            await fire(services, request)
+        await services.db.write(lambda tx, row=row: pulls.told(tx, row, services.now()))  # type: ignore[misc]

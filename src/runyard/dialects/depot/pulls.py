@@ -41,8 +41,8 @@ async def moved(services: Services, push: Push) -> list[RunRequest]:
     return found
 
 
-async def changed(services: Services) -> list[RunRequest]:
-    """Those that are not as they were told last."""
+async def changed(services: Services) -> list[tuple[Record, list[RunRequest]]]:
+    """Those that are not as they were told last, and what each starts; `told` them once that is started."""
     since = services.now() - LOOK_BACK_MS
 
     def look(tx: Tx) -> list[tuple[Project, User, Record, list[str]]]:
@@ -51,33 +51,29 @@ async def changed(services: Services) -> list[RunRequest]:
             if row.updated_at < since:
                 continue
             project, author = tx.get(Project, row.project_id or 0), tx.get(User, int(row.data["author_id"]))
-            told = tx.records(TOLD, row.project_id, row.key, Page(limit=1))
-            actions = _actions(told[0].data if told else None, row.data)
+            known = tx.records(TOLD, row.project_id, row.key, Page(limit=1))
+            actions = _actions(known[0].data if known else None, row.data)
             if actions and project is not None and author is not None:
                 found.append((project, author, row, actions))
         return found
 
-    news = await services.db.read(look)
-    if not news:
-        return []
-
-    def note(tx: Tx) -> list[tuple[Project, User, Record, list[str]]]:
-        """Only what is still news in this transaction is told: another replica may have been faster."""
-        fresh = look(tx)
-        for _, _, row, _ in fresh:
-            told = tx.records(TOLD, row.project_id, row.key, Page(limit=1))
-            data = {k: row.data.get(k) for k in (*_EDITED, "state", "labels", "draft")}
-            if told:
-                tx.save(replace(told[0], data=data, updated_at=services.now()))
-            else:
-                tx.add(Record(0, TOLD, row.project_id, row.key, data, services.now(), services.now()))
-        return fresh
-
-    found: list[RunRequest] = []
-    for project, author, row, actions in await services.db.write(note):
+    found = []
+    for project, author, row, actions in await services.db.read(look):
+        requests: list[RunRequest] = []
         for action in actions:
-            found += await _requests(services, project, row, author, action, "")
+            requests += await _requests(services, project, row, author, action, "")
+        found.append((row, requests))
     return found
+
+
+def told(tx: Tx, row: Record, now: int) -> None:
+    """Keeps that the merge request was told of as this row says."""
+    data = {k: row.data.get(k) for k in (*_EDITED, "state", "labels", "draft")}
+    known = tx.records(TOLD, row.project_id, row.key, Page(limit=1))
+    if known:
+        tx.save(replace(known[0], data=data, updated_at=now))
+    else:
+        tx.add(Record(0, TOLD, row.project_id, row.key, data, now, now))
 
 
 def _actions(before: Any, now: Any) -> list[str]:

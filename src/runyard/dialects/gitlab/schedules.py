@@ -1,9 +1,9 @@
 """Pipeline schedules as records (`gitlab.schedule`): when they are due, and the round that starts them.
 Called by routes_schedules and the dialect.
 
-A due schedule is moved on in the transaction that finds it, and its pipeline carries the due time as
-idempotency key: replicas and restarts start it once. What fell due while the server was away runs once, at
-once, as GitLab's worker does; it is not made up for each missed time.
+A due schedule is moved on after its pipeline was started, and the pipeline carries the due time as
+idempotency key: replicas and restarts start it once, and a crash between the two loses nothing. What fell due
+while the server was away runs once, at once, as GitLab's worker does; it is not made up for each missed time.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from runyard.engine.access import standing
 from runyard.engine.ports import Page, Tx
 from runyard.http.services import RunRequest, Services
 from runyard.model.access import Role
-from runyard.model.errors import Conflict, Invalid, NotFound, NothingToRun, RunyardError
+from runyard.model.errors import Conflict, Invalid, NotFound, NothingToRun, RunyardError, Unavailable
 from runyard.model.plan import Variable
 from runyard.model.work import Project, Record, Run, User
 from runyard.syntax import cron
@@ -41,7 +41,7 @@ def next_run_at(data: Mapping[str, Any], now: int) -> int | None:
 
 
 def due(tx: Tx, now: int) -> list[tuple[Record, int]]:
-    """(schedule, the time it was due) of those whose time has come, each moved on to its next time."""
+    """(schedule, the time it was due) of those whose time has come."""
     found: list[tuple[Record, int]] = []
     last: int | None = None
     while True:
@@ -49,29 +49,33 @@ def due(tx: Tx, now: int) -> list[tuple[Record, int]]:
         for row in page:
             at = row.data.get("next_run_at")
             if isinstance(at, int) and at <= now and len(found) < AT_ONCE:
-                tx.save(replace(row, data={**row.data, "next_run_at": next_run_at(row.data, now)}))
                 found.append((row, at))
-        if len(page) < 1000:
+        if len(page) < 1000 or len(found) == AT_ONCE:
             return found
         last = page[-1].id
 
 
+def _move_on(tx: Tx, id: int, at: int, now: int) -> None:
+    """To its next time, unless somebody has set it to another meanwhile."""
+    row = tx.get(Record, id)
+    if row is not None and row.data.get("next_run_at") == at:
+        tx.save(replace(row, data={**row.data, "next_run_at": next_run_at(row.data, now)}))
+
+
 async def run_due(services: Services) -> None:
-    """The round."""
+    """The round. What cannot be started now stays due."""
     now = services.now()
-    waiting = await services.db.read(lambda tx: _any_due(tx, now))
-    if not waiting:
-        return
-    for row, at in await services.db.write(lambda tx: due(tx, now)):
+    for row, at in await services.db.read(lambda tx: due(tx, now)):
         try:
             await fire(services, row, f"schedule-{row.id}-{at}")
+        except Unavailable as error:
+            log.warning("schedule waits", extra={"schedule": row.id, "error": error.message})
+            continue
         except RunyardError as error:
             log.warning("schedule not run", extra={"schedule": row.id, "error": error.message})
-
-
-def _any_due(tx: Tx, now: int) -> bool:
-    rows = tx.records(KIND, None, None, Page(limit=MOST))
-    return any(isinstance(at := row.data.get("next_run_at"), int) and at <= now for row in rows)
+        except Exception:  # whatever one of them sets off, the others have their turn
+            log.exception("schedule not run", extra={"schedule": row.id})
+        await services.db.write(lambda tx, id=row.id, at=at: _move_on(tx, id, at, now))  # type: ignore[misc]
 
 
 async def fire(services: Services, row: Record, key: str) -> Run | None:
@@ -121,5 +125,7 @@ def _note(tx: Tx, row_id: int, run: Run | None, trouble: str, now: int) -> None:
     row = tx.get(Record, row_id)
     if row is None:
         return
-    runs = [run.id, *row.data.get("runs", ())][:100] if run is not None else row.data.get("runs", [])
+    runs = row.data.get("runs", [])
+    if run is not None and run.id not in runs:
+        runs = [run.id, *runs][:100]
     tx.save(replace(row, data={**row.data, "runs": runs, "trouble": trouble}))

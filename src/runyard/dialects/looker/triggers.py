@@ -21,7 +21,7 @@ from runyard.engine.access import standing
 from runyard.engine.ports import Page, Tx
 from runyard.http.services import Services
 from runyard.model.access import Role
-from runyard.model.errors import Invalid, NotFound, RunyardError
+from runyard.model.errors import Away, Invalid, NotFound, RunyardError
 from runyard.model.trigger import Push
 from runyard.model.work import Project, Record, Run, User
 from runyard.syntax.cron import CronError, next_after
@@ -103,6 +103,8 @@ async def _begin(services: Services, suite: Record, **wish: Any) -> Run | None:
         if not sha:
             raise NotFound(f"there is no branch {ref!r}")
         return await begin(services, Wish(project, suite, actor, ref, sha, **wish))
+    except Away:
+        raise  # it is not over: schedules come again
     except RunyardError as error:
         log.warning("a suite was not started", extra={"suite": suite.id, "error": error.message})
         return None
