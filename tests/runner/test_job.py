@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import sys
+import tempfile
 import time
 import zipfile
 import zlib
@@ -349,6 +350,17 @@ def test_a_replaced_file_is_shown_anew(yard: Yard, tmp_path: Path) -> None:
         fresh.rename(shown)
         _, log = yard.run(sh(f"cat {shown}; echo"), binds=(Bind(str(shown)),))
         assert text in log
+
+
+def test_a_file_below_var_tmp_is_shown_where_it_lies(yard: Yard) -> None:
+    """There /var/tmp is a link to the job's own /tmp."""
+    with tempfile.NamedTemporaryFile("w", dir="/var/tmp", prefix="runyard-test-") as shown:
+        shown.write("rows")
+        shown.flush()
+        Path(shown.name).chmod(0o644)
+        attempt, log = yard.run(sh(f"cat {shown.name}; echo"), binds=(Bind(shown.name),))
+    assert attempt.outcome is Outcome.PASSED, log
+    assert "rows" in log
 
 
 def test_a_full_disk_ends_the_job_and_takes_no_new_one(yard: Yard, monkeypatch: pytest.MonkeyPatch) -> None:

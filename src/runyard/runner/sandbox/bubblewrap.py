@@ -456,7 +456,8 @@ class BubblewrapSandbox:
             if upper is not None and (name == HOME or (name == TEMP and plan.builds_image)):
                 continue  # the image's own
             arguments += ("--bind", f"{slot}/{name}", inside)
-        arguments += ("--symlink", "/tmp", "/var/tmp") if plan.root is None else ()  # noqa: S108
+        # relative: bwrap makes the folders of binds below it while its new root lies elsewhere
+        arguments += ("--symlink", "../tmp", "/var/tmp") if plan.root is None else ()  # noqa: S108
         for name, text in _own_etc(plan).items():
             (folders.path / own / name).write_text(text, encoding="utf-8")
             arguments += ("--ro-bind", f"{slot}/{own}/{name}", f"/etc/{name}")
