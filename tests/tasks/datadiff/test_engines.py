@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import socket
+import threading
 import time
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import duckdb
 import msgspec
+import psycopg
 import pytest
 
 from runyard.tasks.datadiff import postgres
@@ -252,3 +256,34 @@ def test_postgres_and_duckdb_with_the_same_data_have_no_differences(in_pg: Any, 
     assert {k: v for k, v in stats(found).items() if v} == {}
     assert len(stats(found)) == 13
     assert found["equal"], found["schema"]
+
+
+@pytest.mark.postgres
+def test_a_query_ends_in_the_database_when_its_program_is_gone(
+    in_pg: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(postgres, "LOOK_FOR_CLIENT", "100ms")
+    session = postgres.Postgres(in_pg.connection, 600)
+    lost = socket.socket(fileno=session.connection.pgconn.socket)
+
+    def ask() -> None:
+        with suppress(CouldNot):
+            session.rows("SELECT pg_sleep(600)")
+
+    asking = threading.Thread(target=ask)
+    with psycopg.connect(in_pg.url, autocommit=True) as watcher:
+
+        def runs() -> bool:
+            seen = "SELECT 1 FROM pg_stat_activity WHERE state = 'active' AND query = 'SELECT pg_sleep(600)'"
+            return watcher.execute(seen).fetchone() is not None
+
+        def until(wanted: bool) -> bool:
+            return any(runs() is wanted or time.sleep(0.05) for _ in range(1200))
+
+        asking.start()
+        assert until(True)
+        lost.shutdown(socket.SHUT_RDWR)  # as the kernel does for a program that was killed
+        lost.detach()
+        asking.join()
+        assert until(False)
+    session.close()
