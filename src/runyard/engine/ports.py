@@ -407,6 +407,10 @@ class Source(Protocol):
         """(commit, short ref name, is a tag) for a branch, tag, `refs/…`, HEAD or sha."""
 
     def commit(self, project_id: int, sha: str) -> Commit: ...
+    def stats(self, project_id: int, sha: str) -> tuple[int, int] | None:
+        """Lines that a commit added to its first parent, and deleted; None where it touches too many files to
+        count."""
+
     def commits(self, project_id: int, ref: str, limit: int, skip: int = 0) -> list[Commit]:
         """History of a ref, newest first."""
 
@@ -436,7 +440,7 @@ class Source(Protocol):
 
     def branches(self, project_id: int) -> list[tuple[str, Commit]]: ...
     def tags(self, project_id: int) -> list[tuple[str, Commit]]: ...
-    def annotation(self, project_id: int, tag: str) -> tuple[str, int | None]:
+    def annotation(self, project_id: int, tag: str) -> tuple[str, int | None, str]:
         """(message, when it was made in milliseconds) of a tag; ("", None) when it carries none. NotFound:
         there is no such tag."""
 

@@ -189,8 +189,13 @@ class GitSource:
         """Tags by name with the commits they mean."""
         return trees.named_commits(self.open(project_id), "refs/tags/")
 
-    def annotation(self, project_id: int, tag: str) -> tuple[str, int | None]:
-        """What an annotated tag says, and when it was made."""
+    def stats(self, project_id: int, sha: str) -> tuple[int, int] | None:
+        """Lines that a commit added to its first parent, and deleted; None where it touches too many files to
+        count."""
+        return trees.stats(self.open(project_id), sha)
+
+    def annotation(self, project_id: int, tag: str) -> tuple[str, int | None, str]:
+        """What an annotated tag says, when it was made, and the tag object's id."""
         return trees.annotation(self.open(project_id), tag)
 
     def files(self, project_id: int, sha: str, before_sha: str | None = None) -> Files:

@@ -122,18 +122,35 @@ def named_commits(repository: pygit2.Repository, prefix: str) -> list[tuple[str,
     return found
 
 
-def annotation(repository: pygit2.Repository, tag: str) -> tuple[str, int | None]:
-    """(message, time in milliseconds) of a tag object; ("", None) of a tag that is only a name for a
-    commit."""
+COUNTED_FILES = 1000
+
+
+def stats(repository: pygit2.Repository, sha: str) -> tuple[int, int] | None:
+    """(lines added, lines deleted) since the first parent, all lines of a first commit; None beyond
+    COUNTED_FILES, because every line of every file is compared."""
+    commit = find_commit(repository, sha)
+    if commit.parents:
+        difference = repository.diff(commit.parents[0], commit)
+    else:
+        difference = commit.tree.diff_to_tree(swap=True)
+    if len(difference) > COUNTED_FILES:
+        return None
+    counted = difference.stats
+    return counted.insertions, counted.deletions
+
+
+def annotation(repository: pygit2.Repository, tag: str) -> tuple[str, int | None, str]:
+    """(message, time in milliseconds, the object's own id) of a tag object; ("", None, "") of a tag that is
+    only a name for a commit."""
     reference = repository.references.get(f"refs/tags/{tag}")
     if reference is None:
         raise NotFound("Tag not found")
     found = repository.get(reference.resolve().target)
     if not isinstance(found, pygit2.Tag):
-        return "", None
+        return "", None, ""
     tagger: pygit2.Signature | None = found.tagger  # none in tags of very old gits
     made_at = tagger.time * 1000 if tagger else None
-    return found.raw_message.decode("utf-8", "replace").rstrip("\n"), made_at
+    return found.raw_message.decode("utf-8", "replace").rstrip("\n"), made_at, str(found.id)
 
 
 def _is_harmless(name: str) -> bool:

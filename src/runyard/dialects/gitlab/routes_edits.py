@@ -159,9 +159,8 @@ class Edits:
             raise Invalid(f"Tag {name} already exists") from None
         await self._tell(entry, update)
         commit = await asyncio.to_thread(source.commit, project.id, update.after)
-        return answer_json(
-            tag_body(project, services.server, name, commit, (message, now if message else None)), 201
-        )
+        note = await asyncio.to_thread(source.annotation, project.id, name)
+        return answer_json(tag_body(project, services.server, name, commit, note), 201)
 
     async def delete_tag(self, entry: Entry) -> Response:
         """The commits stay where branches and runs hold them."""

@@ -94,7 +94,7 @@ class Environments:
             and (search or "").lower() in row.name.lower()
             and state in ("", row.state)
         ]
-        return self.desk.sliced(entry, kept, lambda row: shapes.environment(row))
+        return self.desk.sliced(entry, kept, lambda row: shapes.environment(row, entry.project))
 
     async def create(self, entry: Entry) -> Response:
         """`name`; `external_url`, `tier`, `description`."""
@@ -109,7 +109,7 @@ class Environments:
                 raise FieldErrors("name", ["has already been taken"])
             return self._saved(tx, environments.ensure(tx, entry.project.id, name, now), entry, now)
 
-        return answer_json(shapes.environment(await self.desk.services.db.write(add)), 201)
+        return answer_json(shapes.environment(await self.desk.services.db.write(add), entry.project), 201)
 
     async def one(self, entry: Entry) -> Response:
         """With its last deployment."""
@@ -118,7 +118,7 @@ class Environments:
             row = _environment(tx, entry)
             last = environments.newest(tx, row.id)
             return {
-                **shapes.environment(row),
+                **shapes.environment(row, entry.project),
                 "last_deployment": self._deployment(tx, entry, last) if last else None,
             }
 
@@ -131,7 +131,7 @@ class Environments:
         def save(tx: Tx) -> Environment:
             return self._saved(tx, _environment(tx, entry), entry, now)
 
-        return answer_json(shapes.environment(await self.desk.services.db.write(save)))
+        return answer_json(shapes.environment(await self.desk.services.db.write(save), entry.project))
 
     def _saved(self, tx: Tx, row: Environment, entry: Entry, now: int) -> Environment:
         given = entry.parameters
@@ -171,7 +171,7 @@ class Environments:
         def act(tx: Tx) -> Environment:
             return environments.stop(tx, _environment(tx, entry), now, actor, force=force)[0]
 
-        return answer_json(shapes.environment(await self.desk.services.db.write(act)))
+        return answer_json(shapes.environment(await self.desk.services.db.write(act), entry.project))
 
     async def stop_stale(self, entry: Entry) -> Response:
         """Those not touched since `before` (a week to ten years ago)."""

@@ -6,7 +6,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import Any
 
-from msgspec import Raw
+import msgspec
 from starlette.responses import Response
 
 from runyard.dialects.gitlab import managers, shapes
@@ -94,7 +94,8 @@ class Fleet:
             and paused in (None, row.paused)
             and set(tags) <= set(row.tags)
         ]
-        return self.desk.sliced(entry, kept, lambda row: shapes.runner(row, now))
+        makers = await services.db.read(lambda tx: {row.id: self._maker(tx, row) for row in kept})
+        return self.desk.sliced(entry, kept, lambda row: shapes.runner(row, now, makers[row.id]))
 
     async def one(self, entry: Entry) -> Response:
         """With tags, versions and projects."""
@@ -145,16 +146,19 @@ class Fleet:
         wanted = entry.parameters.texts("status")
         words = words_of(wanted, "status")
 
-        def load(tx: Tx) -> tuple[list[Raw], bool, int]:
+        def load(tx: Tx) -> tuple[list[Data], bool, int]:
             runner = self._runner(tx, entry)
             filter = AttemptFilter(runner_id=runner.id, wanted=words.wanted)
             rows = [] if words.none else tx.listed(filter, window.page_of(1))
-            shown: list[Raw] = []
+            shown: list[Data] = []
             for row in rows[: window.per_page]:
                 project = tx.get(Project, row.project_id)
                 if project is not None and entry.who.may_see(project):
                     around = self.bodies.surroundings(tx, project.id, [row], entry.moment)
-                    shown += self.bodies.jobs(project, around)
+                    identity = {"project": shapes.project_identity(project)}
+                    shown += [
+                        msgspec.json.decode(body) | identity for body in self.bodies.jobs(project, around)
+                    ]
             last = rows[: window.per_page][-1].id if rows else 0
             return shown, len(rows) > window.per_page, last
 
@@ -251,10 +255,12 @@ class Fleet:
         groups = (
             [{"id": group.id, "name": group.name, "web_url": f"{url}/groups/{group.path}"}] if group else []
         )
-        made_by = tx.get(User, int(row.extra.get("created_by") or 0))
-        maker = shapes.user(made_by, self.desk.services.server) if made_by else None
-        body = shapes.runner_details(row, self.desk.services.now(), maker)
+        body = shapes.runner_details(row, self.desk.services.now(), self._maker(tx, row))
         return {**body, "projects": shown, "groups": groups}
+
+    def _maker(self, tx: Tx, row: Runner) -> Data | None:
+        found = tx.get(User, int(row.extra.get("created_by") or 0))
+        return shapes.user(found, self.desk.services.server) if found else None
 
 
 SCOPES = frozenset({"active", "paused", "online", "offline", "shared", "specific"})

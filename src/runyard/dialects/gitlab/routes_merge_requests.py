@@ -7,6 +7,8 @@ contracts/gitlab.md §1.3; `merging` keeps them and starts their pipelines.
 from __future__ import annotations
 
 import asyncio
+import re
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -18,7 +20,8 @@ from runyard.dialects.gitlab.desk import Desk, Door, Entry, Line
 from runyard.dialects.gitlab.gathering import Bodies
 from runyard.dialects.gitlab.refusals import BadParameter, FieldErrors, answer_json, missing
 from runyard.dialects.gitlab.routes_pipelines import NOTHING
-from runyard.engine.ports import Tx
+from runyard.dialects.gitlab.words import CHILD
+from runyard.engine.ports import Page, RunFilter, Tx
 from runyard.model.access import Role
 from runyard.model.errors import Conflict, Invalid, NotFound, NothingToRun
 from runyard.model.trigger import Commit
@@ -27,6 +30,10 @@ from runyard.sources.names import check_ref
 
 STATES = frozenset({"opened", "closed", "locked", "merged", "all"})
 EVENTS = frozenset({"close", "reopen"})
+TASK = re.compile(r"^[ \t>]*(?:[-*+]|[0-9]{1,9}[.)])[ \t]+\[([ xX])\][ \t]", re.MULTILINE)
+NO_TIME = {
+    "time_estimate": 0, "total_time_spent": 0, "human_time_estimate": None, "human_total_time_spent": None,
+}  # fmt: skip
 Data = dict[str, Any]
 
 
@@ -193,22 +200,41 @@ class MergeRequests:
 
     async def _answer(self, entry: Entry, row: Record, status: int = 200) -> Response:
         head = await self._fresh_head(entry, row)
+        own = RunFilter(
+            project_id=entry.project.id,
+            ref=row.data["source_branch"],
+            sha_prefix=head,
+            tag=False,
+            not_source=CHILD,
+        )
 
-        def load(tx: Tx) -> tuple[Data, Run | None]:
-            fresh = tx.get(Record, row.id) or row
-            runs = fresh.data.get("runs", ())
-            return self._shape(tx, entry, fresh), tx.get(Run, runs[0]) if runs else None
+        def load(tx: Tx) -> tuple[Data, Sequence[Run]]:
+            return self._shape(tx, entry, tx.get(Record, row.id) or row), tx.runs(own, Page(limit=1))
 
-        body, run = await self.desk.services.db.read(load)
-        pipeline = await self.bodies.pipeline(entry.project, run) if run else None
+        body, runs = await self.desk.services.db.read(load)
+        pipeline = await self.bodies.pipeline(entry.project, runs[0]) if runs else None
+        began, ended = (pipeline["started_at"], pipeline["finished_at"]) if pipeline else (None, None)
         facts = {
-            "sha": head,
-            "head_pipeline": pipeline,
-            "pipeline": pipeline,
-            "diff_refs": None,
-            "changes_count": None,
-        }
+            "sha": head, "head_pipeline": pipeline, "pipeline": pipeline, "latest_build_started_at": began,
+            "latest_build_finished_at": ended, "first_deployed_to_production_at": None, "merge_error": None,
+            "subscribed": False, "first_contribution": False, "user": {"can_merge": False},
+            **await asyncio.to_thread(self._difference, entry.project.id, head, row.data["target_branch"]),
+        }  # fmt: skip
         return answer_json({**body, **facts}, status)
+
+    def _difference(self, project_id: int, head: str, target: str) -> Data:
+        """What the request would change, counted in files as GitLab counts them (a text)."""
+        source = self.desk.services.source
+        try:
+            start = source.resolve(project_id, merging.HEADS + target)[0].sha
+            base = source.merge_base(project_id, start, head)
+            changed = source.files(project_id, head).changed(start)
+        except (NotFound, Invalid):
+            return {"diff_refs": None, "changes_count": None}
+        return {
+            "diff_refs": {"base_sha": base, "head_sha": head, "start_sha": start},
+            "changes_count": None if changed is None else str(len(changed)),
+        }
 
     async def _fresh_head(self, entry: Entry, row: Record) -> str:
         try:
@@ -254,8 +280,16 @@ class MergeRequests:
             "reference": f"!{data['iid']}",
             "references": {"short": f"!{data['iid']}", "relative": f"!{data['iid']}", "full": f"{project.path}!{data['iid']}"},
             "web_url": f"{server.url}/{project.path}/-/merge_requests/{data['iid']}", "has_conflicts": False,
-            "blocking_discussions_resolved": True,
+            "blocking_discussions_resolved": True, "merge_user": None, "merge_after": None,
+            "prepared_at": shapes.when(row.created_at), "discussion_locked": None, "imported": False, "imported_from": "none",
+            "time_stats": dict(NO_TIME), "task_completion_status": _tasks(data["description"]),
         }  # fmt: skip
+
+
+def _tasks(description: str) -> dict[str, int]:
+    """The boxes of a Markdown list, and how many are ticked."""
+    boxes = TASK.findall(description)
+    return {"count": len(boxes), "completed_count": sum(box in "xX" for box in boxes)}
 
 
 def _described(data: Data, given: Parameters, title: str) -> Data:

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from typing import Any
 
 from starlette.responses import Response
 
@@ -54,11 +55,16 @@ class People:
             if named is None:
                 return answer_json([])
             found = named
-        return answer_json([shapes.user(found, self.desk.services.server)])
+        return answer_json([self._shown(entry, found)])
+
+    def _shown(self, entry: Entry, user: User) -> dict[str, Any]:
+        """Administrators see the whole account, others what is public."""
+        shape = shapes.me if entry.who.user.is_admin else shapes.job_user
+        return shape(user, self.desk.services.server)
 
     async def get(self, entry: Entry) -> Response:
         """One user."""
-        return answer_json(shapes.user(await self._user(entry), self.desk.services.server))
+        return answer_json(self._shown(entry, await self._user(entry)))
 
     async def create(self, entry: Entry) -> Response:
         """`username`, and `name`, `email` where given. There are no passwords here: grant a token next."""
@@ -76,7 +82,7 @@ class People:
                 raise Conflict("Username has already been taken")
             return tx.add(row)
 
-        return answer_json(shapes.user(await services.db.write(add), services.server), 201)
+        return answer_json(self._shown(entry, await services.db.write(add)), 201)
 
     async def grant(self, entry: Entry) -> Response:
         """A token that acts as the user, shown this once."""

@@ -68,13 +68,19 @@ class Repository:
         own = RunFilter(project_id=project.id, sha_prefix=commit.sha, not_source=CHILD)
         found = await self.desk.services.db.read(lambda tx: tx.runs(own, Page(limit=1)))
         last = found[0] if found else None
+        wanted = entry.parameters.flag("stats") is not False
+        stats = {"stats": await asyncio.to_thread(self._stats, project.id, commit.sha)} if wanted else {}
         body = shapes.commit(commit, project, server) | {
-            "stats": None,
+            **stats,
             "status": say(last.state, last.outcome, last.hold) if last else None,
             "project_id": project.id,
             "last_pipeline": shapes.pipeline_basic(last, project, server) if last else None,
         }
         return answer_json(body)
+
+    def _stats(self, project_id: int, sha: str) -> dict[str, int] | None:
+        counted = self.desk.services.source.stats(project_id, sha)
+        return counted and {"additions": counted[0], "deletions": counted[1], "total": sum(counted)}
 
     async def commits(self, entry: Entry) -> Response:
         """History of `ref_name`, newest first; never counted."""
@@ -168,12 +174,12 @@ def branch_body(entry: Entry, server: ServerFacts, name: str, commit: Commit) ->
 
 
 def tag_body(
-    project: Project, server: ServerFacts, name: str, commit: Commit, note: tuple[str, int | None]
+    project: Project, server: ServerFacts, name: str, commit: Commit, note: tuple[str, int | None, str]
 ) -> dict[str, Any]:
-    """Tag. `note`: what it says and when it was made, of an annotated one."""
-    message, made_at = note
+    """Tag. `note`: of an annotated one what it says, when it was made and its own id, which is its target."""
+    message, made_at, own_id = note
     return {
-        "name": name, "message": message, "target": commit.sha, "release": None,
+        "name": name, "message": message if own_id else None, "target": own_id or commit.sha, "release": None,
         "protected": protection.is_protected(project, name, tag=True),
         "commit": shapes.commit(commit, project, server), "created_at": shapes.when(made_at),
     }  # fmt: skip

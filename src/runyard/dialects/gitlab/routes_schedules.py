@@ -18,7 +18,7 @@ from runyard.dialects.gitlab.schedules import KIND, MOST, fire, next_run_at
 from runyard.engine.ports import Page, Tx
 from runyard.model.access import Role
 from runyard.model.errors import Forbidden, Invalid
-from runyard.model.work import Record, Run, User
+from runyard.model.work import Project, Record, Run, User
 from runyard.sources.names import check_ref
 from runyard.syntax import cron
 from runyard.syntax.cron import CronError
@@ -245,19 +245,17 @@ class Schedules:
             "cron_timezone": data["cron_timezone"], "next_run_at": shapes.when(data.get("next_run_at")),
             "active": data["active"], "created_at": shapes.when(row.created_at),
             "updated_at": shapes.when(row.updated_at), "owner": shapes.user(owner, server) if owner else None,
+            "inputs": list(data.get("inputs", ())),
         }  # fmt: skip
 
     def _full(self, tx: Tx, row: Record) -> Data:
-        runs = row.data.get("runs", ())
+        runs, project = row.data.get("runs", ()), tx.get(Project, row.project_id or 0)
         last = tx.get(Run, runs[0]) if runs else None
-        brief = (
-            {"id": last.id, "sha": last.sha, "ref": last.ref, "status": shapes.status(last)} if last else None
-        )
+        server = self.desk.services.server
         return {
             **self._shape(tx, row),
-            "last_pipeline": brief,
+            "last_pipeline": shapes.pipeline_basic(last, project, server) if last and project else None,
             "variables": [self._variable(item) for item in row.data["variables"]],
-            "inputs": list(row.data.get("inputs", ())),
         }
 
 

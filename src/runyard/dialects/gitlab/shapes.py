@@ -253,14 +253,16 @@ def runner_details(row: Runner, now: int, maker: Dict | None) -> Dict:
 
 
 def project_identity(row: Project) -> Dict:
-    """BasicProjectDetails as runners show it."""
+    """ProjectIdentity: as runners and their jobs show it."""
     name, group = row.path.rpartition("/")[2], row.path.rpartition("/")[0]
     return {
         "id": row.id,
+        "description": row.extra.get("gitlab", {}).get("description"),
         "name": row.name or name,
         "name_with_namespace": f"{group} / {row.name or name}",
         "path": name,
         "path_with_namespace": row.path,
+        "created_at": when(row.created_at),
     }
 
 
@@ -292,11 +294,12 @@ def environment_basic(row: Environment) -> Dict:
     }
 
 
-def environment(row: Environment) -> Dict:
+def environment(row: Environment, project: Project) -> Dict:
     """Environment."""
     return {
         **environment_basic(row),
         "tier": row.tier,
+        "project": project_identity(project),
         "state": row.state,
         "auto_stop_at": when(row.auto_stop_at),
         "description": row.extra.get("description"),
@@ -345,6 +348,40 @@ def namespace_of(row: Group, server: ServerFacts) -> Dict:
     }
 
 
+# What is so for every project here.
+_ABSENT = (
+    "issues",
+    "wiki",
+    "snippets",
+    "pages",
+    "forking",
+    "container_registry",
+    "releases",
+    "package_registry",
+)
+_PROJECT: Dict = {
+    **{f"{feature}_access_level": "disabled" for feature in _ABSENT},
+    **{f"{feature}_access_level": "enabled" for feature in ("repository", "merge_requests", "environments")},
+    **{
+        f"{feature}_enabled": False
+        for feature in ("wiki", "snippets", "packages", "container_registry", "lfs")
+    },
+    **{f"{feature}_enabled": False for feature in ("request_access", "auto_devops", "service_desk")},
+    "group_runners_enabled": True,
+    "emails_disabled": True,
+    "build_git_strategy": "fetch",
+    "auto_cancel_pending_pipelines": "enabled",
+    "shared_with_groups": [],
+    "restrict_user_defined_variables": False,
+    "ci_id_token_sub_claim_components": ["project_path", "ref_type", "ref"],
+    "only_allow_merge_if_pipeline_succeeds": False,
+    "only_allow_merge_if_all_discussions_are_resolved": False,
+    "remove_source_branch_after_merge": False,
+    "merge_method": "merge",
+    "import_error": None,
+}
+
+
 def project(
     row: Project,
     server: ServerFacts,
@@ -353,7 +390,7 @@ def project(
     is_empty: bool | None = None,
 ) -> Dict:
     """Project. `role` is the asker's own."""
-    name = row.path.rpartition("/")[2]
+    name, api = row.path.rpartition("/")[2], f"{server.url}/api/v4/projects/{row.id}"
     settings: Mapping[str, Any] = row.extra.get("gitlab", {})
     host = server.url.partition("://")[2].rpartition(":")[0] or server.url.partition("://")[2]
     return {
@@ -390,6 +427,13 @@ def project(
         "issues_enabled": False,
         "import_url": None,
         "import_status": "finished" if row.import_url else "none",
+        **_PROJECT,
+        "_links": {
+            "self": api,
+            "merge_requests": f"{api}/merge_requests",
+            "repo_branches": f"{api}/repository/branches",
+            "members": f"{api}/members",
+        },
         "permissions": {
             "project_access": {"access_level": int(role), "notification_level": 3} if role else None,
             "group_access": None,
