@@ -29,7 +29,7 @@ class Gate:
         self.services, _ = services_of(DIALECT, folder)
         s = self.services
         launcher = Launcher(s.terms, s.db, s.source, s.vault, s.now, {"gitlab": DIALECT})
-        self.door = GitDoor(s.db, s.source, s.now, s.principal, launcher, "http://ci.test")
+        self.door = GitDoor(s.db, s.source, s.source, s.now, s.principal, launcher, "http://ci.test")
         root = s.db.submit_read(lambda tx: tx.user_by_name("root")).result()
         self.project = asyncio.run(create_project(s.db, s.source, s.now, "team/app", owner=root))
 

@@ -66,10 +66,12 @@ def build(settings: Settings, keys: Keys, url: str) -> House:
     late = [Late(partial(d.mount, services)) for d in house.dialects.values()]
     doors = [Door(d.name, d.prefixes, app) for d, app in zip(house.dialects.values(), late, strict=True)]
     web, probes = Late(partial(_site, services, house.dialects)), Late(partial(health, services))
-    git = GitDoor(services.db, services.source, services.now, services.principal, house.launcher, url)
+    git = GitDoor(
+        services.db, services.source, house.source, services.now, services.principal, house.launcher, url
+    )
     front = Front(
         doors=[*doors, Door("health", ("/healthz", "/readyz", "/metrics"), probes)],
-        git=GitHttp(house.source, git.authorize, git.pushed),
+        git=GitHttp(house.source, git.authorize, git.pushed, git.announced),
         web=web,
     )
     return replace(house, front=front, late=(*late, web, probes))

@@ -11,6 +11,7 @@ from runyard.dialects import Round
 from runyard.http.auth import hash_token, job_token, new_token
 from runyard.http.bridging import Bridging
 from runyard.http.identity import Identity
+from runyard.http.pushes import EVERY_S, Pushes
 from runyard.model.plan import Network
 from runyard.runner.cache import open_cache
 from runyard.runner.job import Means
@@ -33,8 +34,10 @@ class Loops:
         self.upkeep = Upkeep(services.db, services.blobs, services.now, services.terms)
         # The bell also rings for bridges; ten seconds are for a ring that was lost.
         bridges = Round("bridges", Bridging(house.launcher).round, 10.0, "outside")
+        pushes = Pushes(services.db, house.source, house.launcher, services.now)
+        left = Round("pushes", pushes.round, EVERY_S)
         rounds = [r for d in house.dialects.values() for r in d.rounds(services)]
-        self.rounds = Rounds(services.bell, [bridges, *rounds])
+        self.rounds = Rounds(services.bell, [bridges, left, *rounds])
         self.runner: RunnerLoop | None = None
 
     def start(self) -> list[str]:

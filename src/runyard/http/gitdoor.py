@@ -1,19 +1,20 @@
-"""Who may clone and push, and what a push sets off. The two callbacks that `sources.smart_http` asks for; app
+"""Who may clone and push, and what a push sets off. The callbacks that `sources.smart_http` asks for; app
 joins them."""
 
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, MutableMapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from runyard.engine.ports import Clock, Database, RefUpdate, Source
 from runyard.http.launch import HEADS, TAGS, Launcher
 from runyard.http.projects import create_project
+from runyard.http.pushes import Pushes, Refs
 from runyard.http.services import Principal
 from runyard.model import protection
 from runyard.model.access import OPEN_TO_ALL, Role
-from runyard.model.errors import Conflict, Forbidden, NotFound, Unauthenticated
+from runyard.model.errors import Conflict, Forbidden, NotFound, Unauthenticated, Unavailable
 from runyard.model.trigger import ZERO_SHA
 from runyard.model.work import Project, Run, User
 from runyard.sources.smart_http import Access, basic_credentials
@@ -24,14 +25,20 @@ RECEIVE = "git-receive-pack"
 
 @dataclass(frozen=True, slots=True)
 class GitDoor:
-    """`authorize` and `pushed` for GitHttp."""
+    """`authorize`, `announced` and `pushed` for GitHttp."""
 
     db: Database
     source: Source
+    refs: Refs
     now: Clock
     principal: Callable[[str], Awaitable[Principal | None]]
     launcher: Launcher
     url: str
+
+    @property
+    def pushes(self) -> Pushes:
+        """Those under way."""
+        return Pushes(self.db, self.refs, self.launcher, self.now)
 
     async def authorize(self, scope: Scope, path: str, service: str) -> Access:
         """Basic user:token (any user name; a job uses `gitlab-ci-token`). A job reads its own project, and
@@ -80,6 +87,14 @@ class GitDoor:
                 raise
             return found
 
+    async def announced(self, access: Access, wanted: Sequence[RefUpdate], options: Sequence[str]) -> Access:
+        """A job's push starts nothing, so nothing of it can be lost."""
+        if not isinstance(access.who, User):
+            return access
+        return replace(
+            access, push=await self.pushes.announce(access.project_id, access.who, wanted, options)
+        )
+
     async def pushed(
         self, access: Access, updates: Sequence[RefUpdate], options: Sequence[str]
     ) -> Sequence[str]:
@@ -87,7 +102,13 @@ class GitDoor:
         project = await self.db.read(lambda tx: tx.get(Project, access.project_id))
         if project is None or not isinstance(access.who, User):
             return []
-        runs = await self.launcher.pushed(project, access.who, updates, options)
+        if not updates:
+            await self.pushes.forget(project.id, access.push)
+            return []
+        try:
+            runs = await self.pushes.heard(access.push, project, access.who, updates, options)
+        except Unavailable as error:  # git has stored it, and it stays announced
+            return [f"The push is stored; what it starts is started later. {error.message}"]
         return [self._line(project, run) for run in runs]
 
     def _line(self, project: Project, run: Run) -> str:

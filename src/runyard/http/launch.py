@@ -18,7 +18,7 @@ from runyard.engine.terms import Terms
 from runyard.engine.trigger import accept
 from runyard.engine.views import variables_of, vars_of
 from runyard.http.services import RunRequest
-from runyard.model.errors import Invalid, NotFound, NothingToRun, RunyardError, Unavailable
+from runyard.model.errors import Away, Invalid, NotFound, NothingToRun, RunyardError, Unavailable
 from runyard.model.plan import Plan, Variable, WorkflowPlan
 from runyard.model.trigger import ZERO_SHA, Commit, Files, Push, Reach, Trigger
 from runyard.model.work import Project, Run, User
@@ -93,15 +93,20 @@ class Launcher:
         return await asyncio.to_thread(self.dialects[request.dialect].compile, trigger, files)
 
     async def pushed(
-        self, project: Project, actor: User, updates: Sequence[RefUpdate], options: Sequence[str]
+        self,
+        project: Project,
+        actor: User,
+        updates: Sequence[RefUpdate],
+        options: Sequence[str],
+        key: str = "",
     ) -> list[Run]:
         """Starts what a push starts in every dialect; a broken file becomes a run that says so, as a push has
-        no other answer."""
+        no other answer. With a `key` the same push again starts only what the first time did not."""
         await self._adopt_default_branch(project, updates)
         runs = []
         tags = sum(update.ref.startswith(TAGS) and update.after != ZERO_SHA for update in updates)
         for update in updates[:PUSHED_REFS]:
-            push = _push(project, actor, update, tuple(options), tags)
+            push = _push(project, actor, update, tuple(options), tags, key)
             if push is None:
                 continue
             if push.after == ZERO_SHA:
@@ -119,6 +124,8 @@ class Launcher:
         for hearer in self.hearers:
             try:
                 runs += await hearer(push)
+            except Away:
+                raise
             except RunyardError as error:
                 log.warning("push not heard", extra={"project": push.project.path, "error": error.message})
         return runs
@@ -128,6 +135,8 @@ class Launcher:
         for loser in self.losers:
             try:
                 await loser(push)
+            except Away:
+                raise
             except RunyardError as error:
                 log.warning("loss not heard", extra={"project": push.project.path, "error": error.message})
 
@@ -143,7 +152,7 @@ class Launcher:
             )
             return []
         runs = []
-        for start in starts:
+        for number, start in enumerate(starts):
             request = RunRequest(
                 project=push.project,
                 dialect=compiler.name,
@@ -155,6 +164,7 @@ class Launcher:
                 variables=start.variables,
                 inputs=start.inputs,
                 options={**start.options, "push_options": push.options},
+                idempotency_key=f"push-{push.key}-{compiler.name}-{number}" if push.key else "",
             )
             runs.append(await self._start_or_record(request))
         return [run for run in runs if run is not None]
@@ -255,7 +265,7 @@ class Launcher:
 
 
 def _push(
-    project: Project, actor: User, update: RefUpdate, options: tuple[str, ...], tags: int
+    project: Project, actor: User, update: RefUpdate, options: tuple[str, ...], tags: int, key: str
 ) -> Push | None:
     """What happened to a branch or tag; None for other refs, of which nobody hears."""
     for prefix, tag in ((HEADS, False), (TAGS, True)):
@@ -269,5 +279,6 @@ def _push(
                 update.after,
                 options,
                 tags,
+                f"{key}:{update.ref}" if key else "",
             )
     return None

@@ -118,3 +118,4 @@ class Push:
     after: str
     options: tuple[str, ...] = ()
     tags_at_once: int = 0  # tags that the same push created or moved
+    key: str = ""  # the same when it is told again, which must start nothing twice; "": it is told once

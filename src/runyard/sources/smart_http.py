@@ -1,9 +1,10 @@
 """git over HTTP: clone, fetch and push as one ASGI application. Mounted by app for every path that `serves`
 says yes to.
 
-It knows no users: `authorize` turns a request into an `Access` (or raises one of the nine errors), `pushed`
-hears what moved, after git has stored it and before the client is told, so that a pipeline exists when `git
-push` returns. Bodies and answers stream; every process has limits and ends with the connection.
+It knows no users: `authorize` turns a request into an `Access` (or raises one of the nine errors);
+`announced` hears what is to move before git does, `pushed` what has moved, after git has stored it and before
+the client is told, so that a pipeline exists when `git push` returns. Bodies and answers stream; every
+process has limits and ends with the connection.
 """
 
 from __future__ import annotations
@@ -55,17 +56,20 @@ _STATUS: dict[type[RunyardError], int] = {
 @dataclass(frozen=True, slots=True)
 class Access:
     """Leave to use one repository. `sees_runs`: refs/pipelines/* are shown (runners fetch them). `who` is the
-    caller's own, handed to `pushed`. `refuses` says why a push may not do what it asks for ("" when it may);
-    `keeps_history`: the refs whose history it may not rewrite."""
+    caller's own, handed to `pushed`; `push` is the name under which this push was announced. `refuses` says
+    why a push may not do what it asks for ("" when it may); `keeps_history`: the refs whose history it may
+    not rewrite."""
 
     project_id: int
     sees_runs: bool = False
     who: object = None
+    push: str = ""
     refuses: Callable[[RefUpdate], str] = lambda update: ""
     keeps_history: Callable[[str], bool] = lambda ref: False
 
 
 Authorize = Callable[[Scope, str, str], Awaitable[Access]]
+Announced = Callable[[Access, Sequence[RefUpdate], Sequence[str]], Awaitable[Access]]
 Pushed = Callable[[Access, Sequence[RefUpdate], Sequence[str]], Awaitable[Sequence[str]]]
 
 
@@ -92,10 +96,17 @@ class GitHttp:
     """The ASGI application."""
 
     def __init__(
-        self, source: GitSource, authorize: Authorize, pushed: Pushed, *, push_limit_bytes: int = 4 << 30
+        self,
+        source: GitSource,
+        authorize: Authorize,
+        pushed: Pushed,
+        announced: Announced | None = None,
+        *,
+        push_limit_bytes: int = 4 << 30,
     ) -> None:
         self._source = source
         self._authorize = authorize
+        self._announced = announced
         self._pushed = pushed
         self._push_limit_bytes = push_limit_bytes
         self._locks: weakref.WeakValueDictionary[int, asyncio.Lock] = weakref.WeakValueDictionary()
@@ -184,6 +195,9 @@ class GitHttp:
             before = await asyncio.to_thread(
                 self._source.targets, access.project_id, [c.ref for c in request.commands]
             )
+            if self._announced is not None:
+                wanted = [RefUpdate(c.ref, before[c.ref], c.after) for c in request.commands]
+                access = await self._announced(access, wanted, request.options)
             keeps = any(access.keeps_history(command.ref) for command in request.commands)
             settings = (
                 ["receive.denyNonFastForwards=true"] if keeps else []
@@ -194,7 +208,7 @@ class GitHttp:
                     stream.read_all(REPORT_LIMIT_BYTES), stream.write_all(_joined(head, body))
                 )
             moved = await asyncio.to_thread(self._moved, access.project_id, before)
-            said = await self._pushed(access, moved, request.options) if moved else ()
+            said = await self._pushed(access, moved, request.options) if moved or access.push else ()
         lines = messages(said) if said and request.side_band else b""
         await _whole(send, lines + report)
         if moved:

@@ -76,7 +76,7 @@ def facts(services: Services, project: Project, row: Record) -> Facts | None:
     }  # fmt: skip
 
 
-async def start(services: Services, project: Project, row: Record, actor: User) -> Run:
+async def start(services: Services, project: Project, row: Record, actor: User, key: str = "") -> Run:
     """Its pipeline at the head of the source branch. NothingToRun when the configuration has nothing for
     merge requests."""
     told = await asyncio.to_thread(facts, services, project, row)
@@ -84,15 +84,15 @@ async def start(services: Services, project: Project, row: Record, actor: User) 
         raise NotFound("Reference not found")
     request = RunRequest(
         project, "gitlab", SOURCE, actor, HEADS + told["source_branch"], told["source_sha"],
-        before_sha=told["diff_base_sha"], options={"merge_request": told},
+        before_sha=told["diff_base_sha"], options={"merge_request": told}, idempotency_key=key,
     )  # fmt: skip
     run = await services.start(request)
 
     def note(tx: Tx) -> None:
         fresh = tx.get(Record, row.id)
         if fresh is not None:
-            runs = [run.id, *fresh.data.get("runs", ())][:200]
-            tx.save(replace(fresh, data={**fresh.data, "runs": runs}))
+            others = [id for id in fresh.data.get("runs", ()) if id != run.id]
+            tx.save(replace(fresh, data={**fresh.data, "runs": [run.id, *others][:200]}))
 
     await services.db.write(note)
     return run
@@ -113,7 +113,8 @@ async def pushed(services: Services, push: Push) -> list[Run]:
 
     runs = []
     for row in await services.db.read(waiting):
-        run = await start_if_any(services, push.project, row, push.actor)
+        key = f"push-{push.key}-merge-request-{row.id}" if push.key else ""
+        run = await start_if_any(services, push.project, row, push.actor, key)
         runs += [run] if run is not None else []
     return runs
 
@@ -167,9 +168,11 @@ def opened(source: str, target: str, sha: str, author_id: int, title: str = "") 
     }  # fmt: skip
 
 
-async def start_if_any(services: Services, project: Project, row: Record, actor: User) -> Run | None:
+async def start_if_any(
+    services: Services, project: Project, row: Record, actor: User, key: str = ""
+) -> Run | None:
     """The same, or None where there is nothing to run."""
     try:
-        return await start(services, project, row, actor)
+        return await start(services, project, row, actor, key)
     except (NothingToRun, Invalid, NotFound):
         return None

@@ -125,7 +125,10 @@ async def pushed(services: Services, push: Push) -> Sequence[Run]:
     if push.tag:
         return ()
     found = await services.db.read(lambda tx: _of_push(tx, push))
-    begun = [await _begin(services, suite, **wish) for suite, wish in found]
+    begun = []
+    for number, (suite, wish) in enumerate(found):
+        key = f"push-{push.key}-suite-{suite.id}-{number}" if push.key else ""
+        begun.append(await _begin(services, suite, **wish, idempotency_key=key))
     return [run for run in begun if run is not None]
 
 
