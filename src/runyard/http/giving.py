@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Iterator, Mapping
+from urllib.parse import quote
 
 from runyard.engine.ports import Blobs
 from runyard.http.front import Send, plain
@@ -16,6 +17,14 @@ OPAQUE: Mapping[str, str] = {
     "cache-control": "private, no-store",
 }
 """Headers of bytes that are for the client that asked and for no browser to show."""
+
+
+def attachment(name: str) -> str:
+    """The `Content-Disposition` of a download (RFC 6266): a plain name for old clients, the true one encoded.
+    Of a path the last part; nothing of a stranger's name can end the header or its quotes."""
+    last = name.rpartition("/")[2] or "artifact"
+    plain = "".join(c if c.isascii() and c.isprintable() and c not in '"\\' else "_" for c in last)
+    return f"attachment; filename=\"{plain}\"; filename*=UTF-8''{quote(last, safe='')}"
 
 
 async def in_thread(pieces: Iterator[bytes]) -> AsyncIterator[bytes]:

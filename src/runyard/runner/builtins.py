@@ -289,53 +289,36 @@ class Builtins:
         choice = self._choice(scene, params)
         if not choice.paths:
             return self._nothing(scene, params)
+        parcel, is_action = _parcel(scene, params), params.get("root") == "common"
+        if is_action and (refused := self._refused(parcel)):
+            return self._failed(scene, refused)
         root = Path(scene.box.outside.workspace)
-        name = scene.log.shown(str(params.get("name") or params.get("type") or "artifact"))
-        action = (
-            params.get("root") == "common"
-        )  # upload-artifact's way, with its outputs and its rule for names
-        if action and set(name) & NOT_IN_NAMES:
-            return self._failed(
-                scene, f"The artifact name is not valid: {name}. It may not hold any of {SAID_NOT_IN_NAMES}"
-            )
-        if action and not params.get("overwrite"):
-            others = (one for one in self.link.artifacts(self.work) if one.name == name)
-            if any(one.job_key != self.work.job.key for one in others):
-                return self._failed(
-                    scene, f"Conflict: an artifact with this name already exists on the workflow run: {name}"
-                )
-        parcel = Parcel(
-            name=name,
-            type=str(params.get("type") or "archive"),
-            format=str(params.get("format") or "zip"),
-            filename=scene.log.shown(
-                str(params.get("filename") or f"{params.get('name') or 'artifacts'}.zip")
-            ),
-            expires="expire_in_s" in params,
-            expire_in_s=params.get("expire_in_s"),
-            replace=bool(params.get("overwrite")),
-        )
         self.spool.mkdir(parents=True, exist_ok=True, mode=0o700)
         with tempfile.TemporaryDirectory(dir=self.spool) as folder:
             file = Path(folder) / "parcel"
-            _write(
-                parcel.format,
-                root,
-                choice,
-                file,
-                _common(root, choice) if params.get("root") == "common" else "",
-            )
-            outputs = {"artifact-digest": _digest(file)} if action else {}
+            _write(parcel.format, root, choice, file, _common(root, choice) if is_action else "")
+            outputs = {"artifact-digest": _digest(file)} if is_action else {}
             try:
                 number = self.link.upload(self.work, parcel, file)
             except (Conflict, Invalid, TooLarge) as error:
                 return self._failed(scene, f"Uploading {parcel.name}: {error.message}")
-        if action:
+        if is_action:
             outputs |= {"artifact-id": str(number), "artifact-url": self._address(number)}
         scene.log.system(
             f'Uploading artifacts as "{parcel.type}": {parcel.name}, {len(choice.paths)} entries'
         )
         return Ended(Outcome.PASSED, outputs=outputs)
+
+    def _refused(self, parcel: Parcel) -> str:
+        """Why upload-artifact does not take this name; "" when it does."""
+        if set(parcel.name) & NOT_IN_NAMES:
+            return (
+                f"The artifact name is not valid: {parcel.name}. It may not hold any of {SAID_NOT_IN_NAMES}"
+            )
+        others = () if parcel.replace else self.link.artifacts(self.work)
+        if any(one.name == parcel.name and one.job_key != self.work.job.key for one in others):
+            return f"Conflict: an artifact with this name already exists on the workflow run: {parcel.name}"
+        return ""
 
     def _nothing(self, scene: Scene, params: Mapping[str, Any]) -> Ended:
         sentence = f"No files were found for {params.get('name') or 'the artifact'}; nothing is uploaded."
@@ -419,6 +402,19 @@ def _name_origin(checkout: Path, work: Assignment) -> None:
     url = urlunsplit((parts.scheme, f"gitlab-ci-token:{work.token}@{host}", parts.path, "", ""))
     with (checkout / ".git" / "config").open("a", encoding="utf-8") as config:
         config.write(f'[remote "origin"]\n\turl = {url}\n\tfetch = +refs/heads/*:refs/remotes/origin/*\n')
+
+
+def _parcel(scene: Scene, params: Mapping[str, Any]) -> Parcel:
+    """An upload's artifact as the step describes it; what the job masks stays masked in its names."""
+    return Parcel(
+        name=scene.log.shown(str(params.get("name") or params.get("type") or "artifact")),
+        type=str(params.get("type") or "archive"),
+        format=str(params.get("format") or "zip"),
+        filename=scene.log.shown(str(params.get("filename") or f"{params.get('name') or 'artifacts'}.zip")),
+        expires="expire_in_s" in params,
+        expire_in_s=params.get("expire_in_s"),
+        replace=bool(params.get("overwrite")),
+    )
 
 
 def _digest(file: Path) -> str:

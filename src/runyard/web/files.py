@@ -13,11 +13,11 @@ from collections.abc import Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import Any, BinaryIO
-from urllib.parse import quote
 
 from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
 
+from runyard.http.giving import attachment
 from runyard.http.services import Services
 from runyard.http.session import who
 from runyard.model.errors import Invalid, NotFound
@@ -112,10 +112,3 @@ def shown_as(name: str) -> str:
         guessed.startswith("text/") or guessed in TEXTS or name.endswith((".log", ".yml", ".yaml", ".toml"))
     )
     return PLAIN if is_text else BYTES
-
-
-def attachment(name: str) -> str:
-    """The header of a download: a plain name for old clients, the true one encoded."""
-    last = name.rpartition("/")[2]
-    plain = "".join(c if c.isascii() and (c.isalnum() or c in "._-") else "_" for c in last)[:120]
-    return f"attachment; filename=\"{plain or 'artifact'}\"; filename*=UTF-8''{quote(last, safe='')}"

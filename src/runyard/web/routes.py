@@ -30,6 +30,7 @@ from runyard.engine.ports import RunFilter, Tx
 from runyard.engine.views import log_size
 from runyard.http import devices
 from runyard.http.bodies import form
+from runyard.http.giving import attachment
 from runyard.http.logs import log_bytes, opened
 from runyard.http.problems import status_of
 from runyard.http.services import Principal, Services
@@ -41,7 +42,7 @@ from runyard.model.state import State
 from runyard.model.work import Attempt, Run
 from runyard.web import live, offered, pages
 from runyard.web.ansi import LogHtml
-from runyard.web.files import Files, attachment
+from runyard.web.files import Files
 from runyard.web.markdown import render
 from runyard.web.offered import Makers
 from runyard.web.render import Templates

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from runyard.tasks.lookml.connections import Connection, connection
 from runyard.tasks.lookml.language.findings import Finding
 from runyard.tasks.lookml.language.project import Project, load
 
@@ -45,6 +46,16 @@ def bakery_file(tmp_path_factory: pytest.TempPathFactory, fill: Callable[[str], 
     path = tmp_path_factory.mktemp("bakery") / "bakery.duckdb"
     fill(str(path))
     return path
+
+
+@pytest.fixture(params=["duckdb", "postgres"])
+def shop(request: pytest.FixtureRequest, bakery_file: Path, fill: Callable[[str], None]) -> Connection:
+    """The bakery's data as the connection "shop", in each database."""
+    if request.param == "duckdb":
+        return connection("shop", {"dialect": "duckdb", "file": str(bakery_file)})
+    url = request.getfixturevalue("fresh_postgres_url")
+    fill(url)
+    return connection("shop", {"dialect": "postgres", "url": url})
 
 
 def places(findings: list[Finding]) -> list[tuple[str, str, int, int]]:

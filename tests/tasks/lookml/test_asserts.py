@@ -3,13 +3,11 @@ where."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from datetime import datetime
-from pathlib import Path
 
 import pytest
 
-from runyard.tasks.lookml.connections import Connection, connection
+from runyard.tasks.lookml.connections import Connection
 from runyard.tasks.lookml.language.model import models
 from runyard.tasks.lookml.validators.asserts.run import AssertOptions, TriedTests, run
 from runyard.tasks.lookml.validators.asserts.tests import tests as data_tests
@@ -34,15 +32,6 @@ view: orders {
 }
 view: customers { dimension: id { primary_key: yes type: number sql: ${TABLE}.id ;; } dimension: city { sql: ${TABLE}.city ;; } }
 """
-
-
-@pytest.fixture(params=["duckdb", "postgres"])
-def shop(request: pytest.FixtureRequest, bakery_file: Path, fill: Callable[[str], None]) -> Connection:
-    if request.param == "duckdb":
-        return connection("shop", {"dialect": "duckdb", "file": str(bakery_file)})
-    url = request.getfixturevalue("fresh_postgres_url")
-    fill(url)
-    return connection("shop", {"dialect": "postgres", "url": url})
 
 
 START = MODEL.count("\n") + 1

@@ -40,16 +40,6 @@ MODEL = 'connection: "shop"\ninclude: "orders.view"\nexplore: orders {}\n'
 PLAIN = Options()
 
 
-@pytest.fixture(params=["duckdb", "postgres"])
-def shop(request: pytest.FixtureRequest, bakery_file: Path, fill: Callable[[str], None]) -> Connection:
-    """The bakery's data as the connection "shop"."""
-    if request.param == "duckdb":
-        return connection("shop", {"dialect": "duckdb", "file": str(bakery_file)})
-    url = request.getfixturevalue("fresh_postgres_url")
-    fill(url)
-    return connection("shop", {"dialect": "postgres", "url": url})
-
-
 def run(make: Make, shop: Connection, files: dict[str, str], options: Options = PLAIN) -> list[TriedExplore]:
     return validate(models(make(files)), {"shop": shop}, options)
 

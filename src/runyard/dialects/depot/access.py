@@ -107,15 +107,7 @@ class Translator:
         except Exception as error:  # noqa: BLE001 - as above
             raise wire(error) from None
 
-    async def intercept_bidi_stream(
-        self, call_next: Callable[[Any, Any], AsyncIterator[Any]], request: AsyncIterator[Any], ctx: Any
-    ) -> AsyncIterator[Any]:
-        """The same where both sides speak."""
-        try:
-            async for message in call_next(request, ctx):
-                yield message
-        except Exception as error:  # noqa: BLE001 - as above
-            raise wire(error) from None
+    intercept_bidi_stream = intercept_server_stream  # the same where both sides speak
 
 
 def visible_project(tx: Tx, principal: Principal, project_id: int, what: str) -> Project:

@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import hmac
 from dataclasses import dataclass
-from urllib.parse import parse_qs, quote
+from urllib.parse import parse_qs
 
 from runyard.dialects.depot import ids
 from runyard.dialects.depot.asking import DOWNLOAD_PATH
 from runyard.http.front import Receive, Scope, Send, plain
-from runyard.http.giving import OPAQUE, give
+from runyard.http.giving import OPAQUE, attachment, give
 from runyard.http.services import Services
 from runyard.model.errors import NotFound
 from runyard.model.work import Artifact
@@ -64,14 +64,10 @@ def is_signed(services: Services, scope: Scope, text: str) -> bool:
 def _headers(row: Artifact) -> dict[str, str]:
     suffix = {"zip": ".zip", "gzip": ".gz"}.get(row.format, "")
     name = row.filename or (row.name if row.name.endswith(suffix) else row.name + suffix)
-    shown = "".join(
-        char if char.isascii() and char.isprintable() and char not in '"\\' else "_" for char in name
-    )
-    disposition = f"attachment; filename=\"{shown}\"; filename*=UTF-8''{quote(name, safe='')}"
     return {
         **OPAQUE,
         "content-type": TYPES.get(row.format, OPAQUE["content-type"]),
-        "content-disposition": disposition,
+        "content-disposition": attachment(name),
         "x-content-type-options": "nosniff",
         "content-security-policy": "sandbox; default-src 'none'",
     }

@@ -12,7 +12,6 @@ import mimetypes
 from collections.abc import AsyncIterator, Sequence, Set
 from dataclasses import dataclass
 from functools import partial
-from urllib.parse import quote
 
 from starlette.responses import FileResponse, Response, StreamingResponse
 
@@ -23,7 +22,7 @@ from runyard.dialects.gitlab.refusals import answer_json, missing
 from runyard.dialects.gitlab.words import CHILD
 from runyard.engine import control
 from runyard.engine.ports import ArtifactFilter, Page, RunFilter, Tx
-from runyard.http.giving import in_thread
+from runyard.http.giving import attachment, in_thread
 from runyard.http.services import Services
 from runyard.model.access import Role
 from runyard.model.errors import Conflict, Forbidden, NotFound
@@ -209,7 +208,7 @@ def _sweep(project_id: int, latest: Set[int], after: int, tx: Tx) -> int | None:
 
 def serve_blob(services: Services, row: Artifact) -> Response:
     """The stored bytes. Where blobs are files the server sends the file itself."""
-    headers = {**GUARD, "Content-Disposition": _attachment(row.filename or "artifacts.zip")}
+    headers = {**GUARD, "Content-Disposition": attachment(row.filename or "artifacts.zip")}
     kind = "application/zip" if row.format == "zip" else "application/octet-stream"
     path = services.blobs.local_path(row.blob)
     if path is not None:
@@ -230,7 +229,7 @@ async def serve_file(services: Services, row: Artifact, path: str) -> Response:
         raise
     name = path.rsplit("/", 1)[-1]
     kind = mimetypes.guess_type(name)[0] or "application/octet-stream"
-    headers = {**GUARD, "Content-Disposition": _attachment(name), "Content-Length": str(size)}
+    headers = {**GUARD, "Content-Disposition": attachment(name), "Content-Length": str(size)}
 
     async def body() -> AsyncIterator[bytes]:
         try:
@@ -240,10 +239,3 @@ async def serve_file(services: Services, row: Artifact, path: str) -> Response:
             file.close()
 
     return StreamingResponse(body(), headers=headers, media_type=kind)
-
-
-def _attachment(name: str) -> str:
-    """RFC 6266: a plain name for old clients, the true one encoded. Control characters never reach the
-    header."""
-    plain = "".join(c if c.isascii() and c.isprintable() and c not in '"\\' else "_" for c in name)
-    return f"attachment; filename=\"{plain}\"; filename*=UTF-8''{quote(name, safe='')}"
