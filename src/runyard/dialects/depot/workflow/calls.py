@@ -47,26 +47,18 @@ def caller(setting: build.Setting, job: JobDoc) -> JobPlan | None:
     known = _known(given, job, static)
     if job.matrix is not None and build.is_known(job, static):
         build.expanded(job, static)  # for its findings
-    inner = {
-        key: value for key, value in setting.context.items() if key not in ("inputs", "matrix", "strategy")
-    }
-    if known is not None:
-        inner["inputs"] = known
     permissions = of_job(setting.permissions, setting.doc, job)
     _check_permissions(job, permissions, doc, static)
     within = replace(
         setting,
         doc=doc,
-        context=inner,
+        context=_facts_within(setting, known),
         library=library,
         key=f"{setting.key}{job.id} / ",
         permissions=permissions,
     )
     plans = tuple(_of_a_call(plan) for plan in build.jobs(within))
-    stamp = f"{setting.stamp}-{setting.key}{job.id}"
-    rule, later = late.concurrency(job.concurrency, replace(static, facts=late.grouping(context, stamp)))
-    if job.concurrency is None and doc.concurrency is not None:
-        rule = _of_the_file(doc.concurrency, replace(static, facts=late.grouping(inner, stamp)))
+    rule, later = _concurrency(within, setting, job, static)
     name, text, _ = late.name(job, job.id, "", static)
     of_legs = text if job.name is not None and uses_matrix(job.name) else ""
     if text and not of_legs:
@@ -98,6 +90,24 @@ def caller(setting: build.Setting, job: JobDoc) -> JobPlan | None:
         ),
         extra={"depot": {"job_key": f"{setting.file}:{setting.key}{job.id}"}},
     )
+
+
+def _facts_within(setting: build.Setting, inputs: dict[str, Any] | None) -> dict[str, Any]:
+    """What the called file knows: the caller's facts without what is the caller's own."""
+    own = ("inputs", "matrix", "strategy")
+    shared = {key: value for key, value in setting.context.items() if key not in own}
+    return shared if inputs is None else {**shared, "inputs": inputs}
+
+
+def _concurrency(
+    within: build.Setting, setting: build.Setting, job: JobDoc, static: Static
+) -> tuple[Concurrency | None, dict[str, str]]:
+    """The rule of the call: the job's own, else the called file's; and what is drawn later of it."""
+    stamp = f"{setting.stamp}-{setting.key}{job.id}"
+    if job.concurrency is None and within.doc.concurrency is not None:
+        facts_there = late.grouping(within.context, stamp)
+        return _of_the_file(within.doc.concurrency, replace(static, facts=facts_there)), {}
+    return late.concurrency(job.concurrency, replace(static, facts=late.grouping(static.facts, stamp)))
 
 
 def _of_the_file(concurrency: ConcurrencyDoc, static: Static) -> Concurrency | None:
