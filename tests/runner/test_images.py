@@ -162,6 +162,19 @@ def test_a_pull_policy_decides_whether_what_is_here_will_do(yard: Yard, image: s
 
 
 @pytest.mark.root
+def test_a_name_that_was_given_to_another_image_means_that_one_at_once(
+    yard: Yard, image: str, tmp_path: Path
+) -> None:
+    root, name = tmp_path / "root", f"{image}-again"
+    with_libraries(Path("/bin/sh"), root)
+    with_libraries(Path("/bin/cat"), root)
+    for text in ("first", "second"):
+        (root / "which").write_text(text)
+        imported(root, name)
+        assert text in ran(yard, "cat /which", Image(name))
+    subprocess.run(["podman", "rmi", "-f", name], check=True, capture_output=True)
+
+
 def test_image_jobs_leave_nothing_behind(yard: Yard, image: str) -> None:
     """Neither processes nor mounts of the host nor files that only another user could remove."""
     sleep = f"sleep 1000.{secrets.randbelow(10**9)}"  # other tests' jobs may be there

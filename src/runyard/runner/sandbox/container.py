@@ -62,13 +62,27 @@ class Wanted:
         return cls(image.name, platform, policies, (user, word) if user and word else None)
 
 
+@dataclass(frozen=True, slots=True)
+class _Known:
+    """An image that was found, when (monotonic seconds), and what podman's list of images was then."""
+
+    at: float
+    root: RootFs
+    listed: tuple[int, int] | None
+
+    def is_fresh(self) -> bool:
+        """Whether the name still means these files, as far as a look without the engine can tell."""
+        is_young = time.monotonic() - self.at <= KNOWN_FOR_S
+        return is_young and self.root.path.exists() and self.listed == _listed(self.root)
+
+
 class Images:
     """Finds, pulls and keeps images. `work` holds exported root file systems (docker only)."""
 
     def __init__(self, work: Path) -> None:
         self._work = work
         self._lock = threading.Lock()
-        self._known: dict[Wanted, tuple[float, RootFs]] = {}
+        self._known: dict[Wanted, _Known] = {}
 
     @contextmanager
     def root(self, image: Image | None) -> Iterator[RootFs | None]:
@@ -80,11 +94,11 @@ class Images:
             raise ImageUnavailable(f"{image.name[:200]!r} is not the name of an image")
         wanted = Wanted.of(image)
         with self._lock:
-            at, found = self._known.get(wanted, (0.0, None))
-            fresh = found is not None and time.monotonic() - at <= KNOWN_FOR_S and found.path.exists()
-            if found is None or not fresh or wanted.policies[0] == ALWAYS:
-                found = _find(wanted, self._work)
-                self._known[wanted] = (time.monotonic(), found)
+            known = self._known.get(wanted)
+            if known is None or wanted.policies[0] == ALWAYS or not known.is_fresh():
+                root = _find(wanted, self._work)
+                known = self._known[wanted] = _Known(time.monotonic(), root, _listed(root))
+        found = known.root
         entrypoint = found.entrypoint if image.entrypoint is None else tuple(filter(None, image.entrypoint))
         env = {**found.env, **image.env}
         yield replace(found, env=env, entrypoint=entrypoint, user=image.user or found.user)
@@ -179,6 +193,18 @@ def _layers(about: Mapping[str, Any]) -> tuple[Path, ...]:
     names = [data["UpperDir"], *filter(None, str(data.get("LowerDir") or "").split(":"))]
     found = tuple(Path(name) for name in names)
     return found if all(path.is_dir() for path in found) else ()
+
+
+def _listed(root: RootFs) -> tuple[int, int] | None:
+    """The time and size of the file in which podman keeps the names of its images, beside the layers: a tag
+    that was built anew or pulled again changes it. None where there is none (docker)."""
+    if not root.layers:
+        return None
+    try:
+        found = (root.layers[0].parents[2] / "overlay-images/images.json").stat()
+    except (OSError, IndexError):
+        return None
+    return found.st_mtime_ns, found.st_size
 
 
 def _exported(work: Path, engine: str, name: str, ident: str) -> Path:
