@@ -36,6 +36,9 @@ make:
   artifacts: {paths: [out.txt]}
   parallel: 100
 """
+# What each request adds to its path, so that no answer is asked for twice; the parameter is nobody's.
+RANDOM = "&pagination=keyset&order_by=id&sort=desc&id_before={at}"
+NEW = "&asked={at}{at}"
 CONSTANT = """
 import asyncio, sys
 from granian.constants import Interfaces
@@ -124,9 +127,9 @@ def draw(database: Path) -> None:
 
 
 def measured(live: Live, path: str) -> list[Figure]:
-    """Requests a second and latencies of pages at random places of the list (each asked once in a while of
-    hours), of the deepest keyset page, of the first, and of the constant body. Nothing that the server keeps
-    can help with the first."""
+    """Requests a second and latencies of the first page, of the constant body, and of pages that are made
+    anew for each request: at random places of the list, and the deepest by key. The first is asked as pollers
+    ask it, the same again and again: while nothing is written the server gives the answer that it has."""
     first = live.raw("GET", path)[1]
     oldest = json.loads(live.raw("GET", f"{path}&pagination=keyset&order_by=id&sort=asc&per_page=40")[1])
     deepest = f"{path}&pagination=keyset&order_by=id&sort=desc&id_before={oldest[-1]['id']}"
@@ -137,23 +140,23 @@ def measured(live: Live, path: str) -> list[Figure]:
         rounds = [
             (
                 load(other, "/"),
-                load(port, f"/api/v4{path}", True),
-                load(port, f"/api/v4{deepest}"),
+                load(port, f"/api/v4{path}", RANDOM),
+                load(port, f"/api/v4{deepest}", NEW),
                 load(port, f"/api/v4{path}"),
             )
             for _ in range(ROUNDS)
         ]
         bare50, bare99 = spread(other, "/")
-        p50, p99 = spread(port, f"/api/v4{path}", True)
+        p50, p99 = spread(port, f"/api/v4{path}", RANDOM)
     floor, ours, deep, first_page = (
         max((r[i] for r in rounds), key=lambda found: found[0]) for i in range(4)
     )
     size = f"{len(first) / 1024:.0f} KiB"
     return [
-        Figure(f"20 of {RUNS * JOBS:,} jobs at a random place, {CONNECTIONS} connections ({size})", f"{ours[0]:.0f}/s", f"{floor[0]:.0f}/s (constant body)", ours[0] / floor[0], 0.5, True),
-        Figure("  the deepest keyset page", f"{deep[0]:.0f}/s", f"{ours[0]:.0f}/s (random places)", deep[0] / ours[0], 0.9, True),
-        Figure("  the first page (no limit asked)", f"{first_page[0]:.0f}/s", f"{floor[0]:.0f}/s (constant body)", first_page[0] / floor[0], 0, True),
-        Figure("  p99 of one connection", f"{p99 * 1000:.2f} ms", f"{p50 * 1000:.2f} ms (its p50; constant body: {bare99 / bare50:.1f})", p99 / p50, 3),
+        Figure(f"the first 20 of {RUNS * JOBS:,} jobs, {CONNECTIONS} connections ({size})", f"{first_page[0]:.0f}/s", f"{floor[0]:.0f}/s (constant body)", first_page[0] / floor[0], 0.5, True),
+        Figure("  20 at a random place, made anew (no limit asked)", f"{ours[0]:.0f}/s", f"{floor[0]:.0f}/s (constant body)", ours[0] / floor[0], 0, True),
+        Figure("  the deepest keyset page, made anew", f"{deep[0]:.0f}/s", f"{ours[0]:.0f}/s (random places)", deep[0] / ours[0], 0.9, True),
+        Figure("  p99 of random places, one connection", f"{p99 * 1000:.2f} ms", f"{p50 * 1000:.2f} ms (its p50; constant body: {bare99 / bare50:.1f})", p99 / p50, 3),
     ]  # fmt: skip
 
 
@@ -178,19 +181,19 @@ def constant(body: bytes) -> Iterator[int]:
             process.wait(10)
 
 
-def load(port: int, path: str | bytes, anywhere: bool = False) -> tuple[float, float]:
+def load(port: int, path: str | bytes, added: str = "") -> tuple[float, float]:
     """(answers a second, median latency) of CONNECTIONS busy connections, asked from processes of their
     own."""
     with multiprocessing.get_context("spawn").Pool(2) as pool:
-        found = pool.starmap(busy, [(port, path, CONNECTIONS // 2, anywhere)] * 2)
+        found = pool.starmap(busy, [(port, path, CONNECTIONS // 2, added)] * 2)
     times = [t for some in found for t in some]
     return len(times) / SECONDS, statistics.median(times)
 
 
-def busy(port: int, path: str | bytes, connections: int, anywhere: bool) -> list[float]:
+def busy(port: int, path: str | bytes, connections: int, added: str) -> list[float]:
     """Latencies of so many connections, each asking as fast as it is answered."""
     found: list[list[float]] = [[] for _ in range(connections)]
-    threads = [threading.Thread(target=ask, args=(port, path, SECONDS, some, anywhere)) for some in found]
+    threads = [threading.Thread(target=ask, args=(port, path, SECONDS, some, added)) for some in found]
     for thread in threads:
         thread.start()
     for thread in threads:
@@ -198,33 +201,31 @@ def busy(port: int, path: str | bytes, connections: int, anywhere: bool) -> list
     return [t for some in found for t in some]
 
 
-def spread(port: int, path: str, anywhere: bool = False) -> tuple[float, float]:
+def spread(port: int, path: str, added: str = "") -> tuple[float, float]:
     """(p50, p99) of the calmest of three looks: a neighbour on the machine takes the core for
     milliseconds."""
-    calm = [one(port, path, anywhere) for _ in range(3)]
+    calm = [one(port, path, added) for _ in range(3)]
     return min(((c[len(c) // 2], c[int(len(c) * 0.99)]) for c in calm), key=lambda pair: pair[1] / pair[0])
 
 
-def one(port: int, path: str, anywhere: bool) -> Sequence[float]:
+def one(port: int, path: str, added: str) -> Sequence[float]:
     """Sorted latencies of one connection."""
     found: list[float] = []
-    ask(port, path, SECONDS, found, anywhere)
+    ask(port, path, SECONDS, found, added)
     return sorted(found)
 
 
-def ask(port: int, path: str | bytes, seconds: float, times: list[float], anywhere: bool = False) -> None:
+def ask(port: int, path: str | bytes, seconds: float, times: list[float], added: str = "") -> None:
     """Asks over one kept connection; a bare socket, so that the client costs next to nothing. A path is asked
-    with GET, bytes are a whole request. `anywhere`: each time a page somewhere else."""
+    with GET, bytes are a whole request. `added`: to each path, with a random number in it."""
     request = path if isinstance(path, bytes) else written(path)
     with socket.create_connection(("127.0.0.1", port)) as connection:
         for _ in range(20):
             answered(connection, request)
         end = time.perf_counter() + seconds
         while (begin := time.perf_counter()) < end:
-            if anywhere:
-                request = written(
-                    f"{path}&pagination=keyset&order_by=id&sort=desc&id_before={random.randrange(100, RUNS * JOBS)}"
-                )
+            if added:
+                request = written(f"{path}{added.format(at=random.randrange(100, RUNS * JOBS))}")
             answered(connection, request)
             times.append(time.perf_counter() - begin)
 

@@ -13,6 +13,7 @@ from typing import Any, TypeVar, cast
 
 T = TypeVar("T")
 MOST = 4096
+MOST_BYTES = 8 << 20
 
 
 class Moment:
@@ -21,6 +22,7 @@ class Moment:
 
     def __init__(self) -> None:
         self._known: dict[Hashable, Any] = {}
+        self._free_bytes = MOST_BYTES
 
     def of(self, key: Hashable, read: Callable[[], T]) -> T:
         """What `read` answers, or answered for this key; what it raises is raised and not kept."""
@@ -33,9 +35,23 @@ class Moment:
             self._known[key] = found
         return found
 
+    def known(self, key: Hashable) -> Any:
+        """What was kept for this key; None when nothing was."""
+        return self._known.get(key)
+
+    def keep(self, key: Hashable, found: object, size_bytes: int) -> None:
+        """For who can read only between two asks. Of that size in memory, and not at all when there is too
+        much already."""
+        if len(self._known) < MOST and size_bytes <= self._free_bytes:
+            self._free_bytes -= size_bytes
+            self._known[key] = found
+
 
 class Fleeting(Moment):
     """Keeps nothing."""
+
+    def keep(self, key: Hashable, found: object, size_bytes: int) -> None:
+        pass
 
     def of(self, key: Hashable, read: Callable[[], T]) -> T:
         return read()

@@ -8,9 +8,11 @@ from typing import Any
 
 import pytest
 
+from runyard.dialects.gitlab.gathering import Bodies
 from runyard.http.auth import hash_token
-from runyard.http.recall import FLEETING, Recall
+from runyard.http.recall import FLEETING, MOST_BYTES, Recall
 from runyard.model.access import Role
+from runyard.model.work import User
 from tests.services import PLAIN
 
 from .conftest import House
@@ -32,6 +34,35 @@ def test_what_a_moment_could_not_read_is_asked_again() -> None:
     with pytest.raises(ZeroDivisionError):
         moment.of("k", lambda: 1 // 0)
     assert moment.of("k", lambda: 5) == 5
+
+
+def test_a_moment_keeps_no_more_than_it_may() -> None:
+    moment = Recall().moment(1, 0)
+    moment.keep("a", "first", MOST_BYTES - 10)
+    moment.keep("b", "too much", 11)
+    moment.keep("c", "fits", 10)
+    assert [moment.known(key) for key in "abc"] == ["first", None, "fits"]
+    FLEETING.keep("a", "never", 1)
+    assert FLEETING.known("a") is None
+
+
+def test_a_page_asked_again_is_the_same_answer_until_something_is_written(
+    house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    project = house.project()
+    house.pipeline(project)
+    path, made = f"/projects/{project}/jobs", []
+    bodies = Bodies.jobs
+    monkeypatch.setattr(Bodies, "jobs", lambda *args: made.append(1) or bodies(*args))
+    first = house.call("GET", path)
+    again = house.call("GET", path)
+    assert (again.content, again.headers["link"]) == (first.content, first.headers["link"])
+    assert len(made) == 1
+    assert house.call("GET", f"{path}?per_page=1").content != first.content, "another question"
+    assert house.call("GET", path, token="glpat-nobody").status_code == 401, "somebody else"
+    assert len(made) == 2
+    house.write(lambda tx: tx.save(replace(tx.get(User, 1), name="Renamed")))
+    assert house.get(path)[0]["user"]["name"] == "Renamed"
 
 
 def test_what_was_acknowledged_is_seen_at_once(house: House) -> None:

@@ -20,6 +20,7 @@ from urllib.parse import parse_qsl
 from starlette.datastructures import UploadFile
 from starlette.formparsers import MultiPartException, MultiPartParser
 from starlette.requests import Request
+from starlette.types import Scope
 
 from runyard.dialects.gitlab.refusals import BadParameter, FieldErrors, NoSuchPage
 from runyard.engine.ports import Page
@@ -296,9 +297,14 @@ def cursor_for(id: int) -> str:
 _CREDENTIALS = frozenset({b"job-token", b"private-token", b"authorization"})
 
 
+def credentials_in(scope: Scope) -> tuple[tuple[bytes, bytes], ...]:
+    """Every header that may say who asks, as it came. (Tokens in the query are part of the query.)"""
+    return tuple([header for header in scope["headers"] if header[0] in _CREDENTIALS])
+
+
 def token_in(request: Request, parameters: Parameters) -> tuple[str, bool]:
     """(token, was it given as a job token)."""
-    shown = {name: value for name, value in reversed(request.scope["headers"]) if name in _CREDENTIALS}
+    shown = dict(reversed(credentials_in(request.scope)))
     job = shown.get(b"job-token", b"").decode("latin-1") or _text(parameters, "job_token")
     if job:
         return job, True

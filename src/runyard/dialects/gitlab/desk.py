@@ -110,6 +110,7 @@ class Line:
     whole_body: bool = True  # False: the handler streams the body itself
     look: Look | None = None
     glance: Callable[[Parameters], bool] | None = None
+    is_kept: bool = False  # its answer is made of request line, who asks, database and second alone
     role: Role | None = None  # the least role in the project; None: who may see it reads, developers write
 
     @property
@@ -144,8 +145,7 @@ class Desk:
         if line.door is Door.OPEN and named is None:
             return Entry(request, parameters, token, Principal(_NO_USER), NOBODY)
 
-        db, now = self.services.db, self.services.now()
-        moment = self.recall.moment(db.version(), now)
+        db, now, moment = self.services.db, self.services.now(), self.moment()
 
         def open_door(tx: Tx) -> Entry:
             who, project = moment.of(
@@ -161,6 +161,10 @@ class Desk:
 
         is_short = line.look is None or (line.glance is not None and line.glance(parameters))
         return await (db.glance(open_door) if is_short else db.read(open_door))
+
+    def moment(self) -> Moment:
+        """Of the request that begins now."""
+        return self.recall.moment(self.services.db.version(), self.services.now())
 
     def _admitted(
         self, tx: Tx, line: Line, token: str, as_job: bool, named: str | None

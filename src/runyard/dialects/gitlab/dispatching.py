@@ -16,9 +16,12 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
+from runyard.dialects.gitlab.asking import credentials_in
 from runyard.dialects.gitlab.desk import Desk, Line
 from runyard.dialects.gitlab.refusals import answer_json, problem
+from runyard.http.auth import is_live
 from runyard.model.errors import RunyardError
+from runyard.model.work import Token
 
 REST = ":path"  # a name that takes one segment or many
 Named = dict[str, str]
@@ -62,6 +65,14 @@ class Node:
                     yield lines, {name: "/".join(segments[at:end]), **found}
 
 
+@dataclass(frozen=True, slots=True)
+class Kept:
+    """An answer, and whose token asked for it; None without one."""
+
+    response: Response
+    token: Token | None
+
+
 class Dispatcher:
     """The application. `plain`: GET handlers of fixed paths outside the prefix, open to everyone."""
 
@@ -93,11 +104,29 @@ class Dispatcher:
                 return await self._plain[path](Request(scope, receive, send))
             line, named = self.find(method, path)
             request = Request({**scope, "path_params": named}, receive, send)
+            if line.is_kept:
+                return await self._recalled(line, request)
             return await line.handler(await self._desk.enter(line, request))
         except RunyardError as error:
             return problem(error)
         except HTTPException as error:
             return _unrouted(error)
+
+    async def _recalled(self, line: Line, request: Request) -> Response:
+        """The answer to the same question in the same moment, or a new one. Who asks a page again and again
+        costs little until something is written."""
+        scope, moment = request.scope, self._desk.moment()
+        key = scope["method"], scope["runyard.path"], scope["query_string"], credentials_in(scope)
+        known = moment.known(key)
+        if isinstance(known, Kept) and (
+            known.token is None or is_live(known.token, self._desk.services.now())
+        ):
+            return known.response
+        entry = await self._desk.enter(line, request)
+        response = await line.handler(entry)
+        if response.status_code == 200:
+            moment.keep(key, Kept(response, entry.who.token), len(response.body))
+        return response
 
     def find(self, method: str, path: str) -> tuple[Line, Named]:
         """The line and the named segments. HTTPException 404, or 405 when the path is known to other

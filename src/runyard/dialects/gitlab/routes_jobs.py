@@ -50,6 +50,7 @@ class Jobs:
                 "List a project's jobs",
                 look=self.of_project,
                 glance=is_short,
+                is_kept=True,
             ),
             Line(
                 "GET",
@@ -59,6 +60,7 @@ class Jobs:
                 "List a pipeline's jobs",
                 look=self.of_pipeline,
                 glance=is_short,
+                is_kept=True,
             ),
             Line(
                 "GET",
@@ -67,9 +69,17 @@ class Jobs:
                 self.listed,
                 "List a pipeline's bridges",
                 look=self.bridges_of,
+                is_kept=True,
             ),
             Line(
-                "GET", job, Door.JOB_READER, self.one, "Get a job", look=self._find_one, glance=lambda _: True
+                "GET",
+                job,
+                Door.JOB_READER,
+                self.one,
+                "Get a job",
+                look=self._find_one,
+                glance=lambda _: True,
+                is_kept=True,
             ),
             Line("GET", "/job", Door.USER_OR_JOB, self.own, "Get the job of a job token"),
             Line("GET", f"{job}/trace", Door.READER, self.trace, "Get a job's log"),
