@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import subprocess
 from dataclasses import replace
 from typing import Any
@@ -47,6 +48,18 @@ def pushed(house: Any, project_id: int, **more: Any) -> Push:
     return Push(project, user, "main", False, ZERO_SHA, sha, **more)
 
 
+def offer(house: Any, project: int) -> None:
+    """A merge request from a branch `topic`, as the other door keeps it."""
+    sha = house.services.source.resolve(project, "main")[0].sha
+    house.services.source.make_ref(project, "refs/heads/topic", sha)
+    data = {
+        "iid": 1, "source_branch": "topic", "target_branch": "main", "state": "opened", "title": "T", "author_id": 1,
+        "description": "", "labels": [], "draft": False,
+    }  # fmt: skip
+    now = house.services.now()
+    house.write(lambda tx: tx.add(Record(0, pulls.KIND, project, "1", data, now, now)))
+
+
 def test_a_schedule_comes_when_it_is_due_and_not_twice(house: Any) -> None:
     project = house.project(workflow=SCHEDULED)
     house.run(happenings.pushed(house.services, pushed(house, project)))
@@ -81,14 +94,7 @@ def test_a_crash_between_finding_and_starting_loses_and_doubles_nothing(
         house.time[0] += 300_000
         look = happenings.run_schedules
     else:
-        sha = house.services.source.resolve(project, "main")[0].sha
-        house.services.source.make_ref(project, "refs/heads/topic", sha)
-        data = {
-            "iid": 1, "source_branch": "topic", "target_branch": "main", "state": "opened", "title": "T", "author_id": 1,
-            "description": "", "labels": [], "draft": False,
-        }  # fmt: skip
-        now = house.services.now()
-        house.write(lambda tx: tx.add(Record(0, pulls.KIND, project, "1", data, now, now)))
+        offer(house, project)
         look = happenings.run_pulls
     fire = happenings.fire
 
@@ -104,6 +110,27 @@ def test_a_crash_between_finding_and_starting_loses_and_doubles_nothing(
     for _ in range(2):
         house.run(look(house.services))
     assert len(runs(house, event)) == 1
+
+
+@pytest.mark.parametrize("broken", [0, 1])
+@pytest.mark.parametrize("event", ["schedule", "pull_request"])
+def test_a_broken_repository_does_not_keep_the_others_from_their_turn(
+    house: Any, event: str, broken: int
+) -> None:
+    text = (
+        SCHEDULED if event == "schedule" else "on: pull_request\njobs: {a: {runs-on: x, steps: [{run: x}]}}\n"
+    )
+    both = [house.project(path, text) for path in ("group/one", "group/two")]
+    for project in both:
+        house.run(happenings.pushed(house.services, pushed(house, project)))
+        if event == "pull_request":
+            offer(house, project)
+    shutil.rmtree(house.services.source.git_dir(both[broken]) / "objects")
+    house.time[0] += 300_000
+    look = happenings.run_schedules if event == "schedule" else happenings.run_pulls
+    for _ in range(2):
+        house.run(look(house.services))
+    assert [run.project_id for run in runs(house, event)] == [both[1 - broken]]
 
 
 def test_a_workflow_hears_of_the_end_of_another(house: Any) -> None:

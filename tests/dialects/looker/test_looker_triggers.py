@@ -97,6 +97,27 @@ def test_a_crash_between_start_and_note_starts_no_second_run(
     assert len(runs(shop)) == 2
 
 
+@pytest.mark.parametrize("broken", [0, 1])
+def test_what_one_schedule_sets_off_keeps_no_other_from_its_turn(
+    shop: House, monkeypatch: pytest.MonkeyPatch, broken: int
+) -> None:
+    from runyard.dialects.looker import triggers
+
+    due = {"schedule_trigger_is_enabled": True, "schedule_trigger_crontab": "* * * * *"}
+    suites = [shop.suite(name=name, **due) for name in ("one", "two")]
+    begin = triggers.begin
+
+    async def fails_for_one(services: Any, wish: triggers.Wish) -> Run:
+        if str(wish.suite.id) == str(suites[broken]):
+            raise RuntimeError
+        return await begin(services, wish)
+
+    monkeypatch.setattr(triggers, "begin", fails_for_one)
+    shop.time[0] += 60_000
+    come_round(shop)
+    assert [api(shop, run.id)["ci_suite_id"] for run in runs(shop)] == [suites[1 - broken]]
+
+
 def test_a_suite_of_someone_who_left_starts_nothing(shop: House) -> None:
     shop.write(lambda tx: join(tx, "plain", "group/bakery", Role.DEVELOPER))
     body = {"name": "s", "schedule_trigger_is_enabled": True, "schedule_trigger_crontab": "* * * * *"}

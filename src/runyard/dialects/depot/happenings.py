@@ -52,6 +52,16 @@ async def fire(services: Services, request: RunRequest) -> Run | None:
         return None
 
 
+async def _have_turn(services: Services, request: RunRequest) -> None:
+    """`fire` in a round: whatever one project sets off (a broken repository), the others have their turn."""
+    try:
+        await fire(services, request)
+    except Away:
+        raise
+    except Exception:
+        log.exception("event started nothing", extra={"project": request.project.path})
+
+
 # schedules
 
 
@@ -129,7 +139,7 @@ async def run_schedules(services: Services) -> None:
         if project is not None and user is not None:
             options = {"event": "schedule", "schedule": text, "payload": {"schedule": text}}
             key = f"depot-schedule-{text}-{at}"
-            await fire(
+            await _have_turn(
                 services,
                 RunRequest(project, "depot", "schedule", user, options=options, idempotency_key=key),
             )
@@ -180,6 +190,9 @@ class Watch:
             return await asyncio.to_thread(look)
         except RunyardError:
             return False
+        except Exception:  # a repository that cannot be read: the others have their turn
+            log.exception("project not asked", extra={"project": project.path})
+            return False
 
     async def _tell(self, run: Run) -> None:
         services = self.services
@@ -196,7 +209,7 @@ class Watch:
             for action, at in _actions(flow):
                 if self.seen.get((flow.id, action)) == at:
                     continue
-                await fire(services, _about(services, project, actor, run, flow, action, at))
+                await _have_turn(services, _about(services, project, actor, run, flow, action, at))
                 self.seen[flow.id, action] = at
 
 
@@ -302,5 +315,5 @@ async def run_pulls(services: Services) -> None:
     """The round: merge requests that were opened, closed or changed since it last looked."""
     for row, requests in await pulls.changed(services):
         for request in requests:
-            await fire(services, request)
+            await _have_turn(services, request)
         await services.db.write(lambda tx, row=row: pulls.told(tx, row, services.now()))  # type: ignore[misc]

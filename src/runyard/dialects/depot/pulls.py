@@ -9,6 +9,7 @@ it is on the head (GitHub starts nothing then).
 from __future__ import annotations
 
 import asyncio
+import logging
 from dataclasses import replace
 from typing import Any
 
@@ -26,6 +27,7 @@ MOST = 1000
 HEADS = "refs/heads/"
 LOOK_BACK_MS = 3_600_000
 _EDITED = ("title", "description", "target_branch")
+log = logging.getLogger("runyard.depot.pulls")
 
 
 async def moved(services: Services, push: Push) -> list[RunRequest]:
@@ -60,8 +62,12 @@ async def changed(services: Services) -> list[tuple[Record, list[RunRequest]]]:
     found = []
     for project, author, row, actions in await services.db.read(look):
         requests: list[RunRequest] = []
-        for action in actions:
-            requests += await _requests(services, project, row, author, action, "")
+        try:
+            for action in actions:
+                requests += await _requests(services, project, row, author, action, "")
+        except Exception:  # a repository that cannot be read: the others have their turn
+            log.exception("merge request not told", extra={"project": project.path, "number": row.key})
+            continue
         found.append((row, requests))
     return found
 

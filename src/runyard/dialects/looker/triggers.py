@@ -115,7 +115,12 @@ async def run_schedules(services: Services) -> None:
     now = services.now()
     for suite, at in await services.db.read(lambda tx: _due(tx, now)):
         key = f"looker-schedule-{suite.id}-{at}"
-        await _begin(services, suite, source="schedule", trigger="schedule", idempotency_key=key)
+        try:
+            await _begin(services, suite, source="schedule", trigger="schedule", idempotency_key=key)
+        except Away:
+            raise
+        except Exception:  # whatever one of them sets off, the others have their turn
+            log.exception("a suite was not started", extra={"suite": suite.id})
         await services.db.write(lambda tx, id=suite.id: _move_on(tx, id, now))  # type: ignore[misc]
 
 
