@@ -24,6 +24,7 @@ from runyard.http.services import Services
 from runyard.http.visiting import Switchboard
 from runyard.model.errors import NotFound
 from runyard.model.trigger import ServerFacts
+from runyard.runner.sandbox.folders import empty
 from runyard.runner.visits import BoxVisits
 from runyard.settings import Settings
 from runyard.sources.actions import ActionTrees
@@ -61,6 +62,7 @@ class House:
 
 def build(settings: Settings, keys: Keys, url: str) -> House:
     """The whole server for this external address."""
+    empty(settings.data / "spool")
     house = build_core(settings, keys, url)
     services = house.services
     late = [Late(partial(d.mount, services)) for d in house.dialects.values()]

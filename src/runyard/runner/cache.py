@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import os
 import tempfile
+import time
 from collections.abc import Iterable
 from contextlib import suppress
 from pathlib import Path
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
 
 MAX_KEY_CHARS = 512
 LIMIT_BYTES = 5 << 30
+BEGUN, BEGUN_S = "new-", 86400  # an archive that is being written; older ones are of runners that were killed
 
 
 class CacheKeyError(ValueError):
@@ -77,7 +79,7 @@ class Cache:
         name = _name(project_id, protected, key)
         path = self._folder / name
         path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-        with tempfile.NamedTemporaryFile("w+b", dir=path.parent, prefix="new-", delete=False) as file:
+        with tempfile.NamedTemporaryFile("w+b", dir=path.parent, prefix=BEGUN, delete=False) as file:
             try:
                 pack(root, choice.paths, file)  # type: ignore[arg-type]
                 size = file.seek(0, os.SEEK_END)
@@ -95,6 +97,10 @@ class Cache:
         return size
 
     def _bound(self) -> None:
+        for begun in self._folder.glob(f"*/{BEGUN}*"):
+            with suppress(FileNotFoundError):
+                if begun.stat().st_mtime < time.time() - BEGUN_S:
+                    begun.unlink()
         found = []
         for path in self._folder.glob("*/*.zip"):
             with suppress(FileNotFoundError):  # another slot does the same

@@ -11,6 +11,7 @@ from runyard.runner.job import Means
 from runyard.runner.link import Link
 from runyard.runner.sandbox import Limits, choose
 from runyard.runner.sandbox.container import Images
+from runyard.runner.sandbox.folders import empty
 from runyard.runner.visits import BoxVisits
 
 
@@ -28,9 +29,7 @@ def outfit(
     """Everything below `folder`: work, cache, images, spool. SandboxError when no level may be used here."""
     folder.mkdir(parents=True, exist_ok=True)
     spool = folder / "spool"
-    for left in spool.iterdir() if spool.is_dir() else ():
-        if left.is_dir():
-            _remove(left)
+    empty(spool)
     sandbox = choose(folder / "work", limits=limits, network=network, allow_plain=allow_plain)
     return Means(
         link=link,
@@ -43,9 +42,3 @@ def outfit(
         grace_s=grace_s,
         visits=visits or BoxVisits(),
     )
-
-
-def _remove(folder: Path) -> None:
-    from runyard.runner.sandbox.folders import remove_tree
-
-    remove_tree(folder)

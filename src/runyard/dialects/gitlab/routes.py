@@ -39,7 +39,6 @@ from runyard.dialects.gitlab.routes_transfer import Transfer
 from runyard.dialects.gitlab.routes_triggers import Triggers
 from runyard.dialects.gitlab.routes_variables import Variables
 from runyard.dialects.gitlab.routes_visits import Visitors
-from runyard.dialects.gitlab.uploads import SPOOL, sweep
 from runyard.http.identity import Identity
 from runyard.http.services import Services
 
@@ -48,7 +47,6 @@ PREFIX = "/api/v4"
 
 def mount(services: Services) -> Asgi:
     """The ASGI application."""
-    sweep(services.settings.data / SPOOL)
     desk = Desk(services)
     lines = table(desk)
 

@@ -122,12 +122,6 @@ CALLBACKS = (
 )
 
 
-def sweep(folder: Path) -> None:
-    """At start: what a killed server had received in part."""
-    for path in folder.glob(f"{PREFIX}*"):
-        path.unlink(missing_ok=True)
-
-
 async def receive_upload(request: Request, limit_bytes: int, folder: Path) -> Upload:
     """The upload's file in the folder, beside where blobs lie so that it need not be copied. Invalid when the
     body is no multipart with a part `file`, TooLarge beyond the limit."""

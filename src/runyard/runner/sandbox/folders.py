@@ -220,3 +220,12 @@ def _open_up(function: object, name: str, info: object) -> None:
             shutil.rmtree(name)
         else:
             Path(name).unlink()
+
+
+def empty(spool: Path) -> None:
+    """Before anything is on its way: removes what was when an earlier process was killed."""
+    for left in spool.iterdir() if spool.is_dir() else ():
+        if left.is_dir() and not left.is_symlink():
+            remove_tree(left)
+        else:
+            left.unlink(missing_ok=True)
