@@ -39,16 +39,17 @@ class Forge:
         self.project: Project = asyncio.run(create_project(s.db, s.source, s.now, "team/app", owner=root))
         self.tip = ZERO_SHA
 
-    def push(self, crash: str = "") -> None:
+    def push(self, crash: str = "", ref: str = MAIN) -> None:
         repository = pygit2.Repository(str(self.source.git_dir(self.project.id)))
-        update = RefUpdate(MAIN, self.tip, self._commit(repository))
+        after = self._commit(repository)
 
         async def go() -> None:
-            key = await self.pushes.announce(self.project.id, self.user, [update], [])
+            key, before = await self.pushes.announce(self.project.id, self.user, {ref: after}, [])
+            update = RefUpdate(ref, before[ref], after)
             if crash == "before git":
                 return
-            repository.references.create(MAIN, update.after, force=True)
-            self.tip = update.after
+            repository.references.create(ref, after, force=True)
+            self.tip = after
             if crash == "before the runs":
                 return
             if crash == "before it is forgotten":
@@ -138,3 +139,19 @@ def test_a_push_while_the_database_is_away_is_heard_when_it_is_back(
     assert (forge.runs(), forge.left()) == ([], 1)
     forge.round()
     assert (len(forge.runs()), forge.left()) == (1, 0)
+
+
+def test_a_git_that_outlives_its_server_is_heard_once(forge: Forge) -> None:
+    """It moves the ref after the start: another branch's push leaves it its time, the same one's looks."""
+    forge.push("before git")
+    (left,) = forge.services.db.submit_read(lambda tx: tx.records(KIND, None, None, Page(limit=9))).result()
+    ((_, _, late),) = left.data["refs"]
+    forge.push(ref="refs/heads/other")
+    assert forge.left() == 1
+    repository = pygit2.Repository(str(forge.source.git_dir(forge.project.id)))
+    repository.references.create(MAIN, late)
+    key, before = asyncio.run(forge.pushes.announce(forge.project.id, forge.user, {MAIN: late}, []))
+    assert before == {MAIN: late}, "so that the second push of the same moves nothing"
+    asyncio.run(forge.pushes.forget(forge.project.id, key))
+    forge.round()
+    assert sorted(run.sha for run in forge.runs()) == sorted([late, forge.tip])

@@ -3,7 +3,7 @@ joins them."""
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, MutableMapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, MutableMapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -87,13 +87,12 @@ class GitDoor:
                 raise
             return found
 
-    async def announced(self, access: Access, wanted: Sequence[RefUpdate], options: Sequence[str]) -> Access:
+    async def announced(self, access: Access, refs: Mapping[str, str], options: Sequence[str]) -> Access:
         """A job's push starts nothing, so nothing of it can be lost."""
         if not isinstance(access.who, User):
             return access
-        return replace(
-            access, push=await self.pushes.announce(access.project_id, access.who, wanted, options)
-        )
+        key, before = await self.pushes.announce(access.project_id, access.who, refs, options)
+        return replace(access, push=key, before=before)
 
     async def pushed(
         self, access: Access, updates: Sequence[RefUpdate], options: Sequence[str]

@@ -11,7 +11,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import uuid
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -47,17 +47,21 @@ class Pushes:
     now: Clock
 
     async def announce(
-        self, project_id: int, user: User, wanted: Sequence[RefUpdate], options: Sequence[str]
-    ) -> str:
-        """The push's name, durable. What earlier pushes to this project left is heard first: once the refs
-        move again, git can no longer say whether it had moved them."""
+        self, project_id: int, user: User, refs: Mapping[str, str], options: Sequence[str]
+    ) -> tuple[str, dict[str, str]]:
+        """The push's name, durable, and where its refs (which it wants to move there) point before it. What
+        earlier pushes of the same refs left is heard first: once a ref moves again, git can no longer say
+        whether they had moved it. The git of a server that was killed may still be at work, so that one
+        look at the refs has to serve everybody."""
         for left in await self.db.read(lambda tx: tx.records(KIND, project_id, None, MOST)):
-            await self._hear(left)
+            apart = refs.keys().isdisjoint(ref for ref, _, _ in left.data["refs"])
+            await self._hear(left, keep_unmoved=apart)
+        before = await asyncio.to_thread(self.refs.targets, project_id, list(refs))
         now, key = self.now(), uuid.uuid4().hex
-        refs = [[update.ref, update.before, update.after] for update in wanted[:MOST_REFS]]
-        data = {"user_id": user.id, "refs": refs, "options": list(options)}
+        wanted = [[ref, before[ref], refs[ref]] for ref in list(refs)[:MOST_REFS]]
+        data = {"user_id": user.id, "refs": wanted, "options": list(options)}
         await self.db.write(lambda tx: tx.add(Record(0, KIND, project_id, key, data, now, now)))
-        return key
+        return key, before
 
     async def heard(
         self, key: str, project: Project, user: User, moved: Sequence[RefUpdate], options: Sequence[str]

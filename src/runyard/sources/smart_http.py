@@ -14,7 +14,7 @@ import base64
 import binascii
 import re
 import weakref
-from collections.abc import AsyncIterator, Awaitable, Callable, MutableMapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, MutableMapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 from urllib.parse import parse_qs
@@ -56,20 +56,21 @@ _STATUS: dict[type[RunyardError], int] = {
 @dataclass(frozen=True, slots=True)
 class Access:
     """Leave to use one repository. `sees_runs`: refs/pipelines/* are shown (runners fetch them). `who` is the
-    caller's own, handed to `pushed`; `push` is the name under which this push was announced. `refuses` says
-    why a push may not do what it asks for ("" when it may); `keeps_history`: the refs whose history it may
-    not rewrite."""
+    caller's own, handed to `pushed`; `push` is the name under which this push was announced, `before` where
+    its refs pointed then. `refuses` says why a push may not do what it asks for ("" when it may);
+    `keeps_history`: the refs whose history it may not rewrite."""
 
     project_id: int
     sees_runs: bool = False
     who: object = None
     push: str = ""
+    before: Mapping[str, str] | None = None
     refuses: Callable[[RefUpdate], str] = lambda update: ""
     keeps_history: Callable[[str], bool] = lambda ref: False
 
 
 Authorize = Callable[[Scope, str, str], Awaitable[Access]]
-Announced = Callable[[Access, Sequence[RefUpdate], Sequence[str]], Awaitable[Access]]
+Announced = Callable[[Access, Mapping[str, str], Sequence[str]], Awaitable[Access]]
 Pushed = Callable[[Access, Sequence[RefUpdate], Sequence[str]], Awaitable[Sequence[str]]]
 
 
@@ -192,12 +193,12 @@ class GitHttp:
             return
         lock = self._locks.setdefault(access.project_id, asyncio.Lock())
         async with lock:
-            before = await asyncio.to_thread(
-                self._source.targets, access.project_id, [c.ref for c in request.commands]
-            )
+            refs = {command.ref: command.after for command in request.commands}
             if self._announced is not None:
-                wanted = [RefUpdate(c.ref, before[c.ref], c.after) for c in request.commands]
-                access = await self._announced(access, wanted, request.options)
+                access = await self._announced(access, refs, request.options)
+            before = access.before
+            if before is None:
+                before = await asyncio.to_thread(self._source.targets, access.project_id, list(refs))
             keeps = any(access.keeps_history(command.ref) for command in request.commands)
             settings = (
                 ["receive.denyNonFastForwards=true"] if keeps else []
@@ -214,7 +215,7 @@ class GitHttp:
         if moved:
             await asyncio.to_thread(self._source.tidy, access.project_id)
 
-    def _moved(self, project_id: int, before: dict[str, str]) -> list[RefUpdate]:
+    def _moved(self, project_id: int, before: Mapping[str, str]) -> list[RefUpdate]:
         """Refs that really changed: what the client asked and what git did may differ (non-fast-forward,
         hidden, hooks)."""
         after = self._source.targets(project_id, list(before))
