@@ -155,3 +155,33 @@ def test_a_git_that_outlives_its_server_is_heard_once(forge: Forge) -> None:
     asyncio.run(forge.pushes.forget(forge.project.id, key))
     forge.round()
     assert sorted(run.sha for run in forge.runs()) == sorted([late, forge.tip])
+
+
+def test_a_push_that_cannot_be_heard_keeps_nobody_from_pushing(
+    forge: Forge, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It would be asked for ever, and every later push to the project be refused."""
+    heard = Launcher.pushed
+    broken: list[str] = []
+
+    async def breaks(self: Launcher, *given: Any) -> list[Run]:
+        if not broken or broken == [given[2][0].after]:
+            broken[:] = [given[2][0].after]
+            raise RecursionError
+        return await heard(self, *given)
+
+    monkeypatch.setattr(Launcher, "pushed", breaks)
+    with pytest.raises(RecursionError):
+        forge.push()
+    forge.push()
+    assert ([run.sha for run in forge.runs()], forge.left()) == ([forge.tip], 0)
+
+
+def test_a_round_goes_on_after_a_push_that_cannot_be_heard(
+    forge: Forge, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    forge.push("before the runs")
+    with monkeypatch.context() as patch:
+        patch.setattr(Launcher, "pushed", lambda *_: 1 / 0)
+        forge.round()
+    assert forge.left() == 0

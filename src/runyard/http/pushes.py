@@ -101,7 +101,13 @@ class Pushes:
             moved = await asyncio.to_thread(self._moved, project.id, wanted)
         if project is not None and user is not None and moved:
             log.warning("a push is heard late", extra={"push": left.key, "project": project.path})
-            await self.heard(left.key, project, user, moved, left.data["options"])
+            try:
+                await self.heard(left.key, project, user, moved, left.data["options"])
+            except Unavailable:
+                raise
+            except Exception:  # told for ever, it would refuse every later push to the project
+                log.exception("a push cannot be heard", extra={"push": left.key, "project": project.path})
+                await self.forget(project.id, left.key)
         elif not keep_unmoved:
             await self.forget(left.project_id or 0, left.key)
 
