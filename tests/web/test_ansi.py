@@ -96,7 +96,7 @@ def test_gitlab_sections_fold_their_lines() -> None:
     )
     assert 'data-fold="s1-0"' in out
     assert re.search(r'data-s="s1-0"[^>]*>.*?inside', out)
-    assert re.search(r'id="L3"><a[^>]*>3</a><code>after', out)
+    assert re.search(r'id="L4"><a[^>]*>4</a><code>after', out)
 
 
 def test_actions_groups_and_marks() -> None:
@@ -143,8 +143,8 @@ def test_stamps_of_the_runner_become_titles_and_parts_one_line(size: int) -> Non
     assert [re.sub(r"<[^>]*>", "", line) for line in html] == [
         "1feature flags",
         "2Executing",
-        "3hello",
-        "4err",
+        "5hello",
+        "6err",
     ]
     assert 'title="2026-11-21T20:35:31.143087Z"' in html[2] and 'class="fold"' in html[1]
     assert view.pending == b""

@@ -81,7 +81,8 @@ class Section:
 
 @dataclass(slots=True)
 class LogHtml:
-    """Feed bytes, take finished HTML lines. `line` is the number of the last line given."""
+    """Feed bytes, take finished HTML lines. `line` is the number of the last line given, as in the raw log:
+    one that only ends a section is counted and not shown."""
 
     line: int = 0
     at: str = ""  # when the present line was written, where the runner stamps them
@@ -106,8 +107,11 @@ class LogHtml:
             yield from self._all(raw.removesuffix(b"\n").split(b"\n"))
 
     def _all(self, lines: list[bytes]) -> Iterator[str]:
-        for self.at, raw in joined(lines):
+        before = self.line
+        begins = (at for at, line in enumerate(lines, before + 1) if at == before + 1 or not goes_on(line))
+        for self.line, (self.at, raw) in zip(begins, joined(lines), strict=True):
             yield from self._lines(raw)
+        self.line = before + len(lines)
 
     def _lines(self, raw: bytes) -> Iterator[str]:
         text = raw.decode("utf-8", "replace")
@@ -131,7 +135,7 @@ class LogHtml:
     def _open(self, shut: bool = False) -> Section | None:
         if len(self.sections) >= SECTION_DEPTH:
             return None
-        section = Section(f"s{self.line + 1}-{len(self.sections)}", shut)
+        section = Section(f"s{self.line}-{len(self.sections)}", shut)
         self.sections.append(section)
         return section
 
@@ -140,7 +144,6 @@ class LogHtml:
             self.sections.pop()
 
     def _render(self, text: str, head: Section | None) -> str:
-        self.line += 1
         kind = ""
         if mark := _MARK.match(text):
             kind, text = (mark[1] or mark[2]), mark[3]

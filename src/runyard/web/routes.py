@@ -41,15 +41,14 @@ from runyard.model.plan import Variable
 from runyard.model.state import State
 from runyard.model.work import Attempt, Run
 from runyard.web import live, offered, pages
-from runyard.web.ansi import LogHtml
 from runyard.web.files import Files
 from runyard.web.markdown import render
 from runyard.web.offered import Makers
 from runyard.web.render import Templates
 from runyard.web.starting import FORM_BYTES, Starting
+from runyard.web.window import window
 
 HERE = Path(__file__).parent
-SHOWN_LOG_BYTES = 256 * 1024
 SMALL_FORM_BYTES = 16 * 1024
 SUMMARY, SUMMARY_BYTES = "summary", 256 * 1024
 HEADERS = {
@@ -143,26 +142,8 @@ class Site:
         person = await who(self.services, request)
         path, number, now = request.path_params["path"], request.path_params["id"], self.services.now()
         it = await self.services.db.read(lambda tx: pages.job_page(tx, person, path, number, now))
-        size = log_size(it.attempt)
-        end = min(_number(request.query_params.get("until", "")) or size, size)
-        start = max(0, end - SHOWN_LOG_BYTES)
-        view, skipped = LogHtml(), 0
-        lines: list[str] = []
-        if start:
-            view.line, skipped = await self._skip(it.attempt, start)
-        at = skipped
-        async for piece in log_bytes(self.services, it.attempt.id, skipped, end):
-            at += len(piece)
-            lines += view.feed(piece)
-        if it.attempt.state is State.DONE or end < size:
-            lines += view.rest()
-        shown: dict[str, Any] = {
-            "lines": lines,
-            "from": at - len(view.pending),
-            "first_line": view.line,
-            "skipped": skipped,
-            "left": size - end,
-        }
+        until, line = (_number(request.query_params.get(key, "")) for key in ("until", "line"))
+        shown: dict[str, Any] = {"log": await window(self.services, it.attempt, until, line)}
         shown["summaries"] = await asyncio.to_thread(self._summaries, it)
         here = f"/{it.project.path}/-/jobs/{it.attempt.id}"
         said = self.templates.said(it.run.dialect, it.attempt.state, it.attempt.outcome, it.attempt.hold)
@@ -189,16 +170,6 @@ class Site:
                 )
                 texts.append(kept.decode("utf-8", "replace"))
         return [render(text[:SUMMARY_BYTES]) for text in texts if text.strip()]
-
-    async def _skip(self, attempt: Attempt, start: int) -> tuple[int, int]:
-        """(lines before, offset of the first whole line at or after `start`)."""
-        lines, at, last = 0, 0, 0
-        async for piece in log_bytes(self.services, attempt.id, 0, start):
-            lines += piece.count(b"\n")
-            cut = piece.rfind(b"\n")
-            last = at + cut + 1 if cut >= 0 else last
-            at += len(piece)
-        return lines, last
 
     async def _attempt(self, request: Request) -> Attempt:
         person, path = await who(self.services, request), request.path_params["path"]

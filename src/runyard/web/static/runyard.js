@@ -84,8 +84,26 @@
     lines(log).forEach(hide);
     event.target.textContent = shut ? "Unfold all" : "Fold all";
   });
+  // What came before is put in front of what is there; the line that one looks at stays where it is.
+  log.parentElement.addEventListener("click", async (event) => {
+    const link = event.target.closest("#before");
+    if (!link || event.ctrlKey || event.metaKey || event.shiftKey) return;
+    event.preventDefault();
+    const answer = await fetch(link.href);
+    if (!answer.ok) { location = link.href; return; }
+    const fresh = new DOMParser().parseFromString(await answer.text(), "text/html");
+    const first = log.firstElementChild, top = first?.getBoundingClientRect().top;
+    take(fresh.getElementById("log"));
+    follow.checked = false;
+    log.prepend(...fresh.getElementById("log").children);
+    const next = fresh.getElementById("before");
+    next ? link.parentElement.replaceWith(next.parentElement) : link.parentElement.remove();
+    if (first) scrollBy(0, first.getBoundingClientRect().top - top);
+  });
   const reveal = () => {
     const line = location.hash && document.getElementById(location.hash.slice(1));
+    const number = location.hash.match(/^#L(\d+)$/)?.[1];
+    if (!line && number && !new URLSearchParams(location.search).has("line")) location.replace(`?line=${number}#L${number}`);
     if (!line) return;
     (line.dataset.s || "").split(" ").forEach((s) => log.querySelectorAll(`.fold[data-fold="${s}"]`).forEach((b) => fold(b, false)));
     lines(log).forEach(hide);
