@@ -31,6 +31,7 @@ VERBS: dict[str, tuple[str, str]] = {
 }
 
 
+INTERRUPTED = 130  # as shells tell SIGINT
 PLAIN = frozenset({"run", "compile"})  # they read their command lines themselves, so that they start at once
 
 
@@ -73,9 +74,12 @@ def main() -> None:
     elif verb in ("-V", "--version", "version"):
         sys.stdout.write(f"runyard {__version__}\n")
     elif verb in VERBS:
-        if verb == "run" and (code := resident.ask(rest)) is not None:
-            leave(code)
-        load(verb)(args=rest, prog_name=f"runyard {verb}")
+        try:
+            if verb == "run" and (code := resident.ask(rest)) is not None:
+                leave(code)
+            load(verb)(args=rest, prog_name=f"runyard {verb}")
+        except KeyboardInterrupt:  # wherever it stands, still importing too: a person wants no traceback
+            sys.exit(INTERRUPTED)
     else:
         import difflib
 

@@ -72,8 +72,8 @@ def test_a_log_grows_while_one_looks_at_it(page: Page, server: LiveServer, compl
     assert "last words" not in page.locator("#log .l:last-child").inner_text()
     expect(page.locator("#log")).to_contain_text("last words", timeout=20_000)
     expect(page.locator("h1 .badge")).to_have_text("✓passed", timeout=20_000)
-    numbers = page.locator("#log .n").all_inner_texts()
-    assert numbers == [str(i + 1) for i in range(len(numbers))]
+    numbers = [int(n) for n in page.locator("#log .n").all_inner_texts()]
+    assert numbers == sorted(set(numbers)) and numbers[0] == 1  # ends of sections are counted, not shown
     assert complaints == []
 
 
@@ -181,3 +181,61 @@ def test_what_a_job_found_is_a_table(
     expect(page.locator(".notes li")).to_have_text("warning a.py:3 <b>careful</b>")
     assert page.evaluate("document.documentElement.scrollWidth") <= width
     assert complaints == []
+
+
+def test_what_came_before_is_loaded_in_place_and_any_line_has_an_address(
+    page: Page, server: LiveServer, complaints: list[str]
+) -> None:
+    config = "long:\n  script: [\"seq -f 'row %g.' 1 5000\"]\n"
+    server.push("browser/long", {".gitlab-ci.yml": config})
+    (run,) = server.until(
+        lambda: server.call("GET", "/api/v4/projects/browser%2Flong/pipelines")[1], lambda p: len(p) == 1
+    )
+    server.until(
+        lambda: server.call("GET", f"/api/v4/projects/browser%2Flong/pipelines/{run['id']}")[1]["status"],
+        lambda s: s == "success",
+    )
+    (job,) = server.call("GET", f"/api/v4/projects/browser%2Flong/pipelines/{run['id']}/jobs")[1]
+    page.goto(f"/browser/long/-/jobs/{job['id']}")
+    assert page.locator("#log .l", has_text="row 3000.").count() == 0
+    first = page.locator("#log .l").first
+    stays = page.locator(f"#{first.get_attribute('id')}")
+    before = stays.bounding_box()
+    shown = page.locator("#log .l").count()
+    page.locator("#before").click()
+    expect(page.locator("#log .l")).not_to_have_count(shown)
+    assert before is not None and abs(stays.bounding_box()["y"] - before["y"]) < 3
+    while page.locator("#before").count():
+        shown = page.locator("#log .l").count()
+        page.locator("#before").click()
+        expect(page.locator("#log .l")).not_to_have_count(shown)
+    numbers = page.locator("#log .l").evaluate_all("(all) => all.map((line) => Number(line.id.slice(1)))")
+    assert numbers == sorted(set(numbers)) and numbers[0] == 1
+    target = page.locator("#log .l", has_text="row 2500.").get_attribute("id")
+    page.goto("about:blank")
+    page.goto(f"/browser/long/-/jobs/{job['id']}#{target}")
+    expect(page.locator(f"#{target}")).to_contain_text("row 2500.")
+    expect(page.locator(f"#{target}")).to_be_in_viewport()
+    assert complaints == []
+
+
+def test_stopping_a_run_takes_two_presses_also_without_script(
+    browser: Browser, page: Page, server: LiveServer
+) -> None:
+    server.push("browser/stop", {".gitlab-ci.yml": "wait:\n  script: [sleep 100]\n"})
+    (run,) = server.until(
+        lambda: server.call("GET", "/api/v4/projects/browser%2Fstop/pipelines")[1], lambda p: len(p) == 1
+    )
+    state = page.context.storage_state()
+    plain = browser.new_context(base_url=server.url, java_script_enabled=False, storage_state=state)
+    for tab in (page, plain.new_page()):
+        tab.goto(f"/browser/stop/-/pipelines/{run['id']}")
+        ask = tab.locator("details.ask")
+        expect(ask.get_by_role("button", name="Cancel")).to_be_hidden()
+        ask.locator("summary").click()
+        expect(ask.get_by_role("button", name="Cancel")).to_be_visible()
+    page.keyboard.press("Escape")
+    expect(page.locator("details.ask").get_by_role("button", name="Cancel")).to_be_hidden()
+    plain.pages[0].locator("details.ask").get_by_role("button", name="Cancel").click()
+    expect(page.locator("h1 .badge")).to_have_text("⊘canceled", timeout=20_000)
+    plain.close()

@@ -60,6 +60,7 @@ def full_plan() -> JobPlan:
         retry=Retry(2, ("script",), (3,)),
         network=Network.NONE,
         allow_failure_exit_codes=(1, 2),
+        exit_words={1: "differences found"},
         extra={"gitlab": {"a": [True]}},
     )
 

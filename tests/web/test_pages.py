@@ -149,7 +149,9 @@ def test_the_raw_log_is_text_and_whole(person: TestClient, world: World) -> None
 def test_a_job_page_numbers_its_lines_and_links_them(person: TestClient, world: World) -> None:
     html = person.get(f"/team/app/-/jobs/{world.attempts['compile']}").text
     numbers = [int(n) for n in re.findall(r'id="L(\d+)"', html)]
-    shown = [at for at, line in enumerate(LOG.split(b"\n"), 1) if line and not line.startswith(b"section_end")]
+    shown = [
+        at for at, line in enumerate(LOG.split(b"\n"), 1) if line and not line.startswith(b"section_end")
+    ]
     assert numbers == shown and len(numbers) > 3
     assert 'href="#L2"' in html
 
@@ -233,7 +235,7 @@ def test_a_manual_jobs_question_is_asked_and_a_delayed_one_can_be_stopped(
 
     holds(Hold.MANUAL)
     for path in (f"/team/app/-/pipelines/{world.run.id}", f"/team/app/-/jobs/{deploy}"):
-        assert 'data-ask="Really? &lt;img src=x onerror=alert(1)&gt;"' in person.get(path).text
+        assert "<p>Really? &lt;img src=x onerror=alert(1)&gt;</p>" in person.get(path).text
     holds(Hold.DELAYED)
     html = person.get(f"/team/app/-/jobs/{deploy}").text
     assert "Start now" in html and "/unschedule" in html

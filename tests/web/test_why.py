@@ -9,7 +9,7 @@ import pytest
 from runyard.model.plan import Gate, JobPlan, Need, Order, When
 from runyard.model.state import Hold, Outcome, Reason, State
 from runyard.model.work import Attempt, Job, Runner
-from runyard.web.why import SILENT_MS, why
+from runyard.web.why import SILENT_MS, finding, why
 
 NOW = 1_800_000_000_000
 HERE = Runner(1, "x", stock=False, contacted_at=NOW)
@@ -92,3 +92,13 @@ def test_held_and_ended_jobs() -> None:
         why(job("a"), replace(done, reason=Reason.TIMEOUT), [], [], NOW) == "took longer than its time limit"
     )
     assert why(job("a"), replace(done, message="said so"), [], [], NOW) == "said so"
+
+
+def test_an_exit_code_with_a_meaning_is_told_by_it_and_a_tolerated_one_is_a_finding() -> None:
+    it = job("a")
+    it = replace(it, plan=replace(it.plan, exit_words={1: "differences found"}))
+    done = replace(attempt(it, State.DONE), outcome=Outcome.FAILED, reason=Reason.SCRIPT, exit_code=1)
+    assert (why(it, done, [], [], NOW), finding(it, done)) == ("differences found", "")
+    assert finding(it, replace(done, tolerated=True)) == "differences found"
+    other = replace(done, tolerated=True, exit_code=2)
+    assert (why(it, other, [], [], NOW), finding(it, other)) == ("exit code 2", "")

@@ -422,6 +422,7 @@ class JobPlan:
     retry: Retry = Retry()
     allow_failure: bool = False
     allow_failure_exit_codes: tuple[int, ...] = ()
+    exit_words: Mapping[int, str] = field(default_factory=dict)  # what exit codes tell people
     concurrency: Concurrency | None = None
     interruptible: bool = False
     fail_fast: bool = False  # a failed leg cancels its open siblings of `group`

@@ -14,6 +14,7 @@ from starlette.responses import HTMLResponse
 from runyard.http.services import Principal, Services
 from runyard.model.state import Hold, Outcome, State
 from runyard.web import format, pages
+from runyard.web.why import finding
 
 
 class Templates:
@@ -37,6 +38,7 @@ class Templates:
             exact=format.exact,
             mark=pages.mark,
             glyphs=pages.GLYPHS,
+            finding=finding,
             dialects=dialects,
             server=services.server.url,
         )

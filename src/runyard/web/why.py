@@ -46,7 +46,7 @@ def why(
         case State.QUEUED:
             return attempt.message or _queued(job, attempt, runners, now)
         case State.DONE:
-            return attempt.message or _not_begun(job, attempt, graph) or _ended(attempt)
+            return attempt.message or _not_begun(job, attempt, graph) or _ended(job, attempt)
         case _:
             return attempt.message
 
@@ -65,9 +65,16 @@ def held_for(attempt: Attempt, now: int) -> str:
             return ""
 
 
-def _ended(attempt: Attempt) -> str:
+def finding(job: Job, attempt: Attempt) -> str:
+    """What a tolerated failure tells, where its exit code has a meaning: that is a result, no failure; ""
+    elsewhere."""
+    return job.plan.exit_words.get(attempt.exit_code or 0, "") if attempt.tolerated else ""
+
+
+def _ended(job: Job, attempt: Attempt) -> str:
     if attempt.reason is Reason.SCRIPT:
-        return "" if attempt.exit_code is None else f"exit code {attempt.exit_code}"
+        told = job.plan.exit_words.get(attempt.exit_code or 0)
+        return told or ("" if attempt.exit_code is None else f"exit code {attempt.exit_code}")
     return _REASONS.get(attempt.reason, "")
 
 

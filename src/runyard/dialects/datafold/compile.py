@@ -133,6 +133,7 @@ def diff_job(
         gate=Gate(When.MANUAL) if confirm else Gate(),
         connections=tuple(asked),
         allow_failure_exit_codes=(DIFFERENT,) if errors_fail else (DIFFERENT, COULD_NOT),
+        exit_words={DIFFERENT: "differences found", COULD_NOT: "could not be compared"},
         network=reach(asked),
         binds=shown(asked, files),
         extra={"datafold": {"request": dict(request), "dependencies": list(dependencies)}},

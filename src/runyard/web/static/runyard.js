@@ -2,9 +2,16 @@
 // itself. Logs append as they grow.
 "use strict";
 (() => {
-  document.addEventListener("submit", (event) => {
-    const question = event.target.dataset.ask;
-    if (question && !confirm(question)) event.preventDefault();
+  if (navigator.clipboard) document.documentElement.classList.add("copies");  // not there over plain http
+  document.addEventListener("click", async (event) => {
+    const button = event.target.closest("[data-copy]");
+    if (!button) return;
+    await navigator.clipboard.writeText(button.dataset.copy);
+    button.classList.add("copied");
+    setTimeout(() => button.classList.remove("copied"), 1500);
+  });
+  document.addEventListener("keydown", (event) => {
+    if (event.key === "Escape") document.querySelectorAll(".ask[open]").forEach((ask) => { ask.open = false; ask.querySelector("summary").focus(); });
   });
   // What the server drew last: neither what ticks nor what a person opened or filled in since is a change.
   const drawn = new Map([...document.querySelectorAll("[data-part]")].map((part) => [part, part.innerHTML]));
