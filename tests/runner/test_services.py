@@ -108,6 +108,21 @@ def test_services_answer_by_their_names(yard: Yard, talker: str) -> None:
     assert ours() == []
 
 
+def test_services_are_heard_in_the_log_when_the_job_asks_for_it(yard: Yard, talker: str) -> None:
+    loud = Image(
+        talker, alias="loud", entrypoint=("/bin/sh", "-c"), command=("echo here I am; printf 'no end'; exec perl /server.pl 7000 x",)
+    )  # fmt: skip
+    for asked in ("true", "false"):
+        variables = (Variable("CI_DEBUG_SERVICES", asked),)
+        attempt, log = yard.run(
+            asking("ask loud 7000; sleep 0.3; echo after"), services=(loud,), variables=variables
+        )
+        assert attempt.outcome is Outcome.PASSED, log
+        heard = [line for line in log.splitlines() if "here I am" in line]
+        assert bool(heard) is (asked == "true"), log
+        assert all(line.startswith("[service:") and line.endswith("-loud] here I am") for line in heard), log
+
+
 def test_services_share_the_way_out_of_the_job_and_reach_each_other(yard: Yard, talker: str) -> None:
     script = asking("ask one 7000; getent hosts one two build | head -3; echo done")
     found, log = yard.run(

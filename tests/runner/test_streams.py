@@ -43,6 +43,30 @@ def test_short_jobs_wait_and_longer_ones_are_heard_at_once(monkeypatch: pytest.M
     assert b"".join(sent) == b"early\nlater\nand on\n" and len(sent) == 3
 
 
+def test_lines_of_other_threads_come_between_lines_and_too_many_are_counted() -> None:
+    sent = b""
+
+    def send(offset: int, data: bytes) -> Future[Taken]:
+        nonlocal sent
+        sent += data
+        done: Future[Taken] = Future()
+        done.set_result(Taken(Verdict.GO, True, offset + len(data)))
+        return done
+
+    log = streams.Log(send, ["hush"])
+    log.write(b"half")
+    for n in range(streams.MOST_LATER + 7):
+        log.later(f"hush {n}")
+    log.speak_up()
+    log.write(b" a line\n")
+    log.speak_up()
+    log.speak_up()
+    log.drain()
+    lines = sent.decode().splitlines()
+    assert lines[:2] == ["half a line", "[MASKED] 0"] and len(lines) == streams.MOST_LATER + 2
+    assert lines[-1] == "(7 lines that came too fast are left out)"
+
+
 def test_a_drain_waits_for_pieces_that_had_to_be_sent_again() -> None:
     """Where pieces are written side by side one may overtake another: it is refused, and its second way takes
     time too."""

@@ -153,9 +153,10 @@ class Execution:
         network = self._network
         public = {} if voice.speaks_actions(work) else self._public()
         (image, container), services = containers.asked(work)
+        overhear = self._log.later if public.get("CI_DEBUG_SERVICES") == "true" else None
         asked = Asked(
-            self._slot, [i for i, _ in services], [c for _, c in services], network, public, self._log.system
-        )
+            self._slot, [i for i, _ in services], [c for _, c in services], network, public, self._log.system, overhear
+        )  # fmt: skip
         with (
             self._means.images.root(image) as root,
             up(self._means.sandbox, self._means.images, asked) as beside,

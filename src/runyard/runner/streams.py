@@ -36,6 +36,9 @@ KILLED_S = 5.0
 Send = Callable[[int, bytes], "Future[Any]"]  # of link.Taken: accepted, size
 
 
+MOST_LATER = 1000  # lines of other threads that wait for a place in the log
+
+
 class Log:
     """One attempt's log. `write` masks; `system` is the runner's own voice, masked as well."""
 
@@ -45,6 +48,7 @@ class Log:
         self._send = send
         self.masker = Masker(masks, mask)
         self._later: deque[str] = deque()
+        self._left_out = 0
         self._is_line_start = True
         self._pending: list[bytes] = []
         self._pending_bytes = 0
@@ -70,14 +74,21 @@ class Log:
         self.end_stream()
 
     def later(self, text: str) -> None:
-        """A line of the runner from another thread; `speak_up` writes it."""
-        self._later.append(text)
+        """A line of the runner, or of a service, from another thread; `speak_up` writes it. Beyond MOST_LATER
+        that wait they are counted only: a service may talk faster than the log takes it."""
+        if len(self._later) < MOST_LATER:
+            self._later.append(text)
+        else:
+            self._left_out += 1
 
     def speak_up(self) -> None:
         """Writes what `later` was given, where no line and no secret of the job is cut by it: else the next
         time, at the latest after the step."""
         while self._later and self._is_line_start and not self.masker.holds:
             self._add(self.masker.once(f"{self._later.popleft()}\n".encode("utf-8", "replace")))
+        if self._left_out and not self._later:
+            self._later.append(f"({self._left_out} lines that came too fast are left out)")
+            self._left_out = 0
 
     def shown(self, text: str) -> str:
         """A text as others may see it: names and messages show in APIs and pages, so they hide what the log

@@ -49,7 +49,8 @@ _ALIAS = re.compile(r"[A-Za-z0-9_](?:[A-Za-z0-9_.-]{0,252})")
 @dataclass(frozen=True, slots=True)
 class Asked:
     """What `up` needs of a job, with one of `containers` for each of `services`. `env` reaches every service,
-    a service's own variables come over it. `say` writes into the job's log."""
+    a service's own variables come over it. `say` writes into the job's log, `overhear` takes each line of the
+    services, from threads of theirs."""
 
     slot: int
     services: Sequence[Image]
@@ -57,6 +58,7 @@ class Asked:
     network: Network
     env: Mapping[str, str]
     say: Callable[[str], None]
+    overhear: Callable[[str], None] | None = None
 
 
 def aliases_of(image: Image) -> tuple[str, ...]:
@@ -101,8 +103,11 @@ def up(sandbox: Sandbox, images: Images, asked: Asked) -> Iterator[Beside | None
 class _Companion:
     """One that runs."""
 
-    def __init__(self, image: Image, root: RootFs, host: str, box: Box) -> None:
+    def __init__(
+        self, image: Image, root: RootFs, host: str, box: Box, overhear: Callable[[str], None] | None
+    ) -> None:
         self.image = image
+        self._overhear = overhear
         self.root = root
         self.host = host
         self.box = box
@@ -126,9 +131,24 @@ class _Companion:
         ).start()
 
     def _listen(self, output: int) -> None:
+        begun = b""
         with os.fdopen(output, "rb", buffering=0) as pipe:
             while piece := pipe.read(1 << 16):
                 self._said = (self._said + piece)[-KEPT_BYTES:]
+                *lines, begun = (begun + piece).split(b"\n")
+                self._pass_on(lines)
+                begun = begun[-KEPT_BYTES:]
+        self._pass_on([begun] if begun else [])
+
+    def _pass_on(self, lines: Sequence[bytes]) -> None:
+        """As gitlab-runner does with CI_DEBUG_SERVICES: each line under the names of its service."""
+        overhear = self._overhear
+        if overhear is None:
+            return
+        name = "-".join(reversed(aliases_of(self.image)))
+        for line in lines:
+            text = line[:KEPT_BYTES].decode("utf-8", "replace").rstrip("\r")
+            overhear(f"[service:{name}] {text}")
 
     @property
     def listens_on(self) -> tuple[int, ...]:
@@ -174,7 +194,8 @@ class _Group:
             root = replace(found, cwd=container.cwd or found.cwd)
             beside = Beside(names[number], hosts)
             plan = BoxPlan(slot, "service", asked.network, (), root, beside, container=container)
-            service = _Companion(image, root, addresses[number], self._sandbox.open(plan))
+            box = self._sandbox.open(plan)
+            service = _Companion(image, root, addresses[number], box, asked.overhear)
             self._services.append(service)
             service.run(asked.env)
         self._wait()

@@ -19,6 +19,8 @@ _ELSEWHERE = {  # what people write who know other servers, or GitLab of old
     "env": "did you mean `variables`?",
     "branches": "write the list itself, or put it under `refs:`",
     "if": "write it under `rules:`",
+    "type": "write `stage`",
+    "types": "write `stages`",
     "cobertura": "write `coverage_report: {coverage_format: cobertura, path: …}`",
     "jacoco": "write `coverage_report: {coverage_format: jacoco, path: …}`",
 }
