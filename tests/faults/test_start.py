@@ -44,8 +44,12 @@ def test_a_second_server_on_the_same_folder_is_refused_with_the_pid_of_the_first
     serve: Callable[..., LiveServer],
 ) -> None:
     server = serve(RUNYARD_RUNNER_SLOTS="0")
+    on_its_way = server.folder / "data/spool/upload"
+    on_its_way.parent.mkdir(exist_ok=True)
+    on_its_way.write_bytes(b"half")
     said = refused(server.folder / "data")
     assert str(server.process.pid) in said
+    assert on_its_way.exists(), "the first one's"
     assert server.call("GET", "/api/v4/user")[0] == 200
 
 

@@ -62,8 +62,8 @@ class House:
 
 def build(settings: Settings, keys: Keys, url: str) -> House:
     """The whole server for this external address."""
-    empty(settings.data / "spool")
     house = build_core(settings, keys, url)
+    empty(settings.data / "spool")  # after the folder is ours: a server that is refused takes nothing
     services = house.services
     late = [Late(partial(d.mount, services)) for d in house.dialects.values()]
     doors = [Door(d.name, d.prefixes, app) for d, app in zip(house.dialects.values(), late, strict=True)]
