@@ -24,8 +24,43 @@ def test_an_administrator_makes_a_person_and_a_token_that_works_until_it_is_revo
 
 def test_an_expired_token_opens_nothing(house: House) -> None:
     given = {"name": "old", "expires_at": "2020-01-01"}
-    token = house.call("POST", "/users/1/personal_access_tokens", json=given).json()["token"]
-    assert house.call("GET", "/user", token=token).status_code == 401
+    made = house.call("POST", "/users/1/personal_access_tokens", json=given).json()
+    assert (made["active"], made["revoked"]) == (False, False)
+    assert house.call("GET", "/user", token=made["token"]).status_code == 401
+
+
+def test_an_administrator_ends_the_tokens_of_a_person_who_left(house: House) -> None:
+    user = house.call("POST", "/users", json={"username": "ada"}).json()["id"]
+    path = f"/users/{user}/personal_access_tokens"
+    texts = [house.call("POST", path, json={"name": name}).json()["token"] for name in ("laptop", "phone")]
+    session = house.run(sign_in(house.services, texts[0]))
+    listed = house.call("GET", f"/personal_access_tokens?user_id={user}&state=active").json()
+    assert [one["name"] for one in listed] == ["laptop", "phone"] and all(
+        "token" not in one for one in listed
+    )
+    for one in listed:
+        assert house.call("DELETE", f"/personal_access_tokens/{one['id']}").status_code == 204
+    assert session is not None
+    assert {house.call("GET", "/user", token=text).status_code for text in (*texts, session)} == {401}
+    assert house.call("GET", f"/personal_access_tokens?user_id={user}&state=active").json() == []
+    gone = house.call("GET", f"/personal_access_tokens/{listed[0]['id']}").json()
+    assert (gone["active"], gone["revoked"]) == (False, True)
+    assert house.call("DELETE", "/personal_access_tokens/99999").status_code == 404
+
+
+def test_others_tokens_are_nobodys_business(house: House) -> None:
+    root = house.call("POST", "/users/1/personal_access_tokens", json={"name": "x"}).json()["id"]
+    mine = house.call("GET", "/personal_access_tokens", token=PLAIN).json()
+    assert mine and {one["user_id"] for one in mine} == {house.call("GET", "/user", token=PLAIN).json()["id"]}
+    assert house.call("GET", f"/personal_access_tokens/{mine[0]['id']}", token=PLAIN).status_code == 200
+    for method, path in (
+        ("GET", "/personal_access_tokens?user_id=1"),
+        ("GET", f"/personal_access_tokens/{root}"),
+        ("DELETE", f"/personal_access_tokens/{root}"),
+        ("DELETE", "/personal_access_tokens/99999"),
+    ):
+        assert house.call(method, path, token=PLAIN).status_code == 401, path
+    assert house.call("GET", f"/personal_access_tokens/{root}").json()["revoked"] is False
 
 
 def test_names_are_unique_and_plain(house: House) -> None:

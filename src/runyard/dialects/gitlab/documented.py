@@ -62,6 +62,7 @@ PARAMETERS: Mapping[tuple[str, str], str] = {
     ("GET", "/users"): "username",
     ("POST", "/users"): "username! name email",
     ("POST", "/users/{id}/personal_access_tokens"): "name expires_at scopes[]",
+    ("GET", "/personal_access_tokens"): "user_id# state",
     ("GET", "/runners"): f"type status scope paused? tag_list[] {PAGED}",
     ("GET", "/runners/all"): f"type status scope paused? tag_list[] {PAGED}",
     ("GET", f"{P}/runners"): f"type status scope paused? tag_list[] {PAGED}",
