@@ -6,12 +6,14 @@ import gzip
 import io
 import zipfile
 import zlib
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
 from runyard.dialects.gitlab import routes_runner
 from runyard.engine.ports import ArtifactFilter, Page
+from runyard.http.auth import hash_token
 
 
 def zipped(**files: str) -> bytes:
@@ -378,6 +380,27 @@ def test_a_wrong_runner_token_is_403(house: Any, path: str) -> None:
         answer = house.call("POST", path, token=None, json={"token": token})
         assert (answer.status_code, answer.json()) == (403, {"message": "403 Forbidden"}), token
     assert house.call("POST", path, token=None, json={}).status_code in (400, 403)
+
+
+def test_a_token_reset_by_two_at_once_is_reset_once(house: Any) -> None:
+    old, new_token = house.runner(), house.services.new_token
+
+    def meanwhile(prefix: str) -> str:
+        """After the request was read and before it is written, another has reset the token and somebody has
+        paused the runner."""
+        house.write(
+            lambda tx: [
+                tx.save(replace(row, paused=True, token_hash=hash_token("glrt-first")))
+                for row in tx.runners(Page(limit=10))
+            ]
+        )
+        return str(new_token(prefix))
+
+    object.__setattr__(house.services, "new_token", meanwhile)
+    late = house.call("POST", "/runners/reset_authentication_token", token=None, json={"token": old})
+    assert late.status_code == 403
+    first = house.services.db.submit_read(lambda tx: tx.runner_by_hash(hash_token("glrt-first"))).result()
+    assert first is not None and first.paused
 
 
 def test_a_runner_token_opens_no_user_door_and_a_job_token_only_its_own(house: Any) -> None:

@@ -145,11 +145,17 @@ class RunnerProtocol:
         return Response(status_code=204)
 
     async def reset(self, entry: Entry) -> Response:
-        """A fresh token; the old one is dead."""
-        row = await self._runner(entry)
-        shown = entry.request.headers.get("runner-token") or entry.parameters.required("token")
+        """A fresh token; the old one is dead, also for who resets with it at the same time."""
+        shown = _token_of(entry)
         token = self.desk.services.new_token(CREATED if shown.startswith(CREATED) else REGISTERED)
-        await self.desk.services.db.write(lambda tx: tx.save(replace(row, token_hash=hash_token(token))))
+
+        def change(tx: Tx) -> None:
+            row = tx.runner_by_hash(hash_token(shown)) if shown else None
+            if row is None:
+                raise Forbidden
+            tx.save(replace(row, token_hash=hash_token(token)))
+
+        await self.desk.services.db.write(change)
         return answer_json({"token": token, "token_expires_at": None}, 201)
 
     async def request(self, entry: Entry) -> Response:
@@ -298,10 +304,12 @@ class RunnerProtocol:
         )
 
     async def _runner(self, entry: Entry) -> Runner:
-        token = entry.request.headers.get("runner-token") or entry.parameters.text("token") or ""
-        row = None
-        if 0 < len(token) <= 512:
-            row = await self.desk.services.db.read(lambda tx: tx.runner_by_hash(hash_token(token)))
+        token = _token_of(entry)
+        row = (
+            await self.desk.services.db.read(lambda tx: tx.runner_by_hash(hash_token(token)))
+            if token
+            else None
+        )
         if row is None:
             raise Forbidden
         return row
@@ -325,6 +333,12 @@ class RunnerProtocol:
             return noted
 
         return await self.desk.services.db.write(save)
+
+
+def _token_of(entry: Entry) -> str:
+    """The runner's; empty when there is none that could be one."""
+    token = entry.request.headers.get("runner-token") or entry.parameters.text("token") or ""
+    return token if len(token) <= 512 else ""
 
 
 def _job_of(entry: Entry) -> tuple[int, str]:
