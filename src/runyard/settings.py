@@ -157,6 +157,10 @@ class Settings(BaseSettings):
         default=True,
         description="checkout, cache, upload-artifact and download-artifact are built in; false: the actions of that name run.",
     )
+    templates: Path | None = Field(
+        default=None,
+        description="Folder whose files every project's `include: template` may name, before those that are built in.",
+    )
     jobs_per_run: int = Field(default=2000, description="Most jobs one run may have.")
     needs_per_job: int = Field(
         default=50,

@@ -91,7 +91,7 @@ def build_core(settings: Settings, keys: Keys, url: str) -> House:
     vault = AesVault(keys.secret_key)
     dialects = load_dialects()
     blobs = open_store(settings)
-    elsewhere = Elsewhere(db, source, blobs, settings.allow_local_import, clock)
+    elsewhere = Elsewhere(db, source, blobs, settings.allow_local_import, clock, settings.templates)
     launcher = Launcher(terms, db, source, vault, clock, dialects, elsewhere.for_user, room_in(settings.data))
     visits, words = BoxVisits(), _words(dialects)
     services = _services(settings, terms, db, bell, blobs, source, vault, keys, launcher, words, visits)

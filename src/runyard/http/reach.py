@@ -10,11 +10,12 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 from runyard.engine.access import standing
 from runyard.engine.ports import Blobs, Clock, Database, Source, Tx
 from runyard.model.access import OPEN_TO_ALL, Role
-from runyard.model.errors import Invalid, NotFound, Unavailable
+from runyard.model.errors import Invalid, NotFound, TooLarge, Unavailable
 from runyard.model.trigger import Files, Reach
 from runyard.model.work import Project, User
 from runyard.syntax.archives import ArchiveError, directory, find, read
@@ -32,6 +33,7 @@ class Elsewhere:
     blobs: Blobs
     allow_local: bool  # an operator vouches for this machine and its networks (RUNYARD_ALLOW_LOCAL_IMPORT)
     now: Clock
+    templates: Path | None = None  # the operator's own (RUNYARD_TEMPLATES)
 
     def for_user(self, user: User, archives: Mapping[str, str]) -> Reach:
         """What this user may read. `archives`: job name → blob of its archive, of the run that starts this
@@ -88,6 +90,23 @@ class HouseReach:
         )
 
         return Fetcher(self.house.allow_local and self.user.is_admin).get(url)
+
+    def template(self, name: str) -> bytes | None:
+        """Reach.template. Links may lead around in the folder, not out of it: a name is a stranger's."""
+        folder = self.house.templates
+        if folder is None:
+            return None
+        try:
+            found = (folder / name).resolve(strict=True)
+            if not found.is_relative_to(folder.resolve()) or not found.is_file():
+                return None
+            with found.open("rb") as file:
+                text = file.read(FILE_LIMIT_BYTES + 1)
+        except (OSError, ValueError):  # not there, not to be read, a name that no file can have
+            return None
+        if len(text) > FILE_LIMIT_BYTES:
+            raise TooLarge(f"the template {name} is larger than 1 MiB")
+        return text
 
     def artifact(self, job: str, path: str) -> bytes | None:
         """Reach.artifact."""

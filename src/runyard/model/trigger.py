@@ -70,6 +70,9 @@ class Reach(Protocol):
     def remote(self, url: str) -> bytes:
         """The body of an http(s) address outside this server's own networks."""
 
+    def template(self, name: str) -> bytes | None:
+        """A file that the operator keeps for every project; None when there is no such file."""
+
     def artifact(self, job: str, path: str) -> bytes | None:
         """A file in the archive of a job of the run that started this one; None when there is no such
         file."""

@@ -55,6 +55,9 @@ class Elsewhere:
     def artifact(self, job: str, path: str) -> bytes | None:
         return None
 
+    def template(self, name: str) -> bytes | None:
+        return None
+
 
 def plan(files: Mapping[str, str], **more: Any) -> dict[str, JobPlan]:
     trigger = Trigger(

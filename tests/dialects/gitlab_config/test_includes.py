@@ -25,6 +25,10 @@ class World:
     projects: Mapping[str, Mapping[str, Mapping[str, str]]] = field(default_factory=dict)
     web: Mapping[str, str] = field(default_factory=dict)
     archives: Mapping[tuple[str, str], str] = field(default_factory=dict)
+    templates: Mapping[str, str] = field(default_factory=dict)
+
+    def template(self, name: str) -> bytes | None:
+        return self.templates[name].encode() if name in self.templates else None
 
     def tree(self, project: str, ref: str) -> tuple[Files, str] | None:
         found = self.projects.get(project)
@@ -50,9 +54,16 @@ class World:
 @pytest.fixture
 def run(tree: Any, trigger: Any) -> Any:
     def work(
-        text: str, *, files: Any = (), projects: Any = (), web: Any = (), archives: Any = (), **more: Any
+        text: str,
+        *,
+        files: Any = (),
+        projects: Any = (),
+        web: Any = (),
+        archives: Any = (),
+        templates: Any = (),
+        **more: Any,
     ) -> dict[str, JobPlan]:
-        world = World(tree, dict(projects), dict(web), dict(archives))
+        world = World(tree, dict(projects), dict(web), dict(archives), dict(templates))
         plan = compile(trigger(reach=world, **more), tree({".gitlab-ci.yml": text, **dict(files)}))
         return {job.key: job for job in plan.workflows[0].jobs}
 
@@ -152,6 +163,15 @@ def test_own_templates_are_served(run: Any) -> None:
     assert "a" in run(text)
     with pytest.raises(Invalid, match="filtered out by workflow rules"):
         run(text, ref="feature")
+
+
+def test_an_operators_templates_come_before_our_own(run: Any) -> None:
+    name = "Workflows/MergeRequest-Pipelines.gitlab-ci.yml"
+    own = {name: "scan: {script: x}", "More.yml": "more: {script: x}"}
+    text = f"include: [{{template: {name}}}, {{template: More.yml}}]\na: {{script: x}}"
+    assert set(run(text, ref="feature", templates=own)) == {"a", "scan", "more"}
+    with pytest.raises(Invalid, match=r"Template file `Other\.yml` is not a valid location!"):
+        run("include: {template: Other.yml}\na: {script: x}", templates=own)
 
 
 def test_inputs_are_filled_in_with_their_types(run: Any) -> None:

@@ -247,15 +247,20 @@ class Finder:
         return [Fetched(url, content, Origin(None), _about("remote", url, Origin(None)), at)]
 
     def _template(self, name: str, at: Mark) -> list[Fetched]:
-        text = TEMPLATES.get(name)
-        if text is None:
+        try:
+            own = self.reach.template(name) if self.reach is not None else None
+        except RunyardError as error:
+            self.out.error(at, f"Template file `{name[:200]}` cannot be read: {error.message}")
+            return []
+        text = TEMPLATES.get(name, "").encode() if own is None else own
+        if own is None and not text:
             hint = (
                 nearest(name, TEMPLATES)
-                or f"this server has {', '.join(sorted(TEMPLATES))}; copy others into the project"
+                or f"built in are {', '.join(sorted(TEMPLATES))}; an operator adds others (RUNYARD_TEMPLATES), or copy them into the project"
             )
             self.out.error(at, f"Template file `{name[:200]}` is not a valid location!", hint)
             return []
-        return [Fetched(name, text.encode(), Origin(None), _about("template", name, Origin(None)), at)]
+        return [Fetched(name, text, Origin(None), _about("template", name, Origin(None)), at)]
 
     def _component(self, address: str, at: Mark) -> list[Fetched]:
         """`host/group/project/name@version`; the host is taken to be this server's."""
