@@ -117,7 +117,7 @@ def markdown(found: Mapping[str, Any], server: str) -> str:
     lines = [
         head,
         "",
-        f"**{run['status']}** · {totals['diffs']} tables"
+        f"**{run['status']}** · {totals['diffs']} table{'' if totals['diffs'] == 1 else 's'}"
         + (": " + ", ".join(parts) if parts else "")
         + f" · commit `{run['pr_sha'][:8]}` · "
         f"[report]({server}{found['page']})",
