@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import gzip
 import io
 import random
@@ -35,6 +36,21 @@ def test_any_range_of_a_sealed_log_is_what_was_written(size: int) -> None:
 def test_a_sealed_log_is_ordinary_gzip_with_a_footer() -> None:
     data = b"".join(logs.sealed([b"hello\n" * 10]))
     assert gzip.decompress(data[:-12]) == b"hello\n" * 10
+
+
+@pytest.mark.parametrize("what", ["noise", "encoded", "words"])
+def test_noise_is_not_searched_for_repeats_and_gets_no_larger_for_it(what: str) -> None:
+    noise = random.Random(1).randbytes(logs.MEMBER_BYTES)
+    text = {
+        "noise": noise,
+        "encoded": base64.encodebytes(noise),
+        "words": b"".join(b"test_%d passed in %d ms\n" % (n, n % 97) for n in range(60_000)),
+    }[what]
+    member = text[: logs.MEMBER_BYTES]
+    assert logs._is_noise(member) is (what != "words")
+    data = b"".join(logs.sealed([text]))
+    assert b"".join(logs.unsealed(OneBlob(data), "k", 0, len(text))) == text  # type: ignore[arg-type]
+    assert len(data) <= len(gzip.compress(text, 1)) + 2000
 
 
 def test_a_blob_that_is_no_log_is_refused() -> None:
