@@ -26,6 +26,18 @@ from tests.live_server import LiveServer
 
 os.environ["RUNYARD_RESIDENT"] = "0"  # nothing may stay behind; tests/cli/test_resident.py has its own
 
+
+def pytest_collectstart(collector: pytest.Collector) -> None:
+    """Property tests have no deadline: on a busy machine an example takes as long as it takes, and a test
+    that hangs ends by its own limit. Before the module is imported, because `@settings` copies the profile
+    there and then; only for modules that speak of Hypothesis, whose import takes half a second."""
+    if isinstance(collector, pytest.Module) and b"hypothesis" in collector.path.read_bytes():
+        from hypothesis import settings
+
+        settings.register_profile("patient", deadline=None)
+        settings.load_profile("patient")
+
+
 NO_SERVER = "no PostgreSQL server: install Debian's postgresql package"
 
 

@@ -94,3 +94,10 @@ def test_no_registry_host_is_named() -> None:
         and p != Path(__file__)
     ]
     assert [str(p.relative_to(root)) for p in texts if hosts.search(p.read_text(errors="replace"))] == []
+
+
+def test_property_tests_have_no_deadline() -> None:
+    """`conftest.pytest_collectstart` has seen that this module speaks of hypothesis."""
+    from hypothesis import settings
+
+    assert settings().deadline is None and settings(max_examples=1).deadline is None
