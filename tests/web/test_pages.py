@@ -16,6 +16,7 @@ from runyard.http.auth import hash_token
 from runyard.http.session import end
 from runyard.model.state import Hold, State
 from runyard.model.work import Artifact, Attempt, Job, Project, Step, Token
+from runyard.web import pages
 from runyard.web.ansi import LogHtml
 from runyard.web.routes import site
 from tests.web.conftest import HOSTILE, LOG, TOKEN, World
@@ -180,9 +181,39 @@ def test_runs_of_one_branch_or_commit(person: TestClient, world: World) -> None:
     for link in (f"/team/app?ref={world.run.ref}", f"/team/app?sha={world.run.sha}"):
         assert f'href="{link}"' in shown
         assert f'href="{run}"' in person.get(link).text
-    for other in ("?ref=elsewhere", "?sha=" + "f" * 40, "?sha=%25"):
+    for other in ("?ref=elsewhere", "?sha=" + "f" * 40):
         page = person.get(f"/team/app{other}").text
         assert f'href="{run}"' not in page and "Nothing matches this filter." in page
+
+
+@pytest.mark.parametrize(
+    ("address", "said"),
+    [
+        ("/?ref=main", "in one project"),
+        ("/?sha=" + "f" * 40, "in one project"),
+        ("/team/app?sha=%25", "whole id"),
+        ("/team/app?sha=fff", "whole id"),
+    ],
+)
+def test_what_only_a_walk_through_all_history_could_answer_is_not_asked_of_the_store(
+    person: TestClient, address: str, said: str
+) -> None:
+    answer = person.get(address)
+    assert answer.status_code == 400 and said in answer.text
+
+
+def test_the_pages_of_a_list_come_to_an_end(
+    person: TestClient, world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    second = world.write(
+        lambda tx: tx.add(replace(world.run, id=0, number=world.run.number + 1, idempotency_key=None))
+    )
+    monkeypatch.setattr(pages, "PAGE", 1)
+    assert "Older →" in person.get("/").text
+    monkeypatch.setattr(pages, "LAST_PAGE", 0)
+    for page in ("/", "/?page=1", "/?page=99999999999"):
+        text = person.get(page).text
+        assert f"/-/pipelines/{second.id}" in text and "Older →" not in text
 
 
 def test_the_log_stream_of_a_done_job_sends_all_and_ends(person: TestClient, world: World) -> None:

@@ -20,6 +20,7 @@ from runyard.web.usage import Curve, curves
 from runyard.web.why import why
 
 PAGE = 30
+LAST_PAGE = 10_000 // PAGE  # a page costs what lies before it; older runs are found by a filter
 NOT_YOURS = "Developers of this project may do this: ask a maintainer to make you one."
 
 GLYPHS = {

@@ -35,7 +35,7 @@ from runyard.http.logs import log_bytes, opened
 from runyard.http.problems import status_of
 from runyard.http.services import Principal, Services
 from runyard.http.session import COOKIE, SESSION_S, same_origin, sign_in, sign_out, who
-from runyard.model.errors import NotFound, RunyardError, Unauthenticated
+from runyard.model.errors import Invalid, NotFound, RunyardError, Unauthenticated
 from runyard.model.offer import JobInputs
 from runyard.model.plan import Variable
 from runyard.model.state import State
@@ -94,7 +94,8 @@ class Site:
         person = await who(self.services, request)
         path = request.path_params.get("path", "")
         asked = {key: request.query_params.get(key, "") for key in ("state", "dialect", "ref", "sha")}
-        page = min(_number(request.query_params.get("page", "0")), 10_000)
+        page = min(_number(request.query_params.get("page", "0")), pages.LAST_PAGE)
+        _check_within(path, asked)
         filter = RunFilter(
             dialect=asked["dialect"] or None,
             wanted=pages.FILTERS.get(asked["state"], ()),
@@ -110,7 +111,7 @@ class Site:
             return {
                 "project": project,
                 "lines": lines[: pages.PAGE],
-                "more": len(lines) > pages.PAGE,
+                "more": len(lines) > pages.PAGE and page < pages.LAST_PAGE,
                 "can_start": can,
             }
 
@@ -348,6 +349,14 @@ register_url_convertor("row", _RowId())
 
 async def _icon(_: Request) -> Response:
     return FileResponse(HERE / "static" / "icon.svg", media_type="image/svg+xml")
+
+
+def _check_within(path: str, asked: Mapping[str, str]) -> None:
+    """Invalid for a question that only a walk through all history could answer: anybody may ask here."""
+    if (asked["ref"] or asked["sha"]) and not path:
+        raise Invalid("A branch or a commit is looked for in one project: /group/name?ref=main")
+    if asked["sha"] and not re.fullmatch(r"[0-9a-f]{40,64}", asked["sha"]):
+        raise Invalid("A commit is looked for by its whole id, 40 hexadecimal digits.")
 
 
 def _number(text: str) -> int:
