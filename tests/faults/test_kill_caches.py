@@ -7,7 +7,6 @@ from __future__ import annotations
 import http.client
 import json
 import random
-import re
 import threading
 import time
 from collections.abc import Callable
@@ -213,17 +212,17 @@ ARCHIVES = {
 work:
   cache: {key: one, paths: [kept]}
   script:
-    - 'test ! -d kept || (cd kept && echo "restored $(cat data.* | sha256sum)")'
+    - 'test ! -d kept || (cd kept && sha256sum -c sum && echo "restored whole")'
     - mkdir -p kept && rm -f kept/*
     - for i in 1 2 3; do head -c 2000000 /dev/urandom > kept/data.$i; done
-    - 'cd kept && echo "leaves $(cat data.* | sha256sum)"'
+    - cd kept && sha256sum data.* > sum
 """
 }
 
 
 @pytest.mark.parametrize("rounds", [1, pytest.param(20, marks=pytest.mark.slow)])
 def test_an_archive_is_restored_whole_or_not_at_all(serve: Callable[..., LiveServer], rounds: int) -> None:
-    """The kill comes while archives are packed: the script has said what it leaves."""
+    """The kill comes while archives are packed; each brings the sums that the next job checks."""
     server = serve(RUNYARD_RUNNER_SLOTS="1", RUNYARD_LEASE_S="2", RUNYARD_REQUEUES="1000")
     server.push(PATH, ARCHIVES, "start [skip ci]")
     first = trigger(server, PATH)
@@ -237,15 +236,11 @@ def test_an_archive_is_restored_whole_or_not_at_all(serve: Callable[..., LiveSer
         time.sleep(number % 5 * 0.05)
         server.kill()
         server.start()
-    said: list[str] = []
+    said = ""
     for number in pipelines:
         until_status(server, PATH, number, {"success"}, 60)
-    for number in pipelines:
-        for one in jobs(server, PATH, number):
-            said.append(trace(server, PATH, one["id"]))
-    left = {digest for text in said for digest in re.findall(r"leaves ([0-9a-f]{64})", text)}
-    back = {digest for text in said for digest in re.findall(r"restored ([0-9a-f]{64})", text)}
-    assert back and back <= left
+        said += "".join(trace(server, PATH, one["id"]) for one in jobs(server, PATH, number))
+    assert "restored whole" in said
     assert {
         p.suffix for p in (server.folder / "data/cache").glob("*/*") if not p.name.startswith("new-")
     } == {".zip"}
