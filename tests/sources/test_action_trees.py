@@ -6,6 +6,7 @@ import os
 import subprocess
 import zipfile
 from pathlib import Path
+from typing import BinaryIO
 
 import pytest
 
@@ -46,29 +47,38 @@ def base(tmp_path: Path) -> Path:
     return tmp_path / "base"
 
 
-def text(path: Path) -> str:
-    with zipfile.ZipFile(path) as archive:
+def text(got: tuple[str, BinaryIO]) -> str:
+    with got[1], zipfile.ZipFile(got[1]) as archive:
         return archive.read("action.yml").decode()
+
+
+def sha(got: tuple[str, BinaryIO]) -> str:
+    got[1].close()
+    return got[0]
+
+
+def kept(folder: Path) -> list[str]:
+    return sorted(path.stem for path in folder.glob("*/*/*.zip") if path.exists())
 
 
 def test_tags_come_before_branches_and_annotations_are_peeled(base: Path, tmp_path: Path) -> None:
     trees = ActionTrees(tmp_path / "kept", f"file://{base}")
     first = git(base / "o" / "r", "rev-parse", "refs/tags/v1")
     second = git(base / "o" / "r", "rev-parse", "HEAD")
-    assert trees.tree("o/r", "v1")[0] == first and text(trees.tree("o/r", "v1")[1]) == "name: one"
-    assert trees.tree("o/r", "v2")[0] == second == trees.tree("o/r", "main")[0]
-    assert trees.tree("o/r", "refs/heads/v1")[0] == second
-    assert trees.tree("o/r", second)[0] == second
-    with zipfile.ZipFile(trees.tree("o/r", "v2")[1]) as archive:
+    assert sha(trees.tree("o/r", "v1")) == first and text(trees.tree("o/r", "v1")) == "name: one"
+    assert sha(trees.tree("o/r", "v2")) == second == sha(trees.tree("o/r", "main"))
+    assert sha(trees.tree("o/r", "refs/heads/v1")) == second
+    assert sha(trees.tree("o/r", second)) == second
+    with trees.tree("o/r", "v2")[1] as file, zipfile.ZipFile(file) as archive:
         assert archive.getinfo("run.sh").external_attr >> 16 & 0o111
 
 
 def test_a_commit_is_kept_when_its_repository_is_gone(base: Path, tmp_path: Path) -> None:
     trees = ActionTrees(tmp_path / "kept", str(base))
-    sha, path = trees.tree("o/r", "v1")
+    commit = sha(trees.tree("o/r", "v1"))
     git(base / "o" / "r", "update-ref", "-d", "refs/tags/v1")
-    assert ActionTrees(tmp_path / "kept", str(base)).tree("o/r", sha) == (sha, path)
-    assert trees.tree("o/r", "v1") == (sha, path)  # asked a moment ago
+    assert text(ActionTrees(tmp_path / "kept", str(base)).tree("o/r", commit)) == "name: one"
+    assert sha(trees.tree("o/r", "v1")) == commit  # asked a moment ago
     assert not list((tmp_path / "kept").glob("fetching-*"))
 
 
@@ -106,11 +116,26 @@ def test_switched_off(tmp_path: Path) -> None:
         ActionTrees(tmp_path, "").tree("o/r", "v1")
 
 
-def test_the_oldest_trees_go(base: Path, tmp_path: Path) -> None:
+def test_the_oldest_trees_go_but_who_has_one_reads_it_to_its_end(base: Path, tmp_path: Path) -> None:
     trees = ActionTrees(tmp_path / "kept", str(base), keep_bytes=1)
-    _, first = trees.tree("o/r", "v1")
-    _, second = trees.tree("o/r", "v2")
-    assert second.exists() and not first.exists()
+    first = trees.tree("o/r", "v1")
+    assert kept(tmp_path / "kept") == [first[0]]
+    second = sha(trees.tree("o/r", "v2"))
+    assert kept(tmp_path / "kept") == [second]
+    assert text(first) == "name: one"
+
+
+def test_what_strangers_asked_for_is_not_remembered_for_ever(
+    base: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(actions, "MOST_KNOWN", 2)
+    trees = ActionTrees(tmp_path / "kept", str(base))
+    for ref in ("v1", "v2", "main", "refs/heads/v1"):
+        sha(trees.tree("o/r", ref))
+    for number in range(20):
+        with pytest.raises(NotFound):
+            trees.tree(f"o/none{number}", "v1")
+    assert len(trees._known) <= 2 and len(trees._turns) == 0
 
 
 def test_a_small_repository_with_a_huge_tree_is_given_up(
@@ -138,7 +163,8 @@ def test_files_that_vanish_while_room_is_made_are_no_trouble(base: Path, tmp_pat
     trees = ActionTrees(tmp_path / "kept", str(base), keep_bytes=1)
     (tmp_path / "kept" / "a" / "b").mkdir(parents=True)
     (tmp_path / "kept" / "a" / "b" / "gone.zip").symlink_to("nowhere")  # as one that another thread removed
-    _, first = trees.tree("o/r", "v1")
-    _, second = trees.tree("o/r", "v2")
-    assert second.exists() and not first.exists()
-    assert trees.tree("o/r", "v1")[1].exists(), "what was removed is fetched again"
+    first = sha(trees.tree("o/r", "v1"))
+    second = sha(trees.tree("o/r", "v2"))
+    assert kept(tmp_path / "kept") == [second]
+    assert sha(trees.tree("o/r", "v1")) == first, "what was removed is fetched again"
+    assert kept(tmp_path / "kept") == [first]

@@ -471,9 +471,9 @@ class Source(Protocol):
 class Actions(Protocol):
     """Repositories of actions, elsewhere."""
 
-    def tree(self, repository: str, ref: str) -> tuple[str, Path]:
-        """(commit, zip of its tree) of `owner/name` at a branch, tag or commit. NotFound, Invalid, Forbidden
-        (switched off) or Unavailable."""
+    def tree(self, repository: str, ref: str) -> tuple[str, BinaryIO]:
+        """(commit, zip of its tree) of `owner/name` at a branch, tag or commit; the caller closes it.
+        NotFound, Invalid, Forbidden (switched off) or Unavailable."""
 
 
 Sign = Callable[[Tx, Mapping[str, Any]], str]

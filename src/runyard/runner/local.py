@@ -312,8 +312,7 @@ class LocalLink:
         """From the operator's address, or what is kept of it."""
         if self._ports.actions is None:
             raise Forbidden("remote actions cannot be fetched here")
-        sha, path = self._ports.actions.tree(repository, ref)
-        return sha, path.open("rb")
+        return self._ports.actions.tree(repository, ref)
 
     def cache_find(self, work: Assignment, sought: Sought) -> tuple[str, BinaryIO | None] | None:
         """A look, and the blob itself where blobs are files."""

@@ -10,22 +10,23 @@ from __future__ import annotations
 
 import os
 import tempfile
-import threading
 import time
-from collections import defaultdict
 from contextlib import suppress
 from functools import partial
 from pathlib import Path
+from typing import BinaryIO
 
 from runyard.model.errors import Forbidden, Invalid, NotFound
 from runyard.sources.names import Remote, check_ref, is_sha, parse_remote
 from runyard.sources.process import GitFailed, run_git
+from runyard.sources.turns import Turns
 from runyard.syntax.actions import ActionError, parse_uses
 
 ASK_S, FETCH_S = 60.0, 300.0
 GROWTH_BYTES = 1 << 30
 KEEP_BYTES = 10 << 30
 KNOWN_FOR_S = 60.0
+MOST_KNOWN = 10_000
 
 
 class ActionTrees:
@@ -37,11 +38,11 @@ class ActionTrees:
         self._base = base.rstrip("/")
         self._keep_bytes = keep_bytes
         self._known: dict[tuple[str, str], tuple[float, str]] = {}
-        self._locks: defaultdict[str, threading.Lock] = defaultdict(threading.Lock)
+        self._turns = Turns()
 
-    def tree(self, repository: str, ref: str) -> tuple[str, Path]:
-        """(commit, zip of its tree). NotFound when there is no such repository or ref, Invalid for names that
-        are none, Unavailable otherwise."""
+    def tree(self, repository: str, ref: str) -> tuple[str, BinaryIO]:
+        """(commit, zip of its tree, open: it may have to make room for others at any moment). NotFound when
+        there is no such repository or ref, Invalid for names that are none, Unavailable otherwise."""
         try:
             uses = parse_uses(f"{repository}@{ref}")
         except ActionError as error:
@@ -51,15 +52,16 @@ class ActionTrees:
         check_ref(ref)
         if not self._base:
             raise Forbidden("remote actions are switched off here (setting actions_url)")
-        with self._locks[repository.lower()]:
+        with self._turns.of(repository.lower()):
             remote = self._remote(repository)
             sha = ref if is_sha(ref) else self._resolved(remote, repository, ref)
             kept = self._folder / repository.lower() / f"{sha}.zip"
             try:
-                os.utime(kept)
+                file = kept.open("rb")
             except FileNotFoundError:
-                self._fetch(remote, repository, ref, sha, kept)
-            return sha, kept
+                return sha, self._fetch(remote, repository, ref, sha, kept)
+            os.utime(file.fileno())
+            return sha, file
 
     def _remote(self, repository: str) -> Remote:
         """The base is the operator's word, so it may be local; a folder may hold `name` or `name.git`."""
@@ -99,10 +101,12 @@ class ActionTrees:
         sha = next((found[name] for name in wanted if is_sha(found.get(name, ""))), "")
         if not sha:
             raise NotFound(f"Unable to resolve action `{repository}@{ref}`, unable to find version `{ref}`")
+        if len(self._known) >= MOST_KNOWN:
+            self._known.clear()  # it spares a question, no more
         self._known[repository, ref] = (time.monotonic(), sha)
         return sha
 
-    def _fetch(self, remote: Remote, repository: str, ref: str, sha: str, kept: Path) -> None:
+    def _fetch(self, remote: Remote, repository: str, ref: str, sha: str, kept: Path) -> BinaryIO:
         """One commit, as a zip of its tree; the file appears whole or not at all."""
         kept.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
         with self._scratch() as scratch:
@@ -134,8 +138,10 @@ class ActionTrees:
                 raise NotFound(
                     f"Unable to fetch action `{repository}@{ref}` ({sha}): {error.message}"
                 ) from None
+            file = made.open("rb")
             made.replace(kept)
         self._bound()
+        return file
 
     def _scratch(self) -> tempfile.TemporaryDirectory[str]:
         self._folder.mkdir(parents=True, exist_ok=True, mode=0o700)

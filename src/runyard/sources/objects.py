@@ -11,18 +11,17 @@ import hashlib
 import os
 import shutil
 import tempfile
-import threading
 from collections.abc import Iterable
 from contextlib import suppress
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
-from weakref import WeakValueDictionary
 
 import pygit2
 import pygit2.enums
 
 from runyard.sources.process import run_git
+from runyard.sources.turns import Turns
 
 COPY_FILES = 64
 COPY_BYTES = 64 << 20
@@ -34,16 +33,8 @@ TAGS_LIMIT = 2000
 _CREATE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 
-
-class _Turn:
-    """Held by whoever makes a pack, so that others wait for it instead of making it too."""
-
-    def __init__(self) -> None:
-        self.lock = threading.Lock()
-
-
-_TURNS: WeakValueDictionary[Path, _Turn] = WeakValueDictionary()
-_TAKING = threading.Lock()
+_TURNS = Turns()
+"""Whoever makes a pack; others wait for it instead of making it too."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -211,9 +202,7 @@ def _copy_pack(
     job, and copied in."""
     asked = "".join([*(f"--shallow {sha}\n" for sha in shallow), *(f"{sha}\n" for sha in wanted)]).encode()
     folder = Path(repository.path) / "packed" / hashlib.sha256(asked).hexdigest()[:32]
-    with _TAKING:
-        turn = _TURNS.setdefault(folder, _Turn())
-    with turn.lock:
+    with _TURNS.of(folder):
         if not folder.exists():
             _make_pack(repository, wanted, shallow, asked, folder)
         names = sorted(os.listdir(folder), reverse=True)  # noqa: PTH208 - names are wanted

@@ -9,12 +9,14 @@ from __future__ import annotations
 import asyncio
 import hmac
 import json
+import os
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import msgspec
-from starlette.responses import FileResponse, Response
+from starlette.responses import Response, StreamingResponse
 
 from runyard.dialects.gitlab.config.reports import REPORTS
 from runyard.dialects.gitlab.desk import Desk, Door, Entry, Line
@@ -25,6 +27,7 @@ from runyard.dialects.gitlab.words import say
 from runyard.engine import dispatch
 from runyard.engine.ports import ArtifactFilter, Page, Tx
 from runyard.http.auth import attempt_of, ended_attempt_of, hash_token
+from runyard.http.giving import in_thread
 from runyard.model.errors import Conflict, Forbidden, Invalid, NotFound, TooLarge
 from runyard.model.state import Outcome, State
 from runyard.model.usage import Sample
@@ -36,6 +39,7 @@ FORMATS = frozenset({"zip", "gzip", "raw"})
 TYPES = {"archive": "zip", "metadata": "gzip"} | {kind: form for kind, (form, _) in REPORTS.items()}
 TYPE_CHARACTERS = 64
 LINK_S = 600
+PIECE_BYTES = 256 << 10
 EXTRA_BYTES = (
     2 << 20
 )  # a summary of 1 MiB with annotations; a job holds its own token and could fill the database with steps
@@ -223,12 +227,12 @@ class Transfer:
         given = entry.parameters
         repository, ref = given.text("repository") or "", given.text("ref") or ""
         try:
-            sha, path = await asyncio.to_thread(actions.tree, repository, ref)
+            sha, file = await asyncio.to_thread(actions.tree, repository, ref)
         except NotFound as error:
             raise NotFound(f"404 {error.message}") from None  # the job's log says which one, and why
-        return FileResponse(
-            path, media_type="application/zip", headers={"X-Runyard-Commit": sha, "Cache-Control": "no-store"}
-        )
+        size = os.fstat(file.fileno()).st_size
+        headers = {"X-Runyard-Commit": sha, "Cache-Control": "no-store", "Content-Length": str(size)}
+        return StreamingResponse(in_thread(_pieces(file)), media_type="application/zip", headers=headers)
 
     async def give_back(self, entry: Entry) -> Response:
         """The runner shuts down; the job goes to another without counting against its retries."""
@@ -270,6 +274,12 @@ def _over(attempt: Attempt, token: str) -> Forbidden:
     if not hmac.compare_digest(attempt.token_hash, hash_token(token)):
         return Forbidden()
     return JobOver(say(attempt.state, attempt.outcome, attempt.hold))
+
+
+def _pieces(file: BinaryIO) -> Iterator[bytes]:
+    with file:
+        while piece := file.read(PIECE_BYTES):
+            yield piece
 
 
 def _take_in(kind: str, path: Path) -> reports.Kept:
