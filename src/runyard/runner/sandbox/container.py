@@ -22,6 +22,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
+from weakref import WeakValueDictionary
 
 from runyard.model.plan import Image
 from runyard.runner.sandbox.box import ImageUnavailable, RootFs
@@ -76,13 +77,26 @@ class _Known:
         return is_young and self.root.path.exists() and self.listed == _listed(self.root)
 
 
+class _Turn:
+    """Held by whoever asks the engine for an image; weakly referred to, so that it ends with the last who
+    waits."""
+
+    def __init__(self) -> None:
+        self.lock = threading.Lock()
+
+
+_EXPORTING = threading.Lock()
+"""Two names of one image would lay out the same folder."""
+
+
 class Images:
     """Finds, pulls and keeps images. `work` holds exported root file systems (docker only)."""
 
     def __init__(self, work: Path) -> None:
         self._work = work
-        self._lock = threading.Lock()
         self._known: dict[Wanted, _Known] = {}
+        self._turns: WeakValueDictionary[Wanted, _Turn] = WeakValueDictionary()
+        self._taking = threading.Lock()
 
     @contextmanager
     def root(self, image: Image | None) -> Iterator[RootFs | None]:
@@ -93,7 +107,9 @@ class Images:
         if not NAME.fullmatch(image.name) or len(image.name) > 500:
             raise ImageUnavailable(f"{image.name[:200]!r} is not the name of an image")
         wanted = Wanted.of(image)
-        with self._lock:
+        with self._taking:
+            turn = self._turns.setdefault(wanted, _Turn())
+        with turn.lock:  # a slow pull holds up those who want the same, and nobody else
             known = self._known.get(wanted)
             if known is None or wanted.policies[0] == ALWAYS or not known.is_fresh():
                 root = _find(wanted, self._work)
@@ -116,7 +132,8 @@ def _find(wanted: Wanted, work: Path) -> RootFs:
     if engine == "podman" and os.geteuid() == 0:
         path, layers = _mounted(wanted.name), _layers(about)
     else:
-        path = _exported(work, engine, wanted.name, str(about["Id"]))
+        with _EXPORTING:
+            path = _exported(work, engine, wanted.name, str(about["Id"]))
         layers = (path,)
     return RootFs(
         path,
