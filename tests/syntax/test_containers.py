@@ -24,6 +24,11 @@ def test_options_as_people_write_them() -> None:
     assert (made.aliases, made.platform, made.entrypoint) == (["pg"], "linux/arm64", ("/x",))
 
 
+@pytest.mark.parametrize("user", ["0", "4294967295", "app", "app:staff", "1000:1000", "a.b-c_d$"])
+def test_users_are_names_or_numbers(user: str) -> None:
+    assert parse(f"--user '{user}' --group-add 65534 --group-add staff").user == user
+
+
 def test_health_options_are_those_of_the_engine() -> None:
     made = parse(
         '--health-cmd "pg_isready -U a" --health-interval=1m30s --health-timeout 500ms --health-retries 5'
@@ -85,6 +90,10 @@ def test_mounts_are_volumes_or_memory() -> None:
         ("--cpus nan", "a number like 1.5"),
         ("--pids-limit x", "a number"),
         ("--hostname -x", "a host name"),
+        ("--user 99999999999", "Unexpected value '99999999999' of --user, expected NAME|UID[:GROUP|GID]"),
+        ("--user app:99999999999", "of --user"),
+        ("--user a:b:c", "of --user"),
+        ("--group-add 99999999999", "of --group-add, expected a group's name or number"),
         ("--tmpfs run", "an absolute path"),
         ("--tmpfs /run:mode=9", "a mode like 1777"),
         ("--tmpfs /proc/sys", "the job's own"),

@@ -48,6 +48,8 @@ _SECONDS = {"h": 3600.0, "m": 60.0, "s": 1.0, "ms": 1e-3, "us": 1e-6, "µs": 1e-
 _SIZE = re.compile(r"(\d{1,15})([bkmgt]?)b?", re.IGNORECASE)
 _UNITS = {"": 0, "b": 0, "k": 10, "m": 20, "g": 30, "t": 40}
 _HOST = re.compile(r"[A-Za-z0-9_](?:[A-Za-z0-9_.-]{0,252})")
+_PERSON = re.compile(r"(?!\d{11})[^\s:]{1,255}")  # a name as images have them, or a number of 32 bits
+_USER = re.compile(rf"{_PERSON.pattern}(?::{_PERSON.pattern})?")
 _VOLUME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]+")
 _MODES = frozenset(("", "rw", "ro", "z", "Z", "cached", "delegated", "consistent", "nocopy"))
 _TAKEN = ("/proc", "/dev", "/sys", "/builds")
@@ -290,6 +292,18 @@ def _entrypoint(made: Container, value: str) -> None:
     made.entrypoint = (value,) if value else None
 
 
+def _user(made: Container, value: str) -> None:
+    if value and not _USER.fullmatch(value):
+        raise _unexpected("--user", value, "NAME|UID[:GROUP|GID]")
+    made.user = value
+
+
+def _group(made: Container, value: str) -> None:
+    if not _PERSON.fullmatch(value):
+        raise _unexpected("--group-add", value, "a group's name or number")
+    made.groups.append(value)
+
+
 def _target(option: str, text: str) -> str:
     """The place of a mount: nothing of what the box itself is may be covered."""
     path = PurePosixPath(text)
@@ -363,12 +377,12 @@ def _keeps(name: str) -> Callable[[Container, str], None]:
 
 
 _TAKES: dict[str, Callable[[Container, str], None]] = {
-    "--env": _env, "-e": _env, "--user": _keeps("user"), "-u": _keeps("user"), "--entrypoint": _entrypoint, "--platform": _keeps("platform"),
+    "--env": _env, "-e": _env, "--user": _user, "-u": _user, "--entrypoint": _entrypoint, "--platform": _keeps("platform"),
     "--workdir": _keeps("cwd"), "-w": _keeps("cwd"), "--hostname": _hostname, "-h": _hostname, "--add-host": _add_host, "--dns": _server,
     "--dns-search": _search, "--dns-option": _resolving, "--dns-opt": _resolving, "--cap-add": _add_capability, "--cap-drop": _drop_capability,
     "--read-only": _read_only, "--memory": _memory, "-m": _memory, "--cpus": _cpus, "--pids-limit": _processes, "--tmpfs": _add_tmpfs,
     "--volume": _add_volume, "-v": _add_volume, "--mount": _mount,
-    "--group-add": lambda made, value: made.groups.append(value), "--network-alias": lambda made, value: made.aliases.append(value),
+    "--group-add": _group, "--network-alias": lambda made, value: made.aliases.append(value),
     "--net-alias": lambda made, value: made.aliases.append(value),
 }  # fmt: skip
 KNOWN = (*MEANINGLESS, *_HEALTH, *_TAKES)

@@ -11,6 +11,7 @@ from __future__ import annotations
 import contextlib
 import ctypes
 import os
+import re
 import struct
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -23,6 +24,7 @@ from runyard.syntax.containers import Container
 FIRST_BASE, USERS = 0x40000000, 65536
 MOUNT_SETATTR, AT_EMPTY_PATH, MOUNT_ATTR_IDMAP = 442, 0x1000, 0x100000
 FILE_BYTES = 1 << 20
+_NUMBER = re.compile(r"[0-9]{1,10}")  # of a user or group: 32 bits
 MOUNTED, FILES = ("builds", "tmp", "proc", "dev"), ("hosts", "resolv.conf")
 
 
@@ -192,22 +194,22 @@ def person_of(root: Path, wanted: str, more: Sequence[str] = ()) -> Person:
     name, _, group = (wanted or "0").partition(":")
     people, groups = _table(root, "passwd"), _table(root, "group")
     row = next((r for r in people if len(r) > 5 and name in (r[0], r[2])), None)
-    if row is None and not name.isdigit():
-        raise SandboxError(f"the image has no user {name!r}")
+    if row is None and not _NUMBER.fullmatch(name):
+        raise SandboxError(f"the image has no user {name[:80]!r}")
     uid, gid, home = (int(row[2]), int(row[3]), row[5]) if row else (int(name), 0, "/")
     if group:
         gid = _group(groups, group)
     member = [int(r[2]) for r in groups if len(r) > 3 and row and row[0] in r[3].split(",")]
     member += [_group(groups, name) for name in more]
     if not all(0 <= number < USERS for number in (uid, gid)):
-        raise SandboxError(f"the user {wanted!r} is beyond {USERS - 1}, the last that a job may have")
+        raise SandboxError(f"the user {wanted[:80]!r} is beyond {USERS - 1}, the last that a job may have")
     return Person(uid, gid, tuple(n for n in member if n < USERS), home if home.startswith("/") else "/")
 
 
 def _group(groups: Sequence[list[str]], name: str) -> int:
     found = next((r for r in groups if name in (r[0], r[2])), None)
-    if found is None and not name.isdigit():
-        raise SandboxError(f"the image has no group {name!r}")
+    if found is None and not _NUMBER.fullmatch(name):
+        raise SandboxError(f"the image has no group {name[:80]!r}")
     return int(found[2]) if found else int(name)
 
 
@@ -225,4 +227,4 @@ def _table(root: Path, name: str) -> Sequence[list[str]]:
     except OSError:
         return []
     rows = [line.split(":") for line in text.splitlines()]
-    return [r for r in rows if len(r) > 2 and r[2].isdigit() and (len(r) < 6 or r[3].isdigit())]
+    return [r for r in rows if len(r) > 2 and all(map(_NUMBER.fullmatch, r[2:4] if len(r) > 5 else r[2:3]))]
