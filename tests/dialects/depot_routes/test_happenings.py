@@ -11,9 +11,10 @@ import pytest
 
 from runyard.dialects.depot import happenings, pulls
 from runyard.engine.ports import Page, RunFilter, Tx
+from runyard.model.access import Role
 from runyard.model.state import Outcome
 from runyard.model.trigger import ZERO_SHA, Push
-from runyard.model.work import Project, Record, Run, User
+from runyard.model.work import Member, Project, Record, Run, User
 
 SCHEDULED = """
 on:
@@ -78,6 +79,28 @@ def test_a_schedule_comes_when_it_is_due_and_not_twice(house: Any) -> None:
     job = house.write(lambda tx: tx.graph(found.id)[0][0])
     assert job.plan.context["github"]["event"]["schedule"] == "*/2 * * * *"
     assert job.plan.context["github"]["event_name"] == "schedule"
+
+
+def test_a_schedule_rests_while_its_pusher_may_not_run_there(house: Any) -> None:
+    project = house.project(workflow=SCHEDULED)
+    user = house.write(lambda tx: tx.add(User(0, "ann", "Ann")))
+    member = house.write(lambda tx: tx.add(Member(0, user.id, Role.DEVELOPER, project)))
+    push = replace(pushed(house, project), actor=user)
+    house.run(happenings.pushed(house.services, push))
+
+    def turn() -> int:
+        house.time[0] += 300_000
+        house.run(happenings.run_schedules(house.services))
+        return len(runs(house, "schedule"))
+
+    assert turn() == 1
+    house.write(lambda tx: tx.save(replace(member, level=Role.REPORTER)))
+    assert turn() == 1
+    house.write(lambda tx: tx.remove(Member, member.id))
+    assert turn() == 1
+    house.run(happenings.pushed(house.services, pushed(house, project)))
+    assert turn() == 2
+    assert [run.actor_id for run in runs(house, "schedule")] == [user.id, 1]
 
 
 @pytest.mark.parametrize("started", [False, True])

@@ -12,6 +12,7 @@ import asyncio
 import logging
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Any
 
 from runyard.dialects.depot import pulls
@@ -19,9 +20,11 @@ from runyard.dialects.depot.compile import entries
 from runyard.dialects.depot.words import parent_word
 from runyard.dialects.depot.workflow.findings import Findings
 from runyard.dialects.depot.workflow.read import read
+from runyard.engine.access import standing
 from runyard.engine.ports import Page, RunFilter, Tx
 from runyard.engine.views import run_tree
 from runyard.http.services import RunRequest, Services
+from runyard.model.access import Role
 from runyard.model.errors import Away, Invalid, NotFound, NothingToRun, RunyardError
 from runyard.model.state import State
 from runyard.model.trigger import Push
@@ -128,15 +131,24 @@ def _move_on(tx: Tx, project_id: int, text: str, at: int, now: int) -> None:
         tx.save(replace(row, data={**row.data, "lines": lines}))
 
 
+def _behind(tx: Tx, project_id: int, user_id: int, now: int) -> tuple[Project, User] | None:
+    """Whose word a schedule is; None once it has none, as at GitHub: its person is gone, or may run nothing
+    there any more. Whoever pushes to the default branch next stands behind it."""
+    project, user = tx.get(Project, project_id), tx.get(User, user_id)
+    if project is None or user is None:
+        return None
+    role = standing(tx, user, now).role_in(project)
+    return (project, user) if role is not None and role >= Role.DEVELOPER else None
+
+
 async def run_schedules(services: Services) -> None:
     """The round: what fell due while the server was away runs once. A line is moved on after its run was
     started: a crash between the two repeats it, which starts nothing more."""
     now = services.now()
     for project_id, user_id, text, at in await services.db.read(lambda tx: _due(tx, now)):
-        project, user = await services.db.read(
-            lambda tx, project=project_id, user=user_id: (tx.get(Project, project), tx.get(User, user))  # type: ignore[misc]
-        )
-        if project is not None and user is not None:
+        behind = await services.db.read(partial(_behind, project_id=project_id, user_id=user_id, now=now))
+        if behind is not None:
+            project, user = behind
             options = {"event": "schedule", "schedule": text, "payload": {"schedule": text}}
             key = f"depot-schedule-{text}-{at}"
             await _have_turn(
