@@ -299,6 +299,22 @@ def test_artifacts_kept_to_a_role_are_not_shown_to_others(
     assert stranger.get(f"/team/app/-/artifacts/{number}").status_code == 404
 
 
+def test_an_expired_artifact_is_gone_before_it_is_swept(person: TestClient, world: World) -> None:
+    attempt = world.read(lambda tx: tx.get(Attempt, world.attempts["compile"]))
+    blob = world.services.blobs.put([b"PK"])
+    ends = (world.services.now() - 1, world.services.now() + 3_600_000, None)
+
+    def leave(tx: Tx) -> list[int]:
+        about = (attempt.id, attempt.run_id, attempt.project_id)
+        one = Artifact(0, *about, "a", "archive", "zip", "a.zip", 2, blob.sha256, blob.key)
+        return [tx.add(replace(one, expires_at=end)).id for end in ends]
+
+    numbers = world.write(leave)
+    codes = [person.get(f"/team/app/-/artifacts/{number}").status_code for number in numbers]
+    assert codes == [404, 200, 200]
+    assert person.get(f"/team/app/-/artifacts/{numbers[0]}/files").status_code == 404
+
+
 def test_another_projects_job_is_not_found_under_this_path(person: TestClient, world: World) -> None:
     world.write(lambda tx: tx.add(Project(id=0, path="other/thing", created_at=1)))
     assert person.get(f"/other/thing/-/jobs/{world.attempts['compile']}").status_code == 404

@@ -328,6 +328,10 @@ class Artifact:
     expires_at: int | None = None
     extra: Json = field(default_factory=dict)
 
+    def is_over(self, now: int) -> bool:
+        """Whether nobody gets it any more, though upkeep may not have removed it yet."""
+        return self.expires_at is not None and self.expires_at <= now
+
 
 @dataclass(frozen=True, slots=True)
 class Runner:

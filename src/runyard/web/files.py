@@ -68,7 +68,8 @@ class Files:
     async def _archive(self, request: Request) -> Artifact:
         person, path = await who(self.services, request), request.path_params["path"]
         id = request.path_params["id"]
-        found = await self.services.db.read(lambda tx: pages.find_artifact(tx, person, path, id))
+        now = self.services.now()
+        found = await self.services.db.read(lambda tx: pages.find_artifact(tx, person, path, id, now))
         if found.format != "zip":
             raise NotFound("This artifact is one file, not an archive of files.")
         return found

@@ -210,13 +210,13 @@ def may_fetch(who: Principal | None, project: Project, job: Job) -> bool:
     return who.may_fetch(project, job.plan) if who else job.plan.artifacts_from == Role.NONE
 
 
-def find_artifact(tx: Tx, who: Principal | None, path: str, artifact_id: int) -> Artifact:
+def find_artifact(tx: Tx, who: Principal | None, path: str, artifact_id: int, now: int) -> Artifact:
     """An artifact of that project which this person may have."""
     project = find_project(tx, who, path)
     found = tx.get(Artifact, artifact_id)
     attempt = tx.get(Attempt, found.attempt_id) if found and found.project_id == project.id else None
     job = tx.get(Job, attempt.job_id) if attempt else None
-    if found is None or job is None or not may_fetch(who, project, job):
+    if found is None or job is None or found.is_over(now) or not may_fetch(who, project, job):
         raise NotFound("There is no such artifact, or it has expired.")
     return found
 

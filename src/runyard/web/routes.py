@@ -215,7 +215,10 @@ class Site:
         """An artifact, always as a download: its content is a stranger's."""
         person = await who(self.services, request)
         path, artifact_id = request.path_params["path"], request.path_params["id"]
-        found = await self.services.db.read(lambda tx: pages.find_artifact(tx, person, path, artifact_id))
+        now = self.services.now()
+        found = await self.services.db.read(
+            lambda tx: pages.find_artifact(tx, person, path, artifact_id, now)
+        )
         headers = {
             "Content-Disposition": attachment(found.filename),
             "Content-Length": str(found.size_bytes),

@@ -12,7 +12,7 @@ import pytest
 from runyard.dialects.depot.loglines import Cursor
 from runyard.engine.access import add_member
 from runyard.engine.housekeeping import seal_logs
-from runyard.engine.ports import Tx
+from runyard.engine.ports import ArtifactFilter, Page, Tx
 from runyard.model.access import Role
 from runyard.model.errors import Invalid
 from runyard.model.work import Job, Member, Project
@@ -195,6 +195,24 @@ def test_links_end_and_cannot_be_made_up(house: Any) -> None:
         assert house.request("GET", wrong, None).status_code == 403
     house.time[0] += 901_000
     assert house.request("GET", path, None).status_code == 403
+
+
+def test_an_expired_artifact_is_gone_before_it_is_swept(house: Any) -> None:
+    job, _ = spoken(house)
+    house.leave(job, "out", b"PK")
+    run = house.get("ListRuns", {})["runs"][0]["runId"]
+    artifact = house.get("ListArtifacts", {"runId": run})["artifacts"][0]["artifactId"]
+    path = house.get("GetArtifactDownloadURL", {"artifactId": artifact})["url"].removeprefix("http://ci.test")
+
+    def end(tx: Tx) -> None:
+        (row,) = tx.artifacts(ArtifactFilter(name="out"), Page())
+        tx.save(replace(row, expires_at=house.time[0] + 1000))
+
+    house.write(end)
+    assert house.request("GET", path, None).status_code == 200
+    house.time[0] += 1000
+    assert house.request("GET", path, None).status_code == 404
+    assert house.refused("GetArtifactDownloadURL", {"artifactId": artifact})[1] == "not_found"
 
 
 def test_a_link_is_for_those_whom_the_job_lets_in(house: Any) -> None:

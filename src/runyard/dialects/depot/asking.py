@@ -166,7 +166,7 @@ class Asking:
 
         def found(tx: Tx) -> pb.Artifact:
             row = tx.get(Artifact, number)
-            if row is None:
+            if row is None or row.is_over(self.services.now()):
                 raise NotFound("artifact not found")
             project = visible_project(tx, who, row.project_id, "artifact")
             view = views.attempt_view(tx, row.attempt_id)

@@ -35,7 +35,7 @@ class Downloads:
         if number is None:
             return await plain(send, 403, {"message": "this link is not valid or has expired"})
         row = await self.services.db.read(lambda tx: tx.get(Artifact, number))
-        if row is None:
+        if row is None or row.is_over(self.services.now()):
             return await plain(send, 404, {"message": "artifact not found"})
         return await give(send, self.services.blobs, row.blob, row.size_bytes, _headers(row), scope["method"])
 

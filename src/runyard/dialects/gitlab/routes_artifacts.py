@@ -132,7 +132,7 @@ class Artifacts:
         filter = ArtifactFilter(attempt_id=attempt_id, type=type)
         found = await self.desk.services.db.read(lambda tx: tx.artifacts(filter, _ALL))
         now = self.desk.services.now()
-        live = [row for row in found if row.expires_at is None or row.expires_at > now]
+        live = [row for row in found if not row.is_over(now)]
         if not live:
             raise NotFound("404 Not found")
         return live[0]
@@ -153,7 +153,7 @@ class Artifacts:
             return row
 
         found = await self.desk.services.db.read(find)
-        if found is None or (found.expires_at is not None and found.expires_at <= self.desk.services.now()):
+        if found is None or found.is_over(self.desk.services.now()):
             raise NotFound("404 Not found")
         return found
 

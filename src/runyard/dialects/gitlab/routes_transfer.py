@@ -170,7 +170,7 @@ class Transfer:
             return wanted[0] if wanted else None
 
         row = await self.desk.services.db.read(find)
-        if row is None or (row.expires_at is not None and row.expires_at <= self.desk.services.now()):
+        if row is None or row.is_over(self.desk.services.now()):
             raise NotFound("404 Not found")
         if entry.parameters.flag("direct_download"):
             link = await asyncio.to_thread(self.desk.services.blobs.link, row.blob, LINK_S)
