@@ -7,8 +7,11 @@ import signal
 import threading
 import time
 from collections.abc import Callable
+from contextlib import ExitStack, suppress
 from http.client import HTTPException
 from urllib.error import URLError
+
+from httpx import Client, TransportError
 
 from tests.faults.stories import (
     LINES,
@@ -63,6 +66,49 @@ def test_being_stopped_many_times_is_no_failure_of_the_job(
         server.stop()
         server.start()
     server.until(lambda: jobs(server, PATH, run), lambda js: js[0]["status"] == "running", 20)
+
+
+def test_who_waits_for_something_does_not_hold_up_a_stop(serve: Callable[..., LiveServer], mark: str) -> None:
+    """Runners that wait for jobs, and pages that follow a run."""
+    server = serve(RUNYARD_RUNNER_SLOTS="0")
+    server.push(PATH, single("true", mark), "start [skip ci]")
+    run = trigger(server, PATH)
+    tagged = {"runner_type": "instance_type", "tag_list": ["other"], "run_untagged": False}
+    made = server.call("POST", "/api/v4/user/runners", tagged)
+    heard: list[int] = []
+    with ExitStack() as stack:
+        runner, page = (stack.enter_context(Client(base_url=server.url, timeout=60)) for _ in range(2))
+        page.post("/sign-in", data={"token": server.token})
+        asked = {"token": made[1]["token"]}
+        first = runner.post("/api/v4/jobs/request", json=asked)
+        asked["last_update"] = first.headers["X-GitLab-Last-Update"]
+
+        def ask() -> None:
+            with suppress(TransportError):
+                heard.append(runner.post("/api/v4/jobs/request", json=asked).status_code)
+
+        def follow() -> None:
+            with suppress(TransportError), page.stream("GET", f"/-/events/run/{run}") as answer:
+                for _ in answer.iter_lines():
+                    following.release()
+                heard.append(answer.status_code)
+
+        following = threading.Semaphore(0)
+        threads = [threading.Thread(target=act) for act in (ask, follow) for _ in range(5)]
+        for thread in threads:
+            thread.start()
+        for _ in range(5):
+            assert following.acquire(timeout=10)
+        time.sleep(0.5)
+        assert heard == []
+        before = time.monotonic()
+        server.stop()
+        took = time.monotonic() - before
+        for thread in threads:
+            thread.join(10)
+    assert took < 8  # requests that nobody ends are waited for ten seconds
+    assert sorted(heard) == [200] * 5 + [503] * 5
+    assert "InvalidStateError" not in server.log.read_text()
 
 
 def test_stopping_while_everything_goes_on_loses_nothing(

@@ -81,6 +81,7 @@ async def _serve(house: House, host: str, port: int) -> None:
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(DRAIN_S):
                 await asyncio.to_thread(loops.stop)
+        house.services.bell.close()  # else who follows a run or waits for a job would hold up the stop
         if second is not None:
             await second.stop()
         server.stop()  # type: ignore[no-untyped-call]  # granian has no types here

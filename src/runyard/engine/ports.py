@@ -330,7 +330,10 @@ class Bell(Protocol):
         version."""
 
     def changed(self, topic: str, seen: int, timeout_s: float) -> Awaitable[int]:
-        """The same for the event loop."""
+        """The same for the event loop. Unavailable once the bell is closed."""
+
+    def close(self) -> None:
+        """The server stops: nobody waits any longer, nor again."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,6 +12,8 @@ import threading
 from collections.abc import Callable, Iterable
 from contextlib import suppress
 
+from runyard.model.errors import Unavailable
+
 
 class LocalBell:
     """Keeps the promises of `engine.ports.Bell` within one process."""
@@ -23,6 +25,7 @@ class LocalBell:
         self._floor = 0
         self._versions: dict[str, int] = {}
         self._waiters: dict[str, set[Callable[[], None]]] = {}
+        self._is_closed = False
 
     def ring(self, topics: Iterable[str]) -> None:
         wake: list[Callable[[], None]] = []
@@ -47,6 +50,10 @@ class LocalBell:
             self._waiters.clear()
         for call in wake:
             call()
+
+    def close(self) -> None:
+        self._is_closed = True
+        self.ring_all()
 
     def _forget_oldest(self) -> None:
         # The dict is in order of the last ring; those dropped are all at or below the new floor.
@@ -97,11 +104,12 @@ class LocalBell:
                 loop.call_soon_threadsafe(woken.set)
 
         now = self._listen(topic, seen, call)
-        if now is not None:
-            return now
-        try:
-            with suppress(TimeoutError):
-                await asyncio.wait_for(woken.wait(), timeout_s)
-        finally:
-            self._unlisten(topic, call)
-        return self.version(topic)
+        if now is None:
+            try:
+                with suppress(TimeoutError):
+                    await asyncio.wait_for(woken.wait(), timeout_s)
+            finally:
+                now = self._unlisten(topic, call)
+        if self._is_closed:
+            raise Unavailable("The server is stopping.", retry_after_s=5)
+        return now

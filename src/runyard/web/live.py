@@ -5,11 +5,13 @@ from __future__ import annotations
 
 import json
 from collections.abc import AsyncIterator
+from contextlib import suppress
 
 from starlette.responses import StreamingResponse
 
 from runyard.http.logs import log_bytes
 from runyard.http.services import Services
+from runyard.model.errors import Unavailable
 from runyard.model.state import State
 from runyard.model.work import Attempt, Run
 from runyard.web.ansi import LogHtml
@@ -23,7 +25,14 @@ QUIET_S = 0.15  # a burst of rings becomes one event
 def events(source: AsyncIterator[str]) -> StreamingResponse:
     """An event stream that no proxy buffers."""
     headers = {"Cache-Control": "no-store", "X-Accel-Buffering": "no", "Content-Encoding": "identity"}
-    return StreamingResponse(source, media_type="text/event-stream", headers=headers)
+    return StreamingResponse(_while_served(source), media_type="text/event-stream", headers=headers)
+
+
+async def _while_served(source: AsyncIterator[str]) -> AsyncIterator[str]:
+    """The stream ends with the server or its database; the page comes again by itself."""
+    with suppress(Unavailable):
+        async for piece in source:
+            yield piece
 
 
 def event(name: str, data: object = "") -> str:
