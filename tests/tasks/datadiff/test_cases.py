@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import datetime, timedelta
 from typing import Any
 
 import pytest
@@ -200,6 +201,25 @@ def test_tolerances_and_modifiers(place: Any) -> None:
     assert stats(place.diff(key=("id",), datetime_digits=2))["t"] == 1
     assert stats(place.diff(key=("id",), ignore_case=True))["s"] == 1
     assert stats(place.diff(key=("id",), ignore_case=True, null_is_empty=True))["s"] == 0
+
+
+@pytest.mark.parametrize("digits", [0, 2, 3, 5, 6])
+def test_moments_are_equal_within_less_than_their_last_digit(place: Any, digits: int) -> None:
+    """Exactly: in floating seconds a step of one digit is now more, now less than it should be."""
+    step = timedelta(microseconds=10 ** (6 - digits))
+    first = [
+        datetime.fromisoformat("2024-02-29 01:02:03") + n * timedelta(days=1, microseconds=7919)
+        for n in range(40)
+    ]
+
+    def rows(more: timedelta) -> str:
+        return ", ".join(f"({n}, '{moment + more}')" for n, moment in enumerate(first))
+
+    tables = ("prod", timedelta()), ("pr", step), ("near", step - timedelta(microseconds=1))
+    for name, more in tables:
+        place.sql(f"CREATE TABLE {name} (id integer, t timestamp)", f"INSERT INTO {name} VALUES {rows(more)}")
+    assert stats(place.diff(key=("id",), datetime_digits=digits)) == {"t": 40}
+    assert stats(place.diff(b="near", key=("id",), datetime_digits=digits)) == {"t": 0}
 
 
 def test_arrays_may_be_compared_without_order(place: Any) -> None:

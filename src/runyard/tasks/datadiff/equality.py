@@ -80,11 +80,11 @@ def _second_looks(
         yield _within(tolerance, *values)
     if spec.datetime_digits is not None and {pair.a.kind, pair.b.kind} <= {Kind.TIMESTAMP, Kind.ZONED}:
         a, b = values
-        span = f"{10.0**-spec.datetime_digits:.6f}"
+        span = 10 ** (6 - spec.datetime_digits)
         # ±infinity cannot be subtracted; the CASE keeps the database from trying
         yield (
             f"CASE WHEN {grammar.finite(a)} AND {grammar.finite(b)} "
-            f"THEN abs({grammar.epoch(a)} - {grammar.epoch(b)}) < {span} END"
+            f"THEN abs({grammar.microseconds(a)} - {grammar.microseconds(b)}) < {span} END"
         )
     for rule in spec.rules:
         named = rule.column.casefold() in (pair.name.casefold(), pair.b.name.casefold())

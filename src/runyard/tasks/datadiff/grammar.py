@@ -92,9 +92,9 @@ class Grammar:
         """Whether a moment can be reckoned with."""
         return f"isfinite({value})"
 
-    def epoch(self, value: str) -> str:
-        """Seconds since 1970 with their fraction."""
-        return f"extract(epoch FROM {value})"
+    def microseconds(self, value: str) -> str:
+        """A moment as an exact number, so that differences are exact too: floating seconds are not."""
+        return f"epoch_us({value})"
 
     def md5(self, text: str) -> str:
         """32 small hexadecimal digits."""
@@ -141,6 +141,11 @@ class PostgresGrammar(Grammar):
     _BY_TEXT = frozenset(
         {"xml", "point", "polygon", "path", "line", "lseg", "box", "circle", "_json", "_xml", "refcursor"}
     )  # no operator class, or `=` compares something else (boxes by area)
+
+    def microseconds(self, value: str) -> str:
+        """Of whole minutes and the rest: until PostgreSQL 14 extract gave floats, here always whole ones."""
+        minutes = f"CAST(extract(epoch FROM date_trunc('minute', {value})) AS bigint)"
+        return f"({minutes} * 1000000 + CAST(extract(microseconds FROM {value}) AS bigint))"
 
     def key(self, value: str, pair_kinds: frozenset[Kind]) -> str:
         """char(n) ignores its padding by itself."""
@@ -227,9 +232,9 @@ class MysqlGrammar(Grammar):
         """There is no infinity; the zero date is no moment either."""
         return f"{value} > '0001-01-01'"
 
-    def epoch(self, value: str) -> str:
-        """As a decimal: to_seconds drops the fraction."""
-        return f"(to_seconds({value}) + microsecond({value}) / 1000000)"
+    def microseconds(self, value: str) -> str:
+        """Of two parts: to_seconds drops the fraction."""
+        return f"(to_seconds({value}) * 1000000 + microsecond({value}))"
 
     def hex_number(self, digits: str, start: int) -> str:
         """conv gives a text."""
@@ -293,9 +298,9 @@ class SnowflakeGrammar(Grammar):
         """Every moment is."""
         return f"{value} IS NOT NULL"
 
-    def epoch(self, value: str) -> str:
-        """With nanoseconds."""
-        return f"(DATE_PART(epoch_nanosecond, {value}) / 1000000000)"
+    def microseconds(self, value: str) -> str:
+        """With nanoseconds after the point."""
+        return f"(DATE_PART(epoch_nanosecond, {value}) / 1000)"
 
     def as_of(self, moment: str | int | None) -> str:
         """AT, by time or by offset."""
@@ -351,9 +356,9 @@ class BigQueryGrammar(Grammar):
         """Every moment is."""
         return f"{value} IS NOT NULL"
 
-    def epoch(self, value: str) -> str:
-        """In whole microseconds, divided; a DATETIME counts as UTC."""
-        return f"(UNIX_MICROS(CAST({value} AS TIMESTAMP)) / 1000000)"
+    def microseconds(self, value: str) -> str:
+        """A DATETIME counts as UTC."""
+        return f"UNIX_MICROS(CAST({value} AS TIMESTAMP))"
 
     def as_of(self, moment: str | int | None) -> str:
         """FOR SYSTEM_TIME AS OF."""
@@ -411,9 +416,9 @@ class DatabricksGrammar(Grammar):
         """Every moment is."""
         return f"{value} IS NOT NULL"
 
-    def epoch(self, value: str) -> str:
-        """In whole microseconds, divided."""
-        return f"(unix_micros(CAST({value} AS TIMESTAMP)) / 1000000)"
+    def microseconds(self, value: str) -> str:
+        """Whole ones."""
+        return f"unix_micros(CAST({value} AS TIMESTAMP))"
 
     def as_of(self, moment: str | int | None) -> str:
         """TIMESTAMP AS OF."""
@@ -442,6 +447,10 @@ class RedshiftGrammar(Grammar):
     name = "redshift"
     distinct_from = False
     cte = ""
+
+    def microseconds(self, value: str) -> str:
+        """extract gives whole seconds of a TIMESTAMP (Redshift's documentation of EXTRACT)."""
+        return f"datediff(microsecond, TIMESTAMP '1970-01-01 00:00:00', {value})"
 
     def key(self, value: str, pair_kinds: frozenset[Kind]) -> str:
         """Padding means nothing in keys."""
