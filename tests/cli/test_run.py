@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 
 from runyard.cli.run import chosen
+from runyard.model.errors import Invalid
 
 PIPELINE = """
 stages: [build, test]
@@ -223,6 +224,12 @@ def test_jobs_are_picked_from_a_list(copy: Path) -> None:
 )  # fmt: skip
 def test_an_answer_means_numbers_ranges_or_names(answer: str, names: list[str]) -> None:
     assert chosen(answer, ["a b", "2", "c"]) == names
+
+
+@pytest.mark.parametrize("answer", ["0", "4", "3-1", "²", "1-²", "-", "nobody"])
+def test_an_answer_that_means_nothing_says_so(answer: str) -> None:
+    with pytest.raises(Invalid, match="neither a job's name nor a number from 1 to 3"):
+        chosen(answer, ["a b", "2", "c"])
 
 
 def test_the_list_is_text_or_json(copy: Path) -> None:

@@ -367,8 +367,8 @@ def chosen(text: str, names: Sequence[str]) -> list[str]:
         if word in names:
             found.append(word)
         elif (
-            first.isdigit()
-            and (last.isdigit() or not dash)
+            first.isdecimal()
+            and (last.isdecimal() or not dash)
             and 1 <= int(first) <= int(last or first) <= len(names)
         ):
             found += names[int(first) - 1 : int(last or first)]
