@@ -185,6 +185,7 @@ def _asked(live: Live, stock: Stock) -> Figure:
     """What a request costs by itself: a piece that the server has already is received, looked at, and changes
     nothing but the lease."""
     piece, count = os.urandom(32 << 10).hex().encode(), 256
+    _await_sealing(live)
     _, job = stock.claim()
     Pieces(live, job).stream(piece, 1)
     took = min(_again(live, job, piece, count) for _ in range(3))

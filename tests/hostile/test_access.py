@@ -14,6 +14,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlencode
 
 import httpx
 import pytest
@@ -102,6 +103,8 @@ class World:
             headers["Content-Range"] = "0-1"
 
         content = json.dumps(body).encode()
+        if path == "/sign-in":
+            headers["Content-Type"], content = "application/x-www-form-urlencoded", urlencode(body).encode()
         if STREAMED.search(path):
             headers["Content-Type"], content = "application/connect+json", b"\0\0\0\0\2{}"
 
