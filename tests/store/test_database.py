@@ -221,6 +221,25 @@ def test_a_bell_forgets_old_topics_without_losing_a_ring() -> None:
     assert bell.version("run:99") == bell.version("run:99")
 
 
+def test_nobody_waits_for_a_bell_that_is_closed() -> None:
+    bell = LocalBell()
+
+    async def wait(seen: int) -> None:
+        await bell.changed("queue", seen, 60)
+
+    async def all_of_it() -> float:
+        begun = time.monotonic()
+        early = asyncio.create_task(wait(bell.version("queue")))
+        await asyncio.sleep(0.05)
+        bell.close()
+        for waits in (early, wait(bell.version("queue"))):
+            with pytest.raises(Unavailable):
+                await waits
+        return time.monotonic() - begun
+
+    assert asyncio.run(all_of_it()) < 30
+
+
 def test_a_second_server_on_the_same_folder_is_refused_by_name(tmp_path: Path) -> None:
     import os
 

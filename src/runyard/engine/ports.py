@@ -444,8 +444,8 @@ class Source(Protocol):
     def branches(self, project_id: int) -> list[tuple[str, Commit]]: ...
     def tags(self, project_id: int) -> list[tuple[str, Commit]]: ...
     def annotation(self, project_id: int, tag: str) -> tuple[str, int | None, str]:
-        """(message, when it was made in milliseconds) of a tag; ("", None) when it carries none. NotFound:
-        there is no such tag."""
+        """(message, when it was made in milliseconds, its own id) of a tag; ("", None, "") when it carries
+        none. NotFound: there is no such tag."""
 
     def default_branch(self, project_id: int) -> str | None: ...
     def set_default_branch(self, project_id: int, branch: str) -> None:

@@ -103,7 +103,8 @@ class LocalBell:
             with suppress(RuntimeError):  # the loop of a listener that is gone
                 loop.call_soon_threadsafe(woken.set)
 
-        now = self._listen(topic, seen, call)
+        # Who looked before the close is rung by it; who comes later may have seen its last version.
+        now = self.version(topic) if self._is_closed else self._listen(topic, seen, call)
         if now is None:
             try:
                 with suppress(TimeoutError):

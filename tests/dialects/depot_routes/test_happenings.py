@@ -49,7 +49,7 @@ def pushed(house: Any, project_id: int, **more: Any) -> Push:
     return Push(project, user, "main", False, ZERO_SHA, sha, **more)
 
 
-def offer(house: Any, project: int) -> None:
+def offer(house: Any, project: int) -> Record:
     """A merge request from a branch `topic`, as the other door keeps it."""
     sha = house.services.source.resolve(project, "main")[0].sha
     house.services.source.make_ref(project, "refs/heads/topic", sha)
@@ -58,7 +58,8 @@ def offer(house: Any, project: int) -> None:
         "description": "", "labels": [], "draft": False,
     }  # fmt: skip
     now = house.services.now()
-    house.write(lambda tx: tx.add(Record(0, pulls.KIND, project, "1", data, now, now)))
+    made: Record = house.write(lambda tx: tx.add(Record(0, pulls.KIND, project, "1", data, now, now)))
+    return made
 
 
 def test_a_schedule_comes_when_it_is_due_and_not_twice(house: Any) -> None:
@@ -177,14 +178,8 @@ def test_a_workflow_hears_of_the_end_of_another(house: Any) -> None:
 def test_changes_of_a_pull_request_are_told_once(house: Any, change: str) -> None:
     text = "on:\n  pull_request: {types: [opened, edited, labeled, closed, converted_to_draft]}\njobs:\n  a: {runs-on: x, steps: [{run: x}]}\n"
     project = house.project(workflow=text)
+    row = offer(house, project)
     sha = house.services.source.resolve(project, "main")[0].sha
-    house.services.source.make_ref(project, "refs/heads/topic", sha)
-    data = {
-        "iid": 1, "source_branch": "topic", "target_branch": "main", "state": "opened", "title": "T", "author_id": 1,
-        "description": "", "labels": [], "draft": False,
-    }  # fmt: skip
-    now = house.services.now()
-    row = house.write(lambda tx: tx.add(Record(0, pulls.KIND, project, "1", data, now, now)))
     for _ in range(2):
         house.run(happenings.run_pulls(house.services))
     (opened,) = runs(house, "pull_request")
@@ -196,7 +191,7 @@ def test_changes_of_a_pull_request_are_told_once(house: Any, change: str) -> Non
     by_head = house.get("ListWorkflows", {"sha": sha[:9], "trigger": "pull_request"})["workflows"]
     assert [one["runId"] for one in by_head] == [shown["runId"]]
     new = {"title": "U", "labels": ["bug"], "state": "closed", "draft": True}[change]
-    later = Record(row.id, row.kind, project, "1", {**data, change: new}, now, now + 1)
+    later = replace(row, data={**row.data, change: new}, updated_at=row.updated_at + 1)
     house.write(lambda tx: tx.save(later))
     for _ in range(2):
         house.run(happenings.run_pulls(house.services))

@@ -178,12 +178,18 @@ def test_artifacts_are_listed_and_linked(house: Any) -> None:
     assert link["expiresAt"] == "2027-01-15T08:15:00.000Z"
 
 
-def test_links_end_and_cannot_be_made_up(house: Any) -> None:
+def offered(house: Any) -> tuple[str, str, str]:
+    """An artifact: (its run, its id, the path of its link)."""
     job, _ = spoken(house)
     house.leave(job, "out", b"PK")
     run = house.get("ListRuns", {})["runs"][0]["runId"]
     artifact = house.get("ListArtifacts", {"runId": run})["artifacts"][0]["artifactId"]
     path = house.get("GetArtifactDownloadURL", {"artifactId": artifact})["url"].removeprefix("http://ci.test")
+    return run, artifact, path
+
+
+def test_links_end_and_cannot_be_made_up(house: Any) -> None:
+    run, artifact, path = offered(house)
     assert house.request("GET", path, None).status_code == 200
     assert house.request("POST", path, None).status_code == 405
     for wrong in (
@@ -198,11 +204,7 @@ def test_links_end_and_cannot_be_made_up(house: Any) -> None:
 
 
 def test_an_expired_artifact_is_gone_before_it_is_swept(house: Any) -> None:
-    job, _ = spoken(house)
-    house.leave(job, "out", b"PK")
-    run = house.get("ListRuns", {})["runs"][0]["runId"]
-    artifact = house.get("ListArtifacts", {"runId": run})["artifacts"][0]["artifactId"]
-    path = house.get("GetArtifactDownloadURL", {"artifactId": artifact})["url"].removeprefix("http://ci.test")
+    _, artifact, path = offered(house)
 
     def end(tx: Tx) -> None:
         (row,) = tx.artifacts(ArtifactFilter(name="out"), Page())

@@ -35,9 +35,8 @@ def fetch(url: str, token: str, sha: str, ref: str, wanted: Sequence[str], depth
         "GIT_CONFIG_KEY_1": "core.hooksPath", "GIT_CONFIG_VALUE_1": "/dev/null",
         "GIT_CONFIG_KEY_2": "safe.directory", "GIT_CONFIG_VALUE_2": str(into),
     }  # fmt: skip
-    if trusted := os.environ.get(
-        "SSL_CERT_FILE"
-    ):  # what this process trusts of the server, git has to trust too
+    # What this process trusts of the server, git has to trust too.
+    if trusted := os.environ.get("SSL_CERT_FILE"):
         env["GIT_SSL_CAINFO"] = trusted
     _git(["init", "-q", "--template=", "."], into, env)
     depths = [f"--depth={depth}"] if depth > 0 else []
